@@ -20,12 +20,13 @@ impl Pair {
     /// The index into the remapping table of an address in Intel's remappable format, or `None` in any other
     /// format. Bits 19:5 hold index 14:0, bit 2 holds index 15; with SHV (bit 3) the data's low half is added.
     #[must_use]
-    pub const fn intel_index(self) -> Option<u32> {
-        if self.address >> 20 != 0xfee || self.address & 0x10 == 0 {
+    pub fn intel_index(self) -> Option<u32> {
+        let address = u32::try_from(self.address).ok()?;
+        if address >> 20 != 0xfee || address & 0x10 == 0 {
             return None;
         }
-        let base = (self.address >> 5 & 0x7fff | (self.address >> 2 & 1) << 15) as u32;
-        let sub = if self.address & 8 != 0 { self.data & 0xffff } else { 0 };
+        let base = address >> 5 & 0x7fff | (address >> 2 & 1) << 15;
+        let sub = if address & 8 != 0 { self.data & 0xffff } else { 0 };
         Some(base + sub)
     }
 }
