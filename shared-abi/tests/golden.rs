@@ -1,13 +1,15 @@
 //! Golden bytes: the examples of `docs/abi.md`, section 12, written by hand from its tables, against what the code makes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use pvir_abi::*;
 use zerocopy::{FromBytes, IntoBytes};
 
 const PAGE: &str = include_str!("../../docs/abi.md");
 
 fn golden(name: &str) -> Vec<u8> {
-    let after = PAGE.split_once(&format!("<!-- golden: {name} -->")).expect("marker on the page").1;
-    let hex = after.split("```").nth(1).expect("a fenced block after the marker");
+    let after = PAGE.split_once(&format!("<!-- golden: {name} -->")).unwrap().1;
+    let hex = after.split("```").nth(1).unwrap();
     hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }
 

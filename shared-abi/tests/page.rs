@@ -1,6 +1,8 @@
 //! Holds `docs/abi.md` and this crate together: every table of the page that carries a marker is compared with the
 //! code, and every number that the code names must stand on the page.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use pvir_abi::*;
 use std::collections::BTreeMap;
 use std::mem::offset_of;
@@ -23,6 +25,10 @@ fn number(text: &str) -> u64 {
     }
 }
 
+fn bytes(text: &str) -> usize {
+    number(text).try_into().unwrap()
+}
+
 fn names(marker: &str) -> Vec<(u64, String)> {
     table(marker).iter().map(|row| (number(row[0]), row[1].to_string())).collect()
 }
@@ -43,9 +49,9 @@ fn assert_flags<F: bitflags::Flags>(marker: &str, bits: impl Fn(F::Bits) -> u64)
 /// Field, offset, size as the page has them must be the code's, in order, without a hole.
 fn assert_layout(name: &str, len: usize, fields: &[(&str, usize)]) {
     let rows = table(&format!("layout: {name} {len}"));
-    let page: Vec<_> = rows.iter().map(|row| (row[2], number(row[0]) as usize)).collect();
+    let page: Vec<_> = rows.iter().map(|row| (row[2], bytes(row[0]))).collect();
     assert_eq!(page, fields, "{name}: fields and offsets");
-    let sizes = rows.iter().map(|row| (number(row[0]) as usize, number(row[1]) as usize));
+    let sizes = rows.iter().map(|row| (bytes(row[0]), bytes(row[1])));
     let end = sizes.fold(0, |at, (offset, size)| {
         assert_eq!(offset, at, "{name}: hole or overlap at {at}");
         offset + size
