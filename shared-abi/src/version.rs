@@ -1,0 +1,45 @@
+//! Versions of the contract: a number of their own, not the crate's.
+
+use crate::open_enum::open_enum;
+
+open_enum! {
+    /// A version of the contract (`docs/abi.md`, "Versions and features").
+    Version(u16) {
+        /// The first version, the one this crate describes.
+        V1 = 1,
+    }
+}
+
+impl Version {
+    /// The oldest version that this crate speaks.
+    pub const OLDEST: Self = Self::V1;
+    /// The newest version that this crate speaks.
+    pub const NEWEST: Self = Self::V1;
+
+    /// The newest version in both ranges, each given as (oldest, newest), or `None` where they do not meet.
+    #[must_use]
+    pub fn agree(ours: (Self, Self), theirs: (Self, Self)) -> Option<Self> {
+        let newest = ours.1.min(theirs.1);
+        (newest >= ours.0 && newest >= theirs.0).then_some(newest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V: fn(u16) -> Version = Version;
+
+    #[test]
+    fn agree_takes_the_newest_common_version() {
+        assert_eq!(Version::agree((V(1), V(3)), (V(2), V(5))), Some(V(3)));
+        assert_eq!(Version::agree((V(1), V(1)), (V(1), V(9))), Some(V(1)));
+    }
+
+    #[test]
+    fn agree_refuses_ranges_that_do_not_meet() {
+        assert_eq!(Version::agree((V(1), V(1)), (V(2), V(3))), None);
+        assert_eq!(Version::agree((V(4), V(5)), (V(2), V(3))), None);
+        assert_eq!(Version::agree((V(1), V(2)), (V(5), V(0))), None);
+    }
+}
