@@ -20,7 +20,11 @@ pub struct NotANumber<'a> {
 
 impl fmt::Display for NotANumber<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "command line: {}={} is not a number (help: decimal, or hexadecimal with 0x)", self.key, self.value)
+        write!(
+            f,
+            "command line: {}={} is not a number (help: decimal, or hexadecimal with 0x)",
+            self.key, self.value
+        )
     }
 }
 
@@ -111,7 +115,8 @@ pub fn parse_number(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const LINE: CommandLine<'_> = CommandLine::new("selftest  cpus=0-2,300 rounds=10 rounds=0x20 log=debug  dry");
+    const LINE: CommandLine<'_> =
+        CommandLine::new("selftest  cpus=0-2,300 rounds=10 rounds=0x20 log=debug  dry");
 
     #[test]
     fn flags_are_whole_words() {

@@ -148,7 +148,11 @@ mod tests {
     fn fields_are_separated_and_strings_escaped() {
         let mut line = String::new();
         let mut object = Object::begin(&mut line);
-        object.str("event", "a \"quoted\" \\ name\n\u{1}").num("n", 7_u32).flag("ok", true).hex("address", 0xfee0_0000_u32);
+        object
+            .str("event", "a \"quoted\" \\ name\n\u{1}")
+            .num("n", 7_u32)
+            .flag("ok", true)
+            .hex("address", 0xfee0_0000_u32);
         object.finish().unwrap();
         assert_eq!(
             line,
