@@ -100,21 +100,24 @@ fn read_memory_map(boot: &mut BootInfo, map: u64, entries: u32) -> Result<(), St
 
 fn read_command_line(address: u64) -> Result<CommandLine<'static>, StartInfoError> {
     let text = MutexGuard::leak(TEXT.try_lock().ok_or(StartInfoError::CommandLine)?);
-    let mut length = 0;
-    while address != 0 {
+    let length = if address == 0 { 0 } else { copy_text(address, text)? };
+    let text = text.get(..length).ok_or(StartInfoError::CommandLine)?;
+    core::str::from_utf8(text).map(CommandLine::new).map_err(|_| StartInfoError::CommandLine)
+}
+
+/// Copies the text up to its zero; returns its length.
+fn copy_text(address: u64, text: &mut [u8; MAX_TEXT]) -> Result<usize, StartInfoError> {
+    for (length, at) in (0..MAX_TEXT).zip(address..) {
         let mut byte = [0];
-        let at = address.wrapping_add(length as u64);
         if !physical::read(at, &mut byte) {
             return Err(StartInfoError::Unreadable(at));
         }
         if byte[0] == 0 {
-            break;
+            return Ok(length);
         }
-        *text.get_mut(length).ok_or(StartInfoError::CommandLine)? = byte[0];
-        length += 1;
+        text[length] = byte[0];
     }
-    let text = text.get(..length).ok_or(StartInfoError::CommandLine)?;
-    core::str::from_utf8(text).map(CommandLine::new).map_err(|_| StartInfoError::CommandLine)
+    Err(StartInfoError::CommandLine)
 }
 
 fn read_u32(address: u64) -> Result<u32, StartInfoError> {

@@ -35,7 +35,7 @@ pub(crate) fn print_line(arguments: fmt::Arguments<'_>) {
 
 /// Waits until everything is out.
 pub(crate) fn flush() {
-    with(|out| out.flush());
+    with(serial::Serial::flush);
 }
 
 /// Takes the console from whoever has it, for the last words of a kernel that crashes.
