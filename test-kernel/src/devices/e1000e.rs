@@ -1,5 +1,6 @@
 //! Intel 82574 (datasheet, section 10.2.4 "Interrupt Register Descriptions"): four queue causes, each given a
-//! vector of its own. QEMU's model may send a message twice for one cause.
+//! vector of its own. QEMU's model sends the message of a cause twice when its throttling timer runs, and
+//! takes the cause out of the mask each time.
 
 use super::Trigger;
 use crate::memory::registers::Registers;
@@ -46,8 +47,14 @@ impl Trigger for E1000e {
         self.registers.write(MASK_SET, self.all());
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn raise(&mut self, vector: u16) {
-        self.registers.write(CAUSE_SET, 1 << (FIRST_CAUSE + u32::from(vector.min(QUEUES - 1))));
+        let cause = 1 << (FIRST_CAUSE + u32::from(vector.min(QUEUES - 1)));
+        self.registers.write(MASK_SET, cause);
+        self.registers.write(CAUSE_SET, cause);
     }
 
     fn acknowledge(&mut self, vector: u16) {

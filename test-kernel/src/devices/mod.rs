@@ -12,6 +12,10 @@ use crate::pci::bars::{self, BarError};
 pub(crate) trait Trigger {
     /// How many interrupts it can raise: vectors 0 to this, less one.
     fn vectors(&self) -> u16;
+    /// Whether it may send a message twice for one [`Trigger::raise`].
+    fn repeats(&self) -> bool {
+        false
+    }
     /// Makes it ready; its MSI or MSI-X may be set up before or after.
     fn init(&mut self);
     /// Raises one.
@@ -79,6 +83,10 @@ impl Device {
 impl Trigger for Device {
     fn vectors(&self) -> u16 {
         self.trigger().vectors()
+    }
+
+    fn repeats(&self) -> bool {
+        self.trigger().repeats()
     }
 
     fn init(&mut self) {
