@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, Table};
 
 use super::summary::Summary;
@@ -33,7 +33,7 @@ pub(crate) fn render(summary: &Summary) -> String {
 
 fn table(head: Vec<String>) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(head);
+    table.load_preset(UTF8_FULL_CONDENSED).set_header(head);
     table
 }
 
