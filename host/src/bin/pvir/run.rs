@@ -83,7 +83,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
         exits: &exits,
         devices: device_names(&pci),
         ioctls: counters.ioctls(),
-        interrupts: Vec::new(),
+        interrupts: service.interrupts(),
     });
     report(args.stats, json, &summary)?;
     Ok(outcome)

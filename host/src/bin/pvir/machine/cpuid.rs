@@ -2,7 +2,7 @@
 
 use kvm_bindings::{KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
-use super::conduit::SignatureLeaf;
+use pvir_abi::{Discovery, MIN_BASE, STEP};
 
 /// Leaf 1: ECX bits.
 const X2APIC: u32 = 1 << 21;
@@ -11,11 +11,8 @@ const HYPERVISOR: u32 = 1 << 31;
 /// Leaf 1, EDX: more than one logical processor.
 const HTT: u32 = 1 << 28;
 
-/// The first block of the hypervisor range, which is KVM's, and its leaf of features.
-pub(crate) const HYPERVISOR_BASE: u32 = 0x4000_0000;
+/// KVM's features, in its block, which is the first of the hypervisor range.
 const KVM_FEATURES: u32 = 0x4000_0001;
-/// The distance between blocks, at which guests scan.
-pub(crate) const BLOCK: u32 = 0x100;
 /// KVM's features that rest on a hypercall: unhalting, IPIs, yielding and page ranges.
 const KVM_FEATURES_BY_HYPERCALL: u32 = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16;
 
@@ -32,7 +29,8 @@ pub(crate) struct Template {
     pub(crate) tsc_deadline: bool,
     /// Hypercalls go to user space, so KVM's own are not served.
     pub(crate) hypercalls_intercepted: bool,
-    pub(crate) signature: Vec<SignatureLeaf>,
+    /// What the service says of itself.
+    pub(crate) discovery: Option<Discovery>,
 }
 
 impl Template {
@@ -61,21 +59,30 @@ impl Template {
         for leaf in TOPOLOGY.into_iter().filter(|leaf| *leaf <= max_leaf) {
             entries.extend(self.topology(leaf, apic_id));
         }
-        entries.extend(self.signature.iter().map(|leaf| kvm_cpuid_entry2 {
-            function: leaf.leaf,
+        entries.extend(self.signature_block());
+        entries
+    }
+
+    /// The block of the service, behind those that KVM has.
+    fn signature_block(&self) -> Vec<kvm_cpuid_entry2> {
+        let Some(discovery) = &self.discovery else { return Vec::new() };
+        let base = self.free_block();
+        let leaves = (base..).zip(discovery.to_leaves(base));
+        let entry = |(function, leaf): (u32, pvir_abi::CpuidLeaf)| kvm_cpuid_entry2 {
+            function,
             eax: leaf.eax,
             ebx: leaf.ebx,
             ecx: leaf.ecx,
             edx: leaf.edx,
             ..Default::default()
-        }));
-        entries
+        };
+        leaves.map(entry).collect()
     }
 
     /// The base of the first free block of the hypervisor range.
-    pub(crate) fn free_block(supported: &[kvm_cpuid_entry2]) -> u32 {
-        let taken = |base: u32| supported.iter().any(|entry| entry.function & !(BLOCK - 1) == base);
-        (0..).map(|k| HYPERVISOR_BASE + k * BLOCK).find(|base| !taken(*base)).unwrap_or(HYPERVISOR_BASE)
+    fn free_block(&self) -> u32 {
+        let taken = |base: u32| self.supported.iter().any(|entry| entry.function & !(STEP - 1) == base);
+        (0..0x100).map(|k| MIN_BASE + k * STEP).find(|base| !taken(*base)).unwrap_or(MIN_BASE)
     }
 
     fn leaf_1(&self, entry: &mut kvm_cpuid_entry2, apic_id: u32) {
@@ -124,7 +131,7 @@ mod tests {
             highest_apic_id: 300,
             tsc_deadline: true,
             hypercalls_intercepted: false,
-            signature: vec![SignatureLeaf { leaf: 0x4000_0100, eax: 0x4000_0102, ebx: 1, ecx: 2, edx: 3 }],
+            discovery: None,
         }
     }
 
@@ -157,9 +164,23 @@ mod tests {
     }
 
     #[test]
-    fn own_block_is_the_first_after_kvms() {
-        assert_eq!(Template::free_block(&template().supported), 0x4000_0100);
-        assert_eq!(find(&template().for_cpu(0), 0x4000_0100, 0).ebx, 1);
+    fn own_block_is_the_first_after_kvms_and_a_guest_finds_it() {
+        let shown = Discovery {
+            oldest: pvir_abi::Version::OLDEST,
+            newest: pvir_abi::Version::NEWEST,
+            features: pvir_abi::Features::MSIX,
+            max_records: 512,
+            conduits: pvir_abi::Conduits::PORT,
+            msr: 0,
+            port: 0x5058,
+        };
+        let entries = Template { discovery: Some(shown), ..template() }.for_cpu(0);
+        assert_eq!(find(&entries, 0x4000_0100, 0).eax, 0x4000_0102);
+        let found = Discovery::scan(|function| {
+            let leaf = entries.iter().find(|entry| entry.function == function).copied().unwrap_or_default();
+            pvir_abi::CpuidLeaf { eax: leaf.eax, ebx: leaf.ebx, ecx: leaf.ecx, edx: leaf.edx }
+        });
+        assert_eq!(found, Some(shown));
     }
 
     #[test]

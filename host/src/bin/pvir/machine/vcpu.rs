@@ -8,7 +8,9 @@ use kvm_ioctls::VcpuFd;
 use vm_memory::GuestMemoryMmap;
 
 use super::boot;
-use super::conduit::{self, Caller, Conduit, Hypercalls};
+use pvir_abi::{CALL_NUMBER, GuestPhysAddr, PORT_SHIFT};
+
+use super::conduit::{self, Hypercalls};
 use super::cpuid::Template;
 use super::crash::{self, CrashReport};
 use super::ending::Ending;
@@ -36,8 +38,6 @@ pub(crate) struct Vcpu {
     index: usize,
     apic_id: u32,
     run_size: usize,
-    /// Of the last call by MSR or port.
-    last_status: u32,
     world: Arc<World>,
 }
 
@@ -72,8 +72,7 @@ impl Vcpu {
             fd.set_regs(&boot::registers(entry)).with_context(name("KVM_SET_REGS"))?;
         }
         fd.set_sregs(&sregs).with_context(name("KVM_SET_SREGS"))?;
-        let last_status = world.service.status_before_first_call();
-        Ok(Self { fd, index, apic_id, run_size: vm.fd.run_size(), last_status, world })
+        Ok(Self { fd, index, apic_id, run_size: vm.fd.run_size(), world })
     }
 
     /// Runs on the calling thread until the run ends.
@@ -112,14 +111,15 @@ impl Vcpu {
             }
             Exit::ReadMsr { index } => {
                 let ours = index == conduit::MSR;
-                exit::answer_msr(&mut self.fd, ours.then_some(self.last_status.into()));
+                let status = self.last_status();
+                exit::answer_msr(&mut self.fd, ours.then_some(status.into()));
                 if ours { Cause::StatusByMsr } else { Cause::MsrOther }
             }
             Exit::WriteMsr { index, value } => {
                 let ours = index == conduit::MSR;
                 if ours {
                     // WRMSR is privileged: it faults at any other level before KVM sees it.
-                    self.last_status = self.call(Conduit::Msr, 0, value);
+                    self.call(0, value);
                 }
                 exit::answer_msr(&mut self.fd, ours.then_some(0));
                 if ours { Cause::CallByMsr } else { Cause::MsrOther }
@@ -154,7 +154,7 @@ impl Vcpu {
     fn conduit_port(&mut self, access: &PortAccess) -> Cause {
         match access.direction {
             Direction::In => {
-                let status = self.last_status.to_le_bytes();
+                let status = self.last_status().to_le_bytes();
                 for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(4) {
                     element.copy_from_slice(&status);
                 }
@@ -166,7 +166,7 @@ impl Vcpu {
                 let pages: Vec<u32> = data.chunks_exact(4).map(word).collect();
                 let cpl = self.cpl();
                 for page in pages {
-                    self.last_status = self.call(Conduit::Port, cpl, u64::from(page) << 12);
+                    self.call(cpl, u64::from(page) << PORT_SHIFT);
                 }
                 Cause::CallByPort
             }
@@ -174,18 +174,18 @@ impl Vcpu {
     }
 
     fn hypercall(&mut self, call: &Hypercall) -> Cause {
-        let ours = call.number == conduit::CALL;
-        let result = if ours {
-            self.call(Conduit::Vmcall, call.cpl, call.arguments[0]).into()
-        } else {
-            conduit::NO_SUCH_CALL
-        };
+        let ours = call.number == u64::from(CALL_NUMBER);
+        let result = if ours { self.call(call.cpl, call.arguments[0]).into() } else { conduit::NO_SUCH_CALL };
         exit::set_hypercall_result(&mut self.fd, result);
         if ours { Cause::CallByVmcall } else { Cause::HypercallOther }
     }
 
-    fn call(&self, conduit: Conduit, cpl: u8, block: u64) -> u32 {
-        self.world.service.call(Caller { vcpu: self.index, cpl, conduit }, block)
+    fn call(&self, cpl: u8, block: u64) -> u32 {
+        self.world.service.call(self.index, cpl, GuestPhysAddr(block)).0
+    }
+
+    fn last_status(&self) -> u32 {
+        self.world.service.last_status(self.index).0
     }
 
     /// The privilege level of the code that runs: that of the stack segment.

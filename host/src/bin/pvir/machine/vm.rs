@@ -5,13 +5,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use kvm_bindings::{
     KVM_CAP_MAX_VCPU_ID, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MAX_CPUID_ENTRIES,
-    KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap,
+    KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_cpuid_entry2, kvm_enable_cap,
 };
 use kvm_ioctls::{Cap, Kvm, VmFd};
+use pvir_abi::Conduits;
 use pvir_host::counters::Counters;
 use vm_memory::GuestMemoryMmap;
 
-use super::conduit::{self, Conduits, Hypercalls};
+use super::conduit::{self, Hypercalls};
 use super::cpuid::Template;
 use super::memory;
 use super::slots::{self, MemorySlots};
@@ -27,6 +28,8 @@ pub(crate) struct Vm {
     pub(crate) fd: Arc<VmFd>,
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) slots: Arc<MemorySlots>,
+    /// As KVM supports it.
+    cpuid: Vec<kvm_cpuid_entry2>,
     pub(crate) conduits: Conduits,
     pub(crate) apic_ids: Vec<u32>,
     pub(crate) counters: Arc<Counters>,
@@ -50,29 +53,49 @@ impl Vm {
             counters.count_ioctl("KVM_SET_BOOT_CPU_ID");
             xen::set_boot_cpu_id(&fd, *boot)?;
         }
-        let conduits = Conduits {
-            vmcall: xen::enable_hypercall_intercept(&fd)?,
-            msr: msr::enable_exits(&fd, conduit::MSR)?,
-            port: true,
-        };
+        let supported =
+            kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("KVM_GET_SUPPORTED_CPUID failed")?;
+        let cpuid = supported.as_slice().to_vec();
+        let conduits = open_conduits(&fd, &cpuid)?;
         tracing::info!(?conduits, "conduits that work on this KVM");
-        Ok(Self { kvm, fd, memory, slots, conduits, apic_ids, counters })
+        Ok(Self { kvm, fd, memory, slots, cpuid, conduits, apic_ids, counters })
     }
 
     /// What the CPUID of its vCPUs is made of.
     pub(crate) fn cpuid(&self, service: &dyn Hypercalls) -> Result<Template> {
-        let supported =
-            self.kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("KVM_GET_SUPPORTED_CPUID failed")?;
-        let supported = supported.as_slice().to_vec();
-        let signature = service.signature(Template::free_block(&supported), self.conduits);
         Ok(Template {
-            supported,
+            supported: self.cpuid.clone(),
             cpus: u32::try_from(self.apic_ids.len())?,
             highest_apic_id: self.apic_ids.iter().copied().max().unwrap_or(0),
             tsc_deadline: self.kvm.check_extension(Cap::TscDeadlineTimer),
-            hypercalls_intercepted: self.conduits.vmcall,
-            signature,
+            hypercalls_intercepted: self.conduits.intersects(HYPERCALLS),
+            discovery: service.discovery(),
         })
+    }
+}
+
+/// The conduits that rest on interception of an instruction.
+const HYPERCALLS: Conduits = Conduits::VMCALL.union(Conduits::VMMCALL);
+
+/// Opens all conduits that this KVM has.
+fn open_conduits(fd: &VmFd, cpuid: &[kvm_cpuid_entry2]) -> Result<Conduits> {
+    let mut conduits = Conduits::PORT;
+    if msr::enable_exits(fd, conduit::MSR)? {
+        conduits |= Conduits::MSR;
+    }
+    if xen::enable_hypercall_intercept(fd)? {
+        conduits |= hypercall_of(cpuid);
+    }
+    Ok(conduits)
+}
+
+/// The instruction that this CPU has for it. The other one faults, and works only as far as KVM patches the guest.
+fn hypercall_of(cpuid: &[kvm_cpuid_entry2]) -> Conduits {
+    let vendor = cpuid.iter().find(|entry| entry.function == 0);
+    let name = vendor.map(|leaf| [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat());
+    match name.as_deref() {
+        Some(b"AuthenticAMD" | b"HygonGenuine") => Conduits::VMMCALL,
+        _ => Conduits::VMCALL,
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pvir_abi::Conduits;
 use serde::Serialize;
 
 use super::exits::{Access, Cause, ExitCounters};
 use crate::exit_code::Outcome;
-use crate::machine::conduit::Conduits;
 
 /// A run.
 #[derive(Debug, Serialize)]
@@ -16,7 +16,8 @@ pub(crate) struct Summary {
     pub(crate) outcome: Outcome,
     pub(crate) exit_code: u8,
     pub(crate) elapsed_ms: u128,
-    pub(crate) conduits: Conduits,
+    /// The conduits that work on this KVM.
+    pub(crate) conduits: Vec<&'static str>,
     /// All exits to user space, by cause.
     pub(crate) exits: BTreeMap<&'static str, u64>,
     pub(crate) exits_total: u64,
@@ -113,7 +114,7 @@ impl Summary {
             exit_code: sources.outcome.code(),
             outcome: sources.outcome.clone(),
             elapsed_ms: sources.elapsed.as_millis(),
-            conduits: sources.conduits,
+            conduits: sources.conduits.iter_names().map(|(name, _)| name).collect(),
             exits_total: runs - signals,
             exits,
             vcpus,
