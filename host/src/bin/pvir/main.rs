@@ -1,2 +1,58 @@
-//! .
-fn main() {}
+//! `pvir`: a small VMM on KVM, made to run guests with paravirtual interrupt remapping.
+//!
+//! `run` puts the parts together: a `machine` (VM, vCPUs, memory, boot), a `pci` bus with devices, and at the end a
+//! `report`. The service that guests call is the library; here it appears as `machine::conduit::Hypercalls`.
+
+mod cli;
+mod device_spec;
+mod devices;
+mod exit_code;
+mod machine;
+mod pci;
+mod report;
+mod run;
+mod signals;
+mod size;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command, LogArgs};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = start_log(&cli.log) {
+        eprintln!("pvir: --log: {error}");
+        return ExitCode::from(exit_code::USAGE);
+    }
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args),
+    };
+    match result {
+        Ok(outcome) => ExitCode::from(&outcome),
+        Err(error) => {
+            eprintln!("pvir: {error:#}");
+            ExitCode::from(exit_code::ENVIRONMENT)
+        }
+    }
+}
+
+fn start_log(args: &LogArgs) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let level = match args.verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_new(args.log.as_deref().unwrap_or(level))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(args.verbose > 1)
+        .init();
+    Ok(())
+}

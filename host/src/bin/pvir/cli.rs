@@ -1,0 +1,186 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::device_spec::DeviceSpec;
+use crate::exit_code;
+use crate::size::MemorySize;
+
+/// A small VMM with paravirtual interrupt remapping: a device's interrupts reach the guest without exits.
+#[derive(Debug, Parser)]
+#[command(name = "pvir", version = env!("PVIR_VERSION"), after_help = exit_code::HELP, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a guest kernel until it exits
+    #[command(after_help = exit_code::HELP)]
+    Run(RunArgs),
+}
+
+/// Logging, for every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log (to stderr)")]
+pub(crate) struct LogArgs {
+    /// Say more: -v information, -vv debugging, -vvv every exit
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    /// Filter in the syntax of tracing, for example `pvir::pci=trace`; overrides -v
+    #[arg(long, value_name = "FILTER", env = "PVIR_LOG", global = true)]
+    pub(crate) log: Option<String>,
+}
+
+/// `pvir run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Guest kernel: an ELF64 file with a PVH entry note (an uncompressed vmlinux, or the test kernel)
+    #[arg(env = "PVIR_KERNEL", value_name = "KERNEL")]
+    pub(crate) kernel: PathBuf,
+
+    /// Words for the kernel's command line; may be given several times
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true, help_heading = "Guest")]
+    pub(crate) append: Vec<String>,
+    /// Initial RAM disk, handed over as the first PVH module
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    pub(crate) initrd: Option<PathBuf>,
+
+    /// Number of vCPUs [default: 1, or as many as --apic-ids has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Machine")]
+    pub(crate) cpus: Option<u32>,
+    /// Guest memory, for example 512M, 2GiB; a bare number is MiB
+    #[arg(long, value_name = "SIZE", default_value = "256M", help_heading = "Machine")]
+    pub(crate) memory: MemorySize,
+    /// APIC ids of the vCPUs in order, sparse if wished: `0,300`; the first is the boot CPU
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Machine")]
+    pub(crate) apic_ids: Vec<u32>,
+    /// APIC id of one vCPU, the rest keep their number; may be given several times
+    #[arg(long, value_name = "CPU=ID", value_parser = parse_apic_id, conflicts_with = "apic_ids", help_heading = "Machine")]
+    pub(crate) apic_id: Vec<(u32, u32)>,
+
+    /// Device for the guest, in this order on its bus from 00:01.0; may be given several times.
+    /// `vfio=BDF` (or its sysfs path) passes a device through, `emulated[=KEY=VALUE,...]` adds the emulated one
+    #[arg(long, value_name = "KIND[=...]", help_heading = "Devices")]
+    pub(crate) device: Vec<DeviceSpec>,
+
+    /// Stop the guest after so many seconds, with exit code 124
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]
+    pub(crate) timeout: Option<f64>,
+    /// Print tables of exits, ioctls and interrupts to stderr at the end
+    #[arg(long, help_heading = "Run and report")]
+    pub(crate) stats: bool,
+    /// Write the same as JSON to FILE at the end (`-`: stdout, after the guest's own output)
+    #[arg(long, value_name = "FILE", help_heading = "Run and report")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The APIC id of each vCPU, first the boot CPU. Ends the program where the arguments contradict each other.
+    pub(crate) fn apic_ids(&self) -> Vec<u32> {
+        resolve_apic_ids(self.cpus, &self.apic_ids, &self.apic_id).unwrap_or_else(|message| {
+            let mut command = Cli::command();
+            command.build();
+            let run = command.find_subcommand_mut("run").map_or_else(Cli::command, |run| run.clone());
+            run.clone().error(ErrorKind::ValueValidation, message).exit()
+        })
+    }
+}
+
+fn resolve_apic_ids(cpus: Option<u32>, list: &[u32], single: &[(u32, u32)]) -> Result<Vec<u32>, String> {
+    let ids = if list.is_empty() {
+        let cpus = cpus.unwrap_or(1);
+        let mut ids: Vec<u32> = (0..cpus).collect();
+        for &(cpu, id) in single {
+            let index = usize::try_from(cpu).unwrap_or(usize::MAX);
+            let slot = ids.get_mut(index).ok_or_else(|| {
+                format!("--apic-id {cpu}={id}: there is no vCPU {cpu} with --cpus {cpus} (they count from 0)")
+            })?;
+            *slot = id;
+        }
+        ids
+    } else {
+        if let Some(cpus) = cpus {
+            if usize::try_from(cpus) != Ok(list.len()) {
+                return Err(format!("--apic-ids has {} ids, but --cpus is {cpus}", list.len()));
+            }
+        }
+        list.to_vec()
+    };
+    let mut sorted = ids.clone();
+    sorted.sort_unstable();
+    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("--apic-ids: two vCPUs have the APIC id {}", twice[0]));
+    }
+    Ok(ids)
+}
+
+fn parse_apic_id(text: &str) -> Result<(u32, u32), String> {
+    let (cpu, id) = text.split_once('=').ok_or("expected CPU=ID, for example 1=300")?;
+    let number = |part: &str| part.parse().map_err(|_| format!("`{part}` is not a number"));
+    Ok((number(cpu)?, number(id)?))
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 1e9 => Ok(seconds),
+        _ => Err("expected a number of seconds above 0".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn apic_ids_count_from_zero_by_default() {
+        assert_eq!(resolve_apic_ids(Some(3), &[], &[]), Ok(vec![0, 1, 2]));
+        assert_eq!(resolve_apic_ids(None, &[], &[]), Ok(vec![0]));
+    }
+
+    #[test]
+    fn apic_id_list_sets_the_number_of_cpus() {
+        assert_eq!(resolve_apic_ids(None, &[0, 300], &[]), Ok(vec![0, 300]));
+        assert_eq!(resolve_apic_ids(Some(2), &[], &[(1, 300)]), Ok(vec![0, 300]));
+    }
+
+    #[test]
+    fn contradicting_apic_ids_are_refused_by_the_name_of_the_flag() {
+        assert!(resolve_apic_ids(Some(3), &[0, 300], &[]).unwrap_err().contains("--apic-ids has 2"));
+        assert!(resolve_apic_ids(None, &[7, 7], &[]).unwrap_err().contains("APIC id 7"));
+        assert!(resolve_apic_ids(Some(1), &[], &[(1, 300)]).unwrap_err().contains("no vCPU 1"));
+    }
+
+    #[test]
+    fn devices_and_words_are_repeatable() {
+        let cli = Cli::try_parse_from([
+            "pvir",
+            "run",
+            "k",
+            "--device",
+            "vfio=01:00.0",
+            "--device",
+            "emulated",
+            "--append",
+            "a",
+            "--append",
+            "-b",
+        ])
+        .unwrap();
+        let Command::Run(run) = cli.command;
+        assert_eq!(run.device.len(), 2);
+        assert_eq!(run.append, ["a", "-b"]);
+    }
+}

@@ -1,0 +1,80 @@
+//! COM1: what the guest writes goes to stdout, and stdin comes to it.
+
+use std::convert::Infallible;
+use std::io::{self, Read, Stdout};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+
+use vm_superio::Trigger;
+use vm_superio::serial::{NoEvents, Serial};
+
+/// Its interrupt goes nowhere: the machine has no interrupt controller for pins, and guests poll.
+#[derive(Debug)]
+struct NoInterrupt;
+
+impl Trigger for NoInterrupt {
+    type E = Infallible;
+
+    fn trigger(&self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// The port, shared by all vCPUs and by the thread that reads stdin.
+#[derive(Debug)]
+pub(crate) struct Console {
+    port: Mutex<Serial<NoInterrupt, NoEvents, Stdout>>,
+    room: Condvar,
+}
+
+impl Console {
+    pub(crate) fn new() -> Self {
+        Self { port: Mutex::new(Serial::new(NoInterrupt, io::stdout())), room: Condvar::new() }
+    }
+
+    /// The guest reads a register.
+    pub(crate) fn read(&self, register: u8) -> u8 {
+        let value = self.port.lock().unwrap_or_else(PoisonError::into_inner).read(register);
+        if register == 0 {
+            self.room.notify_one();
+        }
+        value
+    }
+
+    /// The guest writes a register.
+    pub(crate) fn write(&self, register: u8, value: u8) {
+        let written = self.port.lock().unwrap_or_else(PoisonError::into_inner).write(register, value);
+        if let Err(error) = written {
+            // A reader that went away is no reason to stop the guest.
+            tracing::debug!("console: {error}");
+        }
+    }
+
+    /// Brings stdin to the guest, on a thread that lives as long as the process. Nothing is read ahead of what the
+    /// guest's FIFO can take.
+    pub(crate) fn read_stdin(self: Arc<Self>) -> io::Result<()> {
+        let feed = move || {
+            let mut stdin = io::stdin().lock();
+            let mut buffer = [0; 64];
+            loop {
+                let room = self.wait_for_room().min(buffer.len());
+                match stdin.read(&mut buffer[..room]) {
+                    Ok(0) | Err(_) => return,
+                    Ok(size) => {
+                        let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
+                        if let Err(error) = port.enqueue_raw_bytes(&buffer[..size]) {
+                            tracing::debug!("console input lost: {error}");
+                        }
+                    }
+                }
+            }
+        };
+        thread::Builder::new().name("stdin".to_owned()).spawn(feed).map(drop)
+    }
+
+    fn wait_for_room(&self) -> usize {
+        let port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |port: &mut Serial<_, _, _>| port.fifo_capacity() == 0;
+        self.room.wait_while(port, full).unwrap_or_else(PoisonError::into_inner).fifo_capacity()
+    }
+}

@@ -1,0 +1,109 @@
+//! How a run ends, and the process's exit code that says so.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::machine::crash::CrashReport;
+
+/// The command line was wrong (clap itself exits with this number).
+pub(crate) const USAGE: u8 = 2;
+/// This machine, a device or a file does not let the run start.
+pub(crate) const ENVIRONMENT: u8 = 3;
+/// The guest, or the VMM under it, cannot go on.
+pub(crate) const CRASH: u8 = 4;
+/// `--timeout` passed, as with timeout(1).
+pub(crate) const TIMEOUT: u8 = 124;
+/// Ctrl-C or SIGTERM: 128 + SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// What `--help` says of exit codes.
+pub(crate) const HELP: &str = "Exit codes:
+  0..255  the guest's own code, as it wrote it to the exit port 0xf4 (above 255: 255); 0 also when it reset the machine
+  2       wrong command line
+  3       the run could not start: /dev/kvm, permissions, device, kernel file, isolation
+  4       the guest crashed (triple fault, instruction that this KVM cannot run) or the VMM failed under it
+  124     --timeout passed
+  130     Ctrl-C or SIGTERM
+Where a guest's own code may be one of these, the field `outcome` of --json tells them apart.";
+
+/// Why a run ended.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Outcome {
+    /// The guest wrote this code to the exit port.
+    GuestExit {
+        /// The value as written, before it is cut to an exit code.
+        value: u32,
+    },
+    /// The guest reset the machine.
+    GuestReset {
+        /// The port or event by which it did.
+        by: &'static str,
+    },
+    /// Ctrl-C or SIGTERM.
+    Interrupted,
+    /// `--timeout` passed.
+    TimedOut {
+        /// The limit.
+        seconds: f64,
+    },
+    /// A vCPU cannot go on.
+    GuestCrash(Box<CrashReport>),
+    /// The VMM failed while the guest ran.
+    HostFailure {
+        /// What failed.
+        error: String,
+    },
+}
+
+impl Outcome {
+    /// The number for the process's parent.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            // Not truncated: 256 must not look like success.
+            Self::GuestExit { value } => u8::try_from(*value).unwrap_or(u8::MAX),
+            Self::GuestReset { .. } => 0,
+            Self::Interrupted => INTERRUPTED,
+            Self::TimedOut { .. } => TIMEOUT,
+            Self::GuestCrash(_) | Self::HostFailure { .. } => CRASH,
+        }
+    }
+
+    /// One line for a person.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::GuestExit { value } => format!("guest exited with code {value}"),
+            Self::GuestReset { by } => format!("guest reset the machine ({by})"),
+            Self::Interrupted => "interrupted".to_owned(),
+            Self::TimedOut { seconds } => format!("stopped after --timeout {seconds}"),
+            Self::GuestCrash(report) => format!("guest crashed: {}", report.cause),
+            Self::HostFailure { error } => format!("the VMM failed: {error}"),
+        }
+    }
+}
+
+impl From<&Outcome> for ExitCode {
+    fn from(outcome: &Outcome) -> Self {
+        Self::from(outcome.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guest_code_passes_through_and_is_never_wrapped_to_success() {
+        assert_eq!(Outcome::GuestExit { value: 0 }.code(), 0);
+        assert_eq!(Outcome::GuestExit { value: 77 }.code(), 77);
+        assert_eq!(Outcome::GuestExit { value: 256 }.code(), 255);
+    }
+
+    #[test]
+    fn help_names_every_code() {
+        for code in [USAGE, ENVIRONMENT, CRASH, TIMEOUT, INTERRUPTED] {
+            assert!(HELP.contains(&format!("\n  {code}  ")), "{code} is not in the help");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Where everything is in the guest's physical address space and in its ports.
+
+/// PVH start info; its modules and memory map follow in the same two pages.
+pub(crate) const START_INFO: u64 = 0x6000;
+pub(crate) const MODULES: u64 = 0x6100;
+pub(crate) const MEMORY_MAP: u64 = 0x7000;
+/// The kernel's command line, and the room for it.
+pub(crate) const COMMAND_LINE: u64 = 0x2_0000;
+pub(crate) const COMMAND_LINE_SIZE: u64 = 0x1_0000;
+/// Conventional memory ends here; up to 1 MiB is reserved as on every PC.
+pub(crate) const LOW_RAM_END: u64 = 0x9_fc00;
+/// The RSDP, where a scan finds it too; the other ACPI tables follow.
+pub(crate) const ACPI: u64 = 0xe_0000;
+pub(crate) const HIGH_RAM: u64 = 0x10_0000;
+
+/// RAM ends here at the latest and goes on above 4 GiB.
+pub(crate) const HOLE_START: u64 = 0xc000_0000;
+pub(crate) const FOUR_GIB: u64 = 0x1_0000_0000;
+/// BARs below 4 GiB; above it are the places of the IOAPIC (absent here) and of the local APICs.
+pub(crate) const MMIO32: std::ops::Range<u64> = HOLE_START..0xfec0_0000;
+/// Messages to and registers of the local APICs: no BAR may cover them.
+pub(crate) const LAPIC: std::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
+/// Ports for I/O BARs.
+pub(crate) const PORTS: std::ops::Range<u64> = 0xc000..0x1_0000;
+/// Size of the window for large 64-bit BARs, which starts above RAM.
+pub(crate) const MMIO64_SIZE: u64 = 1 << 36;
+
+pub(crate) const COM1: u16 = 0x3f8;
+pub(crate) const EXIT_PORT: u16 = 0xf4;
+pub(crate) const RESET_PORT: u16 = 0xcf9;
+pub(crate) const KEYBOARD_PORT: u16 = 0x64;
+pub(crate) const PCI_ADDRESS: u16 = 0xcf8;
+pub(crate) const PCI_DATA: u16 = 0xcfc;

@@ -1,0 +1,217 @@
+//! A vCPU: created with its APIC id, then run on a thread of its own until the run ends.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use kvm_bindings::CpuId;
+use kvm_ioctls::VcpuFd;
+use vm_memory::GuestMemoryMmap;
+
+use super::boot;
+use pvir_abi::{CALL_NUMBER, GuestPhysAddr, PORT_SHIFT};
+
+use super::conduit::{self, Hypercalls};
+use super::cpuid::Template;
+use super::crash::{self, CrashReport};
+use super::ending::Ending;
+use super::exit::{self, Direction, Exit, Hypercall, PortAccess};
+use super::kick::Armed;
+use super::ports::Ports;
+use super::vm::Vm;
+use crate::exit_code::Outcome;
+use crate::pci::bus::PciBus;
+use crate::report::exits::{Access, Cause, ExitCounters, Row};
+
+/// What all vCPUs reach.
+pub(crate) struct World {
+    pub(crate) ports: Ports,
+    pub(crate) pci: Arc<PciBus>,
+    pub(crate) service: Arc<dyn Hypercalls>,
+    pub(crate) memory: GuestMemoryMmap,
+    pub(crate) exits: Arc<ExitCounters>,
+    pub(crate) ending: Arc<Ending>,
+}
+
+/// One vCPU, ready to run.
+pub(crate) struct Vcpu {
+    fd: VcpuFd,
+    index: usize,
+    apic_id: u32,
+    run_size: usize,
+    world: Arc<World>,
+}
+
+/// IA32_APIC_BASE: local APIC in x2APIC mode.
+const X2APIC_MODE: u64 = 1 << 11 | 1 << 10;
+/// The highest id that a local APIC in xAPIC mode can have.
+const HIGHEST_XAPIC_ID: u32 = 254;
+
+impl Vcpu {
+    /// Creates vCPU number `index`; `entry` is where the boot CPU (number 0) starts.
+    pub(crate) fn new(
+        vm: &Vm,
+        index: usize,
+        template: &Template,
+        entry: u64,
+        world: Arc<World>,
+    ) -> Result<Self> {
+        let apic_id = *vm.apic_ids.get(index).context("no such vCPU")?;
+        let name = |what: &'static str| move || format!("{what} failed for vCPU {index} (APIC id {apic_id})");
+        vm.counters.count_ioctl("KVM_CREATE_VCPU");
+        let fd = vm.fd.create_vcpu(apic_id.into()).with_context(name("KVM_CREATE_VCPU"))?;
+        let cpuid = CpuId::from_entries(&template.for_cpu(apic_id)).context("too many CPUID leaves")?;
+        vm.counters.count_ioctl("KVM_SET_CPUID2");
+        fd.set_cpuid2(&cpuid).with_context(name("KVM_SET_CPUID2"))?;
+        let mut sregs = fd.get_sregs().with_context(name("KVM_GET_SREGS"))?;
+        if template.highest_apic_id > HIGHEST_XAPIC_ID {
+            // As firmware hands over a machine whose ids do not fit.
+            sregs.apic_base |= X2APIC_MODE;
+        }
+        if index == 0 {
+            boot::set_protected_mode(&mut sregs);
+            fd.set_regs(&boot::registers(entry)).with_context(name("KVM_SET_REGS"))?;
+        }
+        fd.set_sregs(&sregs).with_context(name("KVM_SET_SREGS"))?;
+        Ok(Self { fd, index, apic_id, run_size: vm.fd.run_size(), world })
+    }
+
+    /// Runs on the calling thread until the run ends.
+    pub(crate) fn run(mut self) {
+        let _armed = Armed::new(&mut self.fd);
+        let world = Arc::clone(&self.world);
+        let Some(row) = world.exits.row(self.index) else { return };
+        while world.ending.outcome().is_none() {
+            match exit::run(&mut self.fd) {
+                Ok(exit) => {
+                    tracing::trace!(vcpu = self.index, ?exit);
+                    let cause = self.handle(&exit, row);
+                    row.count(cause);
+                }
+                Err(error) => {
+                    let error =
+                        format!("KVM_RUN failed on vCPU {} (APIC id {}): {error}", self.index, self.apic_id);
+                    world.ending.finish(Outcome::HostFailure { error });
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, exit: &Exit, row: &Row) -> Cause {
+        match *exit {
+            Exit::Port(access) => self.port(&access, row),
+            Exit::MmioRead { address, size } => {
+                let mut data = [0xff; 8];
+                let served = self.world.pci.memory_read(address, &mut data[..size.into()]);
+                exit::set_mmio_data(&mut self.fd, data);
+                count_mmio(row, served, address, Access::Read)
+            }
+            Exit::MmioWrite { address, size, data } => {
+                let served = self.world.pci.memory_write(address, &data[..size.into()]);
+                count_mmio(row, served, address, Access::Write)
+            }
+            Exit::ReadMsr { index } => {
+                let ours = index == conduit::MSR;
+                let status = self.last_status();
+                exit::answer_msr(&mut self.fd, ours.then_some(status.into()));
+                if ours { Cause::StatusByMsr } else { Cause::MsrOther }
+            }
+            Exit::WriteMsr { index, value } => {
+                let ours = index == conduit::MSR;
+                if ours {
+                    // WRMSR is privileged: it faults at any other level before KVM sees it.
+                    self.call(0, value);
+                }
+                exit::answer_msr(&mut self.fd, ours.then_some(0));
+                if ours { Cause::CallByMsr } else { Cause::MsrOther }
+            }
+            Exit::Hypercall(call) => self.hypercall(&call),
+            Exit::Interrupted => Cause::Interrupted,
+            Exit::Hlt
+            | Exit::Shutdown
+            | Exit::InternalError(_)
+            | Exit::FailEntry { .. }
+            | Exit::SystemEvent { .. }
+            | Exit::Other(_) => self.crash(exit),
+        }
+    }
+
+    fn port(&mut self, access: &PortAccess, row: &Row) -> Cause {
+        if access.port == conduit::PORT && access.size == 4 {
+            return self.conduit_port(access);
+        }
+        let size = usize::from(access.size).max(1);
+        let world = Arc::clone(&self.world);
+        let mut cause = Cause::PortOther;
+        for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(size) {
+            cause = match access.direction {
+                Direction::In => world.ports.read(access.port, element, row),
+                Direction::Out => world.ports.write(access.port, element, row),
+            };
+        }
+        cause
+    }
+
+    fn conduit_port(&mut self, access: &PortAccess) -> Cause {
+        match access.direction {
+            Direction::In => {
+                let status = self.last_status().to_le_bytes();
+                for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(4) {
+                    element.copy_from_slice(&status);
+                }
+                Cause::StatusByPort
+            }
+            Direction::Out => {
+                let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
+                let data = exit::port_data(&mut self.fd, access, self.run_size);
+                let pages: Vec<u32> = data.chunks_exact(4).map(word).collect();
+                let cpl = self.cpl();
+                for page in pages {
+                    self.call(cpl, u64::from(page) << PORT_SHIFT);
+                }
+                Cause::CallByPort
+            }
+        }
+    }
+
+    fn hypercall(&mut self, call: &Hypercall) -> Cause {
+        let ours = call.number == u64::from(CALL_NUMBER);
+        let result = if ours { self.call(call.cpl, call.arguments[0]).into() } else { conduit::NO_SUCH_CALL };
+        exit::set_hypercall_result(&mut self.fd, result);
+        if ours { Cause::CallByVmcall } else { Cause::HypercallOther }
+    }
+
+    fn call(&self, cpl: u8, block: u64) -> u32 {
+        self.world.service.call(self.index, cpl, GuestPhysAddr(block)).0
+    }
+
+    fn last_status(&self) -> u32 {
+        self.world.service.last_status(self.index).0
+    }
+
+    /// The privilege level of the code that runs: that of the stack segment.
+    fn cpl(&self) -> u8 {
+        // What cannot be known is the least trusted.
+        self.fd.get_sregs().map_or(3, |sregs| sregs.ss.dpl)
+    }
+
+    fn crash(&self, exit: &Exit) -> Cause {
+        if let Some(cause) = crash::Cause::of(exit) {
+            let report = CrashReport::new(cause, self.index, self.apic_id, &self.fd, &self.world.memory);
+            self.world.ending.finish(Outcome::GuestCrash(Box::new(report)));
+        }
+        Cause::Crash
+    }
+}
+
+fn count_mmio(row: &Row, served: Option<(usize, u8)>, address: u64, access: Access) -> Cause {
+    match served {
+        Some((function, bar)) => {
+            row.count_bar(function, bar, access);
+            Cause::MmioBar
+        }
+        None => {
+            tracing::debug!(address = format_args!("{address:#x}"), ?access, "MMIO where nothing is");
+            Cause::MmioOther
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The bus: functions in their places, BARs allocated for them, accesses brought to them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use anyhow::{Context, Result, anyhow, bail};
+use vm_allocator::{AddressAllocator, AllocPolicy};
+
+use super::bars::{BarKind, Bars};
+use super::decoder::Decoder;
+use super::function::{DevFn, PciFunction};
+use super::host_bridge::HostBridge;
+use super::slot::{Change, Header, Slot};
+use crate::machine::layout;
+use crate::machine::memory::Range;
+use crate::machine::slots::MemorySlots;
+
+/// 64-bit BARs up to this size are put below 4 GiB, where the smallest of kernels reaches them.
+const LARGE_BAR: u64 = 128 << 20;
+
+/// Windows from which BARs get their first addresses.
+struct Windows {
+    memory32: AddressAllocator,
+    memory64: AddressAllocator,
+    ports: AddressAllocator,
+}
+
+/// Bus 0 of segment 0.
+pub(crate) struct PciBus {
+    slots: BTreeMap<DevFn, Arc<Slot>>,
+    memory_slots: Arc<MemorySlots>,
+    windows: Windows,
+    /// Where no BAR may decode: RAM and the local APICs.
+    forbidden: Vec<Range>,
+    memory: RwLock<Decoder>,
+    ports: RwLock<Decoder>,
+    /// Held while BARs move, so that two vCPUs cannot interleave it.
+    moving: Mutex<()>,
+}
+
+impl PciBus {
+    /// A bus with a host bridge at 00:00.0. `ram` is where BARs must not be.
+    pub(crate) fn new(memory_slots: Arc<MemorySlots>, ram: &[Range]) -> Result<Self> {
+        let above =
+            ram.iter().map(Range::end).max().unwrap_or(0).max(layout::FOUR_GIB).next_multiple_of(1 << 30);
+        let window =
+            |start, size| AddressAllocator::new(start, size).context("cannot set up a window for BARs");
+        let size = |range: &std::ops::Range<u64>| range.end - range.start;
+        let mut bus = Self {
+            slots: BTreeMap::new(),
+            memory_slots,
+            windows: Windows {
+                memory32: window(layout::MMIO32.start, size(&layout::MMIO32))?,
+                memory64: window(above, layout::MMIO64_SIZE)?,
+                ports: window(layout::PORTS.start, size(&layout::PORTS))?,
+            },
+            forbidden: ram
+                .iter()
+                .copied()
+                .chain([Range::new(layout::LAPIC.start, size(&layout::LAPIC))])
+                .collect(),
+            memory: RwLock::default(),
+            ports: RwLock::default(),
+            moving: Mutex::new(()),
+        };
+        bus.add(Arc::new(HostBridge))?;
+        Ok(bus)
+    }
+
+    /// Puts a function into the next free place and gives its BARs addresses.
+    pub(crate) fn add(&mut self, function: Arc<dyn PciFunction>) -> Result<DevFn> {
+        let index = self.slots.len();
+        let number = u8::try_from(index).ok().filter(|number| *number < 32);
+        let devfn =
+            DevFn::device(number.ok_or_else(|| anyhow!("--device: the bus is full, 31 devices at most"))?);
+        let name = function.name();
+        let mut bars = Bars::new(function.bars()).with_context(|| format!("device {name}"))?;
+        let mut specs: Vec<_> = bars.iter().collect();
+        // The largest first leaves no gaps.
+        specs.sort_by_key(|(_, spec)| std::cmp::Reverse(spec.size));
+        for (bar, spec) in specs {
+            let address = self
+                .windows
+                .allocate(spec.kind, spec.size)
+                .with_context(|| format!("device {name}: no room for BAR{bar} of {:#x} bytes", spec.size))?;
+            bars.set_address(bar, address);
+            tracing::debug!(device = %name, bar, address = format_args!("{address:#x}"), size = spec.size, "BAR");
+        }
+        self.slots.insert(devfn, Arc::new(Slot::new(devfn, index, function, bars)));
+        Ok(devfn)
+    }
+
+    /// All functions, in the order of their counters.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.values()
+    }
+
+    /// The function in a place.
+    pub(crate) fn slot(&self, devfn: DevFn) -> Option<&Arc<Slot>> {
+        self.slots.get(&devfn)
+    }
+
+    /// The guest writes config space of a function.
+    pub(crate) fn config_write(&self, slot: &Arc<Slot>, offset: u16, data: &[u8]) {
+        if slot.config_write(offset, data) == Change::Decoding {
+            self.move_bars(slot);
+        }
+    }
+
+    /// Reads memory of a BAR: the function and BAR that answered, if one decodes there.
+    pub(crate) fn memory_read(&self, address: u64, data: &mut [u8]) -> Option<(usize, u8)> {
+        read(&self.memory, address, data)
+    }
+
+    /// Writes likewise.
+    pub(crate) fn memory_write(&self, address: u64, data: &[u8]) -> Option<(usize, u8)> {
+        write(&self.memory, address, data)
+    }
+
+    /// Reads a port of an I/O BAR.
+    pub(crate) fn port_read(&self, port: u16, data: &mut [u8]) -> Option<(usize, u8)> {
+        read(&self.ports, port.into(), data)
+    }
+
+    /// Writes likewise.
+    pub(crate) fn port_write(&self, port: u16, data: &[u8]) -> Option<(usize, u8)> {
+        write(&self.ports, port.into(), data)
+    }
+
+    /// Asks a function anew which parts of its BARs are mapped, and makes it so. For devices that change it while the
+    /// guest runs.
+    #[expect(dead_code, reason = "for devices whose mapped parts change, which are not in this build")]
+    pub(crate) fn refresh(&self, devfn: DevFn) {
+        if let Some(slot) = self.slots.get(&devfn) {
+            self.move_bars(slot);
+        }
+    }
+
+    /// Brings decoding and mapped parts in line with what the guest has written.
+    fn move_bars(&self, slot: &Arc<Slot>) {
+        let _moving: MutexGuard<'_, ()> = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = slot.header().wanted();
+        let mut header = slot.header();
+        let gone: Vec<u8> = header
+            .decoded
+            .iter()
+            .filter(|(bar, range)| !wanted.iter().any(|(wanted, _, place)| wanted == *bar && place == *range))
+            .map(|(bar, _)| *bar)
+            .collect();
+        for bar in gone {
+            header.decoded.remove(&bar);
+            self.memory.write().unwrap_or_else(PoisonError::into_inner).remove(slot, bar);
+            self.ports.write().unwrap_or_else(PoisonError::into_inner).remove(slot, bar);
+        }
+        for (bar, kind, range) in wanted {
+            if header.decoded.contains_key(&bar) {
+                continue;
+            }
+            match self.decode(slot, bar, kind, range) {
+                Ok(()) => {
+                    header.decoded.insert(bar, range);
+                }
+                // A guest does this while it finds the size of a BAR with decoding on; so no more than debug.
+                Err(error) => tracing::debug!(device = %slot.devfn(), bar, "BAR does not decode: {error:#}"),
+            }
+        }
+        self.map_parts(slot, &mut header);
+    }
+
+    fn decode(&self, slot: &Arc<Slot>, bar: u8, kind: BarKind, range: Range) -> Result<()> {
+        let in_the_way = |other: Range| anyhow!("{range:x?} overlaps {other:x?}");
+        let decoder = match kind {
+            BarKind::Io => &self.ports,
+            BarKind::Memory32 | BarKind::Memory64 => {
+                if range.start.checked_add(range.size).is_none() {
+                    bail!("{range:x?} wraps");
+                }
+                if let Some(other) = self.forbidden.iter().find(|other| other.overlaps(&range)) {
+                    return Err(in_the_way(*other));
+                }
+                &self.memory
+            }
+        };
+        decoder.write().unwrap_or_else(PoisonError::into_inner).insert(range, slot, bar).map_err(in_the_way)
+    }
+
+    fn map_parts(&self, slot: &Slot, header: &mut Header) {
+        let mut wanted = Vec::new();
+        for (bar, range) in &header.decoded {
+            for part in slot.function().mapped_parts(*bar) {
+                wanted.push((*bar, range.start + part.offset, part));
+            }
+        }
+        header.mapped.retain(|(bar, address, part, id)| {
+            let stays = wanted.iter().any(|(b, a, p)| (b, a, p) == (bar, address, part));
+            if !stays {
+                if let Err(error) = self.memory_slots.unmap(*id) {
+                    tracing::error!(device = %slot.devfn(), bar, "{error:#}");
+                }
+            }
+            stays
+        });
+        for (bar, address, part) in wanted {
+            if header.mapped.iter().any(|(b, a, p, _)| (*b, *a, p) == (bar, address, &part)) {
+                continue;
+            }
+            let memory = Arc::clone(&part.memory);
+            match self.memory_slots.map(address, memory, part.memory_offset, part.size, part.access) {
+                Ok(id) => header.mapped.push((bar, address, part, id)),
+                // The device still works: its accesses exit.
+                Err(error) => tracing::warn!(device = %slot.devfn(), bar, "BAR stays trapped: {error:#}"),
+            }
+        }
+    }
+}
+
+impl Windows {
+    fn allocate(&mut self, kind: BarKind, size: u64) -> Result<u64> {
+        let (first, second) = match kind {
+            BarKind::Io => (&mut self.ports, None),
+            BarKind::Memory32 => (&mut self.memory32, None),
+            BarKind::Memory64 if size > LARGE_BAR => (&mut self.memory64, None),
+            BarKind::Memory64 => (&mut self.memory32, Some(&mut self.memory64)),
+        };
+        // Pages of their own, so that parts can be mapped.
+        let alignment = if kind == BarKind::Io { size } else { size.max(4096) };
+        let mut windows = std::iter::once(first).chain(second);
+        windows
+            .find_map(|window| window.allocate(alignment, alignment, AllocPolicy::FirstMatch).ok())
+            .map(|place| place.start())
+            .ok_or_else(|| anyhow!("the window for it is full"))
+    }
+}
+
+fn read(decoder: &RwLock<Decoder>, address: u64, data: &mut [u8]) -> Option<(usize, u8)> {
+    let (target, offset) = find(decoder, address, data.len())?;
+    target.slot.function().bar_read(target.bar, offset, data);
+    Some((target.slot.index(), target.bar))
+}
+
+fn write(decoder: &RwLock<Decoder>, address: u64, data: &[u8]) -> Option<(usize, u8)> {
+    let (target, offset) = find(decoder, address, data.len())?;
+    target.slot.function().bar_write(target.bar, offset, data);
+    Some((target.slot.index(), target.bar))
+}
+
+/// The lock is not held while the function works.
+fn find(decoder: &RwLock<Decoder>, address: u64, size: usize) -> Option<(super::decoder::Target, u64)> {
+    let decoder = decoder.read().unwrap_or_else(PoisonError::into_inner);
+    decoder.find(address, size).map(|(target, offset)| (target.clone(), offset))
+}

@@ -1,0 +1,5 @@
+//! What a run tells at its end.
+
+pub(crate) mod exits;
+pub(crate) mod summary;
+pub(crate) mod tables;

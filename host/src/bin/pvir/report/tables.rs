@@ -1,0 +1,98 @@
+//! The report as tables, for people.
+
+use std::fmt::Write;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{Cell, CellAlignment, Table};
+
+use super::summary::Summary;
+
+/// All tables of a run.
+pub(crate) fn render(summary: &Summary) -> String {
+    let mut text = String::new();
+    let seconds = f64::from(u32::try_from(summary.elapsed_ms).unwrap_or(u32::MAX)) / 1000.0;
+    let _ = writeln!(
+        text,
+        "{} after {seconds:.2} s, {} exits to user space",
+        summary.outcome.describe(),
+        summary.exits_total
+    );
+    let sections = [
+        ("Exits to user space, by vCPU (APIC id)", exits(summary)),
+        ("Trapped accesses, by device", devices(summary)),
+        ("ioctls", ioctls(summary)),
+        ("Interrupts", interrupts(summary)),
+    ];
+    for (title, table) in sections {
+        if !table.is_empty() {
+            let _ = writeln!(text, "\n{title}\n{table}");
+        }
+    }
+    text
+}
+
+fn table(head: Vec<String>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_header(head);
+    table
+}
+
+fn number(value: u64) -> Cell {
+    Cell::new(value).set_alignment(CellAlignment::Right)
+}
+
+/// More vCPUs than this would not fit a screen: then only their sum is shown.
+const MOST_COLUMNS: usize = 8;
+
+fn exits(summary: &Summary) -> Table {
+    let shown = if summary.vcpus.len() <= MOST_COLUMNS { &summary.vcpus[..] } else { &[] };
+    let ids = shown.iter().map(|vcpu| vcpu.apic_id.to_string());
+    let mut table = table(["cause".to_owned()].into_iter().chain(ids).chain(["all".to_owned()]).collect());
+    for (cause, sum) in &summary.exits {
+        let own = shown.iter().map(|vcpu| number(vcpu.exits.get(cause).copied().unwrap_or(0)));
+        table.add_row([Cell::new(cause)].into_iter().chain(own).chain([number(*sum)]));
+    }
+    table
+}
+
+fn devices(summary: &Summary) -> Table {
+    let mut table = table(["place", "device", "what", "reads", "writes"].map(str::to_owned).to_vec());
+    for device in &summary.devices {
+        let bars = device.bars.iter().map(|bar| (format!("BAR{}", bar.bar), bar.reads, bar.writes));
+        let config = ("config".to_owned(), device.config_reads, device.config_writes);
+        for (what, reads, writes) in
+            [config].into_iter().chain(bars).filter(|(_, reads, writes)| reads + writes > 0)
+        {
+            table.add_row([
+                Cell::new(&device.address),
+                Cell::new(&device.name),
+                Cell::new(what),
+                number(reads),
+                number(writes),
+            ]);
+        }
+    }
+    table
+}
+
+fn ioctls(summary: &Summary) -> Table {
+    let mut table = table(["ioctl", "calls"].map(str::to_owned).to_vec());
+    for (name, count) in &summary.ioctls {
+        table.add_row([Cell::new(name), number(*count)]);
+    }
+    table
+}
+
+fn interrupts(summary: &Summary) -> Table {
+    let mut table = table(["device", "index", "vector", "APIC id", "raised"].map(str::to_owned).to_vec());
+    for interrupt in &summary.interrupts {
+        table.add_row([
+            Cell::new(&interrupt.device),
+            number(interrupt.index.into()),
+            Cell::new(format!("{:#04x}", interrupt.vector)),
+            number(interrupt.destination.into()),
+            number(interrupt.count),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,203 @@
+//! `pvir run`: builds the machine, runs it to its end, reports.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use pvir_host::counters::Counters;
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+
+use crate::cli::RunArgs;
+use crate::device_spec::DeviceSpec;
+use crate::devices::scratch::Scratch;
+use crate::devices::serial::Console;
+use crate::devices::terminal::{self, CharacterMode};
+use crate::exit_code::Outcome;
+use crate::machine::boot::{self, Image};
+use crate::machine::conduit::{Hypercalls, NoService};
+use crate::machine::ending::Ending;
+use crate::machine::ports::Ports;
+use crate::machine::vcpu::{Vcpu, World};
+use crate::machine::vm::Vm;
+use crate::machine::{kick, memory};
+use crate::pci::bus::PciBus;
+use crate::pci::function::PciFunction;
+use crate::report::exits::ExitCounters;
+use crate::report::summary::{DeviceName, Sources, Summary};
+use crate::report::tables;
+use crate::signals;
+
+/// Runs a guest. An error is one of the environment: the guest did not start.
+pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
+    let counters = Arc::new(Counters::new());
+    let vm = Vm::new(args.apic_ids(), args.memory, Arc::clone(&counters))?;
+    let service: Arc<dyn Hypercalls> = Arc::new(NoService);
+    let pci = Arc::new(build_bus(&vm, &args.device)?);
+    let image = Image {
+        kernel: args.kernel.clone(),
+        initrd: args.initrd.clone(),
+        command_line: args.append.join(" "),
+    };
+    let entry = boot::load(&vm.memory, &image, &vm.apic_ids)?;
+
+    let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
+    let console = Arc::new(Console::new());
+    let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
+    let world = Arc::new(World {
+        ports: Ports::new(Arc::clone(&console), Arc::clone(&pci), Arc::clone(&ending)),
+        pci: Arc::clone(&pci),
+        service: Arc::clone(&service),
+        memory: vm.memory.clone(),
+        exits: Arc::clone(&exits),
+        ending: Arc::clone(&ending),
+    });
+    let template = vm.cpuid(&*service)?;
+    let vcpus = (0..vm.apic_ids.len())
+        .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&world)))
+        .collect::<Result<Vec<_>>>()?;
+    let json = args.json.as_deref().map(JsonOutput::open).transpose()?;
+
+    let signals = signals::as_fd().context("cannot take over Ctrl-C")?;
+    kick::install_handler()?;
+    let character_mode = CharacterMode::enter().context("cannot set up the terminal")?;
+    if terminal::may_read_stdin() {
+        Arc::clone(&console).read_stdin().context("cannot start the thread that reads stdin")?;
+    }
+    let started = Instant::now();
+    let threads = start(vcpus)?;
+    wait_for_end(&ending, &signals, args.timeout)?;
+    stop(threads);
+    drop(character_mode);
+
+    let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
+    let summary = Summary::new(Sources {
+        outcome: &outcome,
+        elapsed: started.elapsed(),
+        conduits: vm.conduits,
+        apic_ids: &vm.apic_ids,
+        exits: &exits,
+        devices: device_names(&pci),
+        ioctls: counters.ioctls(),
+        interrupts: service.interrupts(),
+    });
+    report(args.stats, json, &summary)?;
+    Ok(outcome)
+}
+
+fn build_bus(vm: &Vm, devices: &[DeviceSpec]) -> Result<PciBus> {
+    let mut bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory))?;
+    for spec in devices {
+        let function: Arc<dyn PciFunction> = match spec {
+            DeviceSpec::Scratch => Arc::new(Scratch::new()?),
+            DeviceSpec::Vfio(address) => bail!("--device vfio={address}: this build has no VFIO backend"),
+            DeviceSpec::Emulated(_) => bail!("--device emulated: this build has no emulated device"),
+        };
+        let name = function.name();
+        let place = bus.add(function)?;
+        tracing::info!(device = %name, %place, "device");
+    }
+    Ok(bus)
+}
+
+fn device_names(bus: &PciBus) -> Vec<DeviceName> {
+    let name = |slot: &Arc<crate::pci::slot::Slot>| DeviceName {
+        address: slot.devfn().to_string(),
+        name: slot.function().name(),
+        bars: slot.header().bars.iter().map(|(bar, _)| bar).collect(),
+    };
+    bus.slots().map(name).collect()
+}
+
+fn start(vcpus: Vec<Vcpu>) -> Result<Vec<JoinHandle<()>>> {
+    let spawn = |(index, vcpu): (usize, Vcpu)| {
+        thread::Builder::new().name(format!("vcpu{index}")).spawn(move || vcpu.run()).with_context(|| {
+            format!("cannot start the thread of vCPU {index}\nhelp: `ulimit -u` limits threads")
+        })
+    };
+    vcpus.into_iter().enumerate().map(spawn).collect()
+}
+
+/// Blocks until the guest has ended, a signal has come, or time is up.
+fn wait_for_end(ending: &Ending, signals: &OwnedFd, timeout: Option<f64>) -> Result<()> {
+    let epoll = Epoll::new().context("epoll_create1 failed")?;
+    for fd in [ending.as_raw_fd(), signals.as_raw_fd()] {
+        epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)).context("epoll_ctl failed")?;
+    }
+    let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if ending.outcome().is_some() {
+            return Ok(());
+        }
+        if left.is_some_and(|left| left.is_zero()) {
+            ending.finish(Outcome::TimedOut { seconds: timeout.unwrap_or(0.0) });
+            return Ok(());
+        }
+        // Rounded up, so as not to spin through the last millisecond.
+        let milliseconds = left.map_or(-1, |left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
+        let mut events = [EpollEvent::default(); 2];
+        match epoll.wait(milliseconds, &mut events) {
+            Ok(_) if readable(signals) => ending.finish(Outcome::Interrupted),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("epoll_wait failed"),
+        }
+    }
+}
+
+/// Takes what is to be read from a descriptor that does not block.
+fn readable(fd: &OwnedFd) -> bool {
+    let file = fd.try_clone().map(File::from);
+    file.and_then(|mut file| io::Read::read(&mut file, &mut [0; 256])).is_ok_and(|size| size > 0)
+}
+
+fn stop(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        kick::kick(&thread);
+        if thread.join().is_err() {
+            tracing::error!("a vCPU thread panicked");
+        }
+    }
+}
+
+/// Where `--json` goes; opened before the run, so that a wrong path does not cost one.
+enum JsonOutput {
+    Stdout,
+    File(File),
+}
+
+impl JsonOutput {
+    fn open(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        let file = File::create(path).with_context(|| format!("--json: cannot write {}", path.display()))?;
+        Ok(Self::File(file))
+    }
+}
+
+fn report(stats: bool, json: Option<JsonOutput>, summary: &Summary) -> Result<()> {
+    if let Outcome::GuestCrash(report) = &summary.outcome {
+        eprintln!("pvir: guest crashed\n{report}");
+    } else if summary.exit_code != 0 || stats {
+        tracing::info!("{}", summary.outcome.describe());
+    }
+    if stats {
+        eprintln!("{}", tables::render(summary));
+    }
+    let text = || serde_json::to_string_pretty(summary).context("--json");
+    match json {
+        Some(JsonOutput::Stdout) => {
+            writeln!(io::stdout(), "{}", text()?).context("--json: cannot write to stdout")
+        }
+        Some(JsonOutput::File(mut file)) => {
+            writeln!(file, "{}", text()?).context("--json: cannot write the file")
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,120 @@
+//! How runs end that the guest does not end, and runs that do not start.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::guest::{
+    Code, Kernel, eventually, kvm_is_here, pvir, pvir_without_timeout, run, split_json, stderr, stdout,
+};
+
+#[test]
+fn timeout_stops_a_guest_that_spins() {
+    if !kvm_is_here() {
+        return;
+    }
+    let started = Instant::now();
+    let kernel = Kernel::new(&Code::new().spin().elf());
+    let mut command = pvir_without_timeout(&kernel, &["--cpus", "3", "--timeout", "0.5", "--json", "-"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    assert!(started.elapsed() < Duration::from_secs(60));
+    assert_eq!(split_json(&output).1["outcome"]["kind"], "timed-out");
+}
+
+/// A guest that says that it runs and then spins, stopped by a signal.
+fn stopped_by(signal: &str, arguments: &[&str]) -> std::process::Output {
+    let kernel = Kernel::new(&Code::new().print("up\n").spin().elf());
+    let mut child = pvir(&kernel, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n");
+    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert!(eventually(|| child.try_wait().unwrap().is_some()), "pvir goes on after {signal}");
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn ctrl_c_and_sigterm_stop_all_vcpus_and_print_the_statistics() {
+    if !kvm_is_here() {
+        return;
+    }
+    let interrupted = stopped_by("-INT", &["--stats", "--cpus", "2"]);
+    assert_eq!(interrupted.status.code(), Some(130), "{}", stderr(&interrupted));
+    assert!(stderr(&interrupted).contains("port-serial"), "{}", stderr(&interrupted));
+    assert_eq!(stopped_by("-TERM", &[]).status.code(), Some(130));
+}
+
+#[test]
+fn kernels_that_cannot_be_run_are_refused_with_the_reason() {
+    if !kvm_is_here() {
+        return;
+    }
+    let code = Code::new().exit(0);
+    let mut elf32 = code.elf();
+    elf32[4] = 1;
+    let refused = |content: &[u8], reason: &str| {
+        let kernel = Kernel::new(content);
+        let output = pvir(&kernel, &[]).output().unwrap();
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(3), "{message}");
+        assert!(message.contains(reason) && message.contains(kernel.path.to_str().unwrap()), "{message}");
+    };
+    refused(b"MZ is not ELF", "not an ELF file");
+    refused(b"", "not an ELF file");
+    refused(&code.elf_without_note(), "no PVH note");
+    refused(&code.huge_elf(), "does not fit into guest memory");
+    refused(&elf32, "32-bit ELF");
+    refused(&code.elf()[..100], "cut off");
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    if !kvm_is_here() {
+        return;
+    }
+    let kernel = Kernel::new(&Code::new().exit(0).elf());
+    for (flag, file) in [("--initrd", "/nowhere/initrd"), ("--json", "/nowhere/report.json")] {
+        let output = pvir(&kernel, &[flag, file]).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains(flag) && stderr(&output).contains(file), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn wrong_arguments_are_named_with_the_flag_and_exit_with_2() {
+    let kernel = Kernel::new(&Code::new().exit(0).elf());
+    for arguments in [
+        &["--memory", "12Q"][..],
+        &["--cpus", "0"],
+        &["--cpus", "2", "--apic-ids", "1"],
+        &["--apic-ids", "4,4"],
+        &["--device", "vfio=zz"],
+        &["--device", "usb"],
+        &["--apic-id", "7=1"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
+        let output = command.arg("run").arg(&kernel.path).args(arguments).output().unwrap();
+        let flag = arguments[arguments.len() - 2];
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(flag), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn apic_id_beyond_kvms_limit_is_refused() {
+    if !kvm_is_here() {
+        return;
+    }
+    let output = run(&Code::new().exit(0), &["--apic-ids", "0,4000000000"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("4000000000 is too large"), "{}", stderr(&output));
+}
+
+#[test]
+fn help_and_version_work_without_kvm() {
+    let pvir = |argument| Command::new(env!("CARGO_BIN_EXE_pvir")).args(argument).output().unwrap();
+    assert!(stdout(&pvir(&["run", "--help"][..])).contains("Exit codes:"));
+    assert!(stdout(&pvir(&["--version"][..])).starts_with("pvir 0.1.0"));
+}

@@ -1,0 +1,8 @@
+//! The binary `pvir`, run on the machine's own KVM.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod ending;
+mod guest;
+mod machine;
+mod pci;

@@ -1,0 +1,103 @@
+//! Devices that raise an interrupt when a register tells them to.
+
+mod e1000e;
+mod edu;
+mod igb;
+mod ivshmem;
+
+use crate::pci::Function;
+use crate::pci::bars::{self, BarError};
+
+/// A device whose interrupts software can raise.
+pub(crate) trait Trigger {
+    /// How many interrupts it can raise: vectors 0 to this, less one.
+    fn vectors(&self) -> u16;
+    /// Whether it may send a message twice for one [`Trigger::raise`].
+    fn repeats(&self) -> bool {
+        false
+    }
+    /// Makes it ready; its MSI or MSI-X may be set up before or after.
+    fn init(&mut self);
+    /// Raises one.
+    fn raise(&mut self, vector: u16);
+    /// Clears the cause, so that the vector can be raised again.
+    fn acknowledge(&mut self, vector: u16);
+}
+
+/// Any of the devices known here.
+#[derive(Debug)]
+pub(crate) enum Device {
+    Edu(edu::Edu),
+    Igb(igb::Igb),
+    Ivshmem(ivshmem::Ivshmem),
+    E1000e(e1000e::E1000e),
+}
+
+/// What a function is, as far as this kernel knows it.
+pub(crate) fn name(function: &Function) -> Option<&'static str> {
+    match (function.vendor, function.device) {
+        (0x1234, 0x11e8) => Some("edu"),
+        (0x8086, 0x10c9) => Some("igb"),
+        (0x8086, 0x10ca) => Some("igbvf"),
+        (0x8086, 0x10d3) => Some("e1000e"),
+        (0x1af4, 0x1110) => Some("ivshmem"),
+        _ => None,
+    }
+}
+
+/// The driver of a function, its registers mapped and decoding on; `None` when there is no driver.
+pub(crate) fn probe(function: &Function) -> Result<Option<Device>, BarError> {
+    let Some(name) = name(function) else { return Ok(None) };
+    let registers = bars::registers(function, 0)?;
+    let vectors = function.msix().map_or(1, |msix| msix.table_size());
+    Ok(match name {
+        "edu" => Some(Device::Edu(edu::Edu::new(registers))),
+        "igb" => Some(Device::Igb(igb::Igb::physical(registers, vectors))),
+        "igbvf" => Some(Device::Igb(igb::Igb::virtual_function(registers, vectors))),
+        "e1000e" => Some(Device::E1000e(e1000e::E1000e::new(registers, vectors))),
+        "ivshmem" => Some(Device::Ivshmem(ivshmem::Ivshmem::new(registers, vectors))),
+        _ => None,
+    })
+}
+
+impl Device {
+    fn trigger(&self) -> &dyn Trigger {
+        match self {
+            Self::Edu(device) => device,
+            Self::Igb(device) => device,
+            Self::Ivshmem(device) => device,
+            Self::E1000e(device) => device,
+        }
+    }
+
+    fn trigger_mut(&mut self) -> &mut dyn Trigger {
+        match self {
+            Self::Edu(device) => device,
+            Self::Igb(device) => device,
+            Self::Ivshmem(device) => device,
+            Self::E1000e(device) => device,
+        }
+    }
+}
+
+impl Trigger for Device {
+    fn vectors(&self) -> u16 {
+        self.trigger().vectors()
+    }
+
+    fn repeats(&self) -> bool {
+        self.trigger().repeats()
+    }
+
+    fn init(&mut self) {
+        self.trigger_mut().init();
+    }
+
+    fn raise(&mut self, vector: u16) {
+        self.trigger_mut().raise(vector);
+    }
+
+    fn acknowledge(&mut self, vector: u16) {
+        self.trigger_mut().acknowledge(vector);
+    }
+}

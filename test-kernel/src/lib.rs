@@ -1,0 +1,10 @@
+//! The part of the test kernel that needs no machine: parsers and the writer of machine-readable lines.
+//!
+//! It is compiled into the kernel and, unchanged, into host tests (`cargo test -p pvir-test-kernel`).
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod acpi;
+pub mod cmdline;
+pub mod json;

@@ -1,0 +1,58 @@
+//! Device registers: a bounded window of uncached memory, accessed 32 bits at a time by volatile pointers.
+
+#![expect(unsafe_code, reason = "makes volatile pointers from physical addresses")]
+
+use super::paging::{self, Caching};
+use core::ptr::NonNull;
+use volatile::VolatilePtr;
+
+/// The registers of one BAR.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registers {
+    base: NonNull<u8>,
+    length: u64,
+}
+
+// SAFETY: the window is plain addresses; concurrent volatile accesses are the device's to order.
+unsafe impl Send for Registers {}
+
+impl Registers {
+    /// Maps `length` bytes of device memory.
+    ///
+    /// # Safety
+    /// The range belongs to a device, not to RAM that Rust objects live in.
+    pub(crate) unsafe fn map(address: u64, length: u64) -> Option<Self> {
+        if !paging::map(address, length, Caching::Uncached) {
+            return None;
+        }
+        Some(Self { base: NonNull::new(address as *mut u8)?, length })
+    }
+
+    /// Guest-physical address of the window.
+    pub(crate) fn address(&self) -> u64 {
+        self.base.as_ptr() as u64
+    }
+
+    /// Reads the register at `offset`; all ones, as from a device that is gone, outside of the window.
+    pub(crate) fn read(&self, offset: u64) -> u32 {
+        self.register(offset).map_or(u32::MAX, VolatilePtr::read)
+    }
+
+    /// Writes the register at `offset`; nothing outside of the window.
+    pub(crate) fn write(&self, offset: u64, value: u32) {
+        if let Some(register) = self.register(offset) {
+            register.write(value);
+        }
+    }
+
+    /// The register at `offset`, if it is aligned and in the window.
+    pub(crate) fn register(&self, offset: u64) -> Option<VolatilePtr<'_, u32>> {
+        let end = offset.checked_add(4)?;
+        if offset % 4 != 0 || end > self.length {
+            return None;
+        }
+        let at = NonNull::new((self.address() + offset) as *mut u32)?;
+        // SAFETY: aligned, mapped and device memory by the contract of `map`; any bits are a valid u32.
+        Some(unsafe { VolatilePtr::new(at) })
+    }
+}

@@ -1,0 +1,51 @@
+//! Configuration space by the ports 0xcf8 and 0xcfc: segment 0, the first 256 bytes of each function.
+
+#![expect(unsafe_code, reason = "port input and output")]
+
+use pci_types::{ConfigRegionAccess, PciAddress};
+use spin::Mutex;
+use x86_64::instructions::interrupts::without_interrupts;
+use x86_64::instructions::port::Port;
+
+/// The two ports work as a pair.
+static PORTS: Mutex<(Port<u32>, Port<u32>)> = Mutex::new((Port::new(0xcf8), Port::new(0xcfc)));
+
+/// Access through the ports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PortAccess;
+
+impl ConfigRegionAccess for PortAccess {
+    unsafe fn read(&self, address: PciAddress, offset: u16) -> u32 {
+        let Some(selector) = selector(address, offset) else { return u32::MAX };
+        without_interrupts(|| {
+            let mut ports = PORTS.lock();
+            // SAFETY: only selects the register for the data port, which the lock keeps to this CPU.
+            unsafe { ports.0.write(selector) };
+            // SAFETY: the caller says that the register may be read.
+            unsafe { ports.1.read() }
+        })
+    }
+
+    unsafe fn write(&self, address: PciAddress, offset: u16, value: u32) {
+        let Some(selector) = selector(address, offset) else { return };
+        without_interrupts(|| {
+            let mut ports = PORTS.lock();
+            // SAFETY: only selects the register for the data port, which the lock keeps to this CPU.
+            unsafe { ports.0.write(selector) };
+            // SAFETY: the caller says that the register may be written with this value.
+            unsafe { ports.1.write(value) };
+        });
+    }
+}
+
+/// The word for port 0xcf8, if the register can be reached this way.
+fn selector(address: PciAddress, offset: u16) -> Option<u32> {
+    const ENABLE: u32 = 1 << 31;
+    if address.segment() != 0 || offset >= 0x100 {
+        return None;
+    }
+    let device = u32::from(address.bus()) << 16
+        | u32::from(address.device()) << 11
+        | u32::from(address.function()) << 8;
+    Some(ENABLE | device | u32::from(offset & 0xfc))
+}
