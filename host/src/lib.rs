@@ -3,7 +3,9 @@
 pub mod counters;
 pub mod device;
 pub mod irte;
+pub mod isolation;
 pub mod kvm;
 mod log_limit;
 pub mod memory;
 pub mod service;
+pub mod vfio;

@@ -1,0 +1,191 @@
+//! The device's place in sysfs: its driver, its IOMMU group and whom it shares it with.
+
+use super::{Host, RemappingUnit};
+use crate::device::NotIsolated;
+use crate::vfio::AttachError;
+use pvir_abi::{Bdf, DeviceId, Refusal};
+use std::fs;
+use std::path::Path;
+
+/// Class code of bridges: they take no part in what a group's devices may do.
+const BRIDGE: &str = "0x06";
+
+impl Host {
+    /// Whether the device exists and vfio-pci has it.
+    ///
+    /// # Errors
+    /// [`AttachError::NotFound`], [`AttachError::NoGroup`], [`AttachError::WrongDriver`].
+    pub fn check_bound(&self, device: DeviceId) -> Result<(), AttachError> {
+        let path = self.device_path(device);
+        if !path.exists() {
+            return Err(AttachError::NotFound(device));
+        }
+        self.group(device)?;
+        let driver = link_name(&path.join("driver"));
+        if driver.as_deref() == Some("vfio-pci") {
+            return Ok(());
+        }
+        Err(AttachError::WrongDriver { device, driver })
+    }
+
+    /// The number of the device's IOMMU group.
+    fn group(&self, device: DeviceId) -> Result<u32, AttachError> {
+        let name = link_name(&self.device_path(device).join("iommu_group"));
+        name.and_then(|name| name.parse().ok()).ok_or(AttachError::NoGroup(device))
+    }
+
+    /// Whether every endpoint of the device's group is among `assigned`.
+    ///
+    /// # Errors
+    /// [`AttachError::SharedGroup`], [`AttachError::NoGroup`], or the file that could not be read.
+    pub fn check_group(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), AttachError> {
+        let group = self.group(device)?;
+        let folder = self.path(&format!("sys/kernel/iommu_groups/{group}/devices"));
+        let unread = |source| AttachError::File { device, path: folder.display().to_string(), source };
+        let mut others = Vec::new();
+        for member in fs::read_dir(&folder).map_err(unread)? {
+            let name = member.map_err(unread)?.file_name();
+            let member = name.to_str().and_then(parse);
+            // Something that is no PCI device: cannot be ours.
+            let Some(member) = member else {
+                let what = format!(
+                    "IOMMU group {group} has a member that is no PCI device: {}",
+                    name.to_string_lossy()
+                );
+                return Err(AttachError::Malformed { device, what });
+            };
+            if !assigned.contains(&member) && !self.is_bridge(member) {
+                others.push(member);
+            }
+        }
+        others.sort_unstable();
+        if others.is_empty() { Ok(()) } else { Err(AttachError::SharedGroup { device, group, others }) }
+    }
+
+    fn is_bridge(&self, device: DeviceId) -> bool {
+        fs::read_to_string(self.device_path(device).join("class"))
+            .is_ok_and(|class| class.starts_with(BRIDGE))
+    }
+
+    /// Refuses groups that VFIO made up because there is no IOMMU.
+    pub(super) fn judge_group_kind(&self, device: DeviceId) -> Result<(), NotIsolated> {
+        let name = fs::read_to_string(self.device_path(device).join("iommu_group/name")).unwrap_or_default();
+        if name.trim() != "vfio-noiommu" {
+            return Ok(());
+        }
+        Err(NotIsolated {
+            refusal: Refusal::NO_IOMMU,
+            what: format!("{device} is used in VFIO's no-IOMMU mode"),
+            remedy: "turn on the IOMMU, and set enable_unsafe_noiommu_mode of the vfio module to N".into(),
+        })
+    }
+
+    /// The unit that remaps the device's interrupts.
+    ///
+    /// # Errors
+    /// [`AttachError::NotIsolated`] if there is none that is known.
+    pub fn unit(&self, device: DeviceId) -> Result<RemappingUnit, AttachError> {
+        let name = link_name(&self.device_path(device).join("iommu"));
+        let unit = name.as_deref().and_then(RemappingUnit::by_name);
+        unit.ok_or_else(|| AttachError::NotIsolated {
+            device,
+            reason: NotIsolated {
+                refusal: Refusal::NO_REMAPPING,
+                what: format!("no known remapping unit serves it ({})", name.as_deref().unwrap_or("none")),
+                remedy: "only Intel VT-d and AMD-Vi are supported".into(),
+            },
+        })
+    }
+
+    /// A failed group check as the reason of a refused ENABLE.
+    #[must_use]
+    pub fn group_reason(error: &AttachError) -> NotIsolated {
+        NotIsolated {
+            refusal: Refusal::SHARED_GROUP,
+            what: error.to_string(),
+            remedy: "give the whole group to this VM".into(),
+        }
+    }
+}
+
+fn link_name(link: &Path) -> Option<String> {
+    fs::read_link(link).ok()?.file_name()?.to_str().map(ToOwned::to_owned)
+}
+
+/// `0000:01:00.0`, as sysfs writes it.
+fn parse(name: &str) -> Option<DeviceId> {
+    let (segment, rest) = name.split_once(':')?;
+    let (bus, rest) = rest.split_once(':')?;
+    let (device, function) = rest.split_once('.')?;
+    let hex = |text| u8::from_str_radix(text, 16).ok();
+    let bdf = Bdf::new(hex(bus)?, hex(device)?, hex(function)?)?;
+    let device = DeviceId::new(u16::from_str_radix(segment, 16).ok()?, bdf);
+    (device.to_string() == name).then_some(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn id(device: u8) -> DeviceId {
+        DeviceId::new(0, Bdf::new(0, device, 0).unwrap())
+    }
+
+    /// A host with a group 3: device 5 (vfio-pci), device 6 (e1000), bridge 7; and device 8 without group.
+    fn host() -> (tempfile::TempDir, Host) {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::at(root.path());
+        let members = root.path().join("sys/kernel/iommu_groups/3/devices");
+        fs::create_dir_all(&members).unwrap();
+        for (device, driver, class) in
+            [(5, Some("vfio-pci"), "0x020000"), (6, Some("e1000"), "0x020000"), (7, None, "0x060400")]
+        {
+            let path = host.device_path(id(device));
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join("class"), class).unwrap();
+            symlink("/sys/kernel/iommu_groups/3", path.join("iommu_group")).unwrap();
+            symlink("/sys/devices/virtual/iommu/dmar0", path.join("iommu")).unwrap();
+            if let Some(driver) = driver {
+                symlink(format!("/sys/bus/pci/drivers/{driver}"), path.join("driver")).unwrap();
+            }
+            fs::write(members.join(id(device).to_string()), "").unwrap();
+        }
+        fs::create_dir_all(host.device_path(id(8))).unwrap();
+        (root, host)
+    }
+
+    #[test]
+    fn a_device_that_vfio_has_is_taken() {
+        let (_root, host) = host();
+        host.check_bound(id(5)).unwrap();
+        assert_eq!(host.unit(id(5)).unwrap(), RemappingUnit::Intel);
+    }
+
+    #[test]
+    fn others_are_refused_with_what_is_wrong() {
+        let (_root, host) = host();
+        let say = |device| host.check_bound(device).unwrap_err().to_string();
+        assert!(say(id(9)).starts_with("0000:00:09.0: no such PCI device; help: "));
+        assert!(say(id(8)).starts_with("0000:00:08.0: has no IOMMU group"));
+        assert!(say(id(6)).starts_with("0000:00:06.0: is bound to e1000, not to vfio-pci; help: "));
+        assert!(say(id(7)).contains("is bound to no driver"));
+    }
+
+    #[test]
+    fn a_shared_group_is_refused_unless_all_of_it_is_assigned() {
+        let (_root, host) = host();
+        let error = host.check_group(id(5), &[id(5)]).unwrap_err();
+        assert!(error.to_string().contains("shares IOMMU group 3 with 0000:00:06.0:"), "{error}");
+        host.check_group(id(5), &[id(5), id(6)]).unwrap();
+        assert_eq!(Host::group_reason(&error).refusal, Refusal::SHARED_GROUP);
+    }
+
+    #[test]
+    fn names_of_sysfs_are_parsed() {
+        assert_eq!(parse("0001:ab:1f.7"), Some(DeviceId::new(1, Bdf(0xabff))));
+        for bad in ["", "0000:00:05", "0000:00:20.0", "0000:00:05.8", "serial0", "0000:000:05.0"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}

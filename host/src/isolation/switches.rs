@@ -1,0 +1,121 @@
+//! Switches by which an administrator has weakened the host.
+
+use super::Host;
+use crate::device::NotIsolated;
+use pvir_abi::Refusal;
+use std::fs;
+
+/// Kernel parameters that take isolation away: name, value (in a comma-separated list; empty for any), reason.
+const PARAMETERS: &[(&str, &str, Refusal, &str)] = &[
+    ("nointremap", "", Refusal::NO_REMAPPING, "interrupt remapping is off"),
+    ("intremap", "off", Refusal::NO_REMAPPING, "interrupt remapping is off"),
+    ("intremap", "nosid", Refusal::NO_SOURCE_ID, "interrupt remapping does not verify the source id"),
+    ("amd_iommu", "off", Refusal::NO_REMAPPING, "the IOMMU is off"),
+    ("iommu", "off", Refusal::NO_REMAPPING, "the IOMMU is off"),
+    ("pcie_acs_override", "", Refusal::ACS_OVERRIDDEN, "isolation between functions is assumed, not checked"),
+];
+
+/// Module parameters that must not be `Y`.
+const MODULES: &[(&str, Refusal)] = &[
+    ("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", Refusal::UNSAFE_INTERRUPTS),
+    ("sys/module/iommufd/parameters/allow_unsafe_interrupts", Refusal::UNSAFE_INTERRUPTS),
+];
+
+impl Host {
+    pub(super) fn judge_command_line(&self) -> Result<(), NotIsolated> {
+        let unknown = |error| NotIsolated {
+            refusal: Refusal::POLICY,
+            what: format!("the kernel's command line cannot be read: {error}"),
+            remedy: "mount /proc".into(),
+        };
+        let line = fs::read_to_string(self.path("proc/cmdline")).map_err(unknown)?;
+        match line.split_whitespace().find_map(weakened) {
+            None => Ok(()),
+            Some((word, refusal, what)) => Err(NotIsolated {
+                refusal,
+                what: format!("the host was booted with '{word}': {what}"),
+                remedy: format!("remove '{word}' from the kernel's command line and boot again"),
+            }),
+        }
+    }
+
+    pub(super) fn judge_modules(&self) -> Result<(), NotIsolated> {
+        for &(file, refusal) in MODULES {
+            // A module that is not loaded has no parameter.
+            let value = fs::read_to_string(self.path(file)).unwrap_or_default();
+            if value.starts_with(['Y', '1']) {
+                return Err(NotIsolated {
+                    refusal,
+                    what: format!(
+                        "/{file} is {}: VFIO takes devices without interrupt isolation",
+                        value.trim()
+                    ),
+                    remedy: format!("echo N > /{file}, and remove the option from /etc/modprobe.d"),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn weakened(word: &str) -> Option<(&str, Refusal, &'static str)> {
+    let (name, values) = word.split_once('=').unwrap_or((word, ""));
+    let hit = |&&(parameter, value, ..): &&(&str, &str, Refusal, &str)| {
+        parameter == name && (value.is_empty() || values.split(',').any(|given| given == value))
+    };
+    PARAMETERS.iter().find(hit).map(|&(_, _, refusal, what)| (word, refusal, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(command_line: &str, unsafe_interrupts: Option<&str>) -> (tempfile::TempDir, Host) {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("proc")).unwrap();
+        fs::write(root.path().join("proc/cmdline"), command_line).unwrap();
+        if let Some(value) = unsafe_interrupts {
+            let file = root.path().join(MODULES[0].0);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, value).unwrap();
+        }
+        let host = Host::at(root.path());
+        (root, host)
+    }
+
+    fn refusal(command_line: &str) -> Option<Refusal> {
+        host(command_line, None).1.judge_command_line().err().map(|reason| reason.refusal)
+    }
+
+    #[test]
+    fn switches_that_weaken_the_host_are_found() {
+        assert_eq!(refusal("ro intel_iommu=on intremap=off"), Some(Refusal::NO_REMAPPING));
+        assert_eq!(refusal("nointremap"), Some(Refusal::NO_REMAPPING));
+        assert_eq!(refusal("intremap=on,nosid quiet"), Some(Refusal::NO_SOURCE_ID));
+        assert_eq!(refusal("pcie_acs_override=downstream"), Some(Refusal::ACS_OVERRIDDEN));
+        assert_eq!(refusal("amd_iommu=off"), Some(Refusal::NO_REMAPPING));
+    }
+
+    #[test]
+    fn switches_that_do_not_are_let_pass() {
+        assert_eq!(
+            refusal("intel_iommu=on,sm_on intremap=nopost iommu=pt intremapping=off xintremap=off"),
+            None
+        );
+    }
+
+    #[test]
+    fn unsafe_interrupts_are_refused_and_the_remedy_undoes_them() {
+        let (_root, host) = host("", Some("Y\n"));
+        let reason = host.judge_modules().unwrap_err();
+        assert_eq!(reason.refusal, Refusal::UNSAFE_INTERRUPTS);
+        assert!(reason.remedy.starts_with("echo N >"), "{reason}");
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_read_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(Host::at(root.path()).judge_command_line().unwrap_err().refusal, Refusal::POLICY);
+        assert!(host("", Some("N\n")).1.judge_modules().is_ok());
+    }
+}

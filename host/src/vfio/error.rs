@@ -1,0 +1,98 @@
+//! Why a device could not be attached, each with what the user can do about it.
+
+use crate::device::NotIsolated;
+use pvir_abi::DeviceId;
+use std::io;
+
+/// Why a host device cannot be given to the VM.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// No such device.
+    #[error("{0}: no such PCI device; help: `lspci -D` lists them")]
+    NotFound(DeviceId),
+    /// The device is not in an IOMMU group.
+    #[error(
+        "{0}: has no IOMMU group, so nothing remaps its interrupts or DMA: direct programming is refused; \
+         help: turn on the IOMMU (VT-d or AMD-Vi) in the firmware, and boot Intel hosts with intel_iommu=on"
+    )]
+    NoGroup(DeviceId),
+    /// Bound to another driver than vfio-pci, or to none.
+    #[error(
+        "{device}: is bound to {}, not to vfio-pci; help: stop using it, then `echo vfio-pci > \
+         /sys/bus/pci/devices/{device}/driver_override`, unbind it and write {device} to \
+         /sys/bus/pci/drivers_probe", driver.as_deref().unwrap_or("no driver")
+    )]
+    WrongDriver {
+        /// The device.
+        device: DeviceId,
+        /// Its driver.
+        driver: Option<String>,
+    },
+    /// The group has members that are not given to this VM.
+    #[error(
+        "{device}: shares IOMMU group {group} with {}: they cannot be told apart by the IOMMU; \
+         help: give all of the group to this VM, or use a device in a group of its own",
+        list(others)
+    )]
+    SharedGroup {
+        /// The device.
+        device: DeviceId,
+        /// Its group.
+        group: u32,
+        /// The other members.
+        others: Vec<DeviceId>,
+    },
+    /// The remapping unit does not protect others from the device.
+    #[error("{device}: direct programming is refused: {reason}")]
+    NotIsolated {
+        /// The device.
+        device: DeviceId,
+        /// Why.
+        reason: NotIsolated,
+    },
+    /// A file could not be opened or read.
+    #[error("{device}: {path}; help: run as root, or give this user access to the file")]
+    File {
+        /// The device.
+        device: DeviceId,
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// VFIO refused.
+    #[error("{device}: {operation}")]
+    Vfio {
+        /// The device.
+        device: DeviceId,
+        /// What was asked of VFIO.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: vfio_ioctls::VfioError,
+    },
+    /// The device's config space or BARs make no sense.
+    #[error("{device}: {what}")]
+    Malformed {
+        /// The device.
+        device: DeviceId,
+        /// What is wrong.
+        what: String,
+    },
+    /// An operation of ours on the device failed.
+    #[error("{device}: {operation}")]
+    Io {
+        /// The device.
+        device: DeviceId,
+        /// What was asked.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn list(devices: &[DeviceId]) -> String {
+    devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

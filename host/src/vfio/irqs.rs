@@ -1,0 +1,71 @@
+#![expect(unsafe_code, reason = "VFIO_DEVICE_SET_IRQS has a payload that the usual wrappers cannot send")]
+//! `VFIO_DEVICE_SET_IRQS`, from any entry on, errno kept.
+//!
+//! `vfio-ioctls` starts at entry 0 with the whole list each time, so it cannot add one vector while others run.
+
+use crate::counters::Counters;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use vfio_bindings::bindings::vfio::{
+    VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE, vfio_irq_set,
+};
+use vmm_sys_util::eventfd::EventFd;
+use vmm_sys_util::ioctl_io_nr;
+
+// linux/vfio.h: `_IO(VFIO_TYPE, VFIO_BASE + 10)`.
+ioctl_io_nr!(VFIO_DEVICE_SET_IRQS, 0x3b, 110);
+
+/// Length of the fixed part of `struct vfio_irq_set`, in 32-bit words.
+const HEAD: usize = size_of::<vfio_irq_set>() / 4;
+
+/// The interrupts of one device, by the index of their kind (`VFIO_PCI_MSI_IRQ_INDEX`, `VFIO_PCI_MSIX_IRQ_INDEX`).
+#[derive(Debug)]
+pub(crate) struct Irqs {
+    device: File,
+    counters: Arc<Counters>,
+}
+
+impl Irqs {
+    /// Of the device behind `device`.
+    pub(crate) fn new(device: File, counters: Arc<Counters>) -> Self {
+        Self { device, counters }
+    }
+
+    /// Starts `eventfds.len()` interrupts from `first` on.
+    pub(crate) fn start(&self, kind: u32, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
+        let fds: Vec<i32> = eventfds.iter().map(|eventfd| eventfd.as_raw_fd()).collect();
+        self.signal_to(kind, first, &fds)
+    }
+
+    /// Stops `count` interrupts from `first` on; they stay allocated, without handler.
+    pub(crate) fn stop(&self, kind: u32, first: u32, count: u32) -> io::Result<()> {
+        self.signal_to(kind, first, &vec![-1; count as usize])
+    }
+
+    /// Stops all interrupts of a kind and gives them back to the host.
+    pub(crate) fn disable(&self, kind: u32) -> io::Result<()> {
+        self.set(VFIO_IRQ_SET_DATA_NONE, kind, 0, 0, &[])
+    }
+
+    fn signal_to(&self, kind: u32, first: u32, fds: &[i32]) -> io::Result<()> {
+        let count = u32::try_from(fds.len()).map_err(io::Error::other)?;
+        self.set(VFIO_IRQ_SET_DATA_EVENTFD, kind, first, count, fds)
+    }
+
+    fn set(&self, data: u32, index: u32, start: u32, count: u32, fds: &[i32]) -> io::Result<()> {
+        let mut words: Vec<i32> = Vec::with_capacity(HEAD + fds.len());
+        let argsz = u32::try_from((HEAD + fds.len()) * 4).map_err(io::Error::other)?;
+        let head = [argsz, data | VFIO_IRQ_SET_ACTION_TRIGGER, index, start, count];
+        words.extend(head.map(|word| i32::from_ne_bytes(word.to_ne_bytes())));
+        words.extend(fds);
+        self.counters.count_ioctl("VFIO_DEVICE_SET_IRQS");
+        // SAFETY: `words` is laid out as a `struct vfio_irq_set` (five 32-bit words, then one for each eventfd), is
+        // `argsz` bytes long, and the kernel only reads it.
+        let result = unsafe { libc::ioctl(self.device.as_raw_fd(), VFIO_DEVICE_SET_IRQS(), words.as_ptr()) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+const _: () = assert!(HEAD == 5);

@@ -1,0 +1,23 @@
+//! VFIO's part: allocates and starts the device's interrupts, and shows the pair.
+//!
+//! - [`Container`]: the IOMMU domain of one VM: groups, DMA mappings.
+//! - [`VfioPci`]: one device: config space, BARs, what it can do.
+//! - [`VfioDevice`]: the same device behind the service's [`Device`](crate::device::Device) trait.
+
+mod capability;
+mod container;
+mod device;
+mod error;
+mod interrupts;
+mod irqs;
+mod mapping;
+mod msix_table;
+mod pci;
+
+pub use capability::{MsiCapability, MsixCapability};
+pub use container::Container;
+pub use device::{TableWindow, VfioDevice};
+pub use error::AttachError;
+pub use interrupts::HostInterrupt;
+pub use mapping::RegionMap;
+pub use pci::VfioPci;

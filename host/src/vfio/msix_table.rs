@@ -1,0 +1,128 @@
+//! The physical MSI-X table, by mmap: `pread` on the region reads all ones there.
+
+use super::capability::{ENTRY_LEN, MsixCapability};
+use super::mapping::RegionMap;
+use crate::isolation::RemappingUnit;
+use pvir_abi::Pair;
+use std::io;
+use std::sync::Arc;
+
+/// The mask bit of the vector control word.
+const MASK: u32 = 1;
+
+/// The table of one device.
+#[derive(Debug)]
+pub(crate) struct MsixTable {
+    bar: Arc<RegionMap>,
+    offset: u64,
+    entries: u32,
+    unit: RemappingUnit,
+}
+
+impl MsixTable {
+    /// In the mapped BAR of `capability`; pairs are judged by what `unit` writes.
+    pub(crate) fn new(bar: Arc<RegionMap>, capability: &MsixCapability, unit: RemappingUnit) -> Self {
+        Self { bar, offset: capability.table_offset, entries: capability.entries, unit }
+    }
+
+    /// Where a word of an entry stands in the BAR.
+    fn at(&self, index: u32, word: u64) -> io::Result<u64> {
+        if index >= self.entries {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(self.offset + u64::from(index) * ENTRY_LEN + word * 4)
+    }
+
+    fn read_pair(&self, index: u32) -> io::Result<Pair> {
+        let low = self.bar.read(self.at(index, 0)?)?;
+        let high = self.bar.read(self.at(index, 1)?)?;
+        let data = self.bar.read(self.at(index, 2)?)?;
+        Ok(Pair { address: u64::from(high) << 32 | u64::from(low), data })
+    }
+
+    /// The pair that the host's kernel wrote. What a device answers is not to be trusted: it is read twice, must be
+    /// the same, and must have the form that the remapping unit gives it.
+    pub(crate) fn pair(&self, index: u32) -> io::Result<Pair> {
+        let (first, second) = (self.read_pair(index)?, self.read_pair(index)?);
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        if first != second {
+            return Err(invalid(format!("entry {index} read {first}, then {second}")));
+        }
+        self.unit.judge(first).map_err(|what| invalid(format!("entry {index}: {what}")))?;
+        Ok(first)
+    }
+
+    /// Sets the mask bit of an entry, and sees that it is set. The read also pushes out what the device has posted.
+    pub(crate) fn mask(&self, index: u32) -> io::Result<()> {
+        let at = self.at(index, 3)?;
+        let control = self.bar.read(at)?;
+        self.bar.write(at, control | MASK)?;
+        if self.bar.read(at)? & MASK == 0 {
+            return Err(io::Error::other(format!("the mask bit of entry {index} does not stay set")));
+        }
+        Ok(())
+    }
+
+    /// Masks every entry.
+    pub(crate) fn mask_all(&self) -> io::Result<()> {
+        (0..self.entries).try_for_each(|index| self.mask(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(unit: RemappingUnit) -> (MsixTable, Arc<RegionMap>) {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8192).unwrap();
+        let bar = Arc::new(RegionMap::new(&file, 0, 8192).unwrap());
+        let capability = MsixCapability {
+            offset: 0x70,
+            entries: 3,
+            table_bar: 0,
+            table_offset: 0x1008,
+            pba_bar: 0,
+            pba_offset: 0,
+        };
+        (MsixTable::new(Arc::clone(&bar), &capability, unit), bar)
+    }
+
+    fn put(bar: &RegionMap, index: u64, words: [u32; 4]) {
+        for (word, value) in (0..).zip(words) {
+            bar.write(0x1008 + index * 16 + word * 4, value).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_remappable_pair_is_read_from_its_entry() {
+        let (table, bar) = table(RemappingUnit::Intel);
+        put(&bar, 2, [0xfee0_0298, 0, 0, 1]);
+        assert_eq!(table.pair(2).unwrap(), Pair { address: 0xfee0_0298, data: 0 });
+    }
+
+    #[test]
+    fn a_pair_of_the_wrong_form_is_refused() {
+        let (table, bar) = table(RemappingUnit::Intel);
+        put(&bar, 0, [0xfee0_1000, 0, 0x4021, 1]);
+        assert_eq!(table.pair(0).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        put(&bar, 0, [0xffff_ffff; 4]);
+        assert_eq!(table.pair(0).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn an_entry_past_the_end_is_refused() {
+        let (table, _) = table(RemappingUnit::Amd);
+        assert_eq!(table.pair(3).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(table.mask(u32::MAX).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn mask_keeps_the_other_bits() {
+        let (table, bar) = table(RemappingUnit::Amd);
+        put(&bar, 1, [0xfee0_0000, 0, 5, 0xab00_0000]);
+        table.mask_all().unwrap();
+        assert_eq!(bar.read(0x1008 + 16 + 12).unwrap(), 0xab00_0001);
+        assert_eq!(table.pair(1).unwrap(), Pair { address: 0xfee0_0000, data: 5 });
+    }
+}

@@ -1,0 +1,281 @@
+//! One PCI device behind VFIO: config space, BARs, capabilities.
+
+use super::capability::{ConfigHeader, ENTRY_LEN, MsiCapability, MsixCapability};
+use super::container::Container;
+use super::error::AttachError;
+use super::interrupts::{self, HostInterrupt};
+use super::irqs::Irqs;
+use super::mapping::RegionMap;
+use crate::isolation::{Host, RemappingUnit};
+use pvir_abi::DeviceId;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use vfio_bindings::bindings::vfio::{
+    VFIO_IRQ_INFO_NORESIZE, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_REGION_INFO_FLAG_MMAP,
+};
+use vfio_ioctls::{VfioDevice as Inner, VfioError, VfioRegionInfoCap};
+
+/// COMMAND register, and its bits for memory decode and bus mastering.
+const COMMAND: u64 = 0x04;
+const MEMORY_DECODE: u16 = 1 << 1;
+const BUS_MASTER: u16 = 1 << 2;
+
+/// A PCI device of the host, held by this process.
+pub struct VfioPci {
+    address: DeviceId,
+    unit: RemappingUnit,
+    host: Host,
+    inner: Inner,
+    /// The same descriptor, for reads and writes that keep errno.
+    file: File,
+    irqs: Irqs,
+    msix: Option<MsixCapability>,
+    msi: Option<MsiCapability>,
+    assigned: Vec<DeviceId>,
+    _container: Arc<Container>,
+}
+
+impl VfioPci {
+    /// Opens the host's device at `address`. `assigned` are all host devices that this VM gets, so that a group can be
+    /// judged as a whole.
+    ///
+    /// # Errors
+    /// Every [`AttachError`].
+    pub fn open(
+        container: &Arc<Container>,
+        host: &Host,
+        address: DeviceId,
+        assigned: &[DeviceId],
+    ) -> Result<Self, AttachError> {
+        host.check_bound(address)?;
+        host.check_group(address, assigned)?;
+        host.judge(address).map_err(|reason| AttachError::NotIsolated { device: address, reason })?;
+        let unit = host.unit(address)?;
+        let inner = Inner::new(&host.device_path(address), Arc::clone(container.inner()) as _, false)
+            .map_err(|error| attach_error(address, error))?;
+        container.map_ram(address)?;
+        Self::describe(container, host.clone(), address, unit, inner, assigned)
+    }
+
+    fn describe(
+        container: &Arc<Container>,
+        host: Host,
+        address: DeviceId,
+        unit: RemappingUnit,
+        inner: Inner,
+        assigned: &[DeviceId],
+    ) -> Result<Self, AttachError> {
+        let failed = |operation, source| AttachError::Io { device: address, operation, source };
+        let file = duplicate(&inner).map_err(|error| failed("duplicating the descriptor", error))?;
+        let for_irqs = duplicate(&inner).map_err(|error| failed("duplicating the descriptor", error))?;
+        let mut device = Self {
+            address,
+            unit,
+            host,
+            inner,
+            file,
+            irqs: Irqs::new(for_irqs, Arc::clone(container.counters())),
+            msix: None,
+            msi: None,
+            assigned: assigned.to_vec(),
+            _container: Arc::clone(container),
+        };
+        let mut config = [0; 256];
+        device.config_read(0, &mut config).map_err(|error| failed("reading config space", error))?;
+        device.msi = ConfigHeader(&config).msi();
+        device.msix = ConfigHeader(&config).msix();
+        device.check_table()?;
+        device.set_bus_master(false).map_err(|error| failed("writing COMMAND", error))?;
+        Ok(device)
+    }
+
+    /// The table and the pending bits must lie inside their BARs.
+    fn check_table(&self) -> Result<(), AttachError> {
+        let Some(msix) = self.msix else { return Ok(()) };
+        let table = (msix.table_bar, msix.table_offset, u64::from(msix.entries) * ENTRY_LEN);
+        let pending = (msix.pba_bar, msix.pba_offset, u64::from(msix.entries.div_ceil(64)) * 8);
+        for (name, (bar, offset, len)) in [("MSI-X table", table), ("pending bit array", pending)] {
+            let size = if bar < 6 { self.bar_size(bar) } else { 0 };
+            if offset + len > size {
+                let what = format!(
+                    "the {name} ({len:#x} bytes at {offset:#x}) is not inside BAR {bar} ({size:#x} bytes)"
+                );
+                return Err(AttachError::Malformed { device: self.address, what });
+            }
+        }
+        Ok(())
+    }
+
+    /// The host's address of the device.
+    #[must_use]
+    pub fn address(&self) -> DeviceId {
+        self.address
+    }
+
+    /// The unit that remaps its interrupts.
+    #[must_use]
+    pub fn unit(&self) -> RemappingUnit {
+        self.unit
+    }
+
+    /// The MSI-X capability, checked against the BARs.
+    #[must_use]
+    pub fn msix(&self) -> Option<&MsixCapability> {
+        self.msix.as_ref()
+    }
+
+    /// The MSI capability.
+    #[must_use]
+    pub fn msi(&self) -> Option<&MsiCapability> {
+        self.msi.as_ref()
+    }
+
+    /// Whether MSI-X entries can be started one by one (`VFIO_IRQ_INFO_NORESIZE` clear).
+    #[must_use]
+    pub fn is_dynamic(&self) -> bool {
+        let info = self.inner.get_irq_info(VFIO_PCI_MSIX_IRQ_INDEX);
+        info.is_some_and(|info| info.flags & VFIO_IRQ_INFO_NORESIZE == 0)
+    }
+
+    /// Size of a BAR in bytes; 0 if there is none.
+    #[must_use]
+    pub fn bar_size(&self, bar: u8) -> u64 {
+        if bar < 6 { self.inner.get_region_size(u32::from(bar)) } else { 0 }
+    }
+
+    /// Whether a whole BAR, the MSI-X table in it included, can be mapped.
+    #[must_use]
+    pub fn is_mappable(&self, bar: u8) -> bool {
+        let index = u32::from(bar);
+        if bar >= 6 || self.inner.get_region_flags(index) & VFIO_REGION_INFO_FLAG_MMAP == 0 {
+            return false;
+        }
+        let capabilities = self.inner.get_region_caps(index);
+        let has_table = self.msix.is_some_and(|msix| msix.table_bar == bar);
+        let table_too = capabilities.iter().any(|c| matches!(c, VfioRegionInfoCap::MsixMappable));
+        let in_parts = capabilities.iter().any(|c| matches!(c, VfioRegionInfoCap::SparseMmap(_)));
+        !in_parts && (table_too || !has_table)
+    }
+
+    /// Maps a whole BAR into this process.
+    ///
+    /// # Errors
+    /// `Unsupported` if it is not mappable; otherwise as the kernel gave it.
+    pub fn map_bar(&self, bar: u8) -> io::Result<RegionMap> {
+        if !self.is_mappable(bar) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let len = usize::try_from(self.bar_size(bar)).map_err(io::Error::other)?;
+        RegionMap::new(&self.file, self.inner.get_region_offset(u32::from(bar)), len)
+    }
+
+    /// Reads config space as VFIO shows it.
+    ///
+    /// # Errors
+    /// As the kernel gave it.
+    pub fn config_read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(data, self.inner.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + offset)
+    }
+
+    /// Writes config space; VFIO decides what of it reaches the device.
+    ///
+    /// # Errors
+    /// As the kernel gave it.
+    pub fn config_write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, self.inner.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + offset)
+    }
+
+    /// Reads a BAR by VFIO, with an access of `data.len()` bytes. The MSI-X table reads as all ones.
+    ///
+    /// # Errors
+    /// As the kernel gave it; `InvalidInput` beyond the BAR.
+    pub fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        let at = self.inside(bar, offset, data.len())?;
+        self.file.read_exact_at(data, at)
+    }
+
+    /// Writes a BAR likewise. Writes to the MSI-X table are dropped.
+    ///
+    /// # Errors
+    /// As the kernel gave it; `InvalidInput` beyond the BAR.
+    pub fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> io::Result<()> {
+        let at = self.inside(bar, offset, data.len())?;
+        self.file.write_all_at(data, at)
+    }
+
+    fn inside(&self, bar: u8, offset: u64, len: usize) -> io::Result<u64> {
+        let end = offset.checked_add(len as u64).filter(|end| *end <= self.bar_size(bar));
+        end.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.inner.get_region_offset(u32::from(bar)) + offset)
+    }
+
+    /// Lets the device do DMA and send messages, or not. Memory decode stays on: without it the mapped BARs end in
+    /// SIGBUS, for this process as for the guest.
+    ///
+    /// # Errors
+    /// As the kernel gave it.
+    pub fn set_bus_master(&self, on: bool) -> io::Result<()> {
+        let mut command = [0; 2];
+        self.config_read(COMMAND, &mut command)?;
+        let command = u16::from_le_bytes(command) | MEMORY_DECODE;
+        let command = if on { command | BUS_MASTER } else { command & !BUS_MASTER };
+        self.config_write(COMMAND, &command.to_le_bytes())
+    }
+
+    /// Judges again whether the device is isolated: hosts change.
+    ///
+    /// # Errors
+    /// The first reason why not.
+    pub fn isolated(&self) -> Result<(), crate::device::NotIsolated> {
+        self.host.judge(self.address)?;
+        match self.host.check_group(self.address, &self.assigned) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Host::group_reason(&error)),
+        }
+    }
+
+    /// The device's running interrupts, as the host's kernel counts them.
+    ///
+    /// # Errors
+    /// If `/proc/interrupts` cannot be read.
+    pub fn host_interrupts(&self) -> io::Result<Vec<HostInterrupt>> {
+        interrupts::of_device(self.address)
+    }
+
+    pub(crate) fn irqs(&self) -> &Irqs {
+        &self.irqs
+    }
+
+    /// The physical config space, which VFIO does not show: for the pair of a plain MSI.
+    pub(crate) fn physical_config(&self) -> io::Result<[u8; 256]> {
+        let mut config = [0; 256];
+        File::open(self.host.device_path(self.address).join("config"))?.read_exact_at(&mut config, 0)?;
+        Ok(config)
+    }
+}
+
+fn duplicate(inner: &Inner) -> io::Result<File> {
+    borrow(inner).try_clone_to_owned().map(File::from)
+}
+
+#[expect(unsafe_code, reason = "vfio-ioctls gives its descriptor as a number only")]
+fn borrow(inner: &Inner) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor is open as long as `inner`, whose lifetime the result has.
+    unsafe { BorrowedFd::borrow_raw(inner.as_raw_fd()) }
+}
+
+/// What VFIO's refusal means to a user.
+fn attach_error(device: DeviceId, error: VfioError) -> AttachError {
+    match error {
+        VfioError::ContainerSetIOMMU(errno) if errno.errno() == libc::EPERM => {
+            AttachError::NotIsolated { device, reason: Host::no_remapping() }
+        }
+        VfioError::OpenGroup(source, group) => {
+            AttachError::File { device, path: format!("cannot open /dev/vfio/{group}"), source }
+        }
+        source => AttachError::Vfio { device, operation: "opening it by VFIO", source },
+    }
+}
