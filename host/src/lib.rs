@@ -2,6 +2,7 @@
 
 pub mod counters;
 pub mod device;
+pub mod emulated;
 pub mod irte;
 pub mod isolation;
 pub mod kvm;

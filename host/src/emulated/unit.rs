@@ -1,0 +1,113 @@
+//! The remapping unit of one emulated device: what a message must say to be let through.
+//!
+//! Pairs are in Intel's remappable format with SHV clear (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2). The
+//! handle is the number of the entry that the IRTE was made for; where hardware has the data zero it holds the IRTE's
+//! generation, so that a pair that was given back is blocked even after its IRTE lives again. The unit belongs to one
+//! device: the handle of another device's IRTE names nothing here, as source-id checking has it.
+
+use pvir_abi::Pair;
+use vmm_sys_util::eventfd::EventFd;
+
+/// Why a message was blocked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Not in remappable format.
+    Format,
+    /// No IRTE has this handle.
+    NotPresent,
+    /// The pair of an IRTE that was given back.
+    Stale,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u16,
+    eventfd: Option<EventFd>,
+}
+
+/// All virtual IRTEs of a device.
+#[derive(Debug)]
+pub(super) struct Unit {
+    slots: Vec<Slot>,
+}
+
+impl Unit {
+    /// None present yet, room for `vectors`.
+    pub(super) fn new(vectors: u32) -> Self {
+        Self { slots: (0..vectors).map(|_| Slot::default()).collect() }
+    }
+
+    /// Makes the IRTE of an entry present: its messages signal `eventfd`.
+    pub(super) fn set(&mut self, index: u32, eventfd: EventFd) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.eventfd = Some(eventfd);
+        }
+    }
+
+    /// Clears the IRTE of an entry.
+    pub(super) fn clear(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.eventfd = None;
+        }
+    }
+
+    /// The pair of an entry's IRTE, while it is present.
+    pub(super) fn pair(&self, index: u32) -> Option<Pair> {
+        let slot = self.slots.get(index as usize).filter(|slot| slot.eventfd.is_some())?;
+        let address = 0xfee0_0010 | u64::from(index & 0x7fff) << 5;
+        Some(Pair { address, data: u32::from(slot.generation) })
+    }
+
+    /// Translates a message.
+    pub(super) fn remap(&self, message: Pair) -> Result<&EventFd, Fault> {
+        // SHV would add the data's low half to the handle; no pair of ours has it.
+        let handle = message.intel_index().filter(|_| message.address & 8 == 0).ok_or(Fault::Format)?;
+        let slot = self.slots.get(handle as usize).ok_or(Fault::NotPresent)?;
+        let eventfd = slot.eventfd.as_ref().ok_or(Fault::NotPresent)?;
+        if message.data == u32::from(slot.generation) { Ok(eventfd) } else { Err(Fault::Stale) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit() -> Unit {
+        let mut unit = Unit::new(4);
+        unit.set(2, EventFd::new(0).unwrap());
+        unit
+    }
+
+    #[test]
+    fn the_pair_of_a_present_irte_is_remapped() {
+        let unit = unit();
+        let pair = unit.pair(2).unwrap();
+        assert_eq!(pair, Pair { address: 0xfee0_0050, data: 1 });
+        assert!(unit.remap(pair).is_ok());
+    }
+
+    #[test]
+    fn anything_else_is_blocked() {
+        let unit = unit();
+        let fault = |address, data| unit.remap(Pair { address, data }).map(|_| ()).unwrap_err();
+        assert_eq!(fault(0xfee0_0000, 0x40), Fault::Format);
+        assert_eq!(fault(0xfee0_0058, 1), Fault::Format);
+        assert_eq!(fault(0, 0), Fault::Format);
+        assert_eq!(fault(0xfee0_0030, 1), Fault::NotPresent);
+        assert_eq!(fault(0xfeef_fff4, 1), Fault::NotPresent);
+        assert_eq!(fault(0xfee0_0050, 0), Fault::Stale);
+    }
+
+    #[test]
+    fn a_pair_that_was_given_back_stays_dead() {
+        let mut unit = unit();
+        let old = unit.pair(2).unwrap();
+        unit.clear(2);
+        assert_eq!(unit.pair(2), None);
+        assert_eq!(unit.remap(old).unwrap_err(), Fault::NotPresent);
+        unit.set(2, EventFd::new(0).unwrap());
+        assert_eq!(unit.remap(old).unwrap_err(), Fault::Stale);
+        assert!(unit.remap(unit.pair(2).unwrap()).is_ok());
+    }
+}
