@@ -55,6 +55,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
         memory: vm.memory.clone(),
         exits: Arc::clone(&exits),
         ending: Arc::clone(&ending),
+        counters: Arc::clone(&counters),
     });
     let template = vm.cpuid(&*service)?;
     let vcpus = (0..vm.apic_ids.len())
