@@ -180,7 +180,7 @@ impl Vcpu {
 
     fn hypercall(&mut self, call: &Hypercall) -> Cause {
         let ours = call.number == u64::from(CALL_NUMBER);
-        let result = if ours { self.call(call.cpl, call.arguments[0]).into() } else { conduit::NO_SUCH_CALL };
+        let result = if ours { self.call(call.cpl, call.rdi).into() } else { conduit::NO_SUCH_CALL };
         exit::set_hypercall_result(&mut self.fd, result);
         if ours { Cause::CallByVmcall } else { Cause::HypercallOther }
     }
