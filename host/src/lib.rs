@@ -1,3 +1,9 @@
-//! The host side of paravirtual interrupt remapping, as a library without any VMM in it.
+#![doc = include_str!("../README.md")]
 
 pub mod counters;
+pub mod device;
+pub mod irte;
+pub mod kvm;
+mod log_limit;
+pub mod memory;
+pub mod service;

@@ -1,0 +1,102 @@
+//! The seam between the service and a device: whatever raises interrupts into eventfds, and knows its pairs.
+
+use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
+use std::io;
+use vmm_sys_util::eventfd::EventFd;
+
+/// What a device can do. Constant while it is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Store kinds served.
+    pub stores: Stores,
+    /// DIRECT, DYNAMIC, EMULATED.
+    pub flags: DeviceFlags,
+    /// Entries of the MSI-X table.
+    pub msix_entries: u32,
+    /// Messages of the MSI capability.
+    pub msi_messages: u32,
+    /// IMS entries.
+    pub ims_entries: u32,
+}
+
+impl Capabilities {
+    /// Number of entries of `store`, or `None` if the device has no such store.
+    #[must_use]
+    pub fn entries(&self, store: Store) -> Option<u32> {
+        let (bit, entries) = match store {
+            Store::MSI => (Stores::MSI, self.msi_messages),
+            Store::MSIX => (Stores::MSIX, self.msix_entries),
+            Store::IMS => (Stores::IMS, self.ims_entries),
+            _ => return None,
+        };
+        self.stores.contains(bit).then_some(entries)
+    }
+}
+
+/// Why a device must not be programmed by the guest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; help: {remedy}")]
+pub struct NotIsolated {
+    /// The reason as the guest is told.
+    pub refusal: Refusal,
+    /// The reason for the host's user, with the object that it is about.
+    pub what: String,
+    /// What the user can do about it. Never anything that weakens the host.
+    pub remedy: String,
+}
+
+/// A device of the VM. Every call comes under the VM's lock.
+///
+/// The service calls in this order: [`open`](Self::open); for each entry [`start`](Self::start) once its eventfd is
+/// attached to KVM, then [`pair`](Self::pair) and [`mask`](Self::mask); [`stop`](Self::stop); [`close`](Self::close).
+pub trait Device: Send {
+    /// What the device can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// How the host's user knows the device, for messages: a BDF of the host, for example.
+    fn name(&self) -> String;
+
+    /// Whether the remapping unit protects everybody else from what the guest writes into the device.
+    ///
+    /// # Errors
+    /// The first reason why not.
+    fn isolated(&self) -> Result<(), NotIsolated>;
+
+    /// Masks every entry of the table and hands it to the guest.
+    ///
+    /// # Errors
+    /// As the kernel gave it; the table is then still trapped.
+    fn open(&mut self) -> io::Result<()>;
+
+    /// Takes the table back: the guest's accesses are trapped again. Every entry has been stopped before.
+    ///
+    /// # Errors
+    /// As the kernel gave it; the device is then to be regarded as lost.
+    fn close(&mut self) -> io::Result<()>;
+
+    /// Starts the interrupts of the entries from `first` on, one for each eventfd, all or none. The entries may be
+    /// unmasked by it.
+    ///
+    /// # Errors
+    /// As the kernel gave it; nothing is then started. `ENOSPC` means that the host has no vector left.
+    fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()>;
+
+    /// Stops the interrupts of `count` entries from `first` on. When it returns none of their eventfds is
+    /// signalled any more, their pairs are dead and they are masked.
+    ///
+    /// # Errors
+    /// As the kernel gave it; some may then still be started.
+    fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()>;
+
+    /// The pair of a started entry, as the hardware has it.
+    ///
+    /// # Errors
+    /// `InvalidData` if it was unstable or malformed; otherwise as the kernel gave it.
+    fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair>;
+
+    /// Sets the entry's mask bit. Answers whether the store has one.
+    ///
+    /// # Errors
+    /// As the kernel gave it, or if the bit does not read back.
+    fn mask(&mut self, store: Store, index: u32) -> io::Result<bool>;
+}

@@ -1,0 +1,127 @@
+//! Handles and what they name: slots with generations.
+
+use super::Irte;
+use pvir_abi::Handle;
+
+/// All IRTEs of a VM, by handle.
+#[derive(Debug, Default)]
+pub struct IrteTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Of the IRTE that is, or will be, in the slot. Never 0.
+    generation: u32,
+    irte: Option<Irte>,
+}
+
+impl IrteTable {
+    /// Puts `irte` under a handle that was never given before (until a slot's 2^32 generations are through).
+    pub fn insert(&mut self, irte: Irte) -> Handle {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 1, irte: None });
+            // GSIs bound the number of IRTEs to a few thousand.
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let entry = &mut self.slots[slot as usize];
+        entry.irte = Some(irte);
+        Handle::new(slot, entry.generation)
+    }
+
+    /// Takes the IRTE out. The handle, and every copy of it, is stale from now on.
+    pub fn remove(&mut self, handle: Handle) -> Option<Irte> {
+        let slot = self.slots.get_mut(handle.slot() as usize)?;
+        if slot.generation != handle.generation() {
+            return None;
+        }
+        let irte = slot.irte.take()?;
+        slot.generation = slot.generation.checked_add(1).unwrap_or(1);
+        self.free.push(handle.slot());
+        Some(irte)
+    }
+
+    /// The IRTE that a handle names now.
+    #[must_use]
+    pub fn get(&self, handle: Handle) -> Option<&Irte> {
+        let slot = self.slots.get(handle.slot() as usize)?;
+        slot.irte.as_ref().filter(|_| slot.generation == handle.generation())
+    }
+
+    /// The IRTE that a handle names now.
+    pub fn get_mut(&mut self, handle: Handle) -> Option<&mut Irte> {
+        let slot = self.slots.get_mut(handle.slot() as usize)?;
+        slot.irte.as_mut().filter(|_| slot.generation == handle.generation())
+    }
+
+    /// Every IRTE with its handle.
+    pub fn iter(&self) -> impl Iterator<Item = (Handle, &Irte)> {
+        (0u32..).zip(&self.slots).filter_map(|(slot, entry)| {
+            entry.irte.as_ref().map(|irte| (Handle::new(slot, entry.generation), irte))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::irte::{Held, Origin};
+    use pvir_abi::{DeviceId, Pair, Store};
+    use vmm_sys_util::eventfd::EventFd;
+
+    fn irte(index: u32) -> Irte {
+        Irte {
+            origin: Origin { device: DeviceId::default(), store: Store::MSIX, index },
+            gsi: 24,
+            eventfd: EventFd::new(0).unwrap(),
+            route: None,
+            pair: Pair::default(),
+            held: Held::default(),
+        }
+    }
+
+    #[test]
+    fn a_handle_is_never_zero_and_dies_with_its_irte() {
+        let mut table = IrteTable::default();
+        let first = table.insert(irte(7));
+        assert_ne!(first, Handle::NONE);
+        assert_eq!(table.get(first).unwrap().origin.index, 7);
+        assert!(table.remove(first).is_some());
+        assert!(table.get(first).is_none());
+        assert!(table.remove(first).is_none());
+    }
+
+    #[test]
+    fn a_slot_used_again_has_a_new_handle() {
+        let mut table = IrteTable::default();
+        let first = table.insert(irte(1));
+        table.remove(first);
+        let second = table.insert(irte(2));
+        assert_eq!(first.slot(), second.slot());
+        assert_ne!(first, second);
+        assert!(table.get(first).is_none() && table.get_mut(first).is_none());
+        assert_eq!(
+            table.iter().map(|(handle, irte)| (handle, irte.origin.index)).collect::<Vec<_>>(),
+            [(second, 2)]
+        );
+    }
+
+    #[test]
+    fn the_generation_skips_zero_when_it_wraps() {
+        let mut table = IrteTable::default();
+        let first = table.insert(irte(1));
+        table.slots[0].generation = u32::MAX;
+        assert!(table.remove(Handle::new(first.slot(), u32::MAX)).is_some());
+        assert_eq!(table.insert(irte(1)), Handle::new(0, 1));
+    }
+
+    #[test]
+    fn handles_that_were_never_given_name_nothing() {
+        let mut table = IrteTable::default();
+        table.insert(irte(1));
+        for handle in [Handle(0), Handle(1), Handle(u64::MAX), Handle::new(1, 1), Handle::new(0, 2)] {
+            assert!(table.get(handle).is_none() && table.remove(handle).is_none(), "{handle:?}");
+        }
+    }
+}

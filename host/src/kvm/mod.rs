@@ -1,0 +1,49 @@
+//! KVM's part: GSI routing and irqfds.
+//!
+//! KVM validates almost nothing of what it is given here (vectors 0 to 31, SMI, any destination), so whoever calls
+//! has validated everything: only a [`Route`] can be routed, and only [`crate::irte`] makes one.
+
+mod backend;
+mod routes;
+
+pub use backend::KvmRouter;
+pub use routes::{GsiPool, RouteTable};
+
+use crate::irte::Route;
+use std::io;
+use vmm_sys_util::eventfd::EventFd;
+
+/// The number of GSIs that KVM has for one VM (`KVM_MAX_IRQ_ROUTES`; KVM API, 4.52 `KVM_SET_GSI_ROUTING`).
+pub const MAX_GSI: u32 = 4096;
+
+/// One line of KVM's routing table: what is injected when a GSI is raised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GsiRoute {
+    /// Global system interrupt, below [`MAX_GSI`].
+    pub gsi: u32,
+    /// Where it goes.
+    pub route: Route,
+}
+
+/// What the service needs of KVM. Calls come under the VM's lock, in the order of the contract:
+/// a GSI has a route before an irqfd, and loses it after.
+pub trait IrqRouter: Send {
+    /// Replaces the whole routing table (`KVM_SET_GSI_ROUTING`).
+    ///
+    /// # Errors
+    /// As the kernel gave it; the table is then unchanged.
+    fn set_routes(&mut self, routes: &[GsiRoute]) -> io::Result<()>;
+
+    /// Attaches `eventfd` to `gsi` (`KVM_IRQFD`). What `eventfd` has counted before is delivered at once.
+    ///
+    /// # Errors
+    /// As the kernel gave it; nothing is then attached.
+    fn attach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
+
+    /// Detaches `eventfd` from `gsi` (`KVM_IRQFD` with `KVM_IRQFD_FLAG_DEASSIGN`). When it returns nothing more
+    /// is injected; `eventfd` counts on.
+    ///
+    /// # Errors
+    /// As the kernel gave it; it may then still be attached.
+    fn detach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
+}

@@ -1,0 +1,138 @@
+//! The request block: copied in once, copied out once.
+
+use crate::memory::GuestRam;
+use pvir_abi::{
+    BLOCK_ALIGN, DeviceRecord, EnableRecord, Entry, FeaturesRecord, GuestPhysAddr, Header, RECORD_LEN,
+    Status, block_len,
+};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+/// A record that carries a status.
+pub(super) trait Record: FromBytes + IntoBytes + Immutable + Clone {
+    /// Its status field.
+    fn status(&mut self) -> &mut Status;
+}
+
+macro_rules! records {
+    ($($record:ty),+) => {
+        $(
+            impl Record for $record {
+                fn status(&mut self) -> &mut Status {
+                    &mut self.status
+                }
+            }
+            const _: () = assert!(size_of::<$record>() == RECORD_LEN);
+        )+
+    };
+}
+records!(FeaturesRecord, EnableRecord, DeviceRecord, Entry);
+
+/// A request: our copy of what the guest wrote. The guest's memory is not read again.
+pub(super) struct Block {
+    at: GuestPhysAddr,
+    pub(super) header: Header,
+    /// The answered records, empty as long as none are to be written back.
+    answer: Vec<u8>,
+    done: u32,
+}
+
+impl Block {
+    /// Copies the header in.
+    pub(super) fn copy_in(ram: &dyn GuestRam, at: GuestPhysAddr) -> Result<Self, Status> {
+        if at.0 % BLOCK_ALIGN != 0 {
+            return Err(Status::UNALIGNED);
+        }
+        let mut header = Header::new_zeroed();
+        ram.read(at, header.as_mut_bytes()).map_err(|_| Status::BAD_ADDRESS)?;
+        Ok(Self { at, header, answer: Vec::new(), done: 0 })
+    }
+
+    fn records_at(&self) -> GuestPhysAddr {
+        // No overflow: `copy_in` has read these bytes.
+        GuestPhysAddr(self.at.0 + size_of::<Header>() as u64)
+    }
+
+    /// Copies the records in. `header.count` was judged before.
+    fn records<R: Record>(&self, ram: &dyn GuestRam) -> Result<Vec<R>, Status> {
+        if !ram.is_ram(self.at, block_len(self.header.count)) {
+            return Err(Status::BAD_ADDRESS);
+        }
+        let mut records = vec![R::new_zeroed(); self.header.count as usize];
+        ram.read(self.records_at(), records.as_mut_slice().as_mut_bytes())
+            .map_err(|_| Status::BAD_ADDRESS)?;
+        Ok(records)
+    }
+
+    /// Answers records that stand for themselves.
+    pub(super) fn answer_each<R: Record>(
+        &mut self,
+        ram: &dyn GuestRam,
+        mut answer: impl FnMut(&mut R) -> Result<(), Status>,
+    ) -> Status {
+        self.answer_all(ram, |records: &mut [R]| {
+            for record in records {
+                let status = answer(record).err().unwrap_or(Status::OK);
+                *record.status() = status;
+            }
+        })
+    }
+
+    /// Answers a single record whose status is that of the call.
+    pub(super) fn answer_one<R: Record>(
+        &mut self,
+        ram: &dyn GuestRam,
+        mut answer: impl FnMut(&mut R) -> Result<(), Status>,
+    ) -> Status {
+        let mut of_record = Status::OK;
+        let status = self.answer_each(ram, |record: &mut R| {
+            let result = answer(record);
+            of_record = result.err().unwrap_or(Status::OK);
+            result
+        });
+        if status == Status::PARTIAL { of_record } else { status }
+    }
+
+    /// Answers all records at once; `answer` gives each a status. The status of the call follows from theirs.
+    pub(super) fn answer_all<R: Record>(
+        &mut self,
+        ram: &dyn GuestRam,
+        answer: impl FnOnce(&mut [R]),
+    ) -> Status {
+        let mut records = match self.records::<R>(ram) {
+            Ok(records) => records,
+            Err(status) => return status,
+        };
+        answer(&mut records);
+        let (mut done, mut aborted) = (0, false);
+        for record in &mut records {
+            done += u32::from(*record.status() == Status::OK);
+            aborted |= *record.status() == Status::ABORTED;
+        }
+        self.done = done;
+        self.answer = records.as_bytes().to_vec();
+        let all = done == self.header.count;
+        match (all, aborted) {
+            (true, _) => Status::OK,
+            (false, true) => Status::ABORTED,
+            (false, false) => Status::PARTIAL,
+        }
+    }
+
+    /// Writes the answer back, the header last. The status is the one for the conduit.
+    pub(super) fn copy_out(mut self, ram: &dyn GuestRam, status: Status, epoch: u64) -> Status {
+        if status == Status::BAD_ADDRESS && self.answer.is_empty() {
+            return status;
+        }
+        self.header.status = status;
+        self.header.done = self.done;
+        self.header.epoch = epoch;
+        let written = ram.write(self.records_at(), &self.answer).or_else(|error| {
+            // Nothing to write is no error; anything else was RAM when it was copied in.
+            if self.answer.is_empty() { Ok(()) } else { Err(error) }
+        });
+        match written.and_then(|()| ram.write(self.at, self.header.as_bytes())) {
+            Ok(()) => status,
+            Err(_) => Status::BAD_ADDRESS,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What MAP, RETARGET, UNMAP and QUERY have in common: judging a record in the order of the contract.
+
+use super::is_zero;
+use super::vm::Vm;
+use crate::irte::{Irte, Origin, Route};
+use pvir_abi::{Arch, Entry, EntryFlags, EntryState, Features, Handle, Pair, Routing, Status, Store};
+
+/// Which fields of the record the operation takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// MAP: no handle; flags and routing.
+    Routing,
+    /// RETARGET: handle, flags and routing.
+    HandleAndRouting,
+    /// UNMAP: handle.
+    Handle,
+    /// QUERY: a handle or none; `arch` and `routing` are answers.
+    Lookup,
+}
+
+impl Takes {
+    fn routing(self) -> bool {
+        matches!(self, Self::Routing | Self::HandleAndRouting)
+    }
+}
+
+/// What a valid record says.
+#[derive(Clone, Copy)]
+pub(super) struct Judged {
+    pub(super) origin: Origin,
+    /// `None`: parked, or an operation without routing.
+    pub(super) route: Option<Route>,
+}
+
+/// Zeroes the answer fields, so that a record that fails says nothing but its status.
+pub(super) fn clear_answer(record: &mut Entry, takes: Takes) {
+    record.address = 0;
+    record.data = 0;
+    record.state = 0;
+    if takes == Takes::Lookup {
+        record.arch = Arch(0);
+        record.routing = Routing::default();
+    }
+}
+
+/// Puts an IRTE into the record's answer fields.
+pub(super) fn fill_answer(record: &mut Entry, handle: Handle, irte: &Irte, mut state: EntryState) {
+    state.set(EntryState::PARKED, irte.route.is_none());
+    let Pair { address, data } = irte.pair;
+    record.status = Status::OK;
+    record.handle = handle;
+    record.address = address;
+    record.data = data;
+    record.state = state.bits();
+}
+
+impl Vm {
+    /// Validates a record up to, and without, what is mapped and what is left.
+    pub(super) fn judge(&self, record: &Entry, takes: Takes) -> Result<Judged, Status> {
+        let parked = takes.routing() && record.flags & EntryFlags::PARKED.bits() != 0;
+        let routed = takes.routing() && !parked;
+        let arch_and_routing_zero = is_zero(&record.arch) && is_zero(&record.routing);
+        let untaken = (takes == Takes::Routing && record.handle != Handle::NONE)
+            || (!routed && takes != Takes::Lookup && !arch_and_routing_zero)
+            || (routed && record.routing.reserved != 0);
+        if untaken {
+            return Err(Status::RESERVED_NOT_ZERO);
+        }
+        let mut flags = EntryFlags::empty();
+        flags.set(EntryFlags::PARKED, takes.routing() && self.enabled().contains(Features::PARKING));
+        if record.flags & !flags.bits() != 0 {
+            return Err(Status::BAD_FLAGS);
+        }
+        let origin = self.judge_origin(record)?;
+        self.judge_handle(record, takes, &origin)?;
+        if !routed {
+            return Ok(Judged { origin, route: None });
+        }
+        if record.arch == Arch::X86_APIC && record.routing.hint & !1 != 0 {
+            return Err(Status::RESERVED_NOT_ZERO);
+        }
+        let route = self.policy.judge(record, self.enabled())?;
+        Ok(Judged { origin, route: Some(route) })
+    }
+
+    fn judge_origin(&self, record: &Entry) -> Result<Origin, Status> {
+        let attached = self.devices.get(&record.device).ok_or(Status::NO_DEVICE)?;
+        let feature = match record.store {
+            Store::MSI => Features::MSI,
+            Store::MSIX => Features::MSIX,
+            Store::IMS => Features::IMS,
+            _ => return Err(Status::BAD_STORE),
+        };
+        let entries = attached.capabilities.entries(record.store);
+        let entries =
+            entries.filter(|_| self.enabled().contains(feature)).ok_or(Status::STORE_UNSUPPORTED)?;
+        if record.index >= entries {
+            return Err(Status::BAD_INDEX);
+        }
+        if record.count != 1 {
+            return Err(Status::BAD_MESSAGE_COUNT);
+        }
+        Ok(Origin::of(record))
+    }
+
+    fn judge_handle(&self, record: &Entry, takes: Takes, origin: &Origin) -> Result<(), Status> {
+        let optional = takes == Takes::Lookup && record.handle == Handle::NONE;
+        if takes == Takes::Routing || optional {
+            return Ok(());
+        }
+        let irte = self.irtes.get(record.handle).ok_or(Status::STALE_HANDLE)?;
+        if irte.origin == *origin { Ok(()) } else { Err(Status::HANDLE_MISMATCH) }
+    }
+}
+
+/// Applies what became of each record: with `whole`, one failure aborts all the others.
+///
+/// Answers whether the call is aborted.
+pub(super) fn abort_others(records: &mut [Entry], whole: bool) -> bool {
+    let aborted = whole && records.iter().any(|record| record.status != Status::OK);
+    if aborted {
+        for record in records.iter_mut().filter(|record| record.status == Status::OK) {
+            record.status = Status::ABORTED;
+        }
+    }
+    aborted
+}

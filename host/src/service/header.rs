@@ -1,0 +1,40 @@
+//! What is common to all calls: the header, judged in the order of the contract (statement B6).
+
+use super::is_zero;
+use pvir_abi::{CallFlags, Discovery, Header, MAGIC, Operation, Status};
+
+/// Judges the header; answers with its flags.
+pub(super) fn judge(header: &Header, discovery: &Discovery, enabled: bool) -> Result<CallFlags, Status> {
+    if header.magic != MAGIC {
+        return Err(Status::BAD_MAGIC);
+    }
+    let operation = header.operation;
+    let spoken = (discovery.oldest..=discovery.newest).contains(&header.version);
+    if !spoken && operation != Operation::FEATURES {
+        return Err(Status::BAD_VERSION);
+    }
+    if operation.name().is_none() {
+        return Err(Status::BAD_OPERATION);
+    }
+    let taken = match operation {
+        Operation::MAP | Operation::RETARGET | Operation::UNMAP => CallFlags::ALL_OR_NOTHING,
+        _ => CallFlags::empty(),
+    };
+    let flags = CallFlags::from_bits(header.flags).filter(|flags| taken.contains(*flags));
+    let flags = flags.ok_or(Status::BAD_FLAGS)?;
+    if !is_zero(&header.reserved) {
+        return Err(Status::RESERVED_NOT_ZERO);
+    }
+    let counts = match operation {
+        Operation::DISABLE => 0..=0,
+        Operation::FEATURES | Operation::ENABLE => 1..=1,
+        _ => 1..=discovery.max_records,
+    };
+    if !counts.contains(&header.count) {
+        return Err(Status::BAD_COUNT);
+    }
+    if !enabled && (operation.takes_entries() || operation == Operation::DISABLE) {
+        return Err(Status::NOT_ENABLED);
+    }
+    Ok(flags)
+}

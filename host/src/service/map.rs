@@ -1,0 +1,214 @@
+//! MAP: route, then irqfd, then the device's interrupt, and only then the pair.
+
+use super::entry::{Takes, abort_others, clear_answer, fill_answer};
+use super::release::runs;
+use super::vm::Vm;
+use crate::irte::{Held, Irte, Origin};
+use pvir_abi::{Entry, EntryState, Handle, Pair, Status};
+use std::collections::BTreeMap;
+use std::io;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// IRTEs that this call makes.
+type Fresh = Vec<Handle>;
+/// Those of them that failed, and how.
+type Failures = BTreeMap<Handle, Status>;
+
+pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
+    let mut fresh = Fresh::new();
+    let mut existing = Vec::with_capacity(records.len());
+    for record in records.iter_mut() {
+        clear_answer(record, Takes::Routing);
+        let planned = vm.plan(record);
+        record.status = planned.err().unwrap_or(Status::OK);
+        existing.push(planned.is_ok_and(|planned| planned.existing));
+        if let Ok(Planned { handle, existing }) = planned {
+            record.handle = handle;
+            if !existing {
+                fresh.push(handle);
+            }
+        }
+    }
+    let (mut failures, mut masked) = (Failures::new(), Vec::new());
+    if !abort_others(records, whole) {
+        masked = vm.make(&fresh, &mut failures);
+        for record in records.iter_mut() {
+            if let Some(status) = failures.get(&record.handle) {
+                record.status = *status;
+            }
+        }
+    }
+    if abort_others(records, whole) {
+        vm.release(&fresh);
+    } else {
+        let failed: Vec<_> = failures.into_keys().collect();
+        vm.release(&failed);
+    }
+    for (record, existing) in records.iter_mut().zip(existing) {
+        let handle = std::mem::take(&mut record.handle);
+        if record.status != Status::OK {
+            continue;
+        }
+        let mut state = EntryState::empty();
+        state.set(EntryState::EXISTING, existing);
+        state.set(EntryState::MASKED, !existing && masked.contains(&handle));
+        match vm.irtes.get(handle) {
+            Some(irte) => fill_answer(record, handle, irte, state),
+            None => record.status = Status::HOST_ERROR,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Planned {
+    handle: Handle,
+    existing: bool,
+}
+
+impl Vm {
+    /// Validates a record and reserves what it needs of ours: handle, GSI, eventfd. The kernel is not asked yet.
+    fn plan(&mut self, record: &Entry) -> Result<Planned, Status> {
+        let judged = self.judge(record, Takes::Routing)?;
+        let origin = judged.origin;
+        let attached = self.devices.get(&origin.device).ok_or(Status::NO_DEVICE)?;
+        if let Some(&handle) = attached.mapped.get(&(origin.store, origin.index)) {
+            let irte = self.irtes.get(handle).ok_or(Status::HOST_ERROR)?;
+            let same = irte.route == judged.route;
+            return if same { Ok(Planned { handle, existing: true }) } else { Err(Status::ALREADY_MAPPED) };
+        }
+        if attached.held() >= self.max_irtes_per_device || self.held() >= self.max_irtes {
+            return Err(Status::NO_QUOTA);
+        }
+        let eventfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
+            .map_err(|error| self.failed("making an eventfd", &origin, Status::HOST_ERROR, &error))?;
+        let gsi = self.gsis.take().ok_or(Status::NO_GSI)?;
+        let irte =
+            Irte { origin, gsi, eventfd, route: judged.route, pair: Pair::default(), held: Held::default() };
+        let handle = self.irtes.insert(irte);
+        if let Some(attached) = self.device_of(&origin) {
+            attached.mapped.insert((origin.store, origin.index), handle);
+        }
+        Ok(Planned { handle, existing: false })
+    }
+
+    /// Makes the planned IRTEs real, in the safe order. Answers with those that the host left masked.
+    fn make(&mut self, fresh: &[Handle], failures: &mut Failures) -> Vec<Handle> {
+        self.route_all(fresh, failures);
+        self.attach_all(fresh, failures);
+        self.start_all(fresh, failures);
+        let mut masked = Vec::with_capacity(fresh.len());
+        for &handle in fresh {
+            if failures.contains_key(&handle) {
+                continue;
+            }
+            match self.read_pair(handle) {
+                Ok(true) => masked.push(handle),
+                Ok(false) => {}
+                Err(status) => {
+                    failures.insert(handle, status);
+                }
+            }
+        }
+        masked
+    }
+
+    /// One `KVM_SET_GSI_ROUTING` for all of them.
+    fn route_all(&mut self, fresh: &[Handle], failures: &mut Failures) {
+        let routed = |irte: &&Irte| irte.route.is_some();
+        let changes: Vec<_> = fresh
+            .iter()
+            .filter_map(|h| self.irtes.get(*h))
+            .filter(routed)
+            .map(|irte| (irte.gsi, irte.route))
+            .collect();
+        let result = self.routes.apply(&changes);
+        for &handle in fresh {
+            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.route.is_some()) else { continue };
+            irte.held.route = result.is_ok();
+            let origin = irte.origin;
+            if let Err(error) = &result {
+                failures.insert(handle, self.failed("routing", &origin, Status::HOST_ERROR, error));
+            }
+        }
+    }
+
+    /// One `KVM_IRQFD` for each: KVM has no batch form.
+    fn attach_all(&mut self, fresh: &[Handle], failures: &mut Failures) {
+        for &handle in fresh {
+            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.held.route) else { continue };
+            match self.routes.router().attach(&irte.eventfd, irte.gsi) {
+                Ok(()) => irte.held.irqfd = true,
+                Err(error) => {
+                    let origin = irte.origin;
+                    failures.insert(
+                        handle,
+                        self.failed("attaching the irqfd", &origin, Status::HOST_ERROR, &error),
+                    );
+                }
+            }
+        }
+    }
+
+    /// One `VFIO_DEVICE_SET_IRQS` for each run of consecutive entries.
+    fn start_all(&mut self, fresh: &[Handle], failures: &mut Failures) {
+        let good: Vec<Handle> =
+            fresh.iter().copied().filter(|handle| !failures.contains_key(handle)).collect();
+        let origins: Vec<Origin> =
+            good.iter().filter_map(|h| self.irtes.get(*h)).map(|irte| irte.origin).collect();
+        for run in runs(&origins) {
+            let members: Vec<Handle> = run.members.iter().map(|&place| good[place]).collect();
+            if self.start(&run.first, &members).is_ok() {
+                continue;
+            }
+            // Grant as many as there are: the host may have vectors for some of the run.
+            for handle in members {
+                let Some(origin) = self.irtes.get(handle).map(|irte| irte.origin) else { continue };
+                if let Err(error) = self.start(&origin, &[handle]) {
+                    let status = match error.raw_os_error() {
+                        Some(libc::ENOSPC) => Status::NO_HOST_VECTOR,
+                        _ => Status::DEVICE_ERROR,
+                    };
+                    failures.insert(handle, self.failed("starting the interrupt", &origin, status, &error));
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, first: &Origin, members: &[Handle]) -> io::Result<()> {
+        let Self { irtes, devices, .. } = self;
+        let eventfds: Vec<&EventFd> =
+            members.iter().filter_map(|h| irtes.get(*h)).map(|irte| &irte.eventfd).collect();
+        let attached = devices.get_mut(&first.device).ok_or(io::ErrorKind::NotFound)?;
+        attached.device.start(first.store, first.index, &eventfds)?;
+        for handle in members {
+            if let Some(irte) = irtes.get_mut(*handle) {
+                irte.held.interrupt = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the pair and puts the entry's mask where the guest expects it. Answers whether it is masked.
+    fn read_pair(&mut self, handle: Handle) -> Result<bool, Status> {
+        let Self { irtes, devices, .. } = self;
+        let irte = irtes.get_mut(handle).ok_or(Status::HOST_ERROR)?;
+        let origin = irte.origin;
+        let device = &mut devices.get_mut(&origin.device).ok_or(Status::HOST_ERROR)?.device;
+        let masked = device.mask(origin.store, origin.index);
+        let pair = device.pair(origin.store, origin.index);
+        match (masked, pair) {
+            (Ok(masked), Ok(pair)) => {
+                irte.pair = pair;
+                Ok(masked)
+            }
+            (Err(error), _) => Err(self.failed("masking the entry", &origin, Status::DEVICE_ERROR, &error)),
+            (_, Err(error)) => {
+                let status = match error.kind() {
+                    io::ErrorKind::InvalidData => Status::BAD_PAIR,
+                    _ => Status::DEVICE_ERROR,
+                };
+                Err(self.failed("reading the pair", &origin, status, &error))
+            }
+        }
+    }
+}

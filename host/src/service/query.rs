@@ -1,0 +1,25 @@
+//! QUERY: what the host holds for an entry.
+
+use super::entry::{Takes, clear_answer, fill_answer};
+use super::vm::Vm;
+use pvir_abi::{Arch, Entry, EntryState, Handle, Status};
+
+pub(super) fn answer(vm: &Vm, record: &mut Entry) -> Result<(), Status> {
+    clear_answer(record, Takes::Lookup);
+    let judged = vm.judge(record, Takes::Lookup)?;
+    let handle = match record.handle {
+        Handle::NONE => {
+            let attached = vm.devices.get(&judged.origin.device).ok_or(Status::NO_DEVICE)?;
+            let key = (judged.origin.store, judged.origin.index);
+            *attached.mapped.get(&key).ok_or(Status::STALE_HANDLE)?
+        }
+        given => given,
+    };
+    let irte = vm.irtes.get(handle).ok_or(Status::STALE_HANDLE)?;
+    fill_answer(record, handle, irte, EntryState::empty());
+    if let Some(route) = irte.route {
+        record.arch = Arch::X86_APIC;
+        record.routing = route.into();
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! RETARGET: new routes under old pairs. The device is not touched.
+
+use super::entry::{Takes, abort_others, clear_answer, fill_answer};
+use super::vm::Vm;
+use crate::irte::Route;
+use pvir_abi::{Entry, EntryState, Handle, Status};
+use std::collections::BTreeMap;
+
+/// Where each IRTE of a call is to go; `None` parks it.
+type Targets = BTreeMap<Handle, Option<Route>>;
+/// Those that failed, and how. They are where they were.
+type Failures = BTreeMap<Handle, Status>;
+
+pub(super) fn retarget(vm: &mut Vm, records: &mut [Entry], whole: bool) {
+    let mut targets = Targets::new();
+    for record in records.iter_mut() {
+        clear_answer(record, Takes::HandleAndRouting);
+        record.status = match vm.judge(record, Takes::HandleAndRouting) {
+            Ok(judged) => {
+                // The last record for a handle wins, as if they came one after the other.
+                targets.insert(record.handle, judged.route);
+                Status::OK
+            }
+            Err(status) => status,
+        };
+    }
+    if abort_others(records, whole) {
+        return;
+    }
+    let before: Targets =
+        targets.keys().filter_map(|&handle| Some((handle, vm.irtes.get(handle)?.route))).collect();
+    let failures = vm.go(&targets);
+    for record in records.iter_mut() {
+        if let Some(status) = failures.get(&record.handle).filter(|_| record.status == Status::OK) {
+            record.status = *status;
+        }
+    }
+    if abort_others(records, whole) {
+        vm.go(&before);
+        return;
+    }
+    for record in records.iter_mut().filter(|record| record.status == Status::OK) {
+        match vm.irtes.get(record.handle) {
+            Some(irte) => fill_answer(record, record.handle, irte, EntryState::empty()),
+            None => record.status = Status::HOST_ERROR,
+        }
+    }
+}
+
+impl Vm {
+    /// Brings each IRTE to its target: those that park lose their irqfd, then one `KVM_SET_GSI_ROUTING` for all,
+    /// then those that leave the parked state get their irqfd, which delivers what was raised meanwhile.
+    fn go(&mut self, targets: &Targets) -> Failures {
+        let mut failures = Failures::new();
+        self.park(targets, &mut failures);
+        self.reroute(targets, &mut failures);
+        self.unpark(targets, &mut failures);
+        failures
+    }
+
+    fn park(&mut self, targets: &Targets, failures: &mut Failures) {
+        for (&handle, _) in targets.iter().filter(|(_, target)| target.is_none()) {
+            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.held.irqfd) else { continue };
+            match self.routes.router().detach(&irte.eventfd, irte.gsi) {
+                Ok(()) => irte.held.irqfd = false,
+                Err(error) => {
+                    let origin = irte.origin;
+                    failures.insert(
+                        handle,
+                        self.failed("detaching the irqfd", &origin, Status::HOST_ERROR, &error),
+                    );
+                }
+            }
+        }
+    }
+
+    fn reroute(&mut self, targets: &Targets, failures: &mut Failures) {
+        let moving = |(handle, _): &(&Handle, &Option<Route>)| !failures.contains_key(handle);
+        let moving: Vec<(Handle, Option<Route>)> =
+            targets.iter().filter(moving).map(|(h, t)| (*h, *t)).collect();
+        let changes: Vec<_> = moving
+            .iter()
+            .filter_map(|(handle, target)| Some((self.irtes.get(*handle)?.gsi, *target)))
+            .collect();
+        let Err(error) = self.routes.apply(&changes) else {
+            for (handle, target) in moving {
+                if let Some(irte) = self.irtes.get_mut(handle) {
+                    irte.route = target;
+                    irte.held.route = target.is_some();
+                }
+            }
+            return;
+        };
+        for (handle, _) in moving {
+            let Some(irte) = self.irtes.get_mut(handle) else { continue };
+            let origin = irte.origin;
+            // What was parked a moment ago goes back to its old route.
+            let back = irte.held.route && !irte.held.irqfd;
+            if back && self.routes.router().attach(&irte.eventfd, irte.gsi).is_ok() {
+                irte.held.irqfd = true;
+            }
+            failures.insert(handle, self.failed("routing", &origin, Status::HOST_ERROR, &error));
+        }
+    }
+
+    fn unpark(&mut self, targets: &Targets, failures: &mut Failures) {
+        let mut unrouted = Vec::new();
+        for &handle in targets.keys() {
+            let waiting = |irte: &&mut crate::irte::Irte| irte.held.route && !irte.held.irqfd;
+            let Some(irte) = self.irtes.get_mut(handle).filter(waiting) else { continue };
+            match self.routes.router().attach(&irte.eventfd, irte.gsi) {
+                Ok(()) => irte.held.irqfd = true,
+                Err(error) => {
+                    let origin = irte.origin;
+                    unrouted.push((handle, irte.gsi));
+                    failures.insert(
+                        handle,
+                        self.failed("attaching the irqfd", &origin, Status::HOST_ERROR, &error),
+                    );
+                }
+            }
+        }
+        // Parked they were, parked they stay.
+        let changes: Vec<_> = unrouted.iter().map(|(_, gsi)| (*gsi, None)).collect();
+        let dropped = self.routes.apply(&changes).is_ok();
+        for (handle, _) in unrouted {
+            if let Some(irte) = self.irtes.get_mut(handle) {
+                irte.route = None;
+                irte.held.route = !dropped;
+            }
+        }
+    }
+}

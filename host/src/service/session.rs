@@ -1,0 +1,123 @@
+//! ENABLE and DISABLE: for the whole VM.
+
+use super::is_zero;
+use super::vm::{Session, Vm};
+use crate::memory::GuestRam;
+use pvir_abi::{
+    DeviceId, EVENT_AREA_ALIGN, EnableRecord, EventArea, EventReason, Features, GuestPhysAddr, Refusal,
+    Status,
+};
+use zerocopy::IntoBytes;
+
+pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord) -> Result<(), Status> {
+    record.device = DeviceId::default();
+    record.refusal = Refusal::NONE;
+    let (features, event_area) = judge(vm, ram, record)?;
+    isolate(vm, record)?;
+    open_all(vm)?;
+    vm.epoch += 1;
+    vm.session = Some(Session { features, event_area });
+    if let Some(at) = event_area {
+        let area = EventArea {
+            epoch: vm.epoch,
+            sequence: 0,
+            reason: EventReason::NONE,
+            device: DeviceId::default(),
+            reserved: [0; 5],
+        };
+        if ram.write(at, area.as_bytes()).is_err() {
+            // It was RAM a moment ago: the VMM took it away during the call.
+            vm.disable();
+            return Err(Status::BAD_ADDRESS);
+        }
+    }
+    tracing::info!(?features, epoch = vm.epoch, "the guest enabled pvir");
+    Ok(())
+}
+
+/// Validates the record; answers with what the guest takes.
+fn judge(
+    vm: &Vm,
+    ram: &dyn GuestRam,
+    record: &EnableRecord,
+) -> Result<(Features, Option<GuestPhysAddr>), Status> {
+    if !is_zero(&record.reserved0) || !is_zero(&record.reserved1) {
+        return Err(Status::RESERVED_NOT_ZERO);
+    }
+    if vm.session.is_some() {
+        return Err(Status::ALREADY_ENABLED);
+    }
+    let features =
+        Features::from_bits(record.features).filter(|asked| super::Service::FEATURES.contains(*asked));
+    let features = features.ok_or(Status::UNSUPPORTED_FEATURE)?;
+    if record.notify_vector != 0 || record.notify_apic_id != 0 {
+        // NOTIFY is not offered, so nobody can have taken it.
+        return Err(Status::RESERVED_NOT_ZERO);
+    }
+    let area = record.event_area;
+    if area == GuestPhysAddr(0) {
+        return Ok((features, None));
+    }
+    if !features.contains(Features::EPOCH) {
+        return Err(Status::RESERVED_NOT_ZERO);
+    }
+    if area.0 % EVENT_AREA_ALIGN != 0 {
+        return Err(Status::UNALIGNED);
+    }
+    if !ram.is_ram(area, size_of::<EventArea>()) {
+        return Err(Status::BAD_ADDRESS);
+    }
+    Ok((features, Some(area)))
+}
+
+/// Refuses unless the remapping unit protects every device. Judged again at each ENABLE: hosts change.
+fn isolate(vm: &Vm, record: &mut EnableRecord) -> Result<(), Status> {
+    for (id, attached) in &vm.devices {
+        if let Err(reason) = attached.device.isolated() {
+            vm.log.warn(|| format!("ENABLE refused because of {id} ({}): {reason}", attached.device.name()));
+            record.device = *id;
+            record.refusal = reason.refusal;
+            return Err(Status::REFUSED);
+        }
+    }
+    Ok(())
+}
+
+/// Hands all tables to the guest, or none.
+fn open_all(vm: &mut Vm) -> Result<(), Status> {
+    let mut opened: Vec<DeviceId> = Vec::new();
+    for (id, attached) in &mut vm.devices {
+        if let Err(error) = attached.device.open() {
+            let name = attached.device.name();
+            vm.log.warn(|| format!("ENABLE failed: opening {id} ({name}): {error}"));
+            for id in opened.iter().rev() {
+                close(vm, *id);
+            }
+            return Err(Status::HOST_ERROR);
+        }
+        opened.push(*id);
+    }
+    Ok(())
+}
+
+fn close(vm: &mut Vm, id: DeviceId) {
+    let Some(attached) = vm.devices.get_mut(&id) else { return };
+    if let Err(error) = attached.device.close() {
+        let name = attached.device.name();
+        vm.log.warn(|| format!("closing {id} ({name}) failed: {error}"));
+    }
+}
+
+impl Vm {
+    /// Gives every IRTE back, takes the tables from the guest, and ends the session.
+    pub(super) fn disable(&mut self) {
+        let handles: Vec<_> = self.irtes.iter().map(|(handle, _)| handle).collect();
+        self.release(&handles);
+        let ids: Vec<_> = self.devices.keys().rev().copied().collect();
+        for id in ids {
+            close(self, id);
+        }
+        self.session = None;
+        tracing::info!(epoch = self.epoch, "pvir is disabled");
+    }
+}

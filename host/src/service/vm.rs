@@ -1,0 +1,116 @@
+//! The state of one VM: everything that the lock protects.
+
+use super::{Config, SetupError};
+use crate::device::{Capabilities, Device};
+use crate::irte::{IrteInfo, IrteTable, Origin, RoutePolicy};
+use crate::kvm::{GsiPool, IrqRouter, RouteTable};
+use crate::log_limit::LogLimit;
+use pvir_abi::{DeviceId, Features, GuestPhysAddr, Handle, Status, Store};
+use std::collections::BTreeMap;
+use std::io;
+
+/// What ENABLE granted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Session {
+    pub(super) features: Features,
+    /// The registered event area. Nothing but ENABLE writes it yet: this service has no event to tell.
+    #[expect(dead_code, reason = "restore, reset and storm control write it")]
+    pub(super) event_area: Option<GuestPhysAddr>,
+}
+
+/// A device and what of it is mapped.
+pub(super) struct Attached {
+    pub(super) device: Box<dyn Device>,
+    pub(super) capabilities: Capabilities,
+    pub(super) mapped: BTreeMap<(Store, u32), Handle>,
+}
+
+pub(super) struct Vm {
+    pub(super) policy: RoutePolicy,
+    pub(super) session: Option<Session>,
+    /// Of the latest session; 0 before the first.
+    pub(super) epoch: u64,
+    pub(super) devices: BTreeMap<DeviceId, Attached>,
+    pub(super) irtes: IrteTable,
+    pub(super) routes: RouteTable,
+    pub(super) gsis: GsiPool,
+    pub(super) max_irtes: u32,
+    pub(super) max_irtes_per_device: u32,
+    pub(super) log: LogLimit,
+}
+
+impl Vm {
+    pub(super) fn new(config: &Config, router: Box<dyn IrqRouter>, gsis: GsiPool) -> Self {
+        Self {
+            policy: RoutePolicy::new(config.apic_ids.clone()),
+            session: None,
+            epoch: 0,
+            devices: BTreeMap::new(),
+            irtes: IrteTable::default(),
+            routes: RouteTable::new(router),
+            max_irtes: config.max_irtes.min(gsis.free()),
+            max_irtes_per_device: config.max_irtes_per_device,
+            gsis,
+            log: LogLimit::default(),
+        }
+    }
+
+    pub(super) fn add_device(&mut self, id: DeviceId, device: Box<dyn Device>) -> Result<(), SetupError> {
+        if self.session.is_some() {
+            return Err(SetupError::AlreadyEnabled(id));
+        }
+        if self.devices.contains_key(&id) {
+            return Err(SetupError::DuplicateDevice(id));
+        }
+        let capabilities = device.capabilities();
+        self.devices.insert(id, Attached { device, capabilities, mapped: BTreeMap::new() });
+        Ok(())
+    }
+
+    /// Features that the guest took; none while not enabled.
+    pub(super) fn enabled(&self) -> Features {
+        self.session.map_or(Features::empty(), |session| session.features)
+    }
+
+    /// The epoch for the header: 0 while not enabled.
+    pub(super) fn current_epoch(&self) -> u64 {
+        if self.session.is_some() { self.epoch } else { 0 }
+    }
+
+    /// Number of IRTEs held.
+    pub(super) fn held(&self) -> u32 {
+        self.devices.values().map(Attached::held).sum()
+    }
+
+    pub(super) fn device_of(&mut self, origin: &Origin) -> Option<&mut Attached> {
+        self.devices.get_mut(&origin.device)
+    }
+
+    pub(super) fn infos(&self) -> Vec<IrteInfo> {
+        use std::os::fd::AsRawFd;
+        let info = |(handle, irte): (Handle, &crate::irte::Irte)| IrteInfo {
+            handle,
+            origin: irte.origin,
+            pair: irte.pair,
+            eventfd: irte.eventfd.as_raw_fd(),
+            gsi: irte.gsi,
+            route: irte.route,
+        };
+        self.irtes.iter().map(info).collect()
+    }
+
+    /// Logs a failure of the host under the bound, and gives the status that the guest sees for it.
+    pub(super) fn failed(&self, what: &str, origin: &Origin, status: Status, error: &io::Error) -> Status {
+        let name =
+            self.devices.get(&origin.device).map_or_else(String::new, |attached| attached.device.name());
+        self.log.warn(|| format!("{what} of {origin} ({name}) failed: {error}; the guest gets {status:?}"));
+        status
+    }
+}
+
+impl Attached {
+    /// Number of IRTEs that the device holds.
+    pub(super) fn held(&self) -> u32 {
+        u32::try_from(self.mapped.len()).unwrap_or(u32::MAX)
+    }
+}
