@@ -1,5 +1,7 @@
 //! The machine on the real KVM, by guests of a few instructions.
 
+use pvir_abi::Status;
+
 use crate::guest::{Code, Kernel, kvm_is_here, pvir, run, split_json, stderr, stdout};
 
 #[test]
@@ -155,23 +157,25 @@ fn conduits_reach_the_service_and_give_its_status_back() {
     if !kvm_is_here() {
         return;
     }
-    // Without a service each call has the status 0xffffffff. The MSR: ecx = index, eax:edx = address.
+    // By the port a block beyond RAM, by the MSR (ecx = index, edx:eax = address) one that is unaligned.
     let guest = Code::new()
-        .out32(0x5058, 0x100)
         .in32(0x5058)
-        .expect_eax(u32::MAX, 1)
+        .expect_eax(Status::PENDING.0, 1)
+        .out32(0x5058, 0x10_0000)
+        .in32(0x5058)
+        .expect_eax(Status::BAD_ADDRESS.0, 2)
         .bytes(&[0xb9, 0, 0, 0x56, 0x50])
-        .eax(0x1000)
+        .eax(0x1001)
         .bytes(&[0x31, 0xd2, 0x0f, 0x30, 0x0f, 0x32])
-        .expect_eax(u32::MAX, 2)
+        .expect_eax(Status::UNALIGNED.0, 3)
         .exit(0);
     let output = run(&guest, &["--json", "-"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let exits = &split_json(&output).1["exits"];
+    let json = split_json(&output).1;
     let expected = serde_json::json!({
-        "pvir-port": 1, "pvir-status-port": 1, "pvir-msr": 1, "pvir-status-msr": 1, "port-exit": 1
+        "pvir-port": 1, "pvir-status-port": 2, "pvir-msr": 1, "pvir-status-msr": 1, "port-exit": 1
     });
-    assert_eq!(exits, &expected);
+    assert_eq!((&json["exits"], &json["service"]["refused"]), (&expected, &2.into()), "{json:#}");
 }
 
 #[test]
@@ -191,4 +195,22 @@ fn console_input_reaches_the_guest() {
     let stdin = std::fs::File::open(&input.path).unwrap();
     let output = pvir(&kernel, &[]).stdin(stdin).output().unwrap();
     assert_eq!(output.status.code(), Some(i32::from(b'G')), "{}", stderr(&output));
+}
+
+#[test]
+fn signature_block_is_found_behind_kvms() {
+    if !kvm_is_here() {
+        return;
+    }
+    // cpuid: ebx of the first leaf; the conduit leaf's port
+    let guest = Code::new()
+        .eax(0x4000_0100)
+        .bytes(&[0x0f, 0xa2, 0x89, 0xd8])
+        .expect_eax(u32::from_le_bytes(*b"PVIR"), 1)
+        .eax(0x4000_0102)
+        .bytes(&[0x0f, 0xa2, 0x89, 0xc8])
+        .expect_eax(0x5058, 2)
+        .exit(0);
+    let output = run(&guest, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }

@@ -11,6 +11,7 @@ mod machine;
 mod pci;
 mod report;
 mod run;
+mod service;
 mod signals;
 mod size;
 

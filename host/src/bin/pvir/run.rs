@@ -19,7 +19,6 @@ use crate::devices::serial::Console;
 use crate::devices::terminal::{self, CharacterMode};
 use crate::exit_code::Outcome;
 use crate::machine::boot::{self, Image};
-use crate::machine::conduit::{Hypercalls, NoService};
 use crate::machine::ending::Ending;
 use crate::machine::ports::Ports;
 use crate::machine::vcpu::{Vcpu, World};
@@ -30,13 +29,13 @@ use crate::pci::function::PciFunction;
 use crate::report::exits::ExitCounters;
 use crate::report::summary::{DeviceName, Sources, Summary};
 use crate::report::tables;
-use crate::signals;
+use crate::{service, signals};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
 pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let counters = Arc::new(Counters::new());
     let vm = Vm::new(args.apic_ids(), args.memory, Arc::clone(&counters))?;
-    let service: Arc<dyn Hypercalls> = Arc::new(NoService);
+    let service = Arc::new(service::new(&vm)?);
     let pci = Arc::new(build_bus(&vm, &args.device)?);
     let image = Image {
         kernel: args.kernel.clone(),
@@ -51,10 +50,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let world = Arc::new(World {
         ports: Ports::new(Arc::clone(&console), Arc::clone(&pci), Arc::clone(&ending)),
         pci: Arc::clone(&pci),
-        service: Arc::clone(&service),
+        service: service.clone(),
         memory: vm.memory.clone(),
         exits: Arc::clone(&exits),
         ending: Arc::clone(&ending),
+        counters: Arc::clone(&counters),
     });
     let template = vm.cpuid(&*service)?;
     let vcpus = (0..vm.apic_ids.len())
@@ -72,6 +72,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let threads = start(vcpus)?;
     wait_for_end(&ending, &signals, args.timeout)?;
     stop(threads);
+    service.shut_down();
     drop(character_mode);
 
     let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
@@ -83,7 +84,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
         exits: &exits,
         devices: device_names(&pci),
         ioctls: counters.ioctls(),
-        interrupts: service.interrupts(),
+        service: service.statistics(),
+        interrupts: Vec::new(),
     });
     report(args.stats, json, &summary)?;
     Ok(outcome)

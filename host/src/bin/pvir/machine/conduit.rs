@@ -5,8 +5,6 @@
 
 use pvir_abi::{Discovery, GuestPhysAddr, Status};
 
-use crate::report::summary::InterruptSummary;
-
 /// The 32-bit port. Free on every PC, and aligned.
 pub(crate) const PORT: u16 = 0x5058;
 /// The MSR. KVM has 0x4b564d00 to 0x4b564dff, Hyper-V and Xen have 0x40000000 and up.
@@ -17,35 +15,12 @@ pub(crate) const NO_SUCH_CALL: u64 = 0_u64.wrapping_sub(1000);
 
 /// The service, as the machine sees it. A vCPU is named by its index, not by its APIC id.
 pub(crate) trait Hypercalls: Send + Sync {
-    /// What the signature block says; `None` if the guest is not offered the service.
-    fn discovery(&self) -> Option<Discovery>;
+    /// What the signature block says.
+    fn discovery(&self) -> Discovery;
 
     /// Serves the request block at `block` for a caller at privilege level `cpl`. Gives the status of the whole call.
     fn call(&self, vcpu: usize, cpl: u8, block: GuestPhysAddr) -> Status;
 
     /// The status of the last call of a vCPU.
     fn last_status(&self, vcpu: usize) -> Status;
-
-    /// The interrupts of all devices, for the report at the end.
-    fn interrupts(&self) -> Vec<InterruptSummary> {
-        Vec::new()
-    }
-}
-
-/// A machine without the service.
-pub(crate) struct NoService;
-
-impl Hypercalls for NoService {
-    fn discovery(&self) -> Option<Discovery> {
-        None
-    }
-
-    fn call(&self, vcpu: usize, cpl: u8, block: GuestPhysAddr) -> Status {
-        tracing::debug!(vcpu, cpl, ?block, "call without a service");
-        Status(u32::MAX)
-    }
-
-    fn last_status(&self, _vcpu: usize) -> Status {
-        Status(u32::MAX)
-    }
 }

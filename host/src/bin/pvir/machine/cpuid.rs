@@ -30,7 +30,7 @@ pub(crate) struct Template {
     /// Hypercalls go to user space, so KVM's own are not served.
     pub(crate) hypercalls_intercepted: bool,
     /// What the service says of itself.
-    pub(crate) discovery: Option<Discovery>,
+    pub(crate) discovery: Discovery,
 }
 
 impl Template {
@@ -65,9 +65,8 @@ impl Template {
 
     /// The block of the service, behind those that KVM has.
     fn signature_block(&self) -> Vec<kvm_cpuid_entry2> {
-        let Some(discovery) = &self.discovery else { return Vec::new() };
         let base = self.free_block();
-        let leaves = (base..).zip(discovery.to_leaves(base));
+        let leaves = (base..).zip(self.discovery.to_leaves(base));
         let entry = |(function, leaf): (u32, pvir_abi::CpuidLeaf)| kvm_cpuid_entry2 {
             function,
             eax: leaf.eax,
@@ -114,6 +113,16 @@ impl Template {
 mod tests {
     use super::*;
 
+    const SHOWN: Discovery = Discovery {
+        oldest: pvir_abi::Version::OLDEST,
+        newest: pvir_abi::Version::NEWEST,
+        features: pvir_abi::Features::MSIX,
+        max_records: 512,
+        conduits: pvir_abi::Conduits::PORT,
+        msr: 0,
+        port: 0x5058,
+    };
+
     fn leaf(function: u32, eax: u32) -> kvm_cpuid_entry2 {
         kvm_cpuid_entry2 { function, eax, ..Default::default() }
     }
@@ -131,7 +140,7 @@ mod tests {
             highest_apic_id: 300,
             tsc_deadline: true,
             hypercalls_intercepted: false,
-            discovery: None,
+            discovery: SHOWN,
         }
     }
 
@@ -165,22 +174,13 @@ mod tests {
 
     #[test]
     fn own_block_is_the_first_after_kvms_and_a_guest_finds_it() {
-        let shown = Discovery {
-            oldest: pvir_abi::Version::OLDEST,
-            newest: pvir_abi::Version::NEWEST,
-            features: pvir_abi::Features::MSIX,
-            max_records: 512,
-            conduits: pvir_abi::Conduits::PORT,
-            msr: 0,
-            port: 0x5058,
-        };
-        let entries = Template { discovery: Some(shown), ..template() }.for_cpu(0);
+        let entries = template().for_cpu(0);
         assert_eq!(find(&entries, 0x4000_0100, 0).eax, 0x4000_0102);
         let found = Discovery::scan(|function| {
             let leaf = entries.iter().find(|entry| entry.function == function).copied().unwrap_or_default();
             pvir_abi::CpuidLeaf { eax: leaf.eax, ebx: leaf.ebx, ecx: leaf.ecx, edx: leaf.edx }
         });
-        assert_eq!(found, Some(shown));
+        assert_eq!(found, Some(SHOWN));
     }
 
     #[test]

@@ -64,14 +64,13 @@ pub(crate) enum Direction {
     Out,
 }
 
-/// An intercepted hypercall. In long mode the arguments are rdi, rsi, rdx, r10, r8, r9.
+/// An intercepted hypercall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hypercall {
     /// rax
     pub(crate) number: u64,
-    pub(crate) arguments: [u64; 6],
+    pub(crate) rdi: u64,
     pub(crate) cpl: u8,
-    pub(crate) long_mode: bool,
 }
 
 /// KVM gave up.
@@ -160,10 +159,10 @@ fn decode_xen(details: &kvm::kvm_run__bindgen_ty_1) -> Exit {
     let call = unsafe { xen.u.hcall };
     Exit::Hypercall(Hypercall {
         number: call.input,
-        arguments: call.params,
+        // Xen's order of arguments: rdi, rsi, rdx, r10, r8, r9, and ebx, ecx, edx, esi, edi, ebp in 32-bit code.
+        rdi: call.params[if call.longmode == 0 { 4 } else { 0 }],
         // Whatever is not a known level is the least trusted one.
         cpl: u8::try_from(call.cpl).unwrap_or(3),
-        long_mode: call.longmode != 0,
     })
 }
 

@@ -29,16 +29,24 @@ fn mmio_write_carries_its_data() {
     assert_eq!(decode(&run), expected);
 }
 
-#[test]
-fn intercepted_hypercall_is_decoded_with_its_privilege_level() {
+fn hypercall(long_mode: u32) -> Exit {
     let mut run = page(kvm::KVM_EXIT_XEN);
     run.__bindgen_anon_1.xen.type_ = kvm::KVM_EXIT_XEN_HCALL;
-    run.__bindgen_anon_1.xen.u.hcall.longmode = 1;
+    run.__bindgen_anon_1.xen.u.hcall.longmode = long_mode;
     run.__bindgen_anon_1.xen.u.hcall.cpl = 3;
     run.__bindgen_anon_1.xen.u.hcall.input = 0x5056;
-    run.__bindgen_anon_1.xen.u.hcall.params = [0x1000, 2, 3, 4, 5, 6];
-    let expected = Hypercall { number: 0x5056, arguments: [0x1000, 2, 3, 4, 5, 6], cpl: 3, long_mode: true };
-    assert_eq!(decode(&run), Exit::Hypercall(expected));
+    run.__bindgen_anon_1.xen.u.hcall.params = [1, 2, 3, 4, 5, 6];
+    decode(&run)
+}
+
+#[test]
+fn intercepted_hypercall_is_decoded_with_its_privilege_level() {
+    assert_eq!(hypercall(1), Exit::Hypercall(Hypercall { number: 0x5056, rdi: 1, cpl: 3 }));
+}
+
+#[test]
+fn edi_of_32_bit_code_is_another_argument() {
+    assert_eq!(hypercall(0), Exit::Hypercall(Hypercall { number: 0x5056, rdi: 5, cpl: 3 }));
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use anyhow::{Context, Result};
 use kvm_bindings::{KVM_MSR_EXIT_REASON_FILTER, kvm_enable_cap};
 use kvm_ioctls::{Cap, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
+use pvir_host::counters::Counters;
 
 /// Makes accesses to `index` exit. False where this KVM cannot.
-pub(crate) fn enable_exits(vm: &VmFd, index: u32) -> Result<bool> {
+pub(crate) fn enable_exits(vm: &VmFd, counters: &Counters, index: u32) -> Result<bool> {
     if !vm.check_extension(Cap::X86UserSpaceMsr) || !vm.check_extension(Cap::X86MsrFilter) {
         return Ok(false);
     }
@@ -14,6 +15,7 @@ pub(crate) fn enable_exits(vm: &VmFd, index: u32) -> Result<bool> {
         args: [KVM_MSR_EXIT_REASON_FILTER.into(), 0, 0, 0],
         ..Default::default()
     };
+    counters.count_ioctl("KVM_ENABLE_CAP");
     vm.enable_cap(&cap).context("KVM_CAP_X86_USER_SPACE_MSR failed")?;
     let denied = MsrFilterRange {
         flags: MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
@@ -21,6 +23,7 @@ pub(crate) fn enable_exits(vm: &VmFd, index: u32) -> Result<bool> {
         msr_count: 1,
         bitmap: &[0],
     };
+    counters.count_ioctl("KVM_X86_SET_MSR_FILTER");
     vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &[denied]).context("KVM_X86_SET_MSR_FILTER failed")?;
     Ok(true)
 }

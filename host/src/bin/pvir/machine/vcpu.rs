@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use kvm_bindings::CpuId;
 use kvm_ioctls::VcpuFd;
+use pvir_host::counters::Counters;
 use vm_memory::GuestMemoryMmap;
 
 use super::boot;
@@ -30,6 +31,7 @@ pub(crate) struct World {
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) exits: Arc<ExitCounters>,
     pub(crate) ending: Arc<Ending>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// One vCPU, ready to run.
@@ -62,6 +64,7 @@ impl Vcpu {
         let cpuid = CpuId::from_entries(&template.for_cpu(apic_id)).context("too many CPUID leaves")?;
         vm.counters.count_ioctl("KVM_SET_CPUID2");
         fd.set_cpuid2(&cpuid).with_context(name("KVM_SET_CPUID2"))?;
+        vm.counters.count_ioctl("KVM_GET_SREGS");
         let mut sregs = fd.get_sregs().with_context(name("KVM_GET_SREGS"))?;
         if template.highest_apic_id > HIGHEST_XAPIC_ID {
             // As firmware hands over a machine whose ids do not fit.
@@ -69,8 +72,10 @@ impl Vcpu {
         }
         if index == 0 {
             boot::set_protected_mode(&mut sregs);
+            vm.counters.count_ioctl("KVM_SET_REGS");
             fd.set_regs(&boot::registers(entry)).with_context(name("KVM_SET_REGS"))?;
         }
+        vm.counters.count_ioctl("KVM_SET_SREGS");
         fd.set_sregs(&sregs).with_context(name("KVM_SET_SREGS"))?;
         Ok(Self { fd, index, apic_id, run_size: vm.fd.run_size(), world })
     }
@@ -175,7 +180,7 @@ impl Vcpu {
 
     fn hypercall(&mut self, call: &Hypercall) -> Cause {
         let ours = call.number == u64::from(CALL_NUMBER);
-        let result = if ours { self.call(call.cpl, call.arguments[0]).into() } else { conduit::NO_SUCH_CALL };
+        let result = if ours { self.call(call.cpl, call.rdi).into() } else { conduit::NO_SUCH_CALL };
         exit::set_hypercall_result(&mut self.fd, result);
         if ours { Cause::CallByVmcall } else { Cause::HypercallOther }
     }
@@ -190,6 +195,7 @@ impl Vcpu {
 
     /// The privilege level of the code that runs: that of the stack segment.
     fn cpl(&self) -> u8 {
+        self.world.counters.count_ioctl("KVM_GET_SREGS");
         // What cannot be known is the least trusted.
         self.fd.get_sregs().map_or(3, |sregs| sregs.ss.dpl)
     }

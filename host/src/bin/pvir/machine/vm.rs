@@ -40,23 +40,23 @@ impl Vm {
     pub(crate) fn new(apic_ids: Vec<u32>, size: MemorySize, counters: Arc<Counters>) -> Result<Self> {
         let kvm = probe::open()?;
         probe::check_cpus(&kvm, &apic_ids)?;
+        counters.count_ioctl("KVM_CREATE_VM");
         let fd = Arc::new(kvm.create_vm().context("KVM_CREATE_VM failed")?);
         let memory = memory::allocate(&memory::ram_ranges(size))?;
         let slots = Arc::new(MemorySlots::new(Arc::clone(&fd), Arc::clone(&counters), slots::limit(&kvm)));
         slots.map_ram(&memory)?;
 
-        enable(&fd, "KVM_CAP_SPLIT_IRQCHIP", KVM_CAP_SPLIT_IRQCHIP, RESERVED_PINS.into())?;
+        enable(&fd, &counters, "KVM_CAP_SPLIT_IRQCHIP", KVM_CAP_SPLIT_IRQCHIP, RESERVED_PINS.into())?;
         let flags = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
-        enable(&fd, "KVM_CAP_X2APIC_API", KVM_CAP_X2APIC_API, flags.into())?;
-        limit_vcpu_ids(&fd, &apic_ids);
+        enable(&fd, &counters, "KVM_CAP_X2APIC_API", KVM_CAP_X2APIC_API, flags.into())?;
+        limit_vcpu_ids(&fd, &counters, &apic_ids);
         if let Some(boot) = apic_ids.first().filter(|id| **id != 0) {
-            counters.count_ioctl("KVM_SET_BOOT_CPU_ID");
-            xen::set_boot_cpu_id(&fd, *boot)?;
+            xen::set_boot_cpu_id(&fd, &counters, *boot)?;
         }
         let supported =
             kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("KVM_GET_SUPPORTED_CPUID failed")?;
         let cpuid = supported.as_slice().to_vec();
-        let conduits = open_conduits(&fd, &cpuid)?;
+        let conduits = open_conduits(&fd, &counters, &cpuid)?;
         tracing::info!(?conduits, "conduits that work on this KVM");
         Ok(Self { kvm, fd, memory, slots, cpuid, conduits, apic_ids, counters })
     }
@@ -78,12 +78,12 @@ impl Vm {
 const HYPERCALLS: Conduits = Conduits::VMCALL.union(Conduits::VMMCALL);
 
 /// Opens all conduits that this KVM has.
-fn open_conduits(fd: &VmFd, cpuid: &[kvm_cpuid_entry2]) -> Result<Conduits> {
+fn open_conduits(fd: &VmFd, counters: &Counters, cpuid: &[kvm_cpuid_entry2]) -> Result<Conduits> {
     let mut conduits = Conduits::PORT;
-    if msr::enable_exits(fd, conduit::MSR)? {
+    if msr::enable_exits(fd, counters, conduit::MSR)? {
         conduits |= Conduits::MSR;
     }
-    if xen::enable_hypercall_intercept(fd)? {
+    if xen::enable_hypercall_intercept(fd, counters)? {
         conduits |= hypercall_of(cpuid);
     }
     Ok(conduits)
@@ -99,15 +99,16 @@ fn hypercall_of(cpuid: &[kvm_cpuid_entry2]) -> Conduits {
     }
 }
 
-fn enable(fd: &VmFd, name: &'static str, cap: u32, argument: u64) -> Result<()> {
+fn enable(fd: &VmFd, counters: &Counters, name: &'static str, cap: u32, argument: u64) -> Result<()> {
     let cap = kvm_enable_cap { cap, args: [argument, 0, 0, 0], ..Default::default() };
+    counters.count_ioctl("KVM_ENABLE_CAP");
     fd.enable_cap(&cap).with_context(|| format!("{name} cannot be enabled"))
 }
 
 /// Lets KVM size its tables for the ids in use. Only a saving, so that an old KVM without it is fine.
-fn limit_vcpu_ids(fd: &VmFd, apic_ids: &[u32]) {
+fn limit_vcpu_ids(fd: &VmFd, counters: &Counters, apic_ids: &[u32]) {
     let ids = apic_ids.iter().copied().max().unwrap_or(0) + 1;
-    if let Err(error) = enable(fd, "KVM_CAP_MAX_VCPU_ID", KVM_CAP_MAX_VCPU_ID, ids.into()) {
+    if let Err(error) = enable(fd, counters, "KVM_CAP_MAX_VCPU_ID", KVM_CAP_MAX_VCPU_ID, ids.into()) {
         tracing::debug!("{error:#}");
     }
 }

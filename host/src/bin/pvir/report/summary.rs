@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pvir_abi::Conduits;
+use pvir_host::service::ServiceStatistics;
 use serde::Serialize;
 
 use super::exits::{Access, Cause, ExitCounters};
@@ -24,6 +25,7 @@ pub(crate) struct Summary {
     pub(crate) vcpus: Vec<VcpuSummary>,
     pub(crate) devices: Vec<DeviceSummary>,
     pub(crate) ioctls: BTreeMap<&'static str, u64>,
+    pub(crate) service: ServiceStatistics,
     pub(crate) interrupts: Vec<InterruptSummary>,
 }
 
@@ -71,6 +73,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) exits: &'a ExitCounters,
     pub(crate) devices: Vec<DeviceName>,
     pub(crate) ioctls: BTreeMap<&'static str, u64>,
+    pub(crate) service: ServiceStatistics,
     pub(crate) interrupts: Vec<InterruptSummary>,
 }
 
@@ -120,6 +123,7 @@ impl Summary {
             vcpus,
             devices: sources.devices.into_iter().enumerate().map(device).collect(),
             ioctls,
+            service: sources.service,
             interrupts: sources.interrupts,
         }
     }

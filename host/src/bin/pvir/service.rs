@@ -1,0 +1,42 @@
+//! The library's service in this machine: over its RAM and its KVM, reached by its conduits.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use pvir_abi::{Discovery, GuestPhysAddr, Status};
+use pvir_host::kvm::{KvmRouter, MAX_GSI};
+use pvir_host::service::{Config, Service};
+
+use crate::machine::conduit::{self, Hypercalls};
+use crate::machine::vm::{RESERVED_PINS, Vm};
+
+/// The service of a VM, without devices yet.
+pub(crate) fn new(vm: &Vm) -> Result<Service> {
+    let most = MAX_GSI - RESERVED_PINS;
+    let config = Config {
+        apic_ids: vm.apic_ids.clone(),
+        conduits: vm.conduits,
+        msr: conduit::MSR,
+        port: conduit::PORT,
+        first_gsi: RESERVED_PINS,
+        max_irtes: most,
+        max_irtes_per_device: most,
+    };
+    let router = KvmRouter::new(Arc::clone(&vm.fd), Arc::clone(&vm.counters));
+    Service::new(&config, Arc::new(vm.memory.clone()), Box::new(router))
+        .context("cannot set up the hypercall service")
+}
+
+impl Hypercalls for Service {
+    fn discovery(&self) -> Discovery {
+        *self.discovery()
+    }
+
+    fn call(&self, vcpu: usize, cpl: u8, block: GuestPhysAddr) -> Status {
+        self.call(vcpu, cpl, block)
+    }
+
+    fn last_status(&self, vcpu: usize) -> Status {
+        self.last_status(vcpu)
+    }
+}
