@@ -1,5 +1,5 @@
-//! CPUID.
-#![expect(unsafe_code, reason = "CPUID has no safe form in every toolchain that this crate supports")]
+//! CPUID, and a barrier for the compiler.
+#![expect(unsafe_code, reason = "CPUID has no safe form in every toolchain that this crate supports; the barrier is assembly")]
 
 use core::arch::asm;
 use pvir_abi::CpuidLeaf;
@@ -24,4 +24,13 @@ pub(crate) fn cpuid(leaf: u32) -> CpuidLeaf {
     // The upper half of RBX is zero after CPUID in 64-bit mode.
     let [b0, b1, b2, b3, ..] = ebx.to_le_bytes();
     CpuidLeaf { eax, ebx: u32::from_le_bytes([b0, b1, b2, b3]), ecx, edx }
+}
+
+/// Memory as the compiler knows it is stored before, and loaded again after.
+///
+/// Unlike a fence this is ordered with the assembly of conduits that claim to touch no memory: the compiler keeps all
+/// assembly with side effects in order.
+pub(crate) fn memory_barrier() {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("", options(nostack, preserves_flags)) };
 }
