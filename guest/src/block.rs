@@ -87,7 +87,11 @@ impl BlockMemory {
         }
         let units = len / RECORD_LEN;
         let records = units.checked_sub(1)?.min(MAX_RECORDS as usize);
-        (records > 0).then_some(Self { header: pointer.cast(), records, address: GuestPhysAddr(address.as_u64()) })
+        (records > 0).then_some(Self {
+            header: pointer.cast(),
+            records,
+            address: GuestPhysAddr(address.as_u64()),
+        })
     }
 
     /// Records that there is room for, 512 at most.

@@ -6,7 +6,9 @@ use crate::cpu::memory_barrier;
 use crate::{Conduit, EntryError, Error, HostError};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
-use pvir_abi::{CallFlags, DeviceRecord, EnableRecord, Entry, FeaturesRecord, Header, Operation, Status, Version};
+use pvir_abi::{
+    CallFlags, DeviceRecord, EnableRecord, Entry, FeaturesRecord, Header, Operation, Status, Version,
+};
 use spin::Mutex;
 
 /// What becomes of a batch in which some entries fail.
@@ -74,7 +76,12 @@ pub(crate) struct Transport<C> {
 }
 
 impl<C: Conduit> Transport<C> {
-    pub(crate) fn new(conduit: C, block: BlockMemory, version: Version, max_records: u32) -> Result<Self, Error> {
+    pub(crate) fn new(
+        conduit: C,
+        block: BlockMemory,
+        version: Version,
+        max_records: u32,
+    ) -> Result<Self, Error> {
         if !conduit.reaches(block.address()) {
             return Err(Error::BlockOutOfReach(block.address()));
         }
@@ -89,7 +96,9 @@ impl<C: Conduit> Transport<C> {
         let len = batch.len();
         let flags = match grant {
             Grant::Partial => CallFlags::empty(),
-            Grant::AllOrNothing if len > self.most => return Err(Error::TooMany { asked: len, most: self.most }),
+            Grant::AllOrNothing if len > self.most => {
+                return Err(Error::TooMany { asked: len, most: self.most });
+            }
             Grant::AllOrNothing => CallFlags::ALL_OR_NOTHING,
         };
         let (mut start, mut done) = (0usize, 0usize);
@@ -102,13 +111,20 @@ impl<C: Conduit> Transport<C> {
     }
 
     /// One call with the records at `places`, its failure noted in the batch.
-    pub(crate) fn exchange<B: Batch>(&self, batch: &mut B, flags: CallFlags, places: Range<usize>) -> Result<usize, Error> {
+    pub(crate) fn exchange<B: Batch>(
+        &self,
+        batch: &mut B,
+        flags: CallFlags,
+        places: Range<usize>,
+    ) -> Result<usize, Error> {
         let operation = B::OPERATION;
         let result = self.exchange_once(batch, flags, places.clone());
         let (error, entry_error) = match result {
             Ok(Exchanged::Carried(done)) => return Ok(done),
             Ok(Exchanged::Aborted) => return Err(aborted(operation)),
-            Ok(Exchanged::Failed(status)) => (Error::Status { operation, status }, EntryError::Status(status)),
+            Ok(Exchanged::Failed(status)) => {
+                (Error::Status { operation, status }, EntryError::Status(status))
+            }
             Err(what) => {
                 log::error!("pvir: {operation:?}: the host broke the contract: {what}");
                 (Error::Host { operation, what }, EntryError::Distrusted)
@@ -120,7 +136,12 @@ impl<C: Conduit> Transport<C> {
         Err(error)
     }
 
-    fn exchange_once<B: Batch>(&self, batch: &mut B, flags: CallFlags, places: Range<usize>) -> Result<Exchanged, HostError> {
+    fn exchange_once<B: Batch>(
+        &self,
+        batch: &mut B,
+        flags: CallFlags,
+        places: Range<usize>,
+    ) -> Result<Exchanged, HostError> {
         let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let sent = Header::request(self.version, B::OPERATION, flags, count);
         let mut block = self.block.lock();

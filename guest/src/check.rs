@@ -23,7 +23,12 @@ pub(crate) enum Verdict {
 }
 
 /// Judges the header `got` that answers `sent`. `before` is the latest epoch known, 0 while not enabled.
-pub(crate) fn header(sent: &Header, got: &Header, conduit: Status, before: u64) -> Result<Verdict, HostError> {
+pub(crate) fn header(
+    sent: &Header,
+    got: &Header,
+    conduit: Status,
+    before: u64,
+) -> Result<Verdict, HostError> {
     // Statement C3: these three cannot be written into a header that was not reached.
     let unreached = [Status::BAD_ADDRESS, Status::UNALIGNED, Status::PRIVILEGE].contains(&conduit);
     if let (true, true, Err(status)) = (unreached, got == sent, conduit.result()) {
@@ -158,7 +163,12 @@ pub(crate) fn pair(record: usize, count: u32, got: &Entry) -> Result<Pair, HostE
 }
 
 /// The state of a MAP: as asked, and masked unless the entry was mapped before. Answers whether it was.
-pub(crate) fn mapped_state(record: usize, origin: Origin, target: Target, got: &Entry) -> Result<bool, HostError> {
+pub(crate) fn mapped_state(
+    record: usize,
+    origin: Origin,
+    target: Target,
+    got: &Entry,
+) -> Result<bool, HostError> {
     let wrong = Err(HostError::State { record, state: got.state });
     let Some(state) = EntryState::from_bits(got.state) else { return wrong };
     let existing = state.contains(EntryState::EXISTING);

@@ -1,5 +1,8 @@
 //! CPUID, and a barrier for the compiler.
-#![expect(unsafe_code, reason = "CPUID has no safe form in every toolchain that this crate supports; the barrier is assembly")]
+#![expect(
+    unsafe_code,
+    reason = "CPUID has no safe form in every toolchain that this crate supports; the barrier is assembly"
+)]
 
 use core::arch::asm;
 use pvir_abi::CpuidLeaf;

@@ -53,10 +53,21 @@ impl fmt::Display for NotDiscovered {
             Self::NoHypervisor => f.write_str("no hypervisor: bare metal"),
             Self::NotFound => f.write_str("this hypervisor shows no pvir signature in cpuid"),
             Self::NoCommonVersion { oldest, newest } => {
-                write!(f, "the host speaks versions {} to {}, this driver {} to {}", oldest.0, newest.0, Version::OLDEST.0, Version::NEWEST.0)
+                write!(
+                    f,
+                    "the host speaks versions {} to {}, this driver {} to {}",
+                    oldest.0,
+                    newest.0,
+                    Version::OLDEST.0,
+                    Version::NEWEST.0
+                )
             }
-            Self::BadLimit { max_records } => write!(f, "the host takes {max_records} records in a call, not 1 to {MAX_RECORDS}"),
-            Self::NoUsableConduit { advertised } => write!(f, "none of the host's conduits works on this cpu: {:#x}", advertised.bits()),
+            Self::BadLimit { max_records } => {
+                write!(f, "the host takes {max_records} records in a call, not 1 to {MAX_RECORDS}")
+            }
+            Self::NoUsableConduit { advertised } => {
+                write!(f, "none of the host's conduits works on this cpu: {:#x}", advertised.bits())
+            }
         }
     }
 }
@@ -140,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_hypervisor_without_the_block_is_not_found() {
-        let kvm = |leaf| CpuidLeaf { ecx: if leaf == 1 { HYPERVISOR_PRESENT } else { 0 }, ..CpuidLeaf::default() };
+        let kvm =
+            |leaf| CpuidLeaf { ecx: if leaf == 1 { HYPERVISOR_PRESENT } else { 0 }, ..CpuidLeaf::default() };
         assert_eq!(discover_with(kvm), Err(NotDiscovered::NotFound));
     }
 

@@ -186,6 +186,13 @@ pub enum HostError {
         /// Number of the record.
         record: usize,
     },
+    /// A number that no device has.
+    Limit {
+        /// Number of the record.
+        record: usize,
+        /// The field.
+        field: &'static str,
+    },
     /// FEATURES and CPUID differ.
     NotAsDiscovered {
         /// In what.
@@ -210,7 +217,10 @@ impl fmt::Display for Error {
             Self::Status { operation, status } => write!(f, "{operation:?}: {status}"),
             Self::Entry { operation, origin, status } => write!(f, "{operation:?} of {origin}: {status}"),
             Self::Refused { reason, device } => {
-                write!(f, "the host refuses direct programming because of device {device}: {reason:?}; go on with trapped MSI-X")
+                write!(
+                    f,
+                    "the host refuses direct programming because of device {device}: {reason:?}; go on with trapped MSI-X"
+                )
             }
             Self::Host { operation, what } => write!(f, "{operation:?}: the host broke the contract: {what}"),
             Self::TooMany { asked, most } => {
@@ -219,11 +229,19 @@ impl fmt::Display for Error {
             Self::Lengths { requests, others } => write!(f, "{requests} requests but {others} places"),
             Self::ResultInUse { place } => write!(f, "place {place} for a result still holds an IRTE"),
             Self::AskedTwice { origin } => write!(f, "{origin} was asked for twice in one batch"),
-            Self::NotOffered(features) => write!(f, "the host does not offer features {:#x}", features.bits()),
-            Self::FeatureWithoutItsParts(features) => {
-                write!(f, "features {:#x} need an event area or a vector, or came without the feature", features.bits())
+            Self::NotOffered(features) => {
+                write!(f, "the host does not offer features {:#x}", features.bits())
             }
-            Self::BlockOutOfReach(address) => write!(f, "the conduit cannot reach a block at {address:?}; place it below 16 TiB"),
+            Self::FeatureWithoutItsParts(features) => {
+                write!(
+                    f,
+                    "features {:#x} need an event area or a vector, or came without the feature",
+                    features.bits()
+                )
+            }
+            Self::BlockOutOfReach(address) => {
+                write!(f, "the conduit cannot reach a block at {address:?}; place it below 16 TiB")
+            }
         }
     }
 }
@@ -249,17 +267,32 @@ impl fmt::Display for HostError {
             Self::CallStatus(status) => write!(f, "a call never has status {status:?}"),
             Self::Done { said, counted } => write!(f, "done is {said}, but {counted} records are OK"),
             Self::Epoch { before, said } => write!(f, "epoch {said} after {before}"),
-            Self::RecordChanged { record, field } => write!(f, "field {field} of record {record} came back changed"),
-            Self::RecordStatus { record, status } => write!(f, "record {record} has status {status:?} in this call"),
+            Self::RecordChanged { record, field } => {
+                write!(f, "field {field} of record {record} came back changed")
+            }
+            Self::RecordStatus { record, status } => {
+                write!(f, "record {record} has status {status:?} in this call")
+            }
             Self::NothingFailed => f.write_str("the call failed in part, but no record did"),
             Self::NotZero { record, field } => write!(f, "field {field} of record {record} is not zero"),
             Self::NoHandle { record } => write!(f, "record {record} has no handle"),
-            Self::HandleTwice { record, handle } => write!(f, "record {record} has handle {handle} of another entry"),
-            Self::PairTwice { record, pair } => write!(f, "record {record} has pair {pair} of another entry of its device"),
-            Self::BadPair { record, pair } => write!(f, "pair {pair} of record {record} is no interrupt message"),
-            Self::PairChanged { record, was, now } => write!(f, "the pair of record {record} was {was} and is {now}"),
-            Self::State { record, state } => write!(f, "state {state:#x} of record {record} does not fit the request"),
+            Self::HandleTwice { record, handle } => {
+                write!(f, "record {record} has handle {handle} of another entry")
+            }
+            Self::PairTwice { record, pair } => {
+                write!(f, "record {record} has pair {pair} of another entry of its device")
+            }
+            Self::BadPair { record, pair } => {
+                write!(f, "pair {pair} of record {record} is no interrupt message")
+            }
+            Self::PairChanged { record, was, now } => {
+                write!(f, "the pair of record {record} was {was} and is {now}")
+            }
+            Self::State { record, state } => {
+                write!(f, "state {state:#x} of record {record} does not fit the request")
+            }
             Self::Routing { record } => write!(f, "the routing of record {record} is malformed"),
+            Self::Limit { record, field } => write!(f, "field {field} of record {record} is out of range"),
             Self::NotAsDiscovered { field } => write!(f, "{field} of FEATURES is not that of cpuid"),
             Self::NoReason => f.write_str("refused without a reason"),
             Self::EventArea => f.write_str("the event area was not written"),

@@ -1,4 +1,5 @@
 //! What only the kernel knows: how to reach the configuration space and the memory of devices.
+#![expect(unsafe_code, reason = "declares what the kernel must promise")]
 
 use core::ptr::NonNull;
 use pci_types::ConfigRegionAccess;

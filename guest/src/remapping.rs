@@ -1,7 +1,7 @@
 //! The session once the host has granted direct programming.
 
 use crate::call::Transport;
-use crate::{Conduit, EventMemory, Events, Error, HostLimits, Pvir};
+use crate::{Conduit, Error, EventMemory, Events, HostLimits, Pvir};
 use core::fmt;
 use core::sync::atomic::Ordering;
 use pvir_abi::{Features, Operation};

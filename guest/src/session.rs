@@ -67,7 +67,8 @@ impl Wish {
         if has(Features::EPOCH) != self.events.is_some() {
             return Err(Error::FeatureWithoutItsParts(Features::EPOCH));
         }
-        if has(Features::NOTIFY) != self.notify.is_some() || (has(Features::NOTIFY) && !has(Features::EPOCH)) {
+        if has(Features::NOTIFY) != self.notify.is_some() || (has(Features::NOTIFY) && !has(Features::EPOCH))
+        {
             return Err(Error::FeatureWithoutItsParts(Features::NOTIFY));
         }
         let area = self.events.as_ref().map(EventMemory::address);
@@ -137,7 +138,12 @@ impl<C: Conduit> Pvir<C> {
         match self.ask_enable(&wish) {
             Ok(()) => {
                 let events = wish.events.map(Events::new);
-                Ok(Remapping { transport: self.transport, limits: self.limits, features: wish.features, events })
+                Ok(Remapping {
+                    transport: self.transport,
+                    limits: self.limits,
+                    features: wish.features,
+                    events,
+                })
             }
             Err(error) => Err(EnableFailed { pvir: self, wish, error }),
         }
@@ -224,7 +230,13 @@ impl Batch for AskFeatures<'_> {
         (place == 0).then(FeaturesRecord::request)
     }
 
-    fn take(&mut self, _place: usize, record: usize, got: &FeaturesRecord, epoch: u64) -> Result<(), HostError> {
+    fn take(
+        &mut self,
+        _place: usize,
+        record: usize,
+        got: &FeaturesRecord,
+        epoch: u64,
+    ) -> Result<(), HostError> {
         let host = &self.discovered.host;
         if (got.reserved0, got.reserved1, got.reserved2) != (0, 0, 0) {
             return Err(HostError::RecordChanged { record, field: "reserved" });

@@ -1,4 +1,5 @@
 //! Conduits: the ways in which a call reaches the host. All carry the address of a request block.
+#![expect(unsafe_code, reason = "a call hands memory to the host")]
 
 mod hypercall;
 mod msr;
@@ -100,7 +101,6 @@ impl Conduit for Hardware {
         }
     }
 
-    #[expect(unsafe_code, reason = "passes the caller's promise on")]
     unsafe fn call(&self, block: GuestPhysAddr) -> Status {
         match self {
             // SAFETY: the caller's promise is the one that is asked for.
