@@ -1,2 +1,60 @@
-//! .
+#![doc = include_str!("../README.md")]
 #![no_std]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+
+mod block;
+mod call;
+mod check;
+pub mod conduit;
+mod cpu;
+mod device;
+mod discover;
+mod entry;
+mod error;
+mod events;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+mod irte;
+mod map;
+mod msi;
+mod msix;
+mod pci;
+mod platform;
+mod query;
+mod remapping;
+mod retarget;
+mod session;
+mod store;
+#[cfg(test)]
+mod tests;
+mod unmap;
+
+pub use block::{BlockMemory, RequestBlock};
+pub use call::Grant;
+pub use conduit::Conduit;
+pub use device::{Device, DeviceResult};
+pub use discover::{Discovered, NotDiscovered, discover};
+pub use entry::{Entry, Live, MaskFailed, Masked, ProgramFailed, Programmed, StoreError};
+pub use error::{EntryError, Error, HostError};
+pub use events::{EventMemory, EventWord, Events, Snapshot};
+pub use irte::{Irte, NamesIrte, Origin, Target};
+pub use map::{MapResult, NOT_MAPPED, Request};
+pub use msi::{MsiCapability, MsiStore};
+pub use msix::{MsixEntry, MsixTable};
+pub use pci::PciError;
+pub use platform::Platform;
+pub use query::{Held, QueryResult};
+pub use remapping::{DisableFailed, Remapping};
+pub use retarget::RetargetResult;
+pub use session::{EnableFailed, HostLimits, Notify, Pvir, Wish};
+pub use store::{Mask, Store};
+pub use unmap::{UnmapFailed, UnmapResult};
+
+pub use pvir_abi as abi;

@@ -1,0 +1,169 @@
+//! The request block's memory. It is shared with the host: copied into and out of, never borrowed.
+#![expect(unsafe_code, reason = "the host writes this memory behind the compiler's back")]
+
+use core::cell::UnsafeCell;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use pvir_abi::{BLOCK_ALIGN, GuestPhysAddr, MAX_RECORDS, RECORD_LEN};
+use volatile::VolatilePtr;
+use x86_64::PhysAddr;
+
+/// A header or a record: 64 bytes, copied as a whole.
+pub(crate) type Unit = [u64; 8];
+
+const _: () = assert!(size_of::<Unit>() == RECORD_LEN);
+const _: () = assert!(size_of::<pvir_abi::Header>() == RECORD_LEN);
+
+/// A request block with room for `RECORDS` records, for a kernel to put into a `static`.
+///
+/// 512 is the most that a call takes; a small guest does with fewer. A kernel whose image is not contiguous in
+/// physical memory, or a confidential VM, takes pages of its own choice instead: [`BlockMemory::new`].
+#[repr(C, align(4096))]
+pub struct RequestBlock<const RECORDS: usize> {
+    header: UnsafeCell<Unit>,
+    records: UnsafeCell<[Unit; RECORDS]>,
+}
+
+const _: () = assert!(align_of::<RequestBlock<1>>() as u64 == BLOCK_ALIGN);
+const _: () = assert!(offset_of!(RequestBlock<1>, records) == RECORD_LEN);
+
+// SAFETY: no method reads or writes the cells; they are reached only through the pointer of the one `BlockMemory` that
+// `memory` makes, whose maker promised that there is one.
+unsafe impl<const RECORDS: usize> Sync for RequestBlock<RECORDS> {}
+
+impl<const RECORDS: usize> RequestBlock<RECORDS> {
+    /// An empty block.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { header: UnsafeCell::new([0; 8]), records: UnsafeCell::new([[0; 8]; RECORDS]) }
+    }
+
+    /// The block's memory, for [`Pvir::negotiate`](crate::Pvir::negotiate). `None` without room for a record, or if
+    /// `address` is not aligned to 4096.
+    ///
+    /// # Safety
+    ///
+    /// As for [`BlockMemory::new`]; validity and length are seen to. It remains that the block lies as a whole at the
+    /// contiguous guest physical `address`, and that this is called once.
+    #[must_use]
+    pub unsafe fn memory(&'static self, address: PhysAddr) -> Option<BlockMemory> {
+        let len = size_of::<Self>();
+        // SAFETY: a static is valid for ever, and its cells may be written. The caller promises the rest.
+        unsafe { BlockMemory::new(NonNull::from(self).cast(), len, address) }
+    }
+}
+
+impl<const RECORDS: usize> Default for RequestBlock<RECORDS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Memory for a request block, and where the host finds it.
+#[derive(Debug)]
+pub struct BlockMemory {
+    header: NonNull<Unit>,
+    records: usize,
+    address: GuestPhysAddr,
+}
+
+// SAFETY: the memory belongs to no thread, and is used through `&mut` or under a lock only.
+unsafe impl Send for BlockMemory {}
+
+impl BlockMemory {
+    /// Memory of `len` bytes at `pointer`, which the host finds at `address`. `None` if either is not aligned to 4096
+    /// or there is no room for one record.
+    ///
+    /// # Safety
+    ///
+    /// `pointer` must be valid for volatile reads and writes of `len` bytes from now on, and used for nothing else as
+    /// long as this `BlockMemory` lives. The same bytes must lie at the guest physical addresses `address` to
+    /// `address + len`, in RAM, cached as usual; in a confidential VM in memory that is shared with the host.
+    #[must_use]
+    pub unsafe fn new(pointer: NonNull<u8>, len: usize, address: PhysAddr) -> Option<Self> {
+        let off = |value: u64| value & (BLOCK_ALIGN - 1) != 0;
+        if off(pointer.addr().get() as u64) || off(address.as_u64()) {
+            return None;
+        }
+        let units = len / RECORD_LEN;
+        let records = units.checked_sub(1)?.min(MAX_RECORDS as usize);
+        (records > 0).then_some(Self {
+            header: pointer.cast(),
+            records,
+            address: GuestPhysAddr(address.as_u64()),
+        })
+    }
+
+    /// Records that there is room for, 512 at most.
+    #[must_use]
+    pub const fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Where the host finds it.
+    #[must_use]
+    pub const fn address(&self) -> GuestPhysAddr {
+        self.address
+    }
+
+    pub(crate) fn write_header(&mut self, unit: Unit) {
+        self.header().write(unit);
+    }
+
+    pub(crate) fn read_header(&self) -> Unit {
+        self.header().read()
+    }
+
+    /// Writes record `index`; nothing, if there is no room for it.
+    pub(crate) fn write_record(&mut self, index: usize, unit: Unit) {
+        if let Some(record) = self.record(index) {
+            record.write(unit);
+        }
+    }
+
+    /// Reads record `index`, once; zeros, which no check accepts for a record, if there is no room for it.
+    pub(crate) fn read_record(&self, index: usize) -> Unit {
+        self.record(index).map_or([0; 8], VolatilePtr::read)
+    }
+
+    fn header(&self) -> VolatilePtr<'_, Unit> {
+        // SAFETY: whoever made this promised that the pointer is valid for volatile access to the whole block.
+        unsafe { VolatilePtr::new(self.header) }
+    }
+
+    fn record(&self, index: usize) -> Option<VolatilePtr<'_, Unit>> {
+        if index >= self.records {
+            return None;
+        }
+        let place = index.checked_add(1)?;
+        // SAFETY: `index` is below `records`, and one header and `records` records fit into the memory.
+        let record = unsafe { self.header.add(place) };
+        // SAFETY: as for the header; `record` lies in the same memory and is aligned as it is.
+        Some(unsafe { VolatilePtr::new(record) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static BLOCK: RequestBlock<3> = RequestBlock::new();
+    static NO_RECORDS: RequestBlock<0> = RequestBlock::new();
+
+    #[test]
+    fn a_small_block_holds_what_was_written() {
+        // SAFETY: called once; no host looks at the address.
+        let mut memory = unsafe { BLOCK.memory(PhysAddr::new(0x1000)) }.unwrap();
+        memory.write_header([1; 8]);
+        memory.write_record(2, [3; 8]);
+        assert_eq!((memory.read_header(), memory.read_record(2)), ([1; 8], [3; 8]));
+    }
+
+    #[test]
+    fn a_block_that_is_unaligned_or_too_small_is_refused() {
+        // SAFETY: called once.
+        assert!(unsafe { NO_RECORDS.memory(PhysAddr::new(0x1000)) }.is_none());
+        // SAFETY: refused, so nothing is used.
+        assert!(unsafe { NO_RECORDS.memory(PhysAddr::new(0x1001)) }.is_none());
+    }
+}

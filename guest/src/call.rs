@@ -1,0 +1,252 @@
+//! One call: the request is copied into the block, the conduit used, the answer copied out once and judged.
+
+use crate::block::{BlockMemory, Unit};
+use crate::check::{self, Verdict};
+use crate::cpu::memory_barrier;
+use crate::{Conduit, EntryError, Error, HostError};
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+use pvir_abi::{
+    CallFlags, DeviceRecord, EnableRecord, Entry, FeaturesRecord, Header, Operation, Status, Version,
+};
+use spin::Mutex;
+
+/// What becomes of a batch in which some entries fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Grant {
+    /// The others are carried out. A batch longer than one call is split into several.
+    Partial,
+    /// Nothing is done. A batch longer than one call is refused before anything is asked, because what earlier calls
+    /// did could not be undone: an UNMAP cannot give the same pair again.
+    AllOrNothing,
+}
+
+/// A record of the contract.
+pub(crate) trait Record: Copy {
+    fn to_unit(self) -> Unit;
+    fn from_unit(unit: Unit) -> Self;
+    fn status(&self) -> Status;
+}
+
+macro_rules! record {
+    ($($name:ty),*) => { $(
+        impl Record for $name {
+            fn to_unit(self) -> Unit {
+                zerocopy::transmute!(self)
+            }
+
+            fn from_unit(unit: Unit) -> Self {
+                zerocopy::transmute!(unit)
+            }
+
+            fn status(&self) -> Status {
+                self.status
+            }
+        }
+    )* };
+}
+
+record!(Entry, DeviceRecord, EnableRecord, FeaturesRecord);
+
+/// The records of one operation: what is asked, and where the answers go. Places count over the whole batch.
+pub(crate) trait Batch {
+    const OPERATION: Operation;
+    type Record: Record;
+
+    fn len(&self) -> usize;
+    /// The request at `place`, the same each time; `None` beyond the end.
+    fn ask(&self, place: usize) -> Option<Self::Record>;
+    /// Takes an answer with status OK. `record` counts within the call, for errors.
+    fn take(&mut self, place: usize, record: usize, got: &Self::Record, epoch: u64) -> Result<(), HostError>;
+    /// Checks what a record that failed still says.
+    fn check_failed(&self, place: usize, record: usize, got: &Self::Record) -> Result<(), HostError>;
+    /// Notes a failure.
+    fn fail(&mut self, place: usize, error: EntryError);
+}
+
+/// Conduit, block and what was negotiated.
+pub(crate) struct Transport<C> {
+    conduit: C,
+    block: Mutex<BlockMemory>,
+    pub(crate) version: Version,
+    /// Most records in one call.
+    pub(crate) most: usize,
+    /// The latest epoch seen since ENABLE, 0 while not enabled.
+    pub(crate) epoch: AtomicU64,
+}
+
+impl<C: Conduit> Transport<C> {
+    pub(crate) fn new(
+        conduit: C,
+        block: BlockMemory,
+        version: Version,
+        max_records: u32,
+    ) -> Result<Self, Error> {
+        if !conduit.reaches(block.address()) {
+            return Err(Error::BlockOutOfReach(block.address()));
+        }
+        let most = usize::try_from(max_records).unwrap_or(usize::MAX).min(block.records());
+        Ok(Self { conduit, block: Mutex::new(block), version, most, epoch: AtomicU64::new(0) })
+    }
+
+    /// Carries out a batch, in as many calls as it takes. Answers with the number of records that are OK.
+    ///
+    /// On an error what earlier calls did stays noted in the batch.
+    pub(crate) fn run<B: Batch>(&self, batch: &mut B, grant: Grant) -> Result<usize, Error> {
+        let len = batch.len();
+        let flags = match grant {
+            Grant::Partial => CallFlags::empty(),
+            Grant::AllOrNothing if len > self.most => {
+                return Err(Error::TooMany { asked: len, most: self.most });
+            }
+            Grant::AllOrNothing => CallFlags::ALL_OR_NOTHING,
+        };
+        let (mut start, mut done) = (0usize, 0usize);
+        while start < len {
+            let end = start.saturating_add(self.most).min(len);
+            done = done.saturating_add(self.exchange(batch, flags, start..end)?);
+            start = end;
+        }
+        Ok(done)
+    }
+
+    /// One call with the records at `places`, its failure noted in the batch.
+    pub(crate) fn exchange<B: Batch>(
+        &self,
+        batch: &mut B,
+        flags: CallFlags,
+        places: Range<usize>,
+    ) -> Result<usize, Error> {
+        let operation = B::OPERATION;
+        let result = self.exchange_once(batch, flags, places.clone());
+        let (error, entry_error) = match result {
+            Ok(Exchanged::Carried(done)) => return Ok(done),
+            Ok(Exchanged::Aborted) => return Err(aborted(operation)),
+            Ok(Exchanged::Failed(status)) => {
+                (Error::Status { operation, status }, EntryError::Status(status))
+            }
+            Err(what) => {
+                log::error!("pvir: {operation:?}: the host broke the contract: {what}");
+                (Error::Host { operation, what }, EntryError::Distrusted)
+            }
+        };
+        for place in places {
+            batch.fail(place, entry_error);
+        }
+        Err(error)
+    }
+
+    fn exchange_once<B: Batch>(
+        &self,
+        batch: &mut B,
+        flags: CallFlags,
+        places: Range<usize>,
+    ) -> Result<Exchanged, HostError> {
+        let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        let sent = Header::request(self.version, B::OPERATION, flags, count);
+        let mut block = self.block.lock();
+        for (record, place) in places.clone().enumerate() {
+            if let Some(asked) = batch.ask(place) {
+                block.write_record(record, asked.to_unit());
+            }
+        }
+        let status = self.call(&mut block, sent);
+        let got: Header = zerocopy::transmute!(block.read_header());
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        let verdict = check::header(&sent, &got, status, epoch)?;
+        // Seen under the lock, and judged never to go back.
+        if epoch != 0 && got.epoch != 0 {
+            self.epoch.store(got.epoch, Ordering::Relaxed);
+        }
+        if let Verdict::Failed(status) = verdict {
+            return Ok(Exchanged::Failed(status));
+        }
+        let mut counted = 0u32;
+        let mut failed = false;
+        for (record, place) in places.enumerate() {
+            let got_record = B::Record::from_unit(block.read_record(record));
+            match check::record_status(record, got_record.status(), verdict)? {
+                Ok(()) => {
+                    batch.take(place, record, &got_record, got.epoch)?;
+                    counted = counted.saturating_add(1);
+                }
+                Err(error) => {
+                    batch.check_failed(place, record, &got_record)?;
+                    failed |= error.status() != Status::ABORTED;
+                    batch.fail(place, EntryError::Status(error));
+                }
+            }
+        }
+        check::totals(&got, counted, failed, verdict)?;
+        Ok(match verdict {
+            Verdict::Aborted => Exchanged::Aborted,
+            _ => Exchanged::Carried(usize::try_from(counted).unwrap_or(usize::MAX)),
+        })
+    }
+
+    /// A call without records: DISABLE.
+    pub(crate) fn call_bare(&self, operation: Operation) -> Result<(), Error> {
+        let sent = Header::request(self.version, operation, CallFlags::empty(), 0);
+        let mut block = self.block.lock();
+        let status = self.call(&mut block, sent);
+        let got: Header = zerocopy::transmute!(block.read_header());
+        // After DISABLE the epoch is 0, after a failure it is what it was: judged as if there were none.
+        match check::header(&sent, &got, status, 0) {
+            Ok(Verdict::Carried) if got.done == 0 => Ok(()),
+            Ok(Verdict::Carried) => Err(HostError::Done { said: got.done, counted: 0 }),
+            Ok(Verdict::Failed(status)) => return Err(Error::Status { operation, status }),
+            Ok(Verdict::Partial | Verdict::Aborted) => Err(HostError::CallStatus(got.status)),
+            Err(what) => Err(what),
+        }
+        .map_err(|what| Error::Host { operation, what })
+    }
+
+    /// ENABLE, whose record is written even if it is refused: answered raw, for the session to judge.
+    pub(crate) fn call_enable(&self, request: EnableRecord) -> RawEnable {
+        let sent = Header::request(self.version, Operation::ENABLE, CallFlags::empty(), 1);
+        let mut block = self.block.lock();
+        block.write_record(0, request.to_unit());
+        let conduit = self.call(&mut block, sent);
+        let got = zerocopy::transmute!(block.read_header());
+        RawEnable { sent, got, conduit, record: EnableRecord::from_unit(block.read_record(0)) }
+    }
+
+    /// Writes the header, which is what makes a block a request, and uses the conduit.
+    fn call(&self, block: &mut BlockMemory, sent: Header) -> Status {
+        block.write_header(zerocopy::transmute!(sent));
+        // The conduits of the crate x86_64 tell the compiler that they touch no memory.
+        memory_barrier();
+        #[expect(unsafe_code, reason = "the host overwrites the block")]
+        // SAFETY: the block is ours alone, because it is behind `&mut`; the event area in an ENABLE is the host's by
+        // the promise of whoever made the `EventMemory`. The kernel gave a conduit to the host that it discovered.
+        let status = unsafe { self.conduit.call(block.address()) };
+        memory_barrier();
+        status
+    }
+}
+
+/// An answer to ENABLE of which nothing has been judged.
+pub(crate) struct RawEnable {
+    pub(crate) sent: Header,
+    pub(crate) got: Header,
+    pub(crate) conduit: Status,
+    pub(crate) record: EnableRecord,
+}
+
+/// What an exchange came to.
+enum Exchanged {
+    /// Records were carried out, this many.
+    Carried(usize),
+    /// Nothing was, because a record failed.
+    Aborted,
+    /// Nothing was, because the call failed.
+    Failed(pvir_abi::Error),
+}
+
+fn aborted(operation: Operation) -> Error {
+    match pvir_abi::Error::try_from(Status::ABORTED) {
+        Ok(status) => Error::Status { operation, status },
+        // ABORTED is not OK, so this is never reached; it is the closest truth.
+        Err(()) => Error::Host { operation, what: HostError::NothingFailed },
+    }
+}

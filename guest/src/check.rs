@@ -1,0 +1,194 @@
+//! What is checked of every answer before anything in it is used.
+
+use crate::{HostError, Origin, Target};
+use pvir_abi::{CallFlags, Entry, EntryState, Handle, Header, Pair, Status, Store};
+
+/// Where messages to interrupt controllers go: 0xfee00000 to 0xfeefffff
+/// (Intel SDM Vol. 3A, "Message Signalled Interrupts", "Message Address Register Format").
+const MESSAGE_WINDOW: u64 = 0xfee;
+/// The first status that is for records only.
+const RECORD_STATUSES: u32 = 0x40;
+
+/// What the header says, once it is believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Every record was carried out.
+    Carried,
+    /// Some were, some failed.
+    Partial,
+    /// One failed, none was carried out.
+    Aborted,
+    /// The call failed; nothing was done and no record written.
+    Failed(pvir_abi::Error),
+}
+
+/// Judges the header `got` that answers `sent`. `before` is the latest epoch known, 0 while not enabled.
+pub(crate) fn header(
+    sent: &Header,
+    got: &Header,
+    conduit: Status,
+    before: u64,
+) -> Result<Verdict, HostError> {
+    // Statement C3: these three cannot be written into a header that was not reached.
+    let unreached = [Status::BAD_ADDRESS, Status::UNALIGNED, Status::PRIVILEGE].contains(&conduit);
+    if let (true, true, Err(status)) = (unreached, got == sent, conduit.result()) {
+        return Ok(Verdict::Failed(status));
+    }
+    let echoed = [
+        ("magic", got.magic == sent.magic),
+        ("version", got.version == sent.version),
+        ("operation", got.operation == sent.operation),
+        ("flags", got.flags == sent.flags),
+        ("count", got.count == sent.count),
+        ("reserved", got.reserved == sent.reserved),
+    ];
+    if let Some((field, _)) = echoed.into_iter().find(|(_, same)| !same) {
+        return Err(HostError::HeaderChanged { field });
+    }
+    if conduit != got.status {
+        return Err(HostError::ConduitDisagrees { conduit, header: got.status });
+    }
+    if got.status == Status::PENDING {
+        return Err(HostError::CallPending);
+    }
+    if before != 0 && got.epoch < before && got.status != Status::NOT_ENABLED {
+        return Err(HostError::Epoch { before, said: got.epoch });
+    }
+    let whole = sent.flags & CallFlags::ALL_OR_NOTHING.bits() != 0;
+    match (got.status, got.status.result()) {
+        (_, Ok(())) => Ok(Verdict::Carried),
+        (Status::PARTIAL, _) if !whole && sent.count > 0 => Ok(Verdict::Partial),
+        (Status::ABORTED, _) if whole => Ok(Verdict::Aborted),
+        (Status::PARTIAL | Status::ABORTED, _) => Err(HostError::CallStatus(got.status)),
+        (status, _) if status.0 >= RECORD_STATUSES => Err(HostError::CallStatus(status)),
+        _ if got.done != 0 => Err(HostError::Done { said: got.done, counted: 0 }),
+        (_, Err(status)) => Ok(Verdict::Failed(status)),
+    }
+}
+
+/// Judges the status of a record under the call's verdict.
+pub(crate) fn record_status(
+    record: usize,
+    status: Status,
+    verdict: Verdict,
+) -> Result<Result<(), pvir_abi::Error>, HostError> {
+    let wrong = Err(HostError::RecordStatus { record, status });
+    if [Status::PENDING, Status::PARTIAL].contains(&status) {
+        return wrong;
+    }
+    match (verdict, status.result()) {
+        (Verdict::Carried | Verdict::Partial, Ok(())) => Ok(Ok(())),
+        (Verdict::Partial, Err(error)) if status != Status::ABORTED => Ok(Err(error)),
+        (Verdict::Aborted, Err(error)) => Ok(Err(error)),
+        _ => wrong,
+    }
+}
+
+/// Judges the header's count against the records.
+pub(crate) fn totals(got: &Header, counted: u32, failed: bool, verdict: Verdict) -> Result<(), HostError> {
+    if got.done != counted {
+        return Err(HostError::Done { said: got.done, counted });
+    }
+    let failed_in_part = matches!(verdict, Verdict::Partial | Verdict::Aborted);
+    if failed_in_part && !failed { Err(HostError::NothingFailed) } else { Ok(()) }
+}
+
+/// The fields that name the entry are those that were sent.
+pub(crate) fn same_entry(record: usize, asked: &Entry, got: &Entry) -> Result<(), HostError> {
+    first_changed(
+        record,
+        [
+            ("device", got.device == asked.device),
+            ("store", got.store == asked.store),
+            ("index", got.index == asked.index),
+            ("count", got.count == asked.count),
+            ("flags", got.flags == asked.flags),
+        ],
+    )
+}
+
+/// So is the routing, where it was sent.
+pub(crate) fn same_routing(record: usize, asked: &Entry, got: &Entry) -> Result<(), HostError> {
+    first_changed(record, [("arch", got.arch == asked.arch), ("routing", got.routing == asked.routing)])
+}
+
+fn first_changed<const N: usize>(record: usize, fields: [(&'static str, bool); N]) -> Result<(), HostError> {
+    match fields.into_iter().find(|(_, same)| !same) {
+        Some((field, _)) => Err(HostError::RecordChanged { record, field }),
+        None => Ok(()),
+    }
+}
+
+/// An answer without a pair: of UNMAP, and of any entry that failed. The handle may be repeated.
+pub(crate) fn no_answer(record: usize, asked: &Entry, got: &Entry) -> Result<(), HostError> {
+    same_entry(record, asked, got)?;
+    same_routing(record, asked, got)?;
+    let fields = [
+        ("handle", got.handle == asked.handle || got.handle == Handle::NONE),
+        ("address", got.address == 0),
+        ("data", got.data == 0),
+        ("state", got.state == 0),
+    ];
+    match fields.into_iter().find(|(_, zero)| !zero) {
+        Some((field, _)) => Err(HostError::NotZero { record, field }),
+        None => Ok(()),
+    }
+}
+
+/// The handle of an answer; that of the request, where one was given.
+pub(crate) fn handle(record: usize, asked: &Entry, got: &Entry) -> Result<Handle, HostError> {
+    if got.handle == Handle::NONE {
+        return Err(HostError::NoHandle { record });
+    }
+    if asked.handle != Handle::NONE && got.handle != asked.handle {
+        return Err(HostError::RecordChanged { record, field: "handle" });
+    }
+    Ok(got.handle)
+}
+
+/// The pair of an answer, as a message of `count` consecutive ones.
+///
+/// On Intel the address is in remappable format, on AMD it looks like a plain message and the data is an index; both
+/// lie in the message window, word-aligned, with 16 bits of data, and the low bits of the data of a multi-message MSI
+/// are the device's.
+pub(crate) fn pair(record: usize, count: u32, got: &Entry) -> Result<Pair, HostError> {
+    let pair = got.pair();
+    let in_window = pair.address >> 20 == MESSAGE_WINDOW && pair.address & 3 == 0;
+    let numbers = count.saturating_sub(1);
+    if in_window && pair.data <= u32::from(u16::MAX) && pair.data & numbers == 0 {
+        Ok(pair)
+    } else {
+        Err(HostError::BadPair { record, pair })
+    }
+}
+
+/// The state of a MAP: as asked, and masked unless the entry was mapped before. Answers whether it was.
+pub(crate) fn mapped_state(
+    record: usize,
+    origin: Origin,
+    target: Target,
+    got: &Entry,
+) -> Result<bool, HostError> {
+    let wrong = Err(HostError::State { record, state: got.state });
+    let Some(state) = EntryState::from_bits(got.state) else { return wrong };
+    let existing = state.contains(EntryState::EXISTING);
+    let must_mask = origin.store == Store::MSIX && !existing;
+    let parked_as_asked = state & EntryState::PARKED == target.state();
+    if parked_as_asked && (!must_mask || state.contains(EntryState::MASKED)) { Ok(existing) } else { wrong }
+}
+
+/// The state of a RETARGET: as asked, and nothing said of the mask.
+pub(crate) fn retargeted_state(record: usize, target: Target, got: &Entry) -> Result<(), HostError> {
+    if EntryState::from_bits(got.state) == Some(target.state()) {
+        Ok(())
+    } else {
+        Err(HostError::State { record, state: got.state })
+    }
+}
+
+/// The state of a QUERY: parked or nothing.
+pub(crate) fn queried_state(record: usize, got: &Entry) -> Result<EntryState, HostError> {
+    EntryState::from_bits(got.state)
+        .filter(|state| EntryState::PARKED.contains(*state))
+        .ok_or(HostError::State { record, state: got.state })
+}

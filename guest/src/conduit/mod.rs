@@ -1,0 +1,164 @@
+//! Conduits: the ways in which a call reaches the host. All carry the address of a request block.
+#![expect(unsafe_code, reason = "a call hands memory to the host")]
+
+mod hypercall;
+mod msr;
+mod port;
+
+pub use hypercall::{Vmcall, Vmmcall};
+pub use msr::MsrConduit;
+pub use port::PortConduit;
+
+use crate::Discovered;
+use core::fmt;
+use pvir_abi::{Conduits, GuestPhysAddr, Status};
+
+/// One way to reach the host.
+pub trait Conduit {
+    /// Whether a block at `block` can be named to the host.
+    fn reaches(&self, block: GuestPhysAddr) -> bool {
+        let _ = block;
+        true
+    }
+
+    /// Makes the call and answers with the status that the conduit itself gives.
+    ///
+    /// # Safety
+    ///
+    /// `block` is the address of a request block that nobody else reads or writes until this returns; the host
+    /// overwrites it. An event area that an ENABLE in the block names stays the host's to write until DISABLE.
+    /// The host behind the conduit is the one that was discovered.
+    unsafe fn call(&self, block: GuestPhysAddr) -> Status;
+}
+
+/// The conduit of the CPU that the host advertises, chosen at run time.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Hardware {
+    /// `VMCALL`.
+    Vmcall(Vmcall),
+    /// `VMMCALL`.
+    Vmmcall(Vmmcall),
+    /// `WRMSR` and `RDMSR`.
+    Msr(MsrConduit),
+    /// `OUT` and `IN`.
+    Port(PortConduit),
+}
+
+/// The host's block and this CPU offer none of the conduits that the kernel asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotUsable {
+    /// What the kernel asked for.
+    pub asked: Conduits,
+    /// What could be used.
+    pub usable: Conduits,
+}
+
+impl fmt::Display for NotUsable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "none of the conduits {:#x} can be used, only {:#x}", self.asked.bits(), self.usable.bits())
+    }
+}
+
+impl core::error::Error for NotUsable {}
+
+impl Discovered {
+    /// The best conduit: a hypercall, then MSR, then port.
+    ///
+    /// # Errors
+    /// If there is none, which [`discover`](crate::discover) excludes.
+    pub fn best_conduit(&self) -> Result<Hardware, NotUsable> {
+        self.conduit_among(Conduits::all())
+    }
+
+    /// The best conduit among those in `asked`, for a kernel that knows better.
+    ///
+    /// # Errors
+    /// If none of them can be used.
+    pub fn conduit_among(&self, asked: Conduits) -> Result<Hardware, NotUsable> {
+        let chosen = self.usable & asked;
+        if chosen.contains(Conduits::VMCALL) {
+            Ok(Hardware::Vmcall(Vmcall))
+        } else if chosen.contains(Conduits::VMMCALL) {
+            Ok(Hardware::Vmmcall(Vmmcall))
+        } else if chosen.contains(Conduits::MSR) {
+            Ok(Hardware::Msr(MsrConduit::new(self.host.msr)))
+        } else if chosen.contains(Conduits::PORT) {
+            Ok(Hardware::Port(PortConduit::new(self.host.port)))
+        } else {
+            Err(NotUsable { asked, usable: self.usable })
+        }
+    }
+}
+
+impl Conduit for Hardware {
+    fn reaches(&self, block: GuestPhysAddr) -> bool {
+        match self {
+            Self::Vmcall(conduit) => conduit.reaches(block),
+            Self::Vmmcall(conduit) => conduit.reaches(block),
+            Self::Msr(conduit) => conduit.reaches(block),
+            Self::Port(conduit) => conduit.reaches(block),
+        }
+    }
+
+    unsafe fn call(&self, block: GuestPhysAddr) -> Status {
+        match self {
+            // SAFETY: the caller's promise is the one that is asked for.
+            Self::Vmcall(conduit) => unsafe { conduit.call(block) },
+            // SAFETY: as above.
+            Self::Vmmcall(conduit) => unsafe { conduit.call(block) },
+            // SAFETY: as above.
+            Self::Msr(conduit) => unsafe { conduit.call(block) },
+            // SAFETY: as above.
+            Self::Port(conduit) => unsafe { conduit.call(block) },
+        }
+    }
+}
+
+/// The low half of a register: where every conduit answers the status.
+const fn status_of(register: u64) -> Status {
+    let [b0, b1, b2, b3, ..] = register.to_le_bytes();
+    Status(u32::from_le_bytes([b0, b1, b2, b3]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvir_abi::{Discovery, Features, Version};
+
+    fn found(usable: Conduits) -> Discovered {
+        let host = Discovery {
+            oldest: Version::V1,
+            newest: Version::V1,
+            features: Features::MSIX,
+            max_records: 512,
+            conduits: usable,
+            msr: 0x5056_0000,
+            port: 0x5056,
+        };
+        Discovered { host, version: Version::V1, usable }
+    }
+
+    #[test]
+    fn the_best_conduit_is_the_first_of_the_page() {
+        let all = found(Conduits::VMMCALL | Conduits::MSR | Conduits::PORT);
+        assert!(matches!(all.best_conduit(), Ok(Hardware::Vmmcall(_))));
+        assert!(matches!(found(Conduits::MSR | Conduits::PORT).best_conduit(), Ok(Hardware::Msr(_))));
+    }
+
+    #[test]
+    fn a_kernel_may_choose_but_only_what_is_usable() {
+        let all = found(Conduits::VMCALL | Conduits::PORT);
+        assert!(matches!(all.conduit_among(Conduits::PORT), Ok(Hardware::Port(_))));
+        let asked = Conduits::MSR;
+        assert_eq!(all.conduit_among(asked).unwrap_err(), NotUsable { asked, usable: all.usable });
+    }
+
+    #[test]
+    fn the_port_reaches_44_bits_and_whole_pages() {
+        let port = PortConduit::new(0x5056);
+        assert!(port.reaches(GuestPhysAddr((1 << 44) - 4096)));
+        assert!(!port.reaches(GuestPhysAddr(1 << 44)));
+        assert!(!port.reaches(GuestPhysAddr(4095)));
+    }
+}

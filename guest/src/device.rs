@@ -1,0 +1,145 @@
+//! DEVICE_INFO: what a device can do. Works before ENABLE and after.
+
+use crate::call::{Batch, Grant, Transport};
+use crate::{Conduit, EntryError, Error, HostError, Pvir, Remapping};
+use pvir_abi::{DeviceFlags, DeviceId, DeviceRecord, Operation, Stores};
+
+/// What the host says of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// The device.
+    pub id: DeviceId,
+    /// Store kinds served. Bits that this driver does not know are kept.
+    pub stores: Stores,
+    /// Properties. Bits that this driver does not know are kept.
+    pub flags: DeviceFlags,
+    /// Entries of the MSI-X table that may be mapped, 2048 at most.
+    pub msix_entries: u32,
+    /// Messages of the MSI capability that may be mapped, 32 at most.
+    pub msi_messages: u32,
+    /// IMS entries that may be mapped.
+    pub ims_entries: u32,
+    /// Most IRTEs that the device may hold.
+    pub max_irtes: u32,
+    /// IRTEs that it holds.
+    pub irtes: u32,
+}
+
+/// What the host says of one device.
+pub type DeviceResult = Result<Device, EntryError>;
+
+/// Most entries of an MSI-X table.
+const MOST_MSIX: u32 = 2048;
+/// Most messages of an MSI capability.
+const MOST_MSI: u32 = 32;
+
+impl<C: Conduit> Pvir<C> {
+    /// Asks about `devices` and puts what the host says of each into `results`. Answers how many it knows.
+    ///
+    /// # Errors
+    /// If a call failed as a whole, or the batch cannot be asked.
+    pub fn device_info(&self, devices: &[DeviceId], results: &mut [DeviceResult]) -> Result<usize, Error> {
+        device_info(&self.transport, devices, results)
+    }
+}
+
+impl<C: Conduit> Remapping<C> {
+    /// As [`Pvir::device_info`].
+    ///
+    /// # Errors
+    /// As for [`Pvir::device_info`].
+    pub fn device_info(&self, devices: &[DeviceId], results: &mut [DeviceResult]) -> Result<usize, Error> {
+        device_info(&self.transport, devices, results)
+    }
+}
+
+fn device_info<C: Conduit>(
+    transport: &Transport<C>,
+    devices: &[DeviceId],
+    results: &mut [DeviceResult],
+) -> Result<usize, Error> {
+    if devices.len() != results.len() {
+        return Err(Error::Lengths { requests: devices.len(), others: results.len() });
+    }
+    results.fill(Err(EntryError::NotAsked));
+    transport.run(&mut Ask { devices, results }, Grant::Partial)
+}
+
+struct Ask<'a> {
+    devices: &'a [DeviceId],
+    results: &'a mut [DeviceResult],
+}
+
+impl Ask<'_> {
+    fn echoed(&self, place: usize, record: usize, got: &DeviceRecord) -> Result<(), HostError> {
+        let changed = |field| Err(HostError::RecordChanged { record, field });
+        if self.devices.get(place) != Some(&got.device) {
+            changed("device")
+        } else if (got.reserved0, got.reserved1) != (0, [0; 3]) {
+            changed("reserved")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Batch for Ask<'_> {
+    const OPERATION: Operation = Operation::DEVICE_INFO;
+    type Record = DeviceRecord;
+
+    fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    fn ask(&self, place: usize) -> Option<DeviceRecord> {
+        self.devices.get(place).copied().map(DeviceRecord::request)
+    }
+
+    fn take(
+        &mut self,
+        place: usize,
+        record: usize,
+        got: &DeviceRecord,
+        _epoch: u64,
+    ) -> Result<(), HostError> {
+        self.echoed(place, record, got)?;
+        let possible = [
+            ("msix_entries", got.msix_entries <= MOST_MSIX),
+            ("msi_messages", got.msi_messages <= MOST_MSI),
+            ("irtes", got.irtes <= got.max_irtes),
+        ];
+        if let Some((field, _)) = possible.into_iter().find(|(_, possible)| !possible) {
+            return Err(HostError::Limit { record, field });
+        }
+        let device = Device {
+            id: got.device,
+            stores: Stores::from_bits_retain(got.stores),
+            flags: DeviceFlags::from_bits_retain(got.flags),
+            msix_entries: got.msix_entries,
+            msi_messages: got.msi_messages,
+            ims_entries: got.ims_entries,
+            max_irtes: got.max_irtes,
+            irtes: got.irtes,
+        };
+        if let Some(result) = self.results.get_mut(place) {
+            *result = Ok(device);
+        }
+        Ok(())
+    }
+
+    fn check_failed(&self, place: usize, record: usize, got: &DeviceRecord) -> Result<(), HostError> {
+        self.echoed(place, record, got)?;
+        let expected = DeviceRecord { status: got.status, ..DeviceRecord::request(got.device) };
+        if *got == expected {
+            Ok(())
+        } else {
+            Err(HostError::NotZero { record, field: "device information" })
+        }
+    }
+
+    fn fail(&mut self, place: usize, error: EntryError) {
+        if let Some(result) = self.results.get_mut(place) {
+            *result = Err(error);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Discovery: is there a host that remaps interrupts for us, and if not, why not.
+
+use crate::cpu::cpuid;
+use core::fmt;
+use pvir_abi::{Conduits, CpuidLeaf, Discovery, MAX_RECORDS, Version};
+
+/// CPUID.1:ECX bit 31: a hypervisor is present.
+const HYPERVISOR_PRESENT: u32 = 1 << 31;
+/// EBX, EDX, ECX of CPUID.0 spell the vendor.
+const VENDORS_WITH_SVM: [&[u8; 12]; 2] = [b"AuthenticAMD", b"HygonGenuine"];
+
+/// What the host shows in CPUID, checked: a common version and a conduit that this CPU can use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Discovered {
+    /// All that the signature block says.
+    pub host: Discovery,
+    /// The newest version that both sides speak.
+    pub version: Version,
+    /// The conduits that the host advertises and that this CPU has.
+    pub usable: Conduits,
+}
+
+/// Why there is nothing to use. The kernel then goes on as `docs/abi.md`, "Discovery", says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NotDiscovered {
+    /// No hypervisor: bare metal.
+    NoHypervisor,
+    /// A hypervisor, but no signature block.
+    NotFound,
+    /// The host's versions and ours do not meet.
+    NoCommonVersion {
+        /// Oldest version that the host speaks.
+        oldest: Version,
+        /// Newest version that the host speaks.
+        newest: Version,
+    },
+    /// The host takes no record at all, or more than the contract knows.
+    BadLimit {
+        /// Most records in one call, as the host says.
+        max_records: u32,
+    },
+    /// The host advertises no conduit that this CPU has and this version serves.
+    NoUsableConduit {
+        /// What it advertises.
+        advertised: Conduits,
+    },
+}
+
+impl fmt::Display for NotDiscovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHypervisor => f.write_str("no hypervisor: bare metal"),
+            Self::NotFound => f.write_str("this hypervisor shows no pvir signature in cpuid"),
+            Self::NoCommonVersion { oldest, newest } => {
+                write!(
+                    f,
+                    "the host speaks versions {} to {}, this driver {} to {}",
+                    oldest.0,
+                    newest.0,
+                    Version::OLDEST.0,
+                    Version::NEWEST.0
+                )
+            }
+            Self::BadLimit { max_records } => {
+                write!(f, "the host takes {max_records} records in a call, not 1 to {MAX_RECORDS}")
+            }
+            Self::NoUsableConduit { advertised } => {
+                write!(f, "none of the host's conduits works on this cpu: {:#x}", advertised.bits())
+            }
+        }
+    }
+}
+
+impl core::error::Error for NotDiscovered {}
+
+/// Looks for the host in CPUID.
+///
+/// # Errors
+/// Why there is no host that this driver can use.
+pub fn discover() -> Result<Discovered, NotDiscovered> {
+    discover_with(cpuid)
+}
+
+/// [`discover`], with the leaves from anywhere.
+pub(crate) fn discover_with(mut leaf: impl FnMut(u32) -> CpuidLeaf) -> Result<Discovered, NotDiscovered> {
+    if leaf(1).ecx & HYPERVISOR_PRESENT == 0 {
+        return Err(NotDiscovered::NoHypervisor);
+    }
+    let host = Discovery::scan(&mut leaf).ok_or(NotDiscovered::NotFound)?;
+    let version = Version::agree((Version::OLDEST, Version::NEWEST), (host.oldest, host.newest))
+        .ok_or(NotDiscovered::NoCommonVersion { oldest: host.oldest, newest: host.newest })?;
+    if !(1..=MAX_RECORDS).contains(&host.max_records) {
+        return Err(NotDiscovered::BadLimit { max_records: host.max_records });
+    }
+    let usable = usable(&host, hypercall_of(leaf(0)));
+    if usable.is_empty() {
+        return Err(NotDiscovered::NoUsableConduit { advertised: host.conduits });
+    }
+    Ok(Discovered { host, version, usable })
+}
+
+/// The hypercall instruction of this CPU.
+fn hypercall_of(leaf0: CpuidLeaf) -> Conduits {
+    let spells = |vendor: &&[u8; 12]| {
+        let mut said = [leaf0.ebx, leaf0.edx, leaf0.ecx].into_iter().flat_map(u32::to_le_bytes);
+        vendor.iter().all(|byte| said.next() == Some(*byte))
+    };
+    if VENDORS_WITH_SVM.iter().any(spells) { Conduits::VMMCALL } else { Conduits::VMCALL }
+}
+
+fn usable(host: &Discovery, hypercall: Conduits) -> Conduits {
+    let mut ours = hypercall;
+    ours.set(Conduits::MSR, host.msr != 0);
+    ours.set(Conduits::PORT, host.port != 0);
+    ours & host.conduits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvir_abi::{Features, MIN_BASE};
+
+    const HOST: Discovery = Discovery {
+        oldest: Version::V1,
+        newest: Version(9),
+        features: Features::MSIX,
+        max_records: 512,
+        conduits: Conduits::all(),
+        msr: 0x5056_0000,
+        port: 0x5056,
+    };
+
+    fn cpu(host: Discovery, vendor: &[u8; 12]) -> impl FnMut(u32) -> CpuidLeaf {
+        let word = |at: usize| u32::from_le_bytes(vendor[at..at + 4].try_into().unwrap());
+        let leaf0 = CpuidLeaf { eax: 1, ebx: word(0), edx: word(4), ecx: word(8) };
+        move |leaf| match leaf {
+            0 => leaf0,
+            1 => CpuidLeaf { ecx: HYPERVISOR_PRESENT, ..CpuidLeaf::default() },
+            _ => match leaf.checked_sub(MIN_BASE + 0x300) {
+                Some(n @ 0..3) => host.to_leaves(MIN_BASE + 0x300)[n as usize],
+                _ => CpuidLeaf::default(),
+            },
+        }
+    }
+
+    #[test]
+    fn bare_metal_is_no_hypervisor() {
+        assert_eq!(discover_with(|_| CpuidLeaf::default()), Err(NotDiscovered::NoHypervisor));
+    }
+
+    #[test]
+    fn a_hypervisor_without_the_block_is_not_found() {
+        let kvm =
+            |leaf| CpuidLeaf { ecx: if leaf == 1 { HYPERVISOR_PRESENT } else { 0 }, ..CpuidLeaf::default() };
+        assert_eq!(discover_with(kvm), Err(NotDiscovered::NotFound));
+    }
+
+    #[test]
+    fn an_intel_cpu_uses_vmcall_and_an_amd_cpu_vmmcall() {
+        let intel = discover_with(cpu(HOST, b"GenuineIntel")).unwrap();
+        assert_eq!(intel.usable, Conduits::VMCALL | Conduits::MSR | Conduits::PORT);
+        let amd = discover_with(cpu(HOST, b"AuthenticAMD")).unwrap();
+        assert_eq!(amd.usable, Conduits::VMMCALL | Conduits::MSR | Conduits::PORT);
+    }
+
+    #[test]
+    fn versions_that_do_not_meet_are_named() {
+        let host = Discovery { oldest: Version(2), newest: Version(3), ..HOST };
+        let expected = NotDiscovered::NoCommonVersion { oldest: Version(2), newest: Version(3) };
+        assert_eq!(discover_with(cpu(host, b"GenuineIntel")), Err(expected));
+    }
+
+    #[test]
+    fn a_limit_out_of_range_is_refused() {
+        for max_records in [0, 513, u32::MAX] {
+            let host = Discovery { max_records, ..HOST };
+            assert_eq!(
+                discover_with(cpu(host, b"GenuineIntel")),
+                Err(NotDiscovered::BadLimit { max_records })
+            );
+        }
+    }
+
+    #[test]
+    fn a_conduit_without_its_number_is_not_usable() {
+        let host = Discovery { conduits: Conduits::MSR | Conduits::PORT, msr: 0, port: 0, ..HOST };
+        let expected = NotDiscovered::NoUsableConduit { advertised: host.conduits };
+        assert_eq!(discover_with(cpu(host, b"GenuineIntel")), Err(expected));
+    }
+}

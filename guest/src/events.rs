@@ -1,0 +1,190 @@
+//! The event area: the epoch, read without an exit.
+#![expect(unsafe_code, reason = "the host writes this memory behind the compiler's back")]
+
+use core::cell::UnsafeCell;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use pvir_abi::{DeviceId, EVENT_AREA_ALIGN, EventArea, EventReason, GuestPhysAddr};
+use volatile::VolatilePtr;
+use volatile::access::ReadOnly;
+use x86_64::PhysAddr;
+
+/// How often a snapshot is tried while the host writes.
+const TRIES: usize = 16;
+/// Words of the area that the driver reads.
+type Words = [u64; 3];
+
+const _: () = assert!(offset_of!(EventArea, epoch) == 0);
+const _: () = assert!(offset_of!(EventArea, sequence) == 8);
+const _: () = assert!(offset_of!(EventArea, reason) == 16 && offset_of!(EventArea, device) == 20);
+
+/// An event area for a kernel to put into a `static`.
+#[repr(C, align(64))]
+pub struct EventWord {
+    words: UnsafeCell<[u64; 8]>,
+}
+
+// SAFETY: no method reads or writes the cell; it is reached only by the volatile reads of `Events` and by the host.
+unsafe impl Sync for EventWord {}
+
+impl EventWord {
+    /// An empty area.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { words: UnsafeCell::new([0; 8]) }
+    }
+
+    /// The area's memory, for [`Wish::with_events`](crate::Wish::with_events). `None` if `address` is not aligned to 64.
+    ///
+    /// # Safety
+    ///
+    /// As for [`EventMemory::new`]; validity is seen to. It remains that the area lies at guest physical `address`, and
+    /// that this is called once.
+    #[must_use]
+    pub unsafe fn memory(&'static self, address: PhysAddr) -> Option<EventMemory> {
+        // SAFETY: a static is valid for ever, and its cell may be written. The caller promises the rest.
+        unsafe { EventMemory::new(NonNull::from(self).cast(), address) }
+    }
+}
+
+impl Default for EventWord {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Memory for the event area, and where the host finds it.
+#[derive(Debug)]
+pub struct EventMemory {
+    words: NonNull<u64>,
+    address: GuestPhysAddr,
+}
+
+// SAFETY: it is only ever read, with volatile reads that any thread may do.
+unsafe impl Send for EventMemory {}
+// SAFETY: as above.
+unsafe impl Sync for EventMemory {}
+
+impl EventMemory {
+    /// 64 bytes at `pointer`, which the host finds at `address`. `None` if either is not aligned to 64.
+    ///
+    /// # Safety
+    ///
+    /// `pointer` must be valid for volatile reads of 64 bytes from now on for ever, and the kernel must neither write
+    /// there nor use it for anything else: the host writes it from ENABLE to DISABLE. The same bytes must lie at the
+    /// guest physical `address`, in RAM; in a confidential VM in memory that is shared with the host.
+    #[must_use]
+    pub unsafe fn new(pointer: NonNull<u8>, address: PhysAddr) -> Option<Self> {
+        let off = |value: u64| value & (EVENT_AREA_ALIGN - 1) != 0;
+        if off(pointer.addr().get() as u64) || off(address.as_u64()) {
+            return None;
+        }
+        Some(Self { words: pointer.cast(), address: GuestPhysAddr(address.as_u64()) })
+    }
+
+    /// Where the host finds it.
+    #[must_use]
+    pub const fn address(&self) -> GuestPhysAddr {
+        self.address
+    }
+
+    /// Whether the host wrote the area when it enabled with `epoch`. It may have had events since.
+    pub(crate) fn is_written(&self, epoch: u64) -> bool {
+        self.word(0).read() >= epoch
+    }
+
+    /// Word `N` of those that the driver reads.
+    fn word(&self, index: u8) -> VolatilePtr<'_, u64, ReadOnly> {
+        let index = usize::from(index).min(2);
+        // SAFETY: the area has eight words, and this is one of the first three.
+        let word = unsafe { self.words.add(index) };
+        // SAFETY: whoever made this promised that the area is valid for volatile reads for ever.
+        unsafe { VolatilePtr::new_read_only(word) }
+    }
+
+    fn words(&self) -> Words {
+        [self.word(0).read(), self.word(1).read(), self.word(2).read()]
+    }
+}
+
+/// The latest event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    /// The epoch.
+    pub epoch: u64,
+    /// Number of events since ENABLE. If it is more than one ahead of the last one seen, events were overwritten, and
+    /// every device is suspect.
+    pub sequence: u64,
+    /// What happened.
+    pub reason: EventReason,
+    /// To which device; `None` for every device.
+    pub device: Option<DeviceId>,
+}
+
+/// Reads the event area. No call, no exit.
+#[derive(Debug)]
+pub struct Events {
+    memory: EventMemory,
+}
+
+impl Events {
+    pub(crate) const fn new(memory: EventMemory) -> Self {
+        Self { memory }
+    }
+
+    /// The epoch now. Pairs of before it has changed may be stale.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.memory.word(0).read()
+    }
+
+    /// The latest event, whole. `None` if the host kept writing; then ask again, the epoch has changed.
+    #[must_use]
+    pub fn read(&self) -> Option<Snapshot> {
+        for _ in 0..TRIES {
+            // x86 does not reorder loads, and the compiler does not reorder volatile ones.
+            let before = self.memory.words();
+            let after = self.memory.words();
+            // Epoch, rest, epoch, and the rest once more: what differs was being written.
+            if before == after {
+                let [epoch, sequence, what] = before;
+                return Some(snapshot(epoch, sequence, what));
+            }
+            core::hint::spin_loop();
+        }
+        None
+    }
+
+    pub(crate) fn into_memory(self) -> EventMemory {
+        self.memory
+    }
+}
+
+fn snapshot(epoch: u64, sequence: u64, what: u64) -> Snapshot {
+    let [r0, r1, r2, r3, s0, s1, b0, b1] = what.to_le_bytes();
+    let device = DeviceId::new(u16::from_le_bytes([s0, s1]), pvir_abi::Bdf(u16::from_le_bytes([b0, b1])));
+    let every = DeviceId::new(u16::MAX, pvir_abi::Bdf(u16::MAX));
+    let reason = EventReason(u32::from_le_bytes([r0, r1, r2, r3]));
+    Snapshot { epoch, sequence, reason, device: (device != every).then_some(device) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static AREA: EventWord = EventWord::new();
+
+    #[test]
+    fn a_snapshot_names_epoch_reason_and_device() {
+        let event = snapshot(7, 2, 0x0008_0001_0000_0003);
+        assert_eq!((event.epoch, event.sequence, event.reason), (7, 2, EventReason::DEVICE_CUT_OFF));
+        assert_eq!(event.device, Some(DeviceId::new(1, pvir_abi::Bdf(8))));
+        assert_eq!(snapshot(7, 2, 0xffff_ffff_0000_0001).device, None);
+    }
+
+    #[test]
+    fn an_unaligned_address_is_refused() {
+        // SAFETY: refused, so nothing is used.
+        assert!(unsafe { AREA.memory(PhysAddr::new(0x20)) }.is_none());
+    }
+}

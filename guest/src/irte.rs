@@ -1,0 +1,186 @@
+//! What an interrupt is called on this side: where it comes from, where it goes, and the token that owns its IRTE.
+
+use core::fmt;
+use pvir_abi::{Arch, DeviceId, EntryFlags, EntryState, Handle, Pair, Routing, Store, X86Route};
+
+/// The entry of a device's store that an interrupt comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Origin {
+    /// The device.
+    pub device: DeviceId,
+    /// Store kind.
+    pub store: Store,
+    /// Index in the store.
+    pub index: u32,
+    /// Consecutive messages; 1 but for multi-message MSI.
+    pub count: u32,
+}
+
+impl Origin {
+    /// MSI-X table entry `index`.
+    #[must_use]
+    pub const fn msix(device: DeviceId, index: u32) -> Self {
+        Self { device, store: Store::MSIX, index, count: 1 }
+    }
+
+    /// The MSI capability with `count` messages.
+    #[must_use]
+    pub const fn msi(device: DeviceId, count: u32) -> Self {
+        Self { device, store: Store::MSI, index: 0, count }
+    }
+
+    /// IMS entry `index`.
+    #[must_use]
+    pub const fn ims(device: DeviceId, index: u32) -> Self {
+        Self { device, store: Store::IMS, index, count: 1 }
+    }
+
+    /// The record that names this entry and nothing else.
+    pub(crate) fn record(self) -> pvir_abi::Entry {
+        pvir_abi::Entry { count: self.count, ..pvir_abi::Entry::query(self.device, self.store, self.index) }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} entry {} of device {}", self.store, self.index, self.device)
+    }
+}
+
+/// Where an interrupt goes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Target {
+    /// Nowhere yet: what is raised is held, and delivered at the first route.
+    Parked,
+    /// To a local APIC.
+    Apic(X86Route),
+}
+
+impl Target {
+    /// Fixed delivery of `vector` to the vCPU with APIC id `apic_id`.
+    #[must_use]
+    pub const fn fixed(apic_id: u32, vector: u8) -> Self {
+        Self::Apic(X86Route::fixed(apic_id, vector))
+    }
+
+    /// `record` with this target.
+    pub(crate) fn put(self, record: pvir_abi::Entry) -> pvir_abi::Entry {
+        match self {
+            Self::Parked => pvir_abi::Entry { flags: EntryFlags::PARKED.bits(), ..record },
+            Self::Apic(route) => pvir_abi::Entry { arch: Arch::X86_APIC, routing: route.into(), ..record },
+        }
+    }
+
+    /// The state bits that an answer must have for this target.
+    pub(crate) const fn state(self) -> EntryState {
+        match self {
+            Self::Parked => EntryState::PARKED,
+            Self::Apic(_) => EntryState::empty(),
+        }
+    }
+
+    /// From the fields of an answer; `None` if they are malformed.
+    pub(crate) fn from_wire(arch: Arch, routing: Routing, state: EntryState) -> Option<Self> {
+        if state.contains(EntryState::PARKED) {
+            return (arch == Arch(0) && routing == Routing::default()).then_some(Self::Parked);
+        }
+        let route = X86Route {
+            destination: routing.destination,
+            vector: routing.vector,
+            delivery_mode: pvir_abi::DeliveryMode(routing.delivery_mode),
+            destination_mode: pvir_abi::DestinationMode(routing.destination_mode),
+            hint: routing.hint & 1 != 0,
+        };
+        // Back again, so that no bit that we do not know is dropped.
+        let whole = Routing::from(route) == routing && routing.vector >= pvir_abi::FIRST_DEVICE_VECTOR;
+        (arch == Arch::X86_APIC && whole).then_some(Self::Apic(route))
+    }
+}
+
+/// One IRTE of the host, owned: it exists once, from MAP to UNMAP.
+///
+/// Dropping it leaves the IRTE allocated on the host until DISABLE, with nobody to give it back.
+#[must_use = "an IRTE that is dropped stays allocated on the host: give it back with unmap"]
+#[derive(PartialEq, Eq, Debug)]
+pub struct Irte {
+    pub(crate) origin: Origin,
+    pub(crate) handle: Handle,
+    pub(crate) pair: Pair,
+    pub(crate) target: Target,
+    pub(crate) epoch: u64,
+    pub(crate) existing: bool,
+}
+
+impl Irte {
+    /// The entry that it was made for.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The host's name for it.
+    #[must_use]
+    pub const fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// What the device is to send. Constant as long as this lives and the epoch lasts.
+    #[must_use]
+    pub const fn pair(&self) -> Pair {
+        self.pair
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub const fn target(&self) -> Target {
+        self.target
+    }
+
+    /// The VM's epoch when it was mapped.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether the host had it before: somebody mapped this entry with the same routing and did not unmap it. The
+    /// entry's mask was left as it was.
+    #[must_use]
+    pub const fn is_existing(&self) -> bool {
+        self.existing
+    }
+}
+
+/// What holds an [`Irte`]: the token itself, or an entry that was programmed with it. Only this crate can say so.
+pub trait NamesIrte: sealed::Sealed {}
+
+impl<T: sealed::Sealed> NamesIrte for T {}
+
+pub(crate) mod sealed {
+    use super::Irte;
+
+    /// Access that must not leave the crate: whoever can swap the IRTEs of two live entries can unmap a live one.
+    pub trait Sealed {
+        fn irte(&self) -> &Irte;
+        fn irte_mut(&mut self) -> &mut Irte;
+    }
+
+    impl Sealed for Irte {
+        fn irte(&self) -> &Irte {
+            self
+        }
+
+        fn irte_mut(&mut self) -> &mut Irte {
+            self
+        }
+    }
+
+    impl<T: Sealed> Sealed for &mut T {
+        fn irte(&self) -> &Irte {
+            (**self).irte()
+        }
+
+        fn irte_mut(&mut self) -> &mut Irte {
+            (**self).irte_mut()
+        }
+    }
+}

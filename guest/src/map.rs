@@ -1,0 +1,159 @@
+//! MAP: ask for pairs.
+
+use crate::call::{Batch, Grant};
+use crate::{Conduit, EntryError, Error, HostError, Irte, Origin, Remapping, Target, check};
+use pvir_abi::{Entry, Operation};
+
+/// One entry to map.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Request {
+    /// The entry.
+    pub origin: Origin,
+    /// Where it goes.
+    pub target: Target,
+}
+
+impl Request {
+    /// `origin` to `target`.
+    #[must_use]
+    pub const fn new(origin: Origin, target: Target) -> Self {
+        Self { origin, target }
+    }
+
+    fn record(&self) -> Entry {
+        self.target.put(self.origin.record())
+    }
+}
+
+/// What became of one request.
+pub type MapResult = Result<Irte, EntryError>;
+
+/// A place for a result, to start with: `[const { NOT_MAPPED }; 10]`.
+pub const NOT_MAPPED: MapResult = Err(EntryError::NotAsked);
+
+impl<C: Conduit> Remapping<C> {
+    /// Maps one entry. If it is to be routed, its handler must be in place before: the interrupt may arrive from now
+    /// on.
+    ///
+    /// # Errors
+    /// The host's status, or what is wrong with its answer.
+    pub fn map(&self, request: Request) -> Result<Irte, Error> {
+        let mut results = [NOT_MAPPED];
+        self.map_batch(&[request], &mut results, Grant::Partial)?;
+        let [result] = results;
+        result.map_err(|error| entry_error(Operation::MAP, request.origin, error))
+    }
+
+    /// Maps many entries, of any devices, and puts what became of each into `results`. Answers how many were granted.
+    ///
+    /// With [`Grant::Partial`] fewer may be granted than asked, which is no error here. A batch longer than one call
+    /// is split; with [`Grant::AllOrNothing`] it is refused.
+    ///
+    /// # Errors
+    /// If a call failed as a whole, or the batch cannot be asked. With [`Grant::AllOrNothing`] also if one entry
+    /// failed: `results` say which. IRTEs that earlier calls of a split batch were granted stay in `results`.
+    pub fn map_batch(
+        &self,
+        requests: &[Request],
+        results: &mut [MapResult],
+        grant: Grant,
+    ) -> Result<usize, Error> {
+        if requests.len() != results.len() {
+            return Err(Error::Lengths { requests: requests.len(), others: results.len() });
+        }
+        if let Some(place) = results.iter().position(Result::is_ok) {
+            return Err(Error::ResultInUse { place });
+        }
+        refuse_twice(requests.iter().map(|request| request.origin))?;
+        results.fill_with(|| NOT_MAPPED);
+        self.transport.run(&mut Map { requests, results }, grant)
+    }
+}
+
+/// One batch never names an entry twice: the second answer would be a second token for one IRTE.
+fn refuse_twice(origins: impl Iterator<Item = Origin> + Clone) -> Result<(), Error> {
+    let mut rest = origins;
+    while let Some(origin) = rest.next() {
+        if rest.clone().any(|other| same_entry(origin, other)) {
+            return Err(Error::AskedTwice { origin });
+        }
+    }
+    Ok(())
+}
+
+fn same_entry(a: Origin, b: Origin) -> bool {
+    (a.device, a.store, a.index) == (b.device, b.store, b.index)
+}
+
+/// The error of a batch of one.
+pub(crate) fn entry_error(operation: Operation, origin: Origin, error: EntryError) -> Error {
+    match error {
+        EntryError::Status(status) => Error::Entry { operation, origin, status },
+        // A call that carried a record and did not fail has judged it.
+        EntryError::NotAsked | EntryError::Distrusted => {
+            Error::Host { operation, what: HostError::NothingFailed }
+        }
+    }
+}
+
+struct Map<'a> {
+    requests: &'a [Request],
+    results: &'a mut [MapResult],
+}
+
+impl Map<'_> {
+    /// Neither handle nor pair may be those of another entry. Pairs are unique to a device: on AMD the data is an
+    /// index into the device's own table, so that two devices may well have the same.
+    fn unlike_others(&self, place: usize, record: usize, irte: &Irte) -> Result<(), HostError> {
+        let others = self.results.iter().enumerate().filter(|(other, _)| *other != place);
+        for (_, other) in others {
+            let Ok(other) = other else { continue };
+            if other.handle == irte.handle {
+                return Err(HostError::HandleTwice { record, handle: irte.handle });
+            }
+            if other.pair == irte.pair && other.origin.device == irte.origin.device {
+                return Err(HostError::PairTwice { record, pair: irte.pair });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Batch for Map<'_> {
+    const OPERATION: Operation = Operation::MAP;
+    type Record = Entry;
+
+    fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    fn ask(&self, place: usize) -> Option<Entry> {
+        self.requests.get(place).map(Request::record)
+    }
+
+    fn take(&mut self, place: usize, record: usize, got: &Entry, epoch: u64) -> Result<(), HostError> {
+        let Some(&Request { origin, target }) = self.requests.get(place) else { return Ok(()) };
+        let asked = Request { origin, target }.record();
+        check::same_entry(record, &asked, got)?;
+        check::same_routing(record, &asked, got)?;
+        let handle = check::handle(record, &asked, got)?;
+        let pair = check::pair(record, origin.count, got)?;
+        let existing = check::mapped_state(record, origin, target, got)?;
+        let irte = Irte { origin, handle, pair, target, epoch, existing };
+        self.unlike_others(place, record, &irte)?;
+        if let Some(result) = self.results.get_mut(place) {
+            *result = Ok(irte);
+        }
+        Ok(())
+    }
+
+    fn check_failed(&self, place: usize, record: usize, got: &Entry) -> Result<(), HostError> {
+        self.ask(place).map_or(Ok(()), |asked| check::no_answer(record, &asked, got))
+    }
+
+    fn fail(&mut self, place: usize, error: EntryError) {
+        if let Some(result) = self.results.get_mut(place) {
+            *result = Err(error);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! One entry of the table, as a store.
+
+use super::claims::Claims;
+use super::memory::Memory;
+use crate::{Mask, Origin, Store};
+use pvir_abi::Pair;
+
+/// Owns one entry of an MSI-X table: nobody else writes it. Masks it when dropped.
+#[derive(Debug)]
+pub struct MsixEntry<'t> {
+    memory: &'t Memory,
+    claims: &'t Claims,
+    origin: Origin,
+}
+
+impl<'t> MsixEntry<'t> {
+    /// The entry, if nobody has it.
+    pub(super) fn take(memory: &'t Memory, claims: &'t Claims, origin: Origin) -> Option<Self> {
+        let there = origin.index < memory.entries() && claims.take(origin.index);
+        there.then_some(Self { memory, claims, origin })
+    }
+}
+
+impl Store for MsixEntry<'_> {
+    fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    fn write(&mut self, pair: Pair) {
+        self.memory.write_pair(self.origin.index, pair);
+    }
+
+    fn read(&self) -> Pair {
+        self.memory.read_pair(self.origin.index)
+    }
+
+    fn set_mask(&mut self, mask: Mask) {
+        match mask {
+            Mask::Set => self.memory.mask(self.origin.index),
+            Mask::Clear => self.memory.unmask(self.origin.index),
+        };
+    }
+
+    fn mask(&self) -> Option<Mask> {
+        Some(if self.memory.is_masked(self.origin.index) { Mask::Set } else { Mask::Clear })
+    }
+
+    fn is_pending(&self) -> Option<bool> {
+        Some(self.memory.is_pending(self.origin.index))
+    }
+}
+
+impl Drop for MsixEntry<'_> {
+    fn drop(&mut self) {
+        if self.memory.is_masked(self.origin.index) || self.memory.mask(self.origin.index) {
+            self.claims.give(self.origin.index);
+        } else {
+            // It may still send: nobody else gets it.
+            log::error!("pvir: {} does not stay masked; it is not given out again", self.origin);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! QUERY: what the host holds for an entry. Changes nothing.
+
+use crate::call::{Batch, Grant};
+use crate::map::entry_error;
+use crate::{Conduit, EntryError, Error, HostError, NamesIrte, Origin, Remapping, Target, check};
+use pvir_abi::{Entry, Handle, Operation, Pair};
+
+/// What the host holds for an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// The handle. Knowing it gives no right to it: only an [`Irte`](crate::Irte) does.
+    pub handle: Handle,
+    /// The pair.
+    pub pair: Pair,
+    /// Where it goes.
+    pub target: Target,
+}
+
+/// What the host says of one entry.
+pub type QueryResult = Result<Held, EntryError>;
+
+impl<C: Conduit> Remapping<C> {
+    /// Asks what the host holds for `origin`, whoever mapped it. STALE_HANDLE if it is not mapped.
+    ///
+    /// # Errors
+    /// The host's status, or what is wrong with its answer.
+    pub fn query(&self, origin: Origin) -> Result<Held, Error> {
+        self.query_one(origin, origin.record(), None)
+    }
+
+    /// Asks whether the host still holds `irte` as this driver knows it.
+    ///
+    /// # Errors
+    /// The host's status, or what is wrong with its answer: a pair that has changed, for one.
+    pub fn verify<T: NamesIrte>(&self, irte: &T) -> Result<Held, Error> {
+        let irte = irte.irte();
+        self.query_one(irte.origin, irte.origin.record().with_handle(irte.handle), Some(irte.pair))
+    }
+
+    /// Asks for many entries and puts what the host holds for each into `results`. Answers how many it holds.
+    ///
+    /// # Errors
+    /// If a call failed as a whole, or the batch cannot be asked.
+    pub fn query_batch(&self, origins: &[Origin], results: &mut [QueryResult]) -> Result<usize, Error> {
+        if origins.len() != results.len() {
+            return Err(Error::Lengths { requests: origins.len(), others: results.len() });
+        }
+        results.fill(Err(EntryError::NotAsked));
+        let asked = |place| origins.get(place).copied().map(Origin::record);
+        self.transport.run(&mut Query { asked, results, pair: None }, Grant::Partial)
+    }
+
+    fn query_one(&self, origin: Origin, asked: Entry, pair: Option<Pair>) -> Result<Held, Error> {
+        let mut results = [Err(EntryError::NotAsked)];
+        let asked = |place| (place == 0).then_some(asked);
+        self.transport.run(&mut Query { asked, results: &mut results, pair }, Grant::Partial)?;
+        let [result] = results;
+        result.map_err(|error| entry_error(Operation::QUERY, origin, error))
+    }
+}
+
+struct Query<'a, F> {
+    asked: F,
+    results: &'a mut [QueryResult],
+    /// What the pair must be, if it is known.
+    pair: Option<Pair>,
+}
+
+impl<F: Fn(usize) -> Option<Entry>> Batch for Query<'_, F> {
+    const OPERATION: Operation = Operation::QUERY;
+    type Record = Entry;
+
+    fn len(&self) -> usize {
+        self.results.len()
+    }
+
+    fn ask(&self, place: usize) -> Option<Entry> {
+        (self.asked)(place)
+    }
+
+    fn take(&mut self, place: usize, record: usize, got: &Entry, _epoch: u64) -> Result<(), HostError> {
+        let Some(asked) = self.ask(place) else { return Ok(()) };
+        check::same_entry(record, &asked, got)?;
+        let handle = check::handle(record, &asked, got)?;
+        let pair = check::pair(record, asked.count, got)?;
+        let state = check::queried_state(record, got)?;
+        let target = Target::from_wire(got.arch, got.routing, state).ok_or(HostError::Routing { record })?;
+        if let Some(was) = self.pair.filter(|was| *was != pair) {
+            return Err(HostError::PairChanged { record, was, now: pair });
+        }
+        if let Some(result) = self.results.get_mut(place) {
+            *result = Ok(Held { handle, pair, target });
+        }
+        Ok(())
+    }
+
+    fn check_failed(&self, place: usize, record: usize, got: &Entry) -> Result<(), HostError> {
+        self.ask(place).map_or(Ok(()), |asked| check::no_answer(record, &asked, got))
+    }
+
+    fn fail(&mut self, place: usize, error: EntryError) {
+        if let Some(result) = self.results.get_mut(place) {
+            *result = Err(error);
+        }
+    }
+}

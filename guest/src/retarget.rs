@@ -1,0 +1,113 @@
+//! RETARGET: new routing under the old pair. No device is touched.
+
+use crate::call::{Batch, Grant};
+use crate::map::entry_error;
+use crate::{Conduit, EntryError, Error, HostError, NamesIrte, Remapping, Target, check};
+use pvir_abi::{Entry, Operation};
+
+/// What became of one IRTE.
+pub type RetargetResult = Result<(), EntryError>;
+
+impl<C: Conduit> Remapping<C> {
+    /// Moves one interrupt, parks it or un-parks it. What was raised before may still arrive at the old place: keep
+    /// the old handler until the old CPU has drained.
+    ///
+    /// # Errors
+    /// The host's status, or what is wrong with its answer. After a status the old target holds.
+    pub fn retarget<T: NamesIrte>(&self, irte: &mut T, target: Target) -> Result<(), Error> {
+        let origin = irte.irte().origin;
+        let mut results = [Err(EntryError::NotAsked)];
+        self.retarget_batch(core::slice::from_mut(irte), &[target], &mut results, Grant::Partial)?;
+        let [result] = results;
+        result.map_err(|error| entry_error(Operation::RETARGET, origin, error))
+    }
+
+    /// Parks one interrupt: what is raised is held, and delivered at the next [`Remapping::retarget`].
+    ///
+    /// # Errors
+    /// As for [`Remapping::retarget`].
+    pub fn park<T: NamesIrte>(&self, irte: &mut T) -> Result<(), Error> {
+        self.retarget(irte, Target::Parked)
+    }
+
+    /// Moves many interrupts, each to the target at its place, and puts what became of each into `results`. Answers
+    /// how many were moved. `irtes` are IRTEs, or programmed or live entries, or `&mut` of these.
+    ///
+    /// A batch longer than one call is split; with [`Grant::AllOrNothing`] it is refused.
+    ///
+    /// # Errors
+    /// If a call failed as a whole, or the batch cannot be asked. With [`Grant::AllOrNothing`] also if one entry
+    /// failed: `results` say which.
+    pub fn retarget_batch<T: NamesIrte>(
+        &self,
+        irtes: &mut [T],
+        targets: &[Target],
+        results: &mut [RetargetResult],
+        grant: Grant,
+    ) -> Result<usize, Error> {
+        for others in [targets.len(), results.len()] {
+            if irtes.len() != others {
+                return Err(Error::Lengths { requests: irtes.len(), others });
+            }
+        }
+        results.fill(Err(EntryError::NotAsked));
+        let outcome = self.transport.run(&mut Retarget { irtes, targets, results }, grant);
+        for ((irte, target), result) in irtes.iter_mut().zip(targets).zip(results) {
+            if result.is_ok() {
+                irte.irte_mut().target = *target;
+            }
+        }
+        outcome
+    }
+}
+
+struct Retarget<'a, T> {
+    irtes: &'a [T],
+    targets: &'a [Target],
+    results: &'a mut [RetargetResult],
+}
+
+impl<T: NamesIrte> Batch for Retarget<'_, T> {
+    const OPERATION: Operation = Operation::RETARGET;
+    type Record = Entry;
+
+    fn len(&self) -> usize {
+        self.irtes.len()
+    }
+
+    fn ask(&self, place: usize) -> Option<Entry> {
+        let irte = self.irtes.get(place)?.irte();
+        let target = self.targets.get(place)?;
+        Some(target.put(irte.origin.record()).with_handle(irte.handle))
+    }
+
+    fn take(&mut self, place: usize, record: usize, got: &Entry, _epoch: u64) -> Result<(), HostError> {
+        let (Some(asked), Some(irte), Some(target)) =
+            (self.ask(place), self.irtes.get(place), self.targets.get(place))
+        else {
+            return Ok(());
+        };
+        let irte = irte.irte();
+        check::same_entry(record, &asked, got)?;
+        check::same_routing(record, &asked, got)?;
+        check::handle(record, &asked, got)?;
+        check::retargeted_state(record, *target, got)?;
+        if got.pair() != irte.pair {
+            return Err(HostError::PairChanged { record, was: irte.pair, now: got.pair() });
+        }
+        if let Some(result) = self.results.get_mut(place) {
+            *result = Ok(());
+        }
+        Ok(())
+    }
+
+    fn check_failed(&self, place: usize, record: usize, got: &Entry) -> Result<(), HostError> {
+        self.ask(place).map_or(Ok(()), |asked| check::no_answer(record, &asked, got))
+    }
+
+    fn fail(&mut self, place: usize, error: EntryError) {
+        if let Some(result) = self.results.get_mut(place) {
+            *result = Err(error);
+        }
+    }
+}

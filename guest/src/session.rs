@@ -1,0 +1,304 @@
+//! The session: what the host offers, and asking it to let the VM program its devices.
+
+use crate::block::BlockMemory;
+use crate::call::{Batch, Grant, Transport};
+use crate::check::{self, Verdict};
+use crate::events::{EventMemory, Events};
+use crate::{Conduit, Discovered, EntryError, Error, HostError, Remapping};
+use core::fmt;
+use core::sync::atomic::Ordering;
+use pvir_abi::{
+    Conduits, DeviceId, EnableRecord, Features, FeaturesRecord, Operation, Refusal, Status, Version,
+};
+
+/// What the host offers and holds, as FEATURES said it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostLimits {
+    /// Features offered. Bits that this driver does not know are kept.
+    pub features: Features,
+    /// Features enabled when it was asked; not empty if somebody enabled pvir before and did not disable it.
+    pub enabled: Features,
+    /// Highest APIC id that a destination may have.
+    pub max_apic_id: u32,
+    /// Most IRTEs that the VM may hold.
+    pub max_irtes: u32,
+    /// IRTEs that the VM holds.
+    pub irtes: u32,
+    /// Devices that the VM may ask for.
+    pub devices: u32,
+}
+
+/// The vector on which events are announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Notify {
+    /// The vCPU.
+    pub apic_id: u32,
+    /// The vector, 32 or more.
+    pub vector: u8,
+}
+
+/// What a kernel asks of ENABLE.
+#[must_use]
+#[derive(Debug)]
+pub struct Wish {
+    features: Features,
+    events: Option<EventMemory>,
+    notify: Option<Notify>,
+}
+
+impl Wish {
+    /// Asks for `features`. EPOCH and NOTIFY are asked for by [`Wish::with_events`] and [`Wish::with_notify`].
+    pub const fn new(features: Features) -> Self {
+        Self { features, events: None, notify: None }
+    }
+
+    /// Asks for EPOCH too, with the event area at `memory`.
+    pub fn with_events(self, memory: EventMemory) -> Self {
+        Self { features: self.features | Features::EPOCH, events: Some(memory), ..self }
+    }
+
+    /// Asks for NOTIFY too. Needs an event area.
+    pub fn with_notify(self, notify: Notify) -> Self {
+        Self { features: self.features | Features::NOTIFY, notify: Some(notify), ..self }
+    }
+
+    fn record(&self) -> Result<EnableRecord, Error> {
+        let has = |feature| self.features.contains(feature);
+        if has(Features::EPOCH) != self.events.is_some() {
+            return Err(Error::FeatureWithoutItsParts(Features::EPOCH));
+        }
+        if has(Features::NOTIFY) != self.notify.is_some() || (has(Features::NOTIFY) && !has(Features::EPOCH))
+        {
+            return Err(Error::FeatureWithoutItsParts(Features::NOTIFY));
+        }
+        let area = self.events.as_ref().map(EventMemory::address);
+        let request = EnableRecord::request(self.features, area);
+        let (apic_id, vector) = self.notify.map_or((0, 0), |to| (to.apic_id, u32::from(to.vector)));
+        Ok(EnableRecord { notify_apic_id: apic_id, notify_vector: vector, ..request })
+    }
+}
+
+/// A host with which a version was agreed, and that has not been asked to let the VM program its devices.
+pub struct Pvir<C> {
+    pub(crate) transport: Transport<C>,
+    limits: HostLimits,
+}
+
+/// ENABLE failed: the error, and everything that went into it.
+pub struct EnableFailed<C> {
+    /// The session, to ask again for less.
+    pub pvir: Pvir<C>,
+    /// What was asked.
+    pub wish: Wish,
+    /// Why it failed.
+    pub error: Error,
+}
+
+impl<C: Conduit> Pvir<C> {
+    /// Asks FEATURES with the agreed version and compares the answer with what CPUID said.
+    ///
+    /// # Errors
+    /// If the host does not answer, or not as the contract says.
+    pub fn negotiate(discovered: &Discovered, conduit: C, block: BlockMemory) -> Result<Self, Error> {
+        let transport = Transport::new(conduit, block, discovered.version, discovered.host.max_records)?;
+        let mut asked = AskFeatures { discovered, limits: None, failed: None };
+        transport.run(&mut asked, Grant::Partial)?;
+        let operation = Operation::FEATURES;
+        match (asked.limits, asked.failed) {
+            (Some(limits), _) => Ok(Self { transport, limits }),
+            (None, Some(EntryError::Status(status))) => Err(Error::Status { operation, status }),
+            (None, _) => Err(Error::Host { operation, what: HostError::NothingFailed }),
+        }
+    }
+
+    /// What the host offers.
+    #[must_use]
+    pub const fn limits(&self) -> &HostLimits {
+        &self.limits
+    }
+
+    /// The agreed version.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.transport.version
+    }
+
+    /// Most entries in one call: the least of what the host takes and the block holds.
+    #[must_use]
+    pub const fn most_in_one_call(&self) -> usize {
+        self.transport.most
+    }
+
+    /// Asks for the whole VM to program its devices itself.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the host's reason, or why it could not be asked. The session comes back with it.
+    #[expect(clippy::result_large_err, reason = "the session is moved, once in the life of a kernel")]
+    pub fn enable(self, wish: Wish) -> Result<Remapping<C>, EnableFailed<C>> {
+        match self.ask_enable(&wish) {
+            Ok(()) => {
+                let events = wish.events.map(Events::new);
+                Ok(Remapping {
+                    transport: self.transport,
+                    limits: self.limits,
+                    features: wish.features,
+                    events,
+                })
+            }
+            Err(error) => Err(EnableFailed { pvir: self, wish, error }),
+        }
+    }
+
+    pub(crate) fn from_parts(transport: Transport<C>, limits: HostLimits) -> Self {
+        Self { transport, limits }
+    }
+
+    fn ask_enable(&self, wish: &Wish) -> Result<(), Error> {
+        let operation = Operation::ENABLE;
+        let missing = wish.features.difference(self.limits.features);
+        if !missing.is_empty() {
+            return Err(Error::NotOffered(missing));
+        }
+        let request = wish.record()?;
+        let raw = self.transport.call_enable(request);
+        let nonsense = |what| Error::Host { operation, what };
+        let verdict = check::header(&raw.sent, &raw.got, raw.conduit, 0).map_err(nonsense)?;
+        match verdict {
+            Verdict::Carried => {
+                enable_record(&request, &raw.record, Status::OK).map_err(nonsense)?;
+                check::totals(&raw.got, 1, false, verdict).map_err(nonsense)?;
+                if raw.got.epoch == 0 {
+                    return Err(nonsense(HostError::Epoch { before: 0, said: 0 }));
+                }
+                if wish.events.as_ref().is_some_and(|area| !area.is_written(raw.got.epoch)) {
+                    return Err(nonsense(HostError::EventArea));
+                }
+                self.transport.epoch.store(raw.got.epoch, Ordering::Relaxed);
+                Ok(())
+            }
+            Verdict::Failed(status) if status.status() == Status::REFUSED => {
+                enable_record(&request, &raw.record, Status::REFUSED).map_err(nonsense)?;
+                Err(Error::Refused { reason: raw.record.refusal, device: raw.record.device })
+            }
+            Verdict::Failed(status) => Err(Error::Status { operation, status }),
+            // One record with the status of the call cannot fail in part.
+            Verdict::Partial | Verdict::Aborted => Err(nonsense(HostError::CallStatus(raw.got.status))),
+        }
+    }
+}
+
+/// Judges the record of ENABLE, granted or refused.
+fn enable_record(asked: &EnableRecord, got: &EnableRecord, status: Status) -> Result<(), HostError> {
+    let record = 0;
+    if got.status != status {
+        return Err(HostError::RecordStatus { record, status: got.status });
+    }
+    let echoed = [
+        ("features", got.features == asked.features),
+        ("event_area", got.event_area == asked.event_area),
+        ("notify_apic_id", got.notify_apic_id == asked.notify_apic_id),
+        ("notify_vector", got.notify_vector == asked.notify_vector),
+        ("reserved", (got.reserved0, got.reserved1) == (0, [0; 3])),
+    ];
+    if let Some((field, _)) = echoed.into_iter().find(|(_, same)| !same) {
+        return Err(HostError::RecordChanged { record, field });
+    }
+    match (status == Status::REFUSED, got.refusal == Refusal::NONE, got.device == DeviceId::default()) {
+        (true, true, _) => Err(HostError::NoReason),
+        (false, false, _) => Err(HostError::NotZero { record, field: "refusal" }),
+        (false, _, false) => Err(HostError::NotZero { record, field: "device" }),
+        _ => Ok(()),
+    }
+}
+
+/// The one record of FEATURES.
+struct AskFeatures<'a> {
+    discovered: &'a Discovered,
+    limits: Option<HostLimits>,
+    failed: Option<EntryError>,
+}
+
+impl Batch for AskFeatures<'_> {
+    const OPERATION: Operation = Operation::FEATURES;
+    type Record = FeaturesRecord;
+
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn ask(&self, place: usize) -> Option<FeaturesRecord> {
+        (place == 0).then(FeaturesRecord::request)
+    }
+
+    fn take(
+        &mut self,
+        _place: usize,
+        record: usize,
+        got: &FeaturesRecord,
+        epoch: u64,
+    ) -> Result<(), HostError> {
+        let host = &self.discovered.host;
+        if (got.reserved0, got.reserved1, got.reserved2) != (0, 0, 0) {
+            return Err(HostError::RecordChanged { record, field: "reserved" });
+        }
+        let same = [
+            ("oldest", got.oldest == host.oldest),
+            ("newest", got.newest == host.newest),
+            ("max_records", got.max_records == host.max_records),
+            ("features", got.features == host.features.bits()),
+        ];
+        if let Some((field, _)) = same.into_iter().find(|(_, same)| !same) {
+            return Err(HostError::NotAsDiscovered { field });
+        }
+        if got.conduits != host.conduits.bits() {
+            let said = Conduits::from_bits_retain(got.conduits);
+            return Err(HostError::Conduits { discovered: host.conduits, said });
+        }
+        let limits = HostLimits {
+            features: Features::from_bits_retain(got.features),
+            enabled: Features::from_bits_retain(got.enabled),
+            max_apic_id: got.max_apic_id,
+            max_irtes: got.max_irtes,
+            irtes: got.irtes,
+            devices: got.devices,
+        };
+        if !limits.features.contains(limits.enabled) || got.irtes > got.max_irtes {
+            return Err(HostError::NotAsDiscovered { field: "enabled or irtes" });
+        }
+        if !limits.enabled.is_empty() && epoch == 0 {
+            return Err(HostError::Epoch { before: 0, said: 0 });
+        }
+        self.limits = Some(limits);
+        Ok(())
+    }
+
+    fn check_failed(&self, _place: usize, record: usize, got: &FeaturesRecord) -> Result<(), HostError> {
+        let expected = FeaturesRecord { status: got.status, ..FeaturesRecord::request() };
+        if *got == expected { Ok(()) } else { Err(HostError::NotZero { record, field: "features" }) }
+    }
+
+    fn fail(&mut self, _place: usize, error: EntryError) {
+        self.limits = None;
+        self.failed = Some(error);
+    }
+}
+
+impl<C> fmt::Debug for Pvir<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pvir").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Debug for EnableFailed<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnableFailed").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Display for EnableFailed<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<C> core::error::Error for EnableFailed<C> {}

@@ -1,0 +1,115 @@
+//! UNMAP: give IRTEs back.
+
+use crate::call::{Batch, Grant};
+use crate::map::entry_error;
+use crate::{Conduit, EntryError, Error, HostError, Irte, Remapping, check};
+use core::fmt;
+use pvir_abi::{Entry, Operation};
+
+/// What became of one IRTE.
+pub type UnmapResult = Result<(), EntryError>;
+
+/// UNMAP failed: the error, and the IRTE, which the host may still hold.
+#[derive(Debug)]
+pub struct UnmapFailed {
+    /// The IRTE.
+    pub irte: Irte,
+    /// Why it failed.
+    pub error: Error,
+}
+
+impl fmt::Display for UnmapFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl core::error::Error for UnmapFailed {}
+
+impl<C: Conduit> Remapping<C> {
+    /// Gives one IRTE back. Only an IRTE that no entry holds can be given back: an entry gives it out when it is masked
+    /// and retired. Keep the handler until its CPU has drained.
+    ///
+    /// # Errors
+    /// The host's status, or what is wrong with its answer.
+    pub fn unmap(&self, irte: Irte) -> Result<(), UnmapFailed> {
+        let origin = irte.origin;
+        let mut irtes = [Some(irte)];
+        let mut results = [Err(EntryError::NotAsked)];
+        let outcome = self.unmap_batch(&mut irtes, &mut results, Grant::Partial);
+        let ([irte], [result]) = (irtes, results);
+        let error = match (outcome, result) {
+            (Ok(_), Ok(())) => return Ok(()),
+            (Err(error), _) => error,
+            (_, Err(error)) => entry_error(Operation::UNMAP, origin, error),
+        };
+        // It is taken out only with a result that is Ok, so it is still there.
+        irte.map_or(Ok(()), |irte| Err(UnmapFailed { irte, error }))
+    }
+
+    /// Gives many IRTEs back, of any devices, and puts what became of each into `results`. Those that were given back
+    /// are taken out of `irtes`; those that were not, stay. Answers how many were given back.
+    ///
+    /// Empty places are not allowed before the end: the batch is what comes before the first `None`. A batch longer
+    /// than one call is split; with [`Grant::AllOrNothing`] it is refused.
+    ///
+    /// # Errors
+    /// If a call failed as a whole, or the batch cannot be asked. With [`Grant::AllOrNothing`] also if one entry
+    /// failed: `results` say which.
+    pub fn unmap_batch(
+        &self,
+        irtes: &mut [Option<Irte>],
+        results: &mut [UnmapResult],
+        grant: Grant,
+    ) -> Result<usize, Error> {
+        if irtes.len() != results.len() {
+            return Err(Error::Lengths { requests: irtes.len(), others: results.len() });
+        }
+        results.fill(Err(EntryError::NotAsked));
+        let outcome = self.transport.run(&mut Unmap { irtes, results }, grant);
+        for (irte, result) in irtes.iter_mut().zip(results) {
+            if result.is_ok() {
+                *irte = None;
+            }
+        }
+        outcome
+    }
+}
+
+struct Unmap<'a> {
+    irtes: &'a [Option<Irte>],
+    results: &'a mut [UnmapResult],
+}
+
+impl Batch for Unmap<'_> {
+    const OPERATION: Operation = Operation::UNMAP;
+    type Record = Entry;
+
+    fn len(&self) -> usize {
+        self.irtes.iter().position(Option::is_none).unwrap_or(self.irtes.len())
+    }
+
+    fn ask(&self, place: usize) -> Option<Entry> {
+        let irte = self.irtes.get(place)?.as_ref()?;
+        Some(irte.origin.record().with_handle(irte.handle))
+    }
+
+    fn take(&mut self, place: usize, record: usize, got: &Entry, _epoch: u64) -> Result<(), HostError> {
+        self.check_failed(place, record, got)?;
+        if let Some(result) = self.results.get_mut(place) {
+            *result = Ok(());
+        }
+        Ok(())
+    }
+
+    // The answer to UNMAP is its status alone, whatever it is.
+    fn check_failed(&self, place: usize, record: usize, got: &Entry) -> Result<(), HostError> {
+        self.ask(place).map_or(Ok(()), |asked| check::no_answer(record, &asked, got))
+    }
+
+    fn fail(&mut self, place: usize, error: EntryError) {
+        if let Some(result) = self.results.get_mut(place) {
+            *result = Err(error);
+        }
+    }
+}
