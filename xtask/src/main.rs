@@ -1,15 +1,23 @@
 //! Builds, runs and tests `pvir`; `run.sh` is its front.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod image;
 mod kernel;
+mod lab;
+mod process;
+mod programs;
+mod progress;
+mod setup;
 mod workspace;
 
 #[derive(Parser)]
-#[command(name = "xtask", about, version)]
+#[command(name = "run.sh", bin_name = "run.sh", about, version)]
 struct Cli {
     #[command(subcommand)]
     command: Task,
@@ -19,6 +27,7 @@ struct Cli {
 enum Task {
     /// Build the test kernel and print the path of its ELF file.
     Kernel(kernel::Options),
+    Lab(lab::Command),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +43,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Task::Kernel(options) => println!("{}", kernel::build(&options)?.display()),
+        Task::Lab(command) => return Ok(lab::command_line(&command)),
     }
     Ok(ExitCode::SUCCESS)
 }
