@@ -20,12 +20,22 @@ const PACKAGE: &str = "pvir-test-kernel";
 const BARE_TARGET: &str = "x86_64-unknown-none";
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Options of `xtask kernel`.
+/// Every target that the kernel can be built for, the better one first.
+pub(crate) const TARGETS: [&str; 2] = [BARE_TARGET, HOST_TARGET];
+
+/// Build the test kernel and print the path of its ELF file.
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
     /// Build for this target [default: x86_64-unknown-none, or the host's where its core library is not installed]
     #[arg(long, value_name = "TRIPLE", value_parser = [BARE_TARGET, HOST_TARGET])]
     target: Option<String>,
+}
+
+impl Options {
+    /// Builds for this target.
+    pub(crate) fn for_target(target: &str) -> Self {
+        Self { target: Some(target.to_owned()) }
+    }
 }
 
 /// Builds the kernel and returns the path of its ELF file.
@@ -90,7 +100,7 @@ fn content_hash(path: &Path) -> Result<u64> {
 }
 
 /// Whether the toolchain has the core library of `target` installed.
-fn has_core(target: &str) -> Result<bool> {
+pub(crate) fn has_core(target: &str) -> Result<bool> {
     let output = Command::new(workspace::tool("RUSTC", "rustc"))
         .args(["--print", "sysroot"])
         .current_dir(workspace::root())

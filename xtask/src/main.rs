@@ -7,31 +7,41 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod cases;
 mod image;
 mod kernel;
 mod lab;
+mod main_job;
 mod process;
 mod programs;
 mod progress;
 mod setup;
+mod test;
 mod workspace;
 
+/// Paravirtual interrupt remapping: shows it, tests it, and runs commands in its lab.
+///
+/// Without a command it does the main job.
 #[derive(Parser)]
-#[command(name = "run.sh", bin_name = "run.sh", about, version)]
+#[command(name = "run.sh", bin_name = "run.sh", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Task,
+    command: Option<Task>,
+    #[command(flatten)]
+    main: main_job::Options,
 }
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build the test kernel and print the path of its ELF file.
+    Main(main_job::Options),
+    Test(test::Options),
+    Lab(Box<lab::Command>),
     Kernel(kernel::Options),
-    Lab(lab::Command),
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = Cli::parse();
+    match run(cli.command.unwrap_or(Task::Main(cli.main))) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -40,10 +50,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<ExitCode> {
-    match cli.command {
-        Task::Kernel(options) => println!("{}", kernel::build(&options)?.display()),
-        Task::Lab(command) => return Ok(lab::command_line(&command)),
+fn run(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Main(options) => main_job::run(&options),
+        Task::Test(options) => Ok(test::run(&options)),
+        Task::Lab(command) => Ok(lab::command_line(&command)),
+        Task::Kernel(options) => {
+            println!("{}", kernel::build(&options)?.display());
+            Ok(ExitCode::SUCCESS)
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }

@@ -87,7 +87,11 @@ fn run_in(
     let (Some(channel), Some(control)) = (channel, control) else {
         return Ok(Outcome::Interrupted(watch.received().unwrap_or_default()));
     };
-    let mut control = Qmp::new(control)?;
+    let mut control = match Qmp::new(control) {
+        Ok(control) => control,
+        // it connects before it looks at its devices
+        Err(error) => bail!("QEMU did not start ({error:#})"),
+    };
     let _raw = streams.terminal.and_then(|_| terminal::Raw::enter());
 
     let out = options.out.as_deref().map(Sinks::unpack_to).transpose()?;
@@ -281,7 +285,7 @@ fn explain(setup: &Setup, scratch: &Scratch, logs: Option<&Path>) -> Option<Stri
     for line in qemu.lines().filter(|line| !line.contains("TCG doesn't support")) {
         text.push_str(&format!("QEMU said:\n    {line}\n"));
     }
-    let console = tail(&scratch.console(), CONSOLE_LINES);
+    let console = console_end(&scratch.console());
     if !console.is_empty() {
         text.push_str(&format!("the end of the console:\n{console}\n"));
     }
@@ -297,4 +301,15 @@ fn explain(setup: &Setup, scratch: &Scratch, logs: Option<&Path>) -> Option<Stri
         }
     };
     Some(format!("{text}the logs are in {}", folder.display()))
+}
+
+/// The last lines of the console, or what follows the first word of a crash: registers and stacks tell less than that.
+fn console_end(console: &Path) -> String {
+    const CRASH: [&str; 4] = ["BUG: ", "Oops: ", "Kernel panic", "sysrq: Trigger a crash"];
+    let bytes = fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let crash = text.lines().skip_while(|line| !CRASH.iter().any(|word| line.contains(word)));
+    let crash: Vec<String> =
+        crash.take(CONSOLE_LINES).map(|line| format!("    {}", line.trim_end())).collect();
+    if crash.is_empty() { tail(console, CONSOLE_LINES) } else { crash.join("\n") }
 }

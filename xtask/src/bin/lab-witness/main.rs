@@ -16,9 +16,11 @@ mod kvm_stats;
 mod mmio;
 mod msi;
 mod pci;
+mod pci_info;
 
 const USAGE: &str = "lab-witness: what kernel and hardware hold, as lines of JSON
 
+  lab-witness device BDF            the driver and the IOMMU group of a PCI function
   lab-witness irt                   every interrupt remapping table, its present entries
   lab-witness irt --all             absent entries too
   lab-witness msix BDF              the device's own MSI-X table, read from its memory
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<()> {
     match words {
+        ["device", bdf] => print(&pci_info::of(bdf)?),
         ["irt"] => intel::show(false),
         ["irt", "--all"] => intel::show(true),
         ["msix", bdf] => print_all(&msi::msix_table(bdf)?),
