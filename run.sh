@@ -19,6 +19,7 @@ cargo_is_usable() {
 }
 
 debian_version() {
+    # shellcheck source=/dev/null
     (. /etc/os-release 2>/dev/null && [[ ${ID:-} == debian ]] && echo "${VERSION_ID:-99}") || true
 }
 

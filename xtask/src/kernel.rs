@@ -40,7 +40,8 @@ impl Options {
 
 /// Builds the kernel and returns the path of its ELF file.
 pub(crate) fn build(options: &Options) -> Result<PathBuf> {
-    if let Some(path) = env::var_os(PREBUILT) {
+    // a target that is asked for by name is one to build
+    if let Some(path) = env::var_os(PREBUILT).filter(|_| options.target.is_none()) {
         let path = PathBuf::from(path);
         return path.canonicalize().with_context(|| format!("${PREBUILT} names {}", path.display()));
     }
