@@ -1,2 +1,63 @@
-//! .
-fn main() {}
+//! Builds, runs and tests `pvir`; `run.sh` is its front.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod cases;
+mod image;
+mod kernel;
+mod lab;
+mod main_job;
+mod process;
+mod programs;
+mod progress;
+mod setup;
+mod test;
+mod workspace;
+
+/// Paravirtual interrupt remapping: shows it, tests it, and runs commands in its lab.
+///
+/// Without a command it does the main job.
+#[derive(Parser)]
+#[command(name = "run.sh", bin_name = "run.sh", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Task>,
+    #[command(flatten)]
+    main: main_job::Options,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Main(main_job::Options),
+    Test(test::Options),
+    Lab(Box<lab::Command>),
+    Kernel(kernel::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command.unwrap_or(Task::Main(cli.main))) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Main(options) => main_job::run(&options),
+        Task::Test(options) => Ok(test::run(&options)),
+        Task::Lab(command) => Ok(lab::command_line(&command)),
+        Task::Kernel(options) => {
+            println!("{}", kernel::build(&options)?.display());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

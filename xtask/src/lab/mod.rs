@@ -1,0 +1,33 @@
+//! The nested lab: L1, a machine in QEMU with an emulated IOMMU and KVM, in which a command meets the real stack
+//! without hardware for it.
+
+mod devices;
+mod machine;
+mod options;
+mod qmp;
+mod run;
+mod scratch;
+mod session;
+mod signals;
+mod streams;
+mod terminal;
+
+pub(crate) use options::{Command, Iommu, Options};
+pub(crate) use run::{Outcome, run};
+pub(crate) use streams::Streams;
+
+use std::process::ExitCode;
+
+use lab_wire::EXIT_LAB_FAILED;
+
+/// `xtask lab`: the command's exit status becomes ours, and a lab that fails has one of its own.
+pub(crate) fn command_line(command: &Command) -> ExitCode {
+    match run(&command.options, &command.argv, Streams::inherited()) {
+        Ok(Outcome::Ended(status)) => status.into(),
+        Ok(Outcome::Interrupted(signal)) => u8::try_from(128 + signal).unwrap_or(u8::MAX).into(),
+        Err(error) => {
+            eprintln!("lab failed: {error:#}");
+            EXIT_LAB_FAILED.into()
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What a lab can be asked for.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+const EXIT_STATUS: &str = "Exit status:
+  that of COMMAND, 128 + N if signal N ended it, 126 or 127 if it could not be started or found in L1;
+  125 if the lab itself failed (its machine crashed or did not come up in time, a device could not be bound);
+  then the end of the machine's console is shown, and where the whole of it is.
+
+In L1, COMMAND runs as root in the payload's folder, with pvir, lab-witness and busybox on PATH, and
+  PVIR_KERNEL    the test kernel
+  PVIR_PAYLOAD   the payload's folder
+  PVIR_DEVICES   the devices bound to vfio-pci, in the order of the --device options
+  PVIR_OUT       a folder that travels back with --out
+
+Drivers and tools for modprobe are in L1, loaded only by request. A COMMAND with a terminal on both ends gets one.";
+
+/// Run a command in the lab's machine.
+#[derive(Args)]
+#[command(after_help = EXIT_STATUS)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    /// The command and its arguments, passed on byte for byte; no shell comes between
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) argv: Vec<OsString>,
+}
+
+/// The lab's machine.
+#[derive(Args, Clone)]
+pub(crate) struct Options {
+    /// The IOMMU of L1
+    #[arg(long, value_enum, default_value_t = Iommu::Intel)]
+    pub(crate) iommu: Iommu,
+    /// CPUs of L1; two hold about 400 of the host's interrupt vectors
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=255))]
+    pub(crate) cpus: u16,
+    /// A device, as QEMU's -device takes it; it is bound to vfio-pci if it is a PCI function
+    #[arg(long = "device", value_name = "ARGUMENT")]
+    pub(crate) devices: Vec<String>,
+    /// Words to add to the command line of L1's kernel
+    #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true)]
+    pub(crate) append: String,
+    /// A folder to take along
+    #[arg(long, value_name = "DIR")]
+    pub(crate) payload: Option<PathBuf>,
+    /// A folder (made if need be) for what COMMAND leaves in $PVIR_OUT
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Memory of L1, as QEMU's -m takes it
+    #[arg(long, value_name = "SIZE", default_value = "2G")]
+    pub(crate) memory: String,
+    /// Seconds until the lab gives up, 0 for never [default: 600, and never for a terminal]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// A variable for COMMAND, with our own value if none is given
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) variables: Vec<OsString>,
+    /// A further argument of QEMU, for instance --qemu=-trace --qemu='vtd_ir*'
+    #[arg(long = "qemu", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub(crate) qemu: Vec<OsString>,
+    /// A folder (made if need be) for the console of L1 and the messages of QEMU, kept whatever happens
+    #[arg(long, value_name = "DIR")]
+    pub(crate) logs: Option<PathBuf>,
+}
+
+/// The IOMMU of the lab's machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Iommu {
+    /// Intel VT-d with interrupt remapping
+    Intel,
+    /// AMD-Vi with interrupt remapping
+    Amd,
+    /// Intel VT-d without interrupt remapping
+    IntelNoRemap,
+    /// None at all
+    Off,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            iommu: Iommu::Intel,
+            cpus: 2,
+            devices: Vec::new(),
+            append: String::new(),
+            payload: None,
+            out: None,
+            memory: "2G".into(),
+            timeout: None,
+            variables: Vec::new(),
+            qemu: Vec::new(),
+            logs: None,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Starts the machine, gives it its job, watches it to the end.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use lab_wire::{Job, KERNEL_FILE, Kind, PAYLOAD_DIR, write_frame};
+
+use super::devices::{self, Device};
+use super::options::{Iommu, Options};
+use super::qmp::Qmp;
+use super::scratch::Scratch;
+use super::session::{self, EXIT_UNWANTED, Event, Sinks};
+use super::signals::Watch;
+use super::streams::Streams;
+use super::{machine, terminal};
+use crate::image::run as run_image;
+use crate::process::{find, tail};
+use crate::programs::Programs;
+use crate::setup::Setup;
+
+/// L1 needs 3 s on an idle machine; tests run side by side on busy ones.
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often signals and the clock are looked at.
+const TICK: Duration = Duration::from_millis(50);
+const CONSOLE_LINES: usize = 25;
+
+/// How a lab ended that did not fail.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The command ended, with this status.
+    Ended(u8),
+    /// A signal asked us to stop.
+    Interrupted(i32),
+}
+
+/// Runs `argv` in a lab.
+pub(crate) fn run(options: &Options, argv: &[OsString], streams: Streams) -> Result<Outcome> {
+    let setup = Setup::ready()?;
+    let programs = Programs::build()?;
+    let scratch = Scratch::create()?;
+    let result = run_in(options, argv, streams, &setup, &programs, &scratch);
+    if let Some(folder) = &options.logs {
+        scratch.keep_logs(folder)?;
+    }
+    result.map_err(|error| match explain(&setup, &scratch, options.logs.as_deref()) {
+        Some(explanation) => anyhow::anyhow!("{error:#}\n{explanation}"),
+        None => error,
+    })
+}
+
+fn run_in(
+    options: &Options,
+    argv: &[OsString],
+    streams: Streams,
+    setup: &Setup,
+    programs: &Programs,
+    scratch: &Scratch,
+) -> Result<Outcome> {
+    let watch = Watch::start()?;
+    let contents = run_image::Contents {
+        init: &programs.init,
+        programs: &programs.on_path,
+        kernel: &programs.kernel,
+        payload: options.payload.as_deref(),
+    };
+    run_image::write(&scratch.initramfs(), &setup.l1.initramfs(), &contents)?;
+    let named = options.devices.iter().enumerate();
+    let devices =
+        named.map(|(position, argument)| Device::new(argument, position)).collect::<Result<Vec<_>>>()?;
+
+    let channel = listener(&scratch.channel())?;
+    let control = listener(&scratch.qmp())?;
+    let mut qemu =
+        Qemu::start(setup, machine::arguments(options, &devices, &setup.l1.kernel(), scratch), scratch)?;
+    let channel = qemu.accept(&channel, &watch)?;
+    let control = qemu.accept(&control, &watch)?;
+    let (Some(channel), Some(control)) = (channel, control) else {
+        return Ok(Outcome::Interrupted(watch.received().unwrap_or_default()));
+    };
+    let mut control = match Qmp::new(control) {
+        Ok(control) => control,
+        // it connects before it looks at its devices
+        Err(error) => bail!("QEMU did not start ({error:#})"),
+    };
+    let _raw = streams.terminal.and_then(|_| terminal::Raw::enter());
+
+    let out = options.out.as_deref().map(Sinks::unpack_to).transpose()?;
+    let events =
+        session::listen(channel.try_clone()?, Sinks { stdout: streams.stdout, stderr: streams.stderr, out });
+    let mut clock = Clock::start(options, streams.terminal.is_some());
+    let mut stdin = Some(streams.stdin);
+    let outcome = loop {
+        match events.recv_timeout(TICK) {
+            Ok(Event::Ready) => {
+                let mut job = job(options, argv, &devices, &mut control)?;
+                job.terminal = streams.terminal;
+                send(&channel, Kind::Job, &job.encode()?)?;
+                if let Some(stdin) = stdin.take() {
+                    session::send_input(stdin, channel.try_clone()?);
+                }
+                clock.booted();
+            }
+            Ok(Event::Ended(status)) => break Outcome::Ended(status),
+            Ok(Event::Unwanted) => break Outcome::Ended(EXIT_UNWANTED),
+            Ok(Event::Failed(reason)) => bail!("{reason}"),
+            Ok(Event::Gone) | Err(RecvTimeoutError::Disconnected) => {
+                bail!("the lab's machine went away ({})", qemu.wait()?)
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(signal) = watch.received() {
+                    break Outcome::Interrupted(signal);
+                }
+                clock.check()?;
+                if let Some(size) = watch.resized().then(terminal::size).flatten() {
+                    send(&channel, Kind::Resize, &serde_json::to_vec(&size)?)?;
+                }
+            }
+        }
+    };
+    // a clean end writes out QEMU's traces; one that does not come is not waited for
+    let _ = control.execute("quit");
+    qemu.wait_briefly();
+    Ok(outcome)
+}
+
+fn send(mut channel: &UnixStream, kind: Kind, bytes: &[u8]) -> Result<()> {
+    write_frame(&mut channel, kind, bytes).context("the channel to the lab's machine broke")
+}
+
+fn job(options: &Options, argv: &[OsString], devices: &[Device], control: &mut Qmp) -> Result<Job> {
+    let buses = control.execute("query-pci")?;
+    let mut job = Job::new(argv);
+    job.devices = devices.iter().filter_map(|device| devices::address(&buses, &device.id)).collect();
+    job.must_bind = options.iommu != Iommu::Off;
+    job.send_out = options.out.is_some();
+    let bound = job.devices.join(" ");
+    for (name, value) in
+        [("PVIR_KERNEL", KERNEL_FILE), ("PVIR_PAYLOAD", PAYLOAD_DIR), ("PVIR_DEVICES", &bound)]
+    {
+        job.set_variable(OsStr::new(name), OsStr::new(value));
+    }
+    if let Some(kind) = std::env::var_os("TERM") {
+        job.set_variable(OsStr::new("TERM"), &kind);
+    }
+    for variable in &options.variables {
+        let (name, value) = variable_of(variable);
+        if let Some(value) = value {
+            job.set_variable(&name, &value);
+        }
+    }
+    Ok(job)
+}
+
+/// Name and value of `NAME=VALUE`, or of `NAME` with the value that it has here.
+fn variable_of(text: &OsStr) -> (OsString, Option<OsString>) {
+    let bytes = text.as_bytes();
+    match bytes.iter().position(|byte| *byte == b'=') {
+        Some(at) => {
+            let value = OsStr::from_bytes(&bytes[at + 1..]).to_owned();
+            (OsStr::from_bytes(&bytes[..at]).to_owned(), Some(value))
+        }
+        None => (text.to_owned(), std::env::var_os(text)),
+    }
+}
+
+fn listener(path: &Path) -> Result<UnixListener> {
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// The limits of time: one until L1 is up, one for the whole.
+struct Clock {
+    started: Instant,
+    boot_limit: Option<Duration>,
+    limit: Option<Duration>,
+}
+
+impl Clock {
+    fn start(options: &Options, interactive: bool) -> Self {
+        let limit = match options.timeout {
+            Some(0) => None,
+            Some(seconds) => Some(Duration::from_secs(seconds)),
+            None => (!interactive).then_some(DEFAULT_TIMEOUT),
+        };
+        Self { started: Instant::now(), boot_limit: Some(BOOT_LIMIT), limit }
+    }
+
+    fn booted(&mut self) {
+        self.boot_limit = None;
+    }
+
+    fn check(&self) -> Result<()> {
+        let elapsed = self.started.elapsed();
+        if let Some(limit) = self.boot_limit.filter(|limit| elapsed > *limit) {
+            bail!("the lab's machine did not come up in {} s", limit.as_secs());
+        }
+        if let Some(limit) = self.limit.filter(|limit| elapsed > *limit) {
+            bail!("the command did not end in {} s; help: --timeout sets another limit", limit.as_secs());
+        }
+        Ok(())
+    }
+}
+
+/// The running QEMU; it does not outlive this.
+struct Qemu {
+    child: Child,
+}
+
+impl Qemu {
+    fn start(setup: &Setup, arguments: Vec<OsString>, scratch: &Scratch) -> Result<Self> {
+        let mut command = die_with_us(setup.tools.qemu());
+        let log = File::create(scratch.qemu_log())?;
+        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // Ctrl-C is ours to handle
+        command.process_group(0);
+        let child = command.spawn().context("cannot start QEMU")?;
+        Ok(Self { child })
+    }
+
+    /// The connection that QEMU makes as it starts; none if a signal came first.
+    fn accept(&mut self, listener: &UnixListener, watch: &Watch) -> Result<Option<UnixStream>> {
+        while watch.received().is_none() {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false)?;
+                    return Ok(Some(stream));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error).context("cannot accept QEMU's connection"),
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("QEMU did not start ({status})");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(None)
+    }
+
+    fn wait(&mut self) -> Result<String> {
+        Ok(format!("QEMU: {}", self.child.wait()?))
+    }
+
+    fn wait_briefly(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // it may have ended already, and then there is nothing to do
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Lets the kernel end QEMU when we are killed in a way that leaves no time to do it, where util-linux is at hand.
+fn die_with_us(qemu: process::Command) -> process::Command {
+    let Some(setpriv) = find("setpriv") else { return qemu };
+    let mut command = process::Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL"]).arg(qemu.get_program()).args(qemu.get_args());
+    command.envs(qemu.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
+    command
+}
+
+/// The end of the logs of a lab that failed, and where the whole is.
+fn explain(setup: &Setup, scratch: &Scratch, logs: Option<&Path>) -> Option<String> {
+    let mut text = String::new();
+    let qemu = fs::read_to_string(scratch.qemu_log()).unwrap_or_default();
+    // QEMU lists what this CPU model has and its emulator has not, at every start
+    for line in qemu.lines().filter(|line| !line.contains("TCG doesn't support")) {
+        text.push_str(&format!("QEMU said:\n    {line}\n"));
+    }
+    let console = console_end(&scratch.console());
+    if !console.is_empty() {
+        text.push_str(&format!("the end of the console:\n{console}\n"));
+    }
+    if text.is_empty() {
+        return None;
+    }
+    let folder: PathBuf = match logs {
+        Some(folder) => folder.to_path_buf(),
+        None => {
+            let folder = setup.cache.path(&format!("logs/lab-{}", process::id()));
+            scratch.keep_logs(&folder).ok()?;
+            folder
+        }
+    };
+    Some(format!("{text}the logs are in {}", folder.display()))
+}
+
+/// The last lines of the console, or what follows the first word of a crash: registers and stacks tell less than that.
+fn console_end(console: &Path) -> String {
+    const CRASH: [&str; 4] = ["BUG: ", "Oops: ", "Kernel panic", "sysrq: Trigger a crash"];
+    let bytes = fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let crash = text.lines().skip_while(|line| !CRASH.iter().any(|word| line.contains(word)));
+    let crash: Vec<String> =
+        crash.take(CONSOLE_LINES).map(|line| format!("    {}", line.trim_end())).collect();
+    if crash.is_empty() { tail(console, CONSOLE_LINES) } else { crash.join("\n") }
+}
