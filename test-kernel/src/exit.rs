@@ -7,7 +7,7 @@ use core::fmt::Display;
 use x86_64::instructions::port::Port;
 
 /// The exit code of the VM. pvir ends with this number, QEMU's isa-debug-exit with `2 * number + 1`; Cloud
-/// Hypervisor only stops.
+/// Hypervisor only stops. None is a code that pvir has for itself, save 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum ExitCode {
@@ -15,16 +15,16 @@ pub(crate) enum ExitCode {
     Pass = 0,
     /// A check failed.
     Fail = 1,
-    /// The command line asks for something that this kernel does not know.
-    Usage = 2,
-    /// The machine lacks what the kernel needs.
-    Environment = 3,
     /// A bug in the kernel: a Rust panic.
     Panic = 10,
     /// An exception that nobody expected.
     Exception = 11,
     /// A double fault or a machine check.
     DoubleFault = 12,
+    /// The command line asks for something that this kernel does not know.
+    Usage = 13,
+    /// The machine lacks what the kernel needs.
+    Environment = 14,
 }
 
 /// Ends the VM.

@@ -11,11 +11,12 @@ const DOORBELL: u64 = 0xc;
 pub(crate) struct Ivshmem {
     registers: Registers,
     vectors: u16,
+    own_id: u32,
 }
 
 impl Ivshmem {
     pub(super) const fn new(registers: Registers, vectors: u16) -> Self {
-        Self { registers, vectors }
+        Self { registers, vectors, own_id: 0 }
     }
 }
 
@@ -24,11 +25,12 @@ impl Trigger for Ivshmem {
         self.vectors
     }
 
-    fn init(&mut self) {}
+    fn init(&mut self) {
+        self.own_id = self.registers.read(OWN_ID);
+    }
 
     fn raise(&mut self, vector: u16) {
-        let own_id = self.registers.read(OWN_ID);
-        self.registers.write(DOORBELL, own_id << 16 | u32::from(vector));
+        self.registers.write(DOORBELL, self.own_id << 16 | u32::from(vector));
     }
 
     /// A doorbell has no cause to clear.

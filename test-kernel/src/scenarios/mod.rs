@@ -1,6 +1,7 @@
 //! What the kernel can do, chosen by a word on the command line.
 
 mod compat;
+mod crash;
 mod selftest;
 
 use crate::boot::BootInfo;
@@ -13,6 +14,9 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
     if line.flag("selftest") {
         return selftest::run(line);
+    }
+    if let Some(how) = line.value("crash") {
+        return crash::run(how);
     }
     println!("nothing to do (help: give `selftest` on the command line)");
     report::result("fail", |result| {
