@@ -77,7 +77,7 @@ ensure_toolchain
 
 manifest=$here/Cargo.toml
 if [[ ! -x ${CARGO_TARGET_DIR:-$here/target}/debug/xtask ]]; then
-    say "building xtask, which does the rest (once; it takes a quarter of a minute)"
+    say "building xtask, which does the rest (once; it takes half a minute)"
     cargo build --manifest-path "$manifest" --package xtask --bin xtask
 fi
 exec cargo run --quiet --manifest-path "$manifest" --package xtask --bin xtask -- "$@"
