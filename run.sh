@@ -5,69 +5,68 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-oldest=1.85
+oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/Cargo.toml")
 
 say() { echo "run.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# True if cargo is there and not too old.
+# True if the version in the first argument is not too old.
+is_new_enough() {
+    [[ -n $1 ]] && printf '%s\n' "$oldest" "$1" | sort --version-sort --check=quiet
+}
+
 cargo_is_usable() {
     local version
     version=$(cargo --version 2>/dev/null) || return 1
     version=${version#cargo }
-    printf '%s\n' "$oldest" "${version%% *}" | sort --version-sort --check=quiet
+    is_new_enough "${version%% *}"
 }
 
-debian_version() {
-    # shellcheck source=/dev/null
-    (. /etc/os-release 2>/dev/null && [[ ${ID:-} == debian ]] && echo "${VERSION_ID:-99}") || true
-}
-
-# Installs packages: the first argument says what for.
-install() {
-    local why=$1 log
-    shift
-    local -a root=()
-    if [[ $EUID -ne 0 ]]; then
-        command -v sudo >/dev/null || fail "$why: please run this as root, then try again: apt-get install $*"
-        root=(sudo)
-    fi
+# Runs apt-get, quietly unless it fails.
+apt() {
+    local log
     log=$(mktemp -t pvir-apt-XXXXXX.log)
-    say "installing $* ($why)"
-    local -a apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get --yes --quiet)
-    if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "$@"; } >"$log" 2>&1; then
+    if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get --yes --quiet "$@" >"$log" 2>&1; then
         tail -n 15 "$log" >&2
-        fail "that failed; the whole log is $log"
+        fail "apt-get $1 failed; the whole log is $log"
     fi
     rm -f "$log"
 }
 
+# Debian's packages with a cargo that is new enough: the plain ones, or those kept new for its browsers.
+cargo_packages() {
+    local candidate
+    candidate=$(apt-cache policy cargo | sed -n 's/^ *Candidate: //p')
+    if is_new_enough "$candidate"; then echo cargo rustc; else echo cargo-web rustc-web; fi
+}
+
 ensure_toolchain() {
-    local -a missing=()
-    local why=()
+    local -a missing=() packages=() as_root=()
+    cargo_is_usable || missing+=("cargo $oldest or newer")
+    command -v cc >/dev/null || missing+=("a C compiler to link with")
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+
+    local what
+    what=$(printf ', %s' "${missing[@]}")
+    what=${what:2}
+    command -v apt-get >/dev/null || fail "this is missing: $what; please install it, then try again"
+    if [[ $EUID -ne 0 ]]; then
+        command -v sudo >/dev/null ||
+            fail "this is missing: $what; please run as root: apt-get update && apt-get install gcc libc6-dev $(cargo_packages)"
+        as_root=(sudo)
+    fi
+    say "fetching apt's lists of packages (to install $what)"
+    apt update
     if ! cargo_is_usable; then
-        why+=("no cargo $oldest or newer")
-        case $(debian_version) in
-            "") fail "there is no cargo $oldest or newer; please install Rust, then try again" ;;
-            # the plain packages of Debian 12 are older
-            12*) missing+=(cargo-web rustc-web) ;;
-            *) missing+=(cargo rustc) ;;
-        esac
+        read -ra packages < <(cargo_packages)
     fi
-    if ! command -v cc >/dev/null; then
-        why+=("no C compiler to link with")
-        missing+=(gcc libc6-dev)
-    fi
-    if [[ ${#missing[@]} -gt 0 && ! -e /etc/ssl/certs/ca-certificates.crt ]]; then
-        why+=("no certificates to fetch crates with")
-        missing+=(ca-certificates)
-    fi
-    if [[ ${#missing[@]} -gt 0 ]]; then
-        [[ -n $(debian_version) ]] || fail "${why[*]}; please install it, then try again"
-        install "$(IFS=,; echo "${why[*]}")" "${missing[@]}"
-        hash -r
-        cargo_is_usable || fail "cargo is still older than $oldest: $(cargo --version 2>&1 || true)"
-    fi
+    command -v cc >/dev/null || packages+=(gcc libc6-dev)
+    # cargo fetches crates by https
+    [[ -e /etc/ssl/certs/ca-certificates.crt ]] || packages+=(ca-certificates)
+    say "installing ${packages[*]} (missing: $what)"
+    apt install --no-install-recommends "${packages[@]}"
+    hash -r
+    cargo_is_usable || fail "cargo is still older than $oldest: $(cargo --version 2>&1 || true)"
 }
 
 # rustup's cargo may be installed without being on PATH
@@ -78,7 +77,7 @@ ensure_toolchain
 
 manifest=$here/Cargo.toml
 if [[ ! -x ${CARGO_TARGET_DIR:-$here/target}/debug/xtask ]]; then
-    say "building xtask, which does the rest (once; it takes a quarter of a minute)"
+    say "building xtask, which does the rest (once; it takes half a minute)"
     cargo build --manifest-path "$manifest" --package xtask --bin xtask
 fi
 exec cargo run --quiet --manifest-path "$manifest" --package xtask --bin xtask -- "$@"

@@ -4,6 +4,7 @@
 mod devices;
 mod machine;
 mod options;
+mod qemu;
 mod qmp;
 mod run;
 mod scratch;

@@ -1,14 +1,12 @@
 //! Starts the machine, gives it its job, watches it to the end.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Stdio};
+use std::process;
 use std::sync::mpsc::RecvTimeoutError;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +14,7 @@ use lab_wire::{Job, KERNEL_FILE, Kind, PAYLOAD_DIR, write_frame};
 
 use super::devices::{self, Device};
 use super::options::{Iommu, Options};
+use super::qemu::Qemu;
 use super::qmp::Qmp;
 use super::scratch::Scratch;
 use super::session::{self, EXIT_UNWANTED, Event, Sinks};
@@ -23,7 +22,7 @@ use super::signals::Watch;
 use super::streams::Streams;
 use super::{machine, terminal};
 use crate::image::run as run_image;
-use crate::process::{find, tail};
+use crate::process::tail;
 use crate::programs::Programs;
 use crate::setup::Setup;
 
@@ -211,70 +210,6 @@ impl Clock {
         }
         Ok(())
     }
-}
-
-/// The running QEMU; it does not outlive this.
-struct Qemu {
-    child: Child,
-}
-
-impl Qemu {
-    fn start(setup: &Setup, arguments: Vec<OsString>, scratch: &Scratch) -> Result<Self> {
-        let mut command = die_with_us(setup.tools.qemu());
-        let log = File::create(scratch.qemu_log())?;
-        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // Ctrl-C is ours to handle
-        command.process_group(0);
-        let child = command.spawn().context("cannot start QEMU")?;
-        Ok(Self { child })
-    }
-
-    /// The connection that QEMU makes as it starts; none if a signal came first.
-    fn accept(&mut self, listener: &UnixListener, watch: &Watch) -> Result<Option<UnixStream>> {
-        while watch.received().is_none() {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    stream.set_nonblocking(false)?;
-                    return Ok(Some(stream));
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error).context("cannot accept QEMU's connection"),
-            }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("QEMU did not start ({status})");
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(None)
-    }
-
-    fn wait(&mut self) -> Result<String> {
-        Ok(format!("QEMU: {}", self.child.wait()?))
-    }
-
-    fn wait_briefly(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        // it may have ended already, and then there is nothing to do
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Lets the kernel end QEMU when we are killed in a way that leaves no time to do it, where util-linux is at hand.
-fn die_with_us(qemu: process::Command) -> process::Command {
-    let Some(setpriv) = find("setpriv") else { return qemu };
-    let mut command = process::Command::new(setpriv);
-    command.args(["--pdeathsig", "KILL"]).arg(qemu.get_program()).args(qemu.get_args());
-    command.envs(qemu.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
-    command
 }
 
 /// The end of the logs of a lab that failed, and where the whole is.
