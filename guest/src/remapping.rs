@@ -4,7 +4,7 @@ use crate::call::Transport;
 use crate::{Conduit, Error, EventMemory, Events, HostLimits, Pvir};
 use core::fmt;
 use core::sync::atomic::Ordering;
-use pvir_abi::{Features, Operation};
+use pvir_abi::{Features, Operation, Version};
 
 /// A host that remaps the interrupts of this VM: MAP, RETARGET, UNMAP and QUERY, singly or in batches.
 ///
@@ -30,6 +30,12 @@ impl<C: Conduit> Remapping<C> {
     #[must_use]
     pub const fn features(&self) -> Features {
         self.features
+    }
+
+    /// The version that both sides speak.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.transport.version
     }
 
     /// What the host offers.

@@ -24,6 +24,8 @@ mod panic;
 #[cfg(bare_metal)]
 mod pci;
 #[cfg(bare_metal)]
+mod remapping;
+#[cfg(bare_metal)]
 mod scenarios;
 
 /// Called by [`boot`] on the boot processor, on its first stack, with interrupts off.

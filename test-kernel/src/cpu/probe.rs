@@ -82,36 +82,6 @@ pub(crate) unsafe fn wrmsr(index: u32, value: u64) -> Result<(), Fault> {
     Fault::check(fault)
 }
 
-/// Intel's hypercall instruction: RAX is the number, RDI, RSI and RDX the arguments; RAX comes back.
-///
-/// # Safety
-/// What the hypervisor does with these arguments must not break the kernel.
-#[expect(dead_code, reason = "for the scenarios that talk to pvir by themselves")]
-pub(crate) unsafe fn vmcall(number: u64, arguments: [u64; 3]) -> Result<u64, Fault> {
-    let (result, fault): (u64, u64);
-    // SAFETY: the caller vouches for the effect; a fault is caught by the table.
-    unsafe {
-        asm!(guarded!("vmcall"), inout("rax") number => result, in("rdi") arguments[0], in("rsi") arguments[1],
-            in("rdx") arguments[2], inout("r11") 0_u64 => fault, options(nostack));
-    }
-    Fault::check(fault).map(|()| result)
-}
-
-/// AMD's hypercall instruction, with the registers of [`vmcall`].
-///
-/// # Safety
-/// As for [`vmcall`].
-#[expect(dead_code, reason = "for the scenarios that talk to pvir by themselves")]
-pub(crate) unsafe fn vmmcall(number: u64, arguments: [u64; 3]) -> Result<u64, Fault> {
-    let (result, fault): (u64, u64);
-    // SAFETY: the caller vouches for the effect; a fault is caught by the table.
-    unsafe {
-        asm!(guarded!("vmmcall"), inout("rax") number => result, in("rdi") arguments[0], in("rsi") arguments[1],
-            in("rdx") arguments[2], inout("r11") 0_u64 => fault, options(nostack));
-    }
-    Fault::check(fault).map(|()| result)
-}
-
 /// Reads 32 bits of memory that is perhaps not mapped.
 pub(crate) fn read_u32(address: u64) -> Result<u32, Fault> {
     let (value, fault): (u32, u64);

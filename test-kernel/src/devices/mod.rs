@@ -2,6 +2,7 @@
 
 mod e1000e;
 mod edu;
+mod emulated;
 mod igb;
 mod ivshmem;
 
@@ -22,12 +23,17 @@ pub(crate) trait Trigger {
     fn raise(&mut self, vector: u16);
     /// Clears the cause, so that the vector can be raised again.
     fn acknowledge(&mut self, vector: u16);
+    /// How many messages of the vector the device says it has sent; `None` where it does not count.
+    fn sent(&self, _vector: u16) -> Option<u64> {
+        None
+    }
 }
 
 /// Any of the devices known here.
 #[derive(Debug)]
 pub(crate) enum Device {
     Edu(edu::Edu),
+    Emulated(emulated::Emulated),
     Igb(igb::Igb),
     Ivshmem(ivshmem::Ivshmem),
     E1000e(e1000e::E1000e),
@@ -37,6 +43,7 @@ pub(crate) enum Device {
 pub(crate) fn name(function: &Function) -> Option<&'static str> {
     match (function.vendor, function.device) {
         (0x1234, 0x11e8) => Some("edu"),
+        (0x5056, 0x0001) => Some("emulated"),
         (0x8086, 0x10c9) => Some("igb"),
         (0x8086, 0x10ca) => Some("igbvf"),
         (0x8086, 0x10d3) => Some("e1000e"),
@@ -52,6 +59,7 @@ pub(crate) fn probe(function: &Function) -> Result<Option<Device>, BarError> {
     let vectors = function.msix().map_or(1, |msix| msix.table_size());
     Ok(match name {
         "edu" => Some(Device::Edu(edu::Edu::new(registers))),
+        "emulated" => Some(Device::Emulated(emulated::Emulated::new(registers))),
         "igb" => Some(Device::Igb(igb::Igb::physical(registers, vectors))),
         "igbvf" => Some(Device::Igb(igb::Igb::virtual_function(registers, vectors))),
         "e1000e" => Some(Device::E1000e(e1000e::E1000e::new(registers, vectors))),
@@ -64,6 +72,7 @@ impl Device {
     fn trigger(&self) -> &dyn Trigger {
         match self {
             Self::Edu(device) => device,
+            Self::Emulated(device) => device,
             Self::Igb(device) => device,
             Self::Ivshmem(device) => device,
             Self::E1000e(device) => device,
@@ -73,6 +82,7 @@ impl Device {
     fn trigger_mut(&mut self) -> &mut dyn Trigger {
         match self {
             Self::Edu(device) => device,
+            Self::Emulated(device) => device,
             Self::Igb(device) => device,
             Self::Ivshmem(device) => device,
             Self::E1000e(device) => device,
@@ -99,5 +109,9 @@ impl Trigger for Device {
 
     fn acknowledge(&mut self, vector: u16) {
         self.trigger_mut().acknowledge(vector);
+    }
+
+    fn sent(&self, vector: u16) -> Option<u64> {
+        self.trigger().sent(vector)
     }
 }

@@ -59,6 +59,12 @@ pub(crate) fn allocate_zeroed(pages: u64) -> Option<NonNull<u8>> {
     Some(start)
 }
 
+/// Whether the page at `address` is one that the allocator could still give out.
+pub(crate) fn is_free(address: u64) -> bool {
+    let free = FREE.lock();
+    free.regions[..free.count].iter().any(|region| (region.start..region.end).contains(&address))
+}
+
 /// The first address behind the kernel.
 pub(crate) fn kernel_end() -> u64 {
     unsafe extern "C" {

@@ -1,7 +1,11 @@
 //! What the kernel can do, chosen by a word on the command line.
 
+mod blocked;
+mod checks;
 mod compat;
 mod crash;
+mod direct;
+mod refusals;
 mod selftest;
 
 use crate::boot::BootInfo;
@@ -12,13 +16,19 @@ use crate::println;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    if line.flag("selftest") {
-        return selftest::run(line);
+    let scenarios: [(&str, fn(_) -> ExitCode); 4] = [
+        ("direct", direct::run),
+        ("refusals", refusals::run),
+        ("blocked", blocked::run),
+        ("selftest", selftest::run),
+    ];
+    if let Some((_, scenario)) = scenarios.iter().find(|(name, _)| line.flag(name)) {
+        return scenario(line);
     }
     if let Some(how) = line.value("crash") {
         return crash::run(how);
     }
-    println!("nothing to do (help: give `selftest` on the command line)");
+    println!("nothing to do (help: give `direct`, `refusals`, `blocked` or `selftest` on the command line)");
     report::result("fail", |result| {
         result.str("error", "nothing to do");
     });

@@ -4,51 +4,11 @@
 mod devices;
 mod machine;
 
+use super::checks::{Checks, Outcome};
 use crate::console::report;
 use crate::exit::ExitCode;
 use crate::println;
-use core::fmt;
 use pvir_test_kernel::cmdline::CommandLine;
-
-/// What a check came to.
-pub(super) enum Outcome {
-    Passed,
-    /// The machine has not what the check is about.
-    Skipped(&'static str),
-    Failed,
-}
-
-/// Prints and counts the outcomes.
-pub(super) struct Checks {
-    passed: u32,
-    skipped: u32,
-    failed: u32,
-}
-
-impl Checks {
-    /// One line for a check, and an event.
-    pub(super) fn record(&mut self, name: &str, outcome: &Outcome, detail: fmt::Arguments<'_>) {
-        let (word, count) = match outcome {
-            Outcome::Passed => ("ok", &mut self.passed),
-            Outcome::Skipped(_) => ("skip", &mut self.skipped),
-            Outcome::Failed => ("FAILED", &mut self.failed),
-        };
-        *count += 1;
-        match outcome {
-            Outcome::Skipped(reason) => println!("{word:<6} {name}: {reason}"),
-            _ => println!("{word:<6} {name}: {detail}"),
-        }
-        report::event("check", |event| {
-            event.str("name", name).str("outcome", word).display("detail", detail);
-        });
-    }
-
-    /// A check that is right or wrong.
-    pub(super) fn expect(&mut self, name: &str, right: bool, detail: fmt::Arguments<'_>) {
-        let outcome = if right { Outcome::Passed } else { Outcome::Failed };
-        self.record(name, &outcome, detail);
-    }
-}
 
 /// Runs everything; `rounds=N` says how often each interrupt is raised.
 pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
@@ -60,7 +20,7 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
         }
     };
     report::checkpoint("selftest");
-    let mut checks = Checks { passed: 0, skipped: 0, failed: 0 };
+    let mut checks = Checks::new();
     machine::faults(&mut checks);
     machine::ring3(&mut checks);
     machine::work_on_all(&mut checks);
@@ -69,13 +29,5 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     machine::every_vector(&mut checks);
     devices::run(&mut checks, rounds);
 
-    let verdict = if checks.failed == 0 { "pass" } else { "fail" };
-    println!(
-        "selftest: {verdict}, {} passed, {} skipped, {} failed",
-        checks.passed, checks.skipped, checks.failed
-    );
-    report::result(verdict, |result| {
-        result.num("passed", checks.passed).num("skipped", checks.skipped).num("failed", checks.failed);
-    });
-    if checks.failed == 0 { ExitCode::Pass } else { ExitCode::Fail }
+    checks.finish("selftest")
 }

@@ -1,0 +1,44 @@
+//! The kernel's own facts for the driver: configuration space by ports, device memory by the identity map.
+
+#![expect(unsafe_code, reason = "promises the driver what its platform must promise")]
+
+use crate::memory::registers::Registers;
+use crate::pci::config::PortAccess;
+use core::ptr::NonNull;
+use pci_types::PciAddress;
+use pvir_guest::Platform;
+use pvir_guest::abi::{Bdf, DeviceId};
+use x86_64::PhysAddr;
+
+/// This kernel, as the driver sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernel;
+
+/// The one there is.
+pub(crate) static KERNEL: Kernel = Kernel;
+
+// SAFETY: configuration space is reached by the ports under a lock, any offset of the first 256 bytes. Device memory
+// is mapped uncached in the identity map, never unmapped, and no reference is made to it.
+unsafe impl Platform for Kernel {
+    type Config = PortAccess;
+
+    fn config(&self) -> &PortAccess {
+        &PortAccess
+    }
+
+    fn map_mmio(&self, address: PhysAddr, len: usize) -> Option<NonNull<u32>> {
+        // SAFETY: the driver asks for BARs only.
+        let registers = unsafe { Registers::map(address.as_u64(), len as u64) }?;
+        NonNull::new(registers.address() as *mut u32)
+    }
+
+    unsafe fn unmap_mmio(&self, _pointer: NonNull<u32>, _len: usize) {
+        // The identity map stays.
+    }
+}
+
+/// The name by which host and guest know a function.
+pub(crate) fn device_id(address: PciAddress) -> Option<DeviceId> {
+    let bdf = Bdf::new(address.bus(), address.device(), address.function())?;
+    Some(DeviceId::new(address.segment(), bdf))
+}

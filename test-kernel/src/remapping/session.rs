@@ -1,0 +1,85 @@
+//! From CPUID to a session: what a kernel does once.
+
+#![expect(unsafe_code, reason = "hands statics to the driver and the host")]
+
+use core::fmt;
+use pvir_guest::abi::{Conduits, Features};
+use pvir_guest::conduit::{Hardware, NotUsable};
+use pvir_guest::{Discovered, Error, EventWord, NotDiscovered, Pvir, Remapping, RequestBlock, Wish};
+use pvir_test_kernel::cmdline::CommandLine;
+use x86_64::PhysAddr;
+
+/// pvir, enabled.
+pub(crate) type Session = Remapping<Hardware>;
+
+static BLOCK: RequestBlock<512> = RequestBlock::new();
+static EVENTS: EventWord = EventWord::new();
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(crate) enum NoSession {
+    /// The machine has no pvir.
+    NotDiscovered(NotDiscovered),
+    /// `conduit=` names one that does not work here, or that nobody knows.
+    Conduit(NotUsable),
+    UnknownConduit,
+    /// The block or the event area is not where it must be, or is in use.
+    Memory,
+    /// The host refused, or spoke nonsense.
+    Host(Error),
+}
+
+impl fmt::Display for NoSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDiscovered(error) => error.fmt(f),
+            Self::Conduit(error) => error.fmt(f),
+            Self::UnknownConduit => f.write_str("conduit= takes vmcall, vmmcall, msr or port"),
+            Self::Memory => f.write_str("the request block or the event area is not aligned"),
+            Self::Host(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<Error> for NoSession {
+    fn from(error: Error) -> Self {
+        Self::Host(error)
+    }
+}
+
+/// Finds pvir, and the conduit: the best, or the one that `conduit=` names.
+pub(crate) fn discover(line: CommandLine<'static>) -> Result<(Discovered, Hardware), NoSession> {
+    let discovered = pvir_guest::discover().map_err(NoSession::NotDiscovered)?;
+    let asked = match line.value("conduit") {
+        None => Conduits::all(),
+        Some("vmcall") => Conduits::VMCALL,
+        Some("vmmcall") => Conduits::VMMCALL,
+        Some("msr") => Conduits::MSR,
+        Some("port") => Conduits::PORT,
+        Some(_) => return Err(NoSession::UnknownConduit),
+    };
+    let conduit = discovered.conduit_among(asked).map_err(NoSession::Conduit)?;
+    Ok((discovered, conduit))
+}
+
+/// Discovers, negotiates and enables with everything of what the host offers that this kernel knows. Called once.
+pub(crate) fn open(line: CommandLine<'static>) -> Result<Session, NoSession> {
+    let (discovered, conduit) = discover(line)?;
+    // SAFETY: called once; the image is mapped at its physical addresses.
+    let block = unsafe { BLOCK.memory(physical(&raw const BLOCK)) }.ok_or(NoSession::Memory)?;
+    let pvir = Pvir::negotiate(&discovered, conduit, block)?;
+    let known = Features::MSI | Features::MSIX | Features::PARKING;
+    let wish = Wish::new(pvir.limits().features & known);
+    let wish = if pvir.limits().features.contains(Features::EPOCH) {
+        // SAFETY: as for the block.
+        let area = unsafe { EVENTS.memory(physical(&raw const EVENTS)) }.ok_or(NoSession::Memory)?;
+        wish.with_events(area)
+    } else {
+        wish
+    };
+    pvir.enable(wish).map_err(|failed| NoSession::Host(failed.error))
+}
+
+fn physical<T>(place: *const T) -> PhysAddr {
+    PhysAddr::new(place as u64)
+}

@@ -1,0 +1,95 @@
+//! Everything that a host must refuse, asked for by blocks that this kernel writes itself: each must get its status,
+//! and change nothing.
+
+mod block;
+mod calls;
+mod entries;
+mod places;
+mod ring3;
+
+use super::checks::Checks;
+use crate::console::report;
+use crate::devices;
+use crate::exit::ExitCode;
+use crate::pci;
+use crate::println;
+use crate::remapping::{self, device_id};
+use block::Raw;
+use pvir_guest::abi::{DeviceId, EnableRecord, Features, Operation, Status};
+use pvir_test_kernel::cmdline::CommandLine;
+
+pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
+    let found = remapping::discover(line);
+    let (discovered, conduit) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            println!("error: no pvir: {error}");
+            report::result("fail", |result| {
+                result.display("error", &error);
+            });
+            return ExitCode::Environment;
+        }
+    };
+    let Some(raw) = Raw::new(conduit) else {
+        println!("error: no memory for a block");
+        return ExitCode::Environment;
+    };
+    let mut checks = Checks::new();
+    checks.expect("discovered", true, format_args!("{:?}", discovered.host));
+    calls::before_enable(&raw, &mut checks);
+    enable(&raw, &mut checks);
+    calls::headers(&raw, &mut checks);
+    places::run(&raw, &mut checks);
+    ring3::run(&raw, &discovered, &mut checks);
+    match first_device() {
+        Some((id, entries)) => entries::run(&raw, id, entries, &mut checks),
+        None => checks.expect("device", false, format_args!("no device with MSI-X")),
+    }
+    let answer = raw.call::<EnableRecord>(&Raw::header(Operation::DISABLE, 0), &[]);
+    checks.expect("disable", answer.status == Status::OK, format_args!("{answer}"));
+    let irtes = raw.irtes();
+    checks.expect("nothing-left", irtes == 0, format_args!("{irtes} IRTEs held at the end"));
+    checks.finish("refusals")
+}
+
+/// First what ENABLE refuses, then it.
+fn enable(raw: &Raw, checks: &mut Checks) {
+    let good = EnableRecord::request(Features::MSI | Features::MSIX | Features::PARKING, None);
+    let header = Raw::header(Operation::ENABLE, 1);
+    let bad = [
+        ("feature", Status::UNSUPPORTED_FEATURE, EnableRecord { features: 1 << 63, ..good }),
+        ("reserved", Status::RESERVED_NOT_ZERO, EnableRecord { reserved1: [0, 0, 1], ..good }),
+        ("notify", Status::RESERVED_NOT_ZERO, EnableRecord { notify_vector: 0x40, ..good }),
+        (
+            "event-area-without-epoch",
+            Status::RESERVED_NOT_ZERO,
+            EnableRecord { event_area: raw.spare(), ..good },
+        ),
+        ("event-area-unaligned", Status::UNALIGNED, with_area(&good, raw.spare().0 + 8)),
+        ("event-area-in-mmio", Status::BAD_ADDRESS, with_area(&good, 0xfee0_0000)),
+        ("event-area-wraps", Status::BAD_ADDRESS, with_area(&good, u64::MAX - 63)),
+    ];
+    for (name, expected, record) in bad {
+        let answer = raw.call(&header, &[record]);
+        checks.expect("enable", answer.status == expected, format_args!("{name}: {answer}"));
+    }
+    let answer = raw.call(&header, &[good]);
+    checks.expect("enable", answer.status == Status::OK, format_args!("granted: {answer}"));
+    let answer = raw.call(&header, &[good]);
+    checks.expect("enable", answer.status == Status::ALREADY_ENABLED, format_args!("twice: {answer}"));
+}
+
+fn with_area(good: &EnableRecord, address: u64) -> EnableRecord {
+    use pvir_guest::abi::GuestPhysAddr;
+    let features = good.features | Features::EPOCH.bits();
+    EnableRecord { features, event_area: GuestPhysAddr(address), ..*good }
+}
+
+/// A device with MSI-X, its decoding on, and the size of its table.
+fn first_device() -> Option<(DeviceId, u32)> {
+    let functions = pci::enumerate();
+    let function = functions.iter().find(|f| devices::name(f).is_some() && f.msix().is_some())?;
+    function.enable();
+    let entries = function.msix().map_or(0, |msix| u32::from(msix.table_size()));
+    Some((device_id(function.address)?, entries))
+}

@@ -1,0 +1,121 @@
+//! Request blocks written by hand.
+
+#![expect(unsafe_code, reason = "writes memory that the host reads, and calls the host")]
+
+use crate::memory::frames;
+use core::fmt;
+use core::ptr::NonNull;
+use pvir_guest::Conduit;
+use pvir_guest::abi::{
+    CallFlags, FeaturesRecord, GuestPhysAddr, Header, MAX_BLOCK_LEN, Operation, RECORD_LEN, Status, Version,
+};
+use pvir_guest::conduit::Hardware;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+/// A block in RAM, a page to spare, and the way to the host.
+pub(super) struct Raw {
+    conduit: Hardware,
+    block: NonNull<u8>,
+    spare: NonNull<u8>,
+}
+
+/// What came back.
+pub(super) struct Answer {
+    /// By the conduit.
+    pub(super) status: Status,
+    /// As it stands in the block.
+    pub(super) header: Header,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, header {:?}, done {}", self.status, self.header.status, self.header.done)
+    }
+}
+
+impl Raw {
+    pub(super) fn new(conduit: Hardware) -> Option<Self> {
+        let pages = (MAX_BLOCK_LEN as u64).div_ceil(frames::PAGE);
+        Some(Self { conduit, block: frames::allocate_zeroed(pages)?, spare: frames::allocate_zeroed(1)? })
+    }
+
+    pub(super) const fn conduit(&self) -> Hardware {
+        self.conduit
+    }
+
+    /// Where the block lies.
+    pub(super) fn address(&self) -> GuestPhysAddr {
+        GuestPhysAddr(self.block.as_ptr() as u64)
+    }
+
+    /// A page of RAM that nobody uses.
+    pub(super) fn spare(&self) -> GuestPhysAddr {
+        GuestPhysAddr(self.spare.as_ptr() as u64)
+    }
+
+    /// A good header.
+    pub(super) fn header(operation: Operation, count: u32) -> Header {
+        Header::request(Version::V1, operation, CallFlags::empty(), count)
+    }
+
+    /// Calls with this header and these records.
+    pub(super) fn call<R: IntoBytes + Immutable>(&self, header: &Header, records: &[R]) -> Answer {
+        self.write(header, records);
+        let status = self.call_at(self.address());
+        Answer { status, header: self.read(0) }
+    }
+
+    /// Puts header and records into the block.
+    pub(super) fn write<R: IntoBytes + Immutable>(&self, header: &Header, records: &[R]) {
+        self.copy_in(0, header.as_bytes());
+        self.copy_in(RECORD_LEN, records.as_bytes());
+    }
+
+    /// Calls with a block at any address.
+    pub(super) fn call_at(&self, address: GuestPhysAddr) -> Status {
+        // SAFETY: whatever the address, the host writes at most what the kernel has set aside for blocks: the block,
+        // the spare page, or nothing where there is no RAM.
+        unsafe { self.conduit.call(address) }
+    }
+
+    /// Record `index` of the answer, or with 0 the header: the unit is as long.
+    pub(super) fn read<R: FromBytes + FromZeros + IntoBytes + Immutable>(&self, unit: usize) -> R {
+        let mut value = R::new_zeroed();
+        let bytes = value.as_mut_bytes();
+        let start = unit * RECORD_LEN;
+        if start + bytes.len() <= MAX_BLOCK_LEN {
+            for (at, byte) in (start..).zip(bytes) {
+                // SAFETY: inside of the block, which is this value's own.
+                *byte = unsafe { self.block.add(at).read_volatile() };
+            }
+        }
+        value
+    }
+
+    fn copy_in(&self, start: usize, bytes: &[u8]) {
+        for (at, byte) in (start..MAX_BLOCK_LEN).zip(bytes) {
+            // SAFETY: inside of the block, which is this value's own.
+            unsafe { self.block.add(at).write_volatile(*byte) };
+        }
+    }
+
+    /// Writes a header to a page of RAM that the allocator has not given out; whether it could.
+    pub(super) fn plant(page: GuestPhysAddr, header: &Header) -> bool {
+        let Ok(address) = usize::try_from(page.0) else { return false };
+        let Some(place) = NonNull::new(address as *mut u8) else { return false };
+        if !frames::is_free(page.0) {
+            return false;
+        }
+        for (at, byte) in header.as_bytes().iter().enumerate() {
+            // SAFETY: the page is RAM in the boot map and belongs to nobody.
+            unsafe { place.add(at).write_volatile(*byte) };
+        }
+        true
+    }
+
+    /// How many IRTEs the host says that this VM holds.
+    pub(super) fn irtes(&self) -> u32 {
+        self.call(&Self::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
+        self.read::<FeaturesRecord>(1).irtes
+    }
+}
