@@ -5,6 +5,7 @@ extern crate std;
 
 mod batches;
 mod hostile;
+mod hostile_operations;
 mod life;
 mod msi_and_msix;
 mod random;
