@@ -47,7 +47,8 @@ impl<const RECORDS: usize> RequestBlock<RECORDS> {
     /// contiguous guest physical `address`, and that this is called once.
     #[must_use]
     pub unsafe fn memory(&'static self, address: PhysAddr) -> Option<BlockMemory> {
-        let len = size_of::<Self>();
+        // Not the size of `Self`, which is rounded up to whole pages: what lies behind the cells may not be written.
+        let len = RECORDS.checked_add(1)?.checked_mul(RECORD_LEN)?;
         // SAFETY: a static is valid for ever, and its cells may be written. The caller promises the rest.
         unsafe { BlockMemory::new(NonNull::from(self).cast(), len, address) }
     }

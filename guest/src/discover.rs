@@ -117,6 +117,7 @@ fn usable(host: &Discovery, hypercall: Conduits) -> Conduits {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests {
     use super::*;
     use pvir_abi::{Features, MIN_BASE};

@@ -115,6 +115,20 @@ impl<T> fmt::Display for MaskFailed<T> {
     }
 }
 
+impl<T> From<ProgramFailed<T>> for StoreError {
+    /// The reason alone. Entry and IRTE are dropped: the entry is masked, the IRTE stays allocated on the host.
+    fn from(failed: ProgramFailed<T>) -> Self {
+        failed.error
+    }
+}
+
+impl<T> From<MaskFailed<T>> for StoreError {
+    /// The reason alone. The entry is dropped.
+    fn from(failed: MaskFailed<T>) -> Self {
+        failed.error
+    }
+}
+
 impl<T: fmt::Debug> core::error::Error for ProgramFailed<T> {}
 impl<T: fmt::Debug> core::error::Error for MaskFailed<T> {}
 

@@ -1,32 +1,14 @@
 //! The session: what the host offers, and asking it to let the VM program its devices.
 
 use crate::block::BlockMemory;
-use crate::call::{Batch, Grant, Transport};
+use crate::call::{Grant, Transport};
 use crate::check::{self, Verdict};
 use crate::events::{EventMemory, Events};
+use crate::features::{AskFeatures, HostLimits};
 use crate::{Conduit, Discovered, EntryError, Error, HostError, Remapping};
 use core::fmt;
 use core::sync::atomic::Ordering;
-use pvir_abi::{
-    Conduits, DeviceId, EnableRecord, Features, FeaturesRecord, Operation, Refusal, Status, Version,
-};
-
-/// What the host offers and holds, as FEATURES said it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HostLimits {
-    /// Features offered. Bits that this driver does not know are kept.
-    pub features: Features,
-    /// Features enabled when it was asked; not empty if somebody enabled pvir before and did not disable it.
-    pub enabled: Features,
-    /// Highest APIC id that a destination may have.
-    pub max_apic_id: u32,
-    /// Most IRTEs that the VM may hold.
-    pub max_irtes: u32,
-    /// IRTEs that the VM holds.
-    pub irtes: u32,
-    /// Devices that the VM may ask for.
-    pub devices: u32,
-}
+use pvir_abi::{DeviceId, EnableRecord, Features, Operation, Refusal, Status, Version};
 
 /// The vector on which events are announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,7 +83,7 @@ impl<C: Conduit> Pvir<C> {
     /// If the host does not answer, or not as the contract says.
     pub fn negotiate(discovered: &Discovered, conduit: C, block: BlockMemory) -> Result<Self, Error> {
         let transport = Transport::new(conduit, block, discovered.version, discovered.host.max_records)?;
-        let mut asked = AskFeatures { discovered, limits: None, failed: None };
+        let mut asked = AskFeatures::new(discovered);
         transport.run(&mut asked, Grant::Partial)?;
         let operation = Operation::FEATURES;
         match (asked.limits, asked.failed) {
@@ -208,78 +190,6 @@ fn enable_record(asked: &EnableRecord, got: &EnableRecord, status: Status) -> Re
         (false, false, _) => Err(HostError::NotZero { record, field: "refusal" }),
         (false, _, false) => Err(HostError::NotZero { record, field: "device" }),
         _ => Ok(()),
-    }
-}
-
-/// The one record of FEATURES.
-struct AskFeatures<'a> {
-    discovered: &'a Discovered,
-    limits: Option<HostLimits>,
-    failed: Option<EntryError>,
-}
-
-impl Batch for AskFeatures<'_> {
-    const OPERATION: Operation = Operation::FEATURES;
-    type Record = FeaturesRecord;
-
-    fn len(&self) -> usize {
-        1
-    }
-
-    fn ask(&self, place: usize) -> Option<FeaturesRecord> {
-        (place == 0).then(FeaturesRecord::request)
-    }
-
-    fn take(
-        &mut self,
-        _place: usize,
-        record: usize,
-        got: &FeaturesRecord,
-        epoch: u64,
-    ) -> Result<(), HostError> {
-        let host = &self.discovered.host;
-        if (got.reserved0, got.reserved1, got.reserved2) != (0, 0, 0) {
-            return Err(HostError::RecordChanged { record, field: "reserved" });
-        }
-        let same = [
-            ("oldest", got.oldest == host.oldest),
-            ("newest", got.newest == host.newest),
-            ("max_records", got.max_records == host.max_records),
-            ("features", got.features == host.features.bits()),
-        ];
-        if let Some((field, _)) = same.into_iter().find(|(_, same)| !same) {
-            return Err(HostError::NotAsDiscovered { field });
-        }
-        if got.conduits != host.conduits.bits() {
-            let said = Conduits::from_bits_retain(got.conduits);
-            return Err(HostError::Conduits { discovered: host.conduits, said });
-        }
-        let limits = HostLimits {
-            features: Features::from_bits_retain(got.features),
-            enabled: Features::from_bits_retain(got.enabled),
-            max_apic_id: got.max_apic_id,
-            max_irtes: got.max_irtes,
-            irtes: got.irtes,
-            devices: got.devices,
-        };
-        if !limits.features.contains(limits.enabled) || got.irtes > got.max_irtes {
-            return Err(HostError::NotAsDiscovered { field: "enabled or irtes" });
-        }
-        if !limits.enabled.is_empty() && epoch == 0 {
-            return Err(HostError::Epoch { before: 0, said: 0 });
-        }
-        self.limits = Some(limits);
-        Ok(())
-    }
-
-    fn check_failed(&self, _place: usize, record: usize, got: &FeaturesRecord) -> Result<(), HostError> {
-        let expected = FeaturesRecord { status: got.status, ..FeaturesRecord::request() };
-        if *got == expected { Ok(()) } else { Err(HostError::NotZero { record, field: "features" }) }
-    }
-
-    fn fail(&mut self, _place: usize, error: EntryError) {
-        self.limits = None;
-        self.failed = Some(error);
     }
 }
 

@@ -1,0 +1,293 @@
+//! The fake host's answers: the contract, written from the page, on the bytes of a block.
+
+use super::host::{Enabled, Held, Key, State};
+use super::std::sync::Arc;
+use super::std::vec::Vec;
+use pvir_abi::{
+    Arch, CallFlags, DeliveryMode, DestinationMode, DeviceFlags, DeviceId, DeviceRecord, EnableRecord, Entry,
+    EntryFlags, EntryState, Features, FeaturesRecord, Handle, Header, MAGIC, Operation, Pair, Routing,
+    Status, Store, Stores, Version,
+};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+/// Carries out the call in `bytes`, a header and its records. Answers with the status of the call.
+pub(super) fn call(state: &mut State, bytes: &mut [u8]) -> Status {
+    let (head, rest) = bytes.split_at_mut(64);
+    let mut header = Header::read_from_bytes(head).unwrap();
+    let sent = Header { status: Status::PENDING, done: 0, epoch: 0, ..header };
+    assert_eq!(header, sent, "section 3: a request has status PENDING, and nothing in the out fields");
+    assert_eq!((header.magic, header.version, header.reserved), (MAGIC, Version::V1, [0; 4]), "statement B5");
+    for record in rest.chunks(64) {
+        assert_eq!(record[4..8], [0xff; 4], "section 3: a record has status PENDING before the call");
+    }
+    header.status = if header.operation.takes_entries() {
+        entries(state, &header, rest)
+    } else {
+        assert_eq!(header.flags, 0, "statement O6");
+        match header.operation {
+            Operation::FEATURES => features(state, rest),
+            Operation::ENABLE => enable(state, rest),
+            Operation::DISABLE => disable(state),
+            Operation::DEVICE_INFO => device_info(state, rest),
+            other => panic!("BAD_OPERATION: {other:?}"),
+        }
+    };
+    let carried = [Status::OK, Status::PARTIAL].contains(&header.status);
+    let done = rest.chunks(64).filter(|record| record[4..8] == [0; 4]).count();
+    header.done = if carried { u32::try_from(done).unwrap() } else { 0 };
+    header.epoch = if state.enabled.is_some() { state.epoch } else { 0 };
+    head.copy_from_slice(header.as_bytes());
+    header.status
+}
+
+fn features(state: &State, rest: &mut [u8]) -> Status {
+    let asked = FeaturesRecord::read_from_bytes(rest).unwrap();
+    assert_eq!(asked, FeaturesRecord::request(), "statement B5");
+    let d = state.discovery;
+    let answer = FeaturesRecord {
+        status: Status::OK,
+        oldest: d.oldest,
+        newest: d.newest,
+        max_records: d.max_records,
+        features: d.features.bits(),
+        enabled: state.enabled.as_ref().map_or(0, |enabled| enabled.features.bits()),
+        max_apic_id: state.max_apic_id,
+        max_irtes: 4096,
+        irtes: u32::try_from(state.irtes.len()).unwrap(),
+        devices: u32::try_from(state.devices.len()).unwrap(),
+        conduits: d.conduits.bits(),
+        ..asked
+    };
+    rest.copy_from_slice(answer.as_bytes());
+    Status::OK
+}
+
+fn enable(state: &mut State, rest: &mut [u8]) -> Status {
+    let mut record = EnableRecord::read_from_bytes(rest).unwrap();
+    let features = Features::from_bits_retain(record.features);
+    assert_eq!((record.reserved0, record.reserved1), (0, [0; 3]), "statement B5");
+    assert_eq!(features.contains(Features::EPOCH), record.event_area.0 != 0, "statement E2");
+    assert_eq!(features.contains(Features::NOTIFY), record.notify_vector != 0, "statement E2");
+    assert!(state.discovery.features.contains(features), "statement E1");
+    record.status = if state.enabled.is_some() {
+        Status::ALREADY_ENABLED
+    } else if let Some((reason, device)) = state.refusal {
+        (record.refusal, record.device) = (reason, device);
+        Status::REFUSED
+    } else {
+        state.epoch += 1;
+        let area = features.contains(Features::EPOCH).then_some(record.event_area.0);
+        state.enabled = Some(Arc::new(Enabled { features, area }));
+        Status::OK
+    };
+    rest.copy_from_slice(record.as_bytes());
+    record.status
+}
+
+fn disable(state: &mut State) -> Status {
+    if state.enabled.take().is_none() {
+        return Status::NOT_ENABLED;
+    }
+    state.irtes.clear();
+    Status::OK
+}
+
+fn device_info(state: &State, rest: &mut [u8]) -> Status {
+    let (mut good, mut all) = (0, 0);
+    for bytes in rest.chunks_mut(64) {
+        let mut record = DeviceRecord::read_from_bytes(bytes).unwrap();
+        assert_eq!(record, DeviceRecord::request(record.device), "statement B5");
+        record.status = Status::NO_DEVICE;
+        if let Some(device) = state.devices.iter().find(|device| device.id == record.device) {
+            record = DeviceRecord {
+                status: Status::OK,
+                stores: (Stores::MSI | Stores::MSIX | Stores::IMS).bits(),
+                flags: device.flags.union(DeviceFlags::DIRECT).bits(),
+                msix_entries: device.msix_entries,
+                msi_messages: device.msi_messages,
+                ims_entries: device.ims_entries,
+                max_irtes: device.max_irtes,
+                irtes: held_by(state, device.id),
+                ..record
+            };
+            good += 1;
+        }
+        all += 1;
+        bytes.copy_from_slice(record.as_bytes());
+    }
+    if good == all { Status::OK } else { Status::PARTIAL }
+}
+
+fn held_by(state: &State, device: DeviceId) -> u32 {
+    u32::try_from(state.irtes.keys().filter(|(of, ..)| *of == device).count()).unwrap()
+}
+
+fn entries(state: &mut State, header: &Header, rest: &mut [u8]) -> Status {
+    if state.enabled.is_none() {
+        return Status::NOT_ENABLED;
+    }
+    assert!(header.count > 0, "BAD_COUNT");
+    let whole = header.flags & CallFlags::ALL_OR_NOTHING.bits() != 0;
+    let before = state.clone();
+    let mut records: Vec<Entry> =
+        rest.chunks(64).map(|bytes| Entry::read_from_bytes(bytes).unwrap()).collect();
+    for record in &mut records {
+        let answered = match header.operation {
+            Operation::MAP => map(state, record),
+            Operation::RETARGET => retarget(state, record),
+            Operation::UNMAP => unmap(state, record),
+            _ => query(state, record),
+        };
+        match answered {
+            Ok(answer) => *record = Entry { status: Status::OK, ..answer },
+            Err(status) => record.status = status,
+        }
+    }
+    let failed = records.iter().any(|record| record.status != Status::OK);
+    if failed && whole {
+        *state = before;
+        for record in &mut records {
+            let status = if record.status == Status::OK { Status::ABORTED } else { record.status };
+            let handle = if header.operation == Operation::MAP { Handle::NONE } else { record.handle };
+            *record = Entry { status, handle, address: 0, data: 0, state: 0, ..*record };
+        }
+    }
+    let bytes: Vec<u8> = records.iter().flat_map(|record| record.as_bytes().to_vec()).collect();
+    rest.copy_from_slice(&bytes);
+    match (failed, whole) {
+        (false, _) => Status::OK,
+        (true, false) => Status::PARTIAL,
+        (true, true) => Status::ABORTED,
+    }
+}
+
+fn key(record: &Entry) -> Key {
+    (record.device, record.store.0, record.index)
+}
+
+/// Device, store, index and count.
+fn judge_entry(state: &State, record: &Entry) -> Result<(), Status> {
+    assert_eq!(
+        (record.address, record.data, record.state),
+        (0, 0, 0),
+        "the driver sends zeros in out fields"
+    );
+    assert_eq!(record.routing.reserved, 0, "statement B5");
+    let device = state.devices.iter().find(|device| device.id == record.device).ok_or(Status::NO_DEVICE)?;
+    let (entries, messages) = match record.store {
+        Store::MSI => (1, device.msi_messages),
+        Store::MSIX => (device.msix_entries, 1),
+        Store::IMS => (device.ims_entries, 1),
+        _ => return Err(Status::BAD_STORE),
+    };
+    if record.index >= entries {
+        return Err(Status::BAD_INDEX);
+    }
+    if !record.count.is_power_of_two() || record.count > messages {
+        return Err(Status::BAD_MESSAGE_COUNT);
+    }
+    Ok(())
+}
+
+/// The handle names a live IRTE of this entry.
+fn judge_handle(state: &State, record: &Entry) -> Result<Held, Status> {
+    let (of, held) =
+        state.irtes.iter().find(|(_, held)| held.handle == record.handle).ok_or(Status::STALE_HANDLE)?;
+    if *of == key(record) && held.count == record.count { Ok(*held) } else { Err(Status::HANDLE_MISMATCH) }
+}
+
+fn judge_routing(state: &State, record: &Entry) -> Result<Option<Routing>, Status> {
+    let routing = record.routing;
+    if record.flags == EntryFlags::PARKED.bits() {
+        assert_eq!(
+            (record.arch, routing),
+            (Arch(0), Routing::default()),
+            "statement B5: a parked entry has no routing"
+        );
+        return Ok(None);
+    }
+    assert_eq!((record.flags, record.arch), (0, Arch::X86_APIC), "BAD_FLAGS, BAD_ARCH");
+    if routing.delivery_mode != DeliveryMode::FIXED.0 {
+        Err(Status::BAD_DELIVERY_MODE)
+    } else if routing.destination_mode != DestinationMode::PHYSICAL.0 {
+        Err(Status::BAD_DESTINATION_MODE)
+    } else if routing.vector < 32 || u32::from(routing.vector) % record.count != 0 {
+        Err(Status::BAD_VECTOR)
+    } else if routing.destination == u32::MAX {
+        Err(Status::BROADCAST)
+    } else if routing.destination > state.max_apic_id {
+        Err(Status::BAD_DESTINATION)
+    } else {
+        Ok(Some(routing))
+    }
+}
+
+fn parked(routing: Option<Routing>) -> EntryState {
+    if routing.is_none() { EntryState::PARKED } else { EntryState::empty() }
+}
+
+fn answered(record: &Entry, held: &Held, state: EntryState) -> Entry {
+    let Pair { address, data } = held.pair;
+    Entry { handle: held.handle, address, data, state: state.bits(), ..*record }
+}
+
+fn map(state: &mut State, record: &Entry) -> Result<Entry, Status> {
+    assert_eq!(record.handle, Handle::NONE, "statement B5: MAP takes no handle");
+    judge_entry(state, record)?;
+    let routing = judge_routing(state, record)?;
+    if let Some(held) = state.irtes.get(&key(record)) {
+        let same = held.routing == routing && held.count == record.count;
+        let state = parked(routing) | EntryState::EXISTING;
+        return if same { Ok(answered(record, held, state)) } else { Err(Status::ALREADY_MAPPED) };
+    }
+    let quota =
+        state.devices.iter().find(|device| device.id == record.device).map_or(0, |device| device.max_irtes);
+    if held_by(state, record.device) >= quota {
+        return Err(Status::NO_QUOTA);
+    }
+    let slot = state.next;
+    state.next += 1;
+    // Remappable format: handle 14:0 in bits 19:5, handle 15 in bit 2, bit 4 set.
+    let address = 0xfee0_0010 | u64::from(slot & 0x7fff) << 5 | u64::from(slot >> 15 & 1) << 2;
+    let held =
+        Held { handle: Handle::new(slot, 1), count: record.count, routing, pair: Pair { address, data: 0 } };
+    state.irtes.insert(key(record), held);
+    let masked = if record.store == Store::MSIX { EntryState::MASKED } else { EntryState::empty() };
+    Ok(answered(record, &held, parked(routing) | masked))
+}
+
+fn retarget(state: &mut State, record: &Entry) -> Result<Entry, Status> {
+    judge_entry(state, record)?;
+    let held = judge_handle(state, record)?;
+    let routing = judge_routing(state, record)?;
+    state.irtes.insert(key(record), Held { routing, ..held });
+    Ok(answered(record, &held, parked(routing)))
+}
+
+fn unmap(state: &mut State, record: &Entry) -> Result<Entry, Status> {
+    assert_eq!(
+        (record.flags, record.arch, record.routing),
+        (0, Arch(0), Routing::new_zeroed()),
+        "statement B5"
+    );
+    judge_entry(state, record)?;
+    judge_handle(state, record)?;
+    state.irtes.remove(&key(record));
+    Ok(*record)
+}
+
+fn query(state: &mut State, record: &Entry) -> Result<Entry, Status> {
+    assert_eq!(
+        (record.flags, record.arch, record.routing),
+        (0, Arch(0), Routing::new_zeroed()),
+        "statement B5"
+    );
+    judge_entry(state, record)?;
+    let held = match record.handle {
+        Handle::NONE => *state.irtes.get(&key(record)).ok_or(Status::STALE_HANDLE)?,
+        _ => judge_handle(state, record)?,
+    };
+    let arch = if held.routing.is_some() { Arch::X86_APIC } else { Arch(0) };
+    let answer = Entry { arch, routing: held.routing.unwrap_or_default(), ..*record };
+    Ok(answered(&answer, &held, parked(held.routing)))
+}

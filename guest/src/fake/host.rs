@@ -1,0 +1,247 @@
+//! The fake host: one VM, its devices, its IRTEs.
+#![expect(unsafe_code, reason = "makes block memory, and is a conduit")]
+
+use super::answer;
+use super::memory::Shared;
+use super::std::boxed::Box;
+use super::std::collections::BTreeMap;
+use super::std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use super::std::vec::Vec;
+use crate::{BlockMemory, Conduit, Discovered, EventMemory};
+use core::fmt;
+use pvir_abi::{
+    Conduits, DeviceFlags, DeviceId, Discovery, EventArea, EventReason, Features, GuestPhysAddr, Handle,
+    Header, MAX_RECORDS, Operation, Pair, Refusal, Routing, Status, Version, block_len,
+};
+use x86_64::PhysAddr;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+/// A device of the fake host.
+#[derive(Clone, Copy, Debug)]
+pub struct FakeDevice {
+    /// Its name.
+    pub id: DeviceId,
+    /// Entries of its MSI-X table.
+    pub msix_entries: u32,
+    /// Messages of its MSI capability.
+    pub msi_messages: u32,
+    /// Its IMS entries.
+    pub ims_entries: u32,
+    /// Most IRTEs that it may hold.
+    pub max_irtes: u32,
+    /// What DEVICE_INFO says of it.
+    pub flags: DeviceFlags,
+}
+
+impl FakeDevice {
+    /// A device with an MSI-X table of `entries`, one MSI message and as many IMS entries.
+    #[must_use]
+    pub const fn new(id: DeviceId, entries: u32) -> Self {
+        let flags = DeviceFlags::DIRECT.union(DeviceFlags::DYNAMIC);
+        Self { id, msix_entries: entries, msi_messages: 8, ims_entries: entries, max_irtes: 4096, flags }
+    }
+}
+
+/// One IRTE.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) handle: Handle,
+    pub(super) count: u32,
+    /// `None`: parked.
+    pub(super) routing: Option<Routing>,
+    pub(super) pair: Pair,
+}
+
+/// Device, store kind, index.
+pub(super) type Key = (DeviceId, u16, u32);
+/// Changes an answer before the guest sees it: the block's bytes, and the status that the conduit gives.
+type Tamper = Box<dyn FnMut(&mut [u8], &mut Status) + Send>;
+
+pub(super) struct Enabled {
+    pub(super) features: Features,
+    pub(super) area: Option<u64>,
+}
+
+#[derive(Clone)]
+pub(super) struct State {
+    pub(super) discovery: Discovery,
+    pub(super) devices: Vec<FakeDevice>,
+    pub(super) irtes: BTreeMap<Key, Held>,
+    pub(super) enabled: Option<Arc<Enabled>>,
+    pub(super) refusal: Option<(Refusal, DeviceId)>,
+    pub(super) epoch: u64,
+    pub(super) next: u32,
+    pub(super) max_apic_id: u32,
+}
+
+struct Inner {
+    state: State,
+    event: EventArea,
+    block: Option<Shared>,
+    area: Option<Shared>,
+    tamper: Option<Tamper>,
+    calls: Vec<Operation>,
+}
+
+/// A host that keeps the contract, and that panics when the guest does not.
+#[derive(Clone)]
+pub struct FakeHost(Arc<Mutex<Inner>>);
+
+/// Where the fake host's blocks and areas lie.
+const BLOCK_ADDRESS: u64 = 0x10_0000;
+const AREA_ADDRESS: u64 = 0x20_0000;
+
+impl FakeHost {
+    /// A host of `devices`, with all features, 64 APIC ids and 512 records in a call.
+    #[must_use]
+    pub fn new(devices: &[FakeDevice]) -> Self {
+        let discovery = Discovery {
+            oldest: Version::V1,
+            newest: Version::V1,
+            features: Features::all(),
+            max_records: MAX_RECORDS,
+            conduits: Conduits::MSR | Conduits::PORT,
+            msr: 0x5056_0000,
+            port: 0x5056,
+        };
+        let state = State {
+            discovery,
+            devices: devices.to_vec(),
+            irtes: BTreeMap::new(),
+            enabled: None,
+            refusal: None,
+            epoch: 0,
+            next: 1,
+            max_apic_id: 63,
+        };
+        let event = EventArea::new_zeroed();
+        Self(Arc::new(Mutex::new(Inner {
+            state,
+            event,
+            block: None,
+            area: None,
+            tamper: None,
+            calls: Vec::new(),
+        })))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a guest discovers.
+    #[must_use]
+    pub fn discovered(&self) -> Discovered {
+        let host = self.inner().state.discovery;
+        Discovered { host, version: Version::V1, usable: host.conduits }
+    }
+
+    /// Takes at most `records` records in a call.
+    pub fn set_max_records(&self, records: u32) {
+        self.inner().state.discovery.max_records = records;
+    }
+
+    /// Refuses ENABLE from now on.
+    pub fn refuse(&self, reason: Refusal, device: DeviceId) {
+        self.inner().state.refusal = Some((reason, device));
+    }
+
+    /// A block with room for `records` records.
+    #[must_use]
+    pub fn block(&self, records: u32) -> BlockMemory {
+        let len = block_len(records);
+        let shared = Shared::new(BLOCK_ADDRESS, len);
+        self.inner().block = Some(shared);
+        // SAFETY: allocated with this length, never freed, and given out once; the fake host finds it at the address.
+        unsafe { BlockMemory::new(shared.pointer, len, PhysAddr::new(BLOCK_ADDRESS)) }.unwrap()
+    }
+
+    /// An event area.
+    #[must_use]
+    pub fn event_memory(&self) -> EventMemory {
+        let shared = Shared::new(AREA_ADDRESS, size_of::<EventArea>());
+        self.inner().area = Some(shared);
+        // SAFETY: as for the block.
+        unsafe { EventMemory::new(shared.pointer, PhysAddr::new(AREA_ADDRESS)) }.unwrap()
+    }
+
+    /// Something happens to `device`, or with `None` to all: their IRTEs are gone and the epoch changes.
+    pub fn raise_event(&self, reason: EventReason, device: Option<DeviceId>) {
+        let mut inner = self.inner();
+        inner.state.irtes.retain(|(of, ..), _| device.is_some_and(|device| *of != device));
+        inner.state.epoch += 1;
+        let every = DeviceId::new(u16::MAX, pvir_abi::Bdf(u16::MAX));
+        let (epoch, sequence) = (inner.state.epoch, inner.event.sequence + 1);
+        inner.event =
+            EventArea { epoch, sequence, reason, device: device.unwrap_or(every), reserved: [0; 5] };
+        inner.publish();
+    }
+
+    /// From now on `tamper` changes each answer: the block's bytes, and the status that the conduit gives.
+    pub fn tamper(&self, tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) {
+        self.inner().tamper = Some(Box::new(tamper));
+    }
+
+    /// Answers honestly again.
+    pub fn be_honest(&self) {
+        self.inner().tamper = None;
+    }
+
+    /// The operations that were called, in order.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Operation> {
+        self.inner().calls.clone()
+    }
+
+    /// IRTEs that the guest holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.inner().state.irtes.len()
+    }
+}
+
+impl Inner {
+    fn publish(&self) {
+        let wanted = self.state.enabled.as_ref().and_then(|enabled| enabled.area);
+        if let (Some(area), Some(address)) = (self.area, wanted) {
+            assert_eq!(area.address, address, "statement E3: there is no event area at {address:#x}");
+            area.write(self.event.as_bytes());
+        }
+    }
+
+    fn call(&mut self, address: GuestPhysAddr) -> Status {
+        let block =
+            self.block.filter(|block| block.address == address.0).expect("statement B1: no block there");
+        let header = Header::read_from_bytes(&block.read(64)).unwrap();
+        assert!(
+            header.count <= self.state.discovery.max_records,
+            "statement BAD_COUNT: {} records",
+            header.count
+        );
+        let mut bytes = block.read(block_len(header.count));
+        self.calls.push(header.operation);
+        let was_enabled = self.state.enabled.is_some();
+        let mut status = answer::call(&mut self.state, &mut bytes);
+        if !was_enabled && self.state.enabled.is_some() {
+            self.event = EventArea { epoch: self.state.epoch, ..EventArea::new_zeroed() };
+            self.publish();
+        }
+        if let Some(tamper) = &mut self.tamper {
+            tamper(&mut bytes, &mut status);
+        }
+        block.write(&bytes);
+        status
+    }
+}
+
+impl Conduit for FakeHost {
+    unsafe fn call(&self, block: GuestPhysAddr) -> Status {
+        self.inner().call(block)
+    }
+}
+
+impl fmt::Debug for FakeHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeHost").field("held", &self.held()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! A store in RAM, as a driver of a device with IMS would write one, with eyes on the order.
+
+use crate::{Mask, Origin, Store};
+use pvir_abi::Pair;
+
+/// A store that panics when address and data are written unmasked, or sent before they were read back.
+#[derive(Debug)]
+pub struct FakeStore {
+    origin: Origin,
+    pair: Pair,
+    mask: Option<Mask>,
+    read_back: core::cell::Cell<bool>,
+    stuck_address_bits: u64,
+    mask_is_stuck: bool,
+}
+
+impl FakeStore {
+    /// With a mask, clear.
+    #[must_use]
+    pub fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            pair: Pair::default(),
+            mask: Some(Mask::Clear),
+            read_back: core::cell::Cell::new(false),
+            stuck_address_bits: 0,
+            mask_is_stuck: false,
+        }
+    }
+
+    /// Without a mask.
+    #[must_use]
+    pub fn without_mask(origin: Origin) -> Self {
+        Self { mask: None, ..Self::new(origin) }
+    }
+
+    /// These bits of the address do not keep what is written to them.
+    #[must_use]
+    pub fn with_stuck_address_bits(self, bits: u64) -> Self {
+        Self { stuck_address_bits: bits, ..self }
+    }
+
+    /// The mask cannot be set.
+    #[must_use]
+    pub fn with_stuck_mask(self) -> Self {
+        Self { mask_is_stuck: true, ..self }
+    }
+}
+
+impl Store for FakeStore {
+    fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    fn write(&mut self, pair: Pair) {
+        assert_ne!(
+            self.mask,
+            Some(Mask::Clear),
+            "statement W2: address and data are written only while masked"
+        );
+        self.read_back.set(false);
+        self.pair = Pair { address: pair.address & !self.stuck_address_bits, ..pair };
+    }
+
+    fn read(&self) -> Pair {
+        self.read_back.set(true);
+        self.pair
+    }
+
+    fn set_mask(&mut self, mask: Mask) {
+        if mask == Mask::Clear {
+            assert!(self.read_back.get(), "statement W2: read back before it is unmasked");
+        }
+        if !self.mask_is_stuck && self.mask.is_some() {
+            self.mask = Some(mask);
+        }
+    }
+
+    fn mask(&self) -> Option<Mask> {
+        self.mask
+    }
+
+    fn is_pending(&self) -> Option<bool> {
+        None
+    }
+}

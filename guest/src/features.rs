@@ -1,0 +1,100 @@
+//! FEATURES: what the host offers, held against what CPUID says.
+
+use crate::call::Batch;
+use crate::{Discovered, EntryError, HostError};
+use pvir_abi::{Conduits, Features, FeaturesRecord, Operation};
+
+/// What the host offers and holds, as FEATURES said it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostLimits {
+    /// Features offered. Bits that this driver does not know are kept.
+    pub features: Features,
+    /// Features enabled when it was asked; not empty if somebody enabled pvir before and did not disable it.
+    pub enabled: Features,
+    /// Highest APIC id that a destination may have.
+    pub max_apic_id: u32,
+    /// Most IRTEs that the VM may hold.
+    pub max_irtes: u32,
+    /// IRTEs that the VM holds.
+    pub irtes: u32,
+    /// Devices that the VM may ask for.
+    pub devices: u32,
+}
+
+/// The one record of FEATURES.
+pub(crate) struct AskFeatures<'a> {
+    discovered: &'a Discovered,
+    pub(crate) limits: Option<HostLimits>,
+    pub(crate) failed: Option<EntryError>,
+}
+
+impl<'a> AskFeatures<'a> {
+    pub(crate) const fn new(discovered: &'a Discovered) -> Self {
+        Self { discovered, limits: None, failed: None }
+    }
+}
+
+impl Batch for AskFeatures<'_> {
+    const OPERATION: Operation = Operation::FEATURES;
+    type Record = FeaturesRecord;
+
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn ask(&self, place: usize) -> Option<FeaturesRecord> {
+        (place == 0).then(FeaturesRecord::request)
+    }
+
+    fn take(
+        &mut self,
+        _place: usize,
+        record: usize,
+        got: &FeaturesRecord,
+        epoch: u64,
+    ) -> Result<(), HostError> {
+        let host = &self.discovered.host;
+        if (got.reserved0, got.reserved1, got.reserved2) != (0, 0, 0) {
+            return Err(HostError::RecordChanged { record, field: "reserved" });
+        }
+        let same = [
+            ("oldest", got.oldest == host.oldest),
+            ("newest", got.newest == host.newest),
+            ("max_records", got.max_records == host.max_records),
+            ("features", got.features == host.features.bits()),
+        ];
+        if let Some((field, _)) = same.into_iter().find(|(_, same)| !same) {
+            return Err(HostError::NotAsDiscovered { field });
+        }
+        if got.conduits != host.conduits.bits() {
+            let said = Conduits::from_bits_retain(got.conduits);
+            return Err(HostError::Conduits { discovered: host.conduits, said });
+        }
+        let limits = HostLimits {
+            features: Features::from_bits_retain(got.features),
+            enabled: Features::from_bits_retain(got.enabled),
+            max_apic_id: got.max_apic_id,
+            max_irtes: got.max_irtes,
+            irtes: got.irtes,
+            devices: got.devices,
+        };
+        if !limits.features.contains(limits.enabled) || got.irtes > got.max_irtes {
+            return Err(HostError::NotAsDiscovered { field: "enabled or irtes" });
+        }
+        if !limits.enabled.is_empty() && epoch == 0 {
+            return Err(HostError::Epoch { before: 0, said: 0 });
+        }
+        self.limits = Some(limits);
+        Ok(())
+    }
+
+    fn check_failed(&self, _place: usize, record: usize, got: &FeaturesRecord) -> Result<(), HostError> {
+        let expected = FeaturesRecord { status: got.status, ..FeaturesRecord::request() };
+        if *got == expected { Ok(()) } else { Err(HostError::NotZero { record, field: "features" }) }
+    }
+
+    fn fail(&mut self, _place: usize, error: EntryError) {
+        self.limits = None;
+        self.failed = Some(error);
+    }
+}

@@ -1,0 +1,212 @@
+//! A host that does not keep the contract, one wrong answer at a time.
+
+use super::*;
+use crate::{EntryError, Error, Grant, HostError, NOT_MAPPED};
+use pvir_abi::{Handle, Operation, Pair, Status};
+
+/// Length of a header and of a record.
+const UNIT: usize = 64;
+
+pub(super) fn put(block: &mut [u8], offset: usize, bytes: &[u8]) {
+    block[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Offset of a field of record `record`.
+pub(super) fn at(record: usize, field: usize) -> usize {
+    UNIT + record * UNIT + field
+}
+
+/// MAP of entries 0 and 1, answered as `tamper` changes it.
+fn map_two(tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) -> HostError {
+    let (host, remapping) = enabled();
+    host.tamper(tamper);
+    let mut results = [const { NOT_MAPPED }; 2];
+    let error = remapping.map_batch(&[msix(0), msix(1)], &mut results, Grant::Partial).unwrap_err();
+    assert_eq!(results, [const { Err(EntryError::Distrusted) }; 2]);
+    match error {
+        Error::Host { operation: Operation::MAP, what } => what,
+        other => panic!("{other}"),
+    }
+}
+
+fn map_two_with(offset: usize, bytes: &'static [u8]) -> HostError {
+    map_two(move |block, _| put(block, offset, bytes))
+}
+
+#[test]
+fn every_field_of_the_header_that_is_ours_must_come_back() {
+    let fields =
+        [(0, "magic"), (4, "version"), (6, "operation"), (8, "flags"), (12, "count"), (32, "reserved")];
+    for (offset, field) in fields {
+        assert_eq!(map_two_with(offset, &[0xee, 0x77]), HostError::HeaderChanged { field });
+    }
+}
+
+#[test]
+fn every_field_of_a_record_that_is_ours_must_come_back() {
+    let fields = [
+        (0, "device"),
+        (8, "store"),
+        (10, "arch"),
+        (12, "index"),
+        (16, "count"),
+        (20, "flags"),
+        (32, "routing"),
+        (36, "routing"),
+        (40, "routing"),
+    ];
+    for (offset, field) in fields {
+        assert_eq!(map_two_with(at(1, offset), &[0x5a]), HostError::RecordChanged { record: 1, field });
+    }
+}
+
+#[test]
+fn the_conduit_and_the_header_must_agree() {
+    let (conduit, header) = (Status(0xffff_fc18), Status::OK);
+    let error = map_two(move |_, status| *status = conduit);
+    assert_eq!(error, HostError::ConduitDisagrees { conduit, header });
+}
+
+#[test]
+fn a_host_that_does_nothing_is_noticed() {
+    let host = host();
+    let remapping = enabled_with(&host, 4);
+    let seen = Status(0xffff_fc18);
+    host.tamper(move |block, status| {
+        put(block, 16, &[0xff; 4]);
+        *status = seen;
+    });
+    let what = HostError::ConduitDisagrees { conduit: seen, header: Status::PENDING };
+    assert_eq!(remapping.map(msix(0)), Err(Error::Host { operation: Operation::MAP, what }));
+    let pending = map_two(|block, status| {
+        put(block, 16, &[0xff; 4]);
+        *status = Status::PENDING;
+    });
+    assert_eq!(pending, HostError::CallPending);
+}
+
+#[test]
+fn a_block_that_was_not_reached_is_a_status_and_not_nonsense() {
+    let (host, remapping) = enabled();
+    for status in [Status::BAD_ADDRESS, Status::UNALIGNED, Status::PRIVILEGE] {
+        host.tamper(move |block, conduit| {
+            put(block, 16, &[0xff; 4]);
+            put(block, 20, &[0; 12]);
+            *conduit = status;
+        });
+        let status = status.result().unwrap_err();
+        assert_eq!(remapping.map(msix(0)), Err(Error::Status { operation: Operation::MAP, status }));
+    }
+}
+
+#[test]
+fn every_status_of_the_call_is_a_failure_but_ok_and_partial() {
+    let known = Status::TABLE.iter().map(|row| row.0);
+    let unknown = [Status(0x03), Status(0x3f), Status(0x1_0000), Status(0x8000_0000)];
+    for status in known.chain(unknown).filter(|status| ![Status::OK, Status::PARTIAL].contains(status)) {
+        let (host, remapping) = enabled();
+        host.tamper(move |block, conduit| {
+            put(block, 16, &status.0.to_le_bytes());
+            put(block, 20, &[0; 4]);
+            *conduit = status;
+        });
+        let operation = Operation::MAP;
+        let for_calls = status.0 < 0x40 && status != Status::ABORTED;
+        let expected = if for_calls {
+            Error::Status { operation, status: status.result().unwrap_err() }
+        } else {
+            Error::Host { operation, what: HostError::CallStatus(status) }
+        };
+        assert_eq!(remapping.map(msix(0)), Err(expected), "{status:?}");
+    }
+}
+
+#[test]
+fn a_failed_call_has_done_nothing() {
+    let error = map_two(|block, conduit| {
+        *conduit = Status::RATE_LIMITED;
+        put(block, 16, &Status::RATE_LIMITED.0.to_le_bytes());
+    });
+    assert_eq!(error, HostError::Done { said: 2, counted: 0 });
+}
+
+#[test]
+fn done_counts_the_records_that_are_ok() {
+    assert_eq!(map_two_with(20, &[1]), HostError::Done { said: 1, counted: 2 });
+    assert_eq!(map_two_with(20, &[0xff; 4]), HostError::Done { said: u32::MAX, counted: 2 });
+}
+
+#[test]
+fn a_record_has_a_status_that_fits_the_call() {
+    for status in [Status::PENDING, Status::PARTIAL, Status::ABORTED, Status::NO_GSI, Status(0x777)] {
+        let error = map_two(move |block, _| put(block, at(1, 4), &status.0.to_le_bytes()));
+        assert_eq!(error, HostError::RecordStatus { record: 1, status });
+    }
+}
+
+#[test]
+fn a_partial_call_has_a_record_that_failed() {
+    let error = map_two(|block, conduit| {
+        *conduit = Status::PARTIAL;
+        put(block, 16, &[1]);
+    });
+    assert_eq!(error, HostError::NothingFailed);
+}
+
+#[test]
+fn a_record_that_failed_has_no_answer() {
+    let error = map_two(|block, conduit| {
+        *conduit = Status::PARTIAL;
+        put(block, 16, &[1, 0, 0, 0, 1]);
+        put(block, at(1, 4), &Status::NO_GSI.0.to_le_bytes());
+    });
+    assert_eq!(error, HostError::NotZero { record: 1, field: "handle" });
+}
+
+#[test]
+fn a_handle_is_neither_zero_nor_anothers() {
+    assert_eq!(map_two_with(at(1, 24), &[0; 8]), HostError::NoHandle { record: 1 });
+    let error = map_two(|block, _| block.copy_within(at(0, 24)..at(0, 32), at(1, 24)));
+    assert_eq!(error, HostError::HandleTwice { record: 1, handle: Handle::new(1, 1) });
+}
+
+#[test]
+fn a_pair_is_a_message_and_not_anothers_of_the_device() {
+    let error = map_two(|block, _| block.copy_within(at(0, 48)..at(0, 60), at(1, 48)));
+    assert_eq!(error, HostError::PairTwice { record: 1, pair: Pair { address: 0xfee0_0030, data: 0 } });
+    let bad = [0xdead_0000, 0xfed0_0000, 0xfef0_0000, 0x1_fee0_0000, 0xfee0_0001, 0xfee0_0002, 0, u64::MAX];
+    for address in bad {
+        let error = map_two(move |block, _| put(block, at(1, 48), &u64::to_le_bytes(address)));
+        assert_eq!(error, HostError::BadPair { record: 1, pair: Pair { address, data: 0 } });
+    }
+    let error = map_two_with(at(1, 58), &[1]);
+    assert_eq!(error, HostError::BadPair { record: 1, pair: Pair { address: 0xfee0_0050, data: 0x1_0000 } });
+}
+
+#[test]
+fn two_devices_may_have_the_same_pair() {
+    let (host, remapping) = enabled();
+    host.tamper(|block, _| block.copy_within(at(0, 48)..at(0, 60), at(1, 48)));
+    let requests = [msix(0), Request::new(Origin::msix(OTHER, 0), Target::Parked)];
+    let mut results = [const { NOT_MAPPED }; 2];
+    assert_eq!(remapping.map_batch(&requests, &mut results, Grant::Partial), Ok(2));
+}
+
+#[test]
+fn the_state_is_known_masked_and_as_asked() {
+    for state in [0u32, 0b0001, 0b0011, 0b1010, 0b0101, 0x8000_0002] {
+        let error = map_two(move |block, _| put(block, at(0, 60), &state.to_le_bytes()));
+        assert_eq!(error, HostError::State { record: 0, state });
+    }
+}
+
+#[test]
+fn the_epoch_is_never_zero_and_never_goes_back() {
+    assert_eq!(map_two_with(24, &[0; 8]), HostError::Epoch { before: 1, said: 0 });
+    let (host, remapping) = enabled();
+    host.tamper(|block, _| put(block, 24, &[9]));
+    let _irte = remapping.map(msix(0)).unwrap();
+    host.be_honest();
+    let what = HostError::Epoch { before: 9, said: 1 };
+    assert_eq!(remapping.map(msix(1)), Err(Error::Host { operation: Operation::MAP, what }));
+}

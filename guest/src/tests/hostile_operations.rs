@@ -1,0 +1,119 @@
+//! Wrong answers to the operations other than MAP, and to the later calls of a batch.
+
+use super::hostile::{at, put};
+use super::*;
+use crate::{EntryError, Error, Grant, HostError, NOT_MAPPED};
+use pvir_abi::{Operation, Pair, Status};
+use std::vec::Vec;
+
+#[test]
+fn the_pair_does_not_change_on_retarget() {
+    let (host, remapping) = enabled();
+    let mut irte = remapping.map(msix(0)).unwrap();
+    host.tamper(|block, _| put(block, at(0, 49), &[0x77]));
+    let was = irte.pair();
+    let now = Pair { address: 0xfee0_7730, ..was };
+    let what = HostError::PairChanged { record: 0, was, now };
+    let error = Error::Host { operation: Operation::RETARGET, what };
+    assert_eq!(remapping.retarget(&mut irte, Target::Parked), Err(error));
+    assert_eq!(irte.pair(), was);
+}
+
+#[test]
+fn a_retarget_says_nothing_of_masks_and_keeps_the_handle() {
+    let (host, remapping) = enabled();
+    let mut irte = remapping.map(msix(0)).unwrap();
+    let mut retarget = |offset, byte| {
+        host.tamper(move |block, _| put(block, at(0, offset), &[byte]));
+        remapping.retarget(&mut irte, Target::Parked).unwrap_err()
+    };
+    let error = |what| Error::Host { operation: Operation::RETARGET, what };
+    assert_eq!(retarget(60, 3), error(HostError::State { record: 0, state: 3 }));
+    assert_eq!(retarget(24, 9), error(HostError::RecordChanged { record: 0, field: "handle" }));
+}
+
+#[test]
+fn an_unmap_answers_with_its_status_alone_and_the_token_comes_back() {
+    let (host, remapping) = enabled();
+    let irte = remapping.map(msix(0)).unwrap();
+    host.tamper(|block, _| put(block, at(0, 48), &[9]));
+    let failed = remapping.unmap(irte).unwrap_err();
+    let what = HostError::NotZero { record: 0, field: "address" };
+    assert_eq!(failed.error, Error::Host { operation: Operation::UNMAP, what });
+}
+
+#[test]
+fn a_query_with_a_malformed_routing_is_not_believed() {
+    let (host, remapping) = enabled();
+    let irte = remapping.map(msix(0)).unwrap();
+    let what = HostError::Routing { record: 0 };
+    for (offset, byte) in [(10, 2), (36, 31), (39, 2), (47, 1)] {
+        host.tamper(move |block, _| put(block, at(0, offset), &[byte]));
+        let error = remapping.verify(&irte).unwrap_err();
+        assert_eq!(error, Error::Host { operation: Operation::QUERY, what });
+    }
+}
+
+#[test]
+fn features_must_say_what_cpuid_says() {
+    let fields = [(8, "oldest"), (10, "newest"), (12, "max_records"), (16, "features")];
+    for (offset, field) in fields {
+        let host = host();
+        host.tamper(move |block, _| put(block, at(0, offset), &[0x5a]));
+        let error = Pvir::negotiate(&host.discovered(), host.clone(), host.block(1)).unwrap_err();
+        let what = HostError::NotAsDiscovered { field };
+        assert_eq!(error, Error::Host { operation: Operation::FEATURES, what });
+    }
+}
+
+/// ENABLE with an event area, answered as `tamper` changes it.
+fn enable_error(tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) -> Error {
+    let host = host();
+    let pvir = negotiated(&host, 1);
+    host.tamper(tamper);
+    pvir.enable(Wish::new(Features::MSIX).with_events(host.event_memory())).unwrap_err().error
+}
+
+#[test]
+fn an_enable_is_whole_or_it_is_not_believed() {
+    let operation = Operation::ENABLE;
+    let nonsense = |what| Error::Host { operation, what };
+    let with = |offset, byte: u8| enable_error(move |block, _| put(block, offset, &[byte; 4]));
+    assert_eq!(with(20, 0), nonsense(HostError::Done { said: 0, counted: 1 }));
+    assert_eq!(with(24, 0), nonsense(HostError::Epoch { before: 0, said: 0 }));
+    assert_eq!(with(28, 1), nonsense(HostError::EventArea));
+    assert_eq!(with(at(0, 0), 1), nonsense(HostError::NotZero { record: 0, field: "device" }));
+    assert_eq!(with(at(0, 8), 1), nonsense(HostError::RecordChanged { record: 0, field: "features" }));
+    assert_eq!(with(at(0, 16), 1), nonsense(HostError::RecordChanged { record: 0, field: "event_area" }));
+    assert_eq!(with(at(0, 32), 1), nonsense(HostError::NotZero { record: 0, field: "refusal" }));
+    assert_eq!(with(at(0, 36), 1), nonsense(HostError::RecordChanged { record: 0, field: "reserved" }));
+    let refused = Status::REFUSED;
+    let error = enable_error(move |block, status| {
+        *status = refused;
+        put(block, 16, &refused.0.to_le_bytes());
+        put(block, 20, &[0; 4]);
+        put(block, at(0, 4), &refused.0.to_le_bytes());
+    });
+    assert_eq!(error, nonsense(HostError::NoReason));
+}
+
+#[test]
+fn a_later_call_that_lies_leaves_what_earlier_calls_granted() {
+    let host = host();
+    let remapping = enabled_with(&host, 2);
+    let mut calls = 0;
+    host.tamper(move |block, _| {
+        calls += 1;
+        if calls == 2 {
+            put(block, 20, &[7]);
+        }
+    });
+    let requests: Vec<_> = (0..6).map(msix).collect();
+    let mut results: Vec<_> = requests.iter().map(|_| NOT_MAPPED).collect();
+    assert!(remapping.map_batch(&requests, &mut results, Grant::Partial).is_err());
+    assert!(results[..2].iter().all(Result::is_ok));
+    assert_eq!(
+        results[2..],
+        [EntryError::Distrusted, EntryError::Distrusted, EntryError::NotAsked, EntryError::NotAsked].map(Err)
+    );
+}

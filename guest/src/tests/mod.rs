@@ -1,0 +1,44 @@
+//! The driver against the fake host, honest and hostile.
+#![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
+
+extern crate std;
+
+mod batches;
+mod hostile;
+mod hostile_operations;
+mod life;
+mod msi_and_msix;
+mod random;
+mod stores;
+
+use crate::fake::{FakeDevice, FakeHost};
+use crate::{Origin, Pvir, Remapping, Request, Target, Wish};
+use pvir_abi::{Bdf, DeviceId, Features};
+
+const DEVICE: DeviceId = DeviceId::new(0, Bdf(0x0008));
+const OTHER: DeviceId = DeviceId::new(0, Bdf(0x0110));
+const ENTRIES: u32 = 2048;
+
+fn host() -> FakeHost {
+    FakeHost::new(&[FakeDevice::new(DEVICE, ENTRIES), FakeDevice::new(OTHER, 4)])
+}
+
+fn negotiated(host: &FakeHost, records: u32) -> Pvir<FakeHost> {
+    Pvir::negotiate(&host.discovered(), host.clone(), host.block(records)).unwrap()
+}
+
+fn enabled_with(host: &FakeHost, records: u32) -> Remapping<FakeHost> {
+    let wish =
+        Wish::new(Features::MSI | Features::MSIX | Features::IMS | Features::MSI_MULTI | Features::PARKING);
+    negotiated(host, records).enable(wish.with_events(host.event_memory())).unwrap()
+}
+
+fn enabled() -> (FakeHost, Remapping<FakeHost>) {
+    let host = host();
+    let remapping = enabled_with(&host, 512);
+    (host, remapping)
+}
+
+fn msix(index: u32) -> Request {
+    Request::new(Origin::msix(DEVICE, index), Target::fixed(1, 0x51))
+}
