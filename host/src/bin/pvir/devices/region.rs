@@ -33,7 +33,7 @@ pub(crate) fn write(region: &RegionMap, offset: u64, data: &[u8]) {
     if offset % 4 != 0 || data.len() % 4 != 0 {
         return;
     }
-    for (at, word) in (offset..).step_by(4).zip(data.chunks_exact(4)) {
+    for (word, at) in data.chunks_exact(4).zip((offset..).step_by(4)) {
         if let Ok(word) = word.try_into() {
             // Beyond the end there is nothing to write to.
             let _ = region.write(at, u32::from_le_bytes(word));

@@ -41,7 +41,7 @@ impl ShadowTable {
         if offset % 4 != 0 || data.len() % 4 != 0 {
             return;
         }
-        for (at, bytes) in (offset..).step_by(4).zip(data.chunks_exact(4)) {
+        for (bytes, at) in data.chunks_exact(4).zip((offset..).step_by(4)) {
             if let (Some((place, word)), Ok(bytes)) = (self.word(at), bytes.try_into()) {
                 let kept = if place % WORDS == CONTROL { MASK } else { u32::MAX };
                 word.store(u32::from_le_bytes(bytes) & kept, Relaxed);
