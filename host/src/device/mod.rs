@@ -33,6 +33,19 @@ impl Capabilities {
     }
 }
 
+/// What the host knows of a started entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostInterrupt {
+    /// The store.
+    pub store: Store,
+    /// The index in that store.
+    pub index: u32,
+    /// Number of the host IRQ, if the host's kernel has one for it.
+    pub irq: Option<u32>,
+    /// Interrupts since the entry was started.
+    pub count: u64,
+}
+
 /// Why a device must not be programmed by the guest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; help: {remedy}")]
@@ -99,4 +112,9 @@ pub trait Device: Send {
     /// # Errors
     /// As the kernel gave it, or if the bit does not read back.
     fn mask(&mut self, store: Store, index: u32) -> io::Result<bool>;
+
+    /// What the host knows of the entries that are started, for reports: nothing where it does not count.
+    fn host_interrupts(&self) -> Vec<HostInterrupt> {
+        Vec::new()
+    }
 }

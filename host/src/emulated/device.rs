@@ -1,9 +1,10 @@
 //! The emulated device behind the service's device trait.
 
 use super::core::Core;
-use crate::device::{Capabilities, Device, NotIsolated};
+use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
 use crate::vfio::TableWindow;
 use pvir_abi::{DeviceFlags, Pair, Store, Stores};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
@@ -12,13 +13,15 @@ use vmm_sys_util::eventfd::EventFd;
 pub struct EmulatedDevice {
     core: Arc<Core>,
     window: Box<dyn TableWindow>,
+    /// The started entries, each with what had been sent before.
+    started: BTreeMap<u32, u64>,
 }
 
 impl EmulatedDevice {
     /// Over `core`; the guest gets its table through `window`.
     #[must_use]
     pub fn new(core: Arc<Core>, window: Box<dyn TableWindow>) -> Self {
-        Self { core, window }
+        Self { core, window, started: BTreeMap::new() }
     }
 
     fn only_msix(store: Store) -> io::Result<()> {
@@ -59,11 +62,15 @@ impl Device for EmulatedDevice {
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         Self::only_msix(store)?;
-        self.core.start(first, eventfds)
+        self.core.start(first, eventfds)?;
+        let entries = (first..).zip(eventfds).map(|(index, _)| (index, self.core.counts(index).sent));
+        self.started.extend(entries);
+        Ok(())
     }
 
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()> {
         Self::only_msix(store)?;
+        self.started.retain(|index, _| !(first..first.saturating_add(count)).contains(index));
         self.core.stop(first, count)
     }
 
@@ -75,6 +82,17 @@ impl Device for EmulatedDevice {
     fn mask(&mut self, store: Store, index: u32) -> io::Result<bool> {
         Self::only_msix(store)?;
         self.core.table().mask(index).map(|()| true)
+    }
+
+    /// The messages that the unit let through.
+    fn host_interrupts(&self) -> Vec<HostInterrupt> {
+        let line = |(&index, &before): (&u32, &u64)| HostInterrupt {
+            store: Store::MSIX,
+            index,
+            irq: None,
+            count: self.core.counts(index).sent - before,
+        };
+        self.started.iter().map(line).collect()
     }
 }
 
@@ -143,6 +161,20 @@ mod tests {
         bench.registers.write(RAISE, 1);
         assert_eq!(bench.eventfd.read().unwrap(), 5);
         assert_eq!(bench.counts(), (5, 0, 0));
+    }
+
+    #[test]
+    fn interrupts_are_counted_from_the_start_of_their_entry() {
+        let (mut bench, _) = bench();
+        bench.unmask(1);
+        bench.registers.write(TIMES, 5);
+        bench.registers.write(RAISE, 1);
+        let line = |count| HostInterrupt { store: Store::MSIX, index: 1, irq: None, count };
+        assert_eq!(bench.device.host_interrupts(), [line(5)]);
+        bench.device.stop(Store::MSIX, 1, 1).unwrap();
+        assert_eq!(bench.device.host_interrupts(), []);
+        bench.device.start(Store::MSIX, 1, &[&bench.eventfd]).unwrap();
+        assert_eq!(bench.device.host_interrupts(), [line(0)]);
     }
 
     #[test]

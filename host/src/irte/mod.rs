@@ -7,6 +7,7 @@ pub use route::{Route, RoutePolicy};
 pub use table::IrteTable;
 
 use pvir_abi::{DeviceId, Entry, Handle, Pair, Store};
+use std::os::fd::AsRawFd;
 use vmm_sys_util::eventfd::EventFd;
 
 /// The message that an IRTE belongs to.
@@ -60,6 +61,21 @@ pub struct Irte {
     pub pair: Pair,
     /// What it holds.
     pub held: Held,
+}
+
+impl Irte {
+    /// What of it can be told, under its handle.
+    #[must_use]
+    pub fn info(&self, handle: Handle) -> IrteInfo {
+        IrteInfo {
+            handle,
+            origin: self.origin,
+            pair: self.pair,
+            eventfd: self.eventfd.as_raw_fd(),
+            gsi: self.gsi,
+            route: self.route,
+        }
+    }
 }
 
 /// A view of one IRTE for statistics and pictures.

@@ -9,6 +9,7 @@ mod device_info;
 mod entry;
 mod features;
 mod header;
+mod history;
 mod map;
 mod query;
 mod release;
@@ -21,6 +22,7 @@ mod vm;
 #[cfg(test)]
 mod tests;
 
+pub use history::IrteRecord;
 pub use statistics::ServiceStatistics;
 
 use crate::device::{Device, NotIsolated};
@@ -170,6 +172,18 @@ impl Service {
     #[must_use]
     pub fn irtes(&self) -> Vec<IrteInfo> {
         self.lock().infos()
+    }
+
+    /// Every IRTE that the guest was ever given, those that it gave back first: of these the latest 4096.
+    #[must_use]
+    pub fn history(&self) -> Vec<IrteRecord> {
+        self.lock().records()
+    }
+
+    /// How many of those that were given back are in no history any more.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.lock().history.forgotten()
     }
 
     /// What was asked and answered so far.

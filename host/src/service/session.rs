@@ -112,6 +112,7 @@ impl Vm {
     /// Gives every IRTE back, takes the tables from the guest, and ends the session.
     pub(super) fn disable(&mut self) {
         let handles: Vec<_> = self.irtes.iter().map(|(handle, _)| handle).collect();
+        self.remember(&handles);
         self.release(&handles);
         let ids: Vec<_> = self.devices.keys().rev().copied().collect();
         for id in ids {

@@ -1,5 +1,6 @@
 //! The state of one VM: everything that the lock protects.
 
+use super::history::History;
 use super::{Config, SetupError};
 use crate::device::{Capabilities, Device};
 use crate::irte::{IrteInfo, IrteTable, Origin, RoutePolicy};
@@ -36,6 +37,7 @@ pub(super) struct Vm {
     pub(super) gsis: GsiPool,
     pub(super) max_irtes: u32,
     pub(super) max_irtes_per_device: u32,
+    pub(super) history: History,
     pub(super) log: LogLimit,
 }
 
@@ -51,6 +53,7 @@ impl Vm {
             max_irtes: config.max_irtes.min(gsis.free()),
             max_irtes_per_device: config.max_irtes_per_device,
             gsis,
+            history: History::default(),
             log: LogLimit::default(),
         }
     }
@@ -87,16 +90,7 @@ impl Vm {
     }
 
     pub(super) fn infos(&self) -> Vec<IrteInfo> {
-        use std::os::fd::AsRawFd;
-        let info = |(handle, irte): (Handle, &crate::irte::Irte)| IrteInfo {
-            handle,
-            origin: irte.origin,
-            pair: irte.pair,
-            eventfd: irte.eventfd.as_raw_fd(),
-            gsi: irte.gsi,
-            route: irte.route,
-        };
-        self.irtes.iter().map(info).collect()
+        self.irtes.iter().map(|(handle, irte)| irte.info(handle)).collect()
     }
 
     /// Logs a failure of the host under the bound, and gives the status that the guest sees for it.

@@ -2,7 +2,7 @@
 
 use super::msix_table::MsixTable;
 use super::pci::VfioPci;
-use crate::device::{Capabilities, Device, NotIsolated};
+use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
 use std::sync::Arc;
@@ -24,15 +24,11 @@ pub trait TableWindow: Send {
     fn close(&mut self) -> io::Result<()>;
 }
 
-/// What a device was running when its interrupts were last stopped; kept because the host forgets.
-type Retired = std::collections::BTreeMap<(Store, u32), u64>;
-
 /// A host PCI device, programmed by the guest.
 pub struct VfioDevice {
     pci: Arc<VfioPci>,
     table: Option<MsixTable>,
     window: Box<dyn TableWindow>,
-    retired: Arc<std::sync::Mutex<Retired>>,
 }
 
 impl VfioDevice {
@@ -48,13 +44,7 @@ impl VfioDevice {
             }
             _ => None,
         };
-        Ok(Self { pci, table, window, retired: Arc::default() })
-    }
-
-    /// Counts of interrupts of entries that were stopped since, by store and index; shared, for a report at the end.
-    #[must_use]
-    pub fn retired_counts(&self) -> Arc<std::sync::Mutex<Retired>> {
-        Arc::clone(&self.retired)
+        Ok(Self { pci, table, window })
     }
 
     fn kind(store: Store) -> io::Result<u32> {
@@ -67,15 +57,6 @@ impl VfioDevice {
 
     fn table(&self) -> io::Result<&MsixTable> {
         self.table.as_ref().ok_or_else(|| io::ErrorKind::Unsupported.into())
-    }
-
-    /// The host forgets its counts with the handler, so they are taken before.
-    fn retire(&self, store: Store, indices: std::ops::Range<u32>) {
-        let Ok(counts) = self.pci.host_interrupts() else { return };
-        let mut retired = self.retired.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for line in counts.iter().filter(|line| line.store == store && indices.contains(&line.index)) {
-            *retired.entry((store, line.index)).or_default() += line.count;
-        }
     }
 
     fn msi_pair(&self) -> io::Result<Pair> {
@@ -163,7 +144,6 @@ impl Device for VfioDevice {
 
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()> {
         let kind = Self::kind(store)?;
-        self.retire(store, first..first.saturating_add(count));
         match store {
             // Its only message: without it the capability goes off.
             Store::MSI => self.pci.irqs().disable(kind),
@@ -184,5 +164,10 @@ impl Device for VfioDevice {
             Store::MSIX => self.table()?.mask(index).map(|()| true),
             _ => Ok(false),
         }
+    }
+
+    /// As the kernel counts them: none if `/proc/interrupts` cannot be read.
+    fn host_interrupts(&self) -> Vec<HostInterrupt> {
+        self.pci.host_interrupts().unwrap_or_default()
     }
 }

@@ -1,20 +1,8 @@
 //! What the host's kernel counts for a device's interrupts: `/proc/interrupts`.
 
+use crate::device::HostInterrupt;
 use pvir_abi::{DeviceId, Store};
 use std::io;
-
-/// One interrupt of a device as the host knows it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HostInterrupt {
-    /// Number of the host IRQ.
-    pub irq: u32,
-    /// Interrupts taken on all host CPUs.
-    pub count: u64,
-    /// The store that it stands for.
-    pub store: Store,
-    /// The index in that store.
-    pub index: u32,
-}
 
 /// The running interrupts of `device`.
 ///
@@ -40,7 +28,7 @@ fn line_of(line: &str, tail: &str) -> Option<HostInterrupt> {
     };
     let counts = rest.split_whitespace().map_while(|word| word.parse::<u64>().ok());
     Some(HostInterrupt {
-        irq: irq.parse().ok()?,
+        irq: Some(irq.parse().ok()?),
         count: counts.sum(),
         store,
         index: index.strip_suffix(']')?.parse().ok()?,
@@ -59,7 +47,7 @@ mod tests {
              26:  0  3  IR-PCI-MSIX-0000:00:05.0  7-edge  vfio-msix[7](0000:00:05.0)\n \
              27:  9  9  IR-PCI-MSI-0000:00:06.0  0-edge  vfio-msi[0](0000:00:06.0)\nNMI: 0 0 Non-maskable\n";
         let found = |device| parse(text, DeviceId::new(0, Bdf::new(0, device, 0).unwrap()));
-        let msix = |irq, count, index| HostInterrupt { irq, count, store: Store::MSIX, index };
+        let msix = |irq, count, index| HostInterrupt { irq: Some(irq), count, store: Store::MSIX, index };
         assert_eq!(found(5), [msix(25, 1024, 0), msix(26, 3, 7)]);
         assert_eq!(found(6), [HostInterrupt { store: Store::MSI, ..msix(27, 18, 0) }]);
         assert_eq!(found(7), []);

@@ -18,6 +18,5 @@ pub use capability::{MsiCapability, MsixCapability};
 pub use container::Container;
 pub use device::{TableWindow, VfioDevice};
 pub use error::AttachError;
-pub use interrupts::HostInterrupt;
 pub use mapping::RegionMap;
 pub use pci::VfioPci;

@@ -3,9 +3,10 @@
 use super::capability::{ConfigHeader, ENTRY_LEN, MsiCapability, MsixCapability};
 use super::container::Container;
 use super::error::AttachError;
-use super::interrupts::{self, HostInterrupt};
+use super::interrupts;
 use super::irqs::Irqs;
 use super::mapping::RegionMap;
+use crate::device::HostInterrupt;
 use crate::isolation::{Host, RemappingUnit};
 use pvir_abi::DeviceId;
 use std::fs::File;

@@ -204,8 +204,11 @@ pub(crate) fn run(code: &Code, arguments: &[&str]) -> Output {
 /// stdout without what `--json -` adds, and that.
 pub(crate) fn split_json(output: &Output) -> (String, serde_json::Value) {
     let text = stdout(output);
-    let start = text.find("{\n").unwrap_or_else(|| panic!("no JSON in {text:?}, stderr {}", stderr(output)));
-    (text[..start].to_owned(), serde_json::from_str(&text[start..]).unwrap())
+    let (guest, json) = text
+        .split_once("@pvir-host ")
+        .unwrap_or_else(|| panic!("no JSON in {text:?}, stderr {}", stderr(output)));
+    assert_eq!(json.matches('\n').count(), 1, "one line: {json}");
+    (guest.to_owned(), serde_json::from_str(json).unwrap())
 }
 
 pub(crate) fn stdout(output: &Output) -> String {

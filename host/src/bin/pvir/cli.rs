@@ -67,7 +67,8 @@ pub(crate) struct RunArgs {
     pub(crate) apic_id: Vec<(u32, u32)>,
 
     /// Device for the guest, in this order on its bus from 00:01.0; may be given several times.
-    /// `vfio=BDF` (or its sysfs path) passes a device through, `emulated[=KEY=VALUE,...]` adds the emulated one
+    /// `vfio=BDF` (or its sysfs path) passes a device through, `emulated[,vectors=N]` adds the emulated one, with 1 to
+    /// 2048 vectors [default: 16]
     #[arg(long, value_name = "KIND[=...]", help_heading = "Devices")]
     pub(crate) device: Vec<DeviceSpec>,
 
@@ -77,7 +78,8 @@ pub(crate) struct RunArgs {
     /// Print tables of exits, ioctls and interrupts to stderr at the end
     #[arg(long, help_heading = "Run and report")]
     pub(crate) stats: bool,
-    /// Write the same as JSON to FILE at the end (`-`: stdout, after the guest's own output)
+    /// Write the same as JSON to FILE at the end (`-`: stdout, after the guest's own output, in one line
+    /// that starts with `@pvir-host `)
     #[arg(long, value_name = "FILE", help_heading = "Run and report")]
     pub(crate) json: Option<PathBuf>,
 }

@@ -8,25 +8,24 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::cli::RunArgs;
-use crate::device_spec::DeviceSpec;
-use crate::devices::scratch::Scratch;
+use crate::devices::attach;
 use crate::devices::serial::Console;
 use crate::devices::terminal::{self, CharacterMode};
 use crate::exit_code::Outcome;
 use crate::machine::boot::{self, Image};
 use crate::machine::ending::Ending;
+use crate::machine::kick;
 use crate::machine::ports::Ports;
 use crate::machine::vcpu::{Vcpu, World};
 use crate::machine::vm::Vm;
-use crate::machine::{kick, memory};
 use crate::pci::bus::PciBus;
-use crate::pci::function::PciFunction;
 use crate::report::exits::ExitCounters;
+use crate::report::interrupts;
 use crate::report::summary::{DeviceName, Sources, Summary};
 use crate::report::tables;
 use crate::{service, signals};
@@ -36,7 +35,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let counters = Arc::new(Counters::new());
     let vm = Vm::new(args.apic_ids(), args.memory, Arc::clone(&counters))?;
     let service = Arc::new(service::new(&vm)?);
-    let pci = Arc::new(build_bus(&vm, &args.device)?);
+    let pci = attach::all(&vm, &service, &args.device)?;
     let image = Image {
         kernel: args.kernel.clone(),
         initrd: args.initrd.clone(),
@@ -76,38 +75,26 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     drop(character_mode);
 
     let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
+    let names = device_names(&pci);
     let summary = Summary::new(Sources {
         outcome: &outcome,
         elapsed: started.elapsed(),
         conduits: vm.conduits,
         apic_ids: &vm.apic_ids,
         exits: &exits,
-        devices: device_names(&pci),
+        devices: names.clone(),
         ioctls: counters.ioctls(),
         service: service.statistics(),
-        interrupts: Vec::new(),
+        interrupts: interrupts::summarize(&service.history(), &names),
+        interrupts_forgotten: service.forgotten(),
     });
     report(args.stats, json, &summary)?;
     Ok(outcome)
 }
 
-fn build_bus(vm: &Vm, devices: &[DeviceSpec]) -> Result<PciBus> {
-    let mut bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory))?;
-    for spec in devices {
-        let function: Arc<dyn PciFunction> = match spec {
-            DeviceSpec::Scratch => Arc::new(Scratch::new()?),
-            DeviceSpec::Vfio(address) => bail!("--device vfio={address}: this build has no VFIO backend"),
-            DeviceSpec::Emulated(_) => bail!("--device emulated: this build has no emulated device"),
-        };
-        let name = function.name();
-        let place = bus.add(function)?;
-        tracing::info!(device = %name, %place, "device");
-    }
-    Ok(bus)
-}
-
 fn device_names(bus: &PciBus) -> Vec<DeviceName> {
     let name = |slot: &Arc<crate::pci::slot::Slot>| DeviceName {
+        id: attach::id_of(slot.devfn()),
         address: slot.devfn().to_string(),
         name: slot.function().name(),
         bars: slot.header().bars.iter().map(|(bar, _)| bar).collect(),
@@ -167,6 +154,9 @@ fn stop(threads: Vec<JoinHandle<()>>) {
     }
 }
 
+/// Starts the report's line on stdout, by which a program finds it behind the guest's own output.
+const LINE_MARK: &str = "@pvir-host ";
+
 /// Where `--json` goes; opened before the run, so that a wrong path does not cost one.
 enum JsonOutput {
     Stdout,
@@ -192,13 +182,14 @@ fn report(stats: bool, json: Option<JsonOutput>, summary: &Summary) -> Result<()
     if stats {
         eprintln!("{}", tables::render(summary));
     }
-    let text = || serde_json::to_string_pretty(summary).context("--json");
     match json {
         Some(JsonOutput::Stdout) => {
-            writeln!(io::stdout(), "{}", text()?).context("--json: cannot write to stdout")
+            let text = serde_json::to_string(summary).context("--json")?;
+            writeln!(io::stdout(), "{LINE_MARK}{text}").context("--json: cannot write to stdout")
         }
         Some(JsonOutput::File(mut file)) => {
-            writeln!(file, "{}", text()?).context("--json: cannot write the file")
+            let text = serde_json::to_string_pretty(summary).context("--json")?;
+            writeln!(file, "{text}").context("--json: cannot write the file")
         }
         None => Ok(()),
     }

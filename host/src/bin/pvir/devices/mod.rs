@@ -1,5 +1,11 @@
-//! Devices of the machine itself.
+//! Devices: those of the machine itself, and those on its PCI bus.
 
+pub(crate) mod attach;
+pub(crate) mod config;
+pub(crate) mod emulated;
+pub(crate) mod gate;
+pub(crate) mod region;
 pub(crate) mod scratch;
 pub(crate) mod serial;
 pub(crate) mod terminal;
+pub(crate) mod vfio;

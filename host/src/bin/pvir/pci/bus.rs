@@ -129,7 +129,6 @@ impl PciBus {
 
     /// Asks a function anew which parts of its BARs are mapped, and makes it so. For devices that change it while the
     /// guest runs.
-    #[expect(dead_code, reason = "for devices whose mapped parts change, which are not in this build")]
     pub(crate) fn refresh(&self, devfn: DevFn) {
         if let Some(slot) = self.slots.get(&devfn) {
             self.move_bars(slot);

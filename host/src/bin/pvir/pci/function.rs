@@ -22,7 +22,6 @@ impl DevFn {
     }
 
     /// The requester id on bus 0, with which MSI routes are tagged.
-    #[expect(dead_code, reason = "for devices that raise interrupts, which are not in this build")]
     pub(crate) fn requester_id(self) -> u16 {
         u16::from(self.0)
     }

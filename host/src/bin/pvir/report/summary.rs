@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pvir_abi::Conduits;
+use pvir_abi::{Conduits, DeviceId};
 use pvir_host::service::ServiceStatistics;
 use serde::Serialize;
 
 use super::exits::{Access, Cause, ExitCounters};
+use super::interrupts::InterruptSummary;
 use crate::exit_code::Outcome;
 
 /// A run.
@@ -27,6 +28,8 @@ pub(crate) struct Summary {
     pub(crate) ioctls: BTreeMap<&'static str, u64>,
     pub(crate) service: ServiceStatistics,
     pub(crate) interrupts: Vec<InterruptSummary>,
+    /// IRTEs that were given back so long ago that they are not among the interrupts.
+    pub(crate) interrupts_forgotten: u64,
 }
 
 /// A vCPU's part.
@@ -54,16 +57,6 @@ pub(crate) struct BarSummary {
     pub(crate) writes: u64,
 }
 
-/// One interrupt of a device and how often it was raised, as its backend knows it.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct InterruptSummary {
-    pub(crate) device: String,
-    pub(crate) index: u32,
-    pub(crate) vector: u8,
-    pub(crate) destination: u32,
-    pub(crate) count: u64,
-}
-
 /// What the report is made from.
 pub(crate) struct Sources<'a> {
     pub(crate) outcome: &'a Outcome,
@@ -75,10 +68,13 @@ pub(crate) struct Sources<'a> {
     pub(crate) ioctls: BTreeMap<&'static str, u64>,
     pub(crate) service: ServiceStatistics,
     pub(crate) interrupts: Vec<InterruptSummary>,
+    pub(crate) interrupts_forgotten: u64,
 }
 
 /// A function, in the order of its counters.
+#[derive(Debug, Clone)]
 pub(crate) struct DeviceName {
+    pub(crate) id: DeviceId,
     pub(crate) address: String,
     pub(crate) name: String,
     pub(crate) bars: Vec<usize>,
@@ -125,6 +121,7 @@ impl Summary {
             ioctls,
             service: sources.service,
             interrupts: sources.interrupts,
+            interrupts_forgotten: sources.interrupts_forgotten,
         }
     }
 }

@@ -83,15 +83,39 @@ fn ioctls(summary: &Summary) -> Table {
     table
 }
 
+/// What there is no number for.
+const NONE: &str = "-";
+
 fn interrupts(summary: &Summary) -> Table {
-    let mut table = table(["device", "index", "vector", "APIC id", "raised"].map(str::to_owned).to_vec());
-    for interrupt in &summary.interrupts {
+    let head = [
+        "guest",
+        "device",
+        "entry",
+        "pair",
+        "IRTE",
+        "handle",
+        "host IRQ",
+        "eventfd",
+        "GSI",
+        "APIC id",
+        "vector",
+        "host count",
+    ];
+    let mut table = table(head.map(str::to_owned).to_vec());
+    for row in &summary.interrupts {
         table.add_row([
-            Cell::new(&interrupt.device),
-            number(interrupt.index.into()),
-            Cell::new(format!("{:#04x}", interrupt.vector)),
-            number(interrupt.destination.into()),
-            number(interrupt.count),
+            Cell::new(&row.guest),
+            Cell::new(&row.device),
+            Cell::new(format!("{}[{}]", row.store, row.index)),
+            Cell::new(format!("{}/{}", row.address, row.data)),
+            number(row.irte_index.into()),
+            Cell::new(&row.handle),
+            row.host_irq.map_or_else(|| Cell::new(NONE), |irq| number(irq.into())),
+            Cell::new(row.eventfd).set_alignment(CellAlignment::Right),
+            number(row.gsi.into()),
+            row.apic_id.map_or_else(|| Cell::new(NONE), |id| number(id.into())),
+            Cell::new(row.vector.map_or_else(|| NONE.to_owned(), |vector| format!("{vector:#04x}"))),
+            row.count.map_or_else(|| Cell::new(NONE), number),
         ]);
     }
     table

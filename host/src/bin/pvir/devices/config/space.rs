@@ -1,0 +1,127 @@
+//! 256 bytes with a rule for each: a byte that nobody has given a rule reads zero and ignores writes.
+
+/// Size of the standard config space.
+pub(crate) const SIZE: usize = 256;
+
+/// Bits of COMMAND that act.
+pub(crate) const BUS_MASTER: u16 = 1 << 2;
+/// Bits of COMMAND that a guest can set: decode of memory (which the bus acts on), bus master, parity, SERR, and INTx
+/// off.
+pub(crate) const COMMAND_BITS: u16 = 1 << 1 | BUS_MASTER | 1 << 6 | 1 << 8 | 1 << 10;
+
+pub(crate) const COMMAND: u8 = 0x04;
+pub(crate) const STATUS: u8 = 0x06;
+/// Bit of STATUS: there is a list of capabilities.
+pub(crate) const HAS_LIST: u8 = 1 << 4;
+/// Where the list starts.
+pub(crate) const FIRST_CAPABILITY: u8 = 0x34;
+
+pub(crate) const MSI: u8 = 0x05;
+pub(crate) const PCI_EXPRESS: u8 = 0x10;
+pub(crate) const MSIX: u8 = 0x11;
+/// Length of the MSI-X capability.
+pub(crate) const MSIX_SIZE: u8 = 12;
+/// Bits of MSI-X message control that a guest can set: enable, function mask.
+pub(crate) const MSIX_CONTROL_BITS: u16 = 3 << 14;
+
+/// Config space as a guest sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfigSpace {
+    values: [u8; SIZE],
+    writable: [u8; SIZE],
+    /// The device is asked at each read; the bits of `values` are or'ed in, those of `hidden` are cleared.
+    live: [Option<Hidden>; SIZE],
+}
+
+/// Bits that a guest is not shown.
+type Hidden = u8;
+
+impl ConfigSpace {
+    /// All zero, nothing writable.
+    pub(crate) fn new() -> Self {
+        Self { values: [0; SIZE], writable: [0; SIZE], live: [None; SIZE] }
+    }
+
+    /// Gives bytes a constant value.
+    pub(crate) fn put(&mut self, at: u8, bytes: &[u8]) {
+        for (value, byte) in self.values.iter_mut().skip(at.into()).zip(bytes) {
+            *value = *byte;
+        }
+    }
+
+    /// Lets a guest set these bits; they are kept and read back, and that is all.
+    pub(crate) fn let_write(&mut self, at: u8, bits: &[u8]) {
+        for (mask, byte) in self.writable.iter_mut().skip(at.into()).zip(bits) {
+            *mask |= *byte;
+        }
+    }
+
+    /// Lets bytes be read from the device each time, but for the bits of `hidden`.
+    pub(crate) fn let_through(&mut self, at: u8, count: usize, hidden: u8) {
+        self.live.iter_mut().skip(at.into()).take(count).for_each(|rule| *rule = Some(hidden));
+    }
+
+    /// Reads; `device` reads a byte of the device's own config space.
+    pub(crate) fn read(&self, offset: u16, data: &mut [u8], device: impl Fn(u16) -> u8) {
+        for (at, byte) in (offset..).zip(data) {
+            let place = usize::from(at);
+            let value = self.values.get(place).copied().unwrap_or(0);
+            *byte = match self.live.get(place).copied().flatten() {
+                Some(hidden) => device(at) & !hidden | value,
+                None => value,
+            };
+        }
+    }
+
+    /// Writes, each byte by its own rule.
+    pub(crate) fn write(&mut self, offset: u16, data: &[u8]) {
+        for (place, new) in (usize::from(offset)..).zip(data) {
+            if let (Some(value), Some(mask)) = (self.values.get_mut(place), self.writable.get(place)) {
+                *value = *value & !mask | new & mask;
+            }
+        }
+    }
+
+    /// COMMAND as the guest has written it.
+    pub(crate) fn command(&self) -> u16 {
+        u16::from_le_bytes([self.values[usize::from(COMMAND)], self.values[usize::from(COMMAND) + 1]])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(space: &ConfigSpace, offset: u16) -> [u8; 4] {
+        let mut data = [0; 4];
+        space.read(offset, &mut data, |at| at.to_le_bytes()[0]);
+        data
+    }
+
+    #[test]
+    fn bytes_without_rule_read_zero_and_ignore_writes() {
+        let mut space = ConfigSpace::new();
+        space.write(0, &[0xff; 4]);
+        space.write(0xfe, &[0xff; 4]);
+        assert_eq!((read(&space, 0), read(&space, 0xfe)), ([0; 4], [0; 4]));
+    }
+
+    #[test]
+    fn writes_are_decoded_by_byte() {
+        let mut space = ConfigSpace::new();
+        space.put(0x40, &[0x11, 0, 0x0f, 0x07]);
+        space.let_write(0x42, &MSIX_CONTROL_BITS.to_le_bytes());
+        space.write(0x43, &[0xff]);
+        assert_eq!(read(&space, 0x40), [0x11, 0, 0x0f, 0xc7]);
+        space.write(0x40, &[0; 4]);
+        assert_eq!(read(&space, 0x40), [0x11, 0, 0x0f, 0x07]);
+    }
+
+    #[test]
+    fn the_device_is_asked_for_live_bytes_only() {
+        let mut space = ConfigSpace::new();
+        space.put(0x51, &[0x80]);
+        space.let_through(0x50, 2, 0x01);
+        assert_eq!(read(&space, 0x50), [0x50, 0xd0, 0, 0]);
+    }
+}

@@ -1,0 +1,155 @@
+//! The emulated device as a PCI function: BAR0 registers, BAR2 the MSI-X table and the pending bit array.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pvir_host::emulated::registers::Registers;
+use pvir_host::emulated::{Core, SharedTable};
+
+use super::config::emulated::{TABLE_BAR, config};
+use super::config::space::ConfigSpace;
+use super::gate::Gate;
+use super::region;
+use crate::machine::slots::{Access, HostMemory};
+use crate::pci::bars::{BarKind, BarSpec};
+use crate::pci::function::{MappedPart, PciFunction};
+
+const PAGE: u64 = 4096;
+const REGISTERS_BAR: u8 = 0;
+
+/// The function. While the gate is open the guest has the table for reading and writing and the pending bits for
+/// reading; while it is closed its accesses exit and act on the same memory.
+pub(crate) struct EmulatedFunction {
+    core: Arc<Core>,
+    registers: Registers,
+    config: Mutex<ConfigSpace>,
+    gate: Arc<Gate>,
+    memory: Arc<dyn HostMemory>,
+    /// Where the pending bits begin: the length of the table in whole pages.
+    pba: u64,
+}
+
+impl EmulatedFunction {
+    pub(crate) fn new(vectors: u32, gate: Arc<Gate>) -> io::Result<Self> {
+        let core = Core::new(vectors)?;
+        Ok(Self {
+            registers: Registers::new(Arc::clone(&core)),
+            config: Mutex::new(config(vectors)),
+            gate,
+            memory: Arc::clone(core.table().memory()) as _,
+            pba: SharedTable::pba_offset(vectors),
+            core,
+        })
+    }
+
+    /// The device behind it, for the service.
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl PciFunction for EmulatedFunction {
+    fn name(&self) -> String {
+        "emulated".to_owned()
+    }
+
+    fn bars(&self) -> [Option<BarSpec>; 6] {
+        let bar = |size| Some(BarSpec { kind: BarKind::Memory32, size, prefetchable: false });
+        [bar(PAGE), None, bar((self.pba + PAGE).next_power_of_two()), None, None, None]
+    }
+
+    fn config_read(&self, offset: u16, data: &mut [u8]) {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).read(offset, data, |_| 0);
+    }
+
+    fn config_write(&self, offset: u16, data: &[u8]) {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).write(offset, data);
+    }
+
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        match (bar, data.len()) {
+            (REGISTERS_BAR, 4) if offset % 4 == 0 => {
+                data.copy_from_slice(&self.registers.read(offset).to_le_bytes());
+            }
+            (TABLE_BAR, _) => region::read(self.core.table().memory(), offset, data),
+            _ => {}
+        }
+    }
+
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
+        match (bar, <[u8; 4]>::try_from(data)) {
+            (REGISTERS_BAR, Ok(word)) if offset % 4 == 0 => {
+                self.registers.write(offset, u32::from_le_bytes(word));
+            }
+            // The pending bits are the device's.
+            (TABLE_BAR, _) if offset < self.pba => region::write(self.core.table().memory(), offset, data),
+            _ => {}
+        }
+    }
+
+    fn mapped_parts(&self, bar: u8) -> Vec<MappedPart> {
+        if bar != TABLE_BAR || !self.gate.is_open() {
+            return Vec::new();
+        }
+        let part = |offset, size, access| MappedPart {
+            offset,
+            size,
+            memory: Arc::clone(&self.memory),
+            memory_offset: offset,
+            access,
+        };
+        vec![part(0, self.pba, Access::ReadWrite), part(self.pba, PAGE, Access::ReadOnly)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function() -> (EmulatedFunction, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        (EmulatedFunction::new(300, Arc::clone(&gate)).unwrap(), gate)
+    }
+
+    fn word(function: &EmulatedFunction, bar: u8, offset: u64) -> u32 {
+        let mut data = [0; 4];
+        function.bar_read(bar, offset, &mut data);
+        u32::from_le_bytes(data)
+    }
+
+    #[test]
+    fn table_and_pending_bits_are_mapped_while_open_only() {
+        let (function, gate) = function();
+        assert_eq!(function.bars()[2].unwrap().size, 0x4000);
+        assert!(function.mapped_parts(2).is_empty());
+        gate.set(true);
+        let parts: Vec<_> = function.mapped_parts(2).iter().map(|p| (p.offset, p.size, p.access)).collect();
+        assert_eq!(parts, [(0, 0x2000, Access::ReadWrite), (0x2000, 0x1000, Access::ReadOnly)]);
+        assert!(function.mapped_parts(0).is_empty());
+    }
+
+    #[test]
+    fn the_trapped_table_is_masked_and_keeps_what_is_written() {
+        let (function, _) = function();
+        assert_eq!((word(&function, 2, 12), word(&function, 2, 299 * 16 + 12)), (1, 1));
+        function.bar_write(2, 16, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!((word(&function, 2, 16), word(&function, 2, 20)), (0x0403_0201, 0x0807_0605));
+        function.bar_write(2, 0x2000, &[0xff; 4]);
+        assert_eq!((word(&function, 2, 0x2000), word(&function, 2, 0x3ffc)), (0, 0));
+    }
+
+    #[test]
+    fn registers_take_aligned_words_only() {
+        let (function, _) = function();
+        assert_eq!(word(&function, 0, 0), u32::from_le_bytes(*b"PVED"));
+        assert_eq!((word(&function, 0, 4), word(&function, 0, 2)), (300, 0));
+        let mut half = [9; 2];
+        function.bar_read(0, 0, &mut half);
+        assert_eq!(half, [0, 0]);
+        function.bar_write(0, 8, &[7, 0]);
+        assert_eq!(word(&function, 0, 8), 1);
+        function.bar_write(0, 8, &7_u32.to_le_bytes());
+        assert_eq!(word(&function, 0, 8), 7);
+    }
+}

@@ -1,0 +1,58 @@
+//! Whether the guest has a device's table: opened by ENABLE, closed by DISABLE, and the bus told of it.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use pvir_host::vfio::TableWindow;
+
+use crate::pci::bus::PciBus;
+use crate::pci::function::DevFn;
+
+/// One device's gate, shared by its PCI function, which asks, and its service side, which opens and closes.
+#[derive(Default)]
+pub(crate) struct Gate {
+    open: AtomicBool,
+    /// Known once the bus is complete.
+    place: OnceLock<(Weak<PciBus>, DevFn)>,
+}
+
+impl Gate {
+    /// Whether the guest reaches the table without exits.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// Tells whom to tell. Before that the gate moves without anybody being told.
+    pub(crate) fn bind(&self, bus: &Arc<PciBus>, place: DevFn) {
+        // A device has one place for life, so there is nothing to bind twice.
+        let _ = self.place.set((Arc::downgrade(bus), place));
+    }
+
+    /// Sets it, and has the bus map or unmap. The caller holds no lock of the function.
+    pub(crate) fn set(&self, open: bool) {
+        self.open.store(open, Ordering::SeqCst);
+        if let Some((bus, place)) = self.place.get() {
+            if let Some(bus) = bus.upgrade() {
+                bus.refresh(*place);
+            }
+        }
+    }
+}
+
+/// The gate as the service's devices see it.
+///
+/// It never fails: where KVM will not map a page, the guest's accesses exit and the function serves them just the same.
+pub(crate) struct Window(pub(crate) Arc<Gate>);
+
+impl TableWindow for Window {
+    fn open(&mut self) -> io::Result<()> {
+        self.0.set(true);
+        Ok(())
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        self.0.set(false);
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! The BARs of a host device: what they are, and what trapped accesses to them do.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use pvir_host::vfio::{RegionMap, VfioPci};
+
+use super::layout::Structures;
+use super::shadow::ShadowTable;
+use crate::devices::region;
+use crate::machine::slots::{Access, HostMemory};
+use crate::pci::bars::{BarKind, BarSpec};
+use crate::pci::function::MappedPart;
+
+const PAGE: u64 = 4096;
+
+/// One memory BAR. BARs of ports are left out: whatever has one has the same registers in memory, and its decode of
+/// ports would have to be switched on in the host's bridges.
+pub(crate) struct Bar {
+    index: u8,
+    spec: BarSpec,
+    structures: Structures,
+    /// In this process, if VFIO lets it be mapped.
+    region: Option<Arc<RegionMap>>,
+}
+
+impl Bar {
+    /// All memory BARs of a device.
+    pub(crate) fn all(pci: &VfioPci) -> Result<[Option<Self>; 6]> {
+        let mut bars = [const { None }; 6];
+        let mut index = 0;
+        while index < 6 {
+            let bar = Self::new(pci, index)?;
+            let wide = bar.as_ref().is_some_and(|bar| bar.spec.kind == BarKind::Memory64);
+            bars[usize::from(index)] = bar;
+            index += if wide { 2 } else { 1 };
+        }
+        Ok(bars)
+    }
+
+    fn new(pci: &VfioPci, index: u8) -> Result<Option<Self>> {
+        let size = pci.bar_size(index);
+        if size == 0 {
+            return Ok(None);
+        }
+        let mut register = [0; 4];
+        let failed = || format!("{}: cannot access BAR{index} by VFIO", pci.address());
+        pci.config_read(0x10 + 4 * u64::from(index), &mut register).with_context(failed)?;
+        let Some(spec) = spec(u32::from_le_bytes(register), size) else {
+            tracing::debug!(device = %pci.address(), index, "a BAR of ports is left out");
+            return Ok(None);
+        };
+        let region = if pci.is_mappable(index) {
+            Some(Arc::new(pci.map_bar(index).with_context(failed)?))
+        } else {
+            None
+        };
+        Ok(Some(Self { index, spec, structures: Structures::of(index, pci.msix()), region }))
+    }
+
+    pub(crate) fn spec(&self) -> BarSpec {
+        self.spec
+    }
+
+    /// What the guest reaches without exits.
+    pub(crate) fn mapped_parts(&self, open: bool) -> Vec<MappedPart> {
+        let Some(region) = self.region.as_ref().filter(|_| self.spec.size % PAGE == 0) else {
+            return Vec::new();
+        };
+        let memory = |part: std::ops::Range<u64>| MappedPart {
+            offset: part.start,
+            size: part.end - part.start,
+            memory: Arc::clone(region) as Arc<dyn HostMemory>,
+            memory_offset: part.start,
+            access: Access::ReadWrite,
+        };
+        self.structures.mapped(self.spec.size, open).into_iter().map(memory).collect()
+    }
+
+    /// Serves a read that exited.
+    pub(crate) fn read(&self, device: &Trapped<'_>, offset: u64, data: &mut [u8]) {
+        let (head, tail) = data.split_at_mut(Self::split(offset, data.len()));
+        if !tail.is_empty() {
+            self.read(device, offset + head.len() as u64, tail);
+        }
+        let (table, pba) = (&self.structures.table, &self.structures.pba);
+        match (device.open, &self.region) {
+            (false, _) if table.contains(&offset) => device.shadow.read(offset - table.start, head),
+            (false, _) if pba.contains(&offset) => head.fill(0),
+            (true, Some(region)) if table.contains(&offset) || pba.contains(&offset) => {
+                region::read(region, offset, head);
+            }
+            _ => {
+                if let Err(error) = device.pci.bar_read(self.index, offset, head) {
+                    tracing::debug!(device = %device.pci.address(), bar = self.index, offset, "read: {error}");
+                    head.fill(0xff);
+                }
+            }
+        }
+    }
+
+    /// Serves a write that exited.
+    pub(crate) fn write(&self, device: &Trapped<'_>, offset: u64, data: &[u8]) {
+        let (head, tail) = data.split_at(Self::split(offset, data.len()));
+        let (table, pba) = (&self.structures.table, &self.structures.pba);
+        match (device.open, &self.region) {
+            (false, _) if table.contains(&offset) => device.shadow.write(offset - table.start, head),
+            (_, _) if pba.contains(&offset) => {}
+            (true, Some(region)) if table.contains(&offset) => region::write(region, offset, head),
+            _ => {
+                if let Err(error) = device.pci.bar_write(self.index, offset, head) {
+                    tracing::debug!(device = %device.pci.address(), bar = self.index, offset, "write: {error}");
+                }
+            }
+        }
+        if !tail.is_empty() {
+            self.write(device, offset + head.len() as u64, tail);
+        }
+    }
+
+    /// How much of an access is inside or outside of the MSI-X structures as a whole: these start and end at
+    /// multiples of 8.
+    fn split(offset: u64, len: usize) -> usize {
+        len.min(8 - usize::from(offset.to_le_bytes()[0] % 8))
+    }
+}
+
+/// What a trapped access acts on.
+pub(crate) struct Trapped<'a> {
+    pub(crate) pci: &'a VfioPci,
+    pub(crate) shadow: &'a ShadowTable,
+    /// Whether the table is the guest's: then the access is here only because KVM would not map the page.
+    pub(crate) open: bool,
+}
+
+/// What a guest's BAR is like, by the physical one's register; `None` for ports.
+fn spec(register: u32, size: u64) -> Option<BarSpec> {
+    if register & 1 != 0 {
+        return None;
+    }
+    let kind = if register >> 1 & 3 == 2 { BarKind::Memory64 } else { BarKind::Memory32 };
+    // The smallest that a memory BAR can be; what is behind its end reads as ones.
+    Some(BarSpec { kind, size: size.max(16), prefetchable: register & 8 != 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_those_of_the_physical_bars() {
+        let memory = |kind, prefetchable| Some(BarSpec { kind, size: 0x1000, prefetchable });
+        assert_eq!(spec(0xfeb0_0000, 0x1000), memory(BarKind::Memory32, false));
+        assert_eq!(spec(0xfeb0_000c, 0x1000), memory(BarKind::Memory64, true));
+        assert_eq!(spec(0xfeb0_0008, 0x1000), memory(BarKind::Memory32, true));
+        assert_eq!(spec(0xc001, 32), None);
+    }
+}

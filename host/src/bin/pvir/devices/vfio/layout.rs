@@ -1,0 +1,106 @@
+//! Which pages of a BAR the guest reaches without exits, before and after it enabled pvir.
+
+use std::ops::Range;
+
+use pvir_host::vfio::MsixCapability;
+
+const PAGE: u64 = 4096;
+
+/// Bytes of one MSI-X table entry.
+pub(crate) const ENTRY: u64 = 16;
+
+/// The MSI-X structures that lie in a BAR, by their byte offsets in it; empty where they are in another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Structures {
+    pub(crate) table: Range<u64>,
+    pub(crate) pba: Range<u64>,
+}
+
+impl Structures {
+    /// Those of `bar`.
+    pub(crate) fn of(bar: u8, msix: Option<&MsixCapability>) -> Self {
+        let Some(msix) = msix else { return Self::default() };
+        let entries = u64::from(msix.entries);
+        let place = |in_bar, offset, size| if in_bar == bar { offset..offset + size } else { 0..0 };
+        Self {
+            table: place(msix.table_bar, msix.table_offset, entries * ENTRY),
+            pba: place(msix.pba_bar, msix.pba_offset, entries.div_ceil(64) * 8),
+        }
+    }
+
+    /// The pages that they touch, in order, none twice.
+    fn pages(&self) -> Vec<Range<u64>> {
+        let mut pages: Vec<Range<u64>> = [&self.table, &self.pba]
+            .into_iter()
+            .filter(|range| !range.is_empty())
+            .map(|range| range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE))
+            .collect();
+        pages.sort_by_key(|range| range.start);
+        if let [first, second] = &mut pages[..] {
+            if second.start <= first.end {
+                let both = first.start..first.end.max(second.end);
+                return vec![both];
+            }
+        }
+        pages
+    }
+
+    /// The parts of a BAR of `size` bytes that are mapped. The parts that are always mapped are the same in both
+    /// cases, so that opening the table disturbs nothing else.
+    pub(crate) fn mapped(&self, size: u64, open: bool) -> Vec<Range<u64>> {
+        let mut parts = Vec::new();
+        let mut at = 0;
+        for page in self.pages() {
+            if at < page.start {
+                parts.push(at..page.start);
+            }
+            at = page.end;
+            if open {
+                parts.push(page);
+            }
+        }
+        if at < size {
+            parts.push(at..size);
+        }
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn structures(table: Range<u64>, pba: Range<u64>) -> Structures {
+        Structures { table, pba }
+    }
+
+    #[test]
+    fn an_82576_has_two_trapped_pages_before_enable() {
+        let msix = MsixCapability {
+            offset: 0x70,
+            entries: 10,
+            table_bar: 3,
+            table_offset: 0,
+            pba_bar: 3,
+            pba_offset: 0x2000,
+        };
+        let of_3 = Structures::of(3, Some(&msix));
+        assert_eq!(of_3, structures(0..160, 0x2000..0x2008));
+        assert_eq!(of_3.mapped(0x4000, false), [0x1000..0x2000, 0x3000..0x4000]);
+        assert_eq!(of_3.mapped(0x4000, true), [0..0x1000, 0x1000..0x2000, 0x2000..0x3000, 0x3000..0x4000]);
+        assert_eq!(
+            Structures::of(0, Some(&msix)).mapped(0x2_0000, false),
+            std::iter::once(0..0x2_0000).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn table_and_pending_bits_may_share_pages() {
+        let all = 0..0x1000;
+        assert!(structures(0..0x800, 0x800..0x810).mapped(0x1000, false).is_empty());
+        assert_eq!(structures(0..0x800, 0x800..0x810).mapped(0x1000, true), [all]);
+        let apart = structures(0x2f00..0x3100, 0x1ff8..0x2000);
+        assert_eq!(apart.mapped(0x8000, false), [0..0x1000, 0x4000..0x8000]);
+        assert_eq!(apart.mapped(0x8000, true), [0..0x1000, 0x1000..0x4000, 0x4000..0x8000]);
+    }
+}
