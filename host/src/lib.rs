@@ -3,6 +3,8 @@
 pub mod counters;
 pub mod device;
 pub mod emulated;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 pub mod irte;
 pub mod isolation;
 pub mod kvm;

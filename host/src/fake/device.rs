@@ -1,0 +1,200 @@
+//! A fake device.
+
+use super::world::Started;
+use super::{Call, Entry, SharedWorld, World};
+use crate::device::{Capabilities, Device, NotIsolated};
+use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
+use std::io;
+use vmm_sys_util::eventfd::EventFd;
+
+/// A device that knows in which order it wants to be called.
+pub struct FakeDevice {
+    number: u32,
+    world: SharedWorld,
+    capabilities: Capabilities,
+    refusal: Refusal,
+}
+
+impl FakeDevice {
+    /// Device `number` of `world`, with an MSI-X table of `msix_entries` and an MSI capability of one message.
+    #[must_use]
+    pub fn new(world: SharedWorld, number: u32, msix_entries: u32) -> Self {
+        let capabilities = Capabilities {
+            stores: Stores::MSIX | Stores::MSI,
+            flags: DeviceFlags::DIRECT | DeviceFlags::DYNAMIC,
+            msix_entries,
+            msi_messages: 1,
+            ims_entries: 0,
+        };
+        Self { number, world, capabilities, refusal: Refusal::NONE }
+    }
+
+    /// The same device with other capabilities.
+    #[must_use]
+    pub fn with_capabilities(self, capabilities: Capabilities) -> Self {
+        Self { capabilities, ..self }
+    }
+
+    /// The same device, not isolated for this reason.
+    #[must_use]
+    pub fn not_isolated(self, refusal: Refusal) -> Self {
+        Self { refusal, ..self }
+    }
+
+    fn entry(&self, store: Store, index: u32) -> Entry {
+        Entry { device: self.number, store, index }
+    }
+
+    /// Notes the call and that each of its entries exists, on a device whose table is open.
+    fn enter(&self, call: Call, store: Store, first: u32, count: u32) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let end = first.checked_add(count);
+        if count == 0 || self.capabilities.entries(store).is_none_or(|all| end.is_none_or(|end| end > all)) {
+            world.breach(format!("{call:?} is beyond the store"));
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if !world.open.contains(&self.number) {
+            world.breach(format!("{call:?} on a device that is not open"));
+        }
+        world.note(call)
+    }
+
+    fn entries(&self, store: Store, first: u32, count: u32) -> impl Iterator<Item = Entry> + use<> {
+        let device = self.number;
+        (first..first.saturating_add(count)).map(move |index| Entry { device, store, index })
+    }
+}
+
+impl World {
+    fn check_start(&mut self, entry: Entry, id: u64) {
+        if self.started.contains_key(&entry) && !self.unsure.contains(&entry) {
+            self.breach(format!("{entry:?} is started already"));
+        }
+        if self.started.iter().any(|(other, started)| *other != entry && started.id == id) {
+            self.breach(format!("{entry:?} is started with another entry's eventfd"));
+        }
+    }
+}
+
+impl Device for FakeDevice {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn name(&self) -> String {
+        format!("fake {}", self.number)
+    }
+
+    fn isolated(&self) -> Result<(), NotIsolated> {
+        if self.refusal == Refusal::NONE {
+            return Ok(());
+        }
+        let what = format!("fake device {} is not isolated", self.number);
+        Err(NotIsolated { refusal: self.refusal, what, remedy: "take an isolated one".into() })
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        let mut world = self.world.lock();
+        if world.open.contains(&self.number) {
+            world.breach(format!("device {} is opened twice", self.number));
+        }
+        world.note(Call::Open(self.number))?;
+        world.open.insert(self.number);
+        Ok(())
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let number = self.number;
+        if !world.open.contains(&number) {
+            world.breach(format!("device {number} is closed and was not open"));
+        }
+        let World { started, unsure, .. } = &*world;
+        let alive = started.keys().any(|entry| entry.device == number && !unsure.contains(entry));
+        if alive {
+            world.breach(format!("device {number} is closed with started entries"));
+        }
+        // Lost or not, the guest has the table no more, and what would not stop ends here.
+        world.open.remove(&number);
+        world.started.retain(|entry, _| entry.device != number);
+        world.unsure.retain(|entry| entry.device != number);
+        world.note(Call::Close(number))
+    }
+
+    fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
+        let count = u32::try_from(eventfds.len()).map_err(io::Error::other)?;
+        let ids = {
+            let mut world = self.world.lock();
+            let mut ids = Vec::with_capacity(eventfds.len());
+            for (entry, eventfd) in self.entries(store, first, count).zip(eventfds) {
+                let id = world.see(eventfd)?;
+                world.check_start(entry, id);
+                if ids.contains(&id) {
+                    world.breach(format!("{entry:?} is started with the eventfd of its neighbour"));
+                }
+                ids.push(id);
+            }
+            ids
+        };
+        self.enter(Call::Start(self.entry(store, first), count), store, first, count)?;
+        let mut world = self.world.lock();
+        for ((entry, eventfd), id) in self.entries(store, first, count).zip(eventfds).zip(ids) {
+            world.generation += 1;
+            let pair = Pair { address: 0xfee0_0010 | u64::from(entry.index) << 5, data: world.generation };
+            let eventfd = eventfd.try_clone()?;
+            // As SET_IRQS does, whatever the mask was before.
+            let started = Started { id, eventfd, masked: false, by_guest: false, pair };
+            world.started.insert(entry, started);
+            world.unsure.remove(&entry);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()> {
+        {
+            let mut world = self.world.lock();
+            for entry in self.entries(store, first, count) {
+                if !world.started.contains_key(&entry) && !world.unsure.contains(&entry) {
+                    world.breach(format!("{entry:?} is stopped and was not started"));
+                }
+            }
+        }
+        let entered = self.enter(Call::Stop(self.entry(store, first), count), store, first, count);
+        let mut world = self.world.lock();
+        for entry in self.entries(store, first, count) {
+            if entered.is_ok() {
+                world.started.remove(&entry);
+                world.unsure.remove(&entry);
+            } else {
+                world.unsure.insert(entry);
+            }
+        }
+        entered
+    }
+
+    fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair> {
+        let entry = self.entry(store, index);
+        self.enter(Call::Pair(entry), store, index, 1)?;
+        let mut world = self.world.lock();
+        let Some(pair) = world.started.get(&entry).map(|started| started.pair) else {
+            world.breach(format!("the pair of {entry:?} is read before it is started"));
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        Ok(pair)
+    }
+
+    fn mask(&mut self, store: Store, index: u32) -> io::Result<bool> {
+        let entry = self.entry(store, index);
+        self.enter(Call::Mask(entry), store, index, 1)?;
+        let mut world = self.world.lock();
+        let maskable = store == Store::MSIX;
+        match world.started.get_mut(&entry) {
+            Some(started) => {
+                started.masked = maskable;
+                started.by_guest = !maskable;
+            }
+            None => world.breach(format!("{entry:?} is masked before it is started")),
+        }
+        Ok(maskable)
+    }
+}

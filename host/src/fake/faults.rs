@@ -1,0 +1,94 @@
+//! Which call is to fail, and how.
+
+use super::Kind;
+use std::io;
+
+/// The faults to inject; none at first.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    planned: Vec<Fault>,
+    injected: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Fault {
+    /// `None`: calls of every kind count.
+    kind: Option<Kind>,
+    /// Calls to let through before.
+    after: u32,
+    errno: i32,
+    /// Whether all later ones fail as well.
+    lasting: bool,
+}
+
+impl Faults {
+    /// Fails the call after the next `after` calls of a kind (`None`: of any kind), once.
+    pub fn fail_once(&mut self, kind: Option<Kind>, after: u32, errno: i32) {
+        self.planned.push(Fault { kind, after, errno, lasting: false });
+    }
+
+    /// Fails every call of a kind after the next `after`.
+    pub fn fail_from(&mut self, kind: Option<Kind>, after: u32, errno: i32) {
+        self.planned.push(Fault { kind, after, errno, lasting: true });
+    }
+
+    /// Forgets what is planned; answers whether a planned fault was never met.
+    pub fn clear(&mut self) -> bool {
+        let unmet = self.planned.iter().any(|fault| !fault.lasting || fault.after > 0);
+        self.planned.clear();
+        unmet
+    }
+
+    /// Faults injected so far.
+    #[must_use]
+    pub fn injected(&self) -> u64 {
+        self.injected
+    }
+
+    /// Counts a call; fails it if its turn has come.
+    pub(super) fn meet(&mut self, kind: Kind) -> io::Result<()> {
+        let mut failing = None;
+        for (place, fault) in self.planned.iter_mut().enumerate() {
+            if fault.kind.is_some_and(|wanted| wanted != kind) {
+                continue;
+            }
+            match fault.after.checked_sub(1) {
+                Some(left) => fault.after = left,
+                None => failing = failing.or(Some((place, fault.errno, fault.lasting))),
+            }
+        }
+        let Some((place, errno, lasting)) = failing else { return Ok(()) };
+        if !lasting {
+            self.planned.remove(place);
+        }
+        self.injected += 1;
+        Err(io::Error::from_raw_os_error(errno))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_fault_meets_the_call_that_was_meant() {
+        let mut faults = Faults::default();
+        faults.fail_once(Some(Kind::Attach), 1, libc::EMFILE);
+        let met: Vec<_> = [Kind::Attach, Kind::Detach, Kind::Attach, Kind::Attach]
+            .into_iter()
+            .map(|kind| faults.meet(kind).err().and_then(|error| error.raw_os_error()))
+            .collect();
+        assert_eq!(met, [None, None, Some(libc::EMFILE), None]);
+        assert_eq!((faults.injected(), faults.clear()), (1, false));
+    }
+
+    #[test]
+    fn a_lasting_fault_goes_on_until_it_is_cleared() {
+        let mut faults = Faults::default();
+        faults.fail_from(None, 1, libc::EIO);
+        assert!(faults.meet(Kind::Open).is_ok());
+        assert!(faults.meet(Kind::Pair).is_err() && faults.meet(Kind::Close).is_err());
+        assert!(!faults.clear());
+        assert!(faults.meet(Kind::Pair).is_ok());
+    }
+}

@@ -1,0 +1,39 @@
+//! The safe order, as rules over the state of the world between calls.
+
+use super::World;
+use super::world::Footprint;
+
+impl World {
+    /// Everything that must hold whenever no call is under way: one line for each breach, those noted on the way
+    /// included.
+    #[must_use]
+    pub fn check(&self) -> Vec<String> {
+        let mut found = self.violations().to_vec();
+        let now = self.footprint();
+        self.check_kernel(&now, &mut found);
+        self.check_devices(&mut found);
+        found
+    }
+
+    fn check_kernel(&self, now: &Footprint, found: &mut Vec<String>) {
+        for gsi in now.irqfds.iter().filter(|gsi| !now.routes.contains_key(gsi)) {
+            found.push(format!("GSI {gsi} has an irqfd and no route"));
+        }
+    }
+
+    fn check_devices(&self, found: &mut Vec<String>) {
+        for (entry, started) in &self.started {
+            if !started.masked && !started.by_guest && !self.unsure.contains(entry) {
+                found.push(format!("{entry:?} was left unmasked"));
+            }
+            if !self.open.contains(&entry.device) {
+                found.push(format!("{entry:?} is started and its device is closed"));
+            }
+        }
+    }
+
+    /// Whether an eventfd belongs to a started entry that nothing made unsure.
+    pub(super) fn is_started(&self, id: u64) -> bool {
+        self.started.iter().any(|(entry, started)| started.id == id && !self.unsure.contains(entry))
+    }
+}

@@ -1,0 +1,213 @@
+//! What the fake kernel and the fake devices hold, shared by all of them.
+
+use super::faults::Faults;
+use super::{Call, Entry, Kind, identity};
+use crate::irte::Route;
+use pvir_abi::{Operation, Pair};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vmm_sys_util::eventfd::EventFd;
+
+/// One [`World`] for a KVM and its devices.
+#[derive(Clone, Default)]
+pub struct SharedWorld(Arc<Mutex<World>>);
+
+impl SharedWorld {
+    /// An empty world in which GSIs below `first_gsi` are taken.
+    #[must_use]
+    pub fn new(first_gsi: u32) -> Self {
+        let world = World { first_gsi, ..World::default() };
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    /// The world, locked: not to be held while the service is called.
+    pub fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An interrupt that reached a vCPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Delivery {
+    /// Destination APIC id.
+    pub destination: u32,
+    /// Vector.
+    pub vector: u8,
+}
+
+/// What the service holds of the world.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Footprint {
+    /// Routes, by GSI: destination and vector.
+    pub routes: BTreeMap<u32, (u32, u8)>,
+    /// GSIs with an irqfd.
+    pub irqfds: BTreeSet<u32>,
+    /// Started entries: masked, pair.
+    pub started: BTreeMap<Entry, (bool, Pair)>,
+    /// Devices whose table the guest has.
+    pub open: BTreeSet<u32>,
+}
+
+/// An irqfd.
+pub(super) struct Irqfd {
+    pub(super) id: u64,
+    pub(super) eventfd: EventFd,
+}
+
+/// A started entry.
+pub(super) struct Started {
+    pub(super) id: u64,
+    pub(super) eventfd: EventFd,
+    pub(super) masked: bool,
+    /// Whether the guest, and not the host, has left it unmasked.
+    pub(super) by_guest: bool,
+    pub(super) pair: Pair,
+}
+
+/// The kernel and the devices.
+#[derive(Default)]
+pub struct World {
+    pub(super) first_gsi: u32,
+    pub(super) expected: Option<Operation>,
+    pub(super) routes: BTreeMap<u32, Route>,
+    pub(super) irqfds: BTreeMap<u32, Irqfd>,
+    pub(super) started: BTreeMap<Entry, Started>,
+    /// Entries whose latest stop failed, by our doing: they may be in either state.
+    pub(super) unsure: BTreeSet<Entry>,
+    pub(super) open: BTreeSet<u32>,
+    pub(super) generation: u32,
+    /// A descriptor of ours for each eventfd seen, so that its id stays its own.
+    seen: BTreeMap<u64, EventFd>,
+    calls: Vec<Call>,
+    budget: BTreeMap<Kind, u32>,
+    violations: Vec<String>,
+    deliveries: Vec<Delivery>,
+    /// What is to fail.
+    pub faults: Faults,
+}
+
+impl World {
+    /// Announces the operation that comes next, and forgets calls and budgets. `None`: anything may come.
+    pub fn expect(&mut self, operation: Option<Operation>) {
+        self.expected = operation;
+        self.calls.clear();
+        self.budget.clear();
+    }
+
+    /// At most `most` calls of a kind until the next [`World::expect`].
+    pub fn allow(&mut self, kind: Kind, most: u32) {
+        self.budget.insert(kind, most);
+    }
+
+    /// The calls since [`World::expect`].
+    #[must_use]
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    /// How many calls of a kind there were since [`World::expect`].
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> usize {
+        self.calls.iter().filter(|call| call.kind() == kind).count()
+    }
+
+    /// Breaches of the order, oldest first.
+    #[must_use]
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    /// Takes what was delivered so far.
+    pub fn take_deliveries(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.deliveries)
+    }
+
+    /// What the service holds now.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        Footprint {
+            routes: self.routes.iter().map(|(gsi, r)| (*gsi, (r.destination(), r.vector()))).collect(),
+            irqfds: self.irqfds.keys().copied().collect(),
+            started: self.started.iter().map(|(entry, s)| (*entry, (s.masked, s.pair))).collect(),
+            open: self.open.clone(),
+        }
+    }
+
+    /// Descriptors of this process for eventfds that the service made, our own not counted. Those that nobody else
+    /// holds are forgotten.
+    pub fn open_eventfds(&mut self) -> usize {
+        let ids: Vec<u64> = self.seen.keys().copied().collect();
+        let ours = self.seen.len() + self.irqfds.len() + self.started.len();
+        let open = identity::open_descriptors(&ids).saturating_sub(ours);
+        if open == 0 && self.irqfds.is_empty() && self.started.is_empty() {
+            self.seen.clear();
+        }
+        open
+    }
+
+    /// The guest masks or unmasks an entry, without an exit.
+    pub fn guest_masks(&mut self, entry: Entry, masked: bool) {
+        if let Some(started) = self.started.get_mut(&entry) {
+            started.masked = masked;
+            started.by_guest = true;
+        }
+    }
+
+    /// The device raises an entry's interrupt. What is masked or not started is dropped: whoever wants pending bits
+    /// takes the emulated device.
+    pub fn raise(&mut self, entry: Entry) {
+        let Some(started) = self.started.get(&entry).filter(|started| !started.masked) else { return };
+        // A full counter has the interrupt in it.
+        let _ = started.eventfd.write(1);
+        let id = started.id;
+        let gsi = self.irqfds.iter().find(|(_, irqfd)| irqfd.id == id).map(|(gsi, _)| *gsi);
+        if let Some(gsi) = gsi {
+            self.inject(gsi);
+        }
+    }
+
+    /// Delivers what the eventfd of a GSI has counted, merged into one, as an irqfd does.
+    pub(super) fn inject(&mut self, gsi: u32) {
+        let Some(irqfd) = self.irqfds.get(&gsi) else { return };
+        if irqfd.eventfd.read().is_err() {
+            return;
+        }
+        match self.routes.get(&gsi) {
+            Some(route) => {
+                self.deliveries.push(Delivery { destination: route.destination(), vector: route.vector() })
+            }
+            None => self.breach(format!("an interrupt of GSI {gsi} is lost: no route")),
+        }
+    }
+
+    /// Notes a call, charges the budget, and fails it if its turn has come.
+    pub(super) fn note(&mut self, call: Call) -> io::Result<()> {
+        self.calls.push(call);
+        let kind = call.kind();
+        if let Some(left) = self.budget.get_mut(&kind) {
+            match left.checked_sub(1) {
+                Some(less) => *left = less,
+                None => self.breach(format!("one more {call:?} than allowed")),
+            }
+        }
+        if kind.is_of_device() && self.expected == Some(Operation::RETARGET) {
+            self.breach(format!("RETARGET touches the device: {call:?}"));
+        }
+        self.faults.meet(kind)
+    }
+
+    pub(super) fn breach(&mut self, what: impl std::fmt::Display) {
+        let during = self.expected;
+        self.violations.push(format!("{what} (during {during:?})"));
+    }
+
+    /// The kernel's id of an eventfd, which is kept alive from now on.
+    pub(super) fn see(&mut self, eventfd: &EventFd) -> io::Result<u64> {
+        let id = identity::id(eventfd);
+        if let std::collections::btree_map::Entry::Vacant(place) = self.seen.entry(id) {
+            place.insert(eventfd.try_clone()?);
+        }
+        Ok(id)
+    }
+}
