@@ -26,8 +26,9 @@ pub trait TableWindow: Send {
 
 /// A host PCI device, programmed by the guest.
 pub struct VfioDevice {
-    pci: Arc<VfioPci>,
+    /// Dropped before `pci`: a mapping keeps the device open.
     table: Option<MsixTable>,
+    pci: Arc<VfioPci>,
     window: Box<dyn TableWindow>,
 }
 

@@ -29,10 +29,11 @@ pub struct VfioPci {
     address: DeviceId,
     unit: RemappingUnit,
     host: Host,
-    inner: Inner,
-    /// The same descriptor, for reads and writes that keep errno.
+    /// The descriptor of `inner`, for reads and writes that keep errno. This and `irqs` are dropped before it: the last
+    /// descriptor must be closed when it gives its group back.
     file: File,
     irqs: Irqs,
+    inner: Inner,
     msix: Option<MsixCapability>,
     msi: Option<MsiCapability>,
     assigned: Vec<DeviceId>,

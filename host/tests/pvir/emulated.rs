@@ -161,6 +161,10 @@ fn an_irte_is_reported_after_its_unmap() {
     let rows = json["interrupts"].as_array().unwrap();
     let told: Vec<_> = rows.iter().map(|row| (row["handle"].as_str().unwrap(), &row["count"])).collect();
     assert_eq!(told, [("0.1", &2.into()), ("0.2", &1.into())], "{json:#}");
+    assert_eq!(
+        json["interrupts_by_vector"],
+        serde_json::json!([{"apic_id": 0, "vector": VECTOR, "count": 3}])
+    );
     let first = &rows[0];
     for (key, value) in [
         ("guest", serde_json::json!("0000:00:01.0")),

@@ -97,11 +97,9 @@ impl<'a> HostDevices<'a> {
     fn open(&mut self, address: DeviceId) -> Result<Parts> {
         let host = Host::default();
         // What is wrong with the device comes before what is wrong with VFIO: it says more.
-        host.check_bound(address).with_context(|| format!("--device vfio={address}"))?;
+        host.check_bound(address)?;
         let container = self.container()?;
-        let pci = VfioPci::open(&container, &host, address, &self.assigned)
-            .with_context(|| format!("--device vfio={address}"))?;
-        let pci = Arc::new(pci);
+        let pci = Arc::new(VfioPci::open(&container, &host, address, &self.assigned)?);
         let gate = Arc::new(Gate::default());
         let function = VfioFunction::new(Arc::clone(&pci), Arc::clone(&gate))?;
         let device = VfioDevice::new(pci, function.window())

@@ -213,6 +213,19 @@ impl PciBus {
     }
 }
 
+/// What of the functions is mapped goes before the functions do: a mapping would keep a host device open.
+impl Drop for PciBus {
+    fn drop(&mut self) {
+        for slot in self.slots.values() {
+            for (bar, _, _, id) in slot.header().mapped.drain(..) {
+                if let Err(error) = self.memory_slots.unmap(id) {
+                    tracing::error!(device = %slot.devfn(), bar, "{error:#}");
+                }
+            }
+        }
+    }
+}
+
 impl Windows {
     fn allocate(&mut self, kind: BarKind, size: u64) -> Result<u64> {
         let (first, second) = match kind {

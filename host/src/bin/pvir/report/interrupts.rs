@@ -68,6 +68,25 @@ pub(crate) fn summarize(history: &[IrteRecord], devices: &[DeviceName]) -> Vec<I
     ordered.into_iter().map(row).collect()
 }
 
+/// The interrupts of all devices that went to one vector of one vCPU, by the latest routing of each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct VectorSummary {
+    pub(crate) apic_id: u32,
+    pub(crate) vector: u8,
+    pub(crate) count: u64,
+}
+
+/// The sums, in the order of APIC ids and vectors.
+pub(crate) fn by_vector(interrupts: &[InterruptSummary]) -> Vec<VectorSummary> {
+    let mut sums: BTreeMap<(u32, u8), u64> = BTreeMap::new();
+    for row in interrupts {
+        if let (Some(apic_id), Some(vector), Some(count)) = (row.apic_id, row.vector, row.count) {
+            *sums.entry((apic_id, vector)).or_default() += count;
+        }
+    }
+    sums.into_iter().map(|((apic_id, vector), count)| VectorSummary { apic_id, vector, count }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +99,21 @@ mod tests {
         let origin = Origin { device, store: Store::MSIX, index };
         let irte = IrteInfo { handle: Handle::new(5, 1), origin, pair, eventfd: 40, gsi: 24, route: None };
         IrteRecord { irte, host }
+    }
+
+    #[test]
+    fn vectors_are_summed_over_entries_and_parked_ones_left_out() {
+        let host = HostInterrupt { store: Store::MSIX, index: 0, irq: None, count: 3 };
+        let row = summarize(&[record(0, Pair::default(), Some(host))], &[]).remove(0);
+        let to = |apic_id, vector| InterruptSummary { apic_id, vector, ..row.clone() };
+        let rows =
+            [to(Some(300), Some(0x51)), to(Some(0), Some(0x51)), to(None, None), to(Some(300), Some(0x51))];
+        let expected = [(0, 0x51, 3), (300, 0x51, 6)].map(|(apic_id, vector, count)| VectorSummary {
+            apic_id,
+            vector,
+            count,
+        });
+        assert_eq!(by_vector(&rows), expected);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use pvir_host::service::ServiceStatistics;
 use serde::Serialize;
 
 use super::exits::{Access, Cause, ExitCounters};
-use super::interrupts::InterruptSummary;
+use super::interrupts::{self, InterruptSummary, VectorSummary};
 use crate::exit_code::Outcome;
 
 /// A run.
@@ -28,6 +28,7 @@ pub(crate) struct Summary {
     pub(crate) ioctls: BTreeMap<&'static str, u64>,
     pub(crate) service: ServiceStatistics,
     pub(crate) interrupts: Vec<InterruptSummary>,
+    pub(crate) interrupts_by_vector: Vec<VectorSummary>,
     /// IRTEs that were given back so long ago that they are not among the interrupts.
     pub(crate) interrupts_forgotten: u64,
 }
@@ -120,6 +121,7 @@ impl Summary {
             devices: sources.devices.into_iter().enumerate().map(device).collect(),
             ioctls,
             service: sources.service,
+            interrupts_by_vector: interrupts::by_vector(&sources.interrupts),
             interrupts: sources.interrupts,
             interrupts_forgotten: sources.interrupts_forgotten,
         }

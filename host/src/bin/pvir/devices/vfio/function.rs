@@ -1,8 +1,7 @@
 //! A host device as a PCI function of the guest.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use pvir_host::vfio::{TableWindow, VfioPci};
@@ -17,8 +16,9 @@ use crate::pci::function::{MappedPart, PciFunction};
 
 /// The function.
 pub(crate) struct VfioFunction {
-    pci: Arc<VfioPci>,
+    /// Dropped before `pci`: a mapping keeps the device open.
     bars: [Option<Bar>; 6],
+    pci: Arc<VfioPci>,
     config: Mutex<ConfigSpace>,
     shadow: Arc<ShadowTable>,
     gate: Arc<Gate>,
