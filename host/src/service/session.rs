@@ -31,7 +31,7 @@ pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord)
             return Err(Status::BAD_ADDRESS);
         }
     }
-    tracing::info!(?features, epoch = vm.epoch, "the guest enabled pvir");
+    vm.log.info(|| format!("the guest enabled pvir: {features:?}, epoch {}", vm.epoch));
     Ok(())
 }
 
@@ -118,6 +118,6 @@ impl Vm {
             close(self, id);
         }
         self.session = None;
-        tracing::info!(epoch = self.epoch, "pvir is disabled");
+        self.log.info(|| format!("pvir is disabled, epoch {}", self.epoch));
     }
 }
