@@ -113,10 +113,14 @@ impl Vm {
     pub(super) fn disable(&mut self) {
         let handles: Vec<_> = self.irtes.iter().map(|(handle, _)| handle).collect();
         self.release(&handles);
+        self.sweep();
         let ids: Vec<_> = self.devices.keys().rev().copied().collect();
         for id in ids {
             close(self, id);
         }
+        // A closed device raises nothing, and one that would not close is lost: nothing is left to be stopped.
+        self.remains.iter_mut().for_each(|(_, irte)| irte.held.interrupt = false);
+        self.sweep();
         self.session = None;
         self.log.info(|| format!("pvir is disabled, epoch {}", self.epoch));
     }
