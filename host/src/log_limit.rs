@@ -2,31 +2,49 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Lets the first [`LogLimit::LINES`] lines through and counts the rest.
+/// Lets the first [`LogLimit::LINES`] warnings and [`LogLimit::NOTICES`] notices through and counts the rest.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
-    asked: AtomicU64,
+    warnings: AtomicU64,
+    notices: AtomicU64,
 }
 
 impl LogLimit {
-    /// Lines that one VM may cause in its life. Each is well under 512 bytes: 32 KiB in all.
+    /// Warnings that one VM may cause in its life. Each line is well under 512 bytes: 40 KiB in all.
     pub(crate) const LINES: u64 = 64;
+    /// Notices that it may cause; they take no room from the warnings.
+    pub(crate) const NOTICES: u64 = 16;
 
-    /// Logs `line` while there is room for it. The last line that passes says that no more will.
+    /// Logs a warning while there is room for it. The last line that passes says that no more will.
     pub(crate) fn warn(&self, line: impl FnOnce() -> String) {
-        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        if asked > Self::LINES {
-            return;
+        if let Some(line) = pass(&self.warnings, Self::LINES, line) {
+            tracing::warn!("{line}");
         }
-        let line = line();
-        let last = if asked == Self::LINES { " (further messages of this VM are counted only)" } else { "" };
-        tracing::warn!("{line}{last}");
+    }
+
+    /// Logs what a guest may do at any time, under the same bound.
+    pub(crate) fn info(&self, line: impl FnOnce() -> String) {
+        if let Some(line) = pass(&self.notices, Self::NOTICES, line) {
+            tracing::info!("{line}");
+        }
     }
 
     /// Lines that were asked for, logged or not.
     pub(crate) fn asked(&self) -> u64 {
-        self.asked.load(Ordering::Relaxed)
+        self.warnings.load(Ordering::Relaxed) + self.notices.load(Ordering::Relaxed)
     }
+}
+
+fn pass(asked: &AtomicU64, most: u64, line: impl FnOnce() -> String) -> Option<String> {
+    let asked = asked.fetch_add(1, Ordering::Relaxed) + 1;
+    if asked > most {
+        return None;
+    }
+    let mut line = line();
+    if asked == most {
+        line.push_str(" (further messages of this kind are counted only)");
+    }
+    Some(line)
 }
 
 #[cfg(test)]

@@ -120,9 +120,6 @@ impl Block {
 
     /// Writes the answer back, the header last. The status is the one for the conduit.
     pub(super) fn copy_out(mut self, ram: &dyn GuestRam, status: Status, epoch: u64) -> Status {
-        if status == Status::BAD_ADDRESS && self.answer.is_empty() {
-            return status;
-        }
         self.header.status = status;
         self.header.done = self.done;
         self.header.epoch = epoch;

@@ -15,6 +15,7 @@ type Fresh = Vec<Handle>;
 type Failures = BTreeMap<Handle, Status>;
 
 pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
+    vm.sweep();
     let mut fresh = Fresh::new();
     let mut existing = Vec::with_capacity(records.len());
     for record in records.iter_mut() {
@@ -75,6 +76,10 @@ impl Vm {
             let irte = self.irtes.get(handle).ok_or(Status::HOST_ERROR)?;
             let same = irte.route == judged.route;
             return if same { Ok(Planned { handle, existing: true }) } else { Err(Status::ALREADY_MAPPED) };
+        }
+        if self.may_be_alive(&origin) {
+            // It would be started a second time.
+            return Err(Status::DEVICE_ERROR);
         }
         if attached.held() >= self.max_irtes_per_device || self.held() >= self.max_irtes {
             return Err(Status::NO_QUOTA);

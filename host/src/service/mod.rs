@@ -166,6 +166,7 @@ impl Service {
         if vm.session.is_some() {
             vm.disable();
         }
+        vm.sweep();
     }
 
     /// All IRTEs as they are now.

@@ -1,8 +1,10 @@
 //! Giving IRTEs back, from whatever they have reached: the one way down.
 
 use super::vm::Vm;
-use crate::irte::{Irte, Origin};
-use pvir_abi::{Handle, Status, Store};
+use crate::irte::{Held, Irte, Origin};
+use pvir_abi::{Handle, Status};
+use std::collections::BTreeMap;
+use std::io;
 
 /// Consecutive entries of one store of one device.
 pub(super) struct Run {
@@ -31,14 +33,19 @@ pub(super) fn runs(origins: &[Origin]) -> Vec<Run> {
     runs
 }
 
+/// IRTEs on the way down that did not come off whole, and how it was.
+pub(super) type Stuck = BTreeMap<Handle, Status>;
+
 impl Vm {
     /// Gives the IRTEs of `handles` back, in reverse of how they were made: the device's interrupts, then the
     /// irqfds, then the routes in one batch, then GSIs and eventfds. Handles that name nothing are passed over.
     ///
-    /// A failure on the way is logged and does not stop the rest. The answer names the handles whose interrupt may
-    /// still be delivered, because their irqfd would not come off.
-    pub(super) fn release(&mut self, handles: &[Handle]) -> Vec<Handle> {
-        let mut taken: Vec<(Handle, Irte)> = Vec::with_capacity(handles.len());
+    /// Every handle is stale afterwards. A failure on the way is logged and does not stop the rest; what did not
+    /// come off stays among the remains, which every later release tries again. The answer names the handles whose
+    /// interrupt could not be stopped or whose irqfd would not come off.
+    pub(super) fn release(&mut self, handles: &[Handle]) -> Stuck {
+        let mut taken = std::mem::take(&mut self.remains);
+        taken.reserve(handles.len());
         for &handle in handles {
             let Some(irte) = self.irtes.remove(handle) else { continue };
             if let Some(attached) = self.device_of(&irte.origin) {
@@ -46,43 +53,73 @@ impl Vm {
             }
             taken.push((handle, irte));
         }
-        self.stop_interrupts(&mut taken);
-        let stuck = self.detach_irqfds(&mut taken);
+        let mut stuck = Stuck::new();
+        self.stop_interrupts(&mut taken, &mut stuck);
+        self.detach_irqfds(&mut taken, &mut stuck);
         self.drop_routes(&mut taken);
-        for (_, irte) in taken.iter().filter(|(_, irte)| !irte.held.route) {
-            self.gsis.give_back(irte.gsi);
+        for (handle, irte) in taken {
+            if irte.held == Held::default() {
+                self.gsis.give_back(irte.gsi);
+            } else {
+                self.remains.push((handle, irte));
+            }
         }
         stuck
     }
 
-    fn stop_interrupts(&mut self, taken: &mut [(Handle, Irte)]) {
+    /// Tries again what did not come off before.
+    pub(super) fn sweep(&mut self) {
+        if !self.remains.is_empty() {
+            self.release(&[]);
+        }
+    }
+
+    /// Whether an entry's interrupt was to be stopped and may still be started.
+    pub(super) fn may_be_alive(&self, origin: &Origin) -> bool {
+        self.remains.iter().any(|(_, irte)| irte.origin == *origin && irte.held.interrupt)
+    }
+
+    fn stop_interrupts(&mut self, taken: &mut [(Handle, Irte)], stuck: &mut Stuck) {
         let started: Vec<usize> = (0..taken.len()).filter(|&i| taken[i].1.held.interrupt).collect();
         let origins: Vec<Origin> = started.iter().map(|&i| taken[i].1.origin).collect();
         for run in runs(&origins) {
-            let Origin { store, index, .. } = run.first;
-            let count = u32::try_from(run.members.len()).unwrap_or(u32::MAX);
-            let Some(attached) = self.device_of(&run.first) else { continue };
-            if let Err(error) = stop(attached, store, index, count) {
-                self.failed("stopping the interrupt", &run.first, Status::DEVICE_ERROR, &error);
-            }
-            for member in run.members {
-                taken[started[member]].1.held.interrupt = false;
+            let places: Vec<usize> = run.members.iter().map(|&member| started[member]).collect();
+            let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
+            let of_run = self.stop(&run.first, count);
+            for place in places {
+                let (handle, irte) = &mut taken[place];
+                // One bad entry leaves no other alive: after a failed run each entry goes by itself.
+                let stopped = match &of_run {
+                    Err(_) if count > 1 => self.stop(&irte.origin, 1),
+                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                    Ok(()) => Ok(()),
+                };
+                irte.held.interrupt = stopped.is_err();
+                if let Err(error) = stopped {
+                    let status =
+                        self.failed("stopping the interrupt", &irte.origin, Status::DEVICE_ERROR, &error);
+                    stuck.insert(*handle, status);
+                }
             }
         }
     }
 
-    fn detach_irqfds(&mut self, taken: &mut [(Handle, Irte)]) -> Vec<Handle> {
-        let mut stuck = Vec::new();
+    fn stop(&mut self, first: &Origin, count: u32) -> io::Result<()> {
+        let attached = self.devices.get_mut(&first.device).ok_or(io::ErrorKind::NotFound)?;
+        attached.device.stop(first.store, first.index, count)
+    }
+
+    /// Also where the interrupt did not stop: nobody is to be interrupted by it.
+    fn detach_irqfds(&mut self, taken: &mut [(Handle, Irte)], stuck: &mut Stuck) {
         for (handle, irte) in taken.iter_mut().filter(|(_, irte)| irte.held.irqfd) {
             match self.routes.router().detach(&irte.eventfd, irte.gsi) {
                 Ok(()) => irte.held.irqfd = false,
                 Err(error) => {
-                    self.failed("detaching the irqfd", &irte.origin, Status::HOST_ERROR, &error);
-                    stuck.push(*handle);
+                    let status = self.failed("detaching the irqfd", &irte.origin, Status::HOST_ERROR, &error);
+                    stuck.insert(*handle, status);
                 }
             }
         }
-        stuck
     }
 
     /// Never drops the route of a GSI that still has an irqfd: the kernel has died of that (CVE-2017-1000252,
@@ -106,19 +143,10 @@ impl Vm {
     }
 }
 
-/// One run if the device takes it, and otherwise each entry by itself, so that one bad entry leaves no other alive.
-fn stop(attached: &mut super::vm::Attached, store: Store, first: u32, count: u32) -> std::io::Result<()> {
-    let Err(of_run) = attached.device.stop(store, first, count) else { return Ok(()) };
-    if count == 1 {
-        return Err(of_run);
-    }
-    (first..first + count).try_for_each(|index| attached.device.stop(store, index, 1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvir_abi::{Bdf, DeviceId};
+    use pvir_abi::{Bdf, DeviceId, Store};
 
     fn origin(device: u8, store: Store, index: u32) -> Origin {
         Origin { device: DeviceId::new(0, Bdf::new(0, device, 0).unwrap()), store, index }

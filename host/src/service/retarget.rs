@@ -3,7 +3,7 @@
 use super::entry::{Takes, abort_others, clear_answer, fill_answer};
 use super::vm::Vm;
 use crate::irte::Route;
-use pvir_abi::{Entry, EntryState, Handle, Status};
+use pvir_abi::{Entry, EntryFlags, EntryState, Handle, Status};
 use std::collections::BTreeMap;
 
 /// Where each IRTE of a call is to go; `None` parks it.
@@ -41,7 +41,13 @@ pub(super) fn retarget(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     }
     for record in records.iter_mut().filter(|record| record.status == Status::OK) {
         match vm.irtes.get(record.handle) {
-            Some(irte) => fill_answer(record, record.handle, irte, EntryState::empty()),
+            Some(irte) => {
+                fill_answer(record, record.handle, irte, EntryState::empty());
+                // Of this record, also if a later one of the same call moved the entry on.
+                let mut state = EntryState::empty();
+                state.set(EntryState::PARKED, record.flags & EntryFlags::PARKED.bits() != 0);
+                record.state = state.bits();
+            }
             None => record.status = Status::HOST_ERROR,
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord)
             return Err(Status::BAD_ADDRESS);
         }
     }
-    tracing::info!(?features, epoch = vm.epoch, "the guest enabled pvir");
+    vm.log.info(|| format!("the guest enabled pvir: {features:?}, epoch {}", vm.epoch));
     Ok(())
 }
 
@@ -114,11 +114,15 @@ impl Vm {
         let handles: Vec<_> = self.irtes.iter().map(|(handle, _)| handle).collect();
         self.remember(&handles);
         self.release(&handles);
+        self.sweep();
         let ids: Vec<_> = self.devices.keys().rev().copied().collect();
         for id in ids {
             close(self, id);
         }
+        // A closed device raises nothing, and one that would not close is lost: nothing is left to be stopped.
+        self.remains.iter_mut().for_each(|(_, irte)| irte.held.interrupt = false);
+        self.sweep();
         self.session = None;
-        tracing::info!(epoch = self.epoch, "pvir is disabled");
+        self.log.info(|| format!("pvir is disabled, epoch {}", self.epoch));
     }
 }

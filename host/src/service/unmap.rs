@@ -23,7 +23,7 @@ pub(super) fn unmap(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     let handles: Vec<Handle> = given.into_iter().collect();
     vm.remember(&handles);
     let stuck = vm.release(&handles);
-    for record in records.iter_mut().filter(|record| stuck.contains(&record.handle)) {
-        record.status = Status::HOST_ERROR;
+    for record in records.iter_mut().filter(|record| record.status == Status::OK) {
+        record.status = stuck.get(&record.handle).copied().unwrap_or(Status::OK);
     }
 }

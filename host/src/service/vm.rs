@@ -3,7 +3,7 @@
 use super::history::History;
 use super::{Config, SetupError};
 use crate::device::{Capabilities, Device};
-use crate::irte::{IrteInfo, IrteTable, Origin, RoutePolicy};
+use crate::irte::{Irte, IrteInfo, IrteTable, Origin, RoutePolicy};
 use crate::kvm::{GsiPool, IrqRouter, RouteTable};
 use crate::log_limit::LogLimit;
 use pvir_abi::{DeviceId, Features, GuestPhysAddr, Handle, Status, Store};
@@ -33,6 +33,8 @@ pub(super) struct Vm {
     pub(super) epoch: u64,
     pub(super) devices: BTreeMap<DeviceId, Attached>,
     pub(super) irtes: IrteTable,
+    /// What the host would not take down of IRTEs that were given back, until it does. Their handles are stale.
+    pub(super) remains: Vec<(Handle, Irte)>,
     pub(super) routes: RouteTable,
     pub(super) gsis: GsiPool,
     pub(super) max_irtes: u32,
@@ -49,6 +51,7 @@ impl Vm {
             epoch: 0,
             devices: BTreeMap::new(),
             irtes: IrteTable::default(),
+            remains: Vec::new(),
             routes: RouteTable::new(router),
             max_irtes: config.max_irtes.min(gsis.free()),
             max_irtes_per_device: config.max_irtes_per_device,

@@ -1,0 +1,127 @@
+//! ENABLE: granted as a whole or refused with a reason.
+
+use super::*;
+use crate::fake::Kind;
+use pvir_abi::Refusal;
+
+fn request() -> EnableRecord {
+    EnableRecord::request(Service::FEATURES, Some(GuestPhysAddr(AREA)))
+}
+
+fn enable(bench: &Bench, asked: EnableRecord) -> EnableRecord {
+    let answer = bench.call(Operation::ENABLE, CallFlags::empty(), &[asked]);
+    // E7, B4
+    assert_eq!((answer.status, answer.header.status), (answer.records[0].status, answer.records[0].status));
+    assert_eq!(answer.header.done, u32::from(answer.status == Status::OK));
+    answer.records[0]
+}
+
+/// Refused, and nothing is enabled by it.
+fn refused(spoil: impl FnOnce(&mut EnableRecord)) -> Status {
+    let bench = Bench::new();
+    let mut asked = request();
+    spoil(&mut asked);
+    let status = enable(&bench, asked).status;
+    assert_eq!(bench.features().enabled, 0);
+    assert_eq!(bench.world.lock().footprint(), Footprint::default());
+    status
+}
+
+#[test]
+fn features_that_are_not_offered_are_refused() {
+    // E1
+    let offered = Service::FEATURES.bits();
+    for bit in (0..64).map(|bit| 1u64 << bit).filter(|bit| offered & bit == 0) {
+        assert_eq!(refused(|r| r.features |= bit), Status::UNSUPPORTED_FEATURE, "{bit:#x}");
+    }
+}
+
+#[test]
+fn fields_that_were_not_taken_must_be_zero() {
+    // E2
+    assert_eq!(refused(|r| r.notify_vector = 0x40), Status::RESERVED_NOT_ZERO);
+    assert_eq!(refused(|r| r.notify_apic_id = 1), Status::RESERVED_NOT_ZERO);
+    let no_epoch = |r: &mut EnableRecord| r.features = Features::MSIX.bits();
+    assert_eq!(refused(no_epoch), Status::RESERVED_NOT_ZERO);
+}
+
+#[test]
+fn every_reserved_byte_is_judged() {
+    // B5
+    for byte in 36..64 {
+        assert_eq!(refused(|r| r.as_mut_bytes()[byte] = 0x80), Status::RESERVED_NOT_ZERO, "byte {byte}");
+    }
+}
+
+#[test]
+fn an_event_area_out_of_place_is_refused() {
+    // E3
+    for at in [AREA + 1, AREA + 8, AREA + 63] {
+        assert_eq!(refused(|r| r.event_area = GuestPhysAddr(at)), Status::UNALIGNED, "{at:#x}");
+    }
+    for at in [0x6_0000, 0xfee0_0000, !63] {
+        assert_eq!(refused(|r| r.event_area = GuestPhysAddr(at)), Status::BAD_ADDRESS, "{at:#x}");
+    }
+}
+
+#[test]
+fn what_was_not_taken_is_refused_later() {
+    let bench = Bench::new();
+    enable(&bench, EnableRecord::request(Features::MSI, None));
+    let msi = Entry::map(device(0), Store::MSI, 0, X86Route::fixed(0, 0x40).into());
+    let parked_msi = Entry::map_parked(device(0), Store::MSI, 0);
+    let answer = bench.map(&[routed(0, 0, 0, 0x40), parked_msi, msi]);
+    assert_eq!(statuses(&answer.records), [Status::STORE_UNSUPPORTED, Status::BAD_FLAGS, Status::OK]);
+}
+
+#[test]
+fn a_second_enable_changes_nothing() {
+    // E7
+    let bench = Bench::enabled();
+    bench.map(&batch(0..3));
+    let before = bench.state();
+    assert_eq!(enable(&bench, request()).status, Status::ALREADY_ENABLED);
+    assert_eq!(bench.state(), before);
+}
+
+#[test]
+fn a_device_that_is_not_isolated_refuses_the_whole_vm() {
+    // E6
+    let bench = Bench::new();
+    bench.add(2, FakeDevice::new(bench.world.clone(), 2, 4).not_isolated(Refusal::NO_SOURCE_ID));
+    let record = enable(&bench, request());
+    assert_eq!((record.status, record.refusal), (Status::REFUSED, Refusal::NO_SOURCE_ID));
+    assert_eq!(record.device, device(2));
+    assert!(bench.world.lock().calls().is_empty());
+    assert_eq!(bench.features().enabled, 0);
+}
+
+#[test]
+fn a_device_that_does_not_open_closes_the_others() {
+    let bench = Bench::new();
+    bench.world.lock().faults.fail_once(Some(Kind::Open), 1, libc::EIO);
+    let record = enable(&bench, request());
+    assert_eq!((record.status, record.refusal), (Status::HOST_ERROR, Refusal::NONE));
+    assert_eq!(bench.world.lock().footprint(), Footprint::default());
+    assert_eq!(enable(&bench, request()).status, Status::OK);
+}
+
+#[test]
+fn a_device_can_come_only_before_enable_and_only_once() {
+    let bench = Bench::new();
+    let fake = |number| Box::new(FakeDevice::new(bench.world.clone(), number, 4));
+    assert!(matches!(bench.service.add_device(device(0), fake(0)), Err(SetupError::DuplicateDevice(_))));
+    bench.enable();
+    assert!(matches!(bench.service.add_device(device(3), fake(3)), Err(SetupError::AlreadyEnabled(_))));
+}
+
+#[test]
+fn each_enable_has_a_new_epoch() {
+    // E8
+    let bench = Bench::enabled();
+    let epoch = |bench: &Bench| bench.query(&[query_of(0, 0)]).header.epoch;
+    let first = epoch(&bench);
+    bench.disable();
+    bench.enable();
+    assert!(epoch(&bench) > first && first > 0);
+}

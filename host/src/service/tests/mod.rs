@@ -1,0 +1,253 @@
+//! The service through its front door: real wire bytes in real guest RAM, over a KVM and devices that know the order.
+
+mod batches;
+mod blocks;
+mod enabling;
+mod entries;
+mod faults;
+mod headers;
+mod limits;
+mod logs;
+mod model;
+mod operations;
+mod order;
+mod parking;
+mod teardown;
+mod threads;
+
+use super::*;
+use crate::fake::{Entry as Place, FakeDevice, FakeKvm, Footprint, SharedWorld};
+use pvir_abi::{Bdf, DeviceRecord, EnableRecord, Entry, FeaturesRecord, Handle, Header, Store, X86Route};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use zerocopy::{FromBytes, FromZeros};
+
+const FIRST_GSI: u32 = 24;
+const APIC_IDS: [u32; 3] = [0, 1, 300];
+/// Where calls have their block, unless a test is about just that.
+const BLOCK: u64 = 0x1_0000;
+const AREA: u64 = 0x2040;
+/// RAM: two ranges that touch, a hole, and a third.
+const RAM: [(u64, usize); 3] = [(0, 0x5_0000), (0x5_0000, 0x1_0000), (0x8_0000, 0x1_0000)];
+/// Entries of the MSI-X tables of devices 0 and 1.
+const ENTRIES: [u32; 2] = [64, 8];
+
+fn device(number: u8) -> DeviceId {
+    DeviceId::new(0, Bdf::new(0, number + 1, 0).unwrap())
+}
+
+fn config() -> Config {
+    Config {
+        apic_ids: APIC_IDS.to_vec(),
+        conduits: Conduits::MSR | Conduits::PORT,
+        msr: 0x5056_0000,
+        port: 0x5056,
+        first_gsi: FIRST_GSI,
+        max_irtes: 4072,
+        max_irtes_per_device: 2048,
+    }
+}
+
+/// A VM with two devices.
+struct Bench {
+    service: Service,
+    world: SharedWorld,
+    ram: Arc<GuestMemoryMmap>,
+}
+
+/// What the guest finds in its block afterwards, and what the conduit said.
+struct Answer<R> {
+    status: Status,
+    header: Header,
+    records: Vec<R>,
+}
+
+/// Everything that a refused call must leave as it was.
+#[derive(PartialEq, Debug)]
+struct State {
+    world: Footprint,
+    features: FeaturesRecord,
+    irtes: String,
+    queries: Vec<Entry>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(&config())
+    }
+
+    fn with(config: &Config) -> Self {
+        let world = SharedWorld::new(config.first_gsi);
+        let ranges = RAM.map(|(at, len)| (GuestAddress(at), len));
+        let ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap());
+        let router = Box::new(FakeKvm::new(world.clone()));
+        let service = Service::new(config, ram.clone(), router).unwrap();
+        let bench = Self { service, world, ram };
+        for (number, entries) in (0u8..).zip(ENTRIES) {
+            bench.add(number, FakeDevice::new(bench.world.clone(), number.into(), entries));
+        }
+        bench
+    }
+
+    fn add(&self, number: u8, fake: FakeDevice) {
+        self.service.add_device(device(number), Box::new(fake)).unwrap();
+    }
+
+    /// With everything that the service offers.
+    fn enabled() -> Self {
+        let bench = Self::new();
+        bench.enable();
+        bench
+    }
+
+    fn enable(&self) {
+        let asked = EnableRecord::request(Service::FEATURES, Some(GuestPhysAddr(AREA)));
+        let answer = self.call(Operation::ENABLE, CallFlags::empty(), &[asked]);
+        assert_eq!(answer.status, Status::OK);
+    }
+
+    fn disable(&self) -> Status {
+        self.call::<Entry>(Operation::DISABLE, CallFlags::empty(), &[]).status
+    }
+
+    /// One call with a whole and valid header.
+    fn call<R>(&self, operation: Operation, flags: CallFlags, records: &[R]) -> Answer<R>
+    where
+        R: FromBytes + IntoBytes + zerocopy::Immutable + Clone,
+    {
+        let count = u32::try_from(records.len()).unwrap();
+        self.send(Header::request(Version::V1, operation, flags, count), records)
+    }
+
+    /// One call with any header. Whatever comes of it, the order was kept.
+    fn send<R>(&self, header: Header, records: &[R]) -> Answer<R>
+    where
+        R: FromBytes + IntoBytes + zerocopy::Immutable + Clone,
+    {
+        self.world.lock().expect(Some(header.operation));
+        let answer = self.send_at(BLOCK, header, records);
+        self.assert_order();
+        answer
+    }
+
+    fn send_at<R>(&self, at: u64, header: Header, records: &[R]) -> Answer<R>
+    where
+        R: FromBytes + IntoBytes + zerocopy::Immutable + Clone,
+    {
+        let after = GuestAddress(at + size_of::<Header>() as u64);
+        self.ram.write_slice(header.as_bytes(), GuestAddress(at)).unwrap();
+        self.ram.write_slice(records.as_bytes(), after).unwrap();
+        let status = self.service.call(0, 0, GuestPhysAddr(at));
+        let mut answer = Answer { status, header: Header::new_zeroed(), records: records.to_vec() };
+        self.ram.read_slice(answer.header.as_mut_bytes(), GuestAddress(at)).unwrap();
+        self.ram.read_slice(answer.records.as_mut_slice().as_mut_bytes(), after).unwrap();
+        answer
+    }
+
+    fn assert_order(&self) {
+        let breaches = self.world.lock().check();
+        assert!(breaches.is_empty(), "{breaches:#?}");
+    }
+
+    fn map(&self, records: &[Entry]) -> Answer<Entry> {
+        self.call(Operation::MAP, CallFlags::empty(), records)
+    }
+
+    fn retarget(&self, records: &[Entry]) -> Answer<Entry> {
+        self.call(Operation::RETARGET, CallFlags::empty(), records)
+    }
+
+    fn unmap(&self, records: &[Entry]) -> Answer<Entry> {
+        self.call(Operation::UNMAP, CallFlags::empty(), records)
+    }
+
+    fn query(&self, records: &[Entry]) -> Answer<Entry> {
+        self.call(Operation::QUERY, CallFlags::empty(), records)
+    }
+
+    fn features(&self) -> FeaturesRecord {
+        self.call(Operation::FEATURES, CallFlags::empty(), &[FeaturesRecord::request()]).records[0]
+    }
+
+    fn state(&self) -> State {
+        let world = self.world.lock().footprint();
+        let asked: Vec<_> =
+            (0..2u8).flat_map(|number| (0..8).map(move |index| query_of(number, index))).collect();
+        State {
+            world,
+            features: self.features(),
+            irtes: format!("{:?}", self.service.irtes()),
+            queries: self.query(&asked).records,
+        }
+    }
+
+    /// Nothing is held any more but what ENABLE gave.
+    fn assert_baseline(&self) {
+        let mut world = self.world.lock();
+        let Footprint { routes, irqfds, started, .. } = world.footprint();
+        assert!(routes.is_empty() && irqfds.is_empty() && started.is_empty(), "{:?}", world.footprint());
+        assert_eq!(world.open_eventfds(), 0, "eventfds");
+        drop(world);
+        assert!(self.service.irtes().is_empty());
+        assert_eq!(self.free_gsis(), self.service.lock().max_irtes, "GSIs");
+    }
+
+    fn free_gsis(&self) -> u32 {
+        self.service.lock().gsis.free()
+    }
+
+    fn raise(&self, number: u8, index: u32) {
+        self.world.lock().raise(place(number, index));
+    }
+
+    fn unmask(&self, number: u8, index: u32) {
+        self.world.lock().guest_masks(place(number, index), false);
+    }
+
+    /// Destinations and vectors that were delivered since the last time.
+    fn delivered(&self) -> Vec<(u32, u8)> {
+        self.world.lock().take_deliveries().into_iter().map(|d| (d.destination, d.vector)).collect()
+    }
+}
+
+fn place(number: u8, index: u32) -> Place {
+    Place { device: number.into(), store: Store::MSIX, index }
+}
+
+/// A MAP of an MSI-X entry, fixed to one vCPU.
+fn routed(number: u8, index: u32, destination: u32, vector: u8) -> Entry {
+    Entry::map(device(number), Store::MSIX, index, X86Route::fixed(destination, vector).into())
+}
+
+fn parked(number: u8, index: u32) -> Entry {
+    Entry::map_parked(device(number), Store::MSIX, index)
+}
+
+fn query_of(number: u8, index: u32) -> Entry {
+    Entry::query(device(number), Store::MSIX, index)
+}
+
+/// The RETARGET of a mapped entry.
+fn moved(mapped: &Entry, destination: u32, vector: u8) -> Entry {
+    let to = X86Route::fixed(destination, vector).into();
+    Entry::map(mapped.device, mapped.store, mapped.index, to).with_handle(mapped.handle)
+}
+
+/// The RETARGET that parks a mapped entry.
+fn park(mapped: &Entry) -> Entry {
+    Entry::map_parked(mapped.device, mapped.store, mapped.index).with_handle(mapped.handle)
+}
+
+/// The UNMAP of a mapped entry, and its QUERY by handle.
+fn named(mapped: &Entry) -> Entry {
+    Entry::query(mapped.device, mapped.store, mapped.index).with_handle(mapped.handle)
+}
+
+/// Entries `from..to` of device 0, routed over all vCPUs with vectors from 0x40 on.
+fn batch(indices: std::ops::Range<u32>) -> Vec<Entry> {
+    let route = |index: u32| routed(0, index, APIC_IDS[index as usize % 3], 0x40 + (index % 128) as u8);
+    indices.map(route).collect()
+}
+
+fn statuses(records: &[Entry]) -> Vec<Status> {
+    records.iter().map(|record| record.status).collect()
+}

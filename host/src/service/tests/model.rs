@@ -1,0 +1,232 @@
+//! Random calls against a second, simple statement of the contract.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Where an entry goes: `None` is parked.
+type Target = Option<(u32, u8)>;
+
+#[derive(Clone, Debug)]
+struct Ask {
+    number: u8,
+    index: u32,
+    target: Target,
+    /// Which of the handles given for this entry so far, newest first; none of them beyond the last.
+    age: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Map(bool, Vec<Ask>),
+    Retarget(bool, Vec<Ask>),
+    Unmap(bool, Vec<Ask>),
+    Query(Vec<Ask>),
+    Again,
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let destination =
+        prop_oneof![6 => prop::sample::select(APIC_IDS.to_vec()), 1 => Just(2u32), 1 => Just(!0)];
+    let vector = prop_oneof![6 => 0x40..0x44u8, 1 => 0..32u8];
+    let target = prop_oneof![3 => (destination, vector).prop_map(Some), 1 => Just(None)];
+    let number = prop_oneof![5 => 0..2u8, 1 => Just(5)];
+    let index = prop_oneof![6 => 0..4u32, 1 => 6..10u32];
+    (number, index, target, prop_oneof![5 => Just(0usize), 1 => 0..3usize])
+        .prop_map(|(number, index, target, age)| Ask { number, index, target, age })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let asks = || prop::collection::vec(ask(), 1..5);
+    prop_oneof![
+        4 => (any::<bool>(), asks()).prop_map(|(whole, asks)| Step::Map(whole, asks)),
+        3 => (any::<bool>(), asks()).prop_map(|(whole, asks)| Step::Retarget(whole, asks)),
+        3 => (any::<bool>(), asks()).prop_map(|(whole, asks)| Step::Unmap(whole, asks)),
+        1 => asks().prop_map(Step::Query),
+        1 => Just(Step::Again),
+    ]
+}
+
+/// The contract, for entries without faults of the host.
+#[derive(Clone, Default)]
+struct Model {
+    mapped: BTreeMap<(u8, u32), Target>,
+}
+
+impl Model {
+    fn judge_origin(ask: &Ask) -> Result<(), Status> {
+        match ENTRIES.get(usize::from(ask.number)) {
+            None => Err(Status::NO_DEVICE),
+            Some(entries) if ask.index >= *entries => Err(Status::BAD_INDEX),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn judge_target(ask: &Ask) -> Result<(), Status> {
+        match ask.target {
+            Some((_, vector)) if vector < 32 => Err(Status::BAD_VECTOR),
+            Some((0xffff_ffff, _)) => Err(Status::BROADCAST),
+            Some((id, _)) if !APIC_IDS.contains(&id) => Err(Status::BAD_DESTINATION),
+            _ => Ok(()),
+        }
+    }
+
+    fn judge_handle(&self, ask: &Ask, live: bool) -> Result<(), Status> {
+        Self::judge_origin(ask)?;
+        let known = live && self.mapped.contains_key(&(ask.number, ask.index));
+        if known { Ok(()) } else { Err(Status::STALE_HANDLE) }
+    }
+
+    fn map(&mut self, ask: &Ask) -> Result<(), Status> {
+        Self::judge_origin(ask)?;
+        Self::judge_target(ask)?;
+        match self.mapped.get(&(ask.number, ask.index)) {
+            Some(target) if *target != ask.target => Err(Status::ALREADY_MAPPED),
+            _ => {
+                self.mapped.insert((ask.number, ask.index), ask.target);
+                Ok(())
+            }
+        }
+    }
+
+    fn retarget(&mut self, ask: &Ask, live: bool) -> Result<(), Status> {
+        self.judge_handle(ask, live)?;
+        Self::judge_target(ask)?;
+        self.mapped.insert((ask.number, ask.index), ask.target);
+        Ok(())
+    }
+
+    fn unmap(&mut self, ask: &Ask, live: bool) -> Result<(), Status> {
+        self.judge_handle(ask, live)?;
+        self.mapped.remove(&(ask.number, ask.index));
+        Ok(())
+    }
+}
+
+/// The service, the model, and the guest that remembers every handle it was given.
+#[derive(Default)]
+struct Run {
+    model: Model,
+    handles: BTreeMap<(u8, u32), Vec<Handle>>,
+}
+
+impl Run {
+    fn handle(&self, ask: &Ask) -> (Handle, bool) {
+        let given = self.handles.get(&(ask.number, ask.index));
+        let handle = given.and_then(|given| given.iter().rev().nth(ask.age)).copied();
+        (handle.unwrap_or(Handle(!0)), handle.is_some() && ask.age == 0)
+    }
+
+    fn record(ask: &Ask) -> Entry {
+        match ask.target {
+            Some((destination, vector)) => routed(ask.number, ask.index, destination, vector),
+            None => parked(ask.number, ask.index),
+        }
+    }
+
+    /// Judges all records by `judge`, undoing everything if one fails and the call is whole.
+    fn expected(
+        &mut self,
+        whole: bool,
+        asks: &[Ask],
+        judge: impl Fn(&mut Model, &Ask) -> Result<(), Status>,
+    ) -> Vec<Status> {
+        let before = self.model.clone();
+        let status = |model: &mut Model, ask| judge(model, ask).err().unwrap_or(Status::OK);
+        let mut statuses: Vec<_> = asks.iter().map(|ask| status(&mut self.model, ask)).collect();
+        if whole && statuses.iter().any(|status| *status != Status::OK) {
+            self.model = before;
+            statuses.iter_mut().filter(|status| **status == Status::OK).for_each(|s| *s = Status::ABORTED);
+        }
+        statuses
+    }
+
+    fn step(&mut self, bench: &Bench, step: &Step) -> (Vec<Status>, Vec<Status>) {
+        let flags = |whole| if whole { CallFlags::ALL_OR_NOTHING } else { CallFlags::empty() };
+        let named = |run: &Self, ask: &Ask| query_of(ask.number, ask.index).with_handle(run.handle(ask).0);
+        let live: Vec<_> = match step {
+            Step::Retarget(_, asks) | Step::Unmap(_, asks) | Step::Query(asks) => {
+                asks.iter().map(|ask| ((ask.number, ask.index, ask.age), self.handle(ask).1)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let live =
+            |ask: &Ask| live.iter().any(|(key, live)| *live && *key == (ask.number, ask.index, ask.age));
+        match step {
+            Step::Map(whole, asks) => {
+                let records: Vec<_> = asks.iter().map(Self::record).collect();
+                let got = bench.call(Operation::MAP, flags(*whole), &records).records;
+                for (ask, record) in asks.iter().zip(&got).filter(|(_, r)| r.status == Status::OK) {
+                    let given = self.handles.entry((ask.number, ask.index)).or_default();
+                    if given.last() != Some(&record.handle) {
+                        assert!(!given.contains(&record.handle), "H1");
+                        given.push(record.handle);
+                    }
+                }
+                (statuses(&got), self.expected(*whole, asks, Model::map))
+            }
+            Step::Retarget(whole, asks) => {
+                let with_handle = |ask: &Ask| Self::record(ask).with_handle(self.handle(ask).0);
+                let records: Vec<_> = asks.iter().map(with_handle).collect();
+                let got = bench.call(Operation::RETARGET, flags(*whole), &records).records;
+                (statuses(&got), self.expected(*whole, asks, |model, ask| model.retarget(ask, live(ask))))
+            }
+            Step::Unmap(whole, asks) => {
+                let records: Vec<_> = asks.iter().map(|ask| named(self, ask)).collect();
+                let got = bench.call(Operation::UNMAP, flags(*whole), &records).records;
+                (statuses(&got), self.expected(*whole, asks, |model, ask| model.unmap(ask, live(ask))))
+            }
+            Step::Query(asks) => {
+                let records: Vec<_> = asks.iter().map(|ask| named(self, ask)).collect();
+                let got = bench.query(&records).records;
+                (statuses(&got), self.expected(false, asks, |model, ask| model.judge_handle(ask, live(ask))))
+            }
+            Step::Again => {
+                self.model = Model::default();
+                let status = bench.disable();
+                bench.assert_baseline();
+                bench.enable();
+                (vec![status], vec![Status::OK])
+            }
+        }
+    }
+
+    /// What the service holds is what the model holds.
+    fn compare(&self, bench: &Bench) {
+        let held: BTreeMap<_, _> = bench
+            .service
+            .irtes()
+            .into_iter()
+            .map(|irte| {
+                let number = irte.origin.device.bdf.device() - 1;
+                ((number, irte.origin.index), irte.route.map(|r| (r.destination(), r.vector())))
+            })
+            .collect();
+        assert_eq!(held, self.model.mapped);
+        let world = bench.world.lock().footprint();
+        let routed: Vec<_> = held.values().flatten().copied().collect();
+        let mut in_kernel: Vec<_> = world.routes.into_values().collect();
+        let mut expected = routed;
+        in_kernel.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!((in_kernel, world.irqfds.len()), (expected.clone(), expected.len()));
+        assert_eq!(world.started.len(), held.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_calls_are_answered_as_the_contract_says(steps in prop::collection::vec(step(), 1..30)) {
+        let bench = Bench::enabled();
+        let mut run = Run::default();
+        for step in &steps {
+            let (got, expected) = run.step(&bench, step);
+            prop_assert_eq!(got, expected, "{:?}", step);
+            run.compare(&bench);
+        }
+        bench.disable();
+        bench.assert_baseline();
+    }
+}
