@@ -1,6 +1,8 @@
 //! The service over the machine's own KVM: a device in this process raises, real irqfds deliver, and the vector is
 //! looked for in the local APIC of a vCPU that runs no code.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use kvm_bindings::{
     KVM_CAP_MAX_VCPU_ID, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MAX_CPUID_ENTRIES,
     KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap,
@@ -77,7 +79,7 @@ fn bench() -> Option<Bench> {
     };
     let router = Box::new(KvmRouter::new(Arc::clone(&vm), Arc::clone(&counters)));
     let service = Service::new(&config, ram.clone(), router).unwrap();
-    let core = Core::new(16).unwrap();
+    let core = Core::new(0..16).unwrap();
     service
         .add_device(device(), Box::new(EmulatedDevice::new(Arc::clone(&core), Box::new(NoWindow))))
         .unwrap();

@@ -5,6 +5,7 @@ use super::table::SharedTable;
 use super::unit::{Fault, Unit};
 use pvir_abi::Pair;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
@@ -46,19 +47,16 @@ pub struct Core {
 }
 
 impl Core {
-    /// A device with `vectors` MSI-X entries, 1 to [`super::MAX_VECTORS`].
+    /// A device with an MSI-X entry for each of `handles`, which no other device of the VM may have.
     ///
     /// # Errors
-    /// `InvalidInput` for another number; otherwise if memory or the thread cannot be had.
-    pub fn new(vectors: u32) -> io::Result<Arc<Self>> {
-        if !(1..=super::MAX_VECTORS).contains(&vectors) {
-            let what = format!("an emulated device has 1 to {} vectors, not {vectors}", super::MAX_VECTORS);
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        }
+    /// If memory or the thread cannot be had.
+    pub fn new(handles: Range<u32>) -> io::Result<Arc<Self>> {
+        let vectors = handles.end.saturating_sub(handles.start);
         let core = Arc::new(Self {
             table: SharedTable::new(vectors)?,
             open: AtomicBool::new(false),
-            unit: Mutex::new(Unit::new(vectors)),
+            unit: Mutex::new(Unit::new(handles)),
             pending: Pending::default(),
             counters: (0..vectors).map(|_| Counters::default()).collect(),
         });

@@ -123,7 +123,7 @@ mod tests {
 
     /// A device with entry 1 started, its pair in the table, still masked.
     fn bench() -> (Bench, Pair) {
-        let core = Core::new(3).unwrap();
+        let core = Core::new(0..3).unwrap();
         let mut device = EmulatedDevice::new(Arc::clone(&core), Box::new(NoWindow));
         device.open().unwrap();
         let eventfd = EventFd::new(libc::EFD_NONBLOCK).unwrap();
@@ -241,6 +241,5 @@ mod tests {
         let error = bench.device.start(Store::MSIX, 2, &[&eventfd, &eventfd]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(bench.device.pair(Store::MSIX, 2).is_err(), "none of the two was started");
-        assert!(Core::new(0).is_err() && Core::new(2049).is_err());
     }
 }

@@ -18,7 +18,7 @@ mod unit;
 pub use core::{Core, Counts};
 pub use device::EmulatedDevice;
 pub use table::SharedTable;
-pub use unit::Fault;
+pub use unit::{Fault, HandlePool};
 
 /// PCI vendor id: `"PV"`. Not assigned by the PCI-SIG; the device exists inside of VMs only.
 pub const VENDOR_ID: u16 = 0x5056;

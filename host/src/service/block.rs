@@ -2,8 +2,8 @@
 
 use crate::memory::GuestRam;
 use pvir_abi::{
-    BLOCK_ALIGN, DeviceRecord, EnableRecord, Entry, FeaturesRecord, GuestPhysAddr, Header, RECORD_LEN,
-    Status, block_len,
+    BLOCK_ALIGN, CallFlags, DeviceRecord, EnableRecord, Entry, FeaturesRecord, GuestPhysAddr, Header,
+    RECORD_LEN, Status, block_len,
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -103,15 +103,11 @@ impl Block {
             Err(status) => return status,
         };
         answer(&mut records);
-        let (mut done, mut aborted) = (0, false);
-        for record in &mut records {
-            done += u32::from(*record.status() == Status::OK);
-            aborted |= *record.status() == Status::ABORTED;
-        }
-        self.done = done;
+        self.done = records.iter_mut().map(|record| u32::from(*record.status() == Status::OK)).sum();
         self.answer = records.as_bytes().to_vec();
-        let all = done == self.header.count;
-        match (all, aborted) {
+        // The flag was judged with the header: only operations that know how to abort have it.
+        let whole = self.header.flags & CallFlags::ALL_OR_NOTHING.bits() != 0;
+        match (self.done == self.header.count, whole) {
             (true, _) => Status::OK,
             (false, true) => Status::ABORTED,
             (false, false) => Status::PARTIAL,

@@ -44,6 +44,16 @@ fn with_the_flag_one_bad_record_aborts_all() {
 }
 
 #[test]
+fn with_the_flag_a_call_that_is_all_bad_is_aborted_too() {
+    // O3: nobody is there to be called ABORTED, and yet the call is.
+    let bench = Bench::enabled();
+    for asked in [vec![routed(0, 0, 0, 5)], vec![routed(0, 0, 0, 5), routed(9, 0, 0, 0x40)]] {
+        let answer = bench.call(Operation::MAP, WHOLE, &asked);
+        assert_eq!((answer.status, answer.header.done), (Status::ABORTED, 0));
+    }
+}
+
+#[test]
 fn with_the_flag_good_calls_are_carried_out() {
     let bench = Bench::enabled();
     let mapped = bench.call(Operation::MAP, WHOLE, &batch(0..10));

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
 use pvir_abi::{Bdf, DeviceId};
 use pvir_host::device::Device;
-use pvir_host::emulated::EmulatedDevice;
+use pvir_host::emulated::{EmulatedDevice, HandlePool};
 use pvir_host::isolation::Host;
 use pvir_host::service::Service;
 use pvir_host::vfio::{Container, VfioDevice, VfioPci};
@@ -34,10 +34,11 @@ pub(crate) fn all(vm: &Vm, service: &Service, specs: &[DeviceSpec]) -> Result<Ar
     let mut bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory))?;
     let mut host = HostDevices::new(vm, specs)?;
     let mut gates = Vec::new();
+    let mut handles = HandlePool::default();
     for spec in specs {
         let parts = match spec {
             DeviceSpec::Scratch => Parts { function: Arc::new(Scratch::new()?), interrupts: None },
-            DeviceSpec::Emulated { vectors } => emulated(*vectors)?,
+            DeviceSpec::Emulated { vectors } => emulated(*vectors, &mut handles)?,
             DeviceSpec::Vfio(address) => host.open(*address)?,
         };
         let name = parts.function.name();
@@ -65,9 +66,11 @@ pub(crate) fn id_of(place: DevFn) -> DeviceId {
     DeviceId::new(0, Bdf(place.requester_id()))
 }
 
-fn emulated(vectors: u32) -> Result<Parts> {
+fn emulated(vectors: u32, handles: &mut HandlePool) -> Result<Parts> {
     let gate = Arc::new(Gate::default());
-    let function = EmulatedFunction::new(vectors, Arc::clone(&gate))
+    let handles = handles.take(vectors);
+    let function = handles
+        .and_then(|handles| EmulatedFunction::new(handles, Arc::clone(&gate)))
         .with_context(|| format!("--device emulated,vectors={vectors}"))?;
     let device = EmulatedDevice::new(Arc::clone(function.core()), Box::new(Window(Arc::clone(&gate))));
     Ok(Parts { function: Arc::new(function), interrupts: Some((Box::new(device), gate)) })

@@ -1,6 +1,7 @@
 //! The emulated device as a PCI function: BAR0 registers, BAR2 the MSI-X table and the pending bit array.
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pvir_host::emulated::registers::Registers;
@@ -30,8 +31,9 @@ pub(crate) struct EmulatedFunction {
 }
 
 impl EmulatedFunction {
-    pub(crate) fn new(vectors: u32, gate: Arc<Gate>) -> io::Result<Self> {
-        let core = Core::new(vectors)?;
+    pub(crate) fn new(handles: Range<u32>, gate: Arc<Gate>) -> io::Result<Self> {
+        let core = Core::new(handles)?;
+        let vectors = core.table().vectors();
         Ok(Self {
             registers: Registers::new(Arc::clone(&core)),
             config: Mutex::new(config(vectors)),
@@ -109,7 +111,7 @@ mod tests {
 
     fn function() -> (EmulatedFunction, Arc<Gate>) {
         let gate = Arc::new(Gate::default());
-        (EmulatedFunction::new(300, Arc::clone(&gate)).unwrap(), gate)
+        (EmulatedFunction::new(0..300, Arc::clone(&gate)).unwrap(), gate)
     }
 
     fn word(function: &EmulatedFunction, bar: u8, offset: u64) -> u32 {
