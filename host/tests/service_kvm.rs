@@ -1,6 +1,8 @@
 //! The service over the machine's own KVM: a device in this process raises, real irqfds deliver, and the vector is
 //! looked for in the local APIC of a vCPU that runs no code.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; the exception for tests does not see them")]
+
 use kvm_bindings::{
     KVM_CAP_MAX_VCPU_ID, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MAX_CPUID_ENTRIES,
     KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap,
