@@ -62,7 +62,8 @@ impl Judgement {
         for row in &rows {
             problems.extend(row.problems.iter().map(|problem| format!("{}: {problem}", row.title())));
         }
-        let sum = |of: fn(&Stage) -> u64| rows.iter().flat_map(|row| row.stages.iter().flatten()).map(of).sum();
+        let sum =
+            |of: fn(&Stage) -> u64| rows.iter().flat_map(|row| row.stages.iter().flatten()).map(of).sum();
         let raised = sum(|stage| stage.raised);
         if raised < wanted {
             problems.push(format!("{wanted} interrupts were asked for, {raised} were raised"));
@@ -80,7 +81,8 @@ impl Judgement {
 fn whole(told: &Told) -> Vec<String> {
     let mut problems = Vec::new();
     let failed = told.checks.iter().filter(|check| check.outcome == CHECK_FAILED);
-    problems.extend(failed.map(|check| format!("the guest's check `{}` failed: {}", check.name, check.detail)));
+    problems
+        .extend(failed.map(|check| format!("the guest's check `{}` failed: {}", check.name, check.detail)));
     match &told.result {
         None => problems.push("the guest did not come to a result".into()),
         Some(result) if result.verdict == PASSED => {}
@@ -174,7 +176,8 @@ impl Row {
                     if place.is_some_and(|place| place != (stage.apic_id, stage.vector)) {
                         problems.push(format!("was counted elsewhere than routed while {name}"));
                     }
-                    problems.extend(stage.look(self.repeats()).map(|problem| format!("{problem} while {name}")));
+                    problems
+                        .extend(stage.look(self.repeats()).map(|problem| format!("{problem} while {name}")));
                 }
             }
         }

@@ -66,7 +66,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let folder = Cache::open()?.path("logs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // a run that is well leaves nothing
-    let logs = tempfile::Builder::new().prefix("main-").tempdir_in(&folder).context("no place for the logs")?;
+    let logs =
+        tempfile::Builder::new().prefix("main-").tempdir_in(&folder).context("no place for the logs")?;
     let order = Order {
         cpus: options.cpus,
         interrupts: options.interrupts,
@@ -95,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         told: &told,
         judgement: &judgement,
         place: place.name(),
-        where_: place.describe(),
+        at: place.describe(),
         why: &why,
         elapsed: started.elapsed(),
     };
@@ -114,7 +115,11 @@ fn launch(place: &Place, programs: &Programs, order: &Order<'_>) -> Result<Outco
     if order.verbose {
         return work();
     }
-    step(format!("{} interrupts {}", order.interrupts, place.describe()), "--verbose shows the guest's log", work)
+    step(
+        format!("{} interrupts {}", order.interrupts, place.describe()),
+        "--verbose shows the guest's log",
+        work,
+    )
 }
 
 /// The last lines for people of both logs.
@@ -132,7 +137,8 @@ fn ends_of_logs(order: &Order<'_>) -> String {
 
 fn print(report: &Report<'_>, to_stderr: bool, ends: Option<&str>, logs: Option<&Path>) -> Result<()> {
     let terminal = if to_stderr { stderr().is_terminal() } else { stdout().is_terminal() };
-    let paint = Paint { colours: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) };
+    let paint =
+        Paint { colours: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) };
     let mut text = render::body(report, paint);
     text.extend(ends.map(|ends| format!("{ends}\n")));
     text.extend(logs.map(|logs| format!("The whole logs are in {}\n\n", logs.display())));

@@ -69,7 +69,9 @@ pub(super) fn choose(wish: Wish, devices: &[String], iommu: Iommu) -> Result<Cho
         }
         Wish::Machine => bail!("no device is named; help: --device BDF names one that is bound to {VFIO}"),
         Wish::Lab | Wish::Emulated if !devices.is_empty() => {
-            bail!("--device names a device of this machine; help: use it with --place machine, or without --place")
+            bail!(
+                "--device names a device of this machine; help: use it with --place machine, or without --place"
+            )
         }
         Wish::Emulated => {
             open_kvm()?;
@@ -114,7 +116,9 @@ fn usable(device: &str) -> Result<String> {
         bail!("there is no PCI device {device}; help: write it as 0000:03:00.0; `lspci -D` lists them");
     }
     if !folder.join("iommu_group").exists() {
-        bail!("{device} is behind no IOMMU; help: switch it on in the firmware and on the kernel's command line");
+        bail!(
+            "{device} is behind no IOMMU; help: switch it on in the firmware and on the kernel's command line"
+        );
     }
     let driver = fs::read_link(folder.join("driver")).ok();
     match driver.as_deref().and_then(Path::file_name) {

@@ -1,4 +1,4 @@
-//! The report, from stored logs of real runs.
+//! The report, from the marked lines of two real runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn text(log: &str, colours: bool) -> String {
         told: &told,
         judgement: &judgement,
         place: "lab",
-        where_: "in a test",
+        at: "in a test",
         why: "it is one",
         elapsed: Duration::from_millis(12_340),
     };
@@ -84,7 +84,10 @@ fn no_line_is_too_wide_and_only_colours_differ() {
 
 #[test]
 fn an_interrupt_that_the_guest_lost_is_found() {
-    fails(&damaged(LAB, r#""raised":2,"handled":2"#, r#""raised":2,"handled":1"#), "igb 0: 1 of 2 lost while mapped");
+    fails(
+        &damaged(LAB, r#""raised":2,"handled":2"#, r#""raised":2,"handled":1"#),
+        "igb 0: 1 of 2 lost while mapped",
+    );
 }
 
 #[test]
@@ -119,7 +122,10 @@ fn a_pair_that_differs_is_found() {
 
 #[test]
 fn exits_for_the_table_are_found() {
-    fails(&damaged(LAB, r#""msix":true,"reads":0"#, r#""msix":true,"reads":7"#), "7 accesses to MSI-X tables");
+    fails(
+        &damaged(LAB, r#""msix":true,"reads":0"#, r#""msix":true,"reads":7"#),
+        "7 accesses to MSI-X tables",
+    );
 }
 
 #[test]
@@ -133,5 +139,9 @@ fn a_run_that_ends_early_fails_with_what_is_missing() {
 #[test]
 fn fewer_interrupts_than_asked_for_are_found() {
     let judgement = Judgement::of(&Told::parse(LAB), 1_000_000);
-    assert!(judgement.problems[0].starts_with("1000000 interrupts were asked for"), "{:?}", judgement.problems);
+    assert!(
+        judgement.problems[0].starts_with("1000000 interrupts were asked for"),
+        "{:?}",
+        judgement.problems
+    );
 }

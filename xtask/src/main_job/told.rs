@@ -121,6 +121,18 @@ pub(super) struct HostInterrupt {
     pub(super) count: Option<u64>,
 }
 
+impl HostInterrupt {
+    /// Where the device is on the host; nothing for an emulated one.
+    pub(super) fn host_address(&self) -> Option<&str> {
+        self.device.strip_prefix("vfio ")
+    }
+
+    /// Whether a real device raises it.
+    pub(super) fn is_physical(&self) -> bool {
+        self.host_address().is_some()
+    }
+}
+
 impl Told {
     pub(super) fn parse(log: &str) -> Self {
         let mut told = Self::default();

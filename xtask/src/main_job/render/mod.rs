@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::judge::Judgement;
-use super::told::Told;
+use super::told::{HostInterrupt, Told};
 
 pub(super) const WIDTH: usize = 110;
 /// More problems than this are counted only.
@@ -18,7 +18,7 @@ pub(super) struct Report<'a> {
     pub(super) told: &'a Told,
     pub(super) judgement: &'a Judgement,
     pub(super) place: &'a str,
-    pub(super) where_: &'a str,
+    pub(super) at: &'a str,
     pub(super) why: &'a str,
     pub(super) elapsed: Duration,
 }
@@ -67,7 +67,8 @@ pub(super) fn body(report: &Report<'_>, paint: Paint) -> String {
 pub(super) fn verdict(report: &Report<'_>, paint: Paint) -> String {
     let Judgement { raised, handled, host_counted, problems, .. } = report.judgement;
     let guest = report.told.host.as_ref().map(|host| host.elapsed_ms);
-    let guest = guest.map(|ms| format!(", {:.1} of them in the guest", Duration::from_millis(ms).as_secs_f64()));
+    let guest =
+        guest.map(|ms| format!(", {:.1} of them in the guest", Duration::from_millis(ms).as_secs_f64()));
     let time = format!("{:.1} seconds{}", report.elapsed.as_secs_f64(), guest.unwrap_or_default());
     if problems.is_empty() {
         let raised = number(*raised);
@@ -108,14 +109,21 @@ fn done(report: &Report<'_>) -> String {
         .map(|(name, store, count)| format!("{name} ({count} {})", store_name(store)))
         .collect();
     let devices = if devices.is_empty() { "no device".to_owned() } else { devices.join(" and ") };
+    // pvir grants no direct programming without, so an entry that was mapped proves it
+    let remaps = judgement.rows.iter().any(|row| row.host.as_ref().is_some_and(HostInterrupt::is_physical));
+    let unit = match iommu(told) {
+        Some(kind) if remaps => format!("{kind} with interrupt remapping"),
+        Some(kind) => format!("{kind} (not used)"),
+        None => "no IOMMU".to_owned(),
+    };
     let fact = |name: &str, unknown: &str| told.fact(name).unwrap_or(unknown).to_owned();
     format!(
         "{} interrupts of {devices} went to a guest's handlers {}: {}, {}, KVM ({}) of Linux {}. \
          Why there: {}.",
         number(judgement.raised),
-        report.where_,
+        report.at,
         fact("cpu", "unknown CPU"),
-        iommu(told).unwrap_or("no IOMMU"),
+        unit,
         fact("kvm", "built in"),
         fact("kernel", "unknown"),
         report.why,
@@ -186,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_only_where_they_are_wanted() {
+    fn colours_are_only_atthey_are_wanted() {
         assert_eq!(Paint { colours: false }.bad("x"), "x");
         assert_eq!(Paint { colours: true }.bad("x"), "\x1b[1;31mx\x1b[0m");
     }

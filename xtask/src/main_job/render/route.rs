@@ -7,25 +7,24 @@ use crate::main_job::judge::{Row, STAGES};
 
 /// Between the two sides of a box.
 const INNER: usize = 88;
-/// Where the way leaves a box and enters the next.
+/// Where the way leaves a box.
 const WAY: usize = 12;
 
 pub(super) fn draw(row: &Row, report: &Report<'_>, paint: Paint) -> String {
     let title = format!("The way of one interrupt ({})", row.title());
     let mut text = format!("{}\n", paint.title(&title));
-    let boxes = boxes(row, report);
-    let last = boxes.len().saturating_sub(1);
-    for (position, part) in boxes.iter().enumerate() {
-        let top = if position == 0 { None } else { Some('▼') };
-        let bottom = if position == last { None } else { Some('┬') };
-        let _ = writeln!(text, "┌{}┐", edge(&format!("─ {} ", part.title), top));
+    for part in boxes(row, report) {
+        let _ = writeln!(text, "┌{}┐", edge(&format!("─ {} ", part.title)));
         for line in &part.lines {
             let _ = writeln!(text, "│ {line:<width$} │", width = INNER - 2);
         }
-        let _ = writeln!(text, "└{}┘", edge("", bottom));
-        if let Some(link) = &part.link {
-            let _ = writeln!(text, "{:WAY$} │ {link}", "");
-        }
+        let _ = match &part.link {
+            Some(link) => {
+                let bottom = edge(&format!("{}┬", "─".repeat(WAY)));
+                writeln!(text, "└{bottom}┘\n {:WAY$}▼ {link}", "")
+            }
+            None => writeln!(text, "└{}┘", edge("")),
+        };
     }
     text.pop();
     text
@@ -38,16 +37,9 @@ struct Part {
     link: Option<String>,
 }
 
-/// A horizontal edge that begins with `start` and has `mark` where the way is, beyond the title if that is longer.
-fn edge(start: &str, mark: Option<char>) -> String {
-    let mut edge: Vec<char> = start.chars().chain(std::iter::repeat('─')).take(INNER).collect();
-    // a title stands where the way would come in: the link's own line shows it
-    if let (Some(mark), true) = (mark, start.is_empty()) {
-        if let Some(place) = edge.get_mut(WAY) {
-            *place = mark;
-        }
-    }
-    edge.into_iter().collect()
+/// A horizontal edge of a box that begins with `title`.
+fn edge(title: &str) -> String {
+    title.chars().chain(std::iter::repeat('─')).take(INNER).collect()
 }
 
 fn boxes(row: &Row, report: &Report<'_>) -> Vec<Part> {
@@ -55,12 +47,16 @@ fn boxes(row: &Row, report: &Report<'_>) -> Vec<Part> {
         let lines = vec!["the host did not report it".to_owned()];
         return vec![device(row, None), Part { title: "host".into(), lines, link: None }];
     };
-    let address = host.device.strip_prefix("vfio ");
-    let counted = host.count.map_or("not counted".to_owned(), |count| format!("counted {} times", number(count)));
+    let address = host.host_address();
+    let counted =
+        host.count.map_or("not counted".to_owned(), |count| format!("counted {} times", number(count)));
     let unit = match address {
         Some(_) => Part {
             title: format!("interrupt remapping: {}", iommu(report.told).unwrap_or("IOMMU")),
-            lines: vec![format!("IRTE {} of the host's kernel; the guest's handle is {}", host.irte_index, row.handle)],
+            lines: vec![format!(
+                "IRTE {} of the host's kernel; the guest's handle is {}",
+                host.irte_index, row.handle
+            )],
             link: Some("an interrupt of the host".into()),
         },
         None => Part {

@@ -8,8 +8,8 @@ use crate::main_job::judge::{Judgement, Row, Stage};
 /// Titles of the columns, in groups with a title each.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("", &["entry", "pair", "IRTE", "IRQ", "GSI"]),
-    ("mapped", &["CPU", "vec", "raised", "handled"]),
-    ("retargeted", &["CPU", "vec", "raised", "handled"]),
+    ("mapped", &["APIC", "vec", "raised", "handled"]),
+    ("retargeted", &["APIC", "vec", "raised", "handled"]),
     ("host", &["counted"]),
 ];
 /// Columns with text are on the left.
@@ -25,7 +25,10 @@ pub(super) fn draw(judgement: &Judgement, paint: Paint) -> String {
     let rows: Vec<Cells> = judgement.rows.iter().map(cells).collect();
     let widths = widths(&titles, &rows);
 
-    let mut text = format!("{}\n", paint.title("All vectors, counted in the guest's driver, in the host, and in its handlers"));
+    let mut text = format!(
+        "{}\n",
+        paint.title("All vectors, counted in the guest's driver, in the host, and in its handlers")
+    );
     let groups: Vec<String> = GROUPS
         .iter()
         .zip(&widths)
@@ -75,7 +78,10 @@ fn stage(stage: Option<&Stage>) -> Vec<String> {
 fn widths(titles: &Cells, rows: &[Cells]) -> Vec<Vec<usize>> {
     let width = |group: usize, column: usize| {
         let all = std::iter::once(titles).chain(rows);
-        all.filter_map(|cells| cells.get(group)?.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        all.filter_map(|cells| cells.get(group)?.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let of_group = |(group, (_, columns)): (usize, &(&str, &[&str]))| {
         (0..columns.len()).map(|column| width(group, column)).collect()

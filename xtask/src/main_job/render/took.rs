@@ -9,6 +9,8 @@ use crate::main_job::told::Host;
 
 /// Causes of exits that are calls of pvir.
 const CALLS: &str = "pvir-";
+/// A signal of the host's own, which is counted with them.
+const NO_EXIT: &str = "interrupted";
 const IOCTLS: [&str; 4] =
     ["KVM_SET_GSI_ROUTING", "KVM_IRQFD", "KVM_IRQFD (de-assign)", "VFIO_DEVICE_SET_IRQS"];
 const LABEL: usize = 34;
@@ -30,11 +32,16 @@ pub(super) fn draw(host: &Host, judgement: &Judgement, paint: Paint) -> String {
     let tables = host.devices.iter().filter(|device| device.bars.iter().any(|bar| bar.msix));
     let tables: Vec<&str> = tables.map(|device| device.name.as_str()).collect();
     let whose = if tables.is_empty() { "no device has one".to_owned() } else { tables.join(", ") };
-    add("exits by access to MSI-X tables", table_exits(host), &format!("to program, mask and unmask: {whose}"));
+    add(
+        "exits by access to MSI-X tables",
+        table_exits(host),
+        &format!("to program, mask and unmask: {whose}"),
+    );
     let none = 0;
     let asked: Vec<_> = IOCTLS.iter().map(|name| (*name, host.ioctls.get(*name).unwrap_or(&none))).collect();
     add("ioctls for interrupts", asked.iter().map(|(_, count)| *count).sum(), &list(asked));
-    let others: BTreeMap<_, _> = host.exits.iter().filter(|(cause, _)| !cause.starts_with(CALLS)).collect();
+    let other = |(cause, _): &(&String, &u64)| !cause.starts_with(CALLS) && *cause != NO_EXIT;
+    let others: BTreeMap<_, _> = host.exits.iter().filter(other).collect();
     add("other exits", others.values().copied().sum(), &list(others));
     for device in host.devices.iter().filter(|device| !device.bars.iter().any(|bar| bar.msix)) {
         let msi = |row: &&super::super::judge::Row| {
@@ -53,7 +60,7 @@ pub(super) fn draw(host: &Host, judgement: &Judgement, paint: Paint) -> String {
     }
     let compare = "Where the VMM traps the table, each vector costs 9 exits to set up (request_irq) and 11 to move, \
                    and 1 to mask or unmask: measured for QEMU 10.0 / Cloud Hypervisor with a Linux 6.12 guest. \
-                   Here one MAP sets up all vectors of a device, and one RETARGET moves them.";
+                   Here one MAP sets up all vectors of a device and one RETARGET moves them; two more park one and un-park it.";
     let _ = write!(text, "{}", wrap(compare, ""));
     text
 }
