@@ -89,8 +89,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let log = fs::read(order.guest_log()).context("cannot read the guest's log")?;
     let told = Told::parse(&String::from_utf8_lossy(&log));
     let mut judgement = Judgement::of(&told, options.interrupts);
-    if code != 0 && told.host.is_none() {
-        judgement.problems.insert(0, format!("pvir ended with exit code {code}"));
+    if told.host.is_none() {
+        let early = told.events.is_empty();
+        let when = if early { " before the guest said anything" } else { "" };
+        // what is missing then needs no telling
+        judgement.problems.retain(|_| !early);
+        judgement.problems.insert(0, format!("pvir ended with exit code {code}{when}"));
     }
     let report = Report {
         told: &told,
@@ -131,8 +135,9 @@ fn ends_of_logs(order: &Order<'_>) -> String {
         let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
         last.iter().map(|line| format!("    {}\n", line.trim_end())).collect::<String>()
     };
-    let (guest, pvir) = (end(order.guest_log()), end(order.pvir_log()));
-    format!("The guest said at last:\n{guest}pvir said at last:\n{pvir}")
+    let said = [("The guest", end(order.guest_log())), ("pvir", end(order.pvir_log()))];
+    let said = said.iter().filter(|(_, lines)| !lines.is_empty());
+    said.map(|(who, lines)| format!("{who} said at last:\n{lines}")).collect()
 }
 
 fn print(report: &Report<'_>, to_stderr: bool, ends: Option<&str>, logs: Option<&Path>) -> Result<()> {
@@ -143,6 +148,7 @@ fn print(report: &Report<'_>, to_stderr: bool, ends: Option<&str>, logs: Option<
     text.extend(ends.map(|ends| format!("{ends}\n")));
     text.extend(logs.map(|logs| format!("The whole logs are in {}\n\n", logs.display())));
     text.push_str(&render::verdict(report, paint));
+    eprintln!();
     let mut out: Box<dyn Write> = if to_stderr { Box::new(stderr()) } else { Box::new(stdout()) };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // `| head` wants no more

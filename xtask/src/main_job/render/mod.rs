@@ -49,7 +49,7 @@ impl Paint {
 
 /// Everything but the verdict.
 pub(super) fn body(report: &Report<'_>, paint: Paint) -> String {
-    let mut text = format!("\n{}\n", wrap(&done(report), ""));
+    let mut text = format!("{}\n", wrap(&done(report), ""));
     if let Some(row) = report.judgement.rows.first() {
         let _ = write!(text, "\n{}\n", route::draw(row, report, paint));
     }
@@ -108,7 +108,6 @@ fn done(report: &Report<'_>) -> String {
         .iter()
         .map(|(name, store, count)| format!("{name} ({count} {})", store_name(store)))
         .collect();
-    let devices = if devices.is_empty() { "no device".to_owned() } else { devices.join(" and ") };
     // pvir grants no direct programming without, so an entry that was mapped proves it
     let remaps = judgement.rows.iter().any(|row| row.host.as_ref().is_some_and(HostInterrupt::is_physical));
     let unit = match iommu(told) {
@@ -117,13 +116,16 @@ fn done(report: &Report<'_>) -> String {
         None => "no IOMMU".to_owned(),
     };
     let fact = |name: &str, unknown: &str| told.fact(name).unwrap_or(unknown).to_owned();
+    let what = if devices.is_empty() {
+        "No interrupt was mapped".to_owned()
+    } else {
+        let devices = devices.join(" and ");
+        format!("{} interrupts of {devices} went to a guest's handlers", number(judgement.raised))
+    };
     format!(
-        "{} interrupts of {devices} went to a guest's handlers {}: {}, {}, KVM ({}) of Linux {}. \
-         Why there: {}.",
-        number(judgement.raised),
+        "{what} {}: {}, {unit}, KVM ({}) of Linux {}. Why there: {}.",
         report.at,
         fact("cpu", "unknown CPU"),
-        unit,
         fact("kvm", "built in"),
         fact("kernel", "unknown"),
         report.why,
