@@ -11,6 +11,8 @@ use super::judge::Judgement;
 use super::told::{HostInterrupt, Told};
 
 pub(super) const WIDTH: usize = 110;
+/// It has a remapping table for each device.
+const AMD: &str = "AMD-Vi";
 /// More problems than this are counted only.
 const MOST_PROBLEMS: usize = 20;
 
@@ -137,7 +139,7 @@ fn iommu(told: &Told) -> Option<&'static str> {
     let name = told.fact("iommu")?;
     Some(match name.trim_end_matches(|end: char| end.is_ascii_digit()) {
         "dmar" => "Intel VT-d",
-        "ivhd" => "AMD-Vi",
+        "ivhd" => AMD,
         _ => "an IOMMU",
     })
 }

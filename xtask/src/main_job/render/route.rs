@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Paint, Report, iommu, number, store_name};
+use super::{AMD, Paint, Report, iommu, number, store_name};
 use crate::main_job::judge::{Row, STAGES};
 
 /// Between the two sides of a box.
@@ -50,13 +50,12 @@ fn boxes(row: &Row, report: &Report<'_>) -> Vec<Part> {
     let address = host.host_address();
     let counted =
         host.count.map_or("not counted".to_owned(), |count| format!("counted {} times", number(count)));
+    let kind = iommu(report.told);
+    let table = if kind == Some(AMD) { "the device's own table" } else { "the host's table" };
     let unit = match address {
         Some(_) => Part {
-            title: format!("interrupt remapping: {}", iommu(report.told).unwrap_or("IOMMU")),
-            lines: vec![format!(
-                "IRTE {} of the host's kernel; the guest's handle is {}",
-                host.irte_index, row.handle
-            )],
+            title: format!("interrupt remapping: {}", kind.unwrap_or("IOMMU")),
+            lines: vec![format!("IRTE {} of {table}; the guest's handle is {}", host.irte_index, row.handle)],
             link: Some("an interrupt of the host".into()),
         },
         None => Part {
