@@ -6,6 +6,7 @@
 mod command;
 mod driver;
 mod failures;
+mod own_kvm;
 mod pass_through;
 mod product;
 mod storm;
@@ -19,6 +20,7 @@ use crate::test::Test;
 pub(crate) fn all() -> Vec<Test> {
     let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE];
     let batches = [
+        own_kvm::CASES,
         storm::INTEL,
         product::INTEL,
         storm::AMD,

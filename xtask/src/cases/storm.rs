@@ -60,20 +60,31 @@ fn judge(log: &Path, event: &str, handled: &Value) -> Result<u64> {
     for entry in entries {
         let address = entry["address"].as_str().unwrap_or_default().to_owned();
         let pair = (address, format!("{:#x}", entry["data"].as_u64().unwrap_or(u64::MAX)));
-        let sent = messages.get(&pair).copied().unwrap_or(0);
+        let source = source_id(entry["device"].as_str().unwrap_or_default())?;
+        // where pairs are a device's own, the trace names the device
+        let of = |source: Option<String>| messages.get(&(source, pair.clone())).copied().unwrap_or(0);
+        let sent = of(None) + of(Some(source));
         ensure!(entry["count"] == sent, "the device sent {pair:?} {sent} times, handled: {}", entry["count"]);
         all += sent;
     }
     Ok(all)
 }
 
-/// How often each pair of address and data was sent.
-fn count(log: &str, event: &str) -> BTreeMap<(String, String), u64> {
+/// The source id of a device, as QEMU prints it.
+fn source_id(bdf: &str) -> Result<String> {
+    let parts: Vec<u32> =
+        bdf.split([':', '.']).map(|part| u32::from_str_radix(part, 16)).collect::<Result<_, _>>()?;
+    let [_, bus, device, function] = parts[..] else { bail!("{bdf} is no address of a PCI function") };
+    Ok(format!("{:#x}", bus << 8 | device << 3 | function))
+}
+
+/// How often each pair of address and data was sent, and by whom if the trace tells.
+fn count(log: &str, event: &str) -> BTreeMap<(Option<String>, (String, String)), u64> {
     let mut messages = BTreeMap::new();
-    for line in log.lines().filter(|line| line.starts_with(event)) {
-        let mut words = line.split([' ', ',']).filter(|word| word.starts_with("0x"));
+    for line in log.lines().filter(|line| line.split(' ').next() == Some(event)) {
+        let mut words = line.split([' ', ',']).filter(|word| word.starts_with("0x")).map(str::to_owned);
         if let (Some(address), Some(data)) = (words.next(), words.next()) {
-            *messages.entry((address.to_owned(), data.to_owned())).or_default() += 1;
+            *messages.entry((words.next(), (address, data))).or_default() += 1;
         }
     }
     messages
@@ -83,13 +94,25 @@ fn count(log: &str, event: &str) -> BTreeMap<(String, String), u64> {
 mod tests {
     use super::*;
 
+    fn pair(address: &str, data: &str) -> (String, String) {
+        (address.into(), data.into())
+    }
+
     #[test]
     fn messages_are_counted_by_pair() {
         let log = "vtd_ir_remap_msi_req addr 0xfee00238 data 0x0\n\
                    vtd_ir_remap_msi (addr 0xfee00238, data 0x0) -> (addr 0xfee0100c, data 0x4021)\n\
                    vtd_ir_remap_msi_req addr 0xfee00258 data 0x0\nvtd_ir_remap_msi_req addr 0xfee00238 data 0x0\n";
-        let messages = count(log, "vtd_ir_remap_msi_req ");
-        assert_eq!(messages[&("0xfee00238".into(), "0x0".into())], 2);
+        let messages = count(log, "vtd_ir_remap_msi_req");
+        assert_eq!(messages[&(None, pair("0xfee00238", "0x0"))], 2);
         assert_eq!(messages.len(), 2);
+    }
+
+    #[test]
+    fn messages_are_counted_by_device_where_it_is_named() {
+        let log = "amdvi_ir_remap_msi_req addr 0xfee00000, data 0x1, sid 0x8\n\
+                   amdvi_ir_remap_msi_req addr 0xfee00000, data 0x1, sid 0xf0\n";
+        let messages = count(log, "amdvi_ir_remap_msi_req");
+        assert_eq!(messages[&(Some(source_id("0000:00:01.0").unwrap()), pair("0xfee00000", "0x1"))], 1);
     }
 }

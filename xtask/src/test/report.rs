@@ -63,7 +63,7 @@ impl Report {
             }
         }
         let around = took.saturating_sub(inside).as_secs_f32();
-        println!("      {} cases in one machine, {around:.1} s around them", cases.len());
+        println!("      {:<24} {around:>6.1} s  around the {} above", "machine", cases.len());
         ControlFlow::Continue(())
     }
 

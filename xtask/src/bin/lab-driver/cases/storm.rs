@@ -53,7 +53,8 @@ pub(super) fn run() -> Result<Shown> {
         .iter()
         .zip(&both)
         .map(|(entry, count)| {
-            json!({"address": text(entry, "address"), "data": number(entry, "/data"), "count": count})
+            let (address, data) = (text(entry, "address"), number(entry, "/data"));
+            json!({"device": device, "address": address, "data": data, "count": count})
         })
         .collect();
     Ok(Shown {
