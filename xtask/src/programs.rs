@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::{kernel, workspace};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-const LAB_PROGRAMS: [&str; 2] = ["lab-init", "lab-witness"];
+const LAB_PROGRAMS: [&str; 3] = ["lab-init", "lab-witness", "lab-driver"];
 
 /// What a lab takes along.
 pub(crate) struct Programs {
@@ -31,8 +31,8 @@ impl Programs {
         });
         let kernel = kernel.map_err(|_| anyhow::anyhow!("the build of the kernel panicked"))??;
         let folder = programs?;
-        let [init, witness] = LAB_PROGRAMS.map(|name| folder.join(name));
-        Ok(Self { init, on_path: vec![folder.join("pvir"), witness], kernel })
+        let [init, witness, driver] = LAB_PROGRAMS.map(|name| folder.join(name));
+        Ok(Self { init, on_path: vec![folder.join("pvir"), witness, driver], kernel })
     }
 }
 

@@ -3,6 +3,7 @@
 mod blocked;
 mod checks;
 mod compat;
+mod counts;
 mod crash;
 mod direct;
 mod refusals;
@@ -20,10 +21,11 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 4] = [
+    let scenarios: [(&str, Scenario); 5] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
+        ("counts", counts::run),
         ("selftest", selftest::run),
     ];
     if let Some((_, scenario)) = scenarios.iter().find(|(name, _)| line.flag(name)) {
@@ -32,7 +34,9 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     if let Some(how) = line.value("crash") {
         return crash::run(how);
     }
-    println!("nothing to do (help: give `direct`, `refusals`, `blocked` or `selftest` on the command line)");
+    println!(
+        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts` or `selftest` on the command line)"
+    );
     report::result("fail", |result| {
         result.str("error", "nothing to do");
     });

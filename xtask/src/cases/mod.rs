@@ -4,15 +4,30 @@
 //! and a line here.
 
 mod command;
+mod driver;
 mod failures;
+mod own_kvm;
 mod pass_through;
+mod product;
+mod storm;
 mod vendors;
 
 use command::in_lab;
 
-use crate::test::Step;
+use crate::test::Test;
 
 /// All cases.
-pub(crate) fn all() -> Vec<Step> {
-    vec![pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE]
+pub(crate) fn all() -> Vec<Test> {
+    let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE];
+    let batches = [
+        own_kvm::CASES,
+        storm::INTEL,
+        product::INTEL,
+        storm::AMD,
+        product::AMD,
+        product::OFF,
+        product::NO_REMAP,
+        product::NO_SOURCE_ID,
+    ];
+    lab.into_iter().map(Test::One).chain(batches.into_iter().map(Test::Many)).collect()
 }

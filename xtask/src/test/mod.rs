@@ -9,8 +9,9 @@ mod verdict;
 
 pub(crate) use verdict::{Verdict, skip};
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
@@ -21,15 +22,21 @@ use report::Report;
 /// Run all tests, or those whose names contain one of the words.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Parts of names of steps
+    /// Parts of names of tests
     #[arg(value_name = "WORD")]
     words: Vec<String>,
-    /// Name the steps and run none
+    /// Name the tests and run none
     #[arg(long)]
     list: bool,
-    /// Count a skipped step as a failed one
+    /// Count a skipped test as a failed one
     #[arg(long)]
     no_skip: bool,
+}
+
+/// A thing to do, which gives one line of the table or several.
+pub(crate) enum Test {
+    One(Step),
+    Many(Batch),
 }
 
 /// One line of the table.
@@ -42,36 +49,83 @@ pub(crate) struct Step {
     pub(crate) run: fn() -> Result<Verdict>,
 }
 
-/// All steps, the fast ones first.
-fn steps() -> Vec<Step> {
-    let mut steps = cargo::steps();
-    steps.extend(cases::all());
-    steps
+/// Several lines that share what is dear, such as a machine that has to boot.
+pub(crate) struct Batch {
+    /// Name and purpose of each, such as `intel/storm`.
+    pub(crate) cases: &'static [(&'static str, &'static str)],
+    /// Does those whose names it is given. An error is the failure of all that it does not answer.
+    pub(crate) run: fn(&[&'static str]) -> Result<Vec<Finding>>,
 }
 
-/// Runs the steps that `options` chooses.
-pub(crate) fn run(options: &Options) -> ExitCode {
-    let chosen: Vec<Step> = steps().into_iter().filter(|step| is_chosen(step.name, &options.words)).collect();
-    if options.list {
-        for step in &chosen {
-            println!("{:<24} {}", step.name, step.about);
+/// What came of one case of a batch.
+pub(crate) struct Finding {
+    /// Its name in the batch.
+    pub(crate) name: String,
+    pub(crate) result: Result<Verdict>,
+    pub(crate) took: Duration,
+}
+
+/// Everything, the fast ones first.
+fn tests() -> Vec<Test> {
+    let mut tests: Vec<Test> = cargo::steps().into_iter().map(Test::One).collect();
+    tests.extend(cases::all());
+    tests
+}
+
+impl Test {
+    /// Name and purpose of each line.
+    fn lines(&self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Self::One(step) => vec![(step.name, step.about)],
+            Self::Many(batch) => batch.cases.to_vec(),
         }
-        return ExitCode::SUCCESS;
     }
-    if chosen.is_empty() {
-        eprintln!("no step's name contains {}; help: --list names them all", options.words.join(" or "));
-        return ExitCode::FAILURE;
-    }
-    let mut report = Report::default();
-    for step in &chosen {
-        report.start(step);
+
+    /// Does the lines that were chosen.
+    fn run(&self, chosen: &[(&'static str, &'static str)], report: &mut Report) -> ControlFlow<()> {
         let started = Instant::now();
-        let result = (step.run)();
-        if report.end(step, result, started.elapsed()).is_break() {
+        match self {
+            Self::One(step) => {
+                report.start(step.name, step.about);
+                report.end((step.name, step.about), (step.run)(), started.elapsed())
+            }
+            Self::Many(batch) => {
+                let names: Vec<&str> = chosen.iter().map(|(name, _)| *name).collect();
+                report.start(&names.join(", "), "");
+                let result = (batch.run)(&names);
+                report.end_batch(chosen, result, started.elapsed())
+            }
+        }
+    }
+}
+
+/// Runs what `options` chooses.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let mut report = Report::default();
+    let mut any = false;
+    for test in tests() {
+        let mut chosen = test.lines();
+        chosen.retain(|(name, _)| is_chosen(name, &options.words));
+        if chosen.is_empty() {
+            continue;
+        }
+        any = true;
+        if options.list {
+            for (name, about) in &chosen {
+                println!("{name:<24} {about}");
+            }
+        } else if test.run(&chosen, &mut report).is_break() {
             return ExitCode::from(130);
         }
     }
-    report.finish(options.no_skip)
+    match (any, options.list) {
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => report.finish(options.no_skip),
+        (false, _) => {
+            eprintln!("no test's name contains {}; help: --list names them all", options.words.join(" or "));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn is_chosen(name: &str, words: &[String]) -> bool {
@@ -83,8 +137,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_steps_are_unique() {
-        let mut names: Vec<&str> = steps().iter().map(|step| step.name).collect();
+    fn names_are_unique() {
+        let mut names: Vec<&str> = tests().iter().flat_map(Test::lines).map(|(name, _)| name).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
@@ -92,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_chosen_by_any_part_of_its_name() {
+    fn a_test_is_chosen_by_any_part_of_its_name() {
         assert!(is_chosen("lab/pass-through", &[]));
         assert!(is_chosen("lab/pass-through", &["x".into(), "pass".into()]));
         assert!(!is_chosen("lab/pass-through", &["x".into()]));

@@ -79,7 +79,7 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Run and report")]
     pub(crate) stats: bool,
     /// Write the same as JSON to FILE at the end (`-`: stdout, after the guest's own output, in one line
-    /// that starts with `@pvir-host `)
+    /// that starts with `@pvir-host `). SIGUSR1 prints such a line to stdout at any time
     #[arg(long, value_name = "FILE", help_heading = "Run and report")]
     pub(crate) json: Option<PathBuf>,
 }

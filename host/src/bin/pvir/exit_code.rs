@@ -27,10 +27,12 @@ pub(crate) const HELP: &str = "Exit codes:
   130     Ctrl-C or SIGTERM
 Where a guest's own code may be one of these, the field `outcome` of --json tells them apart.";
 
-/// Why a run ended.
+/// Why a run ended, or that it has not.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Outcome {
+    /// It goes on: the counts are those so far.
+    Running,
     /// The guest wrote this code to the exit port.
     GuestExit {
         /// The value as written, before it is cut to an exit code.
@@ -63,7 +65,7 @@ impl Outcome {
         match self {
             // Not truncated: 256 must not look like success.
             Self::GuestExit { value } => u8::try_from(*value).unwrap_or(u8::MAX),
-            Self::GuestReset { .. } => 0,
+            Self::Running | Self::GuestReset { .. } => 0,
             Self::Interrupted => INTERRUPTED,
             Self::TimedOut { .. } => TIMEOUT,
             Self::GuestCrash(_) | Self::HostFailure { .. } => CRASH,
@@ -73,6 +75,7 @@ impl Outcome {
     /// One line for a person.
     pub(crate) fn describe(&self) -> String {
         match self {
+            Self::Running => "running".to_owned(),
             Self::GuestExit { value } => format!("guest exited with code {value}"),
             Self::GuestReset { by } => format!("guest reset the machine ({by})"),
             Self::Interrupted => "interrupted".to_owned(),

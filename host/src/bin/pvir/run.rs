@@ -28,7 +28,8 @@ use crate::report::exits::ExitCounters;
 use crate::report::interrupts;
 use crate::report::summary::{DeviceName, Sources, Summary};
 use crate::report::tables;
-use crate::{service, signals};
+use crate::service;
+use crate::signals::{self, Wish};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
 pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
@@ -69,26 +70,28 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     }
     let started = Instant::now();
     let threads = start(vcpus)?;
-    wait_for_end(&ending, &signals, args.timeout)?;
+    let names = device_names(&pci);
+    let summary = |outcome: &Outcome| {
+        Summary::new(Sources {
+            outcome,
+            elapsed: started.elapsed(),
+            conduits: vm.conduits,
+            apic_ids: &vm.apic_ids,
+            exits: &exits,
+            devices: names.clone(),
+            ioctls: counters.ioctls(),
+            service: service.statistics(),
+            interrupts: interrupts::summarize(&service.history(), &names),
+            interrupts_forgotten: service.forgotten(),
+        })
+    };
+    wait_for_end(&ending, &signals, args.timeout, || print_line(&summary(&Outcome::Running)))?;
     stop(threads);
     service.shut_down();
     drop(character_mode);
 
     let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
-    let names = device_names(&pci);
-    let summary = Summary::new(Sources {
-        outcome: &outcome,
-        elapsed: started.elapsed(),
-        conduits: vm.conduits,
-        apic_ids: &vm.apic_ids,
-        exits: &exits,
-        devices: names.clone(),
-        ioctls: counters.ioctls(),
-        service: service.statistics(),
-        interrupts: interrupts::summarize(&service.history(), &names),
-        interrupts_forgotten: service.forgotten(),
-    });
-    report(args.stats, json, &summary)?;
+    report(args.stats, json, &summary(&outcome))?;
     Ok(outcome)
 }
 
@@ -112,8 +115,13 @@ fn start(vcpus: Vec<Vcpu>) -> Result<Vec<JoinHandle<()>>> {
     vcpus.into_iter().enumerate().map(spawn).collect()
 }
 
-/// Blocks until the guest has ended, a signal has come, or time is up.
-fn wait_for_end(ending: &Ending, signals: &OwnedFd, timeout: Option<f64>) -> Result<()> {
+/// Blocks until the guest has ended, a signal has ended it, or time is up. Tells the counts to who asks meanwhile.
+fn wait_for_end(
+    ending: &Ending,
+    signals: &OwnedFd,
+    timeout: Option<f64>,
+    tell_counts: impl Fn() -> Result<()>,
+) -> Result<()> {
     let epoll = Epoll::new().context("epoll_create1 failed")?;
     for fd in [ending.as_raw_fd(), signals.as_raw_fd()] {
         epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)).context("epoll_ctl failed")?;
@@ -132,18 +140,15 @@ fn wait_for_end(ending: &Ending, signals: &OwnedFd, timeout: Option<f64>) -> Res
         let milliseconds = left.map_or(-1, |left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
         let mut events = [EpollEvent::default(); 2];
         match epoll.wait(milliseconds, &mut events) {
-            Ok(_) if readable(signals) => ending.finish(Outcome::Interrupted),
-            Ok(_) => {}
+            Ok(_) => match signals::next(signals).context("cannot read signals")? {
+                Some(Wish::End) => ending.finish(Outcome::Interrupted),
+                Some(Wish::Counts) => tell_counts()?,
+                None => {}
+            },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error).context("epoll_wait failed"),
         }
     }
-}
-
-/// Takes what is to be read from a descriptor that does not block.
-fn readable(fd: &OwnedFd) -> bool {
-    let file = fd.try_clone().map(File::from);
-    file.and_then(|mut file| io::Read::read(&mut file, &mut [0; 256])).is_ok_and(|size| size > 0)
 }
 
 fn stop(threads: Vec<JoinHandle<()>>) {
@@ -184,14 +189,17 @@ fn report(stats: bool, json: Option<JsonOutput>, summary: &Summary) -> Result<()
         eprintln!("{}", tables::render(summary));
     }
     match json {
-        Some(JsonOutput::Stdout) => {
-            let text = serde_json::to_string(summary).context("--json")?;
-            writeln!(io::stdout(), "{LINE_MARK}{text}").context("--json: cannot write to stdout")
-        }
+        Some(JsonOutput::Stdout) => print_line(summary),
         Some(JsonOutput::File(mut file)) => {
             let text = serde_json::to_string_pretty(summary).context("--json")?;
             writeln!(file, "{text}").context("--json: cannot write the file")
         }
         None => Ok(()),
     }
+}
+
+/// The whole report in one line on stdout.
+fn print_line(summary: &Summary) -> Result<()> {
+    let text = serde_json::to_string(summary).context("the report as JSON")?;
+    writeln!(io::stdout(), "{LINE_MARK}{text}").context("cannot write the report to stdout")
 }

@@ -1,12 +1,36 @@
 #![expect(unsafe_code, reason = "signalfd has no safe interface in the standard library")]
-//! Ctrl-C and SIGTERM as a file descriptor.
+//! Signals as a file descriptor: Ctrl-C and SIGTERM end the run, SIGUSR1 asks for the counts so far.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use vmm_sys_util::signal::{self, block_signal, create_sigset};
 
-const SIGNALS: [libc::c_int; 2] = [libc::SIGINT, libc::SIGTERM];
+const SIGNALS: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGUSR1];
+
+/// What a signal wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The end of the run.
+    End,
+    /// The counts so far.
+    Counts,
+}
+
+/// The next signal that came, if one did.
+pub(crate) fn next(fd: &OwnedFd) -> io::Result<Option<Wish>> {
+    // The number is the first field of a `signalfd_siginfo`.
+    let mut record = [0; size_of::<libc::signalfd_siginfo>()];
+    match File::from(fd.try_clone()?).read(&mut record) {
+        Ok(size) if size == record.len() => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let number = i32::from_ne_bytes([record[0], record[1], record[2], record[3]]);
+    Ok(Some(if number == libc::SIGUSR1 { Wish::Counts } else { Wish::End }))
+}
 
 /// Readable when one of the signals came. To be called before the first thread is started, so that no thread takes them.
 pub(crate) fn as_fd() -> io::Result<OwnedFd> {

@@ -1,0 +1,122 @@
+//! What each step costs, as `pvir` counts it and as the kernel counts it: mapping, programming, masking, retargeting,
+//! interrupts. Between two checkpoints only one thing happens, but for the guest's own lines on its serial port.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::Shown;
+use crate::expect::{number, same};
+use crate::host;
+use crate::trace::{Exits, IO, MMIO, Trace, XEN};
+use crate::vm::Vm;
+use crate::witness::ask;
+
+/// What happens between two checkpoints, and all that it may take.
+struct Step {
+    /// The checkpoint at its end.
+    until: &'static str,
+    calls: u64,
+    ioctls: &'static [(&'static str, u64)],
+}
+
+const STEPS: [Step; 5] = [
+    Step {
+        until: "mapped",
+        calls: 1,
+        ioctls: &[("KVM_SET_GSI_ROUTING", 1), ("KVM_IRQFD", 10), ("VFIO_DEVICE_SET_IRQS", 1)],
+    },
+    Step { until: "programmed", calls: 0, ioctls: &[] },
+    Step { until: "masked", calls: 0, ioctls: &[] },
+    Step { until: "retargeted", calls: 1, ioctls: &[("KVM_SET_GSI_ROUTING", 1)] },
+    Step { until: "raised", calls: 0, ioctls: &[] },
+];
+
+/// Exits of the guest's own lines, of its waiting at a checkpoint, and of calls: each is accounted for elsewhere.
+const SERIAL: &str = "port-serial";
+const CALL: &str = "pvir-vmcall";
+
+struct Look {
+    pvir: Value,
+    kernel: Exits,
+    /// KVM's own counter in debugfs.
+    mmio: u64,
+}
+
+pub(super) fn run() -> Result<Shown> {
+    let device = host::device(0)?;
+    let trace = Trace::start()?;
+    let mut vm = Vm::start(&["--device", &format!("vfio={device}")], "counts checkpoints")?;
+    vm.until("opened")?;
+    let mut before = look(&mut vm, &trace)?;
+    for step in &STEPS {
+        vm.resume()?;
+        vm.until(step.until)?;
+        let after = look(&mut vm, &trace)?;
+        judge(&before, &after, step).with_context(|| format!("step to {}", step.until))?;
+        before = after;
+    }
+    let ended = vm.run_out()?;
+    ended.passed()?;
+    let kernel = trace.exits()?;
+    whole(&ended.report, &kernel)?;
+    Ok(format!(
+        "map and retarget of 10: one exit and one KVM_SET_GSI_ROUTING each; programming, 1,000 masks and unmasks, \
+         interrupts: none; whole run: {} port, {} hypercall and 0 MMIO exits, by pvir and by KVM",
+        kernel[&IO], kernel[&XEN]
+    )
+    .into())
+}
+
+fn look(vm: &mut Vm, trace: &Trace) -> Result<Look> {
+    let pvir = vm.counts()?;
+    let stats = ask(&["kvm-stats", &vm.pid()])?;
+    ensure!(stats.len() == 1, "{} VMs in place of one", stats.len());
+    Ok(Look { pvir, kernel: trace.exits()?, mmio: number(&stats[0], "/stats/mmio_exits") })
+}
+
+fn judge(before: &Look, after: &Look, step: &Step) -> Result<()> {
+    let kernel = |reason| count(&after.kernel, reason) - count(&before.kernel, reason);
+    same("hypercall exits, by KVM", &kernel(XEN), &step.calls)?;
+    same("MMIO exits, by KVM", &kernel(MMIO), &0)?;
+    same("MMIO exits, in debugfs", &after.mmio, &before.mmio)?;
+
+    let mut exits = grown(&before.pvir["exits"], &after.pvir["exits"]);
+    exits.remove(SERIAL);
+    let expected = [(CALL.to_owned(), step.calls)].into_iter().filter(|(_, count)| *count > 0).collect();
+    same("exits, by pvir", &exits, &expected)?;
+    let mut found = grown(&before.pvir["ioctls"], &after.pvir["ioctls"]);
+    // one for each exit, the serial port's among them
+    found.remove("KVM_RUN");
+    let expected = step.ioctls.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    same("ioctls, by pvir", &found, &expected)?;
+    same("trapped accesses to the devices", &after.pvir["devices"], &before.pvir["devices"])
+}
+
+/// The counts of the whole run, when nothing moves any more.
+fn whole(report: &Value, kernel: &Exits) -> Result<()> {
+    let exits = grown(&Value::Null, &report["exits"]);
+    let of = |prefix: &str| -> u64 {
+        exits.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, count)| *count).sum()
+    };
+    same("port exits of the run, pvir and KVM", &of("port-"), &count(kernel, IO))?;
+    same("hypercall exits of the run, pvir and KVM", &of(CALL), &count(kernel, XEN))?;
+    same("MMIO exits of the run, pvir and KVM", &of("mmio-"), &count(kernel, MMIO))?;
+    let all = number(report, "/exits_total");
+    same("all exits of the run, pvir and KVM", &all, &kernel.values().sum())?;
+    same("MMIO exits of the run", &of("mmio-bar"), &0)
+}
+
+fn count(exits: &Exits, reason: u64) -> u64 {
+    exits.get(&reason).copied().unwrap_or(0)
+}
+
+/// The counters that have grown, and by how much.
+fn grown(before: &Value, after: &Value) -> BTreeMap<String, u64> {
+    let counters = after.as_object().into_iter().flatten();
+    counters
+        .map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0) - before[name].as_u64().unwrap_or(0)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}

@@ -1,0 +1,51 @@
+//! The machine around the VMs: its devices, its interrupts, its log.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// The devices of the lab, in the order in which they were asked for.
+pub(crate) fn device(position: usize) -> Result<String> {
+    let all = env::var("PVIR_DEVICES").unwrap_or_default();
+    let device = all.split_whitespace().nth(position);
+    device.map(str::to_owned).with_context(|| format!("the lab has no device {position}"))
+}
+
+/// Fails if VFIO still holds an interrupt, or a VM still runs.
+pub(crate) fn nothing_left() -> Result<()> {
+    let table = fs::read_to_string("/proc/interrupts")?;
+    let left: Vec<&str> = table.lines().filter(|line| line.contains("vfio")).collect();
+    ensure!(left.is_empty(), "interrupts are left on the host:\n{}", left.join("\n"));
+    let vms = fs::read_dir("/sys/kernel/debug/kvm")?.flatten().filter(|entry| entry.path().is_dir()).count();
+    ensure!(vms == 0, "{vms} VMs are left on the host");
+    Ok(())
+}
+
+/// The folder of a PCI function.
+pub(crate) fn folder(bdf: &str) -> PathBuf {
+    Path::new("/sys/bus/pci/devices").join(bdf)
+}
+
+/// The driver that a function is bound to.
+pub(crate) fn driver(bdf: &str) -> Option<String> {
+    let link = fs::read_link(folder(bdf).join("driver")).ok()?;
+    Some(link.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Takes a function from its driver, and gives it to another, or to none.
+pub(crate) fn bind(bdf: &str, to: Option<&str>) -> Result<()> {
+    let folder = folder(bdf);
+    if folder.join("driver").exists() {
+        fs::write(folder.join("driver/unbind"), bdf).context("unbind")?;
+    }
+    fs::write(folder.join("driver_override"), to.unwrap_or("none")).context("driver_override")?;
+    if let Some(name) = to {
+        let _ = Command::new("modprobe").arg(name).status();
+        fs::write("/sys/bus/pci/drivers_probe", bdf).context("drivers_probe")?;
+    }
+    ensure!(driver(bdf).as_deref() == to, "{bdf} is bound to {:?}, not to {to:?}", driver(bdf));
+    Ok(())
+}
