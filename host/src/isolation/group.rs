@@ -122,7 +122,7 @@ fn link_name(link: &Path) -> Option<String> {
 }
 
 /// `0000:01:00.0`, as sysfs writes it.
-fn parse(name: &str) -> Option<DeviceId> {
+pub(super) fn parse(name: &str) -> Option<DeviceId> {
     let (segment, rest) = name.split_once(':')?;
     let (bus, rest) = rest.split_once(':')?;
     let (device, function) = rest.split_once('.')?;
