@@ -122,6 +122,9 @@ mod tests {
         let (root, host, _) = host(&[]);
         fs::remove_file(root.path().join(BRIDGE).join("config")).unwrap();
         assert_eq!(host.judge_requester(id()).unwrap_err().refusal, Refusal::POLICY);
-        assert_eq!(Host::at(Path::new("/nowhere")).judge_requester(id()).unwrap_err().refusal, Refusal::POLICY);
+        assert_eq!(
+            Host::at(Path::new("/nowhere")).judge_requester(id()).unwrap_err().refusal,
+            Refusal::POLICY
+        );
     }
 }

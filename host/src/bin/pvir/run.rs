@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -28,10 +28,13 @@ use crate::report::exits::ExitCounters;
 use crate::report::interrupts;
 use crate::report::summary::{DeviceName, Sources, Summary};
 use crate::report::tables;
-use crate::{service, signals};
+use crate::{descriptors, service, signals};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
 pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
+    descriptors::raise_limit();
+    // Before the first thread: some devices start one.
+    let signals = signals::as_file().context("cannot take over Ctrl-C")?;
     let counters = Arc::new(Counters::new());
     let vm = Vm::new(args.apic_ids(), args.memory, Arc::clone(&counters))?;
     let service = Arc::new(service::new(&vm)?);
@@ -61,7 +64,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
         .collect::<Result<Vec<_>>>()?;
     let json = args.json.as_deref().map(JsonOutput::open).transpose()?;
 
-    let signals = signals::as_fd().context("cannot take over Ctrl-C")?;
     kick::install_handler()?;
     let character_mode = CharacterMode::enter().context("cannot set up the terminal")?;
     if terminal::may_read_stdin() {
@@ -112,7 +114,7 @@ fn start(vcpus: Vec<Vcpu>) -> Result<Vec<JoinHandle<()>>> {
 }
 
 /// Blocks until the guest has ended, a signal has come, or time is up.
-fn wait_for_end(ending: &Ending, signals: &OwnedFd, timeout: Option<f64>) -> Result<()> {
+fn wait_for_end(ending: &Ending, signals: &File, timeout: Option<f64>) -> Result<()> {
     let epoll = Epoll::new().context("epoll_create1 failed")?;
     for fd in [ending.as_raw_fd(), signals.as_raw_fd()] {
         epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)).context("epoll_ctl failed")?;
@@ -139,10 +141,10 @@ fn wait_for_end(ending: &Ending, signals: &OwnedFd, timeout: Option<f64>) -> Res
     }
 }
 
-/// Takes what is to be read from a descriptor that does not block.
-fn readable(fd: &OwnedFd) -> bool {
-    let file = fd.try_clone().map(File::from);
-    file.and_then(|mut file| io::Read::read(&mut file, &mut [0; 256])).is_ok_and(|size| size > 0)
+/// Takes what is to be read from a descriptor that does not block. It needs no other descriptor: a guest can have used
+/// them up, and Ctrl-C is to work then too.
+fn readable(mut file: &File) -> bool {
+    io::Read::read(&mut file, &mut [0; 256]).is_ok_and(|size| size > 0)
 }
 
 fn stop(threads: Vec<JoinHandle<()>>) {
