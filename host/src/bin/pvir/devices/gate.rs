@@ -29,6 +29,15 @@ impl Gate {
         let _ = self.place.set((Arc::downgrade(bus), place));
     }
 
+    /// Opens it; closed again if it fails.
+    pub(crate) fn open(&self) -> io::Result<()> {
+        self.set(true).or_else(|error| {
+            // The first failure is the one to tell of.
+            let _ = self.set(false);
+            Err(error)
+        })
+    }
+
     /// Sets it, and has the bus map or unmap. The caller holds no lock of the function.
     ///
     /// It fails only where KVM will not unmap. Where it will not map a page, the guest's accesses exit and the function
@@ -46,7 +55,7 @@ pub(crate) struct Window(pub(crate) Arc<Gate>);
 
 impl TableWindow for Window {
     fn open(&mut self) -> io::Result<()> {
-        self.0.set(true)
+        self.0.open()
     }
 
     fn close(&mut self) -> io::Result<()> {

@@ -122,7 +122,7 @@ struct ResettingWindow {
 
 impl TableWindow for ResettingWindow {
     fn open(&mut self) -> io::Result<()> {
-        self.gate.set(true)
+        self.gate.open()
     }
 
     fn close(&mut self) -> io::Result<()> {
