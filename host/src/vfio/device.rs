@@ -129,10 +129,9 @@ impl Device for VfioDevice {
         let allocate = if self.pci.is_dynamic() { 1 } else { msix.entries };
         self.pci.irqs().stop(VFIO_PCI_MSIX_IRQ_INDEX, 0, allocate)?;
         let opened = self.table().and_then(MsixTable::mask_all).and_then(|()| self.window.open());
-        opened.or_else(|error| {
+        opened.inspect_err(|_| {
             // The first failure is the one to tell of.
             let _ = self.pci.irqs().disable(VFIO_PCI_MSIX_IRQ_INDEX);
-            Err(error)
         })
     }
 

@@ -31,10 +31,9 @@ impl Gate {
 
     /// Opens it; closed again if it fails.
     pub(crate) fn open(&self) -> io::Result<()> {
-        self.set(true).or_else(|error| {
+        self.set(true).inspect_err(|_| {
             // The first failure is the one to tell of.
             let _ = self.set(false);
-            Err(error)
         })
     }
 

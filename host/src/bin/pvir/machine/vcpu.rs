@@ -203,7 +203,8 @@ impl Vcpu {
 
     fn crash(&self, exit: &Exit) -> Cause {
         if let Some(cause) = crash::Cause::of(exit) {
-            let report = CrashReport::new(cause, self.index, self.apic_id, &self.fd, &self.world.memory);
+            let World { memory, counters, .. } = &*self.world;
+            let report = CrashReport::new(cause, self.index, self.apic_id, &self.fd, memory, counters);
             self.world.ending.finish(Outcome::GuestCrash(Box::new(report)));
         }
         Cause::Crash
