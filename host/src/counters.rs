@@ -2,6 +2,10 @@
 //!
 //! Every backend of this crate counts each ioctl where it is issued, so that "one `KVM_SET_GSI_ROUTING` for a map of
 //! ten" is a number that a test can read and not a claim.
+//!
+//! Not counted is what libraries ask on their own while a VM is set up: `kvm-ioctls` the API version, extensions and the
+//! size of `kvm_run`; `vfio-ioctls` the container's, group's and device's description (`VFIO_CHECK_EXTENSION`,
+//! `VFIO_SET_IOMMU`, `VFIO_GROUP_*`, `VFIO_DEVICE_GET_*`) and `KVM_SET_DEVICE_ATTR` for the group.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -64,6 +64,12 @@ pub struct Irte {
 }
 
 impl Irte {
+    /// Whether its route stands in KVM's table and only the irqfd is missing. A parked one may have a line there that
+    /// could not be dropped; it is not its route.
+    pub(crate) fn awaits_irqfd(&self) -> bool {
+        self.route.is_some() && self.held.route && !self.held.irqfd
+    }
+
     /// What of it can be told, under its handle.
     #[must_use]
     pub fn info(&self, handle: Handle) -> IrteInfo {

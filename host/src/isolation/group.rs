@@ -1,14 +1,17 @@
 //! The device's place in sysfs: its driver, its IOMMU group and whom it shares it with.
 
+use super::switches::unread;
 use super::{Host, RemappingUnit};
 use crate::device::NotIsolated;
 use crate::vfio::AttachError;
 use pvir_abi::{Bdf, DeviceId, Refusal};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
-/// Class code of bridges: they take no part in what a group's devices may do.
-const BRIDGE: &str = "0x06";
+/// Class code of bridges between PCI buses: they take no part in what a group's devices may do. Other bridges do, some
+/// by DMA (0x0680: non-transparent ones).
+const BRIDGE: &str = "0x0604";
 
 impl Host {
     /// Whether the device exists and vfio-pci has it.
@@ -69,9 +72,15 @@ impl Host {
 
     /// Refuses groups that VFIO made up because there is no IOMMU.
     pub(super) fn judge_group_kind(&self, device: DeviceId) -> Result<(), NotIsolated> {
-        let name = fs::read_to_string(self.device_path(device).join("iommu_group/name")).unwrap_or_default();
-        if name.trim() != "vfio-noiommu" {
-            return Ok(());
+        let file = self.device_path(device).join("iommu_group/name");
+        match fs::read_to_string(&file) {
+            // Most groups have no name.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                return Err(unread(&file.display().to_string(), &error, "let this user read it"));
+            }
+            Ok(name) if name.trim() != "vfio-noiommu" => return Ok(()),
+            Ok(_) => {}
         }
         Err(NotIsolated {
             refusal: Refusal::NO_IOMMU,
@@ -113,7 +122,7 @@ fn link_name(link: &Path) -> Option<String> {
 }
 
 /// `0000:01:00.0`, as sysfs writes it.
-fn parse(name: &str) -> Option<DeviceId> {
+pub(super) fn parse(name: &str) -> Option<DeviceId> {
     let (segment, rest) = name.split_once(':')?;
     let (bus, rest) = rest.split_once(':')?;
     let (device, function) = rest.split_once('.')?;
@@ -178,7 +187,25 @@ mod tests {
         let error = host.check_group(id(5), &[id(5)]).unwrap_err();
         assert!(error.to_string().contains("shares IOMMU group 3 with 0000:00:06.0:"), "{error}");
         host.check_group(id(5), &[id(5), id(6)]).unwrap();
+        fs::write(host.device_path(id(7)).join("class"), "0x068000").unwrap();
+        let error = host.check_group(id(5), &[id(5), id(6)]).unwrap_err();
+        assert!(error.to_string().contains("with 0000:00:07.0:"), "a non-transparent bridge: {error}");
         assert_eq!(Host::group_reason(&error).refusal, Refusal::SHARED_GROUP);
+    }
+
+    #[test]
+    fn a_group_without_iommu_or_without_answer_is_refused() {
+        let (root, host) = host();
+        // The links of `host` lead out of its root: a folder in their place.
+        let folder = host.device_path(id(8)).join("iommu_group");
+        fs::create_dir(&folder).unwrap();
+        assert!(host.judge_group_kind(id(8)).is_ok());
+        fs::write(folder.join("name"), "vfio-noiommu\n").unwrap();
+        assert_eq!(host.judge_group_kind(id(8)).unwrap_err().refusal, Refusal::NO_IOMMU);
+        fs::remove_file(folder.join("name")).unwrap();
+        fs::create_dir(folder.join("name")).unwrap();
+        assert_eq!(host.judge_group_kind(id(8)).unwrap_err().refusal, Refusal::POLICY);
+        drop(root);
     }
 
     #[test]

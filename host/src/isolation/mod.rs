@@ -5,6 +5,7 @@
 //! not known to be safe is refused.
 
 mod group;
+mod requester;
 mod switches;
 mod unit;
 
@@ -50,7 +51,8 @@ impl Host {
     pub fn judge(&self, device: DeviceId) -> Result<(), NotIsolated> {
         self.judge_command_line()?;
         self.judge_modules()?;
-        self.judge_group_kind(device)
+        self.judge_group_kind(device)?;
+        self.judge_requester(device)
     }
 
     /// The reason when VFIO itself finds the group's interrupts not isolated.

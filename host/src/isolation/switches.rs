@@ -4,6 +4,7 @@ use super::Host;
 use crate::device::NotIsolated;
 use pvir_abi::Refusal;
 use std::fs;
+use std::io::{self, ErrorKind};
 
 /// Kernel parameters that take isolation away: name, value (in a comma-separated list; empty for any), reason.
 const PARAMETERS: &[(&str, &str, Refusal, &str)] = &[
@@ -23,11 +24,7 @@ const MODULES: &[(&str, Refusal)] = &[
 
 impl Host {
     pub(super) fn judge_command_line(&self) -> Result<(), NotIsolated> {
-        let unknown = |error| NotIsolated {
-            refusal: Refusal::POLICY,
-            what: format!("the kernel's command line cannot be read: {error}"),
-            remedy: "mount /proc".into(),
-        };
+        let unknown = |error| unread("the kernel's command line (/proc/cmdline)", &error, "mount /proc");
         let line = fs::read_to_string(self.path("proc/cmdline")).map_err(unknown)?;
         match line.split_whitespace().find_map(weakened) {
             None => Ok(()),
@@ -41,9 +38,13 @@ impl Host {
 
     pub(super) fn judge_modules(&self) -> Result<(), NotIsolated> {
         for &(file, refusal) in MODULES {
-            // A module that is not loaded has no parameter.
-            let value = fs::read_to_string(self.path(file)).unwrap_or_default();
-            if value.starts_with(['Y', '1']) {
+            let value = match fs::read_to_string(self.path(file)) {
+                Ok(value) => value,
+                // A module that is not loaded has no parameter.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(unread(&format!("/{file}"), &error, "let this user read it")),
+            };
+            if value.trim() != "N" {
                 return Err(NotIsolated {
                     refusal,
                     what: format!(
@@ -58,10 +59,23 @@ impl Host {
     }
 }
 
+/// What cannot be read is not known to be safe.
+pub(super) fn unread(what: &str, error: &io::Error, remedy: &str) -> NotIsolated {
+    NotIsolated {
+        refusal: Refusal::POLICY,
+        what: format!("{what} cannot be read: {error}"),
+        remedy: remedy.to_owned(),
+    }
+}
+
+/// As the kernel reads it: quotes are taken off, dashes are underscores, and a value counts by how it begins
+/// (Linux 6.12, lib/cmdline.c, kernel/params.c, drivers/iommu/irq_remapping.c).
 fn weakened(word: &str) -> Option<(&str, Refusal, &'static str)> {
-    let (name, values) = word.split_once('=').unwrap_or((word, ""));
+    let bare = word.replace('"', "");
+    let (name, values) = bare.split_once('=').unwrap_or((&bare, ""));
+    let name = name.replace('-', "_");
     let hit = |&&(parameter, value, ..): &&(&str, &str, Refusal, &str)| {
-        parameter == name && (value.is_empty() || values.split(',').any(|given| given == value))
+        parameter == name && (value.is_empty() || values.split(',').any(|given| given.starts_with(value)))
     };
     PARAMETERS.iter().find(hit).map(|&(_, _, refusal, what)| (word, refusal, what))
 }
@@ -94,6 +108,12 @@ mod tests {
         assert_eq!(refusal("intremap=on,nosid quiet"), Some(Refusal::NO_SOURCE_ID));
         assert_eq!(refusal("pcie_acs_override=downstream"), Some(Refusal::ACS_OVERRIDDEN));
         assert_eq!(refusal("amd_iommu=off"), Some(Refusal::NO_REMAPPING));
+        // As the kernel reads them.
+        assert_eq!(refusal("intremap=\"nosid\""), Some(Refusal::NO_SOURCE_ID));
+        assert_eq!(refusal("\"intremap=on,nosid\""), Some(Refusal::NO_SOURCE_ID));
+        assert_eq!(refusal("intremap=nosid1"), Some(Refusal::NO_SOURCE_ID));
+        assert_eq!(refusal("pcie-acs-override=downstream"), Some(Refusal::ACS_OVERRIDDEN));
+        assert_eq!(refusal("amd-iommu=off"), Some(Refusal::NO_REMAPPING));
     }
 
     #[test]
@@ -110,6 +130,16 @@ mod tests {
         let reason = host.judge_modules().unwrap_err();
         assert_eq!(reason.refusal, Refusal::UNSAFE_INTERRUPTS);
         assert!(reason.remedy.starts_with("echo N >"), "{reason}");
+    }
+
+    #[test]
+    fn a_switch_that_cannot_be_read_or_is_not_off_is_refused() {
+        let refusal = |host: &Host| host.judge_modules().err().map(|reason| reason.refusal);
+        assert_eq!(refusal(&host("", Some("y\n")).1), Some(Refusal::UNSAFE_INTERRUPTS));
+        let (root, host) = host("", None);
+        // A folder: there is something, but it cannot be read.
+        fs::create_dir_all(root.path().join(MODULES[1].0)).unwrap();
+        assert_eq!(refusal(&host), Some(Refusal::POLICY));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::memory::GuestRam;
 use pvir_abi::{
     BLOCK_ALIGN, CallFlags, DeviceRecord, EnableRecord, Entry, FeaturesRecord, GuestPhysAddr, Header,
-    RECORD_LEN, Status, block_len,
+    Operation, RECORD_LEN, Status, block_len,
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -106,8 +106,10 @@ impl Block {
         self.done = records.iter_mut().map(|record| u32::from(*record.status() == Status::OK)).sum();
         self.answer = records.as_bytes().to_vec();
         // The flag was judged with the header: only operations that know how to abort have it. An UNMAP that the
-        // host could not finish is not undone (U3), so that some of its records may be OK all the same.
-        let whole = self.header.flags & CallFlags::ALL_OR_NOTHING.bits() != 0;
+        // host could not finish is not undone (U3): it was not aborted, even if none of its records is OK.
+        let unfinished = self.header.operation == Operation::UNMAP
+            && records.iter_mut().any(|r| [Status::DEVICE_ERROR, Status::HOST_ERROR].contains(r.status()));
+        let whole = self.header.flags & CallFlags::ALL_OR_NOTHING.bits() != 0 && !unfinished;
         if self.done == self.header.count {
             Status::OK
         } else if whole && self.done == 0 {

@@ -17,24 +17,19 @@ type Failures = BTreeMap<Handle, Status>;
 pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     vm.sweep();
     let mut fresh = Fresh::new();
-    let mut existing = Vec::with_capacity(records.len());
+    let mut plans = Vec::with_capacity(records.len());
     for record in records.iter_mut() {
         clear_answer(record, Takes::Routing);
         let planned = vm.plan(record);
         record.status = planned.err().unwrap_or(Status::OK);
-        existing.push(planned.is_ok_and(|planned| planned.existing));
-        if let Ok(Planned { handle, existing }) = planned {
-            record.handle = handle;
-            if !existing {
-                fresh.push(handle);
-            }
-        }
+        fresh.extend(planned.ok().filter(|planned| !planned.existing).map(|planned| planned.handle));
+        plans.push(planned.ok());
     }
     let (mut failures, mut masked) = (Failures::new(), Vec::new());
     if !abort_others(records, whole) {
         masked = vm.make(&fresh, &mut failures);
-        for record in records.iter_mut() {
-            if let Some(status) = failures.get(&record.handle) {
+        for (record, planned) in records.iter_mut().zip(&plans) {
+            if let Some(status) = planned.and_then(|planned| failures.get(&planned.handle)) {
                 record.status = *status;
             }
         }
@@ -45,11 +40,10 @@ pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
         let failed: Vec<_> = failures.into_keys().collect();
         vm.release(&failed);
     }
-    for (record, existing) in records.iter_mut().zip(existing) {
-        let handle = std::mem::take(&mut record.handle);
-        if record.status != Status::OK {
+    for (record, planned) in records.iter_mut().zip(plans) {
+        let Some(Planned { handle, existing }) = planned.filter(|_| record.status == Status::OK) else {
             continue;
-        }
+        };
         let mut state = EntryState::empty();
         state.set(EntryState::EXISTING, existing);
         state.set(EntryState::MASKED, !existing && masked.contains(&handle));

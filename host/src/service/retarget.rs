@@ -101,8 +101,7 @@ impl Vm {
             let Some(irte) = self.irtes.get_mut(handle) else { continue };
             let origin = irte.origin;
             // What was parked a moment ago goes back to its old route.
-            let back = irte.held.route && !irte.held.irqfd;
-            if back && self.routes.router().attach(&irte.eventfd, irte.gsi).is_ok() {
+            if irte.awaits_irqfd() && self.routes.router().attach(&irte.eventfd, irte.gsi).is_ok() {
                 irte.held.irqfd = true;
             }
             failures.insert(handle, self.failed("routing", &origin, Status::HOST_ERROR, &error));
@@ -112,8 +111,7 @@ impl Vm {
     fn unpark(&mut self, targets: &Targets, failures: &mut Failures) {
         let mut unrouted = Vec::new();
         for &handle in targets.keys() {
-            let waiting = |irte: &&mut crate::irte::Irte| irte.held.route && !irte.held.irqfd;
-            let Some(irte) = self.irtes.get_mut(handle).filter(waiting) else { continue };
+            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.awaits_irqfd()) else { continue };
             match self.routes.router().attach(&irte.eventfd, irte.gsi) {
                 Ok(()) => irte.held.irqfd = true,
                 Err(error) => {

@@ -1,4 +1,4 @@
-//! The MSI and MSI-X capabilities of a device's config space.
+//! The capabilities of a device's config space that matter here: MSI, MSI-X and PCI Express.
 //!
 //! Read from a device, so every number is checked against what it must fit into
 //! (PCI Express Base Specification 6.0, sections 7.7.1 "MSI Capability Structures" and 7.7.2 "MSI-X Capability and
@@ -6,6 +6,7 @@
 
 /// Capability ids.
 const MSI: u8 = 0x05;
+const PCI_EXPRESS: u8 = 0x10;
 const MSIX: u8 = 0x11;
 /// Bytes of one MSI-X table entry.
 pub(crate) const ENTRY_LEN: u64 = 16;
@@ -92,6 +93,12 @@ impl ConfigHeader<'_> {
             at = self.0[usize::from(at) + 1] & 0xfc;
         }
         None
+    }
+
+    /// The device or port type of a PCI Express function (7.5.3.2 "PCI Express Capabilities Register").
+    pub(crate) fn port_type(&self) -> Option<u8> {
+        let flags = self.word(self.find(PCI_EXPRESS)? + 2);
+        Some(flags.to_le_bytes()[0] >> 4)
     }
 
     /// The MSI-X capability, if there is one that lies inside config space.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use vfio_bindings::bindings::vfio::{VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX};
 use vmm_sys_util::eventfd::EventFd;
 
+const PAGE: u64 = 4096;
+
 /// How the VMM hands the MSI-X table to the guest, and takes it back.
 pub trait TableWindow: Send {
     /// Maps the pages of the table into the guest: its accesses reach the device.
@@ -84,7 +86,10 @@ impl Device for VfioDevice {
     fn capabilities(&self) -> Capabilities {
         match (self.pci.msix(), self.pci.msi()) {
             (Some(msix), _) => {
-                let mut flags = DeviceFlags::DIRECT;
+                // A BAR of less than a page cannot be mapped into a guest: the accesses exit, and reach the table all
+                // the same.
+                let mut flags = DeviceFlags::empty();
+                flags.set(DeviceFlags::DIRECT, self.pci.bar_size(msix.table_bar) % PAGE == 0);
                 flags.set(DeviceFlags::DYNAMIC, self.pci.is_dynamic());
                 Capabilities {
                     stores: Stores::MSIX,
@@ -124,10 +129,10 @@ impl Device for VfioDevice {
         let allocate = if self.pci.is_dynamic() { 1 } else { msix.entries };
         self.pci.irqs().stop(VFIO_PCI_MSIX_IRQ_INDEX, 0, allocate)?;
         let opened = self.table().and_then(MsixTable::mask_all).and_then(|()| self.window.open());
-        if opened.is_err() {
-            self.pci.irqs().disable(VFIO_PCI_MSIX_IRQ_INDEX)?;
-        }
-        opened
+        opened.inspect_err(|_| {
+            // The first failure is the one to tell of.
+            let _ = self.pci.irqs().disable(VFIO_PCI_MSIX_IRQ_INDEX);
+        })
     }
 
     fn close(&mut self) -> io::Result<()> {

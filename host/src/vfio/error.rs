@@ -51,7 +51,7 @@ pub enum AttachError {
         reason: NotIsolated,
     },
     /// A file could not be opened or read.
-    #[error("{device}: {path}; help: run as root, or give this user access to the file")]
+    #[error("{device}: {path}; help: {}", remedy(source))]
     File {
         /// The device.
         device: DeviceId,
@@ -93,6 +93,31 @@ pub enum AttachError {
     },
 }
 
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ResourceBusy => "another program has it: end that, or use another device",
+        io::ErrorKind::PermissionDenied => "run as root, or give this user access to the file",
+        _ => "see that the module vfio-pci is loaded and /sys and /dev are mounted",
+    }
+}
+
 fn list(devices: &[DeviceId]) -> String {
     devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helps_depends_on_what_is_wrong() {
+        let say = |errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            let path = "cannot open /dev/vfio/7".to_owned();
+            AttachError::File { device: DeviceId::default(), path, source }.to_string()
+        };
+        assert!(say(libc::EBUSY).contains("; help: another program has it"), "{}", say(libc::EBUSY));
+        assert!(say(libc::EACCES).contains("; help: run as root"), "{}", say(libc::EACCES));
+        assert!(say(libc::ENOENT).contains("; help: see that the module vfio-pci"), "{}", say(libc::ENOENT));
+    }
 }

@@ -64,8 +64,30 @@ impl Irqs {
         // SAFETY: `words` is laid out as a `struct vfio_irq_set` (five 32-bit words, then one for each eventfd), is
         // `argsz` bytes long, and the kernel only reads it.
         let result = unsafe { libc::ioctl(self.device.as_raw_fd(), VFIO_DEVICE_SET_IRQS(), words.as_ptr()) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        outcome(result)
+    }
+}
+
+/// What the ioctl's result says. A positive one is no success: so many vectors could be had, which is fewer than asked
+/// for, and none is left allocated (Linux 6.12, drivers/vfio/pci/vfio_pci_intrs.c, `vfio_msi_enable`).
+fn outcome(result: libc::c_int) -> io::Result<()> {
+    match result {
+        0 => Ok(()),
+        1.. => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
 const _: () = assert!(HEAD == 5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_vectors_than_asked_for_are_none() {
+        assert!(outcome(0).is_ok());
+        assert_eq!(outcome(5).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+        assert!(outcome(-1).is_err());
+    }
+}

@@ -14,6 +14,7 @@ mod mapping;
 mod msix_table;
 mod pci;
 
+pub(crate) use capability::ConfigHeader;
 pub use capability::{MsiCapability, MsixCapability};
 pub use container::Container;
 pub use device::{TableWindow, VfioDevice};

@@ -52,12 +52,19 @@ impl MsixTable {
         Ok(first)
     }
 
-    /// Sets the mask bit of an entry, and sees that it is set. The read also pushes out what the device has posted.
+    /// Sets the mask bit of an entry, and sees that it is set. The read also pushes out what the device has posted. A
+    /// device that does not answer, because it is being reset for example, reads as all ones: its mask is not known.
     pub(crate) fn mask(&self, index: u32) -> io::Result<()> {
         let at = self.at(index, 3)?;
         let control = self.bar.read(at)?;
         self.bar.write(at, control | MASK)?;
-        if self.bar.read(at)? & MASK == 0 {
+        let now = self.bar.read(at)?;
+        if [control, now].contains(&u32::MAX) {
+            return Err(io::Error::other(format!(
+                "entry {index} reads as all ones: the device does not answer"
+            )));
+        }
+        if now & MASK == 0 {
             return Err(io::Error::other(format!("the mask bit of entry {index} does not stay set")));
         }
         Ok(())
@@ -115,6 +122,14 @@ mod tests {
         let (table, _) = table(RemappingUnit::Amd);
         assert_eq!(table.pair(3).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(table.mask(u32::MAX).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_device_that_does_not_answer_is_not_masked() {
+        let (table, bar) = table(RemappingUnit::Intel);
+        put(&bar, 2, [0xffff_ffff; 4]);
+        assert!(table.mask(2).unwrap_err().to_string().contains("does not answer"));
+        assert!(table.mask_all().is_err());
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The emulated device on the real KVM: its config space, its table before and after ENABLE, and the report of its
 //! interrupts.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use pvir_abi::{Operation, Status};
 
-use crate::guest::{Code, kvm_is_here, run, split_json, stderr};
+use crate::guest::{Code, Kernel, eventually, kvm_is_here, pvir, run, split_json, stderr};
 
 /// Where the guest puts the registers and the table.
 const REGISTERS: u32 = 0xd000_0000;
@@ -215,4 +218,54 @@ fn devices_that_cannot_be_had_are_named_with_a_remedy() {
     };
     refused(&["vfio=fffe:00:1f.7"], &["fffe:00:1f.7: no such PCI device", "help: "]);
     refused(&["vfio=fffe:00:1f.7", "vfio=fffe:00:1f.7"], &["is given twice", "help: "]);
+}
+
+/// MAP of one entry after the other, without a look at what is answered.
+fn map_one_by_one(code: Code, entries: u32) -> Code {
+    let first = put(code, &[(0, 8 << 16), (8, 0x0001_0002), (16, 1), (32, 0), (36, VECTOR)]);
+    let next = |code: Code, index: u32| put(code, &[(12, index), (24, 0), (28, 0)]).out32(PORT, BLOCK >> 12);
+    let header = first.eax(1 | u32::from(Operation::MAP.0) << 16).store(BLOCK + 4);
+    (0..entries).fold(header, next)
+}
+
+/// `pvir` under a limit of open files.
+fn limited(kernel: &Kernel, limit: &str) -> Command {
+    let inner = pvir(kernel, &["--device", "emulated,vectors=64"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh"]).arg(inner.get_program());
+    command.args(inner.get_args()).env_remove("PVIR_KERNEL").env_remove("PVIR_LOG").stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn ctrl_c_works_when_the_guest_has_used_up_all_descriptors() {
+    if !kvm_is_here() {
+        return;
+    }
+    let guest = map_one_by_one(enable(moved_bars()), 64).print("up\n").spin();
+    let kernel = Kernel::new(&guest.elf());
+    // An entry takes two descriptors: with one of these limits none is left.
+    for limit in ["-n 40", "-n 41"] {
+        let mut child =
+            limited(&kernel, limit).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n");
+        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        assert!(eventually(|| child.try_wait().unwrap().is_some()), "{limit}: pvir goes on");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{limit}: {}", stderr(&output));
+        assert!(stderr(&output).contains("Too many open files"), "{limit}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_low_soft_limit_of_open_files_is_no_limit_for_the_guest() {
+    if !kvm_is_here() {
+        return;
+    }
+    let guest = map_one_by_one(enable(moved_bars()), 64).in32(PORT).expect_eax(Status::OK.0, 7).exit(0);
+    let output = limited(&Kernel::new(&guest.elf()), "-S -n 40").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }

@@ -122,3 +122,16 @@ fn a_bar_over_ram_or_over_another_bar_does_not_decode() {
     let output = run(&guest, &["--device", "scratch"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
+
+#[test]
+fn a_bar_that_kvm_will_not_map_is_told_once() {
+    if !kvm_is_here() {
+        return;
+    }
+    // Beyond every physical address, there and back again.
+    let far = |code: Code| code.pci_write(1, 0x1c, 0x1000_0000).pci_write(1, 0x1c, 0);
+    let guest = (0..50).fold(moved_bars(), |code, _| far(code)).eax(7).store(MAPPED).exit(0);
+    let output = run(&guest, &["--device", "scratch"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output).matches("BAR2 stays trapped").count(), 1, "{}", stderr(&output));
+}

@@ -4,6 +4,7 @@
 //! `report`. The service that guests call is the library; here it appears as `machine::conduit::Hypercalls`.
 
 mod cli;
+mod descriptors;
 mod device_spec;
 mod devices;
 mod exit_code;

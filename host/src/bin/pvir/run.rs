@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -28,11 +28,14 @@ use crate::report::exits::ExitCounters;
 use crate::report::interrupts;
 use crate::report::summary::{DeviceName, Sources, Summary};
 use crate::report::tables;
-use crate::service;
 use crate::signals::{self, Wish};
+use crate::{descriptors, service};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
 pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
+    descriptors::raise_limit();
+    // Before the first thread: some devices start one.
+    let signals = signals::as_file().context("cannot take over Ctrl-C")?;
     let counters = Arc::new(Counters::new());
     let vm = Vm::new(args.apic_ids(), args.memory, Arc::clone(&counters))?;
     let service = Arc::new(service::new(&vm)?);
@@ -62,7 +65,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
         .collect::<Result<Vec<_>>>()?;
     let json = args.json.as_deref().map(JsonOutput::open).transpose()?;
 
-    let signals = signals::as_fd().context("cannot take over Ctrl-C")?;
     kick::install_handler()?;
     let character_mode = CharacterMode::enter().context("cannot set up the terminal")?;
     if terminal::may_read_stdin() {
@@ -118,7 +120,7 @@ fn start(vcpus: Vec<Vcpu>) -> Result<Vec<JoinHandle<()>>> {
 /// Blocks until the guest has ended, a signal has ended it, or time is up. Tells the counts to who asks meanwhile.
 fn wait_for_end(
     ending: &Ending,
-    signals: &OwnedFd,
+    signals: &File,
     timeout: Option<f64>,
     tell_counts: impl Fn() -> Result<()>,
 ) -> Result<()> {

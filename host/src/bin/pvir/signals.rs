@@ -1,9 +1,9 @@
 #![expect(unsafe_code, reason = "signalfd has no safe interface in the standard library")]
-//! Signals as a file descriptor: Ctrl-C and SIGTERM end the run, SIGUSR1 asks for the counts so far.
+//! Signals as a file: Ctrl-C and SIGTERM end the run, SIGUSR1 asks for the counts so far.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::FromRawFd;
 
 use vmm_sys_util::signal::{self, block_signal, create_sigset};
 
@@ -18,11 +18,12 @@ pub(crate) enum Wish {
     Counts,
 }
 
-/// The next signal that came, if one did.
-pub(crate) fn next(fd: &OwnedFd) -> io::Result<Option<Wish>> {
+/// The next signal that came, if one did. It needs no other descriptor: a guest can have used them up, and Ctrl-C is to
+/// work then too.
+pub(crate) fn next(mut file: &File) -> io::Result<Option<Wish>> {
     // The number is the first field of a `signalfd_siginfo`.
     let mut record = [0; size_of::<libc::signalfd_siginfo>()];
-    match File::from(fd.try_clone()?).read(&mut record) {
+    match file.read(&mut record) {
         Ok(size) if size == record.len() => {}
         Ok(_) => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -33,7 +34,7 @@ pub(crate) fn next(fd: &OwnedFd) -> io::Result<Option<Wish>> {
 }
 
 /// Readable when one of the signals came. To be called before the first thread is started, so that no thread takes them.
-pub(crate) fn as_fd() -> io::Result<OwnedFd> {
+pub(crate) fn as_file() -> io::Result<File> {
     for signal in SIGNALS {
         match block_signal(signal) {
             // Whoever started this process had it blocked.
@@ -48,5 +49,5 @@ pub(crate) fn as_fd() -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: just made, and owned by nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { File::from_raw_fd(fd) })
 }

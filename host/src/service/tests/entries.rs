@@ -18,8 +18,7 @@ fn refused_as(bench: &Bench, operation: Operation, asked: Entry) -> Status {
     let got = answer.records[0];
     assert_eq!((answer.status, answer.header.done), (Status::PARTIAL, 0), "O2");
     assert_eq!((got.address, got.data, got.state), (0, 0, 0), "O5");
-    let input_of =
-        |r: Entry| Entry { status: Status::OK, handle: Handle::NONE, address: 0, data: 0, state: 0, ..r };
+    let input_of = |r: Entry| Entry { status: Status::OK, address: 0, data: 0, state: 0, ..r };
     if operation != Operation::QUERY {
         assert_eq!(input_of(got), input_of(asked), "B3");
     }

@@ -1,6 +1,7 @@
 //! Every call of the kernel fails once, in turn, with every errno, under every operation.
 
 use super::*;
+use crate::fake::Kind;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const ERRNOS: [i32; 9] = [
@@ -219,4 +220,37 @@ fn faults_that_last_are_told_and_forgotten_when_they_end() {
     let met: u64 = scenes.into_iter().map(|scene| sweep(scene, true)).sum();
     println!("{met} places from which on everything failed");
     assert!(met >= 1_000, "{met}");
+}
+
+/// A fault of the host's meets the records that it is about, and only these.
+#[test]
+fn a_record_that_was_refused_is_not_given_the_failure_of_another() {
+    let bench = Bench::enabled();
+    // The handle that the first record will have: a guest can guess it.
+    let guessed = Handle::new(0, 1);
+    bench.world.lock().faults.fail_once(Some(Kind::Start), 0, libc::EIO);
+    bench.world.lock().faults.fail_once(Some(Kind::Start), 0, libc::EIO);
+    let answer = bench.map(&[routed(0, 3, 0, 0x51), routed(0, 5, 0, 0x52).with_handle(guessed)]);
+    assert_eq!(statuses(&answer.records), [Status::DEVICE_ERROR, Status::RESERVED_NOT_ZERO]);
+    // O5
+    assert_eq!((answer.records[0].handle, answer.records[1].handle), (Handle::NONE, guessed));
+    bench.assert_baseline();
+}
+
+/// A parked entry whose old route could not be dropped does not get its irqfd back by it.
+#[test]
+fn an_entry_that_stayed_parked_is_never_attached_to_an_old_route() {
+    let bench = Bench::enabled();
+    let record = bench.map(&[parked(0, 3)]).records[0];
+    let fail = |kind, after| bench.world.lock().faults.fail_once(Some(kind), after, libc::ENOMEM);
+    fail(Kind::Attach, 0);
+    fail(Kind::SetRoutes, 1);
+    assert_eq!(statuses(&bench.retarget(&[moved(&record, 1, 0x52)]).records), [Status::HOST_ERROR]);
+    fail(Kind::SetRoutes, 0);
+    assert_eq!(statuses(&bench.retarget(&[moved(&record, 0, 0x53)]).records), [Status::HOST_ERROR]);
+    assert!(bench.world.lock().footprint().irqfds.is_empty(), "it is parked");
+    assert_eq!(bench.query(&[query_of(0, 3)]).records[0].state, pvir_abi::EntryState::PARKED.bits());
+    assert_eq!(bench.retarget(&[moved(&record, 300, 0x54)]).status, Status::OK);
+    bench.unmap(&[named(&record)]);
+    bench.assert_baseline();
 }

@@ -23,6 +23,17 @@ fn an_interrupt_that_does_not_stop_is_told_and_reaches_nobody() {
 }
 
 #[test]
+fn an_unmap_that_is_not_undone_was_not_aborted() {
+    // U3: ABORTED would say that nothing changed.
+    for kind in [Kind::Stop, Kind::Detach] {
+        let (bench, mapped) = failing(kind);
+        let answer = bench.call(Operation::UNMAP, CallFlags::ALL_OR_NOTHING, &[named(&mapped)]);
+        assert_eq!((answer.status, answer.header.done), (Status::PARTIAL, 0), "{kind:?}");
+        assert_eq!(bench.query(&[named(&mapped)]).records[0].status, Status::STALE_HANDLE);
+    }
+}
+
+#[test]
 fn an_entry_that_does_not_stop_is_not_started_again() {
     let (bench, mapped) = failing(Kind::Stop);
     bench.unmap(&[named(&mapped)]);

@@ -129,7 +129,7 @@ mod tests {
         let (function, gate) = function();
         assert_eq!(function.bars()[2].unwrap().size, 0x4000);
         assert!(function.mapped_parts(2).is_empty());
-        gate.set(true);
+        gate.set(true).unwrap();
         let parts: Vec<_> = function.mapped_parts(2).iter().map(|p| (p.offset, p.size, p.access)).collect();
         assert_eq!(parts, [(0, 0x2000, Access::ReadWrite), (0x2000, 0x1000, Access::ReadOnly)]);
         assert!(function.mapped_parts(0).is_empty());

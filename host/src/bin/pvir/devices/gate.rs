@@ -29,30 +29,35 @@ impl Gate {
         let _ = self.place.set((Arc::downgrade(bus), place));
     }
 
+    /// Opens it; closed again if it fails.
+    pub(crate) fn open(&self) -> io::Result<()> {
+        self.set(true).inspect_err(|_| {
+            // The first failure is the one to tell of.
+            let _ = self.set(false);
+        })
+    }
+
     /// Sets it, and has the bus map or unmap. The caller holds no lock of the function.
-    pub(crate) fn set(&self, open: bool) {
+    ///
+    /// It fails only where KVM will not unmap. Where it will not map a page, the guest's accesses exit and the function
+    /// serves them just the same.
+    pub(crate) fn set(&self, open: bool) -> io::Result<()> {
         self.open.store(open, Ordering::SeqCst);
-        if let Some((bus, place)) = self.place.get() {
-            if let Some(bus) = bus.upgrade() {
-                bus.refresh(*place);
-            }
-        }
+        let Some((bus, place)) = self.place.get() else { return Ok(()) };
+        let Some(bus) = bus.upgrade() else { return Ok(()) };
+        bus.refresh(*place).map_err(|error| io::Error::other(format!("{error:#}")))
     }
 }
 
 /// The gate as the service's devices see it.
-///
-/// It never fails: where KVM will not map a page, the guest's accesses exit and the function serves them just the same.
 pub(crate) struct Window(pub(crate) Arc<Gate>);
 
 impl TableWindow for Window {
     fn open(&mut self) -> io::Result<()> {
-        self.0.set(true);
-        Ok(())
+        self.0.open()
     }
 
     fn close(&mut self) -> io::Result<()> {
-        self.0.set(false);
-        Ok(())
+        self.0.set(false)
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use kvm_bindings::{kvm_regs, kvm_sregs};
 use kvm_ioctls::VcpuFd;
+use pvir_host::counters::Counters;
 use serde::Serialize;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -75,7 +76,11 @@ impl CrashReport {
         apic_id: u32,
         vcpu: &VcpuFd,
         memory: &GuestMemoryMmap,
+        counters: &Counters,
     ) -> Self {
+        for ioctl in ["KVM_GET_REGS", "KVM_GET_SREGS", "KVM_TRANSLATE"] {
+            counters.count_ioctl(ioctl);
+        }
         let registers = match (vcpu.get_regs(), vcpu.get_sregs()) {
             (Ok(regs), Ok(sregs)) => {
                 Some(Registers::new(&regs, &sregs, code_at(vcpu, memory, regs.rip, &sregs)))

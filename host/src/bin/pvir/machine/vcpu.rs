@@ -84,6 +84,7 @@ impl Vcpu {
     pub(crate) fn run(mut self) {
         let _armed = Armed::new(&mut self.fd);
         let world = Arc::clone(&self.world);
+        let _ends = EndsWithPanic { ending: &world.ending, vcpu: self.index };
         let Some(row) = world.exits.row(self.index) else { return };
         while world.ending.outcome().is_none() {
             match exit::run(&mut self.fd) {
@@ -202,10 +203,26 @@ impl Vcpu {
 
     fn crash(&self, exit: &Exit) -> Cause {
         if let Some(cause) = crash::Cause::of(exit) {
-            let report = CrashReport::new(cause, self.index, self.apic_id, &self.fd, &self.world.memory);
+            let World { memory, counters, .. } = &*self.world;
+            let report = CrashReport::new(cause, self.index, self.apic_id, &self.fd, memory, counters);
             self.world.ending.finish(Outcome::GuestCrash(Box::new(report)));
         }
         Cause::Crash
+    }
+}
+
+/// A panic of a vCPU's thread ends the run: the guest would go on without it for ever.
+struct EndsWithPanic<'a> {
+    ending: &'a Ending,
+    vcpu: usize,
+}
+
+impl Drop for EndsWithPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = format!("the thread of vCPU {} panicked", self.vcpu);
+            self.ending.finish(Outcome::HostFailure { error });
+        }
     }
 }
 

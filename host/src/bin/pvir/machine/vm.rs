@@ -53,6 +53,7 @@ impl Vm {
         if let Some(boot) = apic_ids.first().filter(|id| **id != 0) {
             xen::set_boot_cpu_id(&fd, &counters, *boot)?;
         }
+        counters.count_ioctl("KVM_GET_SUPPORTED_CPUID");
         let supported =
             kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("KVM_GET_SUPPORTED_CPUID failed")?;
         let cpuid = supported.as_slice().to_vec();

@@ -103,7 +103,9 @@ impl PciBus {
     /// The guest writes config space of a function.
     pub(crate) fn config_write(&self, slot: &Arc<Slot>, offset: u16, data: &[u8]) {
         if slot.config_write(offset, data) == Change::Decoding {
-            self.move_bars(slot);
+            if let Err(error) = self.move_bars(slot) {
+                tell_once(slot, &mut slot.header(), &error);
+            }
         }
     }
 
@@ -128,15 +130,13 @@ impl PciBus {
     }
 
     /// Asks a function anew which parts of its BARs are mapped, and makes it so. For devices that change it while the
-    /// guest runs.
-    pub(crate) fn refresh(&self, devfn: DevFn) {
-        if let Some(slot) = self.slots.get(&devfn) {
-            self.move_bars(slot);
-        }
+    /// guest runs. An error says that the guest still has what it should not have any more.
+    pub(crate) fn refresh(&self, devfn: DevFn) -> Result<()> {
+        self.slots.get(&devfn).map_or(Ok(()), |slot| self.move_bars(slot))
     }
 
     /// Brings decoding and mapped parts in line with what the guest has written.
-    fn move_bars(&self, slot: &Arc<Slot>) {
+    fn move_bars(&self, slot: &Arc<Slot>) -> Result<()> {
         let _moving: MutexGuard<'_, ()> = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = slot.header().wanted();
         let mut header = slot.header();
@@ -163,7 +163,7 @@ impl PciBus {
                 Err(error) => tracing::debug!(device = %slot.devfn(), bar, "BAR does not decode: {error:#}"),
             }
         }
-        self.map_parts(slot, &mut header);
+        self.map_parts(slot, &mut header)
     }
 
     fn decode(&self, slot: &Arc<Slot>, bar: u8, kind: BarKind, range: Range) -> Result<()> {
@@ -183,19 +183,23 @@ impl PciBus {
         decoder.write().unwrap_or_else(PoisonError::into_inner).insert(range, slot, bar).map_err(in_the_way)
     }
 
-    fn map_parts(&self, slot: &Slot, header: &mut Header) {
+    fn map_parts(&self, slot: &Slot, header: &mut Header) -> Result<()> {
         let mut wanted = Vec::new();
         for (bar, range) in &header.decoded {
             for part in slot.function().mapped_parts(*bar) {
                 wanted.push((*bar, range.start + part.offset, part));
             }
         }
+        let mut result = Ok(());
         header.mapped.retain(|(bar, address, part, id)| {
-            let stays = wanted.iter().any(|(b, a, p)| (b, a, p) == (bar, address, part));
-            if !stays {
-                if let Err(error) = self.memory_slots.unmap(*id) {
-                    tracing::error!(device = %slot.devfn(), bar, "{error:#}");
-                }
+            if wanted.iter().any(|(b, a, p)| (b, a, p) == (bar, address, part)) {
+                return true;
+            }
+            // What KVM does not let go of stays on the list, so that it is tried again.
+            let unmapped = self.memory_slots.unmap(*id).with_context(|| format!("BAR{bar} stays mapped"));
+            let stays = unmapped.is_err();
+            if stays {
+                result = unmapped;
             }
             stays
         });
@@ -207,9 +211,19 @@ impl PciBus {
             match self.memory_slots.map(address, memory, part.memory_offset, part.size, part.access) {
                 Ok(id) => header.mapped.push((bar, address, part, id)),
                 // The device still works: its accesses exit.
-                Err(error) => tracing::warn!(device = %slot.devfn(), bar, "BAR stays trapped: {error:#}"),
+                Err(error) => tell_once(slot, header, &error.context(format!("BAR{bar} stays trapped"))),
             }
         }
+        result
+    }
+}
+
+/// A guest can bring this about at each write of a BAR, so the log has the first time of each function.
+fn tell_once(slot: &Slot, header: &mut Header, error: &anyhow::Error) {
+    if std::mem::replace(&mut header.told, true) {
+        tracing::debug!(device = %slot.devfn(), "{error:#}");
+    } else {
+        tracing::warn!(device = %slot.devfn(), "{error:#} (further messages of this kind are for debugging)");
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Header {
     pub(crate) decoded: BTreeMap<u8, Range>,
     /// Mapped parts with the place of each.
     pub(crate) mapped: Vec<(u8, u64, MappedPart, SlotId)>,
+    /// Whether a failure to map or unmap was logged.
+    pub(crate) told: bool,
 }
 
 /// A function in its place.
@@ -44,7 +46,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// `index` is the row of the function in the counters.
     pub(crate) fn new(devfn: DevFn, index: usize, function: Arc<dyn PciFunction>, bars: Bars) -> Self {
-        let header = Header { bars, command: 0, decoded: BTreeMap::new(), mapped: Vec::new() };
+        let header = Header { bars, command: 0, decoded: BTreeMap::new(), mapped: Vec::new(), told: false };
         Self { devfn, index, function, header: Mutex::new(header) }
     }
 

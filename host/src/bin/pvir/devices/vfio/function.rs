@@ -1,6 +1,7 @@
 //! A host device as a PCI function of the guest.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -22,6 +23,8 @@ pub(crate) struct VfioFunction {
     config: Mutex<ConfigSpace>,
     shadow: Arc<ShadowTable>,
     gate: Arc<Gate>,
+    /// Whether a failure of a write to COMMAND was logged: a guest can repeat it without end.
+    told: AtomicBool,
 }
 
 impl VfioFunction {
@@ -36,6 +39,7 @@ impl VfioFunction {
             shadow: Arc::new(ShadowTable::new(entries)),
             gate,
             pci,
+            told: AtomicBool::new(false),
         })
     }
 
@@ -89,6 +93,9 @@ impl PciFunction for VfioFunction {
         }
         // Under the lock, so that two vCPUs leave the device as they leave the register.
         if let Err(error) = self.pci.set_bus_master(after & BUS_MASTER != 0) {
+            if self.told.swap(true, Relaxed) {
+                return;
+            }
             tracing::error!(device = %self.pci.address(), "cannot write COMMAND: {error}");
         }
     }
@@ -119,13 +126,11 @@ struct ResettingWindow {
 
 impl TableWindow for ResettingWindow {
     fn open(&mut self) -> io::Result<()> {
-        self.gate.set(true);
-        Ok(())
+        self.gate.open()
     }
 
     fn close(&mut self) -> io::Result<()> {
         self.shadow.reset();
-        self.gate.set(false);
-        Ok(())
+        self.gate.set(false)
     }
 }
