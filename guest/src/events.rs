@@ -11,8 +11,6 @@ use x86_64::PhysAddr;
 
 /// How often a snapshot is tried while the host writes.
 const TRIES: usize = 16;
-/// Words of the area that the driver reads.
-type Words = [u64; 3];
 
 const _: () = assert!(offset_of!(EventArea, epoch) == 0);
 const _: () = assert!(offset_of!(EventArea, sequence) == 8);
@@ -101,10 +99,6 @@ impl EventMemory {
         // SAFETY: whoever made this promised that the area is valid for volatile reads for ever.
         unsafe { VolatilePtr::new_read_only(word) }
     }
-
-    fn words(&self) -> Words {
-        [self.word(0).read(), self.word(1).read(), self.word(2).read()]
-    }
 }
 
 /// The latest event.
@@ -125,11 +119,13 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Events {
     memory: EventMemory,
+    /// The epoch after ENABLE: every event since has raised epoch and sequence by one.
+    first: u64,
 }
 
 impl Events {
-    pub(crate) const fn new(memory: EventMemory) -> Self {
-        Self { memory }
+    pub(crate) const fn new(memory: EventMemory, first: u64) -> Self {
+        Self { memory, first }
     }
 
     /// The epoch now. Pairs of before it has changed may be stale.
@@ -142,12 +138,12 @@ impl Events {
     #[must_use]
     pub fn read(&self) -> Option<Snapshot> {
         for _ in 0..TRIES {
-            // x86 does not reorder loads, and the compiler does not reorder volatile ones.
-            let before = self.memory.words();
-            let after = self.memory.words();
-            // Epoch, rest, epoch, and the rest once more: what differs was being written.
-            if before == after {
-                let [epoch, sequence, what] = before;
+            // Against the order of the host's writes (statement V2). x86 does not reorder loads, and the compiler does
+            // not reorder volatile ones.
+            let epoch = self.memory.word(0).read();
+            let what = self.memory.word(2).read();
+            let sequence = self.memory.word(1).read();
+            if epoch.checked_sub(self.first) == Some(sequence) {
                 return Some(snapshot(epoch, sequence, what));
             }
             core::hint::spin_loop();
@@ -180,6 +176,33 @@ mod tests {
         assert_eq!((event.epoch, event.sequence, event.reason), (7, 2, EventReason::DEVICE_CUT_OFF));
         assert_eq!(event.device, Some(DeviceId::new(1, pvir_abi::Bdf(8))));
         assert_eq!(snapshot(7, 2, 0xffff_ffff_0000_0001).device, None);
+    }
+
+    static WRITTEN: EventWord = EventWord::new();
+
+    #[test]
+    fn an_event_that_is_being_written_is_not_taken() {
+        // SAFETY: called once; no host looks at the address.
+        let memory = unsafe { WRITTEN.memory(PhysAddr::new(0x40)) }.unwrap();
+        let events = Events::new(memory, 5);
+        let put = |words: [u64; 3]| {
+            for (index, word) in words.into_iter().enumerate() {
+                // SAFETY: inside of the area, and nobody else writes it.
+                let place = unsafe { WRITTEN.words.get().cast::<u64>().add(index) };
+                // SAFETY: as above.
+                unsafe { place.write_volatile(word) };
+            }
+        };
+        put([5, 0, 0]);
+        assert_eq!(events.read().map(|event| event.sequence), Some(0));
+        put([5, 1, 0]);
+        assert_eq!(events.read(), None, "sequence is written first");
+        put([5, 1, 2]);
+        assert_eq!(events.read(), None, "then reason and device");
+        put([6, 1, 2]);
+        assert_eq!(events.read().map(|event| event.reason), Some(EventReason::DEVICE_GONE));
+        put([4, 0, 0]);
+        assert_eq!(events.read(), None, "an epoch never goes back");
     }
 
     #[test]

@@ -119,7 +119,8 @@ impl<C: Conduit> Pvir<C> {
     pub fn enable(self, wish: Wish) -> Result<Remapping<C>, EnableFailed<C>> {
         match self.ask_enable(&wish) {
             Ok(()) => {
-                let events = wish.events.map(Events::new);
+                let epoch = self.transport.epoch.load(Ordering::Relaxed);
+                let events = wish.events.map(|memory| Events::new(memory, epoch));
                 Ok(Remapping {
                     transport: self.transport,
                     limits: self.limits,

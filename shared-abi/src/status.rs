@@ -51,7 +51,7 @@ statuses! {
     UNSUPPORTED_FEATURE = 0x1b, "ENABLE asks for a feature that the host does not offer", "ask for offered features only";
     REFUSED = 0x1c, "the host will not let this VM program its devices; the record says why", "go on without pvir: trapped MSI-X works";
     RATE_LIMITED = 0x1d, "too many calls in too short a time", "wait and call again";
-    HOST_ERROR = 0x1e, "the host failed in a way that is not the guest's fault; state is as before", "report it; the host's log has the errno";
+    HOST_ERROR = 0x1e, "the host failed in a way that is not the guest's fault; state is as before, but see U3", "report it; the host's log has the errno";
 
     NO_DEVICE = 0x40, "no such device in this VM", "check segment and BDF";
     BAD_STORE = 0x41, "unknown store kind", "use a store kind of this version";

@@ -51,20 +51,38 @@ pub(crate) fn build(options: &Options) -> Result<PathBuf> {
         None => HOST_TARGET,
     };
     let target_dir = workspace::target_dir("kernel");
-    let script = workspace::root().join("test-kernel").join("link.ld");
+    workspace::run_build(&mut cargo("build", target)?, "the test kernel")?;
+    let elf = target_dir.join(target).join("release").join(PACKAGE);
+    elf.canonicalize().with_context(|| format!("the build left no kernel at {}", elf.display()))
+}
 
+/// Lints the kernel as it is built for `target`: the workspace's own run of clippy sees an empty program.
+pub(crate) fn lint(target: &str) -> Result<()> {
+    let mut cargo = cargo("clippy", target)?;
+    workspace::run_build(cargo.args(["--", "--deny", "warnings"]), "the test kernel under clippy")
+}
+
+/// An inner cargo for the kernel.
+fn cargo(subcommand: &str, target: &str) -> Result<Command> {
+    let script = workspace::root().join("test-kernel").join("link.ld");
     let mut cargo = workspace::cargo();
-    cargo.args(["build", "--quiet", "--release", "--package", PACKAGE, "--target", target, "--target-dir"]);
-    cargo.arg(&target_dir);
+    cargo.args([
+        subcommand,
+        "--quiet",
+        "--release",
+        "--package",
+        PACKAGE,
+        "--target",
+        target,
+        "--target-dir",
+    ]);
+    cargo.arg(workspace::target_dir("kernel"));
     for (key, value) in [("LTO", "fat"), ("PANIC", "abort"), ("CODEGEN_UNITS", "1"), ("STRIP", "none")] {
         cargo.env(format!("CARGO_PROFILE_RELEASE_{key}"), value);
     }
     let flags = rustflags(target, &script)?;
     workspace::set_rustflags(&mut cargo, flags.iter().map(String::as_str));
-    workspace::run_build(&mut cargo, "the test kernel")?;
-
-    let elf = target_dir.join(target).join("release").join(PACKAGE);
-    elf.canonicalize().with_context(|| format!("the build left no kernel at {}", elf.display()))
+    Ok(cargo)
 }
 
 /// The compiler's and linker's flags for `target`.

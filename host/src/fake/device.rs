@@ -174,7 +174,11 @@ impl Device for FakeDevice {
 
     fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair> {
         let entry = self.entry(store, index);
-        self.enter(Call::Pair(entry), store, index, 1)?;
+        self.enter(Call::Pair(entry), store, index, 1).map_err(|error| match error.raw_os_error() {
+            // How a test asks for a pair that was unstable or malformed.
+            Some(libc::EBADMSG) => io::Error::new(io::ErrorKind::InvalidData, "the pair was unstable"),
+            _ => error,
+        })?;
         let mut world = self.world.lock();
         let Some(pair) = world.started.get(&entry).map(|started| started.pair) else {
             world.breach(format!("the pair of {entry:?} is read before it is started"));

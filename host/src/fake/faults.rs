@@ -3,7 +3,7 @@
 use super::Kind;
 use std::io;
 
-/// The faults to inject; none at first.
+/// The faults to inject; none at first. `EBADMSG` from [`Kind::Pair`] is a pair that was unstable or malformed.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     planned: Vec<Fault>,

@@ -173,10 +173,10 @@ impl World {
         if irqfd.eventfd.read().is_err() {
             return;
         }
-        match self.routes.get(&gsi) {
-            Some(route) => {
-                self.deliveries.push(Delivery { destination: route.destination(), vector: route.vector() })
-            }
+        let delivery =
+            self.routes.get(&gsi).map(|r| Delivery { destination: r.destination(), vector: r.vector() });
+        match delivery {
+            Some(delivery) => self.deliveries.push(delivery),
             None => self.breach(format!("an interrupt of GSI {gsi} is lost: no route")),
         }
     }

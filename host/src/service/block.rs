@@ -105,12 +105,15 @@ impl Block {
         answer(&mut records);
         self.done = records.iter_mut().map(|record| u32::from(*record.status() == Status::OK)).sum();
         self.answer = records.as_bytes().to_vec();
-        // The flag was judged with the header: only operations that know how to abort have it.
+        // The flag was judged with the header: only operations that know how to abort have it. An UNMAP that the
+        // host could not finish is not undone (U3), so that some of its records may be OK all the same.
         let whole = self.header.flags & CallFlags::ALL_OR_NOTHING.bits() != 0;
-        match (self.done == self.header.count, whole) {
-            (true, _) => Status::OK,
-            (false, true) => Status::ABORTED,
-            (false, false) => Status::PARTIAL,
+        if self.done == self.header.count {
+            Status::OK
+        } else if whole && self.done == 0 {
+            Status::ABORTED
+        } else {
+            Status::PARTIAL
         }
     }
 

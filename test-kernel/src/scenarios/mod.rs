@@ -13,11 +13,15 @@ use crate::boot::BootInfo;
 use crate::console::report;
 use crate::exit::ExitCode;
 use crate::println;
+use pvir_test_kernel::cmdline::CommandLine;
+
+/// What a word of the command line stands for.
+type Scenario = fn(CommandLine<'static>) -> ExitCode;
 
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, fn(_) -> ExitCode); 5] = [
+    let scenarios: [(&str, Scenario); 5] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),

@@ -42,16 +42,27 @@ pub(crate) enum Outcome {
     Interrupted(i32),
 }
 
-/// Runs `argv` in a lab.
+/// Gets and builds what a lab needs, and runs `argv` in one.
 pub(crate) fn run(options: &Options, argv: &[OsString], streams: Streams) -> Result<Outcome> {
     let setup = Setup::ready()?;
     let programs = Programs::build()?;
+    run_with(&setup, &programs, options, argv, streams)
+}
+
+/// Runs `argv` in a lab.
+pub(crate) fn run_with(
+    setup: &Setup,
+    programs: &Programs,
+    options: &Options,
+    argv: &[OsString],
+    streams: Streams,
+) -> Result<Outcome> {
     let scratch = Scratch::create()?;
-    let result = run_in(options, argv, streams, &setup, &programs, &scratch);
+    let result = run_in(options, argv, streams, setup, programs, &scratch);
     if let Some(folder) = &options.logs {
         scratch.keep_logs(folder)?;
     }
-    result.map_err(|error| match explain(&setup, &scratch, options.logs.as_deref()) {
+    result.map_err(|error| match explain(setup, &scratch, options.logs.as_deref()) {
         Some(explanation) => anyhow::anyhow!("{error:#}\n{explanation}"),
         None => error,
     })

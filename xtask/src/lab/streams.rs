@@ -30,6 +30,19 @@ impl Streams {
         }
     }
 
+    /// No input, output to where the caller wants it.
+    pub(crate) fn output_only(
+        stdout: impl Write + Send + 'static,
+        stderr: impl Write + Send + 'static,
+    ) -> Self {
+        Self {
+            stdin: Box::new(io::empty()),
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+            terminal: None,
+        }
+    }
+
     /// Input from memory, output to memory.
     pub(crate) fn captured(input: &[u8]) -> (Self, Captured, Captured) {
         let (stdout, stderr) = (Captured::default(), Captured::default());

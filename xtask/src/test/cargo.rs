@@ -19,6 +19,8 @@ pub(super) fn steps() -> Vec<Step> {
         Step { name: "cargo/test", about: "unit, golden and integration tests", run: test },
         Step { name: "cargo/doc", about: "the documentation builds without a warning", run: doc },
         Step { name: "build/kernel", about: "the test kernel is built, for either target", run: kernel },
+        Step { name: "build/kernel-clippy", about: "no lint warns in the kernel", run: kernel_clippy },
+        Step { name: "build/msrv", about: "the oldest Rust that each crate promises builds it", run: msrv },
         Step {
             name: "build/static",
             about: "the programs of the lab are linked statically",
@@ -75,6 +77,46 @@ fn kernel() -> Result<Verdict> {
         }
     }
     Ok(Verdict::passed())
+}
+
+fn kernel_clippy() -> Result<Verdict> {
+    if !has_subcommand("clippy") {
+        return skip("cargo clippy");
+    }
+    for target in kernel::TARGETS {
+        if kernel::has_core(target)? {
+            kernel::lint(target)?;
+        }
+    }
+    Ok(Verdict::passed())
+}
+
+/// The crates that kernels embed promise an older Rust than the rest. Nothing is downloaded for this.
+fn msrv() -> Result<Verdict> {
+    let promises: [(&str, &[&str]); 2] =
+        [("1.85", &["--package", "pvir-abi", "--package", "pvir-guest"]), ("1.87", &["--workspace"])];
+    let installed = output(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
+    let toolchain = |version: &str| {
+        let dotted = format!("{version}.");
+        let mut names = installed.lines().filter_map(|line| line.split_whitespace().next());
+        names.rfind(|name| name.starts_with(&dotted) || name.starts_with(&format!("{version}-")))
+    };
+    let mut built = Vec::new();
+    for (version, packages) in promises {
+        let Some(toolchain) = toolchain(version) else {
+            return skip(format!(
+                "Rust {version} (help: rustup toolchain install {version} --profile minimal)"
+            ));
+        };
+        let mut cargo = Command::new("rustup");
+        cargo.current_dir(workspace::root()).args(["run", toolchain, "cargo", "check"]).args(packages);
+        // what the outer cargo has set would lead the inner one back to the outer toolchain
+        cargo.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN");
+        cargo.arg("--target-dir").arg(workspace::target_dir(&format!("msrv-{version}")));
+        run("msrv", &mut cargo)?;
+        built.push(format!("{version}: {}", packages.join(" ").replace("--package ", "").replace("--", "")));
+    }
+    Ok(Verdict::Passed(built.join("; ")))
 }
 
 fn statically() -> Result<Verdict> {

@@ -100,6 +100,7 @@ fn device_names(bus: &PciBus) -> Vec<DeviceName> {
         id: attach::id_of(slot.devfn()),
         address: slot.devfn().to_string(),
         name: slot.function().name(),
+        msix_bar: slot.function().msix_table_bar().map(usize::from),
         bars: slot.header().bars.iter().map(|(bar, _)| bar).collect(),
     };
     bus.slots().map(name).collect()

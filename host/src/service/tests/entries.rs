@@ -3,6 +3,8 @@
 use super::*;
 use pvir_abi::{Arch, DeliveryMode, DestinationMode, Routing};
 
+type Spoil = fn(&mut Entry);
+
 /// The status of a spoilt MAP of a free entry. Its state is as before, its out fields zero (O5).
 fn refused(bench: &Bench, spoil: impl FnOnce(&mut Entry)) -> Status {
     let mut asked = routed(0, 7, 0, 0x51);
@@ -229,7 +231,7 @@ fn the_first_thing_wrong_with_a_record_is_its_status() {
     // "A record is judged in this order", from the last to the first.
     let bench = Bench::enabled();
     bench.map(&[routed(0, 3, 1, 0x51)]);
-    let wrongs: [(fn(&mut Entry), Status); 12] = [
+    let wrongs: [(Spoil, Status); 12] = [
         (|r| r.index = 3, Status::ALREADY_MAPPED),
         (|r| r.routing.destination = 9, Status::BAD_DESTINATION),
         (|r| r.routing.vector = 9, Status::BAD_VECTOR),

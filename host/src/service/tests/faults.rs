@@ -115,6 +115,25 @@ fn named_by_entry(entry: &Entry) -> Entry {
     Entry::query(entry.device, entry.store, entry.index)
 }
 
+/// O5: a record of a MAP or a RETARGET that failed left its entry as it was, with its handle and its pair.
+fn assert_as_before(scene: Scene, bench: &Bench, mapped: &[Entry], told: &Told) {
+    if !matches!(scene, Scene::Map(_) | Scene::Retarget(_)) {
+        return;
+    }
+    let looked = bench.query(&mapped.iter().map(named_by_entry).collect::<Vec<_>>()).records;
+    let failed = told.answer.iter().zip(mapped.iter().zip(&looked)).filter(|(r, _)| r.status != Status::OK);
+    for (_, (before, now)) in failed {
+        match scene {
+            Scene::Map(_) => assert_eq!(now.status, Status::STALE_HANDLE, "O5"),
+            _ => assert_eq!(
+                (now.handle, now.pair(), now.routing),
+                (before.handle, before.pair(), before.routing),
+                "O5"
+            ),
+        }
+    }
+}
+
 /// One fault; answers whether it was met.
 fn inject(scene: Scene, after: u32, errno: i32, lasting: bool) -> bool {
     let (bench, mapped) = scene.prepare();
@@ -139,6 +158,9 @@ fn inject(scene: Scene, after: u32, errno: i32, lasting: bool) -> bool {
     }
     let answered = |r: &&Entry| r.status != Status::OK && !matches!(scene, Scene::Unmap(_));
     assert!(told.answer.iter().filter(answered).all(|r| (r.address, r.data, r.state) == (0, 0, 0)), "O5");
+    if !lasting {
+        assert_as_before(scene, &bench, &mapped, &told);
+    }
     recover(&bench);
     true
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 
+type Spoil = fn(&mut Header);
+
 /// A header of a MAP of one record, spoilt by `spoil`; the answer and whether anything changed.
 fn refused(bench: &Bench, spoil: impl FnOnce(&mut Header)) -> Status {
     let before = bench.state();
@@ -99,7 +101,7 @@ fn a_call_of_512_records_is_served() {
 fn the_first_thing_wrong_is_the_status() {
     // B6
     let bench = Bench::new();
-    let wrongs: [(fn(&mut Header), Status); 7] = [
+    let wrongs: [(Spoil, Status); 7] = [
         (|h| h.count = 0, Status::BAD_COUNT),
         (|h| h.reserved[3] = 1, Status::RESERVED_NOT_ZERO),
         (|h| h.flags = 2, Status::BAD_FLAGS),

@@ -78,9 +78,9 @@ fn a_host_that_runs_out_of_vectors_grants_the_first_ones() {
 #[test]
 fn a_pair_that_cannot_be_trusted_is_not_given() {
     let bench = Bench::enabled();
-    bench.world.lock().faults.fail_once(Some(Kind::Pair), 1, libc::EIO);
+    bench.world.lock().faults.fail_once(Some(Kind::Pair), 1, libc::EBADMSG);
     let answer = bench.map(&batch(0..3));
-    assert_eq!(statuses(&answer.records), [Status::OK, Status::DEVICE_ERROR, Status::OK]);
+    assert_eq!(statuses(&answer.records), [Status::OK, Status::BAD_PAIR, Status::OK]);
     assert_eq!((answer.records[1].handle, answer.records[1].address), (Handle::NONE, 0), "O5");
     assert_eq!(bench.world.lock().footprint().started.len(), 2);
 }

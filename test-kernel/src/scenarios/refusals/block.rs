@@ -85,8 +85,7 @@ impl Raw {
         let start = unit * RECORD_LEN;
         if start + bytes.len() <= MAX_BLOCK_LEN {
             for (at, byte) in (start..).zip(bytes) {
-                // SAFETY: inside of the block, which is this value's own.
-                *byte = unsafe { self.block.add(at).read_volatile() };
+                *byte = load(self.block, at);
             }
         }
         value
@@ -94,8 +93,7 @@ impl Raw {
 
     fn copy_in(&self, start: usize, bytes: &[u8]) {
         for (at, byte) in (start..MAX_BLOCK_LEN).zip(bytes) {
-            // SAFETY: inside of the block, which is this value's own.
-            unsafe { self.block.add(at).write_volatile(*byte) };
+            store(self.block, at, *byte);
         }
     }
 
@@ -107,8 +105,7 @@ impl Raw {
             return false;
         }
         for (at, byte) in header.as_bytes().iter().enumerate() {
-            // SAFETY: the page is RAM in the boot map and belongs to nobody.
-            unsafe { place.add(at).write_volatile(*byte) };
+            store(place, at, *byte);
         }
         true
     }
@@ -118,4 +115,20 @@ impl Raw {
         self.call(&Self::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
         self.read::<FeaturesRecord>(1).irtes
     }
+}
+
+/// A byte of a page that is this file's: the block, the spare page, or one that nobody has.
+fn load(base: NonNull<u8>, at: usize) -> u8 {
+    // SAFETY: callers stay inside of the pages at `base`.
+    let place = unsafe { base.add(at) };
+    // SAFETY: RAM in the identity map; the host may write it, which volatile reads allow.
+    unsafe { place.read_volatile() }
+}
+
+/// Writes such a byte.
+fn store(base: NonNull<u8>, at: usize, byte: u8) {
+    // SAFETY: as for `load`.
+    let place = unsafe { base.add(at) };
+    // SAFETY: as for `load`; no Rust object lives there.
+    unsafe { place.write_volatile(byte) };
 }

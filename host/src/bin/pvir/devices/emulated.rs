@@ -60,6 +60,10 @@ impl PciFunction for EmulatedFunction {
         [bar(PAGE), None, bar((self.pba + PAGE).next_power_of_two()), None, None, None]
     }
 
+    fn msix_table_bar(&self) -> Option<u8> {
+        Some(TABLE_BAR)
+    }
+
     fn config_read(&self, offset: u16, data: &mut [u8]) {
         self.config.lock().unwrap_or_else(PoisonError::into_inner).read(offset, data, |_| 0);
     }

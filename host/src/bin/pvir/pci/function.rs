@@ -62,6 +62,11 @@ pub(crate) trait PciFunction: Send + Sync {
     /// The BARs by their first register; constant.
     fn bars(&self) -> [Option<BarSpec>; 6];
 
+    /// The BAR that holds the MSI-X table.
+    fn msix_table_bar(&self) -> Option<u8> {
+        None
+    }
+
     /// Reads 1, 2 or 4 bytes of config space, never across a doubleword. Not called for BARs and the expansion ROM.
     fn config_read(&self, offset: u16, data: &mut [u8]);
 

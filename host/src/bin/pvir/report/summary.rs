@@ -54,6 +54,8 @@ pub(crate) struct DeviceSummary {
 #[derive(Debug, Serialize)]
 pub(crate) struct BarSummary {
     pub(crate) bar: usize,
+    /// Whether the MSI-X table is in it.
+    pub(crate) msix: bool,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
 }
@@ -79,6 +81,8 @@ pub(crate) struct DeviceName {
     pub(crate) address: String,
     pub(crate) name: String,
     pub(crate) bars: Vec<usize>,
+    /// The BAR of the MSI-X table.
+    pub(crate) msix_bar: Option<usize>,
 }
 
 impl Summary {
@@ -107,7 +111,9 @@ impl Summary {
             name: device.name,
             config_reads: sources.exits.config(index, Access::Read),
             config_writes: sources.exits.config(index, Access::Write),
-            bars: device.bars.into_iter().map(|bar| bar_summary(sources.exits, index, bar)).collect(),
+            bars: (device.bars.into_iter())
+                .map(|bar| bar_summary(sources.exits, index, bar, device.msix_bar == Some(bar)))
+                .collect(),
         };
         Self {
             version: env!("PVIR_VERSION"),
@@ -128,7 +134,7 @@ impl Summary {
     }
 }
 
-fn bar_summary(exits: &ExitCounters, function: usize, bar: usize) -> BarSummary {
+fn bar_summary(exits: &ExitCounters, function: usize, bar: usize, msix: bool) -> BarSummary {
     let [reads, writes] = [Access::Read, Access::Write].map(|access| exits.bar(function, bar, access));
-    BarSummary { bar, reads, writes }
+    BarSummary { bar, msix, reads, writes }
 }

@@ -70,6 +70,10 @@ impl PciFunction for VfioFunction {
         self.bars.each_ref().map(|bar| bar.as_ref().map(Bar::spec))
     }
 
+    fn msix_table_bar(&self) -> Option<u8> {
+        self.pci.msix().map(|msix| msix.table_bar)
+    }
+
     fn config_read(&self, offset: u16, data: &mut [u8]) {
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         config.read(offset, data, |at| self.device_config(at));
