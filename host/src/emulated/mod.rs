@@ -1,7 +1,7 @@
 //! An emulated device for any machine with KVM: no VFIO, no IOMMU, the same contract.
 //!
 //! Its MSI-X table and pending bits stand in memory that it shares with the guest, so programming, masking and
-//! unmasking cost no exit; the VMM itself is the remapping unit ([`unit`]), with IRTEs, generations and faults as on
+//! unmasking cost no exit; the VMM itself is the remapping unit (module `unit`), with IRTEs, generations and faults as on
 //! hardware. A register raises any vector any number of times, others tell what became of it.
 //!
 //! ```text

@@ -121,8 +121,7 @@ fn before_enable_the_table_is_masked_and_trapped() {
     let output = run(&guest, &["--device", "emulated", "--json", "-"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let json = split_json(&output).1;
-    let expected =
-        serde_json::json!([{"bar": 0, "reads": 2, "writes": 1}, {"bar": 2, "reads": 2, "writes": 2}]);
+    let expected = serde_json::json!([{"bar": 0, "msix": false, "reads": 2, "writes": 1}, {"bar": 2, "msix": true, "reads": 2, "writes": 2}]);
     assert_eq!((&json["devices"][1]["bars"], &json["interrupts"]), (&expected, &serde_json::json!([])));
 }
 
@@ -147,7 +146,10 @@ fn after_enable_the_table_takes_no_exit_and_after_disable_it_is_trapped_again() 
     let output = run(&guest, &["--device", "emulated", "--json", "-"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let json = split_json(&output).1;
-    assert_eq!(json["devices"][1]["bars"][1], serde_json::json!({"bar": 2, "reads": 1, "writes": 1}));
+    assert_eq!(
+        json["devices"][1]["bars"][1],
+        serde_json::json!({"bar": 2, "msix": true, "reads": 1, "writes": 1})
+    );
 }
 
 #[test]

@@ -47,6 +47,30 @@ fn ctrl_c_and_sigterm_stop_all_vcpus_and_print_the_statistics() {
 }
 
 #[test]
+fn sigusr1_prints_the_counts_so_far_and_the_guest_goes_on() {
+    if !kvm_is_here() {
+        return;
+    }
+    let kernel = Kernel::new(&Code::new().print("up\n").spin().elf());
+    let mut child = pvir(&kernel, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "up");
+    let signal =
+        |name: &str| Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success();
+    // an exit is counted when it has been handled, and so a moment after its effect is seen
+    assert!(eventually(|| {
+        assert!(signal("-USR1"));
+        let line = lines.next().unwrap().unwrap();
+        let report: serde_json::Value =
+            serde_json::from_str(line.strip_prefix("@pvir-host ").unwrap()).unwrap();
+        assert_eq!(report["outcome"]["kind"], "running");
+        report["exits"]["port-serial"] == 3
+    }));
+    assert!(signal("-TERM"));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn kernels_that_cannot_be_run_are_refused_with_the_reason() {
     if !kvm_is_here() {
         return;

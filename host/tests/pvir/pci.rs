@@ -72,8 +72,7 @@ fn trapped_bar_is_counted_by_access_and_mapped_bar_takes_none() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let json = split_json(&output).1;
     let device = &json["devices"][1];
-    let expected =
-        serde_json::json!([{"bar": 0, "reads": 1, "writes": 1}, {"bar": 2, "reads": 0, "writes": 0}]);
+    let expected = serde_json::json!([{"bar": 0, "msix": false, "reads": 1, "writes": 1}, {"bar": 2, "msix": false, "reads": 0, "writes": 0}]);
     assert_eq!((&device["bars"], &device["config_writes"]), (&expected, &4.into()), "{json:#}");
     assert_eq!(
         (&json["exits"]["mmio-bar"], &json["exits"]["mmio-other"]),

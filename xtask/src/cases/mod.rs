@@ -23,6 +23,7 @@ pub(crate) fn all() -> Vec<Test> {
         own_kvm::CASES,
         storm::INTEL,
         product::INTEL,
+        product::INTEL_TWO,
         storm::AMD,
         product::AMD,
         product::OFF,
