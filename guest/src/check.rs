@@ -1,7 +1,7 @@
 //! What is checked of every answer before anything in it is used.
 
 use crate::{HostError, Origin, Target};
-use pvir_abi::{CallFlags, Entry, EntryState, Handle, Header, Pair, Status, Store};
+use pvir_abi::{CallFlags, Entry, EntryState, Handle, Header, Operation, Pair, Status, Store};
 
 /// Where messages to interrupt controllers go: 0xfee00000 to 0xfeefffff
 /// (Intel SDM Vol. 3A, "Message Signalled Interrupts", "Message Address Register Format").
@@ -55,9 +55,11 @@ pub(crate) fn header(
         return Err(HostError::Epoch { before, said: got.epoch });
     }
     let whole = sent.flags & CallFlags::ALL_OR_NOTHING.bits() != 0;
+    // An UNMAP that the host could not finish is not undone (U3).
+    let may_be_partial = sent.count > 0 && (!whole || sent.operation == Operation::UNMAP);
     match (got.status, got.status.result()) {
         (_, Ok(())) => Ok(Verdict::Carried),
-        (Status::PARTIAL, _) if !whole && sent.count > 0 => Ok(Verdict::Partial),
+        (Status::PARTIAL, _) if may_be_partial => Ok(Verdict::Partial),
         (Status::ABORTED, _) if whole => Ok(Verdict::Aborted),
         (Status::PARTIAL | Status::ABORTED, _) => Err(HostError::CallStatus(got.status)),
         (status, _) if status.0 >= RECORD_STATUSES => Err(HostError::CallStatus(status)),
@@ -191,4 +193,23 @@ pub(crate) fn queried_state(record: usize, got: &Entry) -> Result<EntryState, Ho
     EntryState::from_bits(got.state)
         .filter(|state| EntryState::PARKED.contains(*state))
         .ok_or(HostError::State { record, state: got.state })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvir_abi::Version;
+
+    #[test]
+    fn only_an_unmap_may_be_partial_when_all_or_nothing_was_asked() {
+        let judge = |operation| {
+            let sent = Header::request(Version::V1, operation, CallFlags::ALL_OR_NOTHING, 3);
+            let got = Header { status: Status::PARTIAL, done: 2, epoch: 1, ..sent };
+            header(&sent, &got, Status::PARTIAL, 1)
+        };
+        assert!(matches!(judge(Operation::UNMAP), Ok(Verdict::Partial)));
+        for operation in [Operation::MAP, Operation::RETARGET] {
+            assert!(matches!(judge(operation), Err(HostError::CallStatus(Status::PARTIAL))));
+        }
+    }
 }

@@ -54,8 +54,8 @@ impl<C: Conduit> Remapping<C> {
     /// than one call is split; with [`Grant::AllOrNothing`] it is refused.
     ///
     /// # Errors
-    /// If a call failed as a whole, or the batch cannot be asked. With [`Grant::AllOrNothing`] also if one entry
-    /// failed: `results` say which.
+    /// If a call failed as a whole, or the batch cannot be asked. With [`Grant::AllOrNothing`] also if the host refused
+    /// one entry: `results` say which. What it took but could not finish it does not undo: then fewer were given back.
     pub fn unmap_batch(
         &self,
         irtes: &mut [Option<Irte>],

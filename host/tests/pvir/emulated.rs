@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use pvir_abi::{Operation, Status};
 
-use crate::guest::{Code, Kernel, eventually, kvm_is_here, pvir, run, split_json, stderr};
+use crate::guest::{Code, Kernel, eventually, kvm_is_here, pvir, run, send, split_json, stderr};
 
 /// Where the guest puts the registers and the table.
 const REGISTERS: u32 = 0xd000_0000;
@@ -253,8 +253,7 @@ fn ctrl_c_works_when_the_guest_has_used_up_all_descriptors() {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "up\n");
-        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-        assert!(killed.success());
+        send(&child, "-INT");
         assert!(eventually(|| child.try_wait().unwrap().is_some()), "{limit}: pvir goes on");
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(130), "{limit}: {}", stderr(&output));

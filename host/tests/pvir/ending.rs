@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::guest::{
-    Code, Kernel, eventually, kvm_is_here, pvir, pvir_without_timeout, run, split_json, stderr, stdout,
+    Code, Kernel, eventually, kvm_is_here, pvir, pvir_without_timeout, run, send, split_json, stderr, stdout,
 };
 
 #[test]
@@ -29,8 +29,7 @@ fn stopped_by(signal: &str, arguments: &[&str]) -> std::process::Output {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "up\n");
-    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    send(&child, signal);
     assert!(eventually(|| child.try_wait().unwrap().is_some()), "pvir goes on after {signal}");
     child.wait_with_output().unwrap()
 }
@@ -55,18 +54,16 @@ fn sigusr1_prints_the_counts_so_far_and_the_guest_goes_on() {
     let mut child = pvir(&kernel, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "up");
-    let signal =
-        |name: &str| Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success();
     // an exit is counted when it has been handled, and so a moment after its effect is seen
     assert!(eventually(|| {
-        assert!(signal("-USR1"));
+        send(&child, "-USR1");
         let line = lines.next().unwrap().unwrap();
         let report: serde_json::Value =
             serde_json::from_str(line.strip_prefix("@pvir-host ").unwrap()).unwrap();
         assert_eq!(report["outcome"]["kind"], "running");
         report["exits"]["port-serial"] == 3
     }));
-    assert!(signal("-TERM"));
+    send(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 

@@ -1,7 +1,7 @@
 //! Guests of a few instructions, and the real `pvir` to run them.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 /// Where the code of a guest is loaded and entered.
@@ -217,6 +217,12 @@ pub(crate) fn stdout(output: &Output) -> String {
 
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Sends a signal, by the shell: a small system has no `kill` of its own.
+pub(crate) fn send(child: &Child, signal: &str) {
+    let status = Command::new("sh").args(["-c", &format!("kill {signal} {}", child.id())]).status().unwrap();
+    assert!(status.success(), "{signal} was not sent");
 }
 
 /// Waits for something that another process does.
