@@ -71,6 +71,7 @@ statuses! {
     HANDLE_MISMATCH = 0x52, "the handle belongs to another entry than the record names", "give the entry that it was issued for";
     DEVICE_GONE = 0x53, "the device was unplugged", "forget its handles";
     DEVICE_CUT_OFF = 0x54, "the host cut the device off for an interrupt storm", "reset the device, then MAP again";
+    BACKING_IN_USE = 0x55, "an MSI-X entry and an IMS entry of the device share one interrupt, and the other one is mapped", "take another index, or UNMAP the other";
 
     NO_QUOTA = 0x60, "the device's or the VM's quota of IRTEs is used up", "UNMAP something, or do with fewer";
     NO_GSI = 0x61, "the host has no GSI left for this VM", "UNMAP something, or do with fewer";

@@ -60,8 +60,11 @@ pub struct NotIsolated {
 
 /// A device of the VM. Every call comes under the VM's lock.
 ///
-/// The service calls in this order: [`open`](Self::open); for each entry [`start`](Self::start) once its eventfd is
-/// attached to KVM, then [`pair`](Self::pair) and [`mask`](Self::mask); [`stop`](Self::stop); [`close`](Self::close).
+/// The guest programs it: [`open`](Self::open); for each entry [`start`](Self::start) once its eventfd is attached to
+/// KVM, then [`pair`](Self::pair) and [`mask`](Self::mask); [`stop`](Self::stop); [`close`](Self::close).
+///
+/// The VMM emulates its stores: [`trap`](Self::trap), then `start` and `stop`, then [`untrap`](Self::untrap). The two
+/// exclude each other.
 pub trait Device: Send {
     /// What the device can do.
     fn capabilities(&self) -> Capabilities;
@@ -86,6 +89,24 @@ pub trait Device: Send {
     /// # Errors
     /// As the kernel gave it; the device is then to be regarded as lost.
     fn close(&mut self) -> io::Result<()>;
+
+    /// Prepares a store for being emulated: its entries signal their eventfds however they are masked, and the VMM masks
+    /// by itself. A device is prepared for one store at a time.
+    ///
+    /// # Errors
+    /// As the kernel gave it; nothing is then prepared.
+    fn trap(&mut self, store: Store) -> io::Result<()>;
+
+    /// Ends that. Every entry has been stopped before.
+    ///
+    /// # Errors
+    /// As the kernel gave it; the device is then to be regarded as lost.
+    fn untrap(&mut self, store: Store) -> io::Result<()>;
+
+    /// The entry whose interrupt stands behind an entry: another one for IMS that is made of the device's MSI-X.
+    fn backing(&self, store: Store, index: u32) -> (Store, u32) {
+        (store, index)
+    }
 
     /// Starts the interrupts of the entries from `first` on, one for each eventfd, all or none. The entries may be
     /// unmasked by it.

@@ -60,6 +60,14 @@ impl Device for EmulatedDevice {
         self.window.close()
     }
 
+    fn trap(&mut self, store: Store) -> io::Result<()> {
+        Self::only_msix(store)
+    }
+
+    fn untrap(&mut self, store: Store) -> io::Result<()> {
+        Self::only_msix(store)
+    }
+
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         Self::only_msix(store)?;
         self.core.start(first, eventfds)?;

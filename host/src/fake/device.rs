@@ -121,6 +121,15 @@ impl Device for FakeDevice {
         world.note(Call::Close(number))
     }
 
+    fn trap(&mut self, _store: Store) -> io::Result<()> {
+        self.world.lock().breach(format!("device {} is trapped, which no test asks for", self.number));
+        Ok(())
+    }
+
+    fn untrap(&mut self, _store: Store) -> io::Result<()> {
+        Ok(())
+    }
+
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         let count = u32::try_from(eventfds.len()).map_err(io::Error::other)?;
         let ids = {

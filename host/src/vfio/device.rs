@@ -144,6 +144,21 @@ impl Device for VfioDevice {
         closed.and(self.pci.irqs().disable(VFIO_PCI_MSIX_IRQ_INDEX))
     }
 
+    fn trap(&mut self, store: Store) -> io::Result<()> {
+        match self.pci.msix() {
+            // Entries come one by one: there is nothing to prepare. So it is with the messages of MSI, which come at
+            // once.
+            Some(msix) if store == Store::MSIX && !self.pci.is_dynamic() => {
+                self.pci.irqs().stop(VFIO_PCI_MSIX_IRQ_INDEX, 0, msix.entries)
+            }
+            _ => Self::kind(store).map(|_| ()),
+        }
+    }
+
+    fn untrap(&mut self, store: Store) -> io::Result<()> {
+        self.pci.irqs().disable(Self::kind(store)?)
+    }
+
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         self.pci.irqs().start(Self::kind(store)?, first, eventfds)
     }
