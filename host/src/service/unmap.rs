@@ -9,12 +9,14 @@ pub(super) fn unmap(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     let mut given = BTreeSet::new();
     for record in records.iter_mut() {
         clear_answer(record, Takes::Handle);
-        let judged = vm.judge(record, Takes::Handle);
-        record.status = match judged {
+        record.status = match vm.judge(record, Takes::Handle) {
+            // One before in this call has taken it, so it names nothing any more, whatever entry the record names.
+            Ok(_) | Err(Status::HANDLE_MISMATCH) if given.contains(&record.handle) => Status::STALE_HANDLE,
+            Ok(_) => {
+                given.insert(record.handle);
+                Status::OK
+            }
             Err(status) => status,
-            // The one before in this call has taken it.
-            Ok(_) if !given.insert(record.handle) => Status::STALE_HANDLE,
-            Ok(_) => Status::OK,
         };
     }
     if abort_others(records, whole) {

@@ -1,16 +1,20 @@
 //! Random calls against a second, simple statement of the contract.
 
 use super::*;
+use crate::irte::Origin;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Where an entry goes: `None` is parked.
 type Target = Option<(u32, u8)>;
 
+/// An entry: number of the device, store and index.
+type At = (u8, Store, u32);
+
 #[derive(Clone, Debug)]
 struct Ask {
-    number: u8,
-    index: u32,
+    at: At,
+    count: u32,
     target: Target,
     /// Which of the handles given for this entry so far, newest first; none of them beyond the last.
     age: usize,
@@ -30,10 +34,18 @@ fn ask() -> impl Strategy<Value = Ask> {
         prop_oneof![6 => prop::sample::select(APIC_IDS.to_vec()), 1 => Just(2u32), 1 => Just(!0)];
     let vector = prop_oneof![6 => 0x40..0x44u8, 1 => 0..32u8];
     let target = prop_oneof![3 => (destination, vector).prop_map(Some), 1 => Just(None)];
-    let number = prop_oneof![5 => 0..2u8, 1 => Just(5)];
-    let index = prop_oneof![6 => 0..4u32, 1 => 6..10u32];
-    (number, index, target, prop_oneof![5 => Just(0usize), 1 => 0..3usize])
-        .prop_map(|(number, index, target, age)| Ask { number, index, target, age })
+    let msix = (0..2u8, prop_oneof![6 => 0..4u32, 1 => 6..10u32]);
+    let ims = prop_oneof![3 => (Just(0u8), 60..65u32), 1 => (Just(1u8), 0..5u32)];
+    let messages = prop_oneof![8 => prop::sample::select(vec![1u32, 2, 4]), 1 => prop::sample::select(vec![0u32, 3, 32])];
+    let one = prop_oneof![20 => Just(1u32), 1 => Just(2u32)];
+    let entry = prop_oneof![
+        8 => (msix, one.clone()).prop_map(|((number, index), count)| ((number, Store::MSIX, index), count)),
+        5 => (ims, one).prop_map(|((number, index), count)| ((number, Store::IMS, index), count)),
+        3 => (prop_oneof![9 => Just(0u32), 1 => Just(1u32)], messages).prop_map(|(index, count)| ((2, Store::MSI, index), count)),
+        1 => prop::sample::select(vec![(5u8, Store::MSIX), (0, Store::MSI), (2, Store::MSIX)]).prop_map(|(number, store)| ((number, store, 0), 1)),
+    ];
+    (entry, target, prop_oneof![5 => Just(0usize), 1 => 0..3usize])
+        .prop_map(|((at, count), target, age)| Ask { at, count, target, age })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -50,21 +62,31 @@ fn step() -> impl Strategy<Value = Step> {
 /// The contract, for entries without faults of the host.
 #[derive(Clone, Default)]
 struct Model {
-    mapped: BTreeMap<(u8, u32), Target>,
+    mapped: BTreeMap<At, (u32, Target)>,
 }
 
 impl Model {
     fn judge_origin(ask: &Ask) -> Result<(), Status> {
-        match ENTRIES.get(usize::from(ask.number)) {
-            None => Err(Status::NO_DEVICE),
-            Some(entries) if ask.index >= *entries => Err(Status::BAD_INDEX),
-            Some(_) => Ok(()),
+        let (number, store, index) = ask.at;
+        let entries = match (number, store) {
+            (0, Store::MSIX | Store::IMS) => ENTRIES[0],
+            (1, Store::MSIX) => ENTRIES[1],
+            (1, Store::IMS) => IMS,
+            (2, Store::MSI) => 1,
+            (0..=2, _) => return Err(Status::STORE_UNSUPPORTED),
+            _ => return Err(Status::NO_DEVICE),
+        };
+        let counts: &[u32] = if store == Store::MSI { &[1, 2, 4, 8, 16] } else { &[1] };
+        match (index < entries, counts.contains(&ask.count)) {
+            (false, _) => Err(Status::BAD_INDEX),
+            (_, false) => Err(Status::BAD_MESSAGE_COUNT),
+            _ => Ok(()),
         }
     }
 
     fn judge_target(ask: &Ask) -> Result<(), Status> {
         match ask.target {
-            Some((_, vector)) if vector < 32 => Err(Status::BAD_VECTOR),
+            Some((_, vector)) if vector < 32 || u32::from(vector) % ask.count != 0 => Err(Status::BAD_VECTOR),
             Some((0xffff_ffff, _)) => Err(Status::BROADCAST),
             Some((id, _)) if !APIC_IDS.contains(&id) => Err(Status::BAD_DESTINATION),
             _ => Ok(()),
@@ -73,17 +95,29 @@ impl Model {
 
     fn judge_handle(&self, ask: &Ask, live: bool) -> Result<(), Status> {
         Self::judge_origin(ask)?;
-        let known = live && self.mapped.contains_key(&(ask.number, ask.index));
-        if known { Ok(()) } else { Err(Status::STALE_HANDLE) }
+        match self.mapped.get(&ask.at).filter(|_| live) {
+            None => Err(Status::STALE_HANDLE),
+            Some((count, _)) if *count != ask.count => Err(Status::HANDLE_MISMATCH),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The other entry that has the same interrupt, on the device that makes IMS of its MSI-X.
+    fn twin((number, store, index): At) -> Option<At> {
+        let other = if store == Store::IMS { Store::MSIX } else { Store::IMS };
+        (number == 0).then(|| (number, other, ENTRIES[0] - 1 - index))
     }
 
     fn map(&mut self, ask: &Ask) -> Result<(), Status> {
         Self::judge_origin(ask)?;
         Self::judge_target(ask)?;
-        match self.mapped.get(&(ask.number, ask.index)) {
-            Some(target) if *target != ask.target => Err(Status::ALREADY_MAPPED),
+        match self.mapped.get(&ask.at) {
+            Some(held) if *held != (ask.count, ask.target) => Err(Status::ALREADY_MAPPED),
+            None if Self::twin(ask.at).is_some_and(|twin| self.mapped.contains_key(&twin)) => {
+                Err(Status::BACKING_IN_USE)
+            }
             _ => {
-                self.mapped.insert((ask.number, ask.index), ask.target);
+                self.mapped.insert(ask.at, (ask.count, ask.target));
                 Ok(())
             }
         }
@@ -92,13 +126,13 @@ impl Model {
     fn retarget(&mut self, ask: &Ask, live: bool) -> Result<(), Status> {
         self.judge_handle(ask, live)?;
         Self::judge_target(ask)?;
-        self.mapped.insert((ask.number, ask.index), ask.target);
+        self.mapped.insert(ask.at, (ask.count, ask.target));
         Ok(())
     }
 
     fn unmap(&mut self, ask: &Ask, live: bool) -> Result<(), Status> {
         self.judge_handle(ask, live)?;
-        self.mapped.remove(&(ask.number, ask.index));
+        self.mapped.remove(&ask.at);
         Ok(())
     }
 }
@@ -107,21 +141,25 @@ impl Model {
 #[derive(Default)]
 struct Run {
     model: Model,
-    handles: BTreeMap<(u8, u32), Vec<Handle>>,
+    handles: BTreeMap<At, Vec<Handle>>,
 }
 
 impl Run {
     fn handle(&self, ask: &Ask) -> (Handle, bool) {
-        let given = self.handles.get(&(ask.number, ask.index));
+        let given = self.handles.get(&ask.at);
         let handle = given.and_then(|given| given.iter().rev().nth(ask.age)).copied();
         (handle.unwrap_or(Handle(!0)), handle.is_some() && ask.age == 0)
     }
 
     fn record(ask: &Ask) -> Entry {
-        match ask.target {
-            Some((destination, vector)) => routed(ask.number, ask.index, destination, vector),
-            None => parked(ask.number, ask.index),
-        }
+        let (number, store, index) = ask.at;
+        let entry = match ask.target {
+            Some((destination, vector)) => {
+                Entry::map(device(number), store, index, X86Route::fixed(destination, vector).into())
+            }
+            None => Entry::map_parked(device(number), store, index),
+        };
+        Entry { count: ask.count, ..entry }
     }
 
     /// Judges all records by `judge`, undoing everything if one fails and the call is whole.
@@ -143,21 +181,20 @@ impl Run {
 
     fn step(&mut self, bench: &Bench, step: &Step) -> (Vec<Status>, Vec<Status>) {
         let flags = |whole| if whole { CallFlags::ALL_OR_NOTHING } else { CallFlags::empty() };
-        let named = |run: &Self, ask: &Ask| query_of(ask.number, ask.index).with_handle(run.handle(ask).0);
+        let named = |run: &Self, ask: &Ask| named_by_entry(&Self::record(ask)).with_handle(run.handle(ask).0);
         let live: Vec<_> = match step {
             Step::Retarget(_, asks) | Step::Unmap(_, asks) | Step::Query(asks) => {
-                asks.iter().map(|ask| ((ask.number, ask.index, ask.age), self.handle(ask).1)).collect()
+                asks.iter().map(|ask| ((ask.at, ask.age), self.handle(ask).1)).collect()
             }
             _ => Vec::new(),
         };
-        let live =
-            |ask: &Ask| live.iter().any(|(key, live)| *live && *key == (ask.number, ask.index, ask.age));
+        let live = |ask: &Ask| live.iter().any(|(key, live)| *live && *key == (ask.at, ask.age));
         match step {
             Step::Map(whole, asks) => {
                 let records: Vec<_> = asks.iter().map(Self::record).collect();
                 let got = bench.call(Operation::MAP, flags(*whole), &records).records;
                 for (ask, record) in asks.iter().zip(&got).filter(|(_, r)| r.status == Status::OK) {
-                    let given = self.handles.entry((ask.number, ask.index)).or_default();
+                    let given = self.handles.entry(ask.at).or_default();
                     if given.last() != Some(&record.handle) {
                         assert!(!given.contains(&record.handle), "H1");
                         given.push(record.handle);
@@ -198,11 +235,15 @@ impl Run {
             .irtes()
             .into_iter()
             .map(|irte| {
-                let number = irte.origin.device.bdf.device() - 1;
-                ((number, irte.origin.index), irte.route.map(|r| (r.destination(), r.vector())))
+                let Origin { device, store, index } = irte.origin;
+                let at = ((device.bdf.device() - 1, store, index), u32::from(irte.message));
+                (at, irte.route.map(|r| (r.destination(), r.vector())))
             })
             .collect();
-        assert_eq!(held, self.model.mapped);
+        let messages = self.model.mapped.iter().flat_map(|(at, &(count, target))| {
+            (0..count).map(move |i| ((*at, i), target.map(|(to, vector)| (to, vector + i as u8))))
+        });
+        assert_eq!(held, messages.collect::<BTreeMap<_, _>>());
         let world = bench.world.lock().footprint();
         let routed: Vec<_> = held.values().flatten().copied().collect();
         let mut in_kernel: Vec<_> = world.routes.into_values().collect();
