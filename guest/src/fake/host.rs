@@ -146,11 +146,6 @@ impl FakeHost {
         Discovered { host, version: Version::V1, usable: host.conduits }
     }
 
-    /// Gives out slots from the first on again, which a real host never does: for tests that compare pairs.
-    pub fn forget_slots(&self) {
-        self.inner().state.next = 1;
-    }
-
     /// Takes at most `records` records in a call.
     pub fn set_max_records(&self, records: u32) {
         self.inner().state.discovery.max_records = records;
