@@ -222,7 +222,7 @@ impl Bench<'_> {
         let came = wait_until(LONG_QUIET_MS, || interrupts::grand_total() != before);
         self.expect("stale", !came, format_args!("a pair that was given back is sent and reaches nobody: {}", !came));
         report::checkpoint("stale");
-        let others = lines.iter_mut().filter(|line| self.raise(line)).count();
+        let others = lines.iter_mut().map(|line| usize::from(self.raise(line))).sum::<usize>();
         self.expect("others", others == lines.len(), format_args!("{others} others go on"));
         // The same place again, with what is given now.
         let again = self.session.map(gone.request());
