@@ -1,8 +1,8 @@
 //! A fake device.
 
-use super::world::Started;
+use super::world::{Seen, Started};
 use super::{Call, Entry, SharedWorld, World};
-use crate::device::{Capabilities, Device, NotIsolated};
+use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
 use vmm_sys_util::eventfd::EventFd;
@@ -15,6 +15,8 @@ pub struct FakeDevice {
     refusal: Refusal,
     /// Whether its IMS entries are made of its MSI-X entries, the last one for the first.
     backed: bool,
+    /// Whether its pairs are never aligned.
+    odd_pairs: bool,
 }
 
 impl FakeDevice {
@@ -27,7 +29,7 @@ impl FakeDevice {
             msix_entries,
             ..Capabilities::default()
         };
-        Self { number, world, capabilities, refusal: Refusal::NONE, backed: false }
+        Self { number, world, capabilities, refusal: Refusal::NONE, backed: false, odd_pairs: false }
     }
 
     /// Device `number` of `world`, with an MSI capability of `messages` and nothing else.
@@ -63,6 +65,12 @@ impl FakeDevice {
     #[must_use]
     pub fn not_isolated(self, refusal: Refusal) -> Self {
         Self { refusal, ..self }
+    }
+
+    /// The same device with pairs that several messages cannot share.
+    #[must_use]
+    pub fn with_odd_pairs(self) -> Self {
+        Self { odd_pairs: true, ..self }
     }
 
     fn entry(&self, store: Store, index: u32) -> Entry {
@@ -103,22 +111,6 @@ impl FakeDevice {
     fn entries(&self, store: Store, first: u32, count: u32) -> impl Iterator<Item = Entry> + use<> {
         let device = self.number;
         (first..first.saturating_add(count)).map(move |index| Entry { device, store, index })
-    }
-}
-
-impl World {
-    fn check_start(&mut self, entry: Entry, backing: Entry, id: u64) {
-        if self.started.contains_key(&entry) && !self.unsure.contains(&entry) {
-            self.breach(format!("{entry:?} is started already"));
-        }
-        let mut others = self.started.iter().filter(|(other, _)| **other != entry);
-        if let Some((other, _)) = others.find(|(_, other)| other.backing == backing) {
-            let other = *other;
-            self.breach(format!("{entry:?} is started with the interrupt of {other:?}"));
-        }
-        if self.started.iter().any(|(other, started)| *other != entry && started.id == id) {
-            self.breach(format!("{entry:?} is started with another entry's eventfd"));
-        }
     }
 }
 
@@ -185,32 +177,32 @@ impl Device for FakeDevice {
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         let count = u32::try_from(eventfds.len()).map_err(io::Error::other)?;
-        let ids = {
+        let all = {
             let mut world = self.world.lock();
-            let mut ids = Vec::with_capacity(eventfds.len());
+            let mut all: Vec<Seen> = Vec::with_capacity(eventfds.len());
             for (entry, eventfd) in self.entries(store, first, count).zip(eventfds) {
-                let id = world.see(eventfd)?;
-                world.check_start(entry, self.backing_of(entry), id);
-                if ids.contains(&id) {
+                let seen = world.see(eventfd)?;
+                world.check_start(entry, self.backing_of(entry), seen.id);
+                if all.iter().any(|before| before.id == seen.id) {
                     world.breach(format!("{entry:?} is started with the eventfd of its neighbour"));
                 }
-                ids.push(id);
+                all.push(seen);
             }
-            ids
+            all
         };
         self.enter(Call::Start(self.entry(store, first), count), store, first, count)?;
         let mut world = self.world.lock();
         world.take_vectors(count)?;
-        for ((entry, eventfd), id) in self.entries(store, first, count).zip(eventfds).zip(ids) {
+        for (entry, signals) in self.entries(store, first, count).zip(all) {
             // The data of the first message of an MSI is aligned, those of the others follow it.
             let step = if store == Store::MSI && entry.index == 0 { count } else { 1 };
             world.generation = (world.generation + 1).next_multiple_of(step);
             let place = if store == Store::MSI { 0 } else { entry.index };
             let pair = Pair { address: 0xfee0_0010 | u64::from(place) << 5, data: world.generation };
-            let eventfd = eventfd.try_clone()?;
+            let pair = if self.odd_pairs { Pair { data: pair.data | 1, ..pair } } else { pair };
             let backing = self.backing_of(entry);
             // As SET_IRQS does, whatever the mask was before.
-            let started = Started { id, eventfd, backing, masked: false, by_guest: false, pair };
+            let started = Started { signals, backing, masked: false, by_guest: false, pair, count: 0 };
             world.started.insert(entry, started);
             world.unsure.remove(&entry);
         }
@@ -279,5 +271,15 @@ impl Device for FakeDevice {
             started.by_guest = !maskable;
         }
         Ok(maskable)
+    }
+
+    fn host_interrupts(&self) -> Vec<HostInterrupt> {
+        let world = self.world.lock();
+        let own = world.started.iter().filter(|(entry, _)| entry.device == self.number);
+        let line = |(_, started): (&Entry, &Started)| {
+            let Entry { store, index, .. } = started.backing;
+            HostInterrupt { store, index, irq: None, count: started.count }
+        };
+        own.map(line).collect()
     }
 }

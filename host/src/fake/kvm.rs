@@ -1,6 +1,5 @@
 //! The fake KVM.
 
-use super::world::Irqfd;
 use super::{Call, SharedWorld, World};
 use crate::kvm::{GsiRoute, IrqRouter, MAX_GSI};
 use pvir_abi::Operation;
@@ -45,7 +44,8 @@ impl IrqRouter for FakeKvm {
 
     fn attach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         let mut world = self.world.lock();
-        let id = world.see(eventfd)?;
+        let seen = world.see(eventfd)?;
+        let id = seen.id;
         world.check_gsi(gsi);
         if !world.routes.contains_key(&gsi) {
             world.breach(format!("an irqfd is attached to GSI {gsi}, which has no route"));
@@ -58,14 +58,14 @@ impl IrqRouter for FakeKvm {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
         world.note(Call::Attach(gsi))?;
-        world.irqfds.insert(gsi, Irqfd { id, eventfd: eventfd.try_clone()? });
+        world.irqfds.insert(gsi, seen);
         world.inject(gsi);
         Ok(())
     }
 
     fn detach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         let mut world = self.world.lock();
-        let id = world.see(eventfd)?;
+        let id = world.see(eventfd)?.id;
         if world.irqfds.get(&gsi).is_none_or(|irqfd| irqfd.id != id) {
             world.breach(format!("an irqfd is detached from GSI {gsi}, which does not have it"));
         }

@@ -1,7 +1,7 @@
 //! The safe order, as rules over the state of the world between calls.
 
-use super::World;
 use super::world::Footprint;
+use super::{Entry, World};
 
 impl World {
     /// Everything that must hold whenever no call is under way: one line for each breach, those noted on the way
@@ -34,6 +34,21 @@ impl World {
 
     /// Whether an eventfd belongs to a started entry that nothing made unsure.
     pub(super) fn is_started(&self, id: u64) -> bool {
-        self.started.iter().any(|(entry, started)| started.id == id && !self.unsure.contains(entry))
+        self.started.iter().any(|(entry, started)| started.signals.id == id && !self.unsure.contains(entry))
+    }
+
+    /// What must hold when an entry is started.
+    pub(super) fn check_start(&mut self, entry: Entry, backing: Entry, id: u64) {
+        if self.started.contains_key(&entry) && !self.unsure.contains(&entry) {
+            self.breach(format!("{entry:?} is started already"));
+        }
+        let mut others = self.started.iter().filter(|(other, _)| **other != entry);
+        if let Some((other, _)) = others.find(|(_, other)| other.backing == backing) {
+            let other = *other;
+            self.breach(format!("{entry:?} is started with the interrupt of {other:?}"));
+        }
+        if self.started.iter().any(|(other, started)| *other != entry && started.signals.id == id) {
+            self.breach(format!("{entry:?} is started with another entry's eventfd"));
+        }
     }
 }

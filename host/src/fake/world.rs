@@ -49,22 +49,24 @@ pub struct Footprint {
     pub open: BTreeSet<u32>,
 }
 
-/// An irqfd.
-pub(super) struct Irqfd {
+/// An eventfd of the service, by a descriptor of ours, so that its id stays its own.
+#[derive(Clone)]
+pub(super) struct Seen {
     pub(super) id: u64,
-    pub(super) eventfd: EventFd,
+    pub(super) eventfd: Arc<EventFd>,
 }
 
 /// A started entry.
 pub(super) struct Started {
-    pub(super) id: u64,
-    pub(super) eventfd: EventFd,
+    pub(super) signals: Seen,
     /// The entry whose interrupt it is.
     pub(super) backing: Entry,
     pub(super) masked: bool,
     /// Whether the guest, and not the host, has left it unmasked.
     pub(super) by_guest: bool,
     pub(super) pair: Pair,
+    /// Interrupts since it was started.
+    pub(super) count: u64,
 }
 
 /// The kernel and the devices.
@@ -73,7 +75,7 @@ pub struct World {
     pub(super) first_gsi: u32,
     pub(super) expected: Option<Operation>,
     pub(super) routes: BTreeMap<u32, Route>,
-    pub(super) irqfds: BTreeMap<u32, Irqfd>,
+    pub(super) irqfds: BTreeMap<u32, Seen>,
     pub(super) started: BTreeMap<Entry, Started>,
     /// Entries whose latest stop failed, by our doing: they may be in either state.
     pub(super) unsure: BTreeSet<Entry>,
@@ -81,8 +83,7 @@ pub struct World {
     pub(super) generation: u32,
     /// Interrupt vectors of the host: no limit if `None`.
     vectors: Option<usize>,
-    /// A descriptor of ours for each eventfd seen, so that its id stays its own.
-    seen: BTreeMap<u64, EventFd>,
+    seen: BTreeMap<u64, Seen>,
     calls: Vec<Call>,
     budget: BTreeMap<Kind, u32>,
     violations: Vec<String>,
@@ -157,8 +158,7 @@ impl World {
     /// holds are forgotten.
     pub fn open_eventfds(&mut self) -> usize {
         let ids: Vec<u64> = self.seen.keys().copied().collect();
-        let ours = self.seen.len() + self.irqfds.len() + self.started.len();
-        let open = identity::open_descriptors(&ids).saturating_sub(ours);
+        let open = identity::open_descriptors(&ids).saturating_sub(ids.len());
         if open == 0 && self.irqfds.is_empty() && self.started.is_empty() {
             self.seen.clear();
         }
@@ -176,10 +176,11 @@ impl World {
     /// The device raises an entry's interrupt. What is masked or not started is dropped: whoever wants pending bits
     /// takes the emulated device.
     pub fn raise(&mut self, entry: Entry) {
-        let Some(started) = self.started.get(&entry).filter(|started| !started.masked) else { return };
+        let Some(started) = self.started.get_mut(&entry).filter(|started| !started.masked) else { return };
         // A full counter has the interrupt in it.
-        let _ = started.eventfd.write(1);
-        let id = started.id;
+        let _ = started.signals.eventfd.write(1);
+        started.count += 1;
+        let id = started.signals.id;
         let gsi = self.irqfds.iter().find(|(_, irqfd)| irqfd.id == id).map(|(gsi, _)| *gsi);
         if let Some(gsi) = gsi {
             self.inject(gsi);
@@ -221,12 +222,13 @@ impl World {
         self.violations.push(format!("{what} (during {during:?})"));
     }
 
-    /// The kernel's id of an eventfd, which is kept alive from now on.
-    pub(super) fn see(&mut self, eventfd: &EventFd) -> io::Result<u64> {
+    /// What an eventfd is, which is kept alive from now on.
+    pub(super) fn see(&mut self, eventfd: &EventFd) -> io::Result<Seen> {
         let id = identity::id(eventfd);
-        if let std::collections::btree_map::Entry::Vacant(place) = self.seen.entry(id) {
-            place.insert(eventfd.try_clone()?);
-        }
-        Ok(id)
+        let seen = match self.seen.get(&id) {
+            Some(seen) => seen.clone(),
+            None => Seen { id, eventfd: Arc::new(eventfd.try_clone()?) },
+        };
+        Ok(self.seen.entry(id).or_insert(seen).clone())
     }
 }

@@ -94,3 +94,78 @@ fn no_gsi_at_all_is_an_error_of_the_vmm() {
         assert!(matches!(Service::new(&config, ram, router), Err(SetupError::NoGsi { .. })));
     }
 }
+
+/// Entries of the largest table.
+const LARGEST: u32 = 2048;
+
+/// Maps all of a device of the largest table; answers with the status of each entry.
+fn map_largest(bench: &Bench, number: u8) -> Vec<Status> {
+    let asked: Vec<_> = (0..LARGEST).map(|index| routed(number, index, 1, 0x51)).collect();
+    asked.chunks(512).flat_map(|call| statuses(&bench.map(call).records)).collect()
+}
+
+/// Two devices of the largest table, after the first has got all that it has.
+fn two_largest() -> Bench {
+    // Each interrupt has an eventfd, and the fakes have a second descriptor of it.
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    assert!(descriptors > 10_000, "this test needs 10000 open files: only {descriptors} are allowed");
+    let bench = Bench::new();
+    for number in [3, 4] {
+        bench.add(number, FakeDevice::new(bench.world.clone(), number.into(), LARGEST));
+    }
+    bench.enable();
+    assert_eq!(map_largest(&bench, 3), vec![Status::OK; LARGEST as usize]);
+    bench
+}
+
+/// The second was granted the first `granted` entries; what the first device has works as before.
+fn assert_granted(bench: &Bench, of_second: &[Status], granted: usize, then: Status) {
+    assert!(of_second[..granted].iter().all(|status| *status == Status::OK));
+    assert_eq!(of_second[granted..], vec![then; LARGEST as usize - granted]);
+    assert_eq!(bench.features().irtes as usize, LARGEST as usize + granted);
+    for index in [0, 1000, LARGEST - 1] {
+        bench.unmask(3, index);
+        bench.raise(3, index);
+        assert_eq!(bench.delivered(), [(1, 0x51)]);
+    }
+}
+
+#[test]
+fn a_second_device_gets_what_the_gsis_leave_and_the_first_is_unharmed() {
+    let bench = two_largest();
+    let of_second = map_largest(&bench, 4);
+    assert_granted(&bench, &of_second, 4072 - LARGEST as usize, Status::NO_QUOTA);
+    // Messages are counted as many: none of them fits, and one entry less makes room for one.
+    assert_eq!(statuses(&bench.map(&[messages(2, 0, 0x40)]).records), [Status::NO_QUOTA]);
+    let held = bench.query(&[query_of(4, 0)]).records[0];
+    bench.unmap(&[named(&held)]);
+    let asked = [messages(2, 0, 0x40), messages(1, 0, 0x40)];
+    assert_eq!(statuses(&bench.map(&asked).records), [Status::NO_QUOTA, Status::OK]);
+    bench.disable();
+    bench.assert_baseline();
+}
+
+#[test]
+fn a_second_device_gets_what_the_host_has_left_and_the_first_is_unharmed() {
+    let bench = two_largest();
+    bench.world.lock().limit_vectors(LARGEST as usize + 700);
+    let of_second = map_largest(&bench, 4);
+    assert_granted(&bench, &of_second, 700, Status::NO_HOST_VECTOR);
+    bench.disable();
+    bench.assert_baseline();
+}
+
+#[test]
+fn gsis_that_would_not_come_back_are_missing() {
+    // The quota counts what the guest holds; what is stuck in the kernel is the host's loss.
+    let bench = bench(|c| c.max_irtes = 4);
+    let mapped = bench.map(&[messages(2, 0, 0x40)]).records[0];
+    bench.world.lock().faults.fail_from(Some(Kind::Detach), 0, libc::EIO);
+    bench.unmap(&[named(&mapped)]);
+    let answer = bench.map(&batch(0..4));
+    assert_eq!(statuses(&answer.records), [Status::OK, Status::OK, Status::NO_GSI, Status::NO_GSI]);
+    bench.world.lock().faults.clear();
+    assert_eq!(bench.map(&batch(2..4)).status, Status::OK);
+    bench.disable();
+    bench.assert_baseline();
+}

@@ -6,12 +6,15 @@ mod enabling;
 mod entries;
 mod faults;
 mod headers;
+mod ims;
 mod limits;
 mod logs;
+mod messages;
 mod model;
 mod operations;
 mod order;
 mod parking;
+mod routing;
 mod teardown;
 mod threads;
 

@@ -118,7 +118,32 @@ fn the_fake_sees_a_breach_of_the_order() {
     world.lock().expect(Some(Operation::RETARGET));
     assert!(fake.stop(Store::MSIX, 0, 1).is_ok());
     assert_eq!(breaches(&world), 9, "not open, and RETARGET");
+    let two = [eventfd.try_clone().unwrap(), vmm_sys_util::eventfd::EventFd::new(0).unwrap()];
+    fake_msi_breaches(&two);
     world.lock().allow(Kind::Detach, 0);
     assert!(kvm.detach(&eventfd, 7).is_ok());
     assert_eq!(breaches(&world), 11, "not attached, and too many");
+}
+
+/// What an MSI capability and a backing cannot do is noticed, too.
+fn fake_msi_breaches(eventfds: &[vmm_sys_util::eventfd::EventFd; 2]) {
+    let world = SharedWorld::new(FIRST_GSI);
+    let breaches = |world: &SharedWorld| world.lock().violations().len();
+    let mut msi = FakeDevice::with_msi(world.clone(), 0, 8);
+    let mut backed = FakeDevice::new(world.clone(), 1, 4).with_backed_ims();
+    msi.open().unwrap();
+    backed.open().unwrap();
+    let [one, other] = eventfds.each_ref();
+    assert!(msi.start(Store::MSI, 1, &[one]).is_err());
+    assert_eq!(breaches(&world), 1, "not from the first on");
+    assert!(msi.start(Store::MSI, 0, &[one, other, one]).is_err());
+    assert_eq!(breaches(&world), 3, "three, and an eventfd twice");
+    assert!(msi.start(Store::MSI, 0, &[one, other]).is_ok());
+    assert!(msi.stop(Store::MSI, 0, 1).is_ok());
+    assert_eq!(breaches(&world), 4, "not all of them stopped");
+    assert!(msi.stop(Store::MSI, 0, 2).is_ok());
+    assert_eq!(breaches(&world), 6, "one of them is stopped already");
+    assert!(backed.start(Store::IMS, 1, &[one]).is_ok());
+    assert!(backed.start(Store::MSIX, 2, &[other]).is_ok());
+    assert_eq!(breaches(&world), 7, "the interrupt of the other");
 }
