@@ -5,7 +5,8 @@ use crate::console::report;
 use crate::cpu::interrupts;
 use crate::cpu::time::{PATIENCE_MS, wait_until};
 use core::fmt;
-use pvir_guest::{Irte, Origin, Request};
+use pvir_guest::abi::Status;
+use pvir_guest::{Error, Irte, Origin, Request};
 
 /// One message on its way to one vector of one processor. No other message has that vector meanwhile.
 #[derive(Clone, Copy, Debug)]
@@ -139,4 +140,12 @@ pub(super) fn tell_entry(irte: &Irte, place: Place) {
             .num("apic_id", place.apic_id)
             .num("vector", place.vector);
     });
+}
+
+/// With which status the host refused the one entry of a call; `None` if it did not.
+pub(super) fn refusal<T>(answer: &Result<T, Error>) -> Option<Status> {
+    match answer {
+        Err(Error::Entry { status, .. }) => Some(status.status()),
+        _ => None,
+    }
 }
