@@ -1,8 +1,9 @@
 //! IMS: messages from places of the device's own, which the host never sees. Several are mapped in one call with
 //! MSI-X entries of the same device, stored by the driver, raised, retargeted, parked, and given back; what is still
-//! stored then reaches nobody.
+//! stored then reaches nobody. With `table` on the command line the places are spare entries of the MSI-X table.
 
 mod bench;
+mod place;
 
 use super::checks::{Checks, Outcome};
 use super::direct;
@@ -34,8 +35,10 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     let mut checks = Checks::new();
     if session.features().contains(Features::IMS) {
         let functions = pci::enumerate();
-        let tried: u32 =
-            functions.iter().map(|function| device(&session, function, rounds, &mut checks)).sum();
+        let tried: u32 = functions
+            .iter()
+            .map(|function| device(&session, function, rounds, line.flag("table"), &mut checks))
+            .sum();
         checks.expect(
             "devices",
             tried > 0,
@@ -50,7 +53,7 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
 }
 
 /// Answers how many devices were tried: one or none.
-fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Checks) -> u32 {
+fn device(session: &Session, function: &Function, rounds: u64, in_table: bool, checks: &mut Checks) -> u32 {
     let (Some(name), Some(id)) = (devices::name(function), device_id(function.address)) else { return 0 };
     let mut driver = match devices::probe(function) {
         Ok(Some(driver)) if driver.ims_places() > 0 => driver,
@@ -64,7 +67,7 @@ fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Chec
     let Some(info) = direct::info(session, id, name, checks) else { return 0 };
     match MsixTable::open(&KERNEL, id) {
         Ok(table) => {
-            let mut bench = Bench { session, name, info, driver: &mut driver, rounds, checks };
+            let mut bench = Bench { session, name, info, driver: &mut driver, rounds, in_table, checks };
             let finished = bench.run(&table);
             checks.expect("finished", finished.is_some(), format_args!("{id}: all stages were gone through"));
         }

@@ -4,17 +4,18 @@ use super::super::checks::{Checks, Outcome};
 use super::super::direct::plan::{Place, Vectors};
 use super::super::line::{Line, Sum, refusal, tell_entry};
 use super::MOST;
+use super::place::Place as Seat;
 use crate::console::report;
 use crate::cpu::interrupts;
 use crate::cpu::time::{QUIET_MS, wait_until};
-use crate::devices::{Device, ImsPlace, Trigger};
+use crate::devices::{Device, Trigger};
 use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::{DeviceFlags, DeviceId, Features, Pair, Status};
 use pvir_guest::{
-    Entry, EntryError, Grant, Irte, Live, Masked, MsixEntry, MsixTable, NOT_MAPPED, Origin, Request, Store,
-    Target,
+    Entry, EntryError, Grant, Irte, Live, Mask, Masked, MsixEntry, MsixTable, NOT_MAPPED, Origin, Request,
+    Store, Target,
 };
 
 /// How long what is stale is given to arrive after all.
@@ -34,12 +35,14 @@ pub(super) struct Bench<'a> {
     pub(super) info: pvir_guest::Device,
     pub(super) driver: &'a mut Device,
     pub(super) rounds: u64,
+    /// Places are entries of the table that nobody else uses, and not the device's own ones.
+    pub(super) in_table: bool,
     pub(super) checks: &'a mut Checks,
 }
 
 /// What sends.
 struct Senders<'t> {
-    places: ArrayVec<Entry<ImsPlace, Live>, HALF>,
+    places: ArrayVec<Entry<Seat<'t>, Live>, HALF>,
     entries: ArrayVec<Entry<MsixEntry<'t>, Live>, HALF>,
 }
 
@@ -65,8 +68,11 @@ impl Bench<'_> {
     /// All stages, one after the other. Answers nothing when one has failed so that the next makes no sense.
     pub(super) fn run(&mut self, table: &MsixTable<'_, Kernel>) -> Option<()> {
         let id: DeviceId = self.info.id;
-        let places = u32::from(self.driver.ims_places().min(MOST)).min(self.info.ims_entries);
         let entries = u32::from(self.driver.vectors().min(MOST)).min(self.info.msix_entries);
+        let places = u32::from(self.driver.ims_places().min(MOST)).min(self.info.ims_entries);
+        // Between the entries at the start of the table and those behind IMS entries at its end.
+        let spare = self.info.msix_entries.saturating_sub(2 * u32::from(MOST));
+        let places = if self.in_table { places.min(spare) } else { places };
         self.expect(
             "entries",
             places > 0,
@@ -119,7 +125,7 @@ impl Bench<'_> {
                 let programmed = self.program(table.claim(origin.index)?, irte)?;
                 senders.entries.push(programmed);
             } else {
-                let place = self.driver.ims_place(u16::try_from(origin.index).ok()?, origin)?;
+                let place = self.seat(table, origin)?;
                 let programmed = self.program(Entry::claim(place).ok()?, irte)?;
                 senders.places.push(programmed);
             }
@@ -131,6 +137,24 @@ impl Bench<'_> {
             format_args!("{stored} of {wanted} pairs stored and read back"),
         );
         Some(senders)
+    }
+
+    /// Where the message of an IMS entry is kept.
+    fn seat<'t>(&mut self, table: &'t MsixTable<'_, Kernel>, origin: Origin) -> Option<Seat<'t>> {
+        if self.in_table {
+            let entry = table.claim(u32::from(MOST) + origin.index)?;
+            return Some(Seat::InTable(entry.release(), origin));
+        }
+        self.driver.ims_place(u16::try_from(origin.index).ok()?, origin).map(Seat::Own)
+    }
+
+    fn send(&mut self, number: u16) {
+        if self.in_table {
+            self.driver.raise(MOST + number);
+            self.driver.acknowledge(MOST + number);
+        } else {
+            self.driver.raise_ims(number);
+        }
     }
 
     fn program<T: Store>(&mut self, entry: Entry<T, Masked>, irte: Irte) -> Option<Entry<T, Live>> {
@@ -148,7 +172,7 @@ impl Bench<'_> {
         let origin = line.origin();
         let number = u16::try_from(origin.index).unwrap_or(u16::MAX);
         if origin == Origin::ims(origin.device, origin.index) {
-            line.raise(|| self.driver.raise_ims(number))
+            line.raise(|| self.send(number))
         } else {
             let came = line.raise(|| self.driver.raise(number));
             self.driver.acknowledge(number);
@@ -217,7 +241,7 @@ impl Bench<'_> {
         let parked = self.session.park(place);
         let before = line.handled();
         line.note_raised();
-        self.driver.raise_ims(0);
+        self.send(0);
         let quiet = !wait_until(QUIET_MS, || line.handled() > before);
         let routed = self.session.retarget(place, line.place().target());
         let came = line.comes_after(before);
@@ -232,12 +256,16 @@ impl Bench<'_> {
     /// The first place's IRTE is given back while its pair stays in the device: it reaches nobody, and the others go on.
     fn release(&mut self, mut senders: Senders<'_>, mut lines: Lines) -> Option<()> {
         let (stale, irte) = senders.places.remove(0).mask().ok()?.retire();
-        let mut gone = lines.remove(0);
+        let gone = lines.remove(0);
         let given = self.session.unmap(irte);
         self.expect("unmap", given.is_ok(), format_args!("{}", stale.origin()));
+        gone.tell("released", 0);
         let before = interrupts::grand_total();
-        self.driver.raise_ims(0);
+        let mut stale = stale.release();
+        stale.set_mask(Mask::Clear);
+        self.send(0);
         let came = wait_until(LONG_QUIET_MS, || interrupts::grand_total() != before);
+        let stale = Entry::claim(stale).ok()?;
         self.expect(
             "stale",
             !came,
@@ -250,11 +278,13 @@ impl Bench<'_> {
         let again = self.session.map(gone.request());
         match again {
             Ok(irte) => {
+                let mut again = Line::new(gone.origin(), gone.place());
+                tell_entry(&irte, again.place());
                 let place = self.program(stale, irte)?;
-                let came = self.raise(&mut gone);
+                let came = self.raise(&mut again);
+                again.tell("again", 0);
                 self.expect("again", came, format_args!("mapped again, with {}", place.irte().pair()));
                 senders.places.insert(0, place);
-                lines.insert(0, gone);
             }
             Err(error) => self.expect("again", false, format_args!("{error}")),
         }
