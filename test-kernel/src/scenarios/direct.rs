@@ -3,7 +3,7 @@
 //! counted where it was raised and where it was handled.
 
 mod ledger;
-mod plan;
+pub(super) mod plan;
 mod stages;
 
 use super::checks::Checks;
@@ -50,7 +50,7 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     checks.finish("direct")
 }
 
-fn usage(error: &dyn fmt::Display) -> ExitCode {
+pub(super) fn usage(error: &dyn fmt::Display) -> ExitCode {
     println!("error: {error}");
     report::result("fail", |result| {
         result.display("error", error);
@@ -116,12 +116,22 @@ fn device(
 }
 
 fn stores(session: &Session, id: DeviceId, name: &str, checks: &mut Checks) -> Option<Stores> {
+    info(session, id, name, checks).map(|info| info.stores)
+}
+
+/// What the host says of a device.
+pub(super) fn info(
+    session: &Session,
+    id: DeviceId,
+    name: &str,
+    checks: &mut Checks,
+) -> Option<pvir_guest::Device> {
     let mut info = [Err(EntryError::NotAsked)];
     let asked = session.device_info(&[id], &mut info);
     match (asked, info) {
         (Ok(_), [Ok(info)]) => {
             println!("{name} {id}: {info:?}");
-            Some(info.stores)
+            Some(info)
         }
         (Ok(_), [Err(error)]) => {
             checks.expect(name, false, format_args!("{id}: {error}"));

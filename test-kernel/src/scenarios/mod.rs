@@ -6,7 +6,12 @@ mod compat;
 mod counts;
 mod crash;
 mod direct;
+mod dynamic;
+mod ims;
+mod line;
+mod multi;
 mod refusals;
+mod routings;
 mod selftest;
 
 use crate::boot::BootInfo;
@@ -21,11 +26,15 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 5] = [
+    let scenarios: [(&str, Scenario); 9] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
         ("counts", counts::run),
+        ("ims", ims::run),
+        ("multi", multi::run),
+        ("routings", routings::run),
+        ("dynamic", dynamic::run),
         ("selftest", selftest::run),
     ];
     if let Some((_, scenario)) = scenarios.iter().find(|(name, _)| line.flag(name)) {
@@ -35,7 +44,8 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         return crash::run(how);
     }
     println!(
-        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts` or `selftest` on the command line)"
+        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts`, `ims`, `multi`, `routings`, `dynamic` or \
+         `selftest` on the command line)"
     );
     report::result("fail", |result| {
         result.str("error", "nothing to do");

@@ -9,6 +9,7 @@ mod failures;
 mod own_kvm;
 mod pass_through;
 mod product;
+mod stores;
 mod storm;
 mod vendors;
 
@@ -24,8 +25,10 @@ pub(crate) fn all() -> Vec<Test> {
         storm::INTEL,
         product::INTEL,
         product::INTEL_TWO,
+        stores::INTEL,
         storm::AMD,
         product::AMD,
+        stores::AMD,
         product::OFF,
         product::NO_REMAP,
         product::NO_SOURCE_ID,

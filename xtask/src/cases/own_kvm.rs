@@ -27,6 +27,8 @@ pub(super) const CASES: Batch = Batch {
         ("kvm/blocked-msr", "pairs that were not given, by MSR"),
         ("kvm/blocked-port", "pairs that were not given, by port"),
         ("kvm/counts", "one step between two checkpoints"),
+        ("kvm/routings", "logical destinations, lowest priority, the hint"),
+        ("kvm/dynamic", "entries come and go one by one while another fires"),
     ],
     run,
 };
@@ -47,6 +49,8 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/blocked-msr" => (two, TWO, "blocked conduit=msr"),
         "kvm/blocked-port" => (two, TWO, "blocked conduit=port"),
         "kvm/counts" => (two, ONE, "counts"),
+        "kvm/routings" => (two, ONE, "routings"),
+        "kvm/dynamic" => (two, ONE, "dynamic rounds=5"),
         _ => return None,
     })
 }

@@ -1,4 +1,4 @@
-//! The storm, with a count of what the device sent: QEMU, which is the device and the remapping unit, tells of each
+//! The storm, and messages of IMS, with a count of what the device sent: QEMU, which is the device and the remapping unit, tells of each
 //! message on L0.
 
 use std::collections::BTreeMap;
@@ -14,11 +14,26 @@ use crate::lab::{Iommu, Options};
 use crate::test::{Batch, Finding, Verdict};
 
 pub(super) const INTEL: Batch = Batch {
-    cases: &[("intel/storm", "20,000 interrupts of ten entries: device, host and handlers count the same")],
+    cases: &[
+        ("intel/storm", "20,000 interrupts of ten entries: device, host and handlers count the same"),
+        ("intel/ims", "messages from transmit queues: device, host and handlers count the same"),
+        (
+            "intel/ims-table",
+            "messages from spare entries of the table: device, host and handlers count the same",
+        ),
+    ],
     run: |names| run(Iommu::Intel, names),
 };
+/// Messages from transmit queues are not tried: QEMU gives what a device writes by DMA no requester id, and its AMD-Vi takes
+/// a message without one for one of the I/O APIC. Its VT-d delivers such a message without verifying its source.
 pub(super) const AMD: Batch = Batch {
-    cases: &[("amd/storm", "20,000 interrupts of ten entries: device, host and handlers count the same")],
+    cases: &[
+        ("amd/storm", "20,000 interrupts of ten entries: device, host and handlers count the same"),
+        (
+            "amd/ims-table",
+            "messages from spare entries of the table: device, host and handlers count the same",
+        ),
+    ],
     run: |names| run(Iommu::Amd, names),
 };
 
@@ -37,7 +52,9 @@ fn run(iommu: Iommu, names: &[&str]) -> Result<Vec<Finding>> {
         ..Options::default()
     };
     let mut findings = Vec::new();
-    for driven in drive(&options, names)? {
+    // a machine for each, so that each has a log of its own
+    for name in names {
+        let driven = drive(&options, &[name])?.pop().context("no finding")?;
         let mut finding = driven.finding;
         if let Ok(Verdict::Passed(note)) = &finding.result {
             let started = Instant::now();
@@ -55,7 +72,7 @@ fn judge(log: &Path, event: &str, handled: &Value) -> Result<u64> {
     let text = fs::read_to_string(log).context("QEMU's log")?;
     let messages = count(&text, event);
     let entries = handled.as_array().context("the driver left no counts")?;
-    ensure!(entries.len() == 10, "the driver left {} counts", entries.len());
+    ensure!(!entries.is_empty(), "the driver left no counts");
     let mut all = 0;
     for entry in entries {
         let address = entry["address"].as_str().unwrap_or_default().to_owned();

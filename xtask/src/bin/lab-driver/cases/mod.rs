@@ -3,9 +3,13 @@
 mod cleanup;
 mod counts;
 mod guest;
+mod ims;
+mod multi;
 mod pairs;
+mod paths;
 mod refused;
 mod storm;
+mod tally;
 mod two;
 
 use crate::Case;
@@ -13,6 +17,11 @@ use crate::Case;
 /// All of them. The lab that each needs is the starter's to know.
 pub(crate) const ALL: &[(&str, Case)] = &[
     ("storm", storm::run),
+    ("ims", ims::in_queues),
+    ("ims-table", ims::in_table),
+    ("multi", multi::run),
+    ("routings", paths::routings),
+    ("dynamic", paths::dynamic),
     ("pairs", pairs::run),
     ("counts", counts::run),
     ("apic300", guest::apic300),
