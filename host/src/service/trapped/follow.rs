@@ -110,9 +110,10 @@ impl Trapped {
     fn make_lines(&mut self, ground: &mut Ground<'_>, plan: &Plan) {
         for (&index, &wanted) in plan {
             if let Wanted::Void(reason) = wanted {
+                // A guest may do so at any time: a notice.
                 ground
                     .log
-                    .warn(|| format!("message {index} of {}: no interrupt comes of it: {reason}", ground.id));
+                    .info(|| format!("message {index} of {}: no interrupt comes of it: {reason}", ground.id));
             }
             let used = match wanted {
                 Wanted::Off => false,
