@@ -120,7 +120,7 @@ impl Trapped {
                 Wanted::Masked => self.emulation.store() == Store::MSI,
                 Wanted::On(_) | Wanted::Void(_) => true,
             };
-            if !used || self.lines.contains_key(&index) || self.may_be_alive(index) {
+            if !used || self.lines.contains_key(&index) {
                 continue;
             }
             match Line::new() {
