@@ -157,6 +157,9 @@ fn stop(ground: &mut Ground<'_>, store: Store, lines: &mut [(u32, &mut Line)]) {
         let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
         let whole = ground.device.stop(store, first, count);
         let alone = whole.is_err() && count > 1 && store != Store::MSI;
+        if let (true, Err(error)) = (alone, &whole) {
+            ground.failed("stopping a run of interrupts", first, error);
+        }
         for (index, line) in run {
             // One bad message leaves no other alive: after a failed run each goes by itself.
             let retried = alone.then(|| ground.device.stop(store, *index, 1));
