@@ -2,7 +2,7 @@
 //! Every interrupt is asserted by count: sent, held while masked and sent once on unmask, moved while live, off and on.
 //! Where the host offers pvir it is then enabled over live interrupts, used, and disabled, and all is trapped again.
 //!
-//! With the word `unoffered` the host must not offer it.
+//! With the word `unoffered` the host must not offer it; with `refused` it must refuse ENABLE, and all goes on trapped.
 
 mod aware;
 mod msi;
@@ -56,7 +56,9 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     for device in &mut driven {
         device.unaware(rounds, &mut checks);
     }
-    if offered {
+    if line.flag("refused") {
+        aware::refused(line, &mut driven, rounds, &mut checks);
+    } else if offered {
         aware::run(line, &mut driven, rounds, &mut checks);
     } else {
         println!("the host offers no pvir: trapped all along");

@@ -5,11 +5,11 @@ use super::super::direct;
 use super::witness::{Place, Witness, raise_to};
 use super::{Driven, MAX_DEVICES};
 use crate::devices::{Device, Trigger};
-use crate::remapping::{KERNEL, Session};
+use crate::remapping::{self, KERNEL, NoSession, Session};
 use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::DeviceId;
-use pvir_guest::{Entry, Masked, MsiCapability, MsixTable, Request, Store, Target};
+use pvir_guest::{Entry, Error, Masked, MsiCapability, MsixTable, Request, Store, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 
 pub(super) fn run(
@@ -34,6 +34,28 @@ pub(super) fn run(
     checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
     for device in driven {
         device.trapped_again(rounds, checks);
+    }
+}
+
+/// ENABLE is refused, and changes nothing (E6).
+pub(super) fn refused(
+    line: CommandLine<'static>,
+    driven: &mut ArrayVec<Driven, MAX_DEVICES>,
+    rounds: u64,
+    checks: &mut Checks,
+) {
+    match remapping::open(line) {
+        Err(NoSession::Host(error @ Error::Refused { .. })) => {
+            checks.expect("refused", true, format_args!("{error}"));
+        }
+        Err(error) => checks.expect("refused", false, format_args!("{error}")),
+        Ok(_) => checks.expect("refused", false, format_args!("the host has granted it")),
+    }
+    for device in driven {
+        match device {
+            Driven::Msix(msix) => msix.delivered(rounds, "trapped-on", checks),
+            Driven::Msi(msi) => msi.delivered(rounds, "trapped-on", checks),
+        }
     }
 }
 
