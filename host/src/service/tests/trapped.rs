@@ -137,8 +137,8 @@ fn what_is_raised_before_the_first_use_is_held_by_the_device() {
 fn the_function_mask_is_one_batch() {
     let bench = Bench::new();
     bench.control(0, ENABLE | FUNCTION_MASK);
-    for index in 0..8 {
-        bench.live(0, index, 0, 0x40 + index as u8);
+    for index in 0..8u8 {
+        bench.live(0, index.into(), 0, 0x40 + index);
     }
     assert!(bench.world.lock().footprint().started.is_empty(), "all are masked by the function");
     let on = bench.calls_of(|| bench.control(0, ENABLE));

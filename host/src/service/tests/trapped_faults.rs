@@ -39,8 +39,8 @@ impl Scene {
         let bench = Bench::new();
         control(&bench, 0x8000);
         if !matches!(self, Self::FirstUse) {
-            for index in 0..4 {
-                bench.live(0, index, 1, 0x50 + index as u8);
+            for index in 0..4u8 {
+                bench.live(0, index.into(), 1, 0x50 + index);
             }
             word(&bench, 1, 3, 1);
             bench.raise(0, 1);
@@ -112,18 +112,18 @@ fn inject(scene: Scene, after: u32, errno: i32, lasting: bool) -> bool {
     }
     // Whatever happened, all of it works with the next accesses.
     control(&bench, 0x8000);
-    for index in 0..4 {
-        bench.live(0, index, 300, 0x60 + index as u8);
+    for index in 0..4u8 {
+        bench.live(0, index.into(), 300, 0x60 + index);
     }
     bench.delivered();
-    for index in 0..4 {
-        bench.raise(0, index);
-        assert_eq!(bench.delivered(), [(300, 0x60 + index as u8)]);
+    for index in 0..4u8 {
+        bench.raise(0, index.into());
+        assert_eq!(bench.delivered(), [(300, 0x60 + index)]);
         word(&bench, index.into(), 3, 1);
-        bench.raise(0, index);
+        bench.raise(0, index.into());
         assert_eq!(bench.delivered(), []);
         word(&bench, index.into(), 3, 0);
-        assert_eq!(bench.delivered(), [(300, 0x60 + index as u8)]);
+        assert_eq!(bench.delivered(), [(300, 0x60 + index)]);
     }
     bench.service.shut_down();
     assert!(bench.world.lock().footprint().trapped.is_empty());

@@ -144,7 +144,7 @@ fn take_down(ground: &mut Ground<'_>, store: Store, lines: &mut [(u32, &mut Line
             lines.iter_mut().filter(|(_, line)| free(line)).for_each(|(_, line)| line.held.route = false);
         }
         Err(error) => {
-            ground.failed("dropping the routes", lines.first().map_or(0, |(index, _)| *index), &error)
+            ground.failed("dropping the routes", lines.first().map_or(0, |(index, _)| *index), &error);
         }
     }
 }
