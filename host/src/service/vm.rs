@@ -2,6 +2,7 @@
 
 use super::entry::feature_of;
 use super::history::History;
+use super::trapped::Trapped;
 use super::{Config, SetupError};
 use crate::device::{Capabilities, Device};
 use crate::irte::{Irte, IrteInfo, IrteTable, Origin, RoutePolicy};
@@ -24,12 +25,13 @@ pub(super) struct Session {
 pub(super) struct Attached {
     pub(super) device: Box<dyn Device>,
     pub(super) capabilities: Capabilities,
-    /// Whether the guest has its table.
+    /// Whether the guest has it to program; otherwise its store is trapped.
     pub(super) open: bool,
     /// By the entry whose interrupt it is: an MSI-X entry and the IMS entry that is made of it exclude each other.
     mapped: BTreeMap<(Store, u32), Handle>,
     /// IRTEs held: one for each message.
     held: u32,
+    pub(super) trapped: Option<Trapped>,
 }
 
 pub(super) struct Vm {
@@ -75,7 +77,9 @@ impl Vm {
             return Err(SetupError::DuplicateDevice(id));
         }
         let capabilities = device.capabilities();
-        let attached = Attached { device, capabilities, open: false, mapped: BTreeMap::new(), held: 0 };
+        let trapped = Trapped::of(&*device);
+        let attached =
+            Attached { device, capabilities, open: false, mapped: BTreeMap::new(), held: 0, trapped };
         self.devices.insert(id, attached);
         Ok(())
     }

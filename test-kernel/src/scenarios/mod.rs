@@ -13,6 +13,7 @@ mod multi;
 mod refusals;
 mod routings;
 mod selftest;
+mod trapped;
 
 use crate::boot::BootInfo;
 use crate::console::report;
@@ -26,7 +27,7 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 9] = [
+    let scenarios: [(&str, Scenario); 10] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
@@ -36,6 +37,7 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         ("routings", routings::run),
         ("dynamic", dynamic::run),
         ("selftest", selftest::run),
+        ("trapped", trapped::run),
     ];
     if let Some((_, scenario)) = scenarios.iter().find(|(name, _)| line.flag(name)) {
         return scenario(line);

@@ -29,6 +29,9 @@ pub(super) const CASES: Batch = Batch {
         ("kvm/counts", "one step between two checkpoints"),
         ("kvm/routings", "logical destinations, lowest priority, the hint"),
         ("kvm/dynamic", "entries come and go one by one while another fires"),
+        ("kvm/trapped", "MSI-X trapped, then enabled over live interrupts, then trapped again"),
+        ("kvm/trapped-apic300", "messages to the APIC id 300, in the form of KVM_FEATURE_MSI_EXT_DEST_ID"),
+        ("kvm/trap-mode", "nothing is offered"),
     ],
     run,
 };
@@ -51,6 +54,9 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/counts" => (two, ONE, "counts"),
         "kvm/routings" => (two, ONE, "routings"),
         "kvm/dynamic" => (two, ONE, "dynamic rounds=5"),
+        "kvm/trapped" => (two, TWO, "trapped"),
+        "kvm/trapped-apic300" => (&["--apic-ids", "0,300"], ONE, "trapped"),
+        "kvm/trap-mode" => (&["--cpus", "2", "--mode", "trap"], TWO, "trapped unoffered"),
         _ => return None,
     })
 }

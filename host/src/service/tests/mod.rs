@@ -17,6 +17,8 @@ mod parking;
 mod routing;
 mod teardown;
 mod threads;
+mod trapped;
+mod trapped_faults;
 
 use super::*;
 use crate::fake::{Entry as Place, FakeDevice, FakeKvm, Footprint, SharedWorld};

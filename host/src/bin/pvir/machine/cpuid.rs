@@ -29,8 +29,8 @@ pub(crate) struct Template {
     pub(crate) tsc_deadline: bool,
     /// Hypercalls go to user space, so KVM's own are not served.
     pub(crate) hypercalls_intercepted: bool,
-    /// What the service says of itself.
-    pub(crate) discovery: Discovery,
+    /// What the service says of itself; `None` where it is not offered.
+    pub(crate) discovery: Option<Discovery>,
 }
 
 impl Template {
@@ -66,7 +66,8 @@ impl Template {
     /// The block of the service, behind those that KVM has.
     fn signature_block(&self) -> Vec<kvm_cpuid_entry2> {
         let base = self.free_block();
-        let leaves = (base..).zip(self.discovery.to_leaves(base));
+        let Some(discovery) = self.discovery else { return Vec::new() };
+        let leaves = (base..).zip(discovery.to_leaves(base));
         let entry = |(function, leaf): (u32, pvir_abi::CpuidLeaf)| kvm_cpuid_entry2 {
             function,
             eax: leaf.eax,
@@ -140,7 +141,7 @@ mod tests {
             highest_apic_id: 300,
             tsc_deadline: true,
             hypercalls_intercepted: false,
-            discovery: SHOWN,
+            discovery: Some(SHOWN),
         }
     }
 
@@ -181,6 +182,12 @@ mod tests {
             pvir_abi::CpuidLeaf { eax: leaf.eax, ebx: leaf.ebx, ecx: leaf.ecx, edx: leaf.edx }
         });
         assert_eq!(found, Some(SHOWN));
+    }
+
+    #[test]
+    fn without_an_offer_there_is_no_block() {
+        let template = Template { discovery: None, ..template() };
+        assert!(template.for_cpu(0).iter().all(|entry| entry.function & !0xff != 0x4000_0100));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod paths;
 mod refused;
 mod storm;
 mod tally;
+mod trapped;
 mod two;
 
 use crate::Case;
@@ -32,6 +33,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("conduit-msr", guest::msr),
     ("conduit-vmmcall", guest::vmmcall),
     ("two-vms", two::run),
+    ("trapped", trapped::auto),
+    ("trap-mode", trapped::unoffered),
     ("used-again", cleanup::used_again),
     ("killed", cleanup::killed),
     ("no-such-device", refused::no_such_device),
