@@ -3,26 +3,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod messages;
+mod routing;
+
 use kvm_bindings::{
     KVM_CAP_MAX_VCPU_ID, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MAX_CPUID_ENTRIES,
     KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use messages::Messages;
 use pvir_abi::{
-    Bdf, CallFlags, Conduits, DeliveryMode, DestinationMode, DeviceId, EnableRecord, Entry, GuestPhysAddr,
-    Header, Operation, Pair, Status, Store, Stores, Version, X86Route,
+    Bdf, CallFlags, Conduits, DeviceId, EnableRecord, Entry, GuestPhysAddr, Header, Operation, Pair, Status,
+    Store, Version, X86Route,
 };
 use pvir_host::counters::Counters;
-use pvir_host::device::{Capabilities, Device, NotIsolated};
 use pvir_host::emulated::{Core, EmulatedDevice};
 use pvir_host::kvm::KvmRouter;
 use pvir_host::service::{Config, Service};
 use pvir_host::vfio::TableWindow;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
-use vmm_sys_util::eventfd::EventFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const APIC_IDS: [u32; 3] = [0, 1, 300];
@@ -274,122 +276,4 @@ fn ten_entries_cost_one_routing_for_a_map_and_one_for_a_retarget() {
         mapped.iter().map(|r| Entry::query(device(), Store::MSIX, r.index).with_handle(r.handle)).collect();
     assert_eq!(bench.call(Operation::UNMAP, &given_back).0, Status::OK);
     assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD (de-assign)")), (3, 10));
-}
-
-#[test]
-fn bad_records_reach_no_local_apic() {
-    let Some(bench) = bench() else { return };
-    let bad: Vec<_> = (0..32u8)
-        .map(|vector| routed(0, 0, vector))
-        .chain([2, 255, u32::MAX].map(|destination| routed(0, destination, 0x40)))
-        .chain((2..8).map(|mode| {
-            let mut entry = routed(0, 0, 0x40);
-            entry.routing.delivery_mode = mode;
-            entry
-        }))
-        .collect();
-    let (status, answer) = bench.call(Operation::MAP, &bad);
-    assert_eq!(status, Status::PARTIAL);
-    assert!(answer.iter().all(|r| r.status != Status::OK && r.pair() == Pair::default()));
-    bench.core.raise(0);
-    bench.assert_nothing_more(&[]);
-    assert_eq!(bench.ioctls("KVM_SET_GSI_ROUTING"), 0);
-}
-
-/// A device with nothing but the messages of an MSI capability, raised by hand.
-#[derive(Clone, Default)]
-struct Messages(Arc<Mutex<Vec<EventFd>>>);
-
-impl Messages {
-    const ALL: u32 = 8;
-
-    fn raise(&self, message: usize) {
-        self.0.lock().unwrap()[message].write(1).unwrap();
-    }
-}
-
-impl Device for Messages {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { stores: Stores::MSI, msi_messages: Self::ALL, ..Capabilities::default() }
-    }
-    fn name(&self) -> String {
-        "messages".into()
-    }
-    fn isolated(&self) -> Result<(), NotIsolated> {
-        Ok(())
-    }
-    fn open(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    fn close(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    fn trap(&mut self, _: Store) -> io::Result<()> {
-        Ok(())
-    }
-    fn untrap(&mut self, _: Store) -> io::Result<()> {
-        Ok(())
-    }
-    fn start(&mut self, _: Store, _: u32, eventfds: &[&EventFd]) -> io::Result<()> {
-        *self.0.lock().unwrap() = eventfds.iter().map(|e| e.try_clone()).collect::<io::Result<_>>()?;
-        Ok(())
-    }
-    fn stop(&mut self, _: Store, _: u32, count: u32) -> io::Result<()> {
-        assert_eq!(self.0.lock().unwrap().drain(..).len(), count as usize);
-        Ok(())
-    }
-    fn pair(&mut self, _: Store, _: u32) -> io::Result<Pair> {
-        Ok(Pair { address: 0xfee0_0018, data: 0 })
-    }
-    fn mask(&mut self, _: Store, _: u32) -> io::Result<bool> {
-        Ok(false)
-    }
-}
-
-#[test]
-fn the_messages_of_an_msi_move_and_park_together() {
-    let Some(bench) = bench_with(Some(Messages::default())) else { return };
-    let raise = |all: &[usize]| all.iter().for_each(|message| bench.messages.raise(*message));
-    let count = Messages::ALL;
-    let msi =
-        |to| Entry { count, ..Entry::map(msi_device(), Store::MSI, 0, X86Route::fixed(to, 0x60).into()) };
-    let mapped = bench.one(Operation::MAP, msi(300));
-    assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (1, 8));
-    raise(&[0, 3, 7]);
-    bench.assert_arrives(&[(300, 0x60), (300, 0x63), (300, 0x67)]);
-    bench.one(Operation::RETARGET, msi(1).with_handle(mapped.handle));
-    assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (2, 8));
-    raise(&[1]);
-    bench.assert_arrives(&[(1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
-    let parked = Entry { count, ..Entry::map_parked(msi_device(), Store::MSI, 0) };
-    bench.one(Operation::RETARGET, parked.with_handle(mapped.handle));
-    raise(&[2, 2, 2]);
-    bench.assert_nothing_more(&[(1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
-    bench.one(Operation::RETARGET, msi(0).with_handle(mapped.handle));
-    bench.assert_arrives(&[(0, 0x62), (1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
-    let given_back = Entry { count, ..Entry::query(msi_device(), Store::MSI, 0) };
-    bench.one(Operation::UNMAP, given_back.with_handle(mapped.handle));
-    assert_eq!(bench.ioctls("KVM_IRQFD (de-assign)"), 16, "parked once, unmapped once");
-}
-
-#[test]
-fn a_vcpu_is_named_in_every_way() {
-    let Some(bench) = bench() else { return };
-    let asked = |index, destination, vector, change: fn(&mut X86Route)| {
-        let mut route = X86Route::fixed(destination, vector);
-        change(&mut route);
-        Entry::map(device(), Store::MSIX, index, route.into())
-    };
-    for (index, entry) in (0..).zip([
-        // 300 is member 12 of cluster 18.
-        asked(0, 0x12_1000, 0x51, |r| r.destination_mode = DestinationMode::LOGICAL),
-        asked(1, 1, 0x52, |r| r.delivery_mode = DeliveryMode::LOWEST_PRIORITY),
-        // Of vCPUs 0 and 1 the one that the odd vector chooses.
-        asked(2, 3, 0x53, |r| (r.destination_mode, r.hint) = (DestinationMode::LOGICAL, true)),
-    ]) {
-        let mapped = bench.one(Operation::MAP, entry);
-        bench.program(index, mapped.pair());
-        bench.core.raise(index);
-    }
-    bench.assert_arrives(&[(1, 0x52), (1, 0x53), (300, 0x51)]);
 }
