@@ -24,8 +24,8 @@ bitflags! {
     pub struct DeviceFlags: u32 {
         /// The MSI-X table is mapped into the guest now: reads and writes do not exit.
         const DIRECT = 1 << 0;
-        /// MSI-X entries come and go one by one. Without it, a MAP or an UNMAP may stop the device's other
-        /// entries for a moment; what they raise meanwhile may be lost.
+        /// MSI-X entries come and go one by one. Without it ENABLE takes interrupts of the host for the whole table, and
+        /// a MAP or an UNMAP may stop the device's other entries for a moment; what they raise meanwhile may be lost.
         const DYNAMIC = 1 << 1;
         /// The device is emulated: the VMM itself is the remapping unit.
         const EMULATED = 1 << 2;

@@ -125,8 +125,11 @@ impl Irte {
     /// # Errors
     /// As the kernel gave it, for the first one that failed.
     pub(crate) fn detach(&mut self, router: &mut dyn IrqRouter) -> io::Result<()> {
-        let attached = self.lines.iter_mut().filter(|line| line.attached);
-        attached.fold(Ok(()), |result, line| result.and(line.detach(router)))
+        let mut result = Ok(());
+        for line in self.lines.iter_mut().filter(|line| line.attached) {
+            result = result.and(line.detach(router));
+        }
+        result
     }
 
     /// What of it can be told, under its handle, message by message.

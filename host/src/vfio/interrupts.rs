@@ -45,11 +45,13 @@ mod tests {
         let text = "            CPU0       CPU1\n  1:  7  0  IO-APIC 1-edge i8042\n \
              25:  1000  24  IR-PCI-MSIX-0000:00:05.0  0-edge  vfio-msix[0](0000:00:05.0)\n \
              26:  0  3  IR-PCI-MSIX-0000:00:05.0  7-edge  vfio-msix[7](0000:00:05.0)\n \
-             27:  9  9  IR-PCI-MSI-0000:00:06.0  0-edge  vfio-msi[0](0000:00:06.0)\nNMI: 0 0 Non-maskable\n";
+             27:  9  9  IR-PCI-MSI-0000:00:06.0  0-edge  vfio-msi[0](0000:00:06.0)\n \
+             28:  1  2  IR-PCI-MSI-0000:00:06.0  1-edge  vfio-msi[1](0000:00:06.0)\nNMI: 0 0 Non-maskable\n";
         let found = |device| parse(text, DeviceId::new(0, Bdf::new(0, device, 0).unwrap()));
         let msix = |irq, count, index| HostInterrupt { irq: Some(irq), count, store: Store::MSIX, index };
         assert_eq!(found(5), [msix(25, 1024, 0), msix(26, 3, 7)]);
-        assert_eq!(found(6), [HostInterrupt { store: Store::MSI, ..msix(27, 18, 0) }]);
+        let msi = |irq, count, index| HostInterrupt { store: Store::MSI, ..msix(irq, count, index) };
+        assert_eq!(found(6), [msi(27, 18, 0), msi(28, 3, 1)]);
         assert_eq!(found(7), []);
     }
 }

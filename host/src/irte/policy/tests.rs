@@ -140,7 +140,7 @@ fn logical_ids_name_the_vcpu_of_every_id_that_has_one() {
     for id in 0..4096u32 {
         let to = |members| X86Route {
             destination_mode: DestinationMode::LOGICAL,
-            ..X86Route::fixed(id / 16 << 16 | members, 0x80)
+            ..X86Route::fixed(((id / 16) << 16) | members, 0x80)
         };
         assert_eq!(resolved(&policy, &entry(to(1 << (id % 16))), Features::all()), Ok((id, 0x80)));
         let whole = resolved(&policy, &entry(to(0xffff)), Features::all());

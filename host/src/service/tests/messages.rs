@@ -19,11 +19,12 @@ fn to(destination: u32, vectors: std::ops::Range<u8>) -> Vec<(u32, u8)> {
 #[test]
 fn each_message_arrives_with_its_own_vector() {
     // M10
-    for count in [1, 2, 4, 8, 16] {
-        let bench = Bench::enabled();
+    for count in [1u8, 2, 4, 8, 16] {
+        let (bench, vectors) = (Bench::enabled(), 0x60..0x60 + count);
+        let count = u32::from(count);
         let record = bench.map(&[messages(count, 300, 0x60)]).records[0];
         assert_eq!((record.status, record.state, record.data % count), (Status::OK, 0, 0));
-        assert_eq!(sent(&bench, count), to(300, 0x60..0x60 + count as u8));
+        assert_eq!(sent(&bench, count), to(300, vectors));
         assert_eq!(bench.features().irtes, count);
         assert_eq!(bench.unmap(&[named(&record)]).status, Status::OK);
         assert_eq!(sent(&bench, count), []);

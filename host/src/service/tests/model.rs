@@ -241,7 +241,8 @@ impl Run {
             })
             .collect();
         let messages = self.model.mapped.iter().flat_map(|(at, &(count, target))| {
-            (0..count).map(move |i| ((*at, i), target.map(|(to, vector)| (to, vector + i as u8))))
+            let vectors = (0..count).zip(0u8..);
+            vectors.map(move |(i, above)| ((*at, i), target.map(|(to, vector)| (to, vector + above))))
         });
         assert_eq!(held, messages.collect::<BTreeMap<_, _>>());
         let world = bench.world.lock().footprint();

@@ -125,6 +125,21 @@ mod tests {
     }
 
     #[test]
+    fn each_message_of_an_msi_is_a_row_named_as_the_kernel_names_it() {
+        let of = |message: u8| {
+            let host = HostInterrupt { store: Store::MSI, index: message.into(), irq: Some(40), count: 1 };
+            let pair = Pair { address: 0xfee0_0298, data: message.into() };
+            let mut record = record(0, pair, Some(host));
+            (record.irte.origin.store, record.irte.message) = (Store::MSI, message);
+            record
+        };
+        let rows = summarize(&[of(0), of(1), of(2)], &[]);
+        let told: Vec<_> =
+            rows.iter().map(|row| (row.store.as_str(), row.index, row.data.as_str())).collect();
+        assert_eq!(told, [("MSI", 0, "0x0000"), ("MSI", 1, "0x0001"), ("MSI", 2, "0x0002")]);
+    }
+
+    #[test]
     fn rows_are_in_the_order_of_entries_and_say_what_is_known() {
         let host = HostInterrupt { store: Store::MSIX, index: 1, irq: Some(33), count: 1000 };
         let intel = record(1, Pair { address: 0xfee0_0298, data: 0 }, Some(host));

@@ -3,11 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod messages;
+mod routing;
+
 use kvm_bindings::{
     KVM_CAP_MAX_VCPU_ID, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MAX_CPUID_ENTRIES,
     KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use messages::Messages;
 use pvir_abi::{
     Bdf, CallFlags, Conduits, DeviceId, EnableRecord, Entry, GuestPhysAddr, Header, Operation, Pair, Status,
     Store, Version, X86Route,
@@ -46,12 +50,18 @@ struct Bench {
     service: Service,
     ram: Arc<GuestMemoryMmap>,
     core: Arc<Core>,
+    messages: Messages,
     counters: Arc<Counters>,
     vcpus: Vec<VcpuFd>,
 }
 
 /// `None` where the machine has no KVM for it: said loudly, and no failure.
 fn bench() -> Option<Bench> {
+    bench_with(None)
+}
+
+/// With a second device, perhaps.
+fn bench_with(messages: Option<Messages>) -> Option<Bench> {
     let kvm = match Kvm::new() {
         Ok(kvm) => kvm,
         Err(error) => {
@@ -83,7 +93,11 @@ fn bench() -> Option<Bench> {
     service
         .add_device(device(), Box::new(EmulatedDevice::new(Arc::clone(&core), Box::new(NoWindow))))
         .unwrap();
-    let bench = Bench { service, ram, core, counters, vcpus };
+    if let Some(messages) = &messages {
+        service.add_device(msi_device(), Box::new(messages.clone())).unwrap();
+    }
+    let messages = messages.unwrap_or_default();
+    let bench = Bench { service, ram, core, messages, counters, vcpus };
     let asked = EnableRecord::request(Service::FEATURES, None);
     assert_eq!(bench.call(Operation::ENABLE, &[asked]).0, Status::OK);
     Some(bench)
@@ -91,6 +105,10 @@ fn bench() -> Option<Bench> {
 
 fn device() -> DeviceId {
     DeviceId::new(0, Bdf::new(0, 1, 0).unwrap())
+}
+
+fn msi_device() -> DeviceId {
+    DeviceId::new(0, Bdf::new(0, 2, 0).unwrap())
 }
 
 fn capability(cap: u32, argument: u64) -> kvm_enable_cap {
@@ -258,24 +276,4 @@ fn ten_entries_cost_one_routing_for_a_map_and_one_for_a_retarget() {
         mapped.iter().map(|r| Entry::query(device(), Store::MSIX, r.index).with_handle(r.handle)).collect();
     assert_eq!(bench.call(Operation::UNMAP, &given_back).0, Status::OK);
     assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD (de-assign)")), (3, 10));
-}
-
-#[test]
-fn bad_records_reach_no_local_apic() {
-    let Some(bench) = bench() else { return };
-    let bad: Vec<_> = (0..32u8)
-        .map(|vector| routed(0, 0, vector))
-        .chain([2, 255, u32::MAX].map(|destination| routed(0, destination, 0x40)))
-        .chain((1..8).map(|mode| {
-            let mut entry = routed(0, 0, 0x40);
-            entry.routing.delivery_mode = mode;
-            entry
-        }))
-        .collect();
-    let (status, answer) = bench.call(Operation::MAP, &bad);
-    assert_eq!(status, Status::PARTIAL);
-    assert!(answer.iter().all(|r| r.status != Status::OK && r.pair() == Pair::default()));
-    bench.core.raise(0);
-    bench.assert_nothing_more(&[]);
-    assert_eq!(bench.ioctls("KVM_SET_GSI_ROUTING"), 0);
 }

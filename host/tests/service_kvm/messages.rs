@@ -1,0 +1,83 @@
+//! The messages of one MSI.
+
+use super::*;
+use pvir_abi::Stores;
+use pvir_host::device::{Capabilities, Device, NotIsolated};
+use std::sync::Mutex;
+use vmm_sys_util::eventfd::EventFd;
+
+/// A device with nothing but the messages of an MSI capability, raised by hand.
+#[derive(Clone, Default)]
+pub(crate) struct Messages(Arc<Mutex<Vec<EventFd>>>);
+
+impl Messages {
+    pub(crate) const ALL: u32 = 8;
+
+    pub(crate) fn raise(&self, message: usize) {
+        self.0.lock().unwrap()[message].write(1).unwrap();
+    }
+}
+
+impl Device for Messages {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { stores: Stores::MSI, msi_messages: Self::ALL, ..Capabilities::default() }
+    }
+    fn name(&self) -> String {
+        "messages".into()
+    }
+    fn isolated(&self) -> Result<(), NotIsolated> {
+        Ok(())
+    }
+    fn open(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn close(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn trap(&mut self, _: Store) -> io::Result<()> {
+        Ok(())
+    }
+    fn untrap(&mut self, _: Store) -> io::Result<()> {
+        Ok(())
+    }
+    fn start(&mut self, _: Store, _: u32, eventfds: &[&EventFd]) -> io::Result<()> {
+        *self.0.lock().unwrap() = eventfds.iter().map(|e| e.try_clone()).collect::<io::Result<_>>()?;
+        Ok(())
+    }
+    fn stop(&mut self, _: Store, _: u32, count: u32) -> io::Result<()> {
+        assert_eq!(self.0.lock().unwrap().drain(..).len(), count as usize);
+        Ok(())
+    }
+    fn pair(&mut self, _: Store, _: u32) -> io::Result<Pair> {
+        Ok(Pair { address: 0xfee0_0018, data: 0 })
+    }
+    fn mask(&mut self, _: Store, _: u32) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+#[test]
+fn the_messages_of_an_msi_move_and_park_together() {
+    let Some(bench) = bench_with(Some(Messages::default())) else { return };
+    let raise = |all: &[usize]| all.iter().for_each(|message| bench.messages.raise(*message));
+    let count = Messages::ALL;
+    let msi =
+        |to| Entry { count, ..Entry::map(msi_device(), Store::MSI, 0, X86Route::fixed(to, 0x60).into()) };
+    let mapped = bench.one(Operation::MAP, msi(300));
+    assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (1, 8));
+    raise(&[0, 3, 7]);
+    bench.assert_arrives(&[(300, 0x60), (300, 0x63), (300, 0x67)]);
+    bench.one(Operation::RETARGET, msi(1).with_handle(mapped.handle));
+    assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (2, 8));
+    raise(&[1]);
+    bench.assert_arrives(&[(1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
+    let parked = Entry { count, ..Entry::map_parked(msi_device(), Store::MSI, 0) };
+    bench.one(Operation::RETARGET, parked.with_handle(mapped.handle));
+    raise(&[2, 2, 2]);
+    bench.assert_nothing_more(&[(1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
+    bench.one(Operation::RETARGET, msi(0).with_handle(mapped.handle));
+    bench.assert_arrives(&[(0, 0x62), (1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
+    let given_back = Entry { count, ..Entry::query(msi_device(), Store::MSI, 0) };
+    bench.one(Operation::UNMAP, given_back.with_handle(mapped.handle));
+    assert_eq!(bench.ioctls("KVM_IRQFD (de-assign)"), 16, "parked once, unmapped once");
+}
