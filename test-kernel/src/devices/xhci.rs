@@ -8,7 +8,7 @@
 use super::Trigger;
 use crate::cpu::time::{PATIENCE_MS, wait_until};
 use crate::memory::dma::Dma;
-use crate::memory::registers::Registers;
+use crate::memory::registers::{Registers, halves};
 
 /// Capability registers: their length in the low byte, HCSPARAMS1 with the number of interrupters in bits 18:8, and
 /// where the runtime registers are.
@@ -77,21 +77,21 @@ impl Xhci {
 
     fn start(&self, number: u16, ring: Dma) {
         let write = |register, value| self.registers.write(self.interrupter(number, register), value);
-        let table = ring.address() + TABLE;
+        let (events, table) = (halves(ring.address()), halves(ring.address() + TABLE));
         write(MODERATION, 0);
         write(TABLE_SIZE, 1);
-        write(DEQUEUE_HIGH, (ring.address() >> 32) as u32);
-        write(DEQUEUE_LOW, ring.address() as u32);
-        write(TABLE_LOW, table as u32);
+        write(DEQUEUE_HIGH, events.1);
+        write(DEQUEUE_LOW, events.0);
+        write(TABLE_LOW, table.0);
         // The high half last: it makes the controller read the table.
-        write(TABLE_HIGH, (table >> 32) as u32);
+        write(TABLE_HIGH, table.1);
         write(MANAGEMENT, MANAGEMENT_ENABLE);
     }
 }
 
 impl Trigger for Xhci {
     fn vectors(&self) -> u16 {
-        (self.registers.read(PARAMETERS) >> 8 & 0x7ff) as u16
+        u16::try_from((self.registers.read(PARAMETERS) >> 8) & 0x7ff).unwrap_or(0)
     }
 
     fn init(&mut self) {
@@ -100,8 +100,9 @@ impl Trigger for Xhci {
             return log::warn!("xhci: no memory for an event ring");
         };
         self.ring = Some(ring);
-        ring.write(TABLE, ring.address() as u32);
-        ring.write(TABLE + 4, (ring.address() >> 32) as u32);
+        let (low, high) = halves(ring.address());
+        ring.write(TABLE, low);
+        ring.write(TABLE + 4, high);
         ring.write(TABLE + 8, EVENTS);
         for number in 0..self.vectors() {
             self.start(number, ring);
@@ -111,7 +112,7 @@ impl Trigger for Xhci {
 
     fn raise(&mut self, vector: u16) {
         let Some(ring) = self.ring else { return };
-        let beyond = (ring.address() + EVENT_LEN) as u32;
+        let (beyond, _) = halves(ring.address() + EVENT_LEN);
         self.registers.write(self.interrupter(vector, DEQUEUE_LOW), beyond | BUSY);
     }
 

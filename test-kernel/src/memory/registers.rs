@@ -56,3 +56,9 @@ impl Registers {
         Some(unsafe { VolatilePtr::new(at) })
     }
 }
+
+/// The low and the high half of an address, as devices have registers for them.
+pub(crate) const fn halves(address: u64) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
+    (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+}

@@ -4,6 +4,7 @@
 
 mod bench;
 mod place;
+mod senders;
 
 use super::checks::{Checks, Outcome};
 use super::direct;

@@ -104,12 +104,13 @@ impl Bench<'_> {
     /// Counts and vectors that no block has.
     fn refusals(&mut self, messages: u32) {
         let apic_id = Place::on(0, 0).map_or(0, |place| place.apic_id);
+        let half = u8::try_from(messages / 2).unwrap_or(1);
         let cases = [
             (0, 0x40, Status::BAD_MESSAGE_COUNT),
             (3, 0x40, Status::BAD_MESSAGE_COUNT),
             (messages * 2, 0x40, Status::BAD_MESSAGE_COUNT),
             (2, 0x41, Status::BAD_VECTOR),
-            (messages, 0x40 + messages as u8 / 2, Status::BAD_VECTOR),
+            (messages, 0x40 + half, Status::BAD_VECTOR),
             (messages, 0x10, Status::BAD_VECTOR),
         ];
         for (count, vector, expected) in cases {

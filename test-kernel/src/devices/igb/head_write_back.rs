@@ -6,7 +6,7 @@
 
 use crate::cpu::time::{PATIENCE_MS, wait_until};
 use crate::memory::dma::Dma;
-use crate::memory::registers::Registers;
+use crate::memory::registers::{Registers, halves};
 use pvir_guest::abi::Pair;
 use pvir_guest::{Mask, Origin, Store};
 
@@ -34,7 +34,7 @@ const WRITE_BACK_ENABLE: u32 = 1;
 /// Descriptors of the ring, and so one more than the highest head. AMD's pairs have an index below that as their data,
 /// Intel's have 0.
 const DESCRIPTORS: u32 = 2048;
-const DESCRIPTOR_LEN: u64 = 16;
+const DESCRIPTOR_LEN: u32 = 16;
 /// Offset of a descriptor's command.
 const COMMAND: u64 = 8;
 /// An advanced context descriptor, which sends no packet, with a report of its status.
@@ -42,9 +42,9 @@ const CONTEXT_WITH_REPORT: u32 = 1 << 29 | 2 << 20 | 1 << 27;
 
 /// One ring for all queues: its descriptors are all the same, and the device only reads them.
 pub(super) fn ring() -> Option<Dma> {
-    let ring = Dma::allocate(u64::from(DESCRIPTORS) * DESCRIPTOR_LEN)?;
-    for descriptor in 0..u64::from(DESCRIPTORS) {
-        ring.write(descriptor * DESCRIPTOR_LEN + COMMAND, CONTEXT_WITH_REPORT);
+    let ring = Dma::allocate(u64::from(DESCRIPTORS * DESCRIPTOR_LEN))?;
+    for descriptor in 0..DESCRIPTORS {
+        ring.write(u64::from(descriptor * DESCRIPTOR_LEN) + COMMAND, CONTEXT_WITH_REPORT);
     }
     Some(ring)
 }
@@ -70,8 +70,9 @@ impl Store for HeadWriteBack {
     }
 
     fn write(&mut self, pair: Pair) {
-        self.queue.write(WRITE_BACK_HIGH, (pair.address >> 32) as u32);
-        self.queue.write(WRITE_BACK_LOW, pair.address as u32 | WRITE_BACK_ENABLE);
+        let (low, high) = halves(pair.address);
+        self.queue.write(WRITE_BACK_HIGH, high);
+        self.queue.write(WRITE_BACK_LOW, low | WRITE_BACK_ENABLE);
         self.queue.arm(pair.data.wrapping_sub(1) % DESCRIPTORS);
     }
 
@@ -126,9 +127,10 @@ impl Queue {
     fn set_up(self, ring: Dma) {
         self.write(QUEUE_CONTROL, 0);
         self.write(WRITE_BACK_LOW, 0);
-        self.write(RING_LOW, ring.address() as u32);
-        self.write(RING_HIGH, (ring.address() >> 32) as u32);
-        self.write(RING_LENGTH, DESCRIPTORS * DESCRIPTOR_LEN as u32);
+        let (low, high) = halves(ring.address());
+        self.write(RING_LOW, low);
+        self.write(RING_HIGH, high);
+        self.write(RING_LENGTH, DESCRIPTORS * DESCRIPTOR_LEN);
         self.arm(0);
         self.registers.write(CONTROL, self.registers.read(CONTROL) | CONTROL_ENABLE);
     }

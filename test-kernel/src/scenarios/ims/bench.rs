@@ -1,10 +1,11 @@
 //! The stages that a device goes through.
 
 use super::super::checks::{Checks, Outcome};
-use super::super::direct::plan::{Place, Vectors};
+use super::super::direct::plan::Vectors;
 use super::super::line::{Line, Sum, refusal, tell_entry};
 use super::MOST;
 use super::place::Place as Seat;
+use super::senders::{ALL, Lines, Senders, lines};
 use crate::console::report;
 use crate::cpu::interrupts;
 use crate::cpu::time::{QUIET_MS, wait_until};
@@ -12,20 +13,14 @@ use crate::devices::{Device, Trigger};
 use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use core::fmt;
-use pvir_guest::abi::{DeviceFlags, DeviceId, Features, Pair, Status};
+use pvir_guest::abi::{DeviceFlags, DeviceId, Features, Status};
 use pvir_guest::{
-    Entry, EntryError, Grant, Irte, Live, Mask, Masked, MsixEntry, MsixTable, NOT_MAPPED, Origin, Request,
-    Store, Target,
+    Entry, EntryError, Grant, Irte, Live, Mask, Masked, MsixTable, NOT_MAPPED, Origin, Request, Store, Target,
 };
 
 /// How long what is stale is given to arrive after all.
 const LONG_QUIET_MS: u64 = 200;
-/// Places, or MSI-X entries.
-const HALF: usize = MOST as usize;
-/// Both together.
-const ALL: usize = 2 * HALF;
 
-type Lines = ArrayVec<Line, ALL>;
 type Irtes = ArrayVec<Irte, ALL>;
 
 /// One device under test. Its lines, and what sends, are in one order: places first, then entries of the table.
@@ -38,26 +33,6 @@ pub(super) struct Bench<'a> {
     /// Places are entries of the table that nobody else uses, and not the device's own ones.
     pub(super) in_table: bool,
     pub(super) checks: &'a mut Checks,
-}
-
-/// What sends.
-struct Senders<'t> {
-    places: ArrayVec<Entry<Seat<'t>, Live>, HALF>,
-    entries: ArrayVec<Entry<MsixEntry<'t>, Live>, HALF>,
-}
-
-impl Senders<'_> {
-    fn pairs(&self) -> ArrayVec<Pair, ALL> {
-        let places = self.places.iter().map(|place| place.irte().pair());
-        places.chain(self.entries.iter().map(|entry| entry.irte().pair())).collect()
-    }
-}
-
-/// A line for each entry, on vectors that nobody else has, spread over the processors from number `shift` on.
-fn lines(origins: &[Origin], vectors: &mut Vectors, shift: usize) -> Option<Lines> {
-    let first = vectors.take(origins.len())?;
-    let places = (first..).enumerate().map_while(|(number, vector)| Place::on(number + shift, vector));
-    Some(origins.iter().zip(places).map(|(origin, place)| Line::new(*origin, place)).collect())
 }
 
 impl Bench<'_> {
@@ -78,6 +53,7 @@ impl Bench<'_> {
             places > 0,
             format_args!("{places} places, {entries} MSI-X entries beside them"),
         );
+        (places > 0).then_some(())?;
         let origins: ArrayVec<Origin, ALL> = (0..places)
             .map(|index| Origin::ims(id, index))
             .chain((0..entries).map(|index| table.origin(index)))
