@@ -87,6 +87,10 @@ impl Core {
         if self.trapped.load(Ordering::SeqCst) {
             return self.raise_trapped(&unit, vector);
         }
+        if !self.open.load(Ordering::SeqCst) {
+            // MSI-X is disabled: there is nobody to hold it for.
+            return self.count(vector, |counters| &counters.blocked);
+        }
         if entry.masked {
             self.count(vector, |counters| &counters.held);
             self.hold(vector);

@@ -146,8 +146,9 @@ mod tests {
         assert!(all.is_logical() && all.is_hinted() && all.is_lowest_priority());
         let none = Message::judge(Pair { address: 0xfee0_3000, data: 0x31 }).unwrap();
         assert!(!none.is_logical() && !none.is_hinted() && !none.is_lowest_priority());
-        for mode in 2..8 {
-            assert_eq!(judge(0xfee0_3000, mode << 8 | 0x31), Err(NotDeliverable::DeliveryMode(mode as u8)));
+        for mode in 2..8u8 {
+            let data = u32::from(mode) << 8 | 0x31;
+            assert_eq!(judge(0xfee0_3000, data), Err(NotDeliverable::DeliveryMode(mode)));
         }
         assert_eq!(judge(0xfee0_3000, 0xc031), Err(NotDeliverable::Level));
     }

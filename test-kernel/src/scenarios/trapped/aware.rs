@@ -60,12 +60,15 @@ pub(super) fn refused(
 }
 
 impl Driven {
+    /// But for the first entry of a table: the device holds what it raises while masked, and that one is used next.
     fn raise_all(&mut self) {
         match self {
             Self::Msix(msix) => {
                 msix.each(|msix, index, _| {
-                    msix.device.raise(index);
-                    msix.device.acknowledge(index);
+                    if index != 0 {
+                        msix.device.raise(index);
+                        msix.device.acknowledge(index);
+                    }
                     true
                 });
             }
