@@ -38,9 +38,8 @@ pub(crate) fn load(memory: &GuestMemoryMmap, image: &Image, apic_ids: &[u32]) ->
         modules.push(load_initrd(memory, path, &ram, kernel_end)?);
     }
     load_command_line(memory, &image.command_line)?;
-    memory
-        .write_slice(&acpi::build(layout::ACPI, apic_ids), GuestAddress(layout::ACPI))
-        .context("ACPI tables")?;
+    let tables = acpi::build(layout::ACPI, apic_ids, layout::mmio64(&ram));
+    memory.write_slice(&tables, GuestAddress(layout::ACPI)).context("ACPI tables")?;
     write_start_info(memory, &ram, &modules)?;
     Ok(entry)
 }

@@ -11,6 +11,7 @@ pub(crate) mod exit;
 pub(crate) mod kick;
 pub(crate) mod layout;
 pub(crate) mod memory;
+pub(crate) mod message;
 pub(crate) mod msr;
 pub(crate) mod ports;
 pub(crate) mod probe;
