@@ -11,4 +11,5 @@ pub mod kvm;
 mod log_limit;
 pub mod memory;
 pub mod service;
+pub mod trapped;
 pub mod vfio;

@@ -1,5 +1,6 @@
 //! The seam between the service and a device: whatever raises interrupts into eventfds, and knows its pairs.
 
+use crate::trapped::Shape;
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
 use vmm_sys_util::eventfd::EventFd;
@@ -90,6 +91,11 @@ pub trait Device: Send {
     /// As the kernel gave it; the device is then to be regarded as lost.
     fn close(&mut self) -> io::Result<()>;
 
+    /// Which store of it the VMM emulates while it is not the guest's.
+    fn shape(&self) -> Shape {
+        Shape::of(&self.capabilities())
+    }
+
     /// Prepares a store for being emulated: its entries signal their eventfds however they are masked, and the VMM masks
     /// by itself. A device is prepared for one store at a time.
     ///
@@ -102,6 +108,12 @@ pub trait Device: Send {
     /// # Errors
     /// As the kernel gave it; the device is then to be regarded as lost.
     fn untrap(&mut self, store: Store) -> io::Result<()>;
+
+    /// Whether the device itself holds an interrupt of an entry that is not started, of a store that it is prepared for:
+    /// it sends it when the entry is started.
+    fn pending(&mut self, _store: Store, _index: u32) -> bool {
+        false
+    }
 
     /// The entry whose interrupt stands behind an entry: another one for IMS that is made of the device's MSI-X.
     fn backing(&self, store: Store, index: u32) -> (Store, u32) {

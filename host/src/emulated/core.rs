@@ -41,6 +41,8 @@ pub struct Core {
     table: SharedTable,
     /// Whether the guest enabled pvir: until then nothing is remapped and every message is blocked.
     open: AtomicBool,
+    /// Whether the VMM emulates the table: raised is then what is started, whatever the table says.
+    trapped: AtomicBool,
     unit: Mutex<Unit>,
     pending: Pending,
     counters: Vec<Counters>,
@@ -56,6 +58,7 @@ impl Core {
         let core = Arc::new(Self {
             table: SharedTable::new(vectors)?,
             open: AtomicBool::new(false),
+            trapped: AtomicBool::new(false),
             unit: Mutex::new(Unit::new(handles)),
             pending: Pending::default(),
             counters: (0..vectors).map(|_| Counters::default()).collect(),
@@ -81,11 +84,29 @@ impl Core {
     pub fn raise(&self, vector: u32) {
         let unit = self.unit();
         let Ok(entry) = self.table.entry(vector) else { return };
+        if self.trapped.load(Ordering::SeqCst) {
+            return self.raise_trapped(&unit, vector);
+        }
         if entry.masked {
             self.count(vector, |counters| &counters.held);
             self.hold(vector);
         } else {
             self.send(&unit, vector, entry.message);
+        }
+    }
+
+    /// What is not started is held until it is.
+    fn raise_trapped(&self, unit: &Unit, vector: u32) {
+        match unit.eventfd(vector) {
+            Some(eventfd) => {
+                // A full eventfd has the interrupt in it already.
+                let _ = eventfd.write(1);
+                self.count(vector, |counters| &counters.sent);
+            }
+            None => {
+                self.count(vector, |counters| &counters.held);
+                let _ = self.table.set_pending(vector, true);
+            }
         }
     }
 
@@ -138,6 +159,17 @@ impl Core {
         self.open.store(open, Ordering::SeqCst);
     }
 
+    pub(super) fn set_trapped(&self, trapped: bool) -> io::Result<()> {
+        let _unit = self.unit();
+        self.trapped.store(trapped, Ordering::SeqCst);
+        (0..self.table.vectors()).try_for_each(|vector| self.table.set_pending(vector, false))
+    }
+
+    /// Whether a trapped vector that is not started is held.
+    pub(super) fn is_pending(&self, vector: u32) -> bool {
+        self.table.is_pending(vector).unwrap_or(false)
+    }
+
     pub(super) fn start(&self, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         let end = u32::try_from(eventfds.len()).ok().and_then(|count| first.checked_add(count));
         if end.is_none_or(|end| end > self.table.vectors()) {
@@ -149,6 +181,10 @@ impl Core {
         let mut unit = self.unit();
         for (index, eventfd) in (first..).zip(duplicates) {
             unit.set(index, eventfd);
+            if self.trapped.load(Ordering::SeqCst) && self.table.is_pending(index)? {
+                self.table.set_pending(index, false)?;
+                self.raise_trapped(&unit, index);
+            }
         }
         Ok(())
     }

@@ -61,11 +61,17 @@ impl Device for EmulatedDevice {
     }
 
     fn trap(&mut self, store: Store) -> io::Result<()> {
-        Self::only_msix(store)
+        Self::only_msix(store)?;
+        self.core.set_trapped(true)
     }
 
     fn untrap(&mut self, store: Store) -> io::Result<()> {
-        Self::only_msix(store)
+        Self::only_msix(store)?;
+        self.core.set_trapped(false)
+    }
+
+    fn pending(&mut self, store: Store, index: u32) -> bool {
+        store == Store::MSIX && self.core.is_pending(index)
     }
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {

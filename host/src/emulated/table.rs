@@ -105,6 +105,12 @@ impl SharedTable {
         let word = self.memory.read(at)?;
         self.memory.write(at, if pending { word | bit } else { word & !bit })
     }
+
+    pub(super) fn is_pending(&self, index: u32) -> io::Result<bool> {
+        self.at(index, 0)?;
+        let at = Self::pba_offset(self.vectors) + u64::from(index / 32) * 4;
+        Ok(self.memory.read(at)? >> (index % 32) & 1 != 0)
+    }
 }
 
 #[expect(unsafe_code, reason = "no library of the workspace makes a memfd")]

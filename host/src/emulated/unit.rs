@@ -91,6 +91,11 @@ impl Unit {
         Some(Pair { address, data: u32::from(slot.generation) })
     }
 
+    /// What an entry's IRTE signals, while it is present.
+    pub(super) fn eventfd(&self, index: u32) -> Option<&EventFd> {
+        self.slots.get(index as usize)?.eventfd.as_ref()
+    }
+
     /// Translates a message.
     pub(super) fn remap(&self, message: Pair) -> Result<&EventFd, Fault> {
         // SHV would add the data's low half to the handle; no pair of ours has it.

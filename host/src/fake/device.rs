@@ -1,7 +1,7 @@
 //! A fake device.
 
 use super::world::Started;
-use super::{Call, Entry, SharedWorld, World};
+use super::{Call, Entry, Kind, SharedWorld, World};
 use crate::device::{Capabilities, Device, NotIsolated};
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
@@ -53,8 +53,13 @@ impl FakeDevice {
             world.breach(format!("{call:?} is beyond the store"));
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        if !world.open.contains(&self.number) {
-            world.breach(format!("{call:?} on a device that is not open"));
+        let trapped = world.trapped.get(&self.number) == Some(&store);
+        let served = match call.kind() {
+            Kind::Start | Kind::Stop => trapped || world.open.contains(&self.number),
+            _ => world.open.contains(&self.number),
+        };
+        if !served {
+            world.breach(format!("{call:?} on a device that is neither open nor trapped for it"));
         }
         world.note(call)
     }
@@ -98,6 +103,9 @@ impl Device for FakeDevice {
         if world.open.contains(&self.number) {
             world.breach(format!("device {} is opened twice", self.number));
         }
+        if world.trapped.contains_key(&self.number) {
+            world.breach(format!("device {} is opened while it is trapped", self.number));
+        }
         world.note(Call::Open(self.number))?;
         world.open.insert(self.number);
         Ok(())
@@ -121,13 +129,39 @@ impl Device for FakeDevice {
         world.note(Call::Close(number))
     }
 
-    fn trap(&mut self, _store: Store) -> io::Result<()> {
-        self.world.lock().breach(format!("device {} is trapped, which no test asks for", self.number));
+    fn trap(&mut self, store: Store) -> io::Result<()> {
+        let mut world = self.world.lock();
+        if world.open.contains(&self.number) || world.trapped.contains_key(&self.number) {
+            world.breach(format!("device {} is trapped while it is open or trapped", self.number));
+        }
+        if self.capabilities.entries(store).is_none() {
+            world.breach(format!("device {} has no {store:?} to be trapped", self.number));
+        }
+        world.note(Call::Trap(self.number, store))?;
+        world.trapped.insert(self.number, store);
         Ok(())
     }
 
-    fn untrap(&mut self, _store: Store) -> io::Result<()> {
-        Ok(())
+    fn untrap(&mut self, store: Store) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let number = self.number;
+        if world.trapped.get(&number) != Some(&store) {
+            world.breach(format!("{store:?} of device {number} is released and was not trapped"));
+        }
+        let World { started, unsure, .. } = &*world;
+        if started.keys().any(|entry| entry.device == number && !unsure.contains(entry)) {
+            world.breach(format!("device {number} is released with started entries"));
+        }
+        // Lost or not, as with `close`.
+        world.trapped.remove(&number);
+        world.started.retain(|entry, _| entry.device != number);
+        world.unsure.retain(|entry| entry.device != number);
+        world.latched.retain(|entry| entry.device != number);
+        world.note(Call::Untrap(number, store))
+    }
+
+    fn pending(&mut self, store: Store, index: u32) -> bool {
+        self.world.lock().latched.contains(&self.entry(store, index))
     }
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
@@ -151,10 +185,14 @@ impl Device for FakeDevice {
             world.generation += 1;
             let pair = Pair { address: 0xfee0_0010 | u64::from(entry.index) << 5, data: world.generation };
             let eventfd = eventfd.try_clone()?;
-            // As SET_IRQS does, whatever the mask was before.
-            let started = Started { id, eventfd, masked: false, by_guest: false, pair };
+            // As SET_IRQS does, whatever the mask was before. A trapped one stays so.
+            let by_guest = world.trapped.contains_key(&entry.device);
+            let started = Started { id, eventfd, masked: false, by_guest, pair };
             world.started.insert(entry, started);
             world.unsure.remove(&entry);
+            if world.latched.remove(&entry) {
+                world.raise(entry);
+            }
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ impl IrqRouter for FakeKvm {
         let mut table = BTreeMap::new();
         for line in routes {
             world.check_gsi(line.gsi);
-            if table.insert(line.gsi, line.route).is_some() {
+            if table.insert(line.gsi, line.message).is_some() {
                 world.breach(format!("GSI {} stands twice in the table", line.gsi));
             }
         }

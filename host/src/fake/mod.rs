@@ -42,11 +42,15 @@ pub enum Kind {
     Open,
     /// [`Device::close`](crate::device::Device::close).
     Close,
+    /// [`Device::trap`](crate::device::Device::trap).
+    Trap,
+    /// [`Device::untrap`](crate::device::Device::untrap).
+    Untrap,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::SetRoutes,
         Self::Attach,
         Self::Detach,
@@ -56,6 +60,8 @@ impl Kind {
         Self::Mask,
         Self::Open,
         Self::Close,
+        Self::Trap,
+        Self::Untrap,
     ];
 
     /// Whether the call goes to a device.
@@ -97,6 +103,10 @@ pub enum Call {
     Open(u32),
     /// A device's table back.
     Close(u32),
+    /// A device's store is prepared for being emulated.
+    Trap(u32, Store),
+    /// And is so no more.
+    Untrap(u32, Store),
 }
 
 impl Call {
@@ -113,6 +123,8 @@ impl Call {
             Self::Mask(_) => Kind::Mask,
             Self::Open(_) => Kind::Open,
             Self::Close(_) => Kind::Close,
+            Self::Trap(..) => Kind::Trap,
+            Self::Untrap(..) => Kind::Untrap,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::faults::Faults;
 use super::{Call, Entry, Kind, identity};
-use crate::irte::Route;
-use pvir_abi::{Operation, Pair};
+use crate::kvm::KvmMessage;
+use pvir_abi::{Operation, Pair, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +47,8 @@ pub struct Footprint {
     pub started: BTreeMap<Entry, (bool, Pair)>,
     /// Devices whose table the guest has.
     pub open: BTreeSet<u32>,
+    /// Devices that are prepared for being emulated.
+    pub trapped: BTreeMap<u32, Store>,
 }
 
 /// An irqfd.
@@ -70,12 +72,16 @@ pub(super) struct Started {
 pub struct World {
     pub(super) first_gsi: u32,
     pub(super) expected: Option<Operation>,
-    pub(super) routes: BTreeMap<u32, Route>,
+    pub(super) routes: BTreeMap<u32, KvmMessage>,
     pub(super) irqfds: BTreeMap<u32, Irqfd>,
     pub(super) started: BTreeMap<Entry, Started>,
     /// Entries whose latest stop failed, by our doing: they may be in either state.
     pub(super) unsure: BTreeSet<Entry>,
     pub(super) open: BTreeSet<u32>,
+    /// Devices that are prepared for being emulated.
+    pub(super) trapped: BTreeMap<u32, Store>,
+    /// What trapped devices hold of entries that are not started.
+    pub(super) latched: BTreeSet<Entry>,
     pub(super) generation: u32,
     /// A descriptor of ours for each eventfd seen, so that its id stays its own.
     seen: BTreeMap<u64, EventFd>,
@@ -131,6 +137,7 @@ impl World {
             irqfds: self.irqfds.keys().copied().collect(),
             started: self.started.iter().map(|(entry, s)| (*entry, (s.masked, s.pair))).collect(),
             open: self.open.clone(),
+            trapped: self.trapped.clone(),
         }
     }
 
@@ -154,9 +161,13 @@ impl World {
         }
     }
 
-    /// The device raises an entry's interrupt. What is masked or not started is dropped: whoever wants pending bits
-    /// takes the emulated device.
+    /// The device raises an entry's interrupt. A trapped device holds what is not started; otherwise what is masked or
+    /// not started is dropped: whoever wants pending bits takes the emulated device.
     pub fn raise(&mut self, entry: Entry) {
+        let trapped = self.trapped.get(&entry.device) == Some(&entry.store);
+        if trapped && !self.started.contains_key(&entry) {
+            self.latched.insert(entry);
+        }
         let Some(started) = self.started.get(&entry).filter(|started| !started.masked) else { return };
         // A full counter has the interrupt in it.
         let _ = started.eventfd.write(1);

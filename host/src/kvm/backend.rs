@@ -28,14 +28,11 @@ impl KvmRouter {
     }
 }
 
-/// The message of a fixed, physical, edge-triggered interrupt, in KVM's 32-bit form
-/// (Intel SDM Vol. 3A, "Message Signalled Interrupts").
-fn message(entry: &GsiRoute) -> kvm_irq_routing_entry {
-    let destination = entry.route.destination();
+fn line(entry: &GsiRoute) -> kvm_irq_routing_entry {
     let msi = kvm_irq_routing_msi {
-        address_lo: 0xfee0_0000 | (destination & 0xff) << 12,
-        address_hi: destination & 0xffff_ff00,
-        data: u32::from(entry.route.vector()),
+        address_lo: entry.message.address_lo(),
+        address_hi: entry.message.address_hi(),
+        data: entry.message.data(),
         __bindgen_anon_1: kvm_irq_routing_msi__bindgen_ty_1::default(),
     };
     kvm_irq_routing_entry {
@@ -51,7 +48,7 @@ impl IrqRouter for KvmRouter {
         let mut table =
             KvmIrqRouting::new(routes.len()).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         for (slot, route) in table.as_mut_slice().iter_mut().zip(routes) {
-            *slot = message(route);
+            *slot = line(route);
         }
         self.counters.count_ioctl("KVM_SET_GSI_ROUTING");
         self.vm.set_gsi_routing(&table).map_err(Into::into)
@@ -74,23 +71,12 @@ mod tests {
     use super::*;
     use crate::irte::Route;
 
-    fn msi(destination: u32, vector: u8) -> (u32, u32, u32) {
-        let entry = message(&GsiRoute { gsi: 24, route: Route::for_tests(destination, vector) });
+    #[test]
+    fn a_line_has_all_of_its_message() {
+        let entry = line(&GsiRoute { gsi: 24, message: Route::for_tests(300, 0x51).into() });
         assert_eq!((entry.gsi, entry.type_), (24, KVM_IRQ_ROUTING_MSI));
-        // SAFETY: `message` wrote the `msi` member.
+        // SAFETY: `line` wrote the `msi` member.
         let msi = unsafe { entry.u.msi };
-        (msi.address_lo, msi.address_hi, msi.data)
-    }
-
-    #[test]
-    fn small_destination_is_in_the_low_address() {
-        assert_eq!(msi(1, 0x51), (0xfee0_1000, 0, 0x51));
-        assert_eq!(msi(254, 0xff), (0xfeef_e000, 0, 0xff));
-    }
-
-    #[test]
-    fn large_destination_spills_into_the_high_address() {
-        assert_eq!(msi(300, 0x51), (0xfee2_c000, 0x100, 0x51));
-        assert_eq!(msi(0x1234_5678, 0x20), (0xfee7_8000, 0x1234_5600, 0x20));
+        assert_eq!((msi.address_lo, msi.address_hi, msi.data), (0xfee2_c000, 0x100, 0x51));
     }
 }

@@ -1,15 +1,17 @@
 //! KVM's part: GSI routing and irqfds.
 //!
 //! KVM validates almost nothing of what it is given here (vectors 0 to 31, SMI, any destination), so whoever calls
-//! has validated everything: only a [`Route`] can be routed, and only [`crate::irte`] makes one.
+//! has validated everything: only a [`KvmMessage`] can be routed, and that is made of a validated
+//! [`Route`](crate::irte::Route) or of a validated [`Message`](crate::trapped::Message) only.
 
 mod backend;
+mod message;
 mod routes;
 
 pub use backend::KvmRouter;
+pub use message::KvmMessage;
 pub use routes::{GsiPool, RouteTable};
 
-use crate::irte::Route;
 use std::io;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -21,8 +23,8 @@ pub const MAX_GSI: u32 = 4096;
 pub struct GsiRoute {
     /// Global system interrupt, below [`MAX_GSI`].
     pub gsi: u32,
-    /// Where it goes.
-    pub route: Route,
+    /// What is injected.
+    pub message: KvmMessage,
 }
 
 /// What the service needs of KVM. Calls come under the VM's lock, in the order of the contract:

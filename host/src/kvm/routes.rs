@@ -1,6 +1,6 @@
 //! The routing table that KVM holds, and the GSIs in it.
 
-use super::{GsiRoute, IrqRouter, MAX_GSI};
+use super::{GsiRoute, IrqRouter, KvmMessage, MAX_GSI};
 use crate::irte::Route;
 use std::io;
 use vm_allocator::IdAllocator;
@@ -71,15 +71,24 @@ impl RouteTable {
     /// # Errors
     /// As the kernel gave it; the table is then as before.
     pub fn apply(&mut self, changes: &[(u32, Option<Route>)]) -> io::Result<()> {
-        let undo: Vec<_> = changes.iter().map(|&(gsi, route)| (gsi, self.put(gsi, route))).collect();
+        let changes: Vec<_> = changes.iter().map(|&(gsi, route)| (gsi, route.map(Into::into))).collect();
+        self.apply_messages(&changes)
+    }
+
+    /// The same for messages of either kind.
+    ///
+    /// # Errors
+    /// As the kernel gave it; the table is then as before.
+    pub fn apply_messages(&mut self, changes: &[(u32, Option<KvmMessage>)]) -> io::Result<()> {
+        let undo: Vec<_> = changes.iter().map(|&(gsi, message)| (gsi, self.put(gsi, message))).collect();
         let changed = undo.iter().zip(changes).any(|(old, new)| old != new);
         if !changed {
             return Ok(());
         }
         let result = self.router.set_routes(&self.routes);
         if result.is_err() {
-            for &(gsi, route) in undo.iter().rev() {
-                self.put(gsi, route);
+            for &(gsi, message) in undo.iter().rev() {
+                self.put(gsi, message);
             }
         }
         result
@@ -98,24 +107,24 @@ impl RouteTable {
     }
 
     /// Changes one line of our copy and answers with what stood there.
-    fn put(&mut self, gsi: u32, route: Option<Route>) -> Option<Route> {
+    fn put(&mut self, gsi: u32, message: Option<KvmMessage>) -> Option<KvmMessage> {
         let index = gsi as usize;
         if index >= self.position.len() {
             self.position.resize(index + 1, None);
         }
-        match (self.position[index], route) {
-            (Some(at), Some(new)) => Some(std::mem::replace(&mut self.routes[at].route, new)),
+        match (self.position[index], message) {
+            (Some(at), Some(new)) => Some(std::mem::replace(&mut self.routes[at].message, new)),
             (Some(at), None) => {
                 let old = self.routes.swap_remove(at);
                 self.position[index] = None;
                 if let Some(moved) = self.routes.get(at) {
                     self.position[moved.gsi as usize] = Some(at);
                 }
-                Some(old.route)
+                Some(old.message)
             }
             (None, Some(new)) => {
                 self.position[index] = Some(self.routes.len());
-                self.routes.push(GsiRoute { gsi, route: new });
+                self.routes.push(GsiRoute { gsi, message: new });
                 None
             }
             (None, None) => None,
@@ -156,7 +165,7 @@ mod tests {
     }
 
     fn line(gsi: u32, vector: u8) -> GsiRoute {
-        GsiRoute { gsi, route: route(vector) }
+        GsiRoute { gsi, message: route(vector).into() }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod release;
 mod retarget;
 mod session;
 mod statistics;
+mod trapped;
 mod unmap;
 mod vm;
 
@@ -24,6 +25,7 @@ mod tests;
 
 pub use history::IrteRecord;
 pub use statistics::ServiceStatistics;
+pub use trapped::ServedBy;
 
 use crate::device::{Device, NotIsolated};
 use crate::irte::IrteInfo;
@@ -164,8 +166,9 @@ impl Service {
     pub fn shut_down(&self) {
         let mut vm = self.lock();
         if vm.session.is_some() {
-            vm.disable();
+            vm.end_session();
         }
+        vm.end_trapped();
         vm.sweep();
     }
 

@@ -2,10 +2,11 @@
 
 use super::is_zero;
 use super::vm::{Session, Vm};
+use crate::device::Capabilities;
 use crate::memory::GuestRam;
 use pvir_abi::{
     DeviceId, EVENT_AREA_ALIGN, EnableRecord, EventArea, EventReason, Features, GuestPhysAddr, Refusal,
-    Status,
+    Status, Stores,
 };
 use zerocopy::IntoBytes;
 
@@ -14,9 +15,8 @@ pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord)
     record.refusal = Refusal::NONE;
     let (features, event_area) = judge(vm, ram, record)?;
     isolate(vm, record)?;
-    open_all(vm)?;
+    hand_over(vm, features)?;
     vm.epoch += 1;
-    vm.session = Some(Session { features, event_area });
     if let Some(at) = event_area {
         let area = EventArea {
             epoch: vm.epoch,
@@ -27,10 +27,13 @@ pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord)
         };
         if ram.write(at, area.as_bytes()).is_err() {
             // It was RAM a moment ago: the VMM took it away during the call.
-            vm.disable();
+            take_back(vm);
             return Err(Status::BAD_ADDRESS);
         }
     }
+    let opened: Vec<DeviceId> = opened(vm);
+    opened.into_iter().for_each(|id| vm.forget_trapped(id));
+    vm.session = Some(Session { features, event_area });
     vm.log.info(|| format!("the guest enabled pvir: {features:?}, epoch {}", vm.epoch));
     Ok(())
 }
@@ -83,25 +86,56 @@ fn isolate(vm: &Vm, record: &mut EnableRecord) -> Result<(), Status> {
     Ok(())
 }
 
-/// Hands all tables to the guest, or none.
-fn open_all(vm: &mut Vm) -> Result<(), Status> {
-    let mut opened: Vec<DeviceId> = Vec::new();
-    for (id, attached) in &mut vm.devices {
-        if let Err(error) = attached.device.open() {
-            let name = attached.device.name();
+/// Whether a device is the guest's to program with these features: T5.
+fn is_taken(capabilities: &Capabilities, features: Features) -> bool {
+    let served = [(Stores::MSI, Features::MSI), (Stores::MSIX, Features::MSIX), (Stores::IMS, Features::IMS)];
+    served
+        .into_iter()
+        .any(|(store, feature)| capabilities.stores.contains(store) && features.contains(feature))
+}
+
+/// Hands the stores that the guest takes to it, or none. What was trapped of them is stopped before, and as it was
+/// after a failure.
+fn hand_over(vm: &mut Vm, features: Features) -> Result<(), Status> {
+    let taken: Vec<DeviceId> = vm
+        .devices
+        .iter()
+        .filter(|(_, attached)| is_taken(&attached.capabilities, features))
+        .map(|(id, _)| *id)
+        .collect();
+    for id in taken {
+        let handed = vm.suspend_trapped(id).and_then(|()| {
+            let Some(attached) = vm.devices.get_mut(&id) else { return Ok(()) };
+            attached.device.open()?;
+            attached.open = true;
+            Ok(())
+        });
+        if let Err(error) = handed {
+            let name = vm.devices.get(&id).map_or_else(String::new, |attached| attached.device.name());
             vm.log.warn(|| format!("ENABLE failed: opening {id} ({name}): {error}"));
-            for id in opened.iter().rev() {
-                close(vm, *id);
-            }
+            vm.resume_trapped(id);
+            take_back(vm);
             return Err(Status::HOST_ERROR);
         }
-        opened.push(*id);
     }
     Ok(())
 }
 
+fn opened(vm: &Vm) -> Vec<DeviceId> {
+    vm.devices.iter().rev().filter(|(_, attached)| attached.open).map(|(id, _)| *id).collect()
+}
+
+/// Undoes [`hand_over`].
+fn take_back(vm: &mut Vm) {
+    for id in opened(vm) {
+        close(vm, id);
+        vm.resume_trapped(id);
+    }
+}
+
 fn close(vm: &mut Vm, id: DeviceId) {
     let Some(attached) = vm.devices.get_mut(&id) else { return };
+    attached.open = false;
     if let Err(error) = attached.device.close() {
         let name = attached.device.name();
         vm.log.warn(|| format!("closing {id} ({name}) failed: {error}"));
@@ -109,20 +143,29 @@ fn close(vm: &mut Vm, id: DeviceId) {
 }
 
 impl Vm {
-    /// Gives every IRTE back, takes the tables from the guest, and ends the session.
+    /// DISABLE: the end of the session, and trapped stores act again.
     pub(super) fn disable(&mut self) {
+        for id in self.end_session() {
+            self.retrap(id);
+        }
+    }
+
+    /// Gives every IRTE back, takes the stores from the guest, and ends the session. Answers with the devices that were
+    /// the guest's.
+    pub(super) fn end_session(&mut self) -> Vec<DeviceId> {
         let handles: Vec<_> = self.irtes.iter().map(|(handle, _)| handle).collect();
         self.remember(&handles);
         self.release(&handles);
         self.sweep();
-        let ids: Vec<_> = self.devices.keys().rev().copied().collect();
-        for id in ids {
-            close(self, id);
+        let closed = opened(self);
+        for id in &closed {
+            close(self, *id);
         }
         // A closed device raises nothing, and one that would not close is lost: nothing is left to be stopped.
         self.remains.iter_mut().for_each(|(_, irte)| irte.held.interrupt = false);
         self.sweep();
         self.session = None;
         self.log.info(|| format!("pvir is disabled, epoch {}", self.epoch));
+        closed
     }
 }

@@ -1,6 +1,7 @@
 //! The state of one VM: everything that the lock protects.
 
 use super::history::History;
+use super::trapped::Trapped;
 use super::{Config, SetupError};
 use crate::device::{Capabilities, Device};
 use crate::irte::{Irte, IrteInfo, IrteTable, Origin, RoutePolicy};
@@ -24,6 +25,9 @@ pub(super) struct Attached {
     pub(super) device: Box<dyn Device>,
     pub(super) capabilities: Capabilities,
     pub(super) mapped: BTreeMap<(Store, u32), Handle>,
+    /// Whether the guest has it to program; otherwise its store is trapped.
+    pub(super) open: bool,
+    pub(super) trapped: Option<Trapped>,
 }
 
 pub(super) struct Vm {
@@ -69,7 +73,9 @@ impl Vm {
             return Err(SetupError::DuplicateDevice(id));
         }
         let capabilities = device.capabilities();
-        self.devices.insert(id, Attached { device, capabilities, mapped: BTreeMap::new() });
+        let trapped = Trapped::of(&*device);
+        let attached = Attached { device, capabilities, mapped: BTreeMap::new(), open: false, trapped };
+        self.devices.insert(id, attached);
         Ok(())
     }
 

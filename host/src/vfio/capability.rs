@@ -4,6 +4,8 @@
 //! (PCI Express Base Specification 6.0, sections 7.7.1 "MSI Capability Structures" and 7.7.2 "MSI-X Capability and
 //! Table Structure").
 
+use crate::trapped::MsiShape;
+
 /// Capability ids.
 const MSI: u8 = 0x05;
 const PCI_EXPRESS: u8 = 0x10;
@@ -46,6 +48,13 @@ impl MsiCapability {
     #[must_use]
     pub fn data_offset(&self) -> u16 {
         self.offset + if self.wide { 0x0c } else { 0x08 }
+    }
+
+    /// What of it is emulated while it is trapped.
+    #[must_use]
+    pub fn shape(&self) -> MsiShape {
+        let Self { wide, maskable, messages_log2, .. } = *self;
+        MsiShape { wide, maskable, messages_log2 }
     }
 
     /// Length of the capability in bytes.

@@ -3,6 +3,7 @@
 use super::msix_table::MsixTable;
 use super::pci::VfioPci;
 use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
+use crate::trapped::Shape;
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
 use std::sync::Arc;
@@ -144,19 +145,42 @@ impl Device for VfioDevice {
         closed.and(self.pci.irqs().disable(VFIO_PCI_MSIX_IRQ_INDEX))
     }
 
+    fn shape(&self) -> Shape {
+        match (self.pci.msix(), self.pci.msi()) {
+            (Some(msix), _) => Shape::Msix(msix.entries),
+            (None, Some(msi)) => Shape::Msi(msi.shape()),
+            (None, None) => Shape::None,
+        }
+    }
+
+    /// MSI-X is switched on, as in `open`: entries that are not started are masked, and the device holds what it raises.
+    /// The messages of MSI come at once, with the first.
     fn trap(&mut self, store: Store) -> io::Result<()> {
         match self.pci.msix() {
-            // Entries come one by one: there is nothing to prepare. So it is with the messages of MSI, which come at
-            // once.
-            Some(msix) if store == Store::MSIX && !self.pci.is_dynamic() => {
-                self.pci.irqs().stop(VFIO_PCI_MSIX_IRQ_INDEX, 0, msix.entries)
+            Some(msix) if store == Store::MSIX => {
+                let allocate = if self.pci.is_dynamic() { 1 } else { msix.entries };
+                self.pci.irqs().stop(VFIO_PCI_MSIX_IRQ_INDEX, 0, allocate)
             }
             _ => Self::kind(store).map(|_| ()),
         }
     }
 
     fn untrap(&mut self, store: Store) -> io::Result<()> {
-        self.pci.irqs().disable(Self::kind(store)?)
+        match store {
+            // Its messages went with `stop`, and VFIO refuses to disable what is not enabled.
+            Store::MSI => Ok(()),
+            _ => self.pci.irqs().disable(Self::kind(store)?),
+        }
+    }
+
+    fn pending(&mut self, store: Store, index: u32) -> bool {
+        let Some(msix) = self.pci.msix().filter(|msix| store == Store::MSIX && index < msix.entries) else {
+            return false;
+        };
+        let mut word = [0; 4];
+        let at = msix.pba_offset + u64::from(index / 32 * 4);
+        let read = self.pci.bar_read(msix.pba_bar, at, &mut word);
+        read.is_ok() && u32::from_le_bytes(word) >> (index % 32) & 1 != 0
     }
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {

@@ -20,4 +20,4 @@ pub use container::Container;
 pub use device::{TableWindow, VfioDevice};
 pub use error::AttachError;
 pub use mapping::RegionMap;
-pub use pci::VfioPci;
+pub use pci::{Demand, VfioPci};

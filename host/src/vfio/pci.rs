@@ -24,6 +24,15 @@ const COMMAND: u64 = 0x04;
 const MEMORY_DECODE: u16 = 1 << 1;
 const BUS_MASTER: u16 = 1 << 2;
 
+/// What is demanded of the host before a device is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Demand {
+    /// That the guest may program the device: the remapping unit protects everybody else.
+    Isolation,
+    /// What VFIO itself demands. The guest may then not program it until [`VfioPci::isolated`] says so.
+    OfVfio,
+}
+
 /// A PCI device of the host, held by this process.
 pub struct VfioPci {
     address: DeviceId,
@@ -51,10 +60,16 @@ impl VfioPci {
         host: &Host,
         address: DeviceId,
         assigned: &[DeviceId],
+        demand: Demand,
     ) -> Result<Self, AttachError> {
         host.check_bound(address)?;
-        host.check_group(address, assigned)?;
-        host.judge(address).map_err(|reason| AttachError::NotIsolated { device: address, reason })?;
+        match (host.check_group(address, assigned), demand) {
+            (Err(AttachError::SharedGroup { .. }), Demand::OfVfio) => {}
+            (judged, _) => judged?,
+        }
+        if demand == Demand::Isolation {
+            host.judge(address).map_err(|reason| AttachError::NotIsolated { device: address, reason })?;
+        }
         let unit = host.unit(address)?;
         let inner = Inner::new(&host.device_path(address), Arc::clone(container.inner()) as _, false)
             .map_err(|error| attach_error(address, error))?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::device_spec::DeviceSpec;
 use crate::exit_code;
@@ -39,6 +39,17 @@ pub(crate) struct LogArgs {
     pub(crate) log: Option<String>,
 }
 
+/// `--mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Offer pvir, and do not start where the host cannot isolate each device
+    Direct,
+    /// Trap everything: the guest is not offered pvir, and nothing is asked of the host but what VFIO asks
+    Trap,
+    /// Offer pvir; trap until the guest enables it, and for good where the host cannot isolate each device
+    Auto,
+}
+
 /// `pvir run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -71,6 +82,10 @@ pub(crate) struct RunArgs {
     /// 2048 vectors [default: 16]
     #[arg(long, value_name = "KIND[=...]", help_heading = "Devices")]
     pub(crate) device: Vec<DeviceSpec>,
+
+    /// How the guest's interrupts are programmed
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Auto, help_heading = "Devices")]
+    pub(crate) mode: Mode,
 
     /// Stop the guest after so many seconds, with exit code 124
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
-use crate::cli::RunArgs;
+use crate::cli::{Mode, RunArgs};
 use crate::devices::attach;
 use crate::devices::io_apic::IoApic;
 use crate::devices::serial::Console;
@@ -24,7 +24,7 @@ use crate::machine::kick;
 use crate::machine::message::LocalApics;
 use crate::machine::ports::Ports;
 use crate::machine::vcpu::{Vcpu, World};
-use crate::machine::vm::Vm;
+use crate::machine::vm::{Offer, Vm};
 use crate::pci::bus::PciBus;
 use crate::report::exits::ExitCounters;
 use crate::report::interrupts;
@@ -39,9 +39,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     // Before the first thread: some devices start one.
     let signals = signals::as_file().context("cannot take over Ctrl-C")?;
     let counters = Arc::new(Counters::new());
-    let vm = Vm::new(args.apic_ids(), args.memory, Arc::clone(&counters))?;
+    let offer = if args.mode == Mode::Trap { Offer::Nothing } else { Offer::Pvir };
+    let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
     let service = Arc::new(service::new(&vm)?);
-    let pci = attach::all(&vm, &service, &args.device)?;
+    let pci = attach::all(&vm, &service, args.mode, &args.device)?;
     let image = Image {
         kernel: args.kernel.clone(),
         initrd: args.initrd.clone(),

@@ -10,12 +10,14 @@ use pvir_host::device::Device;
 use pvir_host::emulated::{EmulatedDevice, HandlePool};
 use pvir_host::isolation::Host;
 use pvir_host::service::Service;
-use pvir_host::vfio::{Container, VfioDevice, VfioPci};
+use pvir_host::vfio::{Container, Demand, VfioDevice, VfioPci};
 
 use super::emulated::EmulatedFunction;
 use super::gate::{Gate, Window};
 use super::scratch::Scratch;
+use super::trapped::TrappedStores;
 use super::vfio::function::VfioFunction;
+use crate::cli::Mode;
 use crate::device_spec::DeviceSpec;
 use crate::machine::memory;
 use crate::machine::vm::Vm;
@@ -26,26 +28,34 @@ use crate::pci::function::{DevFn, PciFunction};
 struct Parts {
     function: Arc<dyn PciFunction>,
     /// Nothing for what has no interrupts.
-    interrupts: Option<(Box<dyn Device>, Arc<Gate>)>,
+    interrupts: Option<Interrupts>,
+}
+
+/// What a function's interrupts are made of.
+struct Interrupts {
+    device: Box<dyn Device>,
+    gate: Arc<Gate>,
+    stores: Arc<TrappedStores>,
 }
 
 /// Builds the bus with all devices, and gives them to the service.
-pub(crate) fn all(vm: &Vm, service: &Service, specs: &[DeviceSpec]) -> Result<Arc<PciBus>> {
+pub(crate) fn all(vm: &Vm, service: &Arc<Service>, mode: Mode, specs: &[DeviceSpec]) -> Result<Arc<PciBus>> {
     let mut bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory))?;
-    let mut host = HostDevices::new(vm, specs)?;
+    let mut host = HostDevices::new(vm, mode, specs)?;
     let mut gates = Vec::new();
     let mut handles = HandlePool::default();
     for spec in specs {
         let parts = match spec {
             DeviceSpec::Scratch => Parts { function: Arc::new(Scratch::new()?), interrupts: None },
-            DeviceSpec::Emulated { vectors } => emulated(*vectors, &mut handles)?,
-            DeviceSpec::Vfio(address) => host.open(*address)?,
+            DeviceSpec::Emulated { vectors } => emulated(*vectors, &mut handles, service)?,
+            DeviceSpec::Vfio(address) => host.open(*address, service)?,
         };
         let name = parts.function.name();
         let place = bus.add(parts.function)?;
         tracing::info!(device = %name, %place, "device");
-        if let Some((device, gate)) = parts.interrupts {
+        if let Some(Interrupts { device, gate, stores }) = parts.interrupts {
             service.add_device(id_of(place), device).with_context(|| format!("device {name}"))?;
+            stores.bind(id_of(place));
             gates.push((gate, place));
         }
     }
@@ -53,12 +63,23 @@ pub(crate) fn all(vm: &Vm, service: &Service, specs: &[DeviceSpec]) -> Result<Ar
     for (gate, place) in gates {
         gate.bind(&bus, place);
     }
-    for (id, judged) in service.isolation() {
-        judged.map_err(|reason| {
-            anyhow!("guest device {id}: direct programming of its interrupts is refused: {reason}")
-        })?;
+    if mode != Mode::Trap {
+        judge(service, mode)?;
     }
     Ok(bus)
+}
+
+/// Whether the guest could enable pvir now. If not, that ends the run only where nothing else will do.
+fn judge(service: &Service, mode: Mode) -> Result<()> {
+    for (id, judged) in service.isolation() {
+        let Err(reason) = judged else { continue };
+        let refused = anyhow!("guest device {id}: direct programming of its interrupts is refused: {reason}");
+        if mode == Mode::Direct {
+            return Err(refused);
+        }
+        tracing::warn!("{refused}; until then its guest's interrupts are trapped");
+    }
+    Ok(())
 }
 
 /// How guest and service name a function.
@@ -66,26 +87,29 @@ pub(crate) fn id_of(place: DevFn) -> DeviceId {
     DeviceId::new(0, Bdf(place.requester_id()))
 }
 
-fn emulated(vectors: u32, handles: &mut HandlePool) -> Result<Parts> {
+fn emulated(vectors: u32, handles: &mut HandlePool, service: &Arc<Service>) -> Result<Parts> {
     let gate = Arc::new(Gate::default());
     let handles = handles.take(vectors);
     let function = handles
-        .and_then(|handles| EmulatedFunction::new(handles, Arc::clone(&gate)))
+        .and_then(|handles| EmulatedFunction::new(handles, Arc::clone(&gate), Arc::clone(service)))
         .with_context(|| format!("--device emulated,vectors={vectors}"))?;
     let device = EmulatedDevice::new(Arc::clone(function.core()), Box::new(Window(Arc::clone(&gate))));
-    Ok(Parts { function: Arc::new(function), interrupts: Some((Box::new(device), gate)) })
+    let stores = Arc::clone(function.stores());
+    let interrupts = Some(Interrupts { device: Box::new(device), gate, stores });
+    Ok(Parts { function: Arc::new(function), interrupts })
 }
 
 /// The host devices of the VM, which share one IOMMU domain.
 struct HostDevices<'a> {
     vm: &'a Vm,
+    mode: Mode,
     /// All that the VM gets: a group is judged as a whole.
     assigned: Vec<DeviceId>,
     container: Option<Arc<Container>>,
 }
 
 impl<'a> HostDevices<'a> {
-    fn new(vm: &'a Vm, specs: &[DeviceSpec]) -> Result<Self> {
+    fn new(vm: &'a Vm, mode: Mode, specs: &[DeviceSpec]) -> Result<Self> {
         let mut assigned = BTreeSet::new();
         for spec in specs {
             if let DeviceSpec::Vfio(address) = spec {
@@ -94,20 +118,23 @@ impl<'a> HostDevices<'a> {
                 }
             }
         }
-        Ok(Self { vm, assigned: assigned.into_iter().collect(), container: None })
+        Ok(Self { vm, mode, assigned: assigned.into_iter().collect(), container: None })
     }
 
-    fn open(&mut self, address: DeviceId) -> Result<Parts> {
+    fn open(&mut self, address: DeviceId, service: &Arc<Service>) -> Result<Parts> {
         let host = Host::default();
         // What is wrong with the device comes before what is wrong with VFIO: it says more.
         host.check_bound(address)?;
         let container = self.container()?;
-        let pci = Arc::new(VfioPci::open(&container, &host, address, &self.assigned)?);
+        let demand = if self.mode == Mode::Direct { Demand::Isolation } else { Demand::OfVfio };
+        let pci = Arc::new(VfioPci::open(&container, &host, address, &self.assigned, demand)?);
         let gate = Arc::new(Gate::default());
-        let function = VfioFunction::new(Arc::clone(&pci), Arc::clone(&gate))?;
-        let device = VfioDevice::new(pci, function.window())
+        let function = VfioFunction::new(Arc::clone(&pci), Arc::clone(&gate), Arc::clone(service))?;
+        let device = VfioDevice::new(pci, Box::new(Window(Arc::clone(&gate))))
             .with_context(|| format!("{address}: cannot map the BAR of the MSI-X table"))?;
-        Ok(Parts { function: Arc::new(function), interrupts: Some((Box::new(device), gate)) })
+        let stores = Arc::clone(function.stores());
+        let interrupts = Some(Interrupts { device: Box::new(device), gate, stores });
+        Ok(Parts { function: Arc::new(function), interrupts })
     }
 
     /// The container, made when the first device needs it.

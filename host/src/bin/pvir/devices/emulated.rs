@@ -6,38 +6,45 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pvir_host::emulated::registers::Registers;
 use pvir_host::emulated::{Core, SharedTable};
+use pvir_host::service::Service;
+use pvir_host::trapped::Place;
 
-use super::config::emulated::{TABLE_BAR, config};
+use super::config::emulated::{MSIX_REGISTERS, TABLE_BAR, config};
 use super::config::space::ConfigSpace;
 use super::gate::Gate;
 use super::region;
+use super::trapped::TrappedStores;
 use crate::machine::slots::{Access, HostMemory};
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::{MappedPart, PciFunction};
 
 const PAGE: u64 = 4096;
+/// Bytes of one MSI-X table entry.
+const ENTRY: u64 = 16;
 const REGISTERS_BAR: u8 = 0;
 
 /// The function. While the gate is open the guest has the table for reading and writing and the pending bits for
-/// reading; while it is closed its accesses exit and act on the same memory.
+/// reading; what exits all the same acts on the same memory. While it is closed the service emulates both.
 pub(crate) struct EmulatedFunction {
     core: Arc<Core>,
     registers: Registers,
     config: Mutex<ConfigSpace>,
     gate: Arc<Gate>,
+    stores: Arc<TrappedStores>,
     memory: Arc<dyn HostMemory>,
     /// Where the pending bits begin: the length of the table in whole pages.
     pba: u64,
 }
 
 impl EmulatedFunction {
-    pub(crate) fn new(handles: Range<u32>, gate: Arc<Gate>) -> io::Result<Self> {
+    pub(crate) fn new(handles: Range<u32>, gate: Arc<Gate>, service: Arc<Service>) -> io::Result<Self> {
         let core = Core::new(handles)?;
         let vectors = core.table().vectors();
         Ok(Self {
             registers: Registers::new(Arc::clone(&core)),
             config: Mutex::new(config(vectors)),
             gate,
+            stores: Arc::new(TrappedStores::new(service, MSIX_REGISTERS)),
             memory: Arc::clone(core.table().memory()) as _,
             pba: SharedTable::pba_offset(vectors),
             core,
@@ -47,6 +54,21 @@ impl EmulatedFunction {
     /// The device behind it, for the service.
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    /// What is to be told of its place.
+    pub(crate) fn stores(&self) -> &Arc<TrappedStores> {
+        &self.stores
+    }
+
+    /// The structure at an offset in its BAR, and the offset in it. The array of pending bits is as long as its page:
+    /// behind its end it is zero.
+    fn structure(&self, offset: u64) -> Option<(Place, u64)> {
+        let table = u64::from(self.core.table().vectors()) * ENTRY;
+        match offset.checked_sub(self.pba) {
+            Some(at) => (at < PAGE).then_some((Place::PendingBits, at)),
+            None => (offset < table).then_some((Place::Table, offset)),
+        }
     }
 }
 
@@ -66,10 +88,13 @@ impl PciFunction for EmulatedFunction {
 
     fn config_read(&self, offset: u16, data: &mut [u8]) {
         self.config.lock().unwrap_or_else(PoisonError::into_inner).read(offset, data, |_| 0);
+        // All of the capability is the service's at any time.
+        self.stores.config_read(offset, data, |_, _| {});
     }
 
     fn config_write(&self, offset: u16, data: &[u8]) {
         self.config.lock().unwrap_or_else(PoisonError::into_inner).write(offset, data);
+        self.stores.config_write(offset, data, |_, _| {});
     }
 
     fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
@@ -78,7 +103,12 @@ impl PciFunction for EmulatedFunction {
             (REGISTERS_BAR, 4) if offset % 4 == 0 => {
                 data.copy_from_slice(&self.registers.read(offset).to_le_bytes());
             }
-            (TABLE_BAR, _) => region::read(self.core.table().memory(), offset, data),
+            (TABLE_BAR, _) => {
+                if let Some((place, at)) = self.structure(offset) {
+                    let direct = |data: &mut [u8]| region::read(self.core.table().memory(), offset, data);
+                    self.stores.read(place, at, data, direct);
+                }
+            }
             _ => {}
         }
     }
@@ -88,8 +118,13 @@ impl PciFunction for EmulatedFunction {
             (REGISTERS_BAR, Ok(word)) if offset % 4 == 0 => {
                 self.registers.write(offset, u32::from_le_bytes(word));
             }
-            // The pending bits are the device's.
-            (TABLE_BAR, _) if offset < self.pba => region::write(self.core.table().memory(), offset, data),
+            (TABLE_BAR, _) => {
+                // The pending bits are the device's.
+                if let Some((Place::Table, at)) = self.structure(offset) {
+                    let direct = |data: &[u8]| region::write(self.core.table().memory(), offset, data);
+                    self.stores.write(Place::Table, at, data, direct);
+                }
+            }
             _ => {}
         }
     }
@@ -112,10 +147,50 @@ impl PciFunction for EmulatedFunction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::gate::Window;
+    use pvir_abi::{Bdf, Conduits, DeviceId};
+    use pvir_host::emulated::EmulatedDevice;
+    use pvir_host::kvm::{GsiRoute, IrqRouter};
+    use pvir_host::service::Config;
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
+    use vmm_sys_util::eventfd::EventFd;
+
+    /// A KVM that takes everything.
+    struct AnyKvm;
+
+    impl IrqRouter for AnyKvm {
+        fn set_routes(&mut self, _: &[GsiRoute]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn attach(&mut self, _: &EventFd, _: u32) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn detach(&mut self, _: &EventFd, _: u32) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     fn function() -> (EmulatedFunction, Arc<Gate>) {
+        let config = Config {
+            apic_ids: vec![0],
+            conduits: Conduits::PORT,
+            msr: 0,
+            port: 0x5058,
+            first_gsi: 24,
+            max_irtes: 4072,
+            max_irtes_per_device: 2048,
+        };
+        let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+        let service = Arc::new(Service::new(&config, Arc::new(ram), Box::new(AnyKvm)).unwrap());
         let gate = Arc::new(Gate::default());
-        (EmulatedFunction::new(0..300, Arc::clone(&gate)).unwrap(), gate)
+        let function = EmulatedFunction::new(0..300, Arc::clone(&gate), Arc::clone(&service)).unwrap();
+        let device = EmulatedDevice::new(Arc::clone(function.core()), Box::new(Window(Arc::clone(&gate))));
+        let id = DeviceId::new(0, Bdf(8));
+        service.add_device(id, Box::new(device)).unwrap();
+        function.stores().bind(id);
+        (function, gate)
     }
 
     fn word(function: &EmulatedFunction, bar: u8, offset: u64) -> u32 {
@@ -143,6 +218,12 @@ mod tests {
         assert_eq!((word(&function, 2, 16), word(&function, 2, 20)), (0x0403_0201, 0x0807_0605));
         function.bar_write(2, 0x2000, &[0xff; 4]);
         assert_eq!((word(&function, 2, 0x2000), word(&function, 2, 0x3ffc)), (0, 0));
+        let mut control = [9; 4];
+        function.config_read(0x40, &mut control);
+        assert_eq!(control, [0x11, 0, 43, 1]);
+        function.config_write(0x42, &[0xff, 0xff]);
+        function.config_read(0x40, &mut control);
+        assert_eq!(control, [0x11, 0, 43, 0xc1]);
     }
 
     #[test]

@@ -9,4 +9,5 @@ pub(crate) mod region;
 pub(crate) mod scratch;
 pub(crate) mod serial;
 pub(crate) mod terminal;
+pub(crate) mod trapped;
 pub(crate) mod vfio;

@@ -32,8 +32,8 @@ pub(crate) struct Template {
     pub(crate) tsc_deadline: bool,
     /// Hypercalls go to user space, so KVM's own are not served.
     pub(crate) hypercalls_intercepted: bool,
-    /// What the service says of itself.
-    pub(crate) discovery: Discovery,
+    /// What the service says of itself; `None` where it is not offered.
+    pub(crate) discovery: Option<Discovery>,
 }
 
 impl Template {
@@ -69,7 +69,8 @@ impl Template {
     /// The block of the service, behind those that KVM has.
     fn signature_block(&self) -> Vec<kvm_cpuid_entry2> {
         let base = self.free_block();
-        let leaves = (base..).zip(self.discovery.to_leaves(base));
+        let Some(discovery) = self.discovery else { return Vec::new() };
+        let leaves = (base..).zip(discovery.to_leaves(base));
         let entry = |(function, leaf): (u32, pvir_abi::CpuidLeaf)| kvm_cpuid_entry2 {
             function,
             eax: leaf.eax,
@@ -150,7 +151,7 @@ mod tests {
             highest_apic_id: 300,
             tsc_deadline: true,
             hypercalls_intercepted: false,
-            discovery: SHOWN,
+            discovery: Some(SHOWN),
         }
     }
 
@@ -198,6 +199,12 @@ mod tests {
         let mut template = template();
         template.supported[4].eax = 0;
         assert_eq!(find(&template.for_cpu(0), KVM_FEATURES, 0).eax, MSI_EXT_DEST_ID);
+    }
+
+    #[test]
+    fn without_an_offer_there_is_no_block() {
+        let template = Template { discovery: None, ..template() };
+        assert!(template.for_cpu(0).iter().all(|entry| entry.function & !0xff != 0x4000_0100));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use pvir_host::counters::Counters;
 use vm_memory::GuestMemoryMmap;
 
 use super::boot;
-use pvir_abi::{CALL_NUMBER, GuestPhysAddr, PORT_SHIFT};
+use pvir_abi::{CALL_NUMBER, Conduits, GuestPhysAddr, PORT_SHIFT};
 
 use super::conduit::{self, Hypercalls};
 use super::cpuid::Template;
@@ -162,7 +162,8 @@ impl Vcpu {
     }
 
     fn port(&mut self, access: &PortAccess, row: &Row) -> Cause {
-        if access.port == conduit::PORT && access.size == 4 {
+        let offered = self.world.service.discovery().conduits.contains(Conduits::PORT);
+        if offered && access.port == conduit::PORT && access.size == 4 {
             return self.conduit_port(access);
         }
         let size = usize::from(access.size).max(1);

@@ -22,6 +22,15 @@ use crate::size::MemorySize;
 /// GSIs that KVM keeps for the pins of an I/O APIC in user space; MSI routes take those from here on.
 pub(crate) const RESERVED_PINS: u32 = 24;
 
+/// What a guest is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// All conduits that work, and the signature block.
+    Pvir,
+    /// No conduit and no block: a guest cannot tell it from a VMM without pvir.
+    Nothing,
+}
+
 /// The VM and what its parts share.
 pub(crate) struct Vm {
     pub(crate) kvm: Kvm,
@@ -37,7 +46,12 @@ pub(crate) struct Vm {
 
 impl Vm {
     /// Creates it. The first of `apic_ids` is the boot CPU's.
-    pub(crate) fn new(apic_ids: Vec<u32>, size: MemorySize, counters: Arc<Counters>) -> Result<Self> {
+    pub(crate) fn new(
+        apic_ids: Vec<u32>,
+        size: MemorySize,
+        offer: Offer,
+        counters: Arc<Counters>,
+    ) -> Result<Self> {
         let kvm = probe::open()?;
         probe::check_cpus(&kvm, &apic_ids)?;
         counters.count_ioctl("KVM_CREATE_VM");
@@ -57,7 +71,10 @@ impl Vm {
         let supported =
             kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("KVM_GET_SUPPORTED_CPUID failed")?;
         let cpuid = supported.as_slice().to_vec();
-        let conduits = open_conduits(&fd, &counters, &cpuid)?;
+        let conduits = match offer {
+            Offer::Pvir => open_conduits(&fd, &counters, &cpuid)?,
+            Offer::Nothing => Conduits::empty(),
+        };
         tracing::info!(?conduits, "conduits that work on this KVM");
         Ok(Self { kvm, fd, memory, slots, cpuid, conduits, apic_ids, counters })
     }
@@ -70,7 +87,7 @@ impl Vm {
             highest_apic_id: self.apic_ids.iter().copied().max().unwrap_or(0),
             tsc_deadline: self.kvm.check_extension(Cap::TscDeadlineTimer),
             hypercalls_intercepted: self.conduits.intersects(HYPERCALLS),
-            discovery: service.discovery(),
+            discovery: Some(service.discovery()).filter(|shown| !shown.conduits.is_empty()),
         })
     }
 }

@@ -2,14 +2,13 @@
 
 use pvir_host::emulated::{DEVICE_ID, SharedTable, VENDOR_ID};
 
-use super::space::{
-    COMMAND, COMMAND_BITS, ConfigSpace, FIRST_CAPABILITY, HAS_LIST, MSIX, MSIX_CONTROL_BITS, STATUS,
-};
+use super::space::{COMMAND, COMMAND_BITS, ConfigSpace, FIRST_CAPABILITY, HAS_LIST, MSIX, MSIX_SIZE, STATUS};
 
 /// BAR of the MSI-X table and the pending bit array.
 pub(crate) const TABLE_BAR: u8 = 2;
-/// The only capability.
+/// The only capability, and where it ends. Its message control is the service's.
 const CAPABILITY: u8 = 0x40;
+pub(crate) const MSIX_REGISTERS: std::ops::Range<u16> = 0x40..0x40 + MSIX_SIZE as u16;
 /// Class ff: no class.
 const CLASS: u8 = 0xff;
 
@@ -26,8 +25,6 @@ pub(crate) fn config(vectors: u32) -> ConfigSpace {
     space.put(FIRST_CAPABILITY, &[CAPABILITY]);
     let (bar, pba) = (u32::from(TABLE_BAR), SharedTable::pba_offset(vectors));
     space.put(CAPABILITY, &[MSIX, 0]);
-    space.put(CAPABILITY + 2, &(vectors - 1).to_le_bytes()[..2]);
-    space.let_write(CAPABILITY + 2, &MSIX_CONTROL_BITS.to_le_bytes());
     space.put(CAPABILITY + 4, &bar.to_le_bytes());
     space.put(CAPABILITY + 8, &(u64::from(bar) | pba).to_le_bytes()[..4]);
     space
@@ -43,6 +40,6 @@ mod tests {
         config(2048).read(0, &mut bytes, |_| 0xee);
         assert_eq!(bytes[..4], [0x56, 0x50, 1, 0]);
         assert_eq!((bytes[6] & HAS_LIST, bytes[0x34]), (HAS_LIST, 0x40));
-        assert_eq!(bytes[0x40..0x4c], [0x11, 0, 0xff, 0x07, 2, 0, 0, 0, 2, 0x80, 0, 0]);
+        assert_eq!(bytes[0x40..0x4c], [0x11, 0, 0, 0, 2, 0, 0, 0, 2, 0x80, 0, 0]);
     }
 }

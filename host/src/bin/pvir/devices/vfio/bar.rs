@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use pvir_host::trapped::Place;
 use pvir_host::vfio::{RegionMap, VfioPci};
 
 use super::layout::Structures;
-use super::shadow::ShadowTable;
 use crate::devices::region;
+use crate::devices::trapped::TrappedStores;
 use crate::machine::slots::{Access, HostMemory};
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::MappedPart;
@@ -83,14 +84,12 @@ impl Bar {
         if !tail.is_empty() {
             self.read(device, offset + head.len() as u64, tail);
         }
-        let (table, pba) = (&self.structures.table, &self.structures.pba);
-        match (device.open, &self.region) {
-            (false, _) if table.contains(&offset) => device.shadow.read(offset - table.start, head),
-            (false, _) if pba.contains(&offset) => head.fill(0),
-            (true, Some(region)) if table.contains(&offset) || pba.contains(&offset) => {
-                region::read(region, offset, head);
-            }
-            _ => {
+        match self.structures.find(offset) {
+            Some((place, at)) => device.stores.read(place, at, head, |bytes| match &self.region {
+                Some(region) => region::read(region, offset, bytes),
+                None => bytes.fill(0xff),
+            }),
+            None => {
                 if let Err(error) = device.pci.bar_read(self.index, offset, head) {
                     tracing::debug!(device = %device.pci.address(), bar = self.index, offset, "read: {error}");
                     head.fill(0xff);
@@ -102,12 +101,15 @@ impl Bar {
     /// Serves a write that exited.
     pub(crate) fn write(&self, device: &Trapped<'_>, offset: u64, data: &[u8]) {
         let (head, tail) = data.split_at(Self::split(offset, data.len()));
-        let (table, pba) = (&self.structures.table, &self.structures.pba);
-        match (device.open, &self.region) {
-            (false, _) if table.contains(&offset) => device.shadow.write(offset - table.start, head),
-            (_, _) if pba.contains(&offset) => {}
-            (true, Some(region)) if table.contains(&offset) => region::write(region, offset, head),
-            _ => {
+        match self.structures.find(offset) {
+            // Nobody writes the pending bits but the device.
+            Some((Place::PendingBits, _)) => {}
+            Some((place, at)) => device.stores.write(place, at, head, |bytes| {
+                if let Some(region) = &self.region {
+                    region::write(region, offset, bytes);
+                }
+            }),
+            None => {
                 if let Err(error) = device.pci.bar_write(self.index, offset, head) {
                     tracing::debug!(device = %device.pci.address(), bar = self.index, offset, "write: {error}");
                 }
@@ -128,9 +130,7 @@ impl Bar {
 /// What a trapped access acts on.
 pub(crate) struct Trapped<'a> {
     pub(crate) pci: &'a VfioPci,
-    pub(crate) shadow: &'a ShadowTable,
-    /// Whether the table is the guest's: then the access is here only because KVM would not map the page.
-    pub(crate) open: bool,
+    pub(crate) stores: &'a TrappedStores,
 }
 
 /// What a guest's BAR is like, by the physical one's register; `None` for ports.

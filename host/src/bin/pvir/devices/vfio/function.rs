@@ -1,17 +1,18 @@
 //! A host device as a PCI function of the guest.
 
-use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use pvir_host::vfio::{TableWindow, VfioPci};
+use pvir_host::service::Service;
+use pvir_host::vfio::VfioPci;
 
 use super::bar::{Bar, Trapped};
-use super::shadow::ShadowTable;
 use crate::devices::config::filter::filter;
-use crate::devices::config::space::{BUS_MASTER, ConfigSpace, SIZE};
+use crate::devices::config::space::{BUS_MASTER, ConfigSpace, MSIX_SIZE, SIZE};
 use crate::devices::gate::Gate;
+use crate::devices::trapped::TrappedStores;
 use crate::pci::bars::BarSpec;
 use crate::pci::function::{MappedPart, PciFunction};
 
@@ -21,31 +22,30 @@ pub(crate) struct VfioFunction {
     bars: [Option<Bar>; 6],
     pci: Arc<VfioPci>,
     config: Mutex<ConfigSpace>,
-    shadow: Arc<ShadowTable>,
+    stores: Arc<TrappedStores>,
     gate: Arc<Gate>,
     /// Whether a failure of a write to COMMAND was logged: a guest can repeat it without end.
     told: AtomicBool,
 }
 
 impl VfioFunction {
-    pub(crate) fn new(pci: Arc<VfioPci>, gate: Arc<Gate>) -> Result<Self> {
+    pub(crate) fn new(pci: Arc<VfioPci>, gate: Arc<Gate>, service: Arc<Service>) -> Result<Self> {
         let mut config = [0; SIZE];
         let failed = || format!("{}: cannot read config space by VFIO", pci.address());
         pci.config_read(0, &mut config).with_context(failed)?;
-        let entries = pci.msix().map_or(0, |msix| msix.entries);
         Ok(Self {
             bars: Bar::all(&pci)?,
             config: Mutex::new(filter(&config)),
-            shadow: Arc::new(ShadowTable::new(entries)),
+            stores: Arc::new(TrappedStores::new(service, capability(&pci))),
             gate,
             pci,
             told: AtomicBool::new(false),
         })
     }
 
-    /// How the service hands the table over.
-    pub(crate) fn window(&self) -> Box<dyn TableWindow> {
-        Box::new(ResettingWindow { gate: Arc::clone(&self.gate), shadow: Arc::clone(&self.shadow) })
+    /// What is to be told of its place.
+    pub(crate) fn stores(&self) -> &Arc<TrappedStores> {
+        &self.stores
     }
 
     fn bar(&self, bar: u8) -> Option<&Bar> {
@@ -53,7 +53,7 @@ impl VfioFunction {
     }
 
     fn trapped(&self) -> Trapped<'_> {
-        Trapped { pci: &self.pci, shadow: &self.shadow, open: self.gate.is_open() }
+        Trapped { pci: &self.pci, stores: &self.stores }
     }
 
     fn device_config(&self, offset: u16) -> u8 {
@@ -81,9 +81,20 @@ impl PciFunction for VfioFunction {
     fn config_read(&self, offset: u16, data: &mut [u8]) {
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         config.read(offset, data, |at| self.device_config(at));
+        drop(config);
+        self.stores.config_read(offset, data, |at, bytes| {
+            if let Err(error) = self.pci.config_read(at.into(), bytes) {
+                tracing::debug!(device = %self.pci.address(), at, "config read: {error}");
+            }
+        });
     }
 
     fn config_write(&self, offset: u16, data: &[u8]) {
+        self.stores.config_write(offset, data, |at, bytes| {
+            if let Err(error) = self.pci.config_write(at.into(), bytes) {
+                tracing::debug!(device = %self.pci.address(), at, "config write: {error}");
+            }
+        });
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let before = config.command();
         config.write(offset, data);
@@ -118,19 +129,11 @@ impl PciFunction for VfioFunction {
     }
 }
 
-/// The gate, with a shadow table that is as new each time it closes: the host has masked every entry by then.
-struct ResettingWindow {
-    gate: Arc<Gate>,
-    shadow: Arc<ShadowTable>,
-}
-
-impl TableWindow for ResettingWindow {
-    fn open(&mut self) -> io::Result<()> {
-        self.gate.open()
-    }
-
-    fn close(&mut self) -> io::Result<()> {
-        self.shadow.reset();
-        self.gate.set(false)
+/// Where the capability stands whose registers the service emulates.
+fn capability(pci: &VfioPci) -> Range<u16> {
+    match (pci.msix(), pci.msi()) {
+        (Some(msix), _) => msix.offset..msix.offset + u16::from(MSIX_SIZE),
+        (None, Some(msi)) => msi.offset..msi.offset + msi.size(),
+        (None, None) => 0..0,
     }
 }

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use pvir_host::trapped::Place;
 use pvir_host::vfio::MsixCapability;
 
 const PAGE: u64 = 4096;
 
 /// Bytes of one MSI-X table entry.
-pub(crate) const ENTRY: u64 = 16;
+const ENTRY: u64 = 16;
 
 /// The MSI-X structures that lie in a BAR, by their byte offsets in it; empty where they are in another.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +27,13 @@ impl Structures {
             table: place(msix.table_bar, msix.table_offset, entries * ENTRY),
             pba: place(msix.pba_bar, msix.pba_offset, entries.div_ceil(64) * 8),
         }
+    }
+
+    /// The structure at an offset in the BAR, and the offset in it.
+    pub(crate) fn find(&self, offset: u64) -> Option<(Place, u64)> {
+        let places = [(Place::Table, &self.table), (Place::PendingBits, &self.pba)];
+        let (place, range) = places.into_iter().find(|(_, range)| range.contains(&offset))?;
+        Some((place, offset - range.start))
     }
 
     /// The pages that they touch, in order, none twice.

@@ -3,4 +3,3 @@
 pub(crate) mod bar;
 pub(crate) mod function;
 pub(crate) mod layout;
-pub(crate) mod shadow;

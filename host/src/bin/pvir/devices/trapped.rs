@@ -1,0 +1,77 @@
+//! A function's message stores as the service emulates them, until the guest has them to program.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use pvir_abi::DeviceId;
+use pvir_host::service::{ServedBy, Service};
+use pvir_host::trapped::Place;
+
+/// The way from a function's accesses to the service.
+pub(crate) struct TrappedStores {
+    service: Arc<Service>,
+    /// Known once the function has its place on the bus; no access comes before.
+    id: OnceLock<DeviceId>,
+    /// The registers of the MSI or MSI-X capability in config space, id and link included.
+    capability: Range<u16>,
+}
+
+impl TrappedStores {
+    /// Of a function whose capability, if it has one, is there.
+    pub(crate) fn new(service: Arc<Service>, capability: Range<u16>) -> Self {
+        Self { service, id: OnceLock::new(), capability }
+    }
+
+    /// Says which device it is.
+    pub(crate) fn bind(&self, id: DeviceId) {
+        // A device has one place for life, so there is nothing to bind twice.
+        let _ = self.id.set(id);
+    }
+
+    /// Serves a read of a structure in a BAR. `device` is asked if the store is the guest's own.
+    pub(crate) fn read(&self, place: Place, offset: u64, data: &mut [u8], device: impl FnOnce(&mut [u8])) {
+        let served = self.id.get().map(|id| self.service.trapped_read(*id, place, offset, data));
+        match served {
+            Some(Ok(ServedBy::Emulation)) => {}
+            Some(Ok(ServedBy::Device)) => device(data),
+            Some(Err(_)) | None => data.fill(0xff),
+        }
+    }
+
+    /// Serves a write likewise.
+    pub(crate) fn write(&self, place: Place, offset: u64, data: &[u8], device: impl FnOnce(&[u8])) {
+        let served = self.id.get().map(|id| self.service.trapped_write(*id, place, offset, data));
+        if let Some(Ok(ServedBy::Device)) = served {
+            device(data);
+        }
+    }
+
+    /// Serves what of a read of config space, inside of a doubleword, is the capability's registers.
+    pub(crate) fn config_read(&self, offset: u16, data: &mut [u8], device: impl FnOnce(u16, &mut [u8])) {
+        let Some((part, at)) = self.registers(offset, data.len()) else { return };
+        let place = part.start;
+        if let Some(bytes) = data.get_mut(part) {
+            let first = u16::try_from(place).map_or(u16::MAX, |skipped| offset.saturating_add(skipped));
+            self.read(Place::Capability, at, bytes, |bytes| device(first, bytes));
+        }
+    }
+
+    /// Serves a write likewise.
+    pub(crate) fn config_write(&self, offset: u16, data: &[u8], device: impl FnOnce(u16, &[u8])) {
+        let Some((part, at)) = self.registers(offset, data.len()) else { return };
+        let place = part.start;
+        if let Some(bytes) = data.get(part) {
+            let first = u16::try_from(place).map_or(u16::MAX, |skipped| offset.saturating_add(skipped));
+            self.write(Place::Capability, at, bytes, |bytes| device(first, bytes));
+        }
+    }
+
+    /// Which bytes of an access are registers behind id and link, and where these are in the capability.
+    fn registers(&self, offset: u16, len: usize) -> Option<(Range<usize>, u64)> {
+        let end = offset.saturating_add(u16::try_from(len).ok()?);
+        let Range { start, end: behind } = self.capability;
+        let (first, last) = (offset.max(start.saturating_add(2)), end.min(behind));
+        (first < last)
+            .then(|| (usize::from(first - offset)..usize::from(last - offset), u64::from(first - start)))
+    }
+}

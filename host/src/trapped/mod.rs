@@ -1,0 +1,187 @@
+//! Message stores that the VMM emulates by trapping: what a guest has that did not enable pvir.
+//!
+//! Pure state, for any VMM: registers in, [`Wanted`] out. [`MsixTable`] is an MSI-X table with its pending bits and its
+//! message control, [`MsiCapability`] the MSI capability; [`Emulation`] is either. What is wanted of each message is made
+//! real elsewhere: [`Service`](crate::service::Service) does it with KVM and the device, and keeps the state under the
+//! same lock as ENABLE and DISABLE.
+//!
+//! ```text
+//! guest's access ──exit──► Emulation::write ──► Wanted: Off | Masked | On(Message) | Void ──► route, irqfd, interrupt
+//! ```
+
+mod message;
+mod msi;
+mod msix;
+
+pub use message::{Message, NotDeliverable};
+pub use msi::{MsiCapability, MsiShape};
+pub use msix::MsixTable;
+
+use crate::device::Capabilities;
+use pvir_abi::Store;
+
+/// What is to become of the interrupts of one message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// The capability is disabled: there are none.
+    Off,
+    /// They are held: the pending bit.
+    Masked,
+    /// They are sent.
+    On(Message),
+    /// They are sent to where no interrupt comes of them: they are lost, as on hardware.
+    Void(NotDeliverable),
+}
+
+/// Which messages an access may have changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Touched {
+    /// None.
+    Nothing,
+    /// This one.
+    One(u32),
+    /// Any.
+    All,
+}
+
+/// Where an access goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The MSI-X table; offsets count from its start.
+    Table,
+    /// The MSI-X pending bit array; offsets count from its start.
+    PendingBits,
+    /// The MSI or MSI-X capability in config space; offsets count from its id.
+    Capability,
+}
+
+/// What there is to emulate of a device: one store, because MSI and MSI-X are never enabled at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// Nothing.
+    None,
+    /// An MSI-X table of so many entries, 1 to 2048.
+    Msix(u32),
+    /// The MSI capability.
+    Msi(MsiShape),
+}
+
+impl Shape {
+    /// As a device's capabilities have it: MSI-X where there is one, otherwise a plain MSI.
+    #[must_use]
+    pub fn of(capabilities: &Capabilities) -> Self {
+        match (capabilities.entries(Store::MSIX), capabilities.entries(Store::MSI)) {
+            (Some(entries @ 1..=2048), _) => Self::Msix(entries),
+            (_, Some(messages @ 1..=32)) => {
+                let messages_log2 = messages.ilog2().to_le_bytes()[0];
+                Self::Msi(MsiShape { wide: true, maskable: false, messages_log2 })
+            }
+            _ => Self::None,
+        }
+    }
+}
+
+/// The emulated store of one device.
+#[derive(Clone, Debug)]
+pub enum Emulation {
+    /// MSI-X.
+    Msix(MsixTable),
+    /// MSI.
+    Msi(MsiCapability),
+}
+
+impl Emulation {
+    /// As after a reset of the device; `None` where there is nothing to emulate.
+    #[must_use]
+    pub fn new(shape: Shape) -> Option<Self> {
+        match shape {
+            Shape::None => None,
+            Shape::Msix(entries) => Some(Self::Msix(MsixTable::new(entries))),
+            Shape::Msi(shape) => Some(Self::Msi(MsiCapability::new(shape))),
+        }
+    }
+
+    /// Which store it is.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        match self {
+            Self::Msix(_) => Store::MSIX,
+            Self::Msi(_) => Store::MSI,
+        }
+    }
+
+    /// Number of messages that the store has now: that of the table, or as many as MSI is enabled for.
+    #[must_use]
+    pub fn messages(&self) -> u32 {
+        match self {
+            Self::Msix(table) => table.entries(),
+            Self::Msi(capability) => capability.messages(),
+        }
+    }
+
+    /// Whether the capability is enabled.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        match self {
+            Self::Msix(table) => table.is_enabled(),
+            Self::Msi(capability) => capability.is_enabled(),
+        }
+    }
+
+    /// What is to become of a message's interrupts.
+    #[must_use]
+    pub fn wanted(&self, index: u32) -> Wanted {
+        match self {
+            Self::Msix(table) => table.wanted(index),
+            Self::Msi(capability) => capability.wanted(index),
+        }
+    }
+
+    /// Serves a read. `pending` answers whether a message's interrupt is held; it is asked of masked ones only.
+    pub fn read(&self, place: Place, offset: u64, data: &mut [u8], pending: impl FnMut(u32) -> bool) {
+        match (self, place) {
+            (Self::Msix(table), Place::Table) => table.read(offset, data),
+            (Self::Msix(table), Place::PendingBits) => table.read_pending(offset, data, pending),
+            (Self::Msix(table), Place::Capability) => table.read_control(offset, data),
+            (Self::Msi(capability), Place::Capability) => capability.read(offset, data, pending),
+            (Self::Msi(_), _) => data.fill(0xff),
+        }
+    }
+
+    /// Serves a write. Pending bits are read-only.
+    pub fn write(&mut self, place: Place, offset: u64, data: &[u8]) -> Touched {
+        match (self, place) {
+            (Self::Msix(table), Place::Table) => table.write(offset, data),
+            (Self::Msix(table), Place::Capability) => table.write_control(offset, data),
+            (Self::Msi(capability), Place::Capability) => capability.write(offset, data),
+            (Self::Msix(_), Place::PendingBits) | (Self::Msi(_), _) => Touched::Nothing,
+        }
+    }
+
+    /// Whether a register of the capability is the device's own while the guest programs it: the mask and pending bits
+    /// of MSI.
+    #[must_use]
+    pub fn is_of_device(&self, place: Place, offset: u64) -> bool {
+        match (self, place) {
+            (Self::Msi(capability), Place::Capability) => capability.is_mask_or_pending(offset),
+            (_, place) => place != Place::Capability,
+        }
+    }
+
+    /// What the guest finds after DISABLE: entries masked, addresses and data zero; MSI-X enable and Function Mask as
+    /// they were, MSI disabled.
+    pub fn clear(&mut self) {
+        match self {
+            Self::Msix(table) => table.clear(),
+            Self::Msi(capability) => *capability = MsiCapability::new(capability.shape()),
+        }
+    }
+
+    /// As after a reset of the device.
+    pub fn reset(&mut self) {
+        match self {
+            Self::Msix(table) => *table = MsixTable::new(table.entries()),
+            Self::Msi(_) => self.clear(),
+        }
+    }
+}

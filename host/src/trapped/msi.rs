@@ -1,0 +1,173 @@
+//! The MSI capability, of any of its four shapes.
+//!
+//! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.1 "MSI Capability Structures".
+
+use super::{Message, Touched, Wanted};
+use pvir_abi::Pair;
+
+/// Message control.
+const CONTROL: usize = 0x02;
+const ADDRESS: usize = 0x04;
+const UPPER_ADDRESS: usize = 0x08;
+const ENABLE: u8 = 1;
+/// Bits of message control's low byte: log2 of messages capable (3:1) and enabled (6:4), 64-bit address.
+const CAPABLE_SHIFT: u32 = 1;
+const ENABLED_SHIFT: u32 = 4;
+const WIDE: u8 = 1 << 7;
+/// Bit of its high byte: mask bits.
+const MASKABLE: u8 = 1;
+/// The longest capability.
+const MOST: usize = 0x18;
+
+/// What kind of MSI capability a device has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MsiShape {
+    /// Whether the address has 64 bits.
+    pub wide: bool,
+    /// Whether there is a mask bit for each message.
+    pub maskable: bool,
+    /// log2 of the number of messages, 0 to 5.
+    pub messages_log2: u8,
+}
+
+impl MsiShape {
+    fn data(self) -> usize {
+        if self.wide { 0x0c } else { 0x08 }
+    }
+
+    /// Where the mask bits are; the pending bits follow.
+    fn mask(self) -> usize {
+        self.data() + 4
+    }
+
+    /// Length of the capability in bytes.
+    #[must_use]
+    pub fn size(self) -> usize {
+        if self.maskable { self.mask() + 8 } else { self.data() + 2 }
+    }
+
+    fn messages(self) -> u32 {
+        1 << self.messages_log2.min(5)
+    }
+}
+
+/// An emulated MSI capability.
+#[derive(Clone, Debug)]
+pub struct MsiCapability {
+    shape: MsiShape,
+    /// All of its bytes, from its id on. Id and link are not kept here.
+    bytes: [u8; MOST],
+}
+
+impl MsiCapability {
+    /// As after a reset of the device: disabled, nothing masked, the rest zero.
+    #[must_use]
+    pub fn new(shape: MsiShape) -> Self {
+        let mut bytes = [0; MOST];
+        bytes[CONTROL] = shape.messages_log2.min(5) << CAPABLE_SHIFT | if shape.wide { WIDE } else { 0 };
+        bytes[CONTROL + 1] = if shape.maskable { MASKABLE } else { 0 };
+        Self { shape, bytes }
+    }
+
+    /// Its shape.
+    #[must_use]
+    pub fn shape(&self) -> MsiShape {
+        self.shape
+    }
+
+    /// Whether MSI is enabled.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.bytes[CONTROL] & ENABLE != 0
+    }
+
+    /// Number of messages that it is enabled for. More than the device is capable of is as many as it is.
+    #[must_use]
+    pub fn messages(&self) -> u32 {
+        let log2 = self.bytes[CONTROL] >> ENABLED_SHIFT & 7;
+        1 << log2.min(self.shape.messages_log2).min(5)
+    }
+
+    /// Whether a message is masked.
+    #[must_use]
+    pub fn is_masked(&self, index: u32) -> bool {
+        self.shape.maskable && self.word(self.shape.mask()) >> (index & 31) & 1 != 0
+    }
+
+    /// What is to become of a message's interrupts.
+    #[must_use]
+    pub fn wanted(&self, index: u32) -> Wanted {
+        let messages = self.messages();
+        if !self.is_enabled() || index >= messages {
+            return Wanted::Off;
+        }
+        if self.is_masked(index) {
+            return Wanted::Masked;
+        }
+        let high = if self.shape.wide { self.word(UPPER_ADDRESS) } else { 0 };
+        let data = self.word(self.shape.data()) & 0xffff;
+        let pair = Pair {
+            address: u64::from(high) << 32 | u64::from(self.word(ADDRESS)),
+            // The device puts the message's number into the low bits.
+            data: data & !(messages - 1) | index,
+        };
+        Message::judge(pair).map_or_else(Wanted::Void, Wanted::On)
+    }
+
+    /// Reads any bytes behind id and link, which are left alone, as what is behind the end is. `pending` is asked of
+    /// masked messages only.
+    pub fn read(&self, offset: u64, data: &mut [u8], mut pending: impl FnMut(u32) -> bool) {
+        let mut all = self.bytes;
+        let bits = self.shape.mask() + 4;
+        if self.shape.maskable && (offset..offset + data.len() as u64).any(|at| at >= bits as u64) {
+            let held = |index: &u32| {
+                self.is_enabled() && *index < self.messages() && self.is_masked(*index) && pending(*index)
+            };
+            let word: u32 = (0..32).filter(held).fold(0, |word, index| word | 1 << index);
+            all[bits..bits + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        for (at, byte) in (offset..).zip(data) {
+            let at = usize::try_from(at).ok().filter(|at| (CONTROL..self.shape.size()).contains(at));
+            if let Some(value) = at.and_then(|at| all.get(at)) {
+                *byte = *value;
+            }
+        }
+    }
+
+    /// Writes any bytes, each by its own rule.
+    pub fn write(&mut self, offset: u64, data: &[u8]) -> Touched {
+        let before = self.bytes;
+        for (at, new) in (offset..).zip(data) {
+            let Some(at) = usize::try_from(at).ok().filter(|at| *at < self.shape.size()) else { continue };
+            let writable = self.writable(at);
+            self.bytes[at] = before[at] & !writable | new & writable;
+        }
+        if self.bytes == before { Touched::Nothing } else { Touched::All }
+    }
+
+    /// Whether a byte belongs to the mask or the pending bits.
+    #[must_use]
+    pub fn is_mask_or_pending(&self, offset: u64) -> bool {
+        let range = self.shape.mask() as u64..self.shape.size() as u64;
+        self.shape.maskable && range.contains(&offset)
+    }
+
+    /// Bits of a byte that a guest can set.
+    fn writable(&self, at: usize) -> u8 {
+        let (data, mask) = (self.shape.data(), self.shape.mask());
+        match at {
+            CONTROL => ENABLE | 7 << ENABLED_SHIFT,
+            ADDRESS => 0xfc,
+            _ if (ADDRESS + 1..data + 2).contains(&at) => 0xff,
+            _ if self.shape.maskable && (mask..mask + 4).contains(&at) => {
+                let bits = u32::MAX >> (32 - self.shape.messages());
+                bits.to_le_bytes()[at - mask]
+            }
+            _ => 0,
+        }
+    }
+
+    fn word(&self, at: usize) -> u32 {
+        (0..4).fold(0, |word, byte| word | u32::from(self.bytes[at + byte]) << (8 * byte))
+    }
+}
