@@ -13,6 +13,7 @@ done
 if [ -n "$script" ]; then
     sh "/lib/guest/$script"
 else
+    echo "@guest asks what to do"
     setsid -c sh
 fi
 poweroff -f

@@ -23,6 +23,7 @@ moved() {
     done
 }
 
+sed -n "s/^apicid.*: /@guest apicid /p" /proc/cpuinfo
 for device in /sys/bus/pci/devices/*; do
     echo "@pci ${device##*/} $(cat "$device/vendor" "$device/device" "$device/class" | tr '\n' ' ')"
 done
@@ -60,7 +61,9 @@ for cpu in 1 0; do
     show "before-$cpu"
     traffic "on $cpu"
     # the driver's own watchdog raises all of its interrupts every two seconds
-    sleep 3
+    sleep 5
     show "after-$cpu"
 done
+echo "@guest asks again"
+read -r answer
 echo "@guest done"

@@ -15,7 +15,7 @@ use linux_loader::loader::elf::{Elf, PvhBootCapability};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::memory::{self, Range};
-use super::{acpi, elf, layout};
+use super::{acpi, elf, firmware, layout};
 
 const START_INFO_MAGIC: u32 = 0x336e_c578;
 const USABLE: u32 = 1;
@@ -40,6 +40,7 @@ pub(crate) fn load(memory: &GuestMemoryMmap, image: &Image, apic_ids: &[u32]) ->
     load_command_line(memory, &image.command_line)?;
     let tables = acpi::build(layout::ACPI, apic_ids, layout::mmio64(&ram));
     memory.write_slice(&tables, GuestAddress(layout::ACPI)).context("ACPI tables")?;
+    firmware::load(memory).context("reset vector")?;
     write_start_info(memory, &ram, &modules)?;
     Ok(entry)
 }

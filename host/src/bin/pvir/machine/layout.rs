@@ -13,6 +13,8 @@ pub(crate) const COMMAND_LINE_SIZE: u64 = 0x1_0000;
 pub(crate) const LOW_RAM_END: u64 = 0x9_fc00;
 /// The RSDP, where a scan finds it too; the other ACPI tables follow.
 pub(crate) const ACPI: u64 = 0xe_0000;
+/// Where a CPU goes in real mode to have the machine reset: 16 bytes below 1 MiB.
+pub(crate) const RESET_VECTOR: u64 = 0xf_fff0;
 pub(crate) const HIGH_RAM: u64 = 0x10_0000;
 
 /// RAM ends here at the latest and goes on above 4 GiB.
@@ -45,6 +47,8 @@ pub(crate) const SLEEP_STATUS: u16 = 0x601;
 pub(crate) const SLEEP_TYPE_OFF: u8 = 5;
 pub(crate) const EXIT_PORT: u16 = 0xf4;
 pub(crate) const RESET_PORT: u16 = 0xcf9;
+/// What to write there for a full reset.
+pub(crate) const RESET_VALUE: u8 = 6;
 pub(crate) const KEYBOARD_PORT: u16 = 0x64;
 pub(crate) const PCI_ADDRESS: u16 = 0xcf8;
 pub(crate) const PCI_DATA: u16 = 0xcfc;

@@ -8,6 +8,7 @@ pub(crate) mod crash;
 pub(crate) mod elf;
 pub(crate) mod ending;
 pub(crate) mod exit;
+pub(crate) mod firmware;
 pub(crate) mod kick;
 pub(crate) mod layout;
 pub(crate) mod memory;

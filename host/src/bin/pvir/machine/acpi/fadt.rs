@@ -8,8 +8,6 @@ use super::{OEM, OEM_REVISION, OEM_TABLE};
 
 /// IAPC_BOOT_ARCH: no VGA, no CMOS clock, and (by a bit that is not set) no keyboard controller.
 const BOOT_ARCHITECTURE: u16 = 1 << 2 | 1 << 5;
-/// What to write to the reset register for a full reset.
-const RESET_VALUE: u8 = 6;
 
 pub(super) fn table(dsdt: u64) -> FADT {
     let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, OEM_REVISION)
@@ -19,7 +17,7 @@ pub(super) fn table(dsdt: u64) -> FADT {
         .flag(Flags::HwReducedAcpi);
     fadt.iapc_boot_arch = BOOT_ARCHITECTURE.into();
     fadt.reset_reg = port(layout::RESET_PORT);
-    fadt.reset_value = RESET_VALUE;
+    fadt.reset_value = layout::RESET_VALUE;
     fadt.sleep_control_reg = port(layout::SLEEP_CONTROL);
     fadt.sleep_status_reg = port(layout::SLEEP_STATUS);
     fadt.hypervisor_vendor_identity = u64::from_le_bytes(*b"PVIR\0\0\0\0").into();

@@ -82,8 +82,8 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_the_largest_machine_fit_below_one_mib() {
+    fn tables_of_the_largest_machine_fit_below_the_reset_vector() {
         let ids: Vec<u32> = (0..4096).collect();
-        assert!(BASE + build(BASE, &ids, WINDOW).len() as u64 <= layout::HIGH_RAM);
+        assert!(BASE + build(BASE, &ids, WINDOW).len() as u64 <= layout::RESET_VECTOR);
     }
 }

@@ -1,0 +1,23 @@
+# Runs a Linux guest: the first argument is the answer to whatever it asks on its console, the others are those of pvir.
+# With each answer it says how often the host has taken the device's interrupts.
+answer=$1
+shift
+mkfifo /tmp/in
+pvir run "$@" --device "vfio=$PVIR_DEVICES" --initrd "$PVIR_INITRD" "$PVIR_LINUX" </tmp/in >/tmp/out 2>/tmp/err &
+vm=$!
+exec 3>/tmp/in
+answered=0
+while kill -0 $vm 2>/dev/null; do
+    asked=$(grep -c '^@guest asks' /tmp/out)
+    if [ "$asked" -gt "$answered" ]; then
+        answered=$asked
+        sed -n "s/^/@host $asked /; /vfio-msix/p" /proc/interrupts
+        echo "$answer" >&3
+    fi
+    usleep 100000
+done
+wait $vm
+status=$?
+cat /tmp/out
+cat /tmp/err >&2
+exit $status
