@@ -202,7 +202,10 @@ mod tests {
             ("vfio", &[]),
             ("igb", &["vfio"]),
         ]);
-        assert_eq!(set.load_order(&LOADED).unwrap(), ["ccp", "irqbypass", "kvm", "kvm_amd", "vfio", "vfio_pci"]);
+        assert_eq!(
+            set.load_order(&LOADED).unwrap(),
+            ["ccp", "irqbypass", "kvm", "kvm_amd", "vfio", "vfio_pci"]
+        );
     }
 
     #[test]

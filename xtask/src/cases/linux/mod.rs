@@ -85,7 +85,8 @@ fn grown_on(cpu: usize, before: &Shown, after: &Shown) -> Result<u64> {
     let mut all = 0;
     let mut queues = 0;
     for line in after.lines.iter().filter(|line| line.name.starts_with("eth0-")) {
-        let earlier = before.lines.iter().find(|earlier| earlier.irq == line.irq).context("a new interrupt")?;
+        let earlier =
+            before.lines.iter().find(|earlier| earlier.irq == line.irq).context("a new interrupt")?;
         let grown = |cpu: usize| line.counts[cpu] - earlier.counts[cpu];
         ensure!(grown(1 - cpu) == 0, "{}: {} interrupts on CPU {}", line.name, grown(1 - cpu), 1 - cpu);
         ensure!(grown(cpu) > 0, "{}: no interrupt on CPU {cpu}", line.name);

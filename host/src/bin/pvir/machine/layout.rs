@@ -25,7 +25,6 @@ pub(crate) const MMIO32: std::ops::Range<u64> = HOLE_START..0xfec0_0000;
 /// Registers of the I/O APIC.
 pub(crate) const IO_APIC: std::ops::Range<u64> = 0xfec0_0000..0xfec0_1000;
 /// Messages to and registers of the local APICs: no BAR may cover them.
-pub(crate) const MESSAGES: u32 = 0xfee0_0000;
 pub(crate) const LAPIC: std::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
 /// Ports for I/O BARs.
 pub(crate) const PORTS: std::ops::Range<u64> = 0xc000..0x1_0000;

@@ -95,7 +95,7 @@ impl IoApic {
     fn deliver(&self, pin: &mut Pin) {
         if pin.pending && !pin.entry.is_masked() {
             pin.pending = false;
-            self.messages.send(&pin.entry.message());
+            self.messages.send(pin.entry.message());
         }
     }
 }
@@ -119,14 +119,14 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::message::Message;
+    use pvir_abi::Pair;
 
     #[derive(Default)]
-    struct Sent(Mutex<Vec<Message>>);
+    struct Sent(Mutex<Vec<Pair>>);
 
     impl MessageSink for Sent {
-        fn send(&self, message: &Message) {
-            self.0.lock().unwrap().push(*message);
+        fn send(&self, message: Pair) {
+            self.0.lock().unwrap().push(message);
         }
     }
 
@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn vectors(sent: &Sent) -> Vec<u8> {
-        sent.0.lock().unwrap().iter().map(|message| message.vector).collect()
+        sent.0.lock().unwrap().iter().map(|message| message.data.to_le_bytes()[0]).collect()
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
         chip.raise(3);
         chip.raise(4);
         chip.raise(4);
-        let message = Message { destination: 1, logical: false, delivery_mode: 0, vector: 0x34 };
+        let message = Pair { address: 0xfee0_1000, data: 0x34 };
         assert_eq!(*sent.0.lock().unwrap(), [message, message]);
     }
 

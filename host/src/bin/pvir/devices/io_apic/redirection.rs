@@ -1,8 +1,11 @@
 //! An entry of the redirection table, and the message that its pin sends.
 
-use crate::machine::message::Message;
+use pvir_abi::Pair;
 
-/// Bits of an entry.
+use crate::machine::layout;
+
+/// Bits of an entry; of its second byte the delivery mode.
+const DELIVERY_MODE: u8 = 7;
 const LOGICAL: u64 = 1 << 11;
 const DELIVERY_STATUS: u64 = 1 << 12;
 const REMOTE_IRR: u64 = 1 << 14;
@@ -37,14 +40,15 @@ impl Redirection {
     /// The message. Always edge-triggered: no device here holds a pin, so none needs the end of an interrupt.
     ///
     /// Bits 55:49 of an entry are bits 14:8 of the destination, as Linux has them where a hypervisor says so
-    /// (`KVM_FEATURE_MSI_EXT_DEST_ID`; Linux, "arch/x86/include/asm/io_apic.h").
-    pub(super) fn message(self) -> Message {
+    /// (`KVM_FEATURE_MSI_EXT_DEST_ID`; Linux, "arch/x86/include/asm/io_apic.h"). They go to address bits 11:5.
+    pub(super) fn message(self) -> Pair {
         let [vector, mode, _, _, _, _, extended, destination] = self.0.to_le_bytes();
-        Message {
-            destination: u32::from(destination) | u32::from(extended >> 1) << 8,
-            logical: self.0 & LOGICAL != 0,
-            delivery_mode: mode & 7,
-            vector,
+        let address = u64::from(destination) << 12
+            | u64::from(extended >> 1) << 5
+            | u64::from(self.0 & LOGICAL != 0) << 2;
+        Pair {
+            address: layout::LAPIC.start | address,
+            data: u32::from_le_bytes([vector, mode & DELIVERY_MODE, 0, 0]),
         }
     }
 }
@@ -69,7 +73,8 @@ mod tests {
         let mut entry = Redirection::MASKED;
         entry.set_half(false, 0x0931);
         entry.set_half(true, 0x2c02_0000);
-        let expected = Message { destination: 300, logical: true, delivery_mode: 1, vector: 0x31 };
-        assert_eq!(entry.message(), expected);
+        assert_eq!(entry.message(), Pair { address: 0xfee2_c004 | 1 << 5, data: 0x131 });
+        let message = pvir_host::trapped::Message::judge(entry.message()).unwrap();
+        assert_eq!((message.destination(), message.is_logical(), message.vector()), (300, true, 0x31));
     }
 }

@@ -39,10 +39,8 @@ pub(super) fn table(high_window: Range) -> Sdt {
         &Name::new("_UID".into(), &Zero {}),
         &Name::new("_CRS".into(), &ResourceTemplate::new(com1.to_vec())),
     ];
-    let devices = [
-        &Device::new("PCI0".into(), pci.to_vec()) as &dyn Aml,
-        &Device::new("COM1".into(), com1.to_vec()),
-    ];
+    let devices =
+        [&Device::new("PCI0".into(), pci.to_vec()) as &dyn Aml, &Device::new("COM1".into(), com1.to_vec())];
     let mut code = Vec::new();
     Scope::new("\\_SB_".into(), devices.to_vec()).to_aml_bytes(&mut code);
     Name::new("\\_S5_".into(), &Package::new(vec![&layout::SLEEP_TYPE_OFF])).to_aml_bytes(&mut code);
@@ -57,13 +55,7 @@ fn ports(first: u16) -> IO {
 }
 
 fn memory(window: &Addresses<u64>) -> AddressSpace<u64> {
-    AddressSpace::new_memory(
-        AddressSpaceCacheable::NotCacheable,
-        true,
-        window.start,
-        window.end - 1,
-        None,
-    )
+    AddressSpace::new_memory(AddressSpaceCacheable::NotCacheable, true, window.start, window.end - 1, None)
 }
 
 #[cfg(test)]

@@ -37,7 +37,8 @@ mod tests {
     fn registers_are_byte_wide_ports_at_the_offsets_of_the_specification() {
         let mut bytes = Vec::new();
         table(0xe_0030).to_aml_bytes(&mut bytes);
-        let gas = |at: usize| (bytes[at..at + 4].to_vec(), u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
+        let gas =
+            |at: usize| (bytes[at..at + 4].to_vec(), u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
         let port = |port| (vec![1, 8, 0, 1], port);
         assert_eq!((gas(116), bytes[128]), (port(0xcf9), 6));
         assert_eq!((gas(244), gas(256)), (port(0x600), port(0x601)));
