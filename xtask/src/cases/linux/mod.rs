@@ -55,8 +55,8 @@ fn interrupts(iommu: Iommu, apic_ids: [u32; 2]) -> Result<Verdict> {
 }
 
 fn judge(console: &Console, apic_ids: [u32; 2]) -> Result<String> {
-    let uptime = console.said("userland uptime=").and_then(|rest| rest.strip_suffix(" cpus=2"));
-    let uptime = uptime.context("no userland with two CPUs")?;
+    console.said("userland cpus=2").context("no userland with two CPUs")?;
+    console.said("pci 0000:00:01.0 0x8086 0x10c9 0x020000").context("the card is not on the guest's bus")?;
     let ids: Vec<u32> = console.all("apicid ").map(str::parse).collect::<Result<_, _>>()?;
     ensure!(ids == apic_ids, "APIC ids {ids:?} in the guest");
     ensure!(console.said("driver ") == Some("igb nic=eth0"), "the card has not its driver");
@@ -75,9 +75,18 @@ fn judge(console: &Console, apic_ids: [u32; 2]) -> Result<String> {
     ensure!(serial.total() > 0, "COM1 had no interrupt");
     host_counted(text, &end)?;
     Ok(format!(
-        "{} and {} interrupts on CPU 0 and 1 as asked for, none astray; userland after {uptime} s",
-        counted[0], counted[1]
+        "{} and {} interrupts on CPU 0 and 1 as asked for, none astray; in userland after {:.1} s",
+        counted[0],
+        counted[1],
+        boot_time(text)?
     ))
+}
+
+/// Seconds from the start of the VMM to the guest's first program.
+fn boot_time(text: &str) -> Result<f64> {
+    let times = text.lines().find_map(|line| line.strip_prefix("@host userland "));
+    let (started, up) = times.and_then(|times| times.split_once(' ')).context("no time of the boot")?;
+    Ok(up.parse::<f64>()? - started.parse::<f64>()?)
 }
 
 /// All entries of the card had interrupts on this CPU, and none on the other.

@@ -4,8 +4,7 @@
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-read -r uptime rest </proc/uptime
-echo "@guest userland uptime=$uptime cpus=$(nproc)"
+echo "@guest userland cpus=$(nproc)"
 script=
 for word in $(cat /proc/cmdline); do
     case $word in pvir.run=*) script=${word#pvir.run=} ;; esac

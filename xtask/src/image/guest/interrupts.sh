@@ -25,7 +25,7 @@ moved() {
 
 sed -n "s/^apicid.*: /@guest apicid /p" /proc/cpuinfo
 for device in /sys/bus/pci/devices/*; do
-    echo "@pci ${device##*/} $(cat "$device/vendor" "$device/device" "$device/class" | tr '\n' ' ')"
+    echo "@guest pci ${device##*/} $(cat "$device/vendor")" "$(cat "$device/device")" "$(cat "$device/class")"
 done
 modprobe igb || fail "modprobe igb"
 nic=
