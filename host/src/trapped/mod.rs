@@ -81,6 +81,13 @@ impl Shape {
     }
 }
 
+/// Where each byte of an access at `offset` in a capability is; `None` for what no config space has.
+fn places(offset: u64, len: usize) -> impl Iterator<Item = Option<usize>> {
+    const CONFIG_SPACE: usize = 0x100;
+    let place = move |byte| usize::try_from(offset).ok()?.checked_add(byte).filter(|at| *at < CONFIG_SPACE);
+    (0..len).map(place)
+}
+
 /// The emulated store of one device.
 #[derive(Clone, Debug)]
 pub enum Emulation {

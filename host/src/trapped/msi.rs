@@ -2,7 +2,7 @@
 //!
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.1 "MSI Capability Structures".
 
-use super::{Message, Touched, Wanted};
+use super::{Message, Touched, Wanted, places};
 use pvir_abi::Pair;
 
 /// Message control.
@@ -119,15 +119,15 @@ impl MsiCapability {
     pub fn read(&self, offset: u64, data: &mut [u8], mut pending: impl FnMut(u32) -> bool) {
         let mut all = self.bytes;
         let bits = self.shape.mask() + 4;
-        if self.shape.maskable && (offset..offset + data.len() as u64).any(|at| at >= bits as u64) {
+        if self.shape.maskable && places(offset, data.len()).flatten().any(|at| at >= bits) {
             let held = |index: &u32| {
                 self.is_enabled() && *index < self.messages() && self.is_masked(*index) && pending(*index)
             };
             let word: u32 = (0..32).filter(held).fold(0, |word, index| word | 1 << index);
             all[bits..bits + 4].copy_from_slice(&word.to_le_bytes());
         }
-        for (at, byte) in (offset..).zip(data) {
-            let at = usize::try_from(at).ok().filter(|at| (CONTROL..self.shape.size()).contains(at));
+        for (at, byte) in places(offset, data.len()).zip(data) {
+            let at = at.filter(|at| (CONTROL..self.shape.size()).contains(at));
             if let Some(value) = at.and_then(|at| all.get(at)) {
                 *byte = *value;
             }
@@ -137,8 +137,8 @@ impl MsiCapability {
     /// Writes any bytes, each by its own rule.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Touched {
         let before = self.bytes;
-        for (at, new) in (offset..).zip(data) {
-            let Some(at) = usize::try_from(at).ok().filter(|at| *at < self.shape.size()) else { continue };
+        for (at, new) in places(offset, data.len()).zip(data) {
+            let Some(at) = at.filter(|at| *at < self.shape.size()) else { continue };
             let writable = self.writable(at);
             self.bytes[at] = before[at] & !writable | new & writable;
         }
@@ -169,5 +169,109 @@ impl MsiCapability {
 
     fn word(&self, at: usize) -> u32 {
         (0..4).fold(0, |word, byte| word | u32::from(self.bytes[at + byte]) << (8 * byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trapped::NotDeliverable;
+
+    const SHAPES: [(bool, bool, usize); 4] =
+        [(false, false, 0x0a), (true, false, 0x0e), (false, true, 0x14), (true, true, 0x18)];
+
+    fn shape(wide: bool, maskable: bool, messages_log2: u8) -> MsiShape {
+        MsiShape { wide, maskable, messages_log2 }
+    }
+
+    fn all(capability: &MsiCapability) -> [u8; 0x20] {
+        let mut bytes = [0x55; 0x20];
+        capability.read(0, &mut bytes, |_| false);
+        bytes
+    }
+
+    /// Programmed to CPU 3 with vector 0x48, enabled for 2^`log2` messages.
+    fn programmed(shape: MsiShape, log2: u8) -> MsiCapability {
+        let mut capability = MsiCapability::new(shape);
+        capability.write(4, &0xfee0_3000_u32.to_le_bytes());
+        capability.write(shape.data() as u64, &[0x48, 0]);
+        capability.write(2, &[ENABLE | log2 << ENABLED_SHIFT]);
+        capability
+    }
+
+    #[test]
+    fn hostile_writes_change_what_is_writable_only() {
+        for (wide, maskable, size) in SHAPES {
+            let shape = shape(wide, maskable, 2);
+            assert_eq!(shape.size(), size);
+            let mut capability = MsiCapability::new(shape);
+            let before = all(&capability);
+            for at in (0..0x40).chain([u64::MAX]) {
+                capability.write(at, &[0xff]);
+            }
+            let after = all(&capability);
+            let changed: Vec<(usize, u8)> =
+                (0..0x20).map(|at| (at, before[at] ^ after[at])).filter(|(_, bits)| *bits != 0).collect();
+            let mut expected = vec![(2, 0x71), (4, 0xfc)];
+            expected.extend((5..shape.data() + 2).map(|at| (at, 0xff)));
+            expected.extend(maskable.then_some((shape.mask(), 0x0f)));
+            assert_eq!(changed, expected);
+            assert_eq!(after[2] & 0x8e, 2 << 1 | if wide { 0x80 } else { 0 });
+            assert_eq!((after[3], &after[size..]), (u8::from(maskable), &[0x55; 0x20][size..]));
+            assert_eq!((after[0], after[1]), (0x55, 0x55));
+        }
+    }
+
+    #[test]
+    fn each_message_has_its_number_in_the_data() {
+        for (wide, maskable, _) in SHAPES {
+            let capability = programmed(shape(wide, maskable, 3), 2);
+            assert_eq!(capability.messages(), 4);
+            for index in 0..8 {
+                let vector = match capability.wanted(index) {
+                    Wanted::On(message) => Some(u32::from(message.vector())),
+                    other => {
+                        assert_eq!(other, Wanted::Off);
+                        None
+                    }
+                };
+                assert_eq!(vector, (index < 4).then_some(0x48 + index));
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_messages_than_the_device_has() {
+        assert_eq!(programmed(shape(true, false, 1), 7).messages(), 2);
+        assert_eq!(programmed(shape(true, true, 7), 7).messages(), 32);
+    }
+
+    #[test]
+    fn mask_bits_hold_and_pending_bits_show() {
+        let mut capability = programmed(shape(true, true, 2), 2);
+        capability.write(0x10, &[0b0110, 0, 0, 0]);
+        assert_eq!(capability.wanted(1), Wanted::Masked);
+        assert!(matches!(capability.wanted(3), Wanted::On(_)));
+        let mut bytes = [0; 4];
+        let mut asked = Vec::new();
+        capability.read(0x14, &mut bytes, |index| {
+            asked.push(index);
+            index == 2
+        });
+        assert_eq!((u32::from_le_bytes(bytes), asked), (0b0100, vec![1, 2]));
+        capability.read(0x10, &mut bytes, |_| panic!("not asked"));
+        assert_eq!(u32::from_le_bytes(bytes), 0b0110);
+        assert!(capability.is_mask_or_pending(0x10) && capability.is_mask_or_pending(0x17));
+        assert!(!capability.is_mask_or_pending(0x0f) && !capability.is_mask_or_pending(0x18));
+    }
+
+    #[test]
+    fn bad_messages_and_disabled_ones_are_told_apart() {
+        let mut capability = programmed(shape(true, false, 0), 0);
+        capability.write(0x08, &[1]);
+        assert_eq!(capability.wanted(0), Wanted::Void(NotDeliverable::Address));
+        assert_eq!(capability.write(2, &[0]), Touched::All);
+        assert_eq!(capability.write(2, &[0]), Touched::Nothing);
+        assert_eq!(capability.wanted(0), Wanted::Off);
     }
 }

@@ -3,7 +3,7 @@
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.2 "MSI-X Capability and Table
 //! Structure".
 
-use super::{Message, Touched, Wanted};
+use super::{Message, Touched, Wanted, places};
 use pvir_abi::Pair;
 
 /// Bytes of an entry.
@@ -13,7 +13,7 @@ const CONTROL: usize = 3;
 const MASK: u32 = 1;
 
 /// Where message control stands in the capability, and its bits that a guest can set.
-const MESSAGE_CONTROL: u64 = 2;
+const MESSAGE_CONTROL: usize = 2;
 const ENABLE: u16 = 1 << 15;
 const FUNCTION_MASK: u16 = 1 << 14;
 
@@ -106,9 +106,10 @@ impl MsixTable {
 
     /// Reads message control; `offset` counts from the capability's id. Other bytes are left alone.
     pub fn read_control(&self, offset: u64, data: &mut [u8]) {
-        for (at, byte) in (offset..).zip(data) {
-            let bytes = self.control.to_le_bytes();
-            if let Some(value) = at.checked_sub(MESSAGE_CONTROL).and_then(|at| bytes.get(at as usize)) {
+        let bytes = self.control.to_le_bytes();
+        for (at, byte) in places(offset, data.len()).zip(data) {
+            let at = at.and_then(|at| at.checked_sub(MESSAGE_CONTROL));
+            if let Some(value) = at.and_then(|at| bytes.get(at)) {
                 *byte = *value;
             }
         }
@@ -118,8 +119,8 @@ impl MsixTable {
     pub fn write_control(&mut self, offset: u64, data: &[u8]) -> Touched {
         let before = self.control;
         let mut bytes = before.to_le_bytes();
-        for (at, new) in (offset..).zip(data) {
-            let at = at.checked_sub(MESSAGE_CONTROL).and_then(|at| usize::try_from(at).ok());
+        for (at, new) in places(offset, data.len()).zip(data) {
+            let at = at.and_then(|at| at.checked_sub(MESSAGE_CONTROL));
             if let Some(byte) = at.and_then(|at| bytes.get_mut(at)) {
                 *byte = *new;
             }
@@ -152,5 +153,122 @@ fn read_words(offset: u64, data: &mut [u8], mut word: impl FnMut(u64) -> Option<
     }
     for (bytes, at) in data.chunks_exact_mut(4).zip((offset..).step_by(4)) {
         bytes.copy_from_slice(&word(at).unwrap_or(u32::MAX).to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(words: &[(u64, u32)]) -> MsixTable {
+        let mut table = MsixTable::new(3);
+        for (at, word) in words {
+            table.write(*at, &word.to_le_bytes());
+        }
+        table
+    }
+
+    fn entry(table: &MsixTable, index: u64) -> [u32; 4] {
+        std::array::from_fn(|word| {
+            let mut bytes = [0; 4];
+            table.read(index * 16 + word as u64 * 4, &mut bytes);
+            u32::from_le_bytes(bytes)
+        })
+    }
+
+    fn control(table: &mut MsixTable, enable: bool, function_mask: bool) {
+        let bits = if enable { ENABLE } else { 0 } | if function_mask { FUNCTION_MASK } else { 0 };
+        table.write_control(2, &bits.to_le_bytes());
+    }
+
+    /// Every state of the three bits, with a message that is good or not, reached from every other.
+    #[test]
+    fn what_is_wanted_follows_from_the_bits_alone() {
+        let states = || (0..16u8).map(|state| [1, 2, 4, 8].map(|bit| state & bit != 0));
+        for from in states() {
+            for to in states() {
+                let mut table = MsixTable::new(3);
+                for [enable, function_mask, masked, good] in [from, to] {
+                    control(&mut table, enable, function_mask);
+                    table.write(16, &[if good { 0 } else { 1 }, 0x30, 0xe0, 0xfe, 0, 0, 0, 0]);
+                    let rest = [0x41, 0, 0, 0, u8::from(masked), 0, 0, 0];
+                    assert_eq!(table.write(24, &rest), Touched::One(1));
+                }
+                let [enable, function_mask, masked, good] = to;
+                let message = Message::judge(Pair { address: 0xfee0_3000, data: 0x41 }).unwrap();
+                let expected = match (enable, function_mask || masked, good) {
+                    (false, ..) => Wanted::Off,
+                    (true, true, _) => Wanted::Masked,
+                    (true, false, true) => Wanted::On(message),
+                    (true, false, false) => Wanted::Void(crate::trapped::NotDeliverable::Address),
+                };
+                assert_eq!(table.wanted(1), expected, "{from:?} to {to:?}");
+                let other = if enable { Wanted::Masked } else { Wanted::Off };
+                assert_eq!((table.wanted(0), table.wanted(3)), (other, Wanted::Off));
+            }
+        }
+    }
+
+    #[test]
+    fn entries_are_kept_but_reserved_bits_are_not() {
+        let table = written(&[(16, !0), (20, !0), (24, !0), (28, !0), (12, !1)]);
+        assert_eq!((entry(&table, 1), entry(&table, 0)), ([!0, !0, !0, 1], [0; 4]));
+        assert_eq!(entry(&table, 2), [0, 0, 0, 1]);
+    }
+
+    /// Every offset and length, inside and across the end.
+    #[test]
+    fn aligned_doublewords_and_quadwords_only() {
+        for len in 0..=9usize {
+            for offset in (0..64).chain([u64::MAX - 7, u64::MAX - 3, u64::MAX]) {
+                let mut table = MsixTable::new(3);
+                let allowed = matches!(len, 4 | 8) && offset % len as u64 == 0;
+                let inside = allowed && offset < 48;
+                let touched = table.write(offset, &[0xff; 9][..len]);
+                let index = u32::try_from(offset / 16).unwrap_or(u32::MAX);
+                let expected = if inside { Touched::One(index) } else { Touched::Nothing };
+                assert_eq!(touched, expected, "{len} bytes at {offset}");
+                let changed = (0..3).any(|index| entry(&table, index) != [0, 0, 0, 1]);
+                // the mask bit alone stays as it was
+                assert_eq!(changed, inside && !(len == 4 && offset % 16 == 12), "{len} bytes at {offset}");
+                let mut seen = [0x55; 9];
+                MsixTable::new(3).read(offset, &mut seen[..len]);
+                assert_eq!(seen[..len] == [0xff; 9][..len], !inside, "{len} bytes at {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn pending_bits_are_those_of_masked_entries() {
+        let mut table = MsixTable::new(70);
+        let word = |table: &MsixTable, offset| {
+            let mut bytes = [9; 4];
+            table.read_pending(offset, &mut bytes, |index| index % 3 == 0);
+            u32::from_le_bytes(bytes)
+        };
+        assert_eq!(word(&table, 0), 0, "disabled");
+        control(&mut table, true, false);
+        table.write(3 * 16 + 12, &[0; 4]);
+        assert_eq!(word(&table, 0), 0x4924_9249 & !(1 << 3));
+        assert_eq!((word(&table, 8), word(&table, 12), word(&table, 16)), (0b10_0100, 0, 0));
+        control(&mut table, true, true);
+        assert_eq!(word(&table, 0), 0x4924_9249);
+        let mut odd = [0; 2];
+        table.read_pending(0, &mut odd, |_| panic!("not asked"));
+        assert_eq!(odd, [0xff; 2]);
+    }
+
+    #[test]
+    fn message_control_keeps_its_two_bits() {
+        let mut table = MsixTable::new(10);
+        assert_eq!(table.write_control(2, &[0xff, 0xff]), Touched::All);
+        assert_eq!(table.write_control(3, &[0xff]), Touched::Nothing);
+        let mut bytes = [0x55; 6];
+        table.read_control(0, &mut bytes);
+        assert_eq!(bytes, [0x55, 0x55, 9, 0xc0, 0x55, 0x55]);
+        assert_eq!(table.write_control(0, &[0; 3]), Touched::Nothing);
+        assert_eq!(table.write_control(0, &[0; 12]), Touched::All);
+        assert!(!table.is_enabled());
+        table.write_control(u64::MAX - 1, &[0xff; 2]);
     }
 }

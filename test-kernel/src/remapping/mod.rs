@@ -4,4 +4,4 @@ mod platform;
 mod session;
 
 pub(crate) use platform::{KERNEL, device_id};
-pub(crate) use session::{Session, discover, open};
+pub(crate) use session::{NoSession, Session, discover, open};

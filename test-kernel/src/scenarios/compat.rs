@@ -1,9 +1,10 @@
-//! Messages in compatibility format, written by the kernel itself: for the self-test, on machines where nothing
-//! remaps or checks them (Intel SDM volume 3, "Message Signalled Interrupts").
+//! Messages in compatibility format, written by the kernel itself: for machines where nothing remaps or checks them, and
+//! for stores that the VMM traps (Intel SDM volume 3, "Message Signalled Interrupts").
 
 use crate::memory::registers::Registers;
 use crate::pci::config::PortAccess;
 use crate::pci::{Function, bars};
+use core::cell::Cell;
 use pci_types::capability::MsixCapability;
 
 /// Address and data of a fixed, edge-triggered interrupt with a physical destination; `None` if the id does not
@@ -22,24 +23,27 @@ pub(super) fn program_msi(function: &Function, (address, data): (u64, u32)) -> b
     msi.is_enabled(PortAccess)
 }
 
-/// An MSI-X table, switched on with every entry masked.
+/// An MSI-X table, switched on with every entry masked. Where it is trapped, each access to it is an exit, so they are
+/// counted.
 pub(super) struct MsixTable {
     registers: Registers,
+    pending: Registers,
     capability: MsixCapability,
+    accesses: Cell<u32>,
 }
 
 const ENTRY: u64 = 16;
-const MASKED: u32 = 1;
 
 impl MsixTable {
     pub(super) fn open(function: &Function) -> Option<Self> {
         let mut capability = function.msix()?;
         let registers = bars::registers(function, capability.table_bar()).ok()?;
+        let pending = bars::registers(function, capability.pba_bar()).ok()?;
         capability.set_function_mask(true, PortAccess);
         capability.set_enabled(true, PortAccess);
-        let table = Self { registers, capability };
+        let table = Self { registers, pending, capability, accesses: Cell::new(0) };
         for index in 0..capability.table_size() {
-            table.registers.write(table.at(index) + 12, MASKED);
+            table.set_masked(index, true);
         }
         capability.set_function_mask(false, PortAccess);
         Some(table)
@@ -49,23 +53,67 @@ impl MsixTable {
         self.capability.table_size()
     }
 
+    /// Accesses to table and pending bits so far.
+    pub(super) fn accesses(&self) -> u32 {
+        self.accesses.get()
+    }
+
     /// Masks, writes, reads back and unmasks an entry; whether it reads back as written.
-    pub(super) fn program(&self, index: u16, (address, data): (u64, u32)) -> bool {
-        let at = self.at(index);
-        let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
-        let words = [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), data];
+    pub(super) fn program(&self, index: u16, message: (u64, u32)) -> bool {
         self.set_masked(index, true);
-        for (word, offset) in words.iter().zip([0, 4, 8]) {
-            self.registers.write(at + offset, *word);
-        }
-        let same =
-            words.iter().zip([0, 4, 8]).all(|(word, offset)| self.registers.read(at + offset) == *word);
+        let same = self.write(index, message);
         self.set_masked(index, false);
         same
     }
 
+    /// Writes address and data, masked or not; whether they read back as written.
+    pub(super) fn write(&self, index: u16, (address, data): (u64, u32)) -> bool {
+        let at = self.at(index);
+        let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
+        let words = [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), data];
+        for (word, offset) in words.iter().zip([0, 4, 8]) {
+            self.put(at + offset, *word);
+        }
+        words.iter().zip([0, 4, 8]).all(|(word, offset)| self.get(at + offset) == *word)
+    }
+
+    /// The words of an entry.
+    pub(super) fn entry(&self, index: u16) -> [u32; 4] {
+        let at = self.at(index);
+        [0, 4, 8, 12].map(|offset| self.get(at + offset))
+    }
+
     pub(super) fn set_masked(&self, index: u16, masked: bool) {
-        self.registers.write(self.at(index) + 12, u32::from(masked));
+        self.put(self.at(index) + 12, u32::from(masked));
+    }
+
+    /// Whether an entry's pending bit is set.
+    pub(super) fn is_pending(&self, index: u16) -> bool {
+        self.accesses.set(self.accesses.get() + 1);
+        let at = u64::from(self.capability.pba_offset()) + u64::from(index / 32) * 4;
+        self.pending.read(at) >> (index % 32) & 1 != 0
+    }
+
+    /// Sets Function Mask; answers with how it reads back.
+    pub(super) fn set_function_mask(&mut self, masked: bool) -> bool {
+        self.capability.set_function_mask(masked, PortAccess);
+        self.capability.function_mask(PortAccess)
+    }
+
+    /// Sets MSI-X Enable; answers with how it reads back.
+    pub(super) fn set_enabled(&mut self, enabled: bool) -> bool {
+        self.capability.set_enabled(enabled, PortAccess);
+        self.capability.enabled(PortAccess)
+    }
+
+    fn put(&self, at: u64, word: u32) {
+        self.accesses.set(self.accesses.get() + 1);
+        self.registers.write(at, word);
+    }
+
+    fn get(&self, at: u64) -> u32 {
+        self.accesses.set(self.accesses.get() + 1);
+        self.registers.read(at)
     }
 
     fn at(&self, index: u16) -> u64 {

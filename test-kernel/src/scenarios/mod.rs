@@ -8,6 +8,7 @@ mod crash;
 mod direct;
 mod refusals;
 mod selftest;
+mod trapped;
 
 use crate::boot::BootInfo;
 use crate::console::report;
@@ -21,12 +22,13 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 5] = [
+    let scenarios: [(&str, Scenario); 6] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
         ("counts", counts::run),
         ("selftest", selftest::run),
+        ("trapped", trapped::run),
     ];
     if let Some((_, scenario)) = scenarios.iter().find(|(name, _)| line.flag(name)) {
         return scenario(line);
@@ -35,7 +37,7 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         return crash::run(how);
     }
     println!(
-        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts` or `selftest` on the command line)"
+        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts`, `selftest` or `trapped` on the command line)"
     );
     report::result("fail", |result| {
         result.str("error", "nothing to do");

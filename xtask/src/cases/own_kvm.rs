@@ -27,6 +27,9 @@ pub(super) const CASES: Batch = Batch {
         ("kvm/blocked-msr", "pairs that were not given, by MSR"),
         ("kvm/blocked-port", "pairs that were not given, by port"),
         ("kvm/counts", "one step between two checkpoints"),
+        ("kvm/trapped", "MSI-X trapped, then enabled over live interrupts, then trapped again"),
+        ("kvm/trapped-apic300", "messages to the APIC id 300, in the form of KVM_FEATURE_MSI_EXT_DEST_ID"),
+        ("kvm/trap-mode", "nothing is offered"),
     ],
     run,
 };
@@ -47,6 +50,9 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/blocked-msr" => (two, TWO, "blocked conduit=msr"),
         "kvm/blocked-port" => (two, TWO, "blocked conduit=port"),
         "kvm/counts" => (two, ONE, "counts"),
+        "kvm/trapped" => (two, TWO, "trapped"),
+        "kvm/trapped-apic300" => (&["--apic-ids", "0,300"], ONE, "trapped"),
+        "kvm/trap-mode" => (&["--cpus", "2", "--mode", "trap"], TWO, "trapped unoffered"),
         _ => return None,
     })
 }

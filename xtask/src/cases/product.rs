@@ -21,13 +21,15 @@ pub(super) const INTEL: Batch = Batch {
         ("intel/conduit-port", "all calls by port"),
         ("intel/conduit-msr", "all calls by MSR"),
         ("intel/conduit-vmmcall", "all calls by VMMCALL"),
+        ("intel/trapped", "MSI-X and MSI trapped, then enabled over live interrupts, then trapped again"),
+        ("intel/trap-mode", "nothing is offered, every access to the table is an exit"),
         ("intel/used-again", "a device is used three times in a row"),
         ("intel/killed", "pvir is killed in a storm"),
         ("intel/no-such-device", "refused"),
         ("intel/no-driver", "refused"),
         ("intel/other-driver", "refused"),
         ("intel/shared-group", "refused"),
-        ("intel/unsafe-interrupts", "refused"),
+        ("intel/unsafe-interrupts", "refused by --mode direct, trapped by default"),
         ("intel/blocked-msi", "pairs that were not given, and an MSI device's, reach nobody and are logged"),
     ],
     run: |names| run(Iommu::Intel, 2, "", names),
@@ -60,6 +62,8 @@ pub(super) const AMD: Batch = Batch {
         ("amd/apic300", "a vCPU with APIC id 300 gets its interrupts"),
         ("amd/refusals", "bad input, through the real service"),
         ("amd/blocked-msix", "pairs that were not given reach nobody"),
+        ("amd/trapped", "MSI-X and MSI trapped, then enabled over live interrupts, then trapped again"),
+        ("amd/trap-mode", "nothing is offered, every access to the table is an exit"),
         ("amd/killed", "pvir is killed in a storm"),
     ],
     run: |names| run(Iommu::Amd, 2, "", names),
@@ -76,7 +80,10 @@ pub(super) const NO_REMAP: Batch = Batch {
 };
 
 pub(super) const NO_SOURCE_ID: Batch = Batch {
-    cases: &[("nosid/no-source-id", "a host that does not check source ids is refused")],
+    cases: &[(
+        "nosid/no-source-id",
+        "a host that does not check source ids is refused by --mode direct, trapped by default",
+    )],
     run: |names| run(Iommu::Intel, 2, "intremap=nosid", names),
 };
 

@@ -14,6 +14,8 @@ mod order;
 mod parking;
 mod teardown;
 mod threads;
+mod trapped;
+mod trapped_faults;
 
 use super::*;
 use crate::fake::{Entry as Place, FakeDevice, FakeKvm, Footprint, SharedWorld};

@@ -110,16 +110,17 @@ impl Trapped {
     fn make_lines(&mut self, ground: &mut Ground<'_>, plan: &Plan) {
         for (&index, &wanted) in plan {
             if let Wanted::Void(reason) = wanted {
+                // A guest may do so at any time: a notice.
                 ground
                     .log
-                    .warn(|| format!("message {index} of {}: no interrupt comes of it: {reason}", ground.id));
+                    .info(|| format!("message {index} of {}: no interrupt comes of it: {reason}", ground.id));
             }
             let used = match wanted {
                 Wanted::Off => false,
                 Wanted::Masked => self.emulation.store() == Store::MSI,
                 Wanted::On(_) | Wanted::Void(_) => true,
             };
-            if !used || self.lines.contains_key(&index) || self.may_be_alive(index) {
+            if !used || self.lines.contains_key(&index) {
                 continue;
             }
             match Line::new() {

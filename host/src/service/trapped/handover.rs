@@ -70,11 +70,6 @@ impl Trapped {
         self.sweep(ground);
     }
 
-    /// Whether a message's interrupt was to be stopped and may still be started.
-    pub(super) fn may_be_alive(&self, index: u32) -> bool {
-        self.remains.iter().any(|(remaining, line)| *remaining == index && line.held.interrupt)
-    }
-
     /// Tries again what did not come off before.
     pub(super) fn sweep(&mut self, ground: &mut Ground<'_>) {
         if self.remains.is_empty() {
@@ -97,19 +92,18 @@ impl Trapped {
         self.lines.values().all(|line| line.held == Held::default())
     }
 
-    /// Ends what [`crate::device::Device::trap`] began. With it every interrupt of the store has ended.
+    /// Ends what [`crate::device::Device::trap`] began. With it every interrupt of the store has ended: a device that
+    /// fails at it is lost, and there is nothing left to be stopped.
     fn unprepare(&mut self, ground: &mut Ground<'_>) -> io::Result<()> {
         if !std::mem::take(&mut self.prepared) {
             return Ok(());
         }
         let done = ground.device.untrap(self.emulation.store());
-        match &done {
-            Ok(()) => {
-                let remaining = self.remains.iter_mut().map(|(_, line)| line);
-                self.lines.values_mut().chain(remaining).for_each(|line| line.held.interrupt = false);
-            }
-            Err(error) => ground.failed("releasing the device", 0, error),
+        if let Err(error) = &done {
+            ground.failed("releasing the device", 0, error);
         }
+        let remaining = self.remains.iter_mut().map(|(_, line)| line);
+        self.lines.values_mut().chain(remaining).for_each(|line| line.held.interrupt = false);
         done
     }
 
@@ -150,7 +144,7 @@ fn take_down(ground: &mut Ground<'_>, store: Store, lines: &mut [(u32, &mut Line
             lines.iter_mut().filter(|(_, line)| free(line)).for_each(|(_, line)| line.held.route = false);
         }
         Err(error) => {
-            ground.failed("dropping the routes", lines.first().map_or(0, |(index, _)| *index), &error)
+            ground.failed("dropping the routes", lines.first().map_or(0, |(index, _)| *index), &error);
         }
     }
 }
@@ -163,6 +157,9 @@ fn stop(ground: &mut Ground<'_>, store: Store, lines: &mut [(u32, &mut Line)]) {
         let count = u32::try_from(run.len()).unwrap_or(u32::MAX);
         let whole = ground.device.stop(store, first, count);
         let alone = whole.is_err() && count > 1 && store != Store::MSI;
+        if let (true, Err(error)) = (alone, &whole) {
+            ground.failed("stopping a run of interrupts", first, error);
+        }
         for (index, line) in run {
             // One bad message leaves no other alive: after a failed run each goes by itself.
             let retried = alone.then(|| ground.device.stop(store, *index, 1));

@@ -6,6 +6,7 @@ mod guest;
 mod pairs;
 mod refused;
 mod storm;
+mod trapped;
 mod two;
 
 use crate::Case;
@@ -23,6 +24,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("conduit-msr", guest::msr),
     ("conduit-vmmcall", guest::vmmcall),
     ("two-vms", two::run),
+    ("trapped", trapped::auto),
+    ("trap-mode", trapped::unoffered),
     ("used-again", cleanup::used_again),
     ("killed", cleanup::killed),
     ("no-such-device", refused::no_such_device),

@@ -1,0 +1,274 @@
+//! Trapped stores: delivery, masks and pending bits, messages that change, and what ENABLE and DISABLE make of them.
+
+use super::*;
+use crate::device::Capabilities;
+use crate::fake::{Call, Kind};
+use crate::trapped::Place as Where;
+use pvir_abi::{Pair, Stores};
+use std::io;
+
+const ENABLE: u16 = 1 << 15;
+const FUNCTION_MASK: u16 = 1 << 14;
+
+/// A guest that does not know of pvir.
+impl Bench {
+    fn put(&self, number: u8, place: Where, offset: u64, data: &[u8]) {
+        self.world.lock().expect(None);
+        let served = self.service.trapped_write(device(number), place, offset, data).unwrap();
+        assert_eq!(served, ServedBy::Emulation);
+        self.assert_order();
+    }
+
+    fn control(&self, number: u8, bits: u16) {
+        self.put(number, Where::Capability, 2, &bits.to_le_bytes());
+    }
+
+    fn word(&self, number: u8, index: u32, word: u64, value: u32) {
+        self.put(number, Where::Table, u64::from(index) * 16 + word * 4, &value.to_le_bytes());
+    }
+
+    /// Address and data, as they are masked or not.
+    fn message(&self, number: u8, index: u32, destination: u32, vector: u8) {
+        self.word(number, index, 0, 0xfee0_0000 | (destination & 0xff) << 12 | (destination & 0x7f00) >> 3);
+        self.word(number, index, 2, vector.into());
+    }
+
+    fn trapped_mask(&self, number: u8, index: u32, masked: bool) {
+        self.word(number, index, 3, masked.into());
+    }
+
+    pub(super) fn live(&self, number: u8, index: u32, destination: u32, vector: u8) {
+        self.message(number, index, destination, vector);
+        self.trapped_mask(number, index, false);
+    }
+
+    fn entry(&self, number: u8, index: u32) -> Option<[u32; 4]> {
+        let mut words = [0; 4];
+        for (word, at) in words.iter_mut().zip((u64::from(index) * 16..).step_by(4)) {
+            let mut bytes = [0; 4];
+            match self.service.trapped_read(device(number), Where::Table, at, &mut bytes).unwrap() {
+                ServedBy::Emulation => *word = u32::from_le_bytes(bytes),
+                ServedBy::Device => return None,
+            }
+        }
+        Some(words)
+    }
+
+    fn pending(&self, number: u8) -> u32 {
+        let mut bytes = [0; 4];
+        let served = self.service.trapped_read(device(number), Where::PendingBits, 0, &mut bytes).unwrap();
+        assert_eq!(served, ServedBy::Emulation);
+        u32::from_le_bytes(bytes)
+    }
+
+    /// The calls of something that the guest does.
+    fn calls_of(&self, act: impl FnOnce()) -> Vec<Call> {
+        self.world.lock().expect(None);
+        act();
+        self.world.lock().calls().to_vec()
+    }
+
+    /// Nothing but what the features of a session hold.
+    fn assert_nothing_trapped(&self) {
+        assert!(self.world.lock().footprint().trapped.is_empty());
+        self.assert_baseline();
+    }
+}
+
+/// Two live entries of device 0.
+fn live() -> Bench {
+    let bench = Bench::new();
+    bench.control(0, ENABLE);
+    bench.live(0, 2, 1, 0x51);
+    bench.live(0, 3, 300, 0x52);
+    bench
+}
+
+#[test]
+fn first_use_is_in_the_safe_order_and_masks_cost_one_call() {
+    let bench = Bench::new();
+    assert_eq!(bench.calls_of(|| bench.control(0, ENABLE)), [Call::Trap(0, Store::MSIX)]);
+    assert_eq!(bench.calls_of(|| bench.message(0, 2, 1, 0x51)), []);
+    let used = bench.calls_of(|| bench.trapped_mask(0, 2, false));
+    assert_eq!(used, [Call::SetRoutes(1), Call::Attach(FIRST_GSI), Call::Start(place(0, 2), 1)]);
+    assert_eq!(bench.calls_of(|| bench.trapped_mask(0, 2, true)), [Call::Detach(FIRST_GSI)]);
+    assert_eq!(bench.calls_of(|| bench.trapped_mask(0, 2, false)), [Call::Attach(FIRST_GSI)]);
+    assert_eq!(bench.calls_of(|| bench.trapped_mask(0, 2, false)), []);
+    assert_eq!(bench.calls_of(|| bench.word(0, 2, 2, 0x61)), [Call::SetRoutes(1)]);
+    let off = bench.calls_of(|| bench.control(0, 0));
+    assert_eq!(
+        off,
+        [
+            Call::Stop(place(0, 2), 1),
+            Call::Detach(FIRST_GSI),
+            Call::SetRoutes(0),
+            Call::Untrap(0, Store::MSIX)
+        ]
+    );
+    bench.assert_nothing_trapped();
+}
+
+#[test]
+fn what_is_raised_while_masked_is_pending_and_sent_once() {
+    let bench = live();
+    bench.raise(0, 3);
+    assert_eq!((bench.delivered(), bench.pending(0)), (vec![(300, 0x52)], 0));
+    bench.trapped_mask(0, 3, true);
+    bench.raise(0, 3);
+    bench.raise(0, 3);
+    // Reading it changes nothing.
+    assert_eq!((bench.pending(0), bench.pending(0), bench.delivered()), (8, 8, vec![]));
+    bench.message(0, 3, 0, 0x61);
+    bench.trapped_mask(0, 3, false);
+    assert_eq!((bench.delivered(), bench.pending(0)), (vec![(0, 0x61)], 0));
+}
+
+#[test]
+fn what_is_raised_before_the_first_use_is_held_by_the_device() {
+    let bench = Bench::new();
+    bench.control(0, ENABLE);
+    bench.raise(0, 5);
+    assert_eq!(bench.pending(0), 1 << 5);
+    bench.live(0, 5, 1, 0x44);
+    assert_eq!((bench.delivered(), bench.pending(0)), (vec![(1, 0x44)], 0));
+}
+
+#[test]
+fn the_function_mask_is_one_batch() {
+    let bench = Bench::new();
+    bench.control(0, ENABLE | FUNCTION_MASK);
+    for index in 0..8u8 {
+        bench.live(0, index.into(), 0, 0x40 + index);
+    }
+    assert!(bench.world.lock().footprint().started.is_empty(), "all are masked by the function");
+    let on = bench.calls_of(|| bench.control(0, ENABLE));
+    assert_eq!((on[0], on.last().copied()), (Call::SetRoutes(8), Some(Call::Start(place(0, 0), 8))));
+    assert_eq!(on.len(), 10);
+    bench.control(0, ENABLE | FUNCTION_MASK);
+    (0..8).for_each(|index| bench.raise(0, index));
+    assert_eq!((bench.pending(0), bench.delivered()), (0xff, vec![]));
+    let off = bench.calls_of(|| bench.control(0, ENABLE));
+    assert_eq!((off.len(), bench.world.lock().count(Kind::Attach)), (8, 8));
+    assert_eq!(bench.delivered(), (0..8).map(|index| (0, 0x40 + index)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_message_that_goes_nowhere_loses_what_is_raised() {
+    let bench = live();
+    bench.word(0, 2, 2, 4 << 8 | 0x51);
+    bench.raise(0, 2);
+    assert_eq!((bench.delivered(), bench.pending(0)), (vec![], 0));
+    bench.trapped_mask(0, 2, true);
+    assert_eq!(bench.pending(0), 0, "it was sent, to nobody");
+    bench.word(0, 2, 2, 0x51);
+    bench.trapped_mask(0, 2, false);
+    assert_eq!(bench.delivered(), []);
+    bench.raise(0, 2);
+    assert_eq!(bench.delivered(), [(1, 0x51)]);
+    bench.word(0, 2, 0, 0xfee0_1010);
+    bench.live(0, 7, 0, 14);
+    bench.raise(0, 7);
+    assert_eq!(bench.delivered(), []);
+}
+
+#[test]
+fn enable_takes_over_and_disable_traps_again() {
+    let bench = live();
+    bench.enable();
+    assert_eq!(bench.entry(0, 2), None, "the table is the guest's");
+    assert!(bench.world.lock().footprint().trapped.is_empty());
+    bench.raise(0, 2);
+    assert_eq!(bench.delivered(), [], "T2");
+    assert_eq!(bench.map(&[routed(0, 2, 0, 0x70)]).status, Status::OK);
+    bench.unmask(0, 2);
+    bench.raise(0, 2);
+    assert_eq!(bench.delivered(), [(0, 0x70)]);
+    assert_eq!(bench.disable(), Status::OK);
+    // T4; MSI-X Enable is as the guest left it.
+    assert_eq!(bench.entry(0, 2), Some([0, 0, 0, 1]));
+    bench.live(0, 2, 1, 0x53);
+    bench.raise(0, 2);
+    assert_eq!(bench.delivered(), [(1, 0x53)]);
+    bench.service.shut_down();
+    bench.assert_nothing_trapped();
+    assert_eq!(bench.entry(0, 2), Some([0, 0, 0, 1]));
+}
+
+#[test]
+fn a_device_whose_store_was_not_taken_stays_trapped() {
+    let bench = Bench::new();
+    let only_msi = Capabilities { stores: Stores::MSI, msi_messages: 1, ..Capabilities::default() };
+    let only_msix = Capabilities { stores: Stores::MSIX, msix_entries: 4, ..Capabilities::default() };
+    bench.add(2, FakeDevice::new(bench.world.clone(), 2, 0).with_capabilities(only_msi));
+    bench.add(3, FakeDevice::new(bench.world.clone(), 3, 4).with_capabilities(only_msix));
+    bench.control(3, ENABLE);
+    bench.live(3, 3, 300, 0x52);
+    let asked = EnableRecord::request(Features::MSI, None);
+    let answer = bench.call(Operation::ENABLE, CallFlags::empty(), &[asked]);
+    assert_eq!(answer.status, Status::OK);
+    let world = bench.world.lock().footprint();
+    assert!(world.open.contains(&2) && !world.open.contains(&3));
+    bench.raise(3, 3);
+    assert_eq!(bench.delivered(), [(300, 0x52)], "T5");
+    bench.trapped_mask(3, 3, true);
+    bench.raise(3, 3);
+    assert_eq!(bench.pending(3), 8);
+    assert_eq!(bench.disable(), Status::OK);
+    assert_eq!(bench.pending(3), 8, "it was none of DISABLE's");
+    bench.trapped_mask(3, 3, false);
+    assert_eq!(bench.delivered(), [(300, 0x52)]);
+}
+
+#[test]
+fn a_refused_enable_touches_nothing() {
+    let bench = live();
+    bench.add(2, FakeDevice::new(bench.world.clone(), 2, 1).not_isolated(pvir_abi::Refusal::NO_REMAPPING));
+    let before = bench.world.lock().footprint();
+    let asked = EnableRecord::request(Service::FEATURES, None);
+    let answer = bench.call(Operation::ENABLE, CallFlags::empty(), &[asked]);
+    assert_eq!((answer.status, answer.records[0].device), (Status::REFUSED, device(2)));
+    assert!(bench.world.lock().calls().is_empty());
+    assert_eq!(bench.world.lock().footprint(), before);
+    bench.raise(0, 3);
+    assert_eq!(bench.delivered(), [(300, 0x52)], "E6");
+}
+
+/// MSI: all messages at once, by the number that is enabled.
+#[test]
+fn messages_of_msi_come_and_go_together() {
+    let bench = Bench::new();
+    let four = Capabilities { stores: Stores::MSI, msi_messages: 4, ..Capabilities::default() };
+    bench.add(2, FakeDevice::new(bench.world.clone(), 2, 0).with_capabilities(four));
+    let msi = |index| Place { device: 2, store: Store::MSI, index };
+    let pair = Pair { address: 0xfee0_1000, data: 0x48 };
+    bench.put(2, Where::Capability, 4, &pair.address.to_le_bytes());
+    bench.put(2, Where::Capability, 12, &pair.data.to_le_bytes()[..2]);
+    let on = bench.calls_of(|| bench.put(2, Where::Capability, 2, &[1 | 2 << 4]));
+    assert_eq!((on[0], on[1], on.len()), (Call::Trap(2, Store::MSI), Call::SetRoutes(4), 7));
+    assert_eq!(on.last(), Some(&Call::Start(msi(0), 4)));
+    (0..4).for_each(|index| bench.world.lock().raise(msi(index)));
+    assert_eq!(bench.delivered(), [(1, 0x48), (1, 0x49), (1, 0x4a), (1, 0x4b)]);
+    let two = bench.calls_of(|| bench.put(2, Where::Capability, 2, &[1 | 1 << 4]));
+    assert_eq!((two[0], two.last()), (Call::Stop(msi(0), 4), Some(&Call::Start(msi(0), 2))));
+    bench.put(2, Where::Capability, 2, &[0]);
+    bench.assert_nothing_trapped();
+}
+
+#[test]
+fn accesses_to_what_is_not_there_are_refused() {
+    let bench = Bench::new();
+    let nothing = Capabilities::default();
+    bench.add(2, FakeDevice::new(bench.world.clone(), 2, 0).with_capabilities(nothing));
+    for number in [2, 9] {
+        let mut data = [7; 4];
+        let error = bench.service.trapped_read(device(number), Where::Table, 0, &mut data).unwrap_err();
+        assert_eq!((error.kind(), data), (io::ErrorKind::NotFound, [7; 4]));
+        let written = bench.service.trapped_write(device(number), Where::Table, 0, &data);
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+    // Behind the table, and the pending bits.
+    bench.control(0, ENABLE);
+    bench.put(0, Where::Table, 64 * 16, &[0; 4]);
+    bench.put(0, Where::PendingBits, 0, &[0xff; 8]);
+    assert_eq!(bench.pending(0), 0);
+}
