@@ -7,3 +7,4 @@ mod ending;
 mod guest;
 mod machine;
 mod pci;
+mod platform;

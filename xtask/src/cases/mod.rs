@@ -6,6 +6,7 @@
 mod command;
 mod driver;
 mod failures;
+mod linux;
 mod own_kvm;
 mod pass_through;
 mod product;
@@ -33,5 +34,6 @@ pub(crate) fn all() -> Vec<Test> {
         product::NO_REMAP,
         product::NO_SOURCE_ID,
     ];
-    lab.into_iter().map(Test::One).chain(batches.into_iter().map(Test::Many)).collect()
+    let one = lab.into_iter().chain(linux::CASES).map(Test::One);
+    one.chain(batches.into_iter().map(Test::Many)).collect()
 }

@@ -9,15 +9,33 @@ use anyhow::{Context, Result};
 use lab_wire::{BIN_DIR, MODULE_LIST, OUT_DIR, PAYLOAD_DIR};
 
 use super::cpio::Archive;
-use super::modules::Set;
+use super::modules::{LOADED, Set};
 use crate::process;
 
-const FOLDERS: [&str; 11] = ["bin", "dev", "etc", "lab", "lib", "proc", "root", "run", "sys", "tmp", "usr"];
+const FOLDERS: [&str; 10] = ["bin", "dev", "etc", "lib", "proc", "root", "run", "sys", "tmp", "usr"];
+const MODULES: &str = "lib/modules";
 
-/// Writes the archive.
+/// Writes the archive of L1.
 pub(crate) fn write(writer: impl Write, release: &str, modules: &Set, busybox: &Path) -> Result<()> {
     let mut archive = Archive::new(writer);
-    for folder in FOLDERS.into_iter().chain([BIN_DIR, PAYLOAD_DIR, OUT_DIR].map(relative)) {
+    system(&mut archive, release, modules, busybox)?;
+    for folder in ["/lab", BIN_DIR, PAYLOAD_DIR, OUT_DIR] {
+        archive.directory(relative(folder))?;
+    }
+    let list: String =
+        modules.load_order(&LOADED)?.iter().map(|name| format!("/{MODULES}/{release}/{name}.ko\n")).collect();
+    archive.file(relative(MODULE_LIST), 0o644, list.as_bytes())?;
+    archive.finish()?.flush().context("cannot write the initramfs")
+}
+
+/// What every small Linux has: folders, busybox, modules.
+pub(super) fn system(
+    archive: &mut Archive<impl Write>,
+    release: &str,
+    modules: &Set,
+    busybox: &Path,
+) -> Result<()> {
+    for folder in FOLDERS {
         archive.directory(folder)?;
     }
     for (link, target) in [("sbin", "bin"), ("usr/bin", "../bin"), ("usr/sbin", "../bin")] {
@@ -34,17 +52,14 @@ pub(crate) fn write(writer: impl Write, release: &str, modules: &Set, busybox: &
         }
     }
 
-    let folder = format!("lib/modules/{release}");
-    for folder in ["lib/modules", &folder] {
+    let folder = format!("{MODULES}/{release}");
+    for folder in [MODULES, &folder] {
         archive.directory(folder)?;
     }
     for (name, content) in modules.iter() {
         archive.file(&format!("{folder}/{name}.ko"), 0o644, content)?;
     }
-    archive.file(&format!("{folder}/modules.dep"), 0o644, modules.modules_dep()?.as_bytes())?;
-    let list: String = modules.load_order()?.iter().map(|name| format!("/{folder}/{name}.ko\n")).collect();
-    archive.file(relative(MODULE_LIST), 0o644, list.as_bytes())?;
-    archive.finish()?.flush().context("cannot write the initramfs")
+    archive.file(&format!("{folder}/modules.dep"), 0o644, modules.modules_dep()?.as_bytes())
 }
 
 /// Names in an archive have no slash before them.

@@ -2,9 +2,10 @@
 
 pub(crate) mod base;
 mod cpio;
+pub(crate) mod guest;
 pub(crate) mod modules;
 pub(crate) mod run;
 pub(crate) mod vmlinux;
 
 /// Raised when the same input makes another image.
-pub(crate) const RECIPE: u32 = 1;
+pub(crate) const RECIPE: u32 = 2;

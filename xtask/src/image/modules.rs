@@ -33,6 +33,9 @@ pub(crate) const SHIPPED: [&str; 16] = [
     "bridge",
 ];
 
+/// What a Linux guest in L2 can load.
+pub(crate) const GUEST: [&str; 1] = ["igb"];
+
 /// Modules by name, unpacked and stripped, and what each depends on.
 pub(crate) struct Set {
     modules: BTreeMap<String, Module>,
@@ -45,14 +48,18 @@ struct Module {
 
 impl Set {
     /// Takes the modules, and all that they depend on, out of a kernel's tree of modules.
-    pub(crate) fn collect(tree: &Path, tools: &Tools) -> Result<Self> {
+    pub(crate) fn collect<'a>(
+        names: impl IntoIterator<Item = &'a str>,
+        tree: &Path,
+        tools: &Tools,
+    ) -> Result<Self> {
         let files = index(tree)?;
         let builtin = fs::read_to_string(tree.join("modules.builtin")).unwrap_or_default();
         let builtin: BTreeSet<String> = builtin.lines().filter_map(|line| name_of(Path::new(line))).collect();
         let work = tempfile::tempdir()?;
 
         let mut modules = BTreeMap::new();
-        let mut wanted: Vec<String> = LOADED.into_iter().chain(SHIPPED).map(canonical).collect();
+        let mut wanted: Vec<String> = names.into_iter().map(canonical).collect();
         while let Some(name) = wanted.pop() {
             if modules.contains_key(&name) || builtin.contains(&name) {
                 continue;
@@ -72,10 +79,10 @@ impl Set {
         self.modules.iter().map(|(name, module)| (name.as_str(), module.content.as_slice()))
     }
 
-    /// What L1 loads as it starts, dependencies first.
-    pub(crate) fn load_order(&self) -> Result<Vec<&str>> {
+    /// These modules and what they depend on, dependencies first.
+    pub(crate) fn load_order(&self, names: &[&str]) -> Result<Vec<&str>> {
         let mut order = Vec::new();
-        for name in LOADED {
+        for name in names {
             // built in, and so nothing to load, unless it is here
             if let Some((name, _)) = self.modules.get_key_value(&canonical(name)) {
                 self.visit(name, &mut order, &mut Vec::new())?;
@@ -195,7 +202,10 @@ mod tests {
             ("vfio", &[]),
             ("igb", &["vfio"]),
         ]);
-        assert_eq!(set.load_order().unwrap(), ["ccp", "irqbypass", "kvm", "kvm_amd", "vfio", "vfio_pci"]);
+        assert_eq!(
+            set.load_order(&LOADED).unwrap(),
+            ["ccp", "irqbypass", "kvm", "kvm_amd", "vfio", "vfio_pci"]
+        );
     }
 
     #[test]

@@ -7,10 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use lab_wire::{BIN_DIR, KERNEL_FILE, PAYLOAD_DIR};
+use lab_wire::{BIN_DIR, INITRD_FILE, KERNEL_FILE, LINUX_FILE, PAYLOAD_DIR};
 
 use super::base::relative;
 use super::cpio::Archive;
+use super::guest;
 
 /// What a run adds.
 pub(crate) struct Contents<'a> {
@@ -20,6 +21,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) programs: &'a [PathBuf],
     /// The test kernel.
     pub(crate) kernel: &'a Path,
+    /// Kernel and initramfs (without its scripts) of a Linux guest.
+    pub(crate) linux: Option<(&'a Path, &'a Path)>,
     /// A folder of the user's.
     pub(crate) payload: Option<&'a Path>,
 }
@@ -37,6 +40,10 @@ pub(crate) fn write(path: &Path, base: &Path, contents: &Contents) -> Result<()>
         add(&mut archive, &format!("{}/{name}", relative(BIN_DIR)), program)?;
     }
     add(&mut archive, relative(KERNEL_FILE), contents.kernel)?;
+    if let Some((kernel, initramfs)) = contents.linux {
+        add(&mut archive, relative(LINUX_FILE), kernel)?;
+        archive.file(relative(INITRD_FILE), 0o644, &guest::initramfs(initramfs)?)?;
+    }
     if let Some(payload) = contents.payload {
         add_folder(&mut archive, relative(PAYLOAD_DIR), payload)?;
     }

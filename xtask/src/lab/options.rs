@@ -14,6 +14,7 @@ In L1, COMMAND runs as root in the payload's folder, with pvir, lab-witness and 
   PVIR_KERNEL    the test kernel
   PVIR_PAYLOAD   the payload's folder
   PVIR_DEVICES   the devices bound to vfio-pci, in the order of the --device options
+  PVIR_LINUX     with --linux-guest: the kernel of a Linux guest; PVIR_INITRD is its initramfs
   PVIR_OUT       a folder that travels back with --out
 
 Drivers and tools for modprobe are in L1, loaded only by request. A COMMAND with a terminal on both ends gets one.";
@@ -44,6 +45,9 @@ pub(crate) struct Options {
     /// Words to add to the command line of L1's kernel
     #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true)]
     pub(crate) append: String,
+    /// Take a Linux guest along: Debian's kernel and an initramfs, as $PVIR_LINUX and $PVIR_INITRD
+    #[arg(long)]
+    pub(crate) linux_guest: bool,
     /// A folder to take along
     #[arg(long, value_name = "DIR")]
     pub(crate) payload: Option<PathBuf>,
@@ -87,6 +91,7 @@ impl Default for Options {
             cpus: 2,
             devices: Vec::new(),
             append: String::new(),
+            linux_guest: false,
             payload: None,
             out: None,
             memory: "2G".into(),

@@ -10,7 +10,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use lab_wire::{Job, KERNEL_FILE, Kind, PAYLOAD_DIR, write_frame};
+use lab_wire::{INITRD_FILE, Job, KERNEL_FILE, Kind, LINUX_FILE, PAYLOAD_DIR, write_frame};
 
 use super::devices::{self, Device};
 use super::options::{Iommu, Options};
@@ -77,10 +77,12 @@ fn run_in(
     scratch: &Scratch,
 ) -> Result<Outcome> {
     let watch = Watch::start()?;
+    let linux = options.linux_guest.then(|| (setup.l1.kernel(), setup.l1.guest_initramfs()));
     let contents = run_image::Contents {
         init: &programs.init,
         programs: &programs.on_path,
         kernel: &programs.kernel,
+        linux: linux.as_ref().map(|(kernel, initramfs)| (kernel.as_path(), initramfs.as_path())),
         payload: options.payload.as_deref(),
     };
     run_image::write(&scratch.initramfs(), &setup.l1.initramfs(), &contents)?;
@@ -158,6 +160,10 @@ fn job(options: &Options, argv: &[OsString], devices: &[Device], control: &mut Q
         [("PVIR_KERNEL", KERNEL_FILE), ("PVIR_PAYLOAD", PAYLOAD_DIR), ("PVIR_DEVICES", &bound)]
     {
         job.set_variable(OsStr::new(name), OsStr::new(value));
+    }
+    if options.linux_guest {
+        job.set_variable(OsStr::new("PVIR_LINUX"), OsStr::new(LINUX_FILE));
+        job.set_variable(OsStr::new("PVIR_INITRD"), OsStr::new(INITRD_FILE));
     }
     if let Some(kind) = std::env::var_os("TERM") {
         job.set_variable(OsStr::new("TERM"), &kind);

@@ -1,6 +1,7 @@
 //! The kernel of L1 and the part of its initramfs that is the same for every run.
 
 use std::fs::{self, File};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,13 +15,16 @@ use crate::progress::step;
 /// Raised when the same package makes another folder.
 const RECIPE: u32 = 1;
 
+const BASE: &str = "base.cpio";
+const GUEST_BASE: &str = "guest.cpio";
+
 pub(crate) struct L1 {
     folder: PathBuf,
 }
 
 impl L1 {
     pub(super) fn ready(cache: &Cache, tools: &Tools) -> Result<Self> {
-        let recipe = (RECIPE, image::RECIPE, modules::LOADED, modules::SHIPPED);
+        let recipe = (RECIPE, image::RECIPE, modules::LOADED, modules::SHIPPED, modules::GUEST);
         let folder = cache.component("l1", recipe, |folder| make(cache, tools, folder))?;
         Ok(Self { folder })
     }
@@ -32,7 +36,12 @@ impl L1 {
 
     /// The initramfs, to which each run appends its own part.
     pub(crate) fn initramfs(&self) -> PathBuf {
-        self.folder.join("base.cpio")
+        self.folder.join(BASE)
+    }
+
+    /// The initramfs of a Linux guest in L2, without its scripts. Its kernel is L1's.
+    pub(crate) fn guest_initramfs(&self) -> PathBuf {
+        self.folder.join(GUEST_BASE)
     }
 }
 
@@ -47,9 +56,13 @@ fn make(cache: &Cache, tools: &Tools, folder: &Path) -> Result<()> {
         let tree = [format!("lib/modules/{release}"), format!("usr/lib/modules/{release}")];
         let tree = tree.iter().map(|place| unpacked.join(place)).find(|place| place.is_dir());
         let tree = tree.with_context(|| format!("{} holds no modules", package.display()))?;
-        let modules = modules::Set::collect(&tree, tools)?;
-        let mut file = File::create(folder.join("base.cpio"))?;
-        image::base::write(&mut file, &release, &modules, &tools.busybox())?;
+        let names = modules::LOADED.into_iter().chain(modules::SHIPPED);
+        let modules = modules::Set::collect(names, &tree, tools)?;
+        let file = File::create(folder.join(BASE))?;
+        image::base::write(BufWriter::new(file), &release, &modules, &tools.busybox())?;
+        let modules = modules::Set::collect(modules::GUEST, &tree, tools)?;
+        let file = File::create(folder.join(GUEST_BASE))?;
+        image::guest::write(BufWriter::new(file), &release, &modules, &tools.busybox())?;
         fs::remove_dir_all(&unpacked).context("cannot remove what was unpacked")
     })
 }

@@ -26,6 +26,10 @@ pub const EXIT_NOT_FOUND: u8 = 127;
 pub const BIN_DIR: &str = "/lab/bin";
 /// Where the test kernel is in L1.
 pub const KERNEL_FILE: &str = "/lab/kernel.elf";
+/// Where the kernel of a Linux guest is in L1, if it is there.
+pub const LINUX_FILE: &str = "/lab/linux";
+/// Where that guest's initramfs is.
+pub const INITRD_FILE: &str = "/lab/linux.initrd";
 /// Where the payload is in L1.
 pub const PAYLOAD_DIR: &str = "/payload";
 /// What a command leaves here travels back to the host.

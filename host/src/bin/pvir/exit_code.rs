@@ -19,7 +19,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 
 /// What `--help` says of exit codes.
 pub(crate) const HELP: &str = "Exit codes:
-  0..255  the guest's own code, as it wrote it to the exit port 0xf4 (above 255: 255); 0 also when it reset the machine
+  0..255  the guest's own code, as it wrote it to the exit port 0xf4 (above 255: 255); 0 also when it reset the
+          machine or switched it off
   2       wrong command line
   3       the run could not start: /dev/kvm, permissions, device, kernel file, isolation
   4       the guest crashed (triple fault, instruction that this KVM cannot run) or the VMM failed under it
@@ -43,6 +44,8 @@ pub(crate) enum Outcome {
         /// The port or event by which it did.
         by: &'static str,
     },
+    /// The guest switched the machine off, by ACPI's sleep control register.
+    GuestPowerOff,
     /// Ctrl-C or SIGTERM.
     Interrupted,
     /// `--timeout` passed.
@@ -65,7 +68,7 @@ impl Outcome {
         match self {
             // Not truncated: 256 must not look like success.
             Self::GuestExit { value } => u8::try_from(*value).unwrap_or(u8::MAX),
-            Self::Running | Self::GuestReset { .. } => 0,
+            Self::Running | Self::GuestReset { .. } | Self::GuestPowerOff => 0,
             Self::Interrupted => INTERRUPTED,
             Self::TimedOut { .. } => TIMEOUT,
             Self::GuestCrash(_) | Self::HostFailure { .. } => CRASH,
@@ -78,6 +81,7 @@ impl Outcome {
             Self::Running => "running".to_owned(),
             Self::GuestExit { value } => format!("guest exited with code {value}"),
             Self::GuestReset { by } => format!("guest reset the machine ({by})"),
+            Self::GuestPowerOff => "guest switched the machine off".to_owned(),
             Self::Interrupted => "interrupted".to_owned(),
             Self::TimedOut { seconds } => format!("stopped after --timeout {seconds}"),
             Self::GuestCrash(report) => format!("guest crashed: {}", report.cause),

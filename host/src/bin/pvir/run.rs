@@ -14,12 +14,14 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::cli::{Mode, RunArgs};
 use crate::devices::attach;
+use crate::devices::io_apic::IoApic;
 use crate::devices::serial::Console;
 use crate::devices::terminal::{self, CharacterMode};
 use crate::exit_code::Outcome;
 use crate::machine::boot::{self, Image};
 use crate::machine::ending::Ending;
 use crate::machine::kick;
+use crate::machine::message::LocalApics;
 use crate::machine::ports::Ports;
 use crate::machine::vcpu::{Vcpu, World};
 use crate::machine::vm::{Offer, Vm};
@@ -49,11 +51,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let entry = boot::load(&vm.memory, &image, &vm.apic_ids)?;
 
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
-    let console = Arc::new(Console::new());
+    let local_apics = LocalApics::new(Arc::clone(&vm.fd), Arc::clone(&counters));
+    let io_apic = Arc::new(IoApic::new(Arc::new(local_apics)));
+    let console = Arc::new(Console::new(Arc::clone(&io_apic)));
     let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
     let world = Arc::new(World {
         ports: Ports::new(Arc::clone(&console), Arc::clone(&pci), Arc::clone(&ending)),
         pci: Arc::clone(&pci),
+        io_apic,
         service: service.clone(),
         memory: vm.memory.clone(),
         exits: Arc::clone(&exits),

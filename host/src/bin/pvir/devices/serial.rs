@@ -8,28 +8,30 @@ use std::thread;
 use vm_superio::Trigger;
 use vm_superio::serial::{NoEvents, Serial};
 
-/// Its interrupt goes nowhere: the machine has no interrupt controller for pins, and guests poll.
-#[derive(Debug)]
-struct NoInterrupt;
+use super::io_apic::IoApic;
+use crate::machine::layout;
 
-impl Trigger for NoInterrupt {
+/// Its interrupt: an edge for each new reason, which a driver takes as long as the port has one.
+struct Interrupt(Arc<IoApic>);
+
+impl Trigger for Interrupt {
     type E = Infallible;
 
     fn trigger(&self) -> Result<(), Infallible> {
+        self.0.raise(layout::COM1_PIN);
         Ok(())
     }
 }
 
 /// The port, shared by all vCPUs and by the thread that reads stdin.
-#[derive(Debug)]
 pub(crate) struct Console {
-    port: Mutex<Serial<NoInterrupt, NoEvents, Stdout>>,
+    port: Mutex<Serial<Interrupt, NoEvents, Stdout>>,
     room: Condvar,
 }
 
 impl Console {
-    pub(crate) fn new() -> Self {
-        Self { port: Mutex::new(Serial::new(NoInterrupt, io::stdout())), room: Condvar::new() }
+    pub(crate) fn new(io_apic: Arc<IoApic>) -> Self {
+        Self { port: Mutex::new(Serial::new(Interrupt(io_apic), io::stdout())), room: Condvar::new() }
     }
 
     /// The guest reads a register.

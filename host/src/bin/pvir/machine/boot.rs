@@ -15,7 +15,7 @@ use linux_loader::loader::elf::{Elf, PvhBootCapability};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::memory::{self, Range};
-use super::{acpi, elf, layout};
+use super::{acpi, elf, firmware, layout};
 
 const START_INFO_MAGIC: u32 = 0x336e_c578;
 const USABLE: u32 = 1;
@@ -38,9 +38,9 @@ pub(crate) fn load(memory: &GuestMemoryMmap, image: &Image, apic_ids: &[u32]) ->
         modules.push(load_initrd(memory, path, &ram, kernel_end)?);
     }
     load_command_line(memory, &image.command_line)?;
-    memory
-        .write_slice(&acpi::build(layout::ACPI, apic_ids), GuestAddress(layout::ACPI))
-        .context("ACPI tables")?;
+    let tables = acpi::build(layout::ACPI, apic_ids, layout::mmio64(&ram));
+    memory.write_slice(&tables, GuestAddress(layout::ACPI)).context("ACPI tables")?;
+    firmware::load(memory).context("reset vector")?;
     write_start_info(memory, &ram, &modules)?;
     Ok(entry)
 }

@@ -15,6 +15,9 @@ const HTT: u32 = 1 << 28;
 const KVM_FEATURES: u32 = 0x4000_0001;
 /// KVM's features that rest on a hypercall: unhalting, IPIs, yielding and page ranges.
 const KVM_FEATURES_BY_HYPERCALL: u32 = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16;
+/// `KVM_FEATURE_MSI_EXT_DEST_ID`: this VMM takes bits 14:8 of a message's destination from address bits 11:5, and of an
+/// I/O APIC's from bits 55:49 of its entry. Without it Linux leaves CPUs with ids above 254 alone.
+const MSI_EXT_DEST_ID: u32 = 1 << 15;
 
 /// The topology leaves, both with the same content.
 const TOPOLOGY: [u32; 2] = [0xb, 0x1f];
@@ -46,7 +49,7 @@ impl Template {
                     max_leaf = entry.eax;
                 }
                 1 => self.leaf_1(entry, apic_id),
-                KVM_FEATURES if self.hypercalls_intercepted => entry.eax &= !KVM_FEATURES_BY_HYPERCALL,
+                KVM_FEATURES => self.kvm_features(entry),
                 // AMD: extended APIC id; the core id below it, one thread per core.
                 0x8000_001e => {
                     entry.eax = apic_id;
@@ -91,6 +94,13 @@ impl Template {
         entry.ecx |= X2APIC | HYPERVISOR;
         entry.ecx = if self.tsc_deadline { entry.ecx | TSC_DEADLINE } else { entry.ecx & !TSC_DEADLINE };
         entry.edx = if self.cpus > 1 { entry.edx | HTT } else { entry.edx & !HTT };
+    }
+
+    fn kvm_features(&self, entry: &mut kvm_cpuid_entry2) {
+        entry.eax |= MSI_EXT_DEST_ID;
+        if self.hypercalls_intercepted {
+            entry.eax &= !KVM_FEATURES_BY_HYPERCALL;
+        }
     }
 
     /// One thread per core, all cores in one package: level 0 is the thread, level 1 the core.
@@ -182,6 +192,13 @@ mod tests {
             pvir_abi::CpuidLeaf { eax: leaf.eax, ebx: leaf.ebx, ecx: leaf.ecx, edx: leaf.edx }
         });
         assert_eq!(found, Some(SHOWN));
+    }
+
+    #[test]
+    fn guest_may_use_destinations_of_15_bits() {
+        let mut template = template();
+        template.supported[4].eax = 0;
+        assert_eq!(find(&template.for_cpu(0), KVM_FEATURES, 0).eax, MSI_EXT_DEST_ID);
     }
 
     #[test]

@@ -17,6 +17,10 @@ const KEYBOARD_RESET: u8 = 0xfe;
 /// Bit of the reset register that resets.
 const RESET_CPU: u8 = 4;
 
+/// Fields of ACPI's sleep control register ("ACPI Specification 6.5", section 4.8.3.7.1).
+const SLEEP_ENABLE: u8 = 1 << 5;
+const SLEEP_TYPE_SHIFT: u8 = 2;
+
 /// What answers at the ports.
 pub(crate) struct Ports {
     console: Arc<Console>,
@@ -84,6 +88,12 @@ impl Ports {
                     self.ending.finish(Outcome::GuestReset { by: "port 0xcf9" });
                 }
                 Cause::PortReset
+            }
+            layout::SLEEP_CONTROL => {
+                if data == [SLEEP_ENABLE | layout::SLEEP_TYPE_OFF << SLEEP_TYPE_SHIFT] {
+                    self.ending.finish(Outcome::GuestPowerOff);
+                }
+                Cause::PortPowerOff
             }
             layout::KEYBOARD_PORT if data == [KEYBOARD_RESET] => {
                 self.ending.finish(Outcome::GuestReset { by: "keyboard controller" });

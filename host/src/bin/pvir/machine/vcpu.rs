@@ -17,8 +17,10 @@ use super::crash::{self, CrashReport};
 use super::ending::Ending;
 use super::exit::{self, Direction, Exit, Hypercall, PortAccess};
 use super::kick::Armed;
+use super::layout;
 use super::ports::Ports;
 use super::vm::Vm;
+use crate::devices::io_apic::IoApic;
 use crate::exit_code::Outcome;
 use crate::pci::bus::PciBus;
 use crate::report::exits::{Access, Cause, ExitCounters, Row};
@@ -27,11 +29,30 @@ use crate::report::exits::{Access, Cause, ExitCounters, Row};
 pub(crate) struct World {
     pub(crate) ports: Ports,
     pub(crate) pci: Arc<PciBus>,
+    pub(crate) io_apic: Arc<IoApic>,
     pub(crate) service: Arc<dyn Hypercalls>,
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) exits: Arc<ExitCounters>,
     pub(crate) ending: Arc<Ending>,
     pub(crate) counters: Arc<Counters>,
+}
+
+impl World {
+    fn memory_read(&self, address: u64, data: &mut [u8], row: &Row) -> Cause {
+        if layout::IO_APIC.contains(&address) {
+            self.io_apic.read(address - layout::IO_APIC.start, data);
+            return Cause::MmioIoApic;
+        }
+        count_mmio(row, self.pci.memory_read(address, data), address, Access::Read)
+    }
+
+    fn memory_write(&self, address: u64, data: &[u8], row: &Row) -> Cause {
+        if layout::IO_APIC.contains(&address) {
+            self.io_apic.write(address - layout::IO_APIC.start, data);
+            return Cause::MmioIoApic;
+        }
+        count_mmio(row, self.pci.memory_write(address, data), address, Access::Write)
+    }
 }
 
 /// One vCPU, ready to run.
@@ -107,13 +128,12 @@ impl Vcpu {
             Exit::Port(access) => self.port(&access, row),
             Exit::MmioRead { address, size } => {
                 let mut data = [0xff; 8];
-                let served = self.world.pci.memory_read(address, &mut data[..size.into()]);
+                let cause = self.world.memory_read(address, &mut data[..size.into()], row);
                 exit::set_mmio_data(&mut self.fd, data);
-                count_mmio(row, served, address, Access::Read)
+                cause
             }
             Exit::MmioWrite { address, size, data } => {
-                let served = self.world.pci.memory_write(address, &data[..size.into()]);
-                count_mmio(row, served, address, Access::Write)
+                self.world.memory_write(address, &data[..size.into()], row)
             }
             Exit::ReadMsr { index } => {
                 let ours = index == conduit::MSR;

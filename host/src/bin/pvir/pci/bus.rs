@@ -30,7 +30,7 @@ pub(crate) struct PciBus {
     slots: BTreeMap<DevFn, Arc<Slot>>,
     memory_slots: Arc<MemorySlots>,
     windows: Windows,
-    /// Where no BAR may decode: RAM and the local APICs.
+    /// Where no BAR may decode: RAM and the APICs.
     forbidden: Vec<Range>,
     memory: RwLock<Decoder>,
     ports: RwLock<Decoder>,
@@ -41,8 +41,7 @@ pub(crate) struct PciBus {
 impl PciBus {
     /// A bus with a host bridge at 00:00.0. `ram` is where BARs must not be.
     pub(crate) fn new(memory_slots: Arc<MemorySlots>, ram: &[Range]) -> Result<Self> {
-        let above =
-            ram.iter().map(Range::end).max().unwrap_or(0).max(layout::FOUR_GIB).next_multiple_of(1 << 30);
+        let high = layout::mmio64(ram);
         let window =
             |start, size| AddressAllocator::new(start, size).context("cannot set up a window for BARs");
         let size = |range: &std::ops::Range<u64>| range.end - range.start;
@@ -51,13 +50,13 @@ impl PciBus {
             memory_slots,
             windows: Windows {
                 memory32: window(layout::MMIO32.start, size(&layout::MMIO32))?,
-                memory64: window(above, layout::MMIO64_SIZE)?,
+                memory64: window(high.start, high.size)?,
                 ports: window(layout::PORTS.start, size(&layout::PORTS))?,
             },
             forbidden: ram
                 .iter()
                 .copied()
-                .chain([Range::new(layout::LAPIC.start, size(&layout::LAPIC))])
+                .chain([layout::IO_APIC, layout::LAPIC].map(|place| Range::new(place.start, size(&place))))
                 .collect(),
             memory: RwLock::default(),
             ports: RwLock::default(),

@@ -59,8 +59,9 @@ impl ConfigPorts {
 /// Splits a configuration address on bus 0.
 fn decode(address: u32, port: u16, size: usize) -> Option<(DevFn, u16)> {
     let within = port.checked_sub(layout::PCI_DATA).filter(|within| usize::from(*within) + size <= 4)?;
-    let [register, devfn, bus, _] = address.to_le_bytes();
-    if address & ENABLE == 0 || bus != 0 {
+    let [register, devfn, bus, top] = address.to_le_bytes();
+    // Some CPUs have bits 11:8 of a register's number in the top byte; no function here has such registers.
+    if u32::from(top) << 24 != ENABLE || bus != 0 {
         return None;
     }
     Some((DevFn::from_byte(devfn), u16::from(register & !3) + within))
@@ -83,5 +84,6 @@ mod tests {
         assert_eq!(decode(ENABLE, 0xcff, 2), None);
         assert_eq!(decode(ENABLE | 1 << 16, 0xcfc, 4), None);
         assert_eq!(decode(0x800, 0xcfc, 4), None);
+        assert_eq!(decode(ENABLE | 1 << 24, 0xcfc, 4), None, "extended config space");
     }
 }

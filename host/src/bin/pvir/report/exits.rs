@@ -29,6 +29,7 @@ causes! {
     StatusByMsr = "pvir-status-msr",
     StatusByPort = "pvir-status-port",
     MmioBar = "mmio-bar",
+    MmioIoApic = "mmio-io-apic",
     /// MMIO where nothing is.
     MmioOther = "mmio-other",
     PortPciConfig = "port-pci-config",
@@ -36,6 +37,7 @@ causes! {
     PortSerial = "port-serial",
     PortExit = "port-exit",
     PortReset = "port-reset",
+    PortPowerOff = "port-power-off",
     PortOther = "port-other",
     MsrOther = "msr-other",
     HypercallOther = "hypercall-other",

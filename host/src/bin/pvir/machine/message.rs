@@ -1,0 +1,57 @@
+//! Interrupt messages of the machine itself, given to KVM.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use kvm_bindings::kvm_msi;
+use kvm_ioctls::VmFd;
+use pvir_abi::Pair;
+use pvir_host::counters::Counters;
+use pvir_host::kvm::KvmMessage;
+use pvir_host::trapped::Message;
+
+/// Where messages go.
+pub(crate) trait MessageSink: Send + Sync {
+    /// A message that no local APIC takes is lost, as on hardware.
+    fn send(&self, message: Pair);
+}
+
+/// The local APICs of a VM.
+pub(crate) struct LocalApics {
+    vm: Arc<VmFd>,
+    counters: Arc<Counters>,
+    /// Whether a failure was logged: a guest can repeat it without end.
+    told: AtomicBool,
+}
+
+impl LocalApics {
+    pub(crate) fn new(vm: Arc<VmFd>, counters: Arc<Counters>) -> Self {
+        Self { vm, counters, told: AtomicBool::new(false) }
+    }
+}
+
+impl MessageSink for LocalApics {
+    fn send(&self, message: Pair) {
+        // The guest composed it, so it is judged as those of its devices are.
+        match Message::judge(message) {
+            Ok(message) => {
+                self.counters.count_ioctl("KVM_SIGNAL_MSI");
+                if let Err(error) = self.vm.signal_msi(to_kvm(message.into())) {
+                    if !self.told.swap(true, Relaxed) {
+                        tracing::warn!(?message, "KVM_SIGNAL_MSI: {error} (further failures are not told)");
+                    }
+                }
+            }
+            Err(reason) => tracing::debug!(?message, "message of the I/O APIC is lost: {reason}"),
+        }
+    }
+}
+
+fn to_kvm(message: KvmMessage) -> kvm_msi {
+    kvm_msi {
+        address_lo: message.address_lo(),
+        address_hi: message.address_hi(),
+        data: message.data(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,34 @@
+# Runs a Linux guest: the first argument is the answer to whatever it asks on its console, the others are those of pvir.
+# With each answer it says how often the host has taken the device's interrupts, and once how long the guest took to come
+# up, in seconds.
+answer=$1
+shift
+now() {
+    read -r uptime rest </proc/uptime
+    echo "$uptime"
+}
+started=$(now)
+mkfifo /tmp/in
+pvir run "$@" --device "vfio=$PVIR_DEVICES" --initrd "$PVIR_INITRD" "$PVIR_LINUX" </tmp/in >/tmp/out 2>/tmp/err &
+vm=$!
+exec 3>/tmp/in
+answered=0
+up=
+while kill -0 $vm 2>/dev/null; do
+    if [ -z "$up" ] && grep -q '^@guest userland' /tmp/out; then
+        up=$(now)
+        echo "@host userland $started $up"
+    fi
+    asked=$(grep -c '^@guest asks' /tmp/out)
+    if [ "$asked" -gt "$answered" ]; then
+        answered=$asked
+        sed -n "s/^/@host $asked /; /vfio-msix/p" /proc/interrupts
+        echo "$answer" >&3
+    fi
+    usleep 100000
+done
+wait $vm
+status=$?
+cat /tmp/out
+cat /tmp/err >&2
+exit $status

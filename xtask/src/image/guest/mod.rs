@@ -1,0 +1,34 @@
+//! What a Linux guest in L2 boots with: busybox and the driver of the lab's network card, both Debian's, and scripts.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::base;
+use super::cpio::Archive;
+use super::modules::Set;
+
+const INIT: &[u8] = include_bytes!("init.sh");
+/// What `pvir.run=` on the guest's command line can name.
+const SCRIPTS: [(&str, &[u8]); 1] = [("interrupts", include_bytes!("interrupts.sh"))];
+
+/// Writes the part that is the same for all runs.
+pub(crate) fn write(writer: impl Write, release: &str, modules: &Set, busybox: &Path) -> Result<()> {
+    let mut archive = Archive::new(writer);
+    base::system(&mut archive, release, modules, busybox)?;
+    archive.finish()?.flush().context("cannot write the guest's initramfs")
+}
+
+/// The whole initramfs: that part, and the scripts.
+pub(super) fn initramfs(base: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(base).with_context(|| format!("cannot read {}", base.display()))?;
+    let mut archive = Archive::new(bytes);
+    archive.file("init", 0o755, INIT)?;
+    archive.directory("lib/guest")?;
+    for (name, script) in SCRIPTS {
+        archive.file(&format!("lib/guest/{name}"), 0o644, script)?;
+    }
+    archive.finish()
+}
