@@ -1,5 +1,5 @@
 //! pvir's emulated device: a register raises any vector, others tell what became of it
-//! (`host/src/emulated/registers.rs`).
+//! (`docs/emulated-device.md`).
 
 use super::Trigger;
 use crate::memory::registers::Registers;
@@ -10,6 +10,11 @@ const TIMES: u64 = 0x08;
 const RAISE: u64 = 0x0c;
 const SELECT: u64 = 0x10;
 const SENT: u64 = 0x14;
+const RATE_FIRST: u64 = 0x40;
+const RATE_COUNT: u64 = 0x44;
+const RATE_INTERVAL: u64 = 0x48;
+const RATE_ROUNDS: u64 = 0x4c;
+const RATE_RUN: u64 = 0x50;
 
 /// `"PVED"`.
 const IDENTITY_VALUE: u32 = u32::from_le_bytes(*b"PVED");
@@ -21,6 +26,16 @@ pub(crate) struct Emulated(Registers);
 impl Emulated {
     pub(super) const fn new(registers: Registers) -> Self {
         Self(registers)
+    }
+
+    /// Has the device raise `count` interrupts from number `first` on, every `microseconds`, `rounds` times.
+    pub(crate) fn run(&self, first: u32, count: u32, microseconds: u32, rounds: u32) {
+        let values =
+            [(RATE_FIRST, first), (RATE_COUNT, count), (RATE_INTERVAL, microseconds), (RATE_ROUNDS, rounds)];
+        for (register, value) in values {
+            self.0.write(register, value);
+        }
+        self.0.write(RATE_RUN, 1);
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     checks.finish("direct")
 }
 
-fn usage(error: &dyn fmt::Display) -> ExitCode {
+pub(super) fn usage(error: &dyn fmt::Display) -> ExitCode {
     println!("error: {error}");
     report::result("fail", |result| {
         result.display("error", error);

@@ -6,7 +6,10 @@ mod compat;
 mod counts;
 mod crash;
 mod direct;
+mod fleet;
+mod limits;
 mod refusals;
+mod scale;
 mod selftest;
 
 use crate::boot::BootInfo;
@@ -21,11 +24,13 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 5] = [
+    let scenarios: [(&str, Scenario); 7] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
         ("counts", counts::run),
+        ("scale", scale::run),
+        ("limits", limits::run),
         ("selftest", selftest::run),
     ];
     if let Some((_, scenario)) = scenarios.iter().find(|(name, _)| line.flag(name)) {
@@ -35,7 +40,7 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         return crash::run(how);
     }
     println!(
-        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts` or `selftest` on the command line)"
+        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts`, `scale`, `limits` or `selftest` on the command line)"
     );
     report::result("fail", |result| {
         result.str("error", "nothing to do");
