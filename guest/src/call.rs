@@ -28,6 +28,12 @@ pub(crate) trait Record: Copy {
     fn status(&self) -> Status;
 }
 
+/// A record that is asked in a batch.
+pub(crate) trait Asked: Record {
+    /// Checks what the record `got`, which failed, still says. `record` counts within the call, for errors.
+    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError>;
+}
+
 macro_rules! record {
     ($($name:ty),*) => { $(
         impl Record for $name {
@@ -51,17 +57,35 @@ record!(Entry, DeviceRecord, EnableRecord, FeaturesRecord);
 /// The records of one operation: what is asked, and where the answers go. Places count over the whole batch.
 pub(crate) trait Batch {
     const OPERATION: Operation;
-    type Record: Record;
+    type Record: Asked;
+    /// What a record that was carried out is worth.
+    type Answer;
 
     fn len(&self) -> usize;
     /// The request at `place`, the same each time; `None` beyond the end.
     fn ask(&self, place: usize) -> Option<Self::Record>;
-    /// Takes an answer with status OK. `record` counts within the call, for errors.
-    fn take(&mut self, place: usize, record: usize, got: &Self::Record, epoch: u64) -> Result<(), HostError>;
-    /// Checks what a record that failed still says.
-    fn check_failed(&self, place: usize, record: usize, got: &Self::Record) -> Result<(), HostError>;
-    /// Notes a failure.
-    fn fail(&mut self, place: usize, error: EntryError);
+    /// Judges the answer `got` to `asked`, which has status OK.
+    fn judge(&self, at: At, asked: &Self::Record, got: &Self::Record) -> Result<Self::Answer, HostError>;
+    /// Where the answers go.
+    fn results(&mut self) -> &mut [Result<Self::Answer, EntryError>];
+
+    /// Notes what became of a record.
+    fn put(&mut self, place: usize, result: Result<Self::Answer, EntryError>) {
+        if let Some(slot) = self.results().get_mut(place) {
+            *slot = result;
+        }
+    }
+}
+
+/// Which answer is judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    /// Its place in the batch.
+    pub(crate) place: usize,
+    /// Its number within the call, for errors.
+    pub(crate) record: usize,
+    /// The epoch that the call's header says.
+    pub(crate) epoch: u64,
 }
 
 /// Conduit, block and what was negotiated.
@@ -131,7 +155,7 @@ impl<C: Conduit> Transport<C> {
             }
         };
         for place in places {
-            batch.fail(place, entry_error);
+            batch.put(place, Err(entry_error));
         }
         Err(error)
     }
@@ -164,18 +188,20 @@ impl<C: Conduit> Transport<C> {
         let mut counted = 0u32;
         let mut failed = false;
         for (record, place) in places.enumerate() {
-            let got_record = B::Record::from_unit(block.read_record(record));
-            match check::record_status(record, got_record.status(), verdict)? {
+            let Some(asked) = batch.ask(place) else { continue };
+            let answer = B::Record::from_unit(block.read_record(record));
+            let result = match check::record_status(record, answer.status(), verdict)? {
                 Ok(()) => {
-                    batch.take(place, record, &got_record, got.epoch)?;
                     counted = counted.saturating_add(1);
+                    Ok(batch.judge(At { place, record, epoch: got.epoch }, &asked, &answer)?)
                 }
                 Err(error) => {
-                    batch.check_failed(place, record, &got_record)?;
                     failed |= error.status() != Status::ABORTED;
-                    batch.fail(place, EntryError::Status(error));
+                    asked.check_failed(record, &answer)?;
+                    Err(EntryError::Status(error))
                 }
-            }
+            };
+            batch.put(place, result);
         }
         check::totals(&got, counted, failed, verdict)?;
         Ok(match verdict {

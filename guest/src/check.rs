@@ -1,5 +1,6 @@
 //! What is checked of every answer before anything in it is used.
 
+use crate::call::Asked;
 use crate::{HostError, Origin, Target};
 use pvir_abi::{CallFlags, Entry, EntryState, Handle, Header, Operation, Pair, Status, Store};
 
@@ -118,6 +119,12 @@ fn first_changed<const N: usize>(record: usize, fields: [(&'static str, bool); N
     match fields.into_iter().find(|(_, same)| !same) {
         Some((field, _)) => Err(HostError::RecordChanged { record, field }),
         None => Ok(()),
+    }
+}
+
+impl Asked for Entry {
+    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError> {
+        no_answer(record, self, got)
     }
 }
 

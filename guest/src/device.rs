@@ -1,6 +1,6 @@
 //! DEVICE_INFO: what a device can do. Works before ENABLE and after.
 
-use crate::call::{Batch, Grant, Transport};
+use crate::call::{Asked, At, Batch, Grant, Transport};
 use crate::{Conduit, EntryError, Error, HostError, Pvir, Remapping};
 use pvir_abi::{DeviceFlags, DeviceId, DeviceRecord, Operation, Stores};
 
@@ -70,15 +70,25 @@ struct Ask<'a> {
     results: &'a mut [DeviceResult],
 }
 
-impl Ask<'_> {
-    fn echoed(&self, place: usize, record: usize, got: &DeviceRecord) -> Result<(), HostError> {
-        let changed = |field| Err(HostError::RecordChanged { record, field });
-        if self.devices.get(place) != Some(&got.device) {
-            changed("device")
-        } else if (got.reserved0, got.reserved1) != (0, [0; 3]) {
-            changed("reserved")
-        } else {
+fn echoed(record: usize, asked: &DeviceRecord, got: &DeviceRecord) -> Result<(), HostError> {
+    let changed = |field| Err(HostError::RecordChanged { record, field });
+    if asked.device != got.device {
+        changed("device")
+    } else if (got.reserved0, got.reserved1) != (0, [0; 3]) {
+        changed("reserved")
+    } else {
+        Ok(())
+    }
+}
+
+impl Asked for DeviceRecord {
+    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError> {
+        echoed(record, self, got)?;
+        let expected = Self { status: got.status, ..*self };
+        if *got == expected {
             Ok(())
+        } else {
+            Err(HostError::NotZero { record, field: "device information" })
         }
     }
 }
@@ -86,6 +96,7 @@ impl Ask<'_> {
 impl Batch for Ask<'_> {
     const OPERATION: Operation = Operation::DEVICE_INFO;
     type Record = DeviceRecord;
+    type Answer = Device;
 
     fn len(&self) -> usize {
         self.devices.len()
@@ -95,14 +106,13 @@ impl Batch for Ask<'_> {
         self.devices.get(place).copied().map(DeviceRecord::request)
     }
 
-    fn take(
-        &mut self,
-        place: usize,
-        record: usize,
+    fn judge(
+        &self,
+        At { record, .. }: At,
+        asked: &DeviceRecord,
         got: &DeviceRecord,
-        _epoch: u64,
-    ) -> Result<(), HostError> {
-        self.echoed(place, record, got)?;
+    ) -> Result<Device, HostError> {
+        echoed(record, asked, got)?;
         let possible = [
             ("msix_entries", got.msix_entries <= MOST_MSIX),
             ("msi_messages", got.msi_messages <= MOST_MSI),
@@ -111,7 +121,7 @@ impl Batch for Ask<'_> {
         if let Some((field, _)) = possible.into_iter().find(|(_, possible)| !possible) {
             return Err(HostError::Limit { record, field });
         }
-        let device = Device {
+        Ok(Device {
             id: got.device,
             stores: Stores::from_bits_retain(got.stores),
             flags: DeviceFlags::from_bits_retain(got.flags),
@@ -120,26 +130,10 @@ impl Batch for Ask<'_> {
             ims_entries: got.ims_entries,
             max_irtes: got.max_irtes,
             irtes: got.irtes,
-        };
-        if let Some(result) = self.results.get_mut(place) {
-            *result = Ok(device);
-        }
-        Ok(())
+        })
     }
 
-    fn check_failed(&self, place: usize, record: usize, got: &DeviceRecord) -> Result<(), HostError> {
-        self.echoed(place, record, got)?;
-        let expected = DeviceRecord { status: got.status, ..DeviceRecord::request(got.device) };
-        if *got == expected {
-            Ok(())
-        } else {
-            Err(HostError::NotZero { record, field: "device information" })
-        }
-    }
-
-    fn fail(&mut self, place: usize, error: EntryError) {
-        if let Some(result) = self.results.get_mut(place) {
-            *result = Err(error);
-        }
+    fn results(&mut self) -> &mut [DeviceResult] {
+        self.results
     }
 }

@@ -1,6 +1,6 @@
 //! FEATURES: what the host offers, held against what CPUID says.
 
-use crate::call::Batch;
+use crate::call::{Asked, At, Batch};
 use crate::{Discovered, EntryError, HostError};
 use pvir_abi::{Conduits, Features, FeaturesRecord, Operation};
 
@@ -24,19 +24,26 @@ pub struct HostLimits {
 /// The one record of FEATURES.
 pub(crate) struct AskFeatures<'a> {
     discovered: &'a Discovered,
-    pub(crate) limits: Option<HostLimits>,
-    pub(crate) failed: Option<EntryError>,
+    pub(crate) results: [Result<HostLimits, EntryError>; 1],
 }
 
 impl<'a> AskFeatures<'a> {
     pub(crate) const fn new(discovered: &'a Discovered) -> Self {
-        Self { discovered, limits: None, failed: None }
+        Self { discovered, results: [Err(EntryError::NotAsked)] }
+    }
+}
+
+impl Asked for FeaturesRecord {
+    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError> {
+        let expected = Self { status: got.status, ..*self };
+        if *got == expected { Ok(()) } else { Err(HostError::NotZero { record, field: "features" }) }
     }
 }
 
 impl Batch for AskFeatures<'_> {
     const OPERATION: Operation = Operation::FEATURES;
     type Record = FeaturesRecord;
+    type Answer = HostLimits;
 
     fn len(&self) -> usize {
         1
@@ -46,13 +53,12 @@ impl Batch for AskFeatures<'_> {
         (place == 0).then(FeaturesRecord::request)
     }
 
-    fn take(
-        &mut self,
-        _place: usize,
-        record: usize,
+    fn judge(
+        &self,
+        At { record, epoch, .. }: At,
+        _asked: &FeaturesRecord,
         got: &FeaturesRecord,
-        epoch: u64,
-    ) -> Result<(), HostError> {
+    ) -> Result<HostLimits, HostError> {
         let host = &self.discovered.host;
         if (got.reserved0, got.reserved1, got.reserved2) != (0, 0, 0) {
             return Err(HostError::RecordChanged { record, field: "reserved" });
@@ -84,17 +90,10 @@ impl Batch for AskFeatures<'_> {
         if !limits.enabled.is_empty() && epoch == 0 {
             return Err(HostError::Epoch { before: 0, said: 0 });
         }
-        self.limits = Some(limits);
-        Ok(())
+        Ok(limits)
     }
 
-    fn check_failed(&self, _place: usize, record: usize, got: &FeaturesRecord) -> Result<(), HostError> {
-        let expected = FeaturesRecord { status: got.status, ..FeaturesRecord::request() };
-        if *got == expected { Ok(()) } else { Err(HostError::NotZero { record, field: "features" }) }
-    }
-
-    fn fail(&mut self, _place: usize, error: EntryError) {
-        self.limits = None;
-        self.failed = Some(error);
+    fn results(&mut self) -> &mut [Result<HostLimits, EntryError>] {
+        &mut self.results
     }
 }

@@ -1,7 +1,10 @@
 //! What an interrupt is called on this side: where it comes from, where it goes, and the token that owns its IRTE.
 
 use core::fmt;
-use pvir_abi::{Arch, DeviceId, EntryFlags, EntryState, Handle, Pair, Routing, Store, X86Route};
+use pvir_abi::{
+    Arch, DeliveryMode, DestinationMode, DeviceId, EntryFlags, EntryState, Handle, Pair, Routing, Store,
+    X86Route,
+};
 
 /// The entry of a device's store that an interrupt comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -87,13 +90,16 @@ impl Target {
         let route = X86Route {
             destination: routing.destination,
             vector: routing.vector,
-            delivery_mode: pvir_abi::DeliveryMode(routing.delivery_mode),
-            destination_mode: pvir_abi::DestinationMode(routing.destination_mode),
+            delivery_mode: DeliveryMode(routing.delivery_mode),
+            destination_mode: DestinationMode(routing.destination_mode),
             hint: routing.hint & 1 != 0,
         };
+        let served = [DeliveryMode::FIXED, DeliveryMode::LOWEST_PRIORITY].contains(&route.delivery_mode)
+            && [DestinationMode::PHYSICAL, DestinationMode::LOGICAL].contains(&route.destination_mode)
+            && route.vector >= pvir_abi::FIRST_DEVICE_VECTOR;
         // Back again, so that no bit that we do not know is dropped.
-        let whole = Routing::from(route) == routing && routing.vector >= pvir_abi::FIRST_DEVICE_VECTOR;
-        (arch == Arch::X86_APIC && whole).then_some(Self::Apic(route))
+        let whole = Routing::from(route) == routing;
+        (arch == Arch::X86_APIC && served && whole).then_some(Self::Apic(route))
     }
 }
 

@@ -1,6 +1,6 @@
 //! MAP: ask for pairs.
 
-use crate::call::{Batch, Grant};
+use crate::call::{At, Batch, Grant};
 use crate::{Conduit, EntryError, Error, HostError, Irte, Origin, Remapping, Target, check};
 use pvir_abi::{Entry, Operation};
 
@@ -122,6 +122,7 @@ impl Map<'_> {
 impl Batch for Map<'_> {
     const OPERATION: Operation = Operation::MAP;
     type Record = Entry;
+    type Answer = Irte;
 
     fn len(&self) -> usize {
         self.requests.len()
@@ -131,29 +132,22 @@ impl Batch for Map<'_> {
         self.requests.get(place).map(Request::record)
     }
 
-    fn take(&mut self, place: usize, record: usize, got: &Entry, epoch: u64) -> Result<(), HostError> {
-        let Some(&Request { origin, target }) = self.requests.get(place) else { return Ok(()) };
-        let asked = Request { origin, target }.record();
-        check::same_entry(record, &asked, got)?;
-        check::same_routing(record, &asked, got)?;
-        let handle = check::handle(record, &asked, got)?;
+    fn judge(&self, at: At, asked: &Entry, got: &Entry) -> Result<Irte, HostError> {
+        let At { place, record, epoch } = at;
+        let Some(&Request { origin, target }) = self.requests.get(place) else {
+            return Err(HostError::NothingFailed);
+        };
+        check::same_entry(record, asked, got)?;
+        check::same_routing(record, asked, got)?;
+        let handle = check::handle(record, asked, got)?;
         let pair = check::pair(record, origin.count, got)?;
         let existing = check::mapped_state(record, origin, target, got)?;
         let irte = Irte { origin, handle, pair, target, epoch, existing };
         self.unlike_others(place, record, &irte)?;
-        if let Some(result) = self.results.get_mut(place) {
-            *result = Ok(irte);
-        }
-        Ok(())
+        Ok(irte)
     }
 
-    fn check_failed(&self, place: usize, record: usize, got: &Entry) -> Result<(), HostError> {
-        self.ask(place).map_or(Ok(()), |asked| check::no_answer(record, &asked, got))
-    }
-
-    fn fail(&mut self, place: usize, error: EntryError) {
-        if let Some(result) = self.results.get_mut(place) {
-            *result = Err(error);
-        }
+    fn results(&mut self) -> &mut [MapResult] {
+        self.results
     }
 }

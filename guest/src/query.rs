@@ -1,6 +1,6 @@
 //! QUERY: what the host holds for an entry. Changes nothing.
 
-use crate::call::{Batch, Grant};
+use crate::call::{At, Batch, Grant};
 use crate::map::entry_error;
 use crate::{Conduit, EntryError, Error, HostError, NamesIrte, Origin, Remapping, Target, check};
 use pvir_abi::{Entry, Handle, Operation, Pair};
@@ -69,6 +69,7 @@ struct Query<'a, F> {
 impl<F: Fn(usize) -> Option<Entry>> Batch for Query<'_, F> {
     const OPERATION: Operation = Operation::QUERY;
     type Record = Entry;
+    type Answer = Held;
 
     fn len(&self) -> usize {
         self.results.len()
@@ -78,29 +79,19 @@ impl<F: Fn(usize) -> Option<Entry>> Batch for Query<'_, F> {
         (self.asked)(place)
     }
 
-    fn take(&mut self, place: usize, record: usize, got: &Entry, _epoch: u64) -> Result<(), HostError> {
-        let Some(asked) = self.ask(place) else { return Ok(()) };
-        check::same_entry(record, &asked, got)?;
-        let handle = check::handle(record, &asked, got)?;
+    fn judge(&self, At { record, .. }: At, asked: &Entry, got: &Entry) -> Result<Held, HostError> {
+        check::same_entry(record, asked, got)?;
+        let handle = check::handle(record, asked, got)?;
         let pair = check::pair(record, asked.count, got)?;
         let state = check::queried_state(record, got)?;
         let target = Target::from_wire(got.arch, got.routing, state).ok_or(HostError::Routing { record })?;
         if let Some(was) = self.pair.filter(|was| *was != pair) {
             return Err(HostError::PairChanged { record, was, now: pair });
         }
-        if let Some(result) = self.results.get_mut(place) {
-            *result = Ok(Held { handle, pair, target });
-        }
-        Ok(())
+        Ok(Held { handle, pair, target })
     }
 
-    fn check_failed(&self, place: usize, record: usize, got: &Entry) -> Result<(), HostError> {
-        self.ask(place).map_or(Ok(()), |asked| check::no_answer(record, &asked, got))
-    }
-
-    fn fail(&mut self, place: usize, error: EntryError) {
-        if let Some(result) = self.results.get_mut(place) {
-            *result = Err(error);
-        }
+    fn results(&mut self) -> &mut [QueryResult] {
+        self.results
     }
 }

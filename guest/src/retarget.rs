@@ -1,6 +1,6 @@
 //! RETARGET: new routing under the old pair. No device is touched.
 
-use crate::call::{Batch, Grant};
+use crate::call::{At, Batch, Grant};
 use crate::map::entry_error;
 use crate::{Conduit, EntryError, Error, HostError, NamesIrte, Remapping, Target, check};
 use pvir_abi::{Entry, Operation};
@@ -70,6 +70,7 @@ struct Retarget<'a, T> {
 impl<T: NamesIrte> Batch for Retarget<'_, T> {
     const OPERATION: Operation = Operation::RETARGET;
     type Record = Entry;
+    type Answer = ();
 
     fn len(&self) -> usize {
         self.irtes.len()
@@ -81,33 +82,22 @@ impl<T: NamesIrte> Batch for Retarget<'_, T> {
         Some(target.put(irte.origin.record()).with_handle(irte.handle))
     }
 
-    fn take(&mut self, place: usize, record: usize, got: &Entry, _epoch: u64) -> Result<(), HostError> {
-        let (Some(asked), Some(irte), Some(target)) =
-            (self.ask(place), self.irtes.get(place), self.targets.get(place))
-        else {
-            return Ok(());
+    fn judge(&self, At { place, record, .. }: At, asked: &Entry, got: &Entry) -> Result<(), HostError> {
+        let (Some(irte), Some(target)) = (self.irtes.get(place), self.targets.get(place)) else {
+            return Err(HostError::NothingFailed);
         };
         let irte = irte.irte();
-        check::same_entry(record, &asked, got)?;
-        check::same_routing(record, &asked, got)?;
-        check::handle(record, &asked, got)?;
+        check::same_entry(record, asked, got)?;
+        check::same_routing(record, asked, got)?;
+        check::handle(record, asked, got)?;
         check::retargeted_state(record, *target, got)?;
         if got.pair() != irte.pair {
             return Err(HostError::PairChanged { record, was: irte.pair, now: got.pair() });
         }
-        if let Some(result) = self.results.get_mut(place) {
-            *result = Ok(());
-        }
         Ok(())
     }
 
-    fn check_failed(&self, place: usize, record: usize, got: &Entry) -> Result<(), HostError> {
-        self.ask(place).map_or(Ok(()), |asked| check::no_answer(record, &asked, got))
-    }
-
-    fn fail(&mut self, place: usize, error: EntryError) {
-        if let Some(result) = self.results.get_mut(place) {
-            *result = Err(error);
-        }
+    fn results(&mut self) -> &mut [RetargetResult] {
+        self.results
     }
 }

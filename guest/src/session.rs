@@ -86,10 +86,11 @@ impl<C: Conduit> Pvir<C> {
         let mut asked = AskFeatures::new(discovered);
         transport.run(&mut asked, Grant::Partial)?;
         let operation = Operation::FEATURES;
-        match (asked.limits, asked.failed) {
-            (Some(limits), _) => Ok(Self { transport, limits }),
-            (None, Some(EntryError::Status(status))) => Err(Error::Status { operation, status }),
-            (None, _) => Err(Error::Host { operation, what: HostError::NothingFailed }),
+        let [limits] = asked.results;
+        match limits {
+            Ok(limits) => Ok(Self { transport, limits }),
+            Err(EntryError::Status(status)) => Err(Error::Status { operation, status }),
+            Err(_) => Err(Error::Host { operation, what: HostError::NothingFailed }),
         }
     }
 

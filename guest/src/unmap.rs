@@ -1,6 +1,6 @@
 //! UNMAP: give IRTEs back.
 
-use crate::call::{Batch, Grant};
+use crate::call::{At, Batch, Grant};
 use crate::map::entry_error;
 use crate::{Conduit, EntryError, Error, HostError, Irte, Remapping, check};
 use core::fmt;
@@ -84,6 +84,7 @@ struct Unmap<'a> {
 impl Batch for Unmap<'_> {
     const OPERATION: Operation = Operation::UNMAP;
     type Record = Entry;
+    type Answer = ();
 
     fn len(&self) -> usize {
         self.irtes.iter().position(Option::is_none).unwrap_or(self.irtes.len())
@@ -94,22 +95,12 @@ impl Batch for Unmap<'_> {
         Some(irte.origin.record().with_handle(irte.handle))
     }
 
-    fn take(&mut self, place: usize, record: usize, got: &Entry, _epoch: u64) -> Result<(), HostError> {
-        self.check_failed(place, record, got)?;
-        if let Some(result) = self.results.get_mut(place) {
-            *result = Ok(());
-        }
-        Ok(())
-    }
-
     // The answer to UNMAP is its status alone, whatever it is.
-    fn check_failed(&self, place: usize, record: usize, got: &Entry) -> Result<(), HostError> {
-        self.ask(place).map_or(Ok(()), |asked| check::no_answer(record, &asked, got))
+    fn judge(&self, at: At, asked: &Entry, got: &Entry) -> Result<(), HostError> {
+        check::no_answer(at.record, asked, got)
     }
 
-    fn fail(&mut self, place: usize, error: EntryError) {
-        if let Some(result) = self.results.get_mut(place) {
-            *result = Err(error);
-        }
+    fn results(&mut self) -> &mut [UnmapResult] {
+        self.results
     }
 }

@@ -1,12 +1,12 @@
 //! The fake host's answers: the contract, written from the page, on the bytes of a block.
 
-use super::host::{Enabled, Held, Key, State};
+use super::host::{Enabled, FakeDevice, Held, State};
+use super::judge;
 use super::std::sync::Arc;
 use super::std::vec::Vec;
 use pvir_abi::{
-    Arch, CallFlags, DeliveryMode, DestinationMode, DeviceFlags, DeviceId, DeviceRecord, EnableRecord, Entry,
-    EntryFlags, EntryState, Features, FeaturesRecord, Handle, Header, MAGIC, Operation, Pair, Routing,
-    Status, Store, Stores, Version,
+    Arch, CallFlags, DeviceFlags, DeviceId, DeviceRecord, EnableRecord, Entry, EntryState, Features,
+    FeaturesRecord, Handle, Header, MAGIC, Operation, Pair, Routing, Status, Store, Stores, Version,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -53,7 +53,7 @@ fn features(state: &State, rest: &mut [u8]) -> Status {
         enabled: state.enabled.as_ref().map_or(0, |enabled| enabled.features.bits()),
         max_apic_id: state.max_apic_id,
         max_irtes: 4096,
-        irtes: u32::try_from(state.irtes.len()).unwrap(),
+        irtes: state.irtes.values().map(|held| held.count).sum(),
         devices: u32::try_from(state.devices.len()).unwrap(),
         conduits: d.conduits.bits(),
         ..asked
@@ -101,7 +101,7 @@ fn device_info(state: &State, rest: &mut [u8]) -> Status {
         if let Some(device) = state.devices.iter().find(|device| device.id == record.device) {
             record = DeviceRecord {
                 status: Status::OK,
-                stores: (Stores::MSI | Stores::MSIX | Stores::IMS).bits(),
+                stores: stores(device).bits(),
                 flags: device.flags.union(DeviceFlags::DIRECT).bits(),
                 msix_entries: device.msix_entries,
                 msi_messages: device.msi_messages,
@@ -118,8 +118,18 @@ fn device_info(state: &State, rest: &mut [u8]) -> Status {
     if good == all { Status::OK } else { Status::PARTIAL }
 }
 
+fn stores(device: &FakeDevice) -> Stores {
+    let kinds = [
+        (Stores::MSI, device.msi_messages),
+        (Stores::MSIX, device.msix_entries),
+        (Stores::IMS, device.ims_entries),
+    ];
+    kinds.into_iter().filter(|(_, entries)| *entries > 0).map(|(kind, _)| kind).collect()
+}
+
+/// Messages, each of which counts (statement M10).
 fn held_by(state: &State, device: DeviceId) -> u32 {
-    u32::try_from(state.irtes.keys().filter(|(of, ..)| *of == device).count()).unwrap()
+    state.irtes.iter().filter(|((of, ..), _)| *of == device).map(|(_, held)| held.count).sum()
 }
 
 fn entries(state: &mut State, header: &Header, rest: &mut [u8]) -> Status {
@@ -161,67 +171,6 @@ fn entries(state: &mut State, header: &Header, rest: &mut [u8]) -> Status {
     }
 }
 
-fn key(record: &Entry) -> Key {
-    (record.device, record.store.0, record.index)
-}
-
-/// Device, store, index and count.
-fn judge_entry(state: &State, record: &Entry) -> Result<(), Status> {
-    assert_eq!(
-        (record.address, record.data, record.state),
-        (0, 0, 0),
-        "the driver sends zeros in out fields"
-    );
-    assert_eq!(record.routing.reserved, 0, "statement B5");
-    let device = state.devices.iter().find(|device| device.id == record.device).ok_or(Status::NO_DEVICE)?;
-    let (entries, messages) = match record.store {
-        Store::MSI => (1, device.msi_messages),
-        Store::MSIX => (device.msix_entries, 1),
-        Store::IMS => (device.ims_entries, 1),
-        _ => return Err(Status::BAD_STORE),
-    };
-    if record.index >= entries {
-        return Err(Status::BAD_INDEX);
-    }
-    if !record.count.is_power_of_two() || record.count > messages {
-        return Err(Status::BAD_MESSAGE_COUNT);
-    }
-    Ok(())
-}
-
-/// The handle names a live IRTE of this entry.
-fn judge_handle(state: &State, record: &Entry) -> Result<Held, Status> {
-    let (of, held) =
-        state.irtes.iter().find(|(_, held)| held.handle == record.handle).ok_or(Status::STALE_HANDLE)?;
-    if *of == key(record) && held.count == record.count { Ok(*held) } else { Err(Status::HANDLE_MISMATCH) }
-}
-
-fn judge_routing(state: &State, record: &Entry) -> Result<Option<Routing>, Status> {
-    let routing = record.routing;
-    if record.flags == EntryFlags::PARKED.bits() {
-        assert_eq!(
-            (record.arch, routing),
-            (Arch(0), Routing::default()),
-            "statement B5: a parked entry has no routing"
-        );
-        return Ok(None);
-    }
-    assert_eq!((record.flags, record.arch), (0, Arch::X86_APIC), "BAD_FLAGS, BAD_ARCH");
-    if routing.delivery_mode != DeliveryMode::FIXED.0 {
-        Err(Status::BAD_DELIVERY_MODE)
-    } else if routing.destination_mode != DestinationMode::PHYSICAL.0 {
-        Err(Status::BAD_DESTINATION_MODE)
-    } else if routing.vector < 32 || u32::from(routing.vector) % record.count != 0 {
-        Err(Status::BAD_VECTOR)
-    } else if routing.destination == u32::MAX {
-        Err(Status::BROADCAST)
-    } else if routing.destination > state.max_apic_id {
-        Err(Status::BAD_DESTINATION)
-    } else {
-        Ok(Some(routing))
-    }
-}
-
 fn parked(routing: Option<Routing>) -> EntryState {
     if routing.is_none() { EntryState::PARKED } else { EntryState::empty() }
 }
@@ -233,34 +182,37 @@ fn answered(record: &Entry, held: &Held, state: EntryState) -> Entry {
 
 fn map(state: &mut State, record: &Entry) -> Result<Entry, Status> {
     assert_eq!(record.handle, Handle::NONE, "statement B5: MAP takes no handle");
-    judge_entry(state, record)?;
-    let routing = judge_routing(state, record)?;
-    if let Some(held) = state.irtes.get(&key(record)) {
+    let device = *judge::entry(state, record)?;
+    let routing = judge::routing(state, record)?;
+    if let Some(held) = state.irtes.get(&judge::key(record)) {
         let same = held.routing == routing && held.count == record.count;
         let state = parked(routing) | EntryState::EXISTING;
         return if same { Ok(answered(record, held, state)) } else { Err(Status::ALREADY_MAPPED) };
     }
-    let quota =
-        state.devices.iter().find(|device| device.id == record.device).map_or(0, |device| device.max_irtes);
-    if held_by(state, record.device) >= quota {
+    if judge::backing(&device, record).is_some_and(|other| state.irtes.contains_key(&other)) {
+        return Err(Status::BACKING_IN_USE);
+    }
+    if held_by(state, record.device) + record.count > device.max_irtes {
         return Err(Status::NO_QUOTA);
     }
     let slot = state.next;
     state.next += 1;
     // Remappable format: handle 14:0 in bits 19:5, handle 15 in bit 2, bit 4 set.
     let address = 0xfee0_0010 | u64::from(slot & 0x7fff) << 5 | u64::from(slot >> 15 & 1) << 2;
+    // Statement M10: the low bits of the data are the device's.
+    let data = if record.count > 1 { (slot * record.count) & 0xffff } else { 0 };
     let held =
-        Held { handle: Handle::new(slot, 1), count: record.count, routing, pair: Pair { address, data: 0 } };
-    state.irtes.insert(key(record), held);
+        Held { handle: Handle::new(slot, 1), count: record.count, routing, pair: Pair { address, data } };
+    state.irtes.insert(judge::key(record), held);
     let masked = if record.store == Store::MSIX { EntryState::MASKED } else { EntryState::empty() };
     Ok(answered(record, &held, parked(routing) | masked))
 }
 
 fn retarget(state: &mut State, record: &Entry) -> Result<Entry, Status> {
-    judge_entry(state, record)?;
-    let held = judge_handle(state, record)?;
-    let routing = judge_routing(state, record)?;
-    state.irtes.insert(key(record), Held { routing, ..held });
+    judge::entry(state, record)?;
+    let held = judge::handle(state, record)?;
+    let routing = judge::routing(state, record)?;
+    state.irtes.insert(judge::key(record), Held { routing, ..held });
     Ok(answered(record, &held, parked(routing)))
 }
 
@@ -270,9 +222,9 @@ fn unmap(state: &mut State, record: &Entry) -> Result<Entry, Status> {
         (0, Arch(0), Routing::new_zeroed()),
         "statement B5"
     );
-    judge_entry(state, record)?;
-    judge_handle(state, record)?;
-    state.irtes.remove(&key(record));
+    judge::entry(state, record)?;
+    judge::handle(state, record)?;
+    state.irtes.remove(&judge::key(record));
     Ok(*record)
 }
 
@@ -282,10 +234,10 @@ fn query(state: &mut State, record: &Entry) -> Result<Entry, Status> {
         (0, Arch(0), Routing::new_zeroed()),
         "statement B5"
     );
-    judge_entry(state, record)?;
+    judge::entry(state, record)?;
     let held = match record.handle {
-        Handle::NONE => *state.irtes.get(&key(record)).ok_or(Status::STALE_HANDLE)?,
-        _ => judge_handle(state, record)?,
+        Handle::NONE => *state.irtes.get(&judge::key(record)).ok_or(Status::STALE_HANDLE)?,
+        _ => judge::handle(state, record)?,
     };
     let arch = if held.routing.is_some() { Arch::X86_APIC } else { Arch(0) };
     let answer = Entry { arch, routing: held.routing.unwrap_or_default(), ..*record };

@@ -23,9 +23,9 @@ pub struct FakeDevice {
     pub id: DeviceId,
     /// Entries of its MSI-X table.
     pub msix_entries: u32,
-    /// Messages of its MSI capability.
+    /// Messages of its MSI capability that are served; none for a device with MSI-X.
     pub msi_messages: u32,
-    /// Its IMS entries.
+    /// Its IMS entries. They share the interrupts of MSI-X entries, unless the device is EMULATED.
     pub ims_entries: u32,
     /// Most IRTEs that it may hold.
     pub max_irtes: u32,
@@ -34,11 +34,18 @@ pub struct FakeDevice {
 }
 
 impl FakeDevice {
-    /// A device with an MSI-X table of `entries`, one MSI message and as many IMS entries.
+    /// A device with an MSI-X table of `entries` and as many IMS entries.
     #[must_use]
     pub const fn new(id: DeviceId, entries: u32) -> Self {
         let flags = DeviceFlags::DIRECT.union(DeviceFlags::DYNAMIC);
-        Self { id, msix_entries: entries, msi_messages: 8, ims_entries: entries, max_irtes: 4096, flags }
+        Self { id, msix_entries: entries, msi_messages: 0, ims_entries: entries, max_irtes: 4096, flags }
+    }
+
+    /// A device with an MSI capability of `messages`, and nothing else.
+    #[must_use]
+    pub const fn with_msi(id: DeviceId, messages: u32) -> Self {
+        let flags = DeviceFlags::empty();
+        Self { id, msix_entries: 0, msi_messages: messages, ims_entries: 0, max_irtes: 4096, flags }
     }
 }
 
@@ -87,12 +94,15 @@ struct Inner {
 #[derive(Clone)]
 pub struct FakeHost(Arc<Mutex<Inner>>);
 
+/// Its vCPUs have the APIC ids 0 to this.
+const LAST_APIC_ID: u32 = 63;
+
 /// Where the fake host's blocks and areas lie.
 const BLOCK_ADDRESS: u64 = 0x10_0000;
 const AREA_ADDRESS: u64 = 0x20_0000;
 
 impl FakeHost {
-    /// A host of `devices`, with all features, 64 APIC ids and 512 records in a call.
+    /// A host of `devices`, with all features, vCPUs 0 to 63 and 512 records in a call.
     #[must_use]
     pub fn new(devices: &[FakeDevice]) -> Self {
         let discovery = Discovery {
@@ -112,7 +122,7 @@ impl FakeHost {
             refusal: None,
             epoch: 0,
             next: 1,
-            max_apic_id: 63,
+            max_apic_id: LAST_APIC_ID,
         };
         let event = EventArea::new_zeroed();
         Self(Arc::new(Mutex::new(Inner {

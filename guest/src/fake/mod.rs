@@ -18,6 +18,7 @@ extern crate std;
 
 mod answer;
 mod host;
+mod judge;
 mod machine;
 mod memory;
 mod store;

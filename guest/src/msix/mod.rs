@@ -1,7 +1,6 @@
 //! MSI-X: the table in the device's memory, an owner for each entry
 //! (PCI Express Base Specification 6.0, section 7.7.2 "MSI-X Capability and Table Structure").
 
-mod claims;
 mod memory;
 mod slot;
 mod table;

@@ -1,7 +1,7 @@
 //! One entry of the table, as a store.
 
-use super::claims::Claims;
 use super::memory::Memory;
+use crate::claims::Claims;
 use crate::{Mask, Origin, Store};
 use pvir_abi::Pair;
 

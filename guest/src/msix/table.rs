@@ -1,9 +1,9 @@
 //! The table of one device: found, mapped, masked, enabled.
 #![expect(unsafe_code, reason = "maps and unmaps device memory")]
 
-use super::claims::{Claims, MOST};
 use super::memory::{ENTRY_LEN, Memory};
 use super::slot::MsixEntry;
+use crate::claims::{Claims, MOST};
 use crate::pci::Function;
 use crate::{Entry, Masked, Origin, PciError, Platform};
 use core::fmt;

@@ -47,10 +47,43 @@ fn a_query_with_a_malformed_routing_is_not_believed() {
     let (host, remapping) = enabled();
     let irte = remapping.map(msix(0)).unwrap();
     let what = HostError::Routing { record: 0 };
-    for (offset, byte) in [(10, 2), (36, 31), (39, 2), (47, 1)] {
+    // Another architecture; an exception's vector; NMI, and a delivery mode that nobody knows; a destination mode that
+    // nobody knows; a bit beside the hint; a reserved byte.
+    for (offset, byte) in [(10, 2), (36, 31), (37, 4), (37, 9), (38, 2), (39, 2), (47, 1)] {
         host.tamper(move |block, _| put(block, at(0, offset), &[byte]));
         let error = remapping.verify(&irte).unwrap_err();
         assert_eq!(error, Error::Host { operation: Operation::QUERY, what });
+    }
+}
+
+#[test]
+fn the_routing_of_a_retarget_comes_back_as_it_was_asked() {
+    let (host, remapping) = enabled();
+    let mut irte = remapping.map(msix(0)).unwrap();
+    let what = HostError::RecordChanged { record: 0, field: "routing" };
+    // What a logical destination was resolved to is not the guest's business (statement L5).
+    for (offset, byte) in [(32, 9), (36, 0x52), (37, 1), (38, 1), (39, 1)] {
+        host.tamper(move |block, _| put(block, at(0, offset), &[byte]));
+        let error = remapping.retarget(&mut irte, Target::fixed(1, 0x51)).unwrap_err();
+        assert_eq!(error, Error::Host { operation: Operation::RETARGET, what });
+    }
+}
+
+#[test]
+fn the_low_bits_of_a_multi_message_data_are_the_devices() {
+    let host = FakeHost::new(&[FakeDevice::with_msi(DEVICE, 32)]);
+    let remapping = enabled_with(&host, 1);
+    for count in [2u32, 4, 8, 16, 32] {
+        let request = Request::new(Origin::msi(DEVICE, count), Target::fixed(1, 0x60));
+        for bit in 0..count.ilog2() {
+            let data = 1u32 << bit;
+            host.tamper(move |block, _| put(block, at(0, 56), &data.to_le_bytes()));
+            let error = remapping.map(request).unwrap_err();
+            let bad = |what| matches!(what, HostError::BadPair { record: 0, pair } if pair.data == data);
+            assert!(matches!(error, Error::Host { what, .. } if bad(what)), "{count}: {error}");
+        }
+        host.be_honest();
+        remapping.unmap(remapping.map(request).unwrap()).unwrap();
     }
 }
 

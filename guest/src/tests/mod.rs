@@ -4,8 +4,10 @@
 extern crate std;
 
 mod batches;
+mod features;
 mod hostile;
 mod hostile_operations;
+mod ims;
 mod life;
 mod msi_and_msix;
 mod random;

@@ -84,6 +84,10 @@ fn a_table_in_use_is_not_opened_again() {
     assert_eq!(machine.mappings(), 2);
 }
 
+fn msi_host() -> FakeHost {
+    FakeHost::new(&[FakeDevice::with_msi(DEVICE, 8)])
+}
+
 fn open_error(offset: u16, value: u32) -> PciError {
     let machine = FakeMachine::new(DEVICE, 10);
     machine.set_config(offset, value);
@@ -117,10 +121,11 @@ fn a_table_outside_of_memory_is_named() {
 #[test]
 fn msi_is_written_while_disabled_and_enabled_by_unmask() {
     let machine = FakeMachine::new(DEVICE, 10);
-    let (_host, remapping) = enabled();
+    let remapping = enabled_with(&msi_host(), 1);
     let origin = Origin::msi(DEVICE, 4);
     let irte = remapping.map(Request::new(origin, Target::fixed(1, 0x44))).unwrap();
     let pair = irte.pair();
+    assert_eq!((pair.data & 3, irte.origin().count), (0, 4));
     let capability = MsiCapability::open(&machine, DEVICE).unwrap();
     assert_eq!(capability.messages(), 8);
     let programmed = capability.claim(4).unwrap().program(irte).unwrap();
@@ -149,7 +154,7 @@ fn msi_takes_a_power_of_two_of_messages_that_it_has() {
 fn msi_without_64_bits_has_its_data_4_bytes_lower() {
     let machine = FakeMachine::new(DEVICE, 10);
     machine.set_config(0x50, 0x0000_7005);
-    let (_host, remapping) = enabled();
+    let remapping = enabled_with(&msi_host(), 1);
     let irte = remapping.map(Request::new(Origin::msi(DEVICE, 1), Target::fixed(1, 0x44))).unwrap();
     let pair = irte.pair();
     let entry = MsiCapability::open(&machine, DEVICE).unwrap().claim(1).unwrap().program(irte).unwrap();

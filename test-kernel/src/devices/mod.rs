@@ -5,9 +5,13 @@ mod edu;
 pub(crate) mod emulated;
 mod igb;
 mod ivshmem;
+mod ims_place;
+mod xhci;
 
 use crate::pci::Function;
 use crate::pci::bars::{self, BarError};
+pub(crate) use ims_place::ImsPlace;
+use pvir_guest::Origin;
 
 /// A device whose interrupts software can raise.
 pub(crate) trait Trigger {
@@ -27,6 +31,16 @@ pub(crate) trait Trigger {
     fn sent(&self, _vector: u16) -> Option<u64> {
         None
     }
+    /// How many places for messages of its own it has, beside MSI-X and MSI (IMS): places 0 to this, less one.
+    fn ims_places(&self) -> u16 {
+        0
+    }
+    /// Takes possession of a place, for the messages of `origin`. One owner at a time is the caller's to see to.
+    fn ims_place(&mut self, _place: u16, _origin: Origin) -> Option<ImsPlace> {
+        None
+    }
+    /// Raises the message of a place, once it has left the device.
+    fn raise_ims(&mut self, _place: u16) {}
 }
 
 /// Any of the devices known here.
@@ -37,6 +51,7 @@ pub(crate) enum Device {
     Igb(igb::Igb),
     Ivshmem(ivshmem::Ivshmem),
     E1000e(e1000e::E1000e),
+    Xhci(xhci::Xhci),
 }
 
 /// What a function is, as far as this kernel knows it.
@@ -48,6 +63,7 @@ pub(crate) fn name(function: &Function) -> Option<&'static str> {
         (0x8086, 0x10ca) => Some("igbvf"),
         (0x8086, 0x10d3) => Some("e1000e"),
         (0x1af4, 0x1110) => Some("ivshmem"),
+        (0x1033, 0x0194) | (0x1b36, 0x000d) => Some("xhci"),
         _ => None,
     }
 }
@@ -64,6 +80,7 @@ pub(crate) fn probe(function: &Function) -> Result<Option<Device>, BarError> {
         "igbvf" => Some(Device::Igb(igb::Igb::virtual_function(registers, vectors))),
         "e1000e" => Some(Device::E1000e(e1000e::E1000e::new(registers, vectors))),
         "ivshmem" => Some(Device::Ivshmem(ivshmem::Ivshmem::new(registers, vectors))),
+        "xhci" => Some(Device::Xhci(xhci::Xhci::new(registers))),
         _ => None,
     })
 }
@@ -76,6 +93,7 @@ impl Device {
             Self::Igb(device) => device,
             Self::Ivshmem(device) => device,
             Self::E1000e(device) => device,
+            Self::Xhci(device) => device,
         }
     }
 
@@ -86,6 +104,7 @@ impl Device {
             Self::Igb(device) => device,
             Self::Ivshmem(device) => device,
             Self::E1000e(device) => device,
+            Self::Xhci(device) => device,
         }
     }
 }
@@ -113,5 +132,17 @@ impl Trigger for Device {
 
     fn sent(&self, vector: u16) -> Option<u64> {
         self.trigger().sent(vector)
+    }
+
+    fn ims_places(&self) -> u16 {
+        self.trigger().ims_places()
+    }
+
+    fn ims_place(&mut self, place: u16, origin: Origin) -> Option<ImsPlace> {
+        self.trigger_mut().ims_place(place, origin)
+    }
+
+    fn raise_ims(&mut self, place: u16) {
+        self.trigger_mut().raise_ims(place);
     }
 }

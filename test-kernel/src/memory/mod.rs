@@ -1,5 +1,6 @@
 //! Guest memory: one identity map for everything, a page allocator that never frees, and device registers.
 
+pub(crate) mod dma;
 pub(crate) mod frames;
 mod mem_functions;
 pub(crate) mod paging;

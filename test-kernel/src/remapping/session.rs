@@ -12,6 +12,9 @@ use x86_64::PhysAddr;
 /// pvir, enabled.
 pub(crate) type Session = Remapping<Hardware>;
 
+/// What this kernel knows how to use. EPOCH comes with its area.
+const KNOWN: Features = Features::all().difference(Features::EPOCH).difference(Features::NOTIFY);
+
 static BLOCK: RequestBlock<512> = RequestBlock::new();
 static EVENTS: EventWord = EventWord::new();
 
@@ -68,8 +71,7 @@ pub(crate) fn open(line: CommandLine<'static>) -> Result<Session, NoSession> {
     // SAFETY: called once; the image is mapped at its physical addresses.
     let block = unsafe { BLOCK.memory(physical(&raw const BLOCK)) }.ok_or(NoSession::Memory)?;
     let pvir = Pvir::negotiate(&discovered, conduit, block)?;
-    let known = Features::MSI | Features::MSIX | Features::PARKING;
-    let wish = Wish::new(pvir.limits().features & known);
+    let wish = Wish::new(pvir.limits().features & KNOWN);
     let wish = if pvir.limits().features.contains(Features::EPOCH) {
         // SAFETY: as for the block.
         let area = unsafe { EVENTS.memory(physical(&raw const EVENTS)) }.ok_or(NoSession::Memory)?;

@@ -3,7 +3,7 @@
 //! counted where it was raised and where it was handled.
 
 mod ledger;
-mod plan;
+pub(super) mod plan;
 mod stages;
 
 use super::checks::Checks;
@@ -116,12 +116,22 @@ fn device(
 }
 
 fn stores(session: &Session, id: DeviceId, name: &str, checks: &mut Checks) -> Option<Stores> {
+    info(session, id, name, checks).map(|info| info.stores)
+}
+
+/// What the host says of a device.
+pub(super) fn info(
+    session: &Session,
+    id: DeviceId,
+    name: &str,
+    checks: &mut Checks,
+) -> Option<pvir_guest::Device> {
     let mut info = [Err(EntryError::NotAsked)];
     let asked = session.device_info(&[id], &mut info);
     match (asked, info) {
         (Ok(_), [Ok(info)]) => {
             println!("{name} {id}: {info:?}");
-            Some(info.stores)
+            Some(info)
         }
         (Ok(_), [Err(error)]) => {
             checks.expect(name, false, format_args!("{id}: {error}"));

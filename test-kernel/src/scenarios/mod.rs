@@ -6,9 +6,14 @@ mod compat;
 mod counts;
 mod crash;
 mod direct;
+mod dynamic;
 mod fleet;
+mod ims;
 mod limits;
+mod line;
+mod multi;
 mod refusals;
+mod routings;
 mod scale;
 mod selftest;
 
@@ -24,11 +29,15 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 7] = [
+    let scenarios: [(&str, Scenario); 11] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
         ("counts", counts::run),
+        ("ims", ims::run),
+        ("multi", multi::run),
+        ("routings", routings::run),
+        ("dynamic", dynamic::run),
         ("scale", scale::run),
         ("limits", limits::run),
         ("selftest", selftest::run),
@@ -40,7 +49,8 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         return crash::run(how);
     }
     println!(
-        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts`, `scale`, `limits` or `selftest` on the command line)"
+        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts`, `ims`, `multi`, `routings`, `dynamic`, \
+         `scale`, `limits` or `selftest` on the command line)"
     );
     report::result("fail", |result| {
         result.str("error", "nothing to do");

@@ -10,17 +10,17 @@ const FIRST: u8 = 0x30;
 const LAST: u8 = 0xfe;
 
 /// Gives each entry of each stage a vector that nobody else has, so that a count says where it came from.
-pub(super) struct Vectors {
+pub(in crate::scenarios) struct Vectors {
     next: u8,
 }
 
 impl Vectors {
-    pub(super) const fn new() -> Self {
+    pub(in crate::scenarios) const fn new() -> Self {
         Self { next: FIRST }
     }
 
     /// The first of `count` consecutive vectors.
-    pub(super) fn take(&mut self, count: usize) -> Option<u8> {
+    pub(in crate::scenarios) fn take(&mut self, count: usize) -> Option<u8> {
         let first = self.next;
         let next = u8::try_from(count).ok().and_then(|count| first.checked_add(count))?;
         (next <= LAST).then(|| {
@@ -28,27 +28,36 @@ impl Vectors {
             first
         })
     }
+
+    /// The first of `count` consecutive vectors, a multiple of `count`, which is a power of two.
+    pub(in crate::scenarios) fn take_aligned(&mut self, count: u8) -> Option<u8> {
+        self.next = self.next.checked_next_multiple_of(count)?;
+        self.take(count.into())
+    }
 }
 
 /// Where one entry's interrupts go.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) cpu: usize,
-    pub(super) apic_id: u32,
-    pub(super) vector: u8,
+pub(in crate::scenarios) struct Place {
+    pub(in crate::scenarios) cpu: usize,
+    pub(in crate::scenarios) apic_id: u32,
+    pub(in crate::scenarios) vector: u8,
 }
 
 impl Place {
-    pub(super) const fn target(self) -> Target {
+    /// `vector` on the processor of this number, counted round.
+    pub(in crate::scenarios) fn on(number: usize, vector: u8) -> Option<Self> {
+        let cpu = cpu::by_index(number % cpu::count().max(1))?;
+        Some(Self { cpu: cpu.index, apic_id: cpu.apic_id, vector })
+    }
+
+    pub(in crate::scenarios) const fn target(self) -> Target {
         Target::fixed(self.apic_id, self.vector)
     }
 }
 
 /// Entry `i` goes to processor `i + shift`, in turn, with vector `first + i`.
 pub(super) fn spread(count: usize, first: u8, shift: usize) -> ArrayVec<Place, MAX_ENTRIES> {
-    let place = |(entry, vector): (usize, u8)| {
-        let cpu = cpu::by_index((entry + shift) % cpu::count().max(1))?;
-        Some(Place { cpu: cpu.index, apic_id: cpu.apic_id, vector })
-    };
+    let place = |(entry, vector): (usize, u8)| Place::on(entry + shift, vector);
     (0..count.min(MAX_ENTRIES)).zip(first..=LAST).filter_map(place).collect()
 }

@@ -1,32 +1,32 @@
-//! Who owns which entry: a bit each.
+//! Who owns which entry of a store: a bit each.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Entries of the largest table.
-pub(super) const MOST: u32 = 2048;
+/// Entries of the largest store: those of the largest MSI-X table.
+pub(crate) const MOST: u32 = 2048;
 /// Words that hold a bit for each.
 const WORDS: usize = 32;
 
 const _: () = assert!(WORDS * 64 == MOST as usize);
 
 #[derive(Debug)]
-pub(super) struct Claims {
+pub(crate) struct Claims {
     words: [AtomicU64; WORDS],
 }
 
 impl Claims {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { words: [const { AtomicU64::new(0) }; WORDS] }
     }
 
     /// Takes entry `index`; `false` if somebody has it, or there is none.
-    pub(super) fn take(&self, index: u32) -> bool {
+    pub(crate) fn take(&self, index: u32) -> bool {
         let (word, bit) = self.place(index);
         word.is_some_and(|word| word.fetch_or(bit, Ordering::AcqRel) & bit == 0)
     }
 
     /// Gives entry `index` back.
-    pub(super) fn give(&self, index: u32) {
+    pub(crate) fn give(&self, index: u32) {
         let (word, bit) = self.place(index);
         if let Some(word) = word {
             word.fetch_and(!bit, Ordering::AcqRel);

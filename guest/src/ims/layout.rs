@@ -1,0 +1,65 @@
+//! What a slot looks like to its device.
+
+/// Where in a slot the device finds the parts of a message. Offsets and lengths are counted in words of 32 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ImsLayout {
+    /// Length of a slot, and so the distance from one to the next.
+    pub len: usize,
+    /// The address's low half.
+    pub address_low: usize,
+    /// The address's high half, or `None` where the device has no such word and takes it for zero.
+    pub address_high: Option<usize>,
+    /// The data.
+    pub data: usize,
+    /// The control word, or `None` where the device cannot mask.
+    pub control: Option<ImsControl>,
+}
+
+/// The control word of a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ImsControl {
+    /// Where it is.
+    pub offset: usize,
+    /// The bit that masks the message when it is set. The others are kept.
+    pub mask: u32,
+}
+
+impl ImsLayout {
+    /// A slot as an entry of an MSI-X table is: address low, address high, data, control with the mask in bit 0
+    /// (PCI Express Base Specification 6.0, section 7.7.2.6 "MSI-X Table Structure").
+    pub const LIKE_MSIX: Self = Self {
+        len: 4,
+        address_low: 0,
+        address_high: Some(1),
+        data: 2,
+        control: Some(ImsControl { offset: 3, mask: 1 }),
+    };
+
+    /// Whether every word lies in the slot, no two at the same place, and a control word has a mask.
+    pub(super) fn is_sound(&self) -> bool {
+        let control = self.control.map(|control| control.offset);
+        let words = [Some(self.address_low), self.address_high, Some(self.data), control];
+        let mut rest = words.iter().flatten();
+        let mut apart = true;
+        while let Some(word) = rest.next() {
+            apart &= *word < self.len && rest.clone().all(|other| other != word);
+        }
+        apart && self.control.is_none_or(|control| control.mask != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_lie_in_the_slot_and_apart() {
+        let good = ImsLayout::LIKE_MSIX;
+        assert!(good.is_sound());
+        assert!(ImsLayout { len: 3, control: None, ..good }.is_sound());
+        assert!(!ImsLayout { len: 3, ..good }.is_sound());
+        assert!(!ImsLayout { data: 1, ..good }.is_sound());
+        assert!(!ImsLayout { control: Some(ImsControl { offset: 0, mask: 1 }), ..good }.is_sound());
+        assert!(!ImsLayout { control: Some(ImsControl { offset: 3, mask: 0 }), ..good }.is_sound());
+    }
+}

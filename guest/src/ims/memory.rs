@@ -1,0 +1,119 @@
+//! Slots in memory: a pointer with access rights, never a reference.
+#![expect(unsafe_code, reason = "memory that a device reads is reached by volatile pointers")]
+
+use super::layout::ImsLayout;
+use super::slot::ImsSlot;
+use crate::claims::{Claims, MOST};
+use crate::{Entry, Masked, Origin};
+use core::ptr::NonNull;
+use pvir_abi::{DeviceId, Pair};
+use volatile::VolatilePtr;
+
+/// An array of slots, each with one message, which one device reads: in the guest's RAM, or in memory of the device.
+///
+/// A device that keeps a copy of a slot must be told when it changes: its driver then wraps [`ImsSlot`] in a store of
+/// its own, which tells it.
+#[derive(Debug)]
+pub struct ImsMemory {
+    device: DeviceId,
+    base: NonNull<u32>,
+    slots: u32,
+    layout: ImsLayout,
+    claims: Claims,
+}
+
+// SAFETY: the memory belongs to no thread, and is good on every CPU.
+unsafe impl Send for ImsMemory {}
+// SAFETY: every access is one volatile access of an aligned word; a claim says who may write which slot.
+unsafe impl Sync for ImsMemory {}
+
+impl ImsMemory {
+    /// `slots` slots of this layout at `base`, which `device` reads, 2048 at most. Those that can be masked are masked.
+    /// `None` if the layout is unsound: words overlap or lie outside of the slot.
+    ///
+    /// # Safety
+    ///
+    /// `base` must be aligned, and valid for volatile reads and writes of `slots` * [`ImsLayout::len`] words as long as
+    /// this lives, on every CPU; no Rust object lives there and nobody else writes it but the device.
+    #[must_use]
+    pub unsafe fn new(device: DeviceId, base: NonNull<u32>, slots: u32, layout: ImsLayout) -> Option<Self> {
+        let claims = Claims::new();
+        let this = Self { device, base, slots: slots.min(MOST), layout, claims };
+        let fits = (slots as usize).checked_mul(layout.len)?.checked_mul(4)? <= isize::MAX as usize;
+        if !fits || !layout.is_sound() {
+            return None;
+        }
+        (0..this.slots).for_each(|slot| this.set_masked(slot, true));
+        Some(this)
+    }
+
+    /// Number of slots.
+    #[must_use]
+    pub const fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// Takes possession of a slot for the device's IMS entry `index`, masked where it can be. `None` if somebody has the
+    /// slot, there is none, or it does not stay masked. Index and slot have nothing to do with each other (statement
+    /// M8).
+    #[must_use]
+    pub fn claim(&self, slot: u32, index: u32) -> Option<Entry<ImsSlot<'_>, Masked>> {
+        let there = slot < self.slots && self.claims.take(slot);
+        let slot = there.then(|| ImsSlot::new(self, slot, Origin::ims(self.device, index)))?;
+        Entry::claim(slot).ok()
+    }
+
+    pub(super) fn give(&self, slot: u32) {
+        self.claims.give(slot);
+    }
+
+    pub(super) fn write_pair(&self, slot: u32, pair: Pair) {
+        let [a0, a1, a2, a3, a4, a5, a6, a7] = pair.address.to_le_bytes();
+        let words = [
+            (Some(self.layout.address_low), u32::from_le_bytes([a0, a1, a2, a3])),
+            (self.layout.address_high, u32::from_le_bytes([a4, a5, a6, a7])),
+            (Some(self.layout.data), pair.data),
+        ];
+        for (word, value) in words {
+            if let Some(place) = word.and_then(|word| self.word(slot, word)) {
+                place.write(value);
+            }
+        }
+    }
+
+    pub(super) fn read_pair(&self, slot: u32) -> Pair {
+        let read = |word| self.word(slot, word).map_or(u32::MAX, VolatilePtr::read);
+        let high = self.layout.address_high.map_or(0, read);
+        let address = u64::from(high) << 32 | u64::from(read(self.layout.address_low));
+        Pair { address, data: read(self.layout.data) }
+    }
+
+    /// Sets or clears the mask bit and keeps the others, and reads back. Nothing where there is no mask.
+    pub(super) fn set_masked(&self, slot: u32, masked: bool) {
+        let Some(control) = self.layout.control else { return };
+        if let Some(place) = self.word(slot, control.offset) {
+            let others = place.read() & !control.mask;
+            place.write(if masked { others | control.mask } else { others });
+            // Pushes the write out, where the memory is the device's.
+            let _ = place.read();
+        }
+    }
+
+    /// `None` where there is no mask.
+    pub(super) fn is_masked(&self, slot: u32) -> Option<bool> {
+        let control = self.layout.control?;
+        let masked = |place: VolatilePtr<'_, u32>| place.read() & control.mask == control.mask;
+        Some(self.word(slot, control.offset).is_none_or(masked))
+    }
+
+    fn word(&self, slot: u32, word: usize) -> Option<VolatilePtr<'_, u32>> {
+        if slot >= self.slots || word >= self.layout.len {
+            return None;
+        }
+        let place = (slot as usize).checked_mul(self.layout.len)?.checked_add(word)?;
+        // SAFETY: `slot` is one of the slots, which the pointer is valid for by the promise of `new`, and `word` is in it.
+        let pointer = unsafe { self.base.add(place) };
+        // SAFETY: as above; the pointer is aligned because the base is.
+        Some(unsafe { VolatilePtr::new(pointer) })
+    }
+}

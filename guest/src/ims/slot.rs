@@ -1,0 +1,69 @@
+//! One slot, as a store.
+
+use super::memory::ImsMemory;
+use crate::{Mask, Origin, Store};
+use pvir_abi::Pair;
+
+/// Owns one slot of an [`ImsMemory`]: nobody else writes it. Masks it when dropped, where it can be.
+#[derive(Debug)]
+pub struct ImsSlot<'m> {
+    memory: &'m ImsMemory,
+    slot: u32,
+    origin: Origin,
+}
+
+impl<'m> ImsSlot<'m> {
+    /// The slot, which was claimed.
+    pub(super) const fn new(memory: &'m ImsMemory, slot: u32, origin: Origin) -> Self {
+        Self { memory, slot, origin }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn slot(&self) -> u32 {
+        self.slot
+    }
+}
+
+impl Store for ImsSlot<'_> {
+    fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    fn write(&mut self, pair: Pair) {
+        self.memory.write_pair(self.slot, pair);
+    }
+
+    fn read(&self) -> Pair {
+        self.memory.read_pair(self.slot)
+    }
+
+    fn set_mask(&mut self, mask: Mask) {
+        self.memory.set_masked(self.slot, mask == Mask::Set);
+    }
+
+    fn mask(&self) -> Option<Mask> {
+        self.memory.is_masked(self.slot).map(|masked| if masked { Mask::Set } else { Mask::Clear })
+    }
+
+    /// Memory does not tell.
+    fn is_pending(&self) -> Option<bool> {
+        None
+    }
+}
+
+impl Drop for ImsSlot<'_> {
+    fn drop(&mut self) {
+        self.memory.set_masked(self.slot, true);
+        if self.memory.is_masked(self.slot) == Some(false) {
+            // It may still send: nobody else gets it.
+            log::error!(
+                "pvir: slot {} of {} does not stay masked; it is not given out again",
+                self.slot,
+                self.origin
+            );
+        } else {
+            self.memory.give(self.slot);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A place for a message that is neither an MSI-X entry nor an MSI capability.
+
+use super::igb::HeadWriteBack;
+use pvir_guest::abi::Pair;
+use pvir_guest::{Mask, Origin, Store};
+
+/// Any of the places known here. A driver with another kind adds it.
+#[derive(Debug)]
+pub(crate) enum ImsPlace {
+    HeadWriteBack(HeadWriteBack),
+}
+
+impl ImsPlace {
+    fn store(&self) -> &dyn Store {
+        match self {
+            Self::HeadWriteBack(place) => place,
+        }
+    }
+
+    fn store_mut(&mut self) -> &mut dyn Store {
+        match self {
+            Self::HeadWriteBack(place) => place,
+        }
+    }
+}
+
+impl Store for ImsPlace {
+    fn origin(&self) -> Origin {
+        self.store().origin()
+    }
+
+    fn write(&mut self, pair: Pair) {
+        self.store_mut().write(pair);
+    }
+
+    fn read(&self) -> Pair {
+        self.store().read()
+    }
+
+    fn set_mask(&mut self, mask: Mask) {
+        self.store_mut().set_mask(mask);
+    }
+
+    fn mask(&self) -> Option<Mask> {
+        self.store().mask()
+    }
+
+    fn is_pending(&self) -> Option<bool> {
+        self.store().is_pending()
+    }
+}

@@ -1,0 +1,69 @@
+//! IMS: messages from places of the device's own, which the host never sees. Several are mapped in one call with
+//! MSI-X entries of the same device, stored by the driver, raised, retargeted, parked, and given back; what is still
+//! stored then reaches nobody.
+
+mod bench;
+
+use super::checks::{Checks, Outcome};
+use super::direct;
+use crate::console::report;
+use crate::devices::{self, Trigger};
+use crate::exit::ExitCode;
+use crate::pci::{self, Function};
+use crate::remapping::{KERNEL, Session, device_id};
+use bench::Bench;
+use pvir_guest::MsixTable;
+use pvir_guest::abi::Features;
+use pvir_test_kernel::cmdline::CommandLine;
+
+/// Places, and MSI-X entries beside them, that take part.
+const MOST: u16 = 4;
+/// How often each is raised in each stage, unless `rounds=` says otherwise.
+const ROUNDS: u64 = 100;
+
+pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
+    let rounds = match line.number("rounds") {
+        Ok(number) => number.unwrap_or(ROUNDS),
+        Err(error) => return direct::usage(&error),
+    };
+    let session = match direct::open(line) {
+        Ok(session) => session,
+        Err(code) => return code,
+    };
+    report::checkpoint("enabled");
+    let mut checks = Checks::new();
+    if session.features().contains(Features::IMS) {
+        let functions = pci::enumerate();
+        let tried: u32 = functions.iter().map(|function| device(&session, function, rounds, &mut checks)).sum();
+        checks.expect("devices", tried > 0, format_args!("{tried} devices with places for messages of their own"));
+    } else {
+        checks.record("ims", &Outcome::Skipped("the host does not offer IMS"), format_args!(""));
+    }
+    let disabled = session.disable();
+    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
+    checks.finish("ims")
+}
+
+/// Answers how many devices were tried: one or none.
+fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Checks) -> u32 {
+    let (Some(name), Some(id)) = (devices::name(function), device_id(function.address)) else { return 0 };
+    let mut driver = match devices::probe(function) {
+        Ok(Some(driver)) if driver.ims_places() > 0 => driver,
+        Ok(_) => return 0,
+        Err(error) => {
+            checks.expect(name, false, format_args!("{error}"));
+            return 0;
+        }
+    };
+    driver.init();
+    let Some(info) = direct::info(session, id, name, checks) else { return 0 };
+    match MsixTable::open(&KERNEL, id) {
+        Ok(table) => {
+            let mut bench = Bench { session, name, info, driver: &mut driver, rounds, checks };
+            let finished = bench.run(&table);
+            checks.expect("finished", finished.is_some(), format_args!("{id}: all stages were gone through"));
+        }
+        Err(error) => checks.expect("table", false, format_args!("{id}: {error}")),
+    }
+    1
+}
