@@ -4,8 +4,8 @@ mod e1000e;
 mod edu;
 pub(crate) mod emulated;
 mod igb;
-mod ivshmem;
 mod ims_place;
+mod ivshmem;
 mod xhci;
 
 use crate::pci::Function;

@@ -55,7 +55,8 @@ fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Chec
     let Some(id) = device_id(function.address) else { return };
     // Two drivers of one device: each raises entries of its own, by a register of which every bit is one cause.
     let drivers = (devices::probe(function), devices::probe(function));
-    let (Ok(Some(mut driver)), Ok(Some(second)), Ok(table)) = (drivers.0, drivers.1, MsixTable::open(&KERNEL, id))
+    let (Ok(Some(mut driver)), Ok(Some(second)), Ok(table)) =
+        (drivers.0, drivers.1, MsixTable::open(&KERNEL, id))
     else {
         return checks.expect("device", false, format_args!("{id}: no driver or no table"));
     };
@@ -179,7 +180,9 @@ impl<'t> Field<'_, 't> {
                 let right = sum.is_exact() && sum.raised >= steps;
                 self.checks.expect("storm", right, format_args!("meanwhile, by another processor: {sum}"));
             }
-            None => self.checks.expect("storm", false, format_args!("the processor that fires does not stop")),
+            None => {
+                self.checks.expect("storm", false, format_args!("the processor that fires does not stop"))
+            }
         }
     }
 }

@@ -34,8 +34,13 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     let mut checks = Checks::new();
     if session.features().contains(Features::IMS) {
         let functions = pci::enumerate();
-        let tried: u32 = functions.iter().map(|function| device(&session, function, rounds, &mut checks)).sum();
-        checks.expect("devices", tried > 0, format_args!("{tried} devices with places for messages of their own"));
+        let tried: u32 =
+            functions.iter().map(|function| device(&session, function, rounds, &mut checks)).sum();
+        checks.expect(
+            "devices",
+            tried > 0,
+            format_args!("{tried} devices with places for messages of their own"),
+        );
     } else {
         checks.record("ims", &Outcome::Skipped("the host does not offer IMS"), format_args!(""));
     }

@@ -16,6 +16,7 @@ mod refusals;
 mod routings;
 mod scale;
 mod selftest;
+mod sequences;
 
 use crate::boot::BootInfo;
 use crate::console::report;
@@ -29,7 +30,7 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 11] = [
+    let scenarios: [(&str, Scenario); 12] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
@@ -40,6 +41,7 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         ("dynamic", dynamic::run),
         ("scale", scale::run),
         ("limits", limits::run),
+        ("sequences", sequences::run),
         ("selftest", selftest::run),
     ];
     if let Some((_, scenario)) = scenarios.iter().find(|(name, _)| line.flag(name)) {
@@ -50,7 +52,7 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     }
     println!(
         "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts`, `ims`, `multi`, `routings`, `dynamic`, \
-         `scale`, `limits` or `selftest` on the command line)"
+         `scale`, `limits`, `sequences` or `selftest` on the command line)"
     );
     report::result("fail", |result| {
         result.str("error", "nothing to do");

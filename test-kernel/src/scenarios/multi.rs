@@ -39,7 +39,8 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     let mut checks = Checks::new();
     if session.features().contains(Features::MSI_MULTI) {
         let functions = pci::enumerate();
-        let tried: u32 = functions.iter().map(|function| device(&session, function, rounds, &mut checks)).sum();
+        let tried: u32 =
+            functions.iter().map(|function| device(&session, function, rounds, &mut checks)).sum();
         checks.expect("devices", tried > 0, format_args!("{tried} devices with several messages by MSI"));
     } else {
         let why = Outcome::Skipped("the host does not offer several messages by MSI");
@@ -115,7 +116,11 @@ impl Bench<'_> {
             let request = Request::new(Origin::msi(self.id, count), Target::fixed(apic_id, vector));
             let answer = self.session.map(request);
             let refused = matches!(&answer, Err(Error::Entry { status, .. }) if status.status() == expected);
-            self.expect("refused", refused, format_args!("{count} messages from vector {vector:#x}: {answer:?}"));
+            self.expect(
+                "refused",
+                refused,
+                format_args!("{count} messages from vector {vector:#x}: {answer:?}"),
+            );
         }
     }
 
@@ -123,7 +128,10 @@ impl Bench<'_> {
     fn lines(&mut self, origin: Origin, number: usize) -> Option<Lines> {
         let count = u8::try_from(origin.count).ok()?;
         let first = self.vectors.take_aligned(count)?;
-        (first..).take(count.into()).map(|vector| Some(Line::new(origin, Place::on(number, vector)?))).collect()
+        (first..)
+            .take(count.into())
+            .map(|vector| Some(Line::new(origin, Place::on(number, vector)?)))
+            .collect()
     }
 
     /// All stages. Answers nothing when one has failed so that the next makes no sense.
@@ -146,7 +154,11 @@ impl Bench<'_> {
         let mut lines = self.lines(origin, 1)?;
         let moved = self.session.retarget(&mut live, lines.first()?.place().target());
         let kept = live.irte().pair() == pair;
-        self.expect("retarget", moved.is_ok() && kept, format_args!("the whole block: {moved:?}, pair kept: {kept}"));
+        self.expect(
+            "retarget",
+            moved.is_ok() && kept,
+            format_args!("the whole block: {moved:?}, pair kept: {kept}"),
+        );
         report::checkpoint("retargeted");
         self.storm("retargeted", &mut lines);
         self.misaligned(&mut live, &lines);
@@ -182,7 +194,8 @@ impl Bench<'_> {
     fn misaligned<T: Store>(&mut self, live: &mut Entry<T, Live>, lines: &Lines) {
         let Some(Place { apic_id, vector, .. }) = lines.first().map(Line::place) else { return };
         let answer = self.session.retarget(live, Target::fixed(apic_id, vector + 1));
-        let refused = matches!(&answer, Err(Error::Entry { status, .. }) if status.status() == Status::BAD_VECTOR);
+        let refused =
+            matches!(&answer, Err(Error::Entry { status, .. }) if status.status() == Status::BAD_VECTOR);
         let held = self.session.verify(live).is_ok_and(|held| held.target == live.irte().target());
         self.expect("misaligned", refused && held, format_args!("{answer:?}, as before: {held}"));
     }
@@ -204,7 +217,11 @@ impl Bench<'_> {
         let line = lines.last_mut()?;
         let last = u16::try_from(line.origin().count - 1).ok()?;
         let came = line.raise(|| self.driver.raise(last));
-        self.expect("mask", quiet && came, format_args!("silent while disabled: {quiet}, sends afterwards: {came}"));
+        self.expect(
+            "mask",
+            quiet && came,
+            format_args!("silent while disabled: {quiet}, sends afterwards: {came}"),
+        );
         Some(live)
     }
 
@@ -225,9 +242,14 @@ impl Bench<'_> {
         let total = interrupts::grand_total();
         let quiet = !wait_until(QUIET_MS, || interrupts::grand_total() != total);
         let routed = self.session.retarget(&mut live, lines.first()?.place().target());
-        let came = raised.into_iter().zip(before).filter(|(m, before)| lines[*m].comes_after(*before)).count();
+        let came =
+            raised.into_iter().zip(before).filter(|(m, before)| lines[*m].comes_after(*before)).count();
         let right = parked.is_ok() && quiet && routed.is_ok() && came == raised.len();
-        self.expect("park", right, format_args!("held while parked: {quiet}, {came} of 2 came at the first route"));
+        self.expect(
+            "park",
+            right,
+            format_args!("held while parked: {quiet}, {came} of 2 came at the first route"),
+        );
         Some(live)
     }
 

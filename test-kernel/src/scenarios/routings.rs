@@ -151,7 +151,8 @@ impl Bench<'_> {
         self.raise(&mut line);
         // Away and back again.
         let away = Place::on(place.cpu + 1, place.vector)?;
-        let moved = [self.session.retarget(&mut live, away.target()), self.session.retarget(&mut live, target)];
+        let moved =
+            [self.session.retarget(&mut live, away.target()), self.session.retarget(&mut live, target)];
         self.raise(&mut line);
         let said = self.session.verify(&live).is_ok_and(|held| held.target == target);
         let sum = line.tell(case.what, 0);
@@ -159,7 +160,10 @@ impl Bench<'_> {
         self.expect(
             "delivered",
             right,
-            format_args!("{}, {:?} to APIC id {}: {sum}, said {said}, {moved:?}", case.what, case.route, place.apic_id),
+            format_args!(
+                "{}, {:?} to APIC id {}: {sum}, said {said}, {moved:?}",
+                case.what, case.route, place.apic_id
+            ),
         );
         let (entry, irte) = live.mask().ok()?.retire();
         self.session.unmap(irte).ok()?;

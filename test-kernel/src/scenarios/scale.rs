@@ -11,11 +11,9 @@ use crate::console::report;
 use crate::cpu::time::{PATIENCE_MS, cycles, khz, wait_until};
 use crate::cpu::{self, interrupts};
 use crate::devices::emulated::Emulated;
-use crate::devices::{self, Device, Trigger};
 use crate::exit::ExitCode;
-use crate::pci;
 use crate::println;
-use crate::remapping::{Session, device_id};
+use crate::remapping::Session;
 use pvir_guest::Target;
 use pvir_guest::abi::DeviceId;
 use pvir_test_kernel::cmdline::CommandLine;
@@ -58,22 +56,13 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
         Err(code) => return code,
     };
     let mut checks = Checks::new();
-    match emulated() {
+    match Emulated::find() {
         Some((id, driver)) => campaign(&session, id, &driver, from..from.saturating_add(rounds), &mut checks),
         None => checks.expect("device", false, format_args!("no emulated device with MSI-X")),
     }
     let disabled = session.disable();
     checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
     checks.finish("scale")
-}
-
-/// The first emulated device.
-fn emulated() -> Option<(DeviceId, Emulated)> {
-    pci::enumerate().iter().find_map(|function| {
-        let Ok(Some(Device::Emulated(mut driver))) = devices::probe(function) else { return None };
-        driver.init();
-        Some((device_id(function.address)?, driver))
-    })
 }
 
 fn campaign(

@@ -93,8 +93,10 @@ impl Cases {
     /// Those of the boot processor's cluster, in the order of their ids. What does not exist is left out.
     fn several(&mut self) -> Option<()> {
         let cluster = cpu::by_index(0)?.apic_id / MEMBERS;
-        let mut members: ArrayVec<(u32, usize), { MEMBERS as usize }> =
-            cpu::all().filter(|cpu| cpu.apic_id / MEMBERS == cluster).map(|cpu| (cpu.apic_id, cpu.index)).collect();
+        let mut members: ArrayVec<(u32, usize), { MEMBERS as usize }> = cpu::all()
+            .filter(|cpu| cpu.apic_id / MEMBERS == cluster)
+            .map(|cpu| (cpu.apic_id, cpu.index))
+            .collect();
         members.sort_unstable();
         let all = members.iter().fold(0, |all, (id, _)| all | logical(*id));
         let choices = [
