@@ -16,8 +16,6 @@ pub(super) const DEVICES: usize = 2;
 const ENTRIES: usize = 2048;
 /// Entries in one MAP: to see that no two are the same, the driver compares each with each.
 const MAP: usize = 64;
-/// Entries in one RETARGET: as many as one call takes.
-const RETARGET: usize = 512;
 
 /// The live entries of one device, in order.
 pub(super) type Fleet = ArrayVec<Entry<MsixEntry<'static>, Live>, ENTRIES>;
@@ -85,20 +83,6 @@ pub(super) fn enlist(
             let programmed = entry.program(irte).map_err(|_| Failed::Store(index))?;
             fleet.push(programmed.unmask());
         }
-    }
-    Ok(())
-}
-
-/// Retargets all, in calls as large as can be.
-pub(super) fn retarget(
-    session: &Session,
-    fleet: &mut Fleet,
-    target: impl Fn(u32) -> Target,
-) -> Result<(), Failed> {
-    for (entries, first) in fleet.chunks_mut(RETARGET).zip((0..).step_by(RETARGET)) {
-        let targets: ArrayVec<Target, RETARGET> = (first..).take(entries.len()).map(&target).collect();
-        let mut results: ArrayVec<_, RETARGET> = targets.iter().map(|_| Err(EntryError::NotAsked)).collect();
-        session.retarget_batch(entries, &targets, &mut results, Grant::AllOrNothing).map_err(Failed::Call)?;
     }
     Ok(())
 }

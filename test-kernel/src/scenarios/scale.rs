@@ -4,18 +4,24 @@
 //! once, at its place. As many rounds as there are processors bring each entry to each processor; `rounds=` bounds it,
 //! `from=` says with which to begin, and the kernel tells what part of all pairs it has seen.
 
+mod moves;
+
 use super::checks::Checks;
 use super::direct;
-use super::fleet::{self, Failed, Fleet};
+use super::fleet;
 use crate::console::report;
 use crate::cpu::time::{PATIENCE_MS, cycles, khz, wait_until};
 use crate::cpu::{self, interrupts};
 use crate::devices::emulated::Emulated;
 use crate::exit::ExitCode;
 use crate::println;
-use crate::remapping::Session;
+use crate::remapping::{self, Session};
+use arrayvec::ArrayVec;
+use core::ops::Range;
+use moves::Moves;
 use pvir_guest::Target;
-use pvir_guest::abi::DeviceId;
+use pvir_guest::abi::{DeviceId, Status};
+use pvir_guest::conduit::Hardware;
 use pvir_test_kernel::cmdline::CommandLine;
 use spin::Mutex;
 
@@ -30,20 +36,27 @@ const PROGRESS: u64 = 25;
 /// How often each vector of each processor must have been handled.
 static EXPECTED: Mutex<[[u16; 256]; cpu::MAX_CPUS]> = Mutex::new([[0; 256]; cpu::MAX_CPUS]);
 
-/// Where an entry goes: no two of a round have one place.
-fn place(entry: usize, round: u64) -> (usize, u8) {
+/// Where an entry goes in round 0: number of the processor, and the vector, which it keeps.
+type Home = (u16, u8);
+static HOMES: Mutex<ArrayVec<Home, 2048>> = Mutex::new(ArrayVec::new_const());
+
+/// No two entries of a round have one place.
+fn home(entry: usize) -> Home {
     let cpus = cpu::count().max(1);
-    let cpu = (entry + usize::try_from(round).unwrap_or(0)) % cpus;
     // Entries of one processor differ by multiples of `cpus`, so each such row has vectors of its own.
     let rows = 2048_usize.div_ceil(cpus);
     let stride = (VECTORS / rows).max(1);
     let vector = FIRST_VECTOR + (entry / cpus) * stride + (entry % cpus) % stride;
-    (cpu, u8::try_from(vector).unwrap_or(u8::MAX))
+    ((entry % cpus) as u16, u8::try_from(vector).unwrap_or(u8::MAX))
 }
 
-fn target(entry: u32, round: u64) -> Target {
-    let (cpu, vector) = place(entry as usize, round);
-    Target::fixed(cpu::by_index(cpu).map_or(0, |cpu| cpu.apic_id), vector)
+/// The processor in a round.
+fn turn(home: Home, round: u64, cpus: usize) -> usize {
+    (usize::from(home.0) + (round % cpus.max(1) as u64) as usize) % cpus.max(1)
+}
+
+fn apic_id(cpu: usize) -> u32 {
+    cpu::by_index(cpu).map_or(0, |cpu| cpu.apic_id)
 }
 
 pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
@@ -56,8 +69,13 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
         Err(code) => return code,
     };
     let mut checks = Checks::new();
-    match Emulated::find() {
-        Some((id, driver)) => campaign(&session, id, &driver, from..from.saturating_add(rounds), &mut checks),
+    let conduit = remapping::discover(line).map(|(_, conduit)| conduit);
+    match Emulated::find().zip(conduit.ok()) {
+        Some(((id, driver), conduit)) => {
+            let campaign =
+                Campaign { session: &session, conduit, driver, rounds: from..from.saturating_add(rounds) };
+            campaign.run(id, &mut checks);
+        }
         None => checks.expect("device", false, format_args!("no emulated device with MSI-X")),
     }
     let disabled = session.disable();
@@ -65,96 +83,87 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     checks.finish("scale")
 }
 
-fn campaign(
-    session: &Session,
-    id: DeviceId,
-    driver: &Emulated,
-    rounds: core::ops::Range<u64>,
-    checks: &mut Checks,
-) {
-    let Some(mut fleet) = fleet::fleet(0) else { return };
-    let start = cycles();
-    let table = match fleet::table(0, id) {
-        Ok(table) => table,
-        Err(error) => return checks.expect("table", false, format_args!("{error}")),
-    };
-    let entries = table.len();
-    if entries as usize > VECTORS * cpu::count() {
-        return checks.expect(
-            "vectors",
-            false,
-            format_args!("{entries} entries are too many for the processors"),
-        );
-    }
-    let mapped = fleet::enlist(session, table, &mut fleet, entries, |entry| target(entry, rounds.start));
-    let live = fleet.len();
-    let told = mapped.as_ref().err().map_or_else(|| "", |_| ", not all");
-    checks.expect(
-        "map",
-        mapped.is_ok(),
-        format_args!("{live} entries of {entries} mapped and unmasked{told}"),
-    );
-    if let Err(error) = mapped {
-        return println!("error: {error}");
-    }
-    let mut done = 0;
-    let mut failed = None;
-    for round in rounds.clone() {
-        failed = go_round(session, driver, &mut fleet, round, round != rounds.start).err();
-        if failed.is_some() {
-            break;
-        }
-        done += 1;
-        if done % PROGRESS == 0 {
-            println!("{done} rounds, {} s", cycles().wrapping_sub(start) / (khz() * 1000));
-        }
-    }
-    if let Some(failed) = &failed {
-        match failed {
-            RoundFailed::Retarget(error) => println!("error: retarget: {error}"),
-            RoundFailed::Lost { entry, round } => {
-                let (cpu, vector) = place(*entry, *round);
-                println!(
-                    "error: entry {entry} was not handled on CPU {cpu}, vector {vector}, in round {round}"
-                );
-            }
-        }
-    }
-    checks.expect("rounds", failed.is_none(), format_args!("{done} rounds, {live} entries raised in each"));
-    tally(live as u64, done, checks);
+struct Campaign<'a> {
+    session: &'a Session,
+    conduit: Hardware,
+    driver: Emulated,
+    rounds: Range<u64>,
 }
 
 enum RoundFailed {
-    Retarget(Failed),
-    Lost { entry: usize, round: u64 },
+    Retarget(Status),
+    Lost { entry: usize, cpu: usize, vector: u8 },
 }
 
-/// Moves all entries, raises each once, and waits for all.
-fn go_round(
-    session: &Session,
-    driver: &Emulated,
-    fleet: &mut Fleet,
-    round: u64,
-    retarget: bool,
-) -> Result<(), RoundFailed> {
-    if retarget {
-        fleet::retarget(session, fleet, |entry| target(entry, round)).map_err(RoundFailed::Retarget)?;
-    }
-    let mut expected = EXPECTED.lock();
-    for entry in 0..fleet.len() {
-        let (cpu, vector) = place(entry, round);
-        expected[cpu][usize::from(vector)] += 1;
-    }
-    // One exit; the device raises from a thread of its own while this processor looks.
-    driver.run(0, u32::try_from(fleet.len()).unwrap_or(0), 1, 1);
-    for entry in 0..fleet.len() {
-        let (cpu, vector) = place(entry, round);
-        let wanted = u64::from(expected[cpu][usize::from(vector)]);
-        if !wait_until(PATIENCE_MS, || interrupts::count(cpu, vector) >= wanted) {
-            return Err(RoundFailed::Lost { entry, round });
+impl Campaign<'_> {
+    fn run(&self, id: DeviceId, checks: &mut Checks) {
+        let (Some(mut fleet), mut homes) = (fleet::fleet(0), HOMES.lock()) else { return };
+        let start = cycles();
+        let table = match fleet::table(0, id) {
+            Ok(table) => table,
+            Err(error) => return checks.expect("table", false, format_args!("{error}")),
+        };
+        let (entries, cpus) = (table.len(), cpu::count());
+        if entries as usize > VECTORS * cpus {
+            let what = format_args!("{entries} entries are too many for the processors");
+            return checks.expect("vectors", false, what);
         }
+        homes.extend((0..entries as usize).map(home));
+        let target = |entry: u32| {
+            let home = homes[entry as usize];
+            Target::fixed(apic_id(turn(home, self.rounds.start, cpus)), home.1)
+        };
+        let mapped = fleet::enlist(self.session, table, &mut fleet, entries, target);
+        let live = fleet.len();
+        let moves = Moves::new(self.conduit, &fleet, |entry| homes[entry].1);
+        checks.expect(
+            "map",
+            mapped.is_ok(),
+            format_args!("{live} of {entries} entries: {:?}", mapped.as_ref().err()),
+        );
+        let (Ok(()), Some(moves)) = (mapped, moves) else { return };
+        let mut done = 0;
+        for round in self.rounds.clone() {
+            if let Err(failed) = self.go_round(&moves, &homes, round) {
+                match failed {
+                    RoundFailed::Retarget(status) => println!("error: RETARGET in round {round}: {status:?}"),
+                    RoundFailed::Lost { entry, cpu, vector } => {
+                        println!(
+                            "error: entry {entry} did not come to CPU {cpu}, vector {vector}, in round {round}"
+                        );
+                    }
+                }
+                break;
+            }
+            done += 1;
+            if done % PROGRESS == 0 {
+                println!("{done} rounds, {} s", cycles().wrapping_sub(start) / (khz() * 1000));
+            }
+        }
+        let all = done == self.rounds.end - self.rounds.start;
+        checks.expect("rounds", all, format_args!("{done} rounds, {live} entries raised in each"));
+        tally(live as u64, done, checks);
     }
-    Ok(())
+
+    /// Moves all entries, raises each once, and waits for all.
+    fn go_round(&self, moves: &Moves, homes: &[Home], round: u64) -> Result<(), RoundFailed> {
+        let cpus = cpu::count();
+        moves.go(|entry| apic_id(turn(homes[entry], round, cpus))).map_err(RoundFailed::Retarget)?;
+        let mut expected = EXPECTED.lock();
+        for home in homes {
+            expected[turn(*home, round, cpus)][usize::from(home.1)] += 1;
+        }
+        // One exit; the device raises from a thread of its own while this processor looks.
+        self.driver.run(0, u32::try_from(homes.len()).unwrap_or(0), 1, 1);
+        for (entry, home) in homes.iter().enumerate() {
+            let (cpu, vector) = (turn(*home, round, cpus), home.1);
+            let wanted = u64::from(expected[cpu][usize::from(vector)]);
+            if !wait_until(PATIENCE_MS, || interrupts::count(cpu, vector) >= wanted) {
+                return Err(RoundFailed::Lost { entry, cpu, vector });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Compares every vector of every processor with what it must have been.
