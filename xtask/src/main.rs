@@ -15,6 +15,7 @@ mod main_job;
 mod process;
 mod programs;
 mod progress;
+mod scale;
 mod setup;
 mod test;
 mod workspace;
@@ -37,6 +38,7 @@ enum Task {
     Test(test::Options),
     Lab(Box<lab::Command>),
     Kernel(kernel::Options),
+    Scale(scale::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Main(options) => main_job::run(&options),
         Task::Test(options) => Ok(test::run(&options)),
         Task::Lab(command) => Ok(lab::command_line(&command)),
+        Task::Scale(options) => scale::run(&options),
         Task::Kernel(options) => {
             println!("{}", kernel::build(&options)?.display());
             Ok(ExitCode::SUCCESS)

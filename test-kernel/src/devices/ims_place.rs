@@ -1,5 +1,6 @@
 //! A place for a message that is neither an MSI-X entry nor an MSI capability.
 
+use super::emulated::Doorbell;
 use super::igb::HeadWriteBack;
 use pvir_guest::abi::Pair;
 use pvir_guest::{Mask, Origin, Store};
@@ -8,18 +9,21 @@ use pvir_guest::{Mask, Origin, Store};
 #[derive(Debug)]
 pub(crate) enum ImsPlace {
     HeadWriteBack(HeadWriteBack),
+    Emulated(Doorbell),
 }
 
 impl ImsPlace {
     fn store(&self) -> &dyn Store {
         match self {
             Self::HeadWriteBack(place) => place,
+            Self::Emulated(place) => place,
         }
     }
 
     fn store_mut(&mut self) -> &mut dyn Store {
         match self {
             Self::HeadWriteBack(place) => place,
+            Self::Emulated(place) => place,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod e1000e;
 mod edu;
-mod emulated;
+pub(crate) mod emulated;
 mod igb;
 mod ims_place;
 mod ivshmem;

@@ -15,6 +15,8 @@ pub(crate) struct Dma {
 
 // SAFETY: plain addresses; concurrent volatile accesses are the driver's to order.
 unsafe impl Send for Dma {}
+// SAFETY: as above: every access is one volatile access of an aligned word.
+unsafe impl Sync for Dma {}
 
 impl Dma {
     /// As many pages as `length` bytes need.
@@ -33,6 +35,11 @@ impl Dma {
         if let Some(word) = self.word(offset) {
             word.write(value);
         }
+    }
+
+    /// Reads the word at `offset`; 0 outside.
+    pub(crate) fn read(&self, offset: u64) -> u32 {
+        self.word(offset).map_or(0, VolatilePtr::read)
     }
 
     /// The word at `offset`, if it is aligned and inside.

@@ -7,12 +7,16 @@ mod counts;
 mod crash;
 mod direct;
 mod dynamic;
+mod fleet;
 mod ims;
+mod limits;
 mod line;
 mod multi;
 mod refusals;
 mod routings;
+mod scale;
 mod selftest;
+mod sequences;
 mod trapped;
 
 use crate::boot::BootInfo;
@@ -27,7 +31,7 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 10] = [
+    let scenarios: [(&str, Scenario); 13] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
@@ -36,6 +40,9 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         ("multi", multi::run),
         ("routings", routings::run),
         ("dynamic", dynamic::run),
+        ("scale", scale::run),
+        ("limits", limits::run),
+        ("sequences", sequences::run),
         ("selftest", selftest::run),
         ("trapped", trapped::run),
     ];
@@ -46,8 +53,8 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         return crash::run(how);
     }
     println!(
-        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts`, `ims`, `multi`, `routings`, `dynamic` or \
-         `selftest` on the command line)"
+        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts`, `ims`, `multi`, `routings`, `dynamic`, \
+         `scale`, `limits`, `sequences` or `selftest` on the command line)"
     );
     report::result("fail", |result| {
         result.str("error", "nothing to do");
