@@ -181,7 +181,7 @@ impl<'t> Field<'_, 't> {
                 self.checks.expect("storm", right, format_args!("meanwhile, by another processor: {sum}"));
             }
             None => {
-                self.checks.expect("storm", false, format_args!("the processor that fires does not stop"))
+                self.checks.expect("storm", false, format_args!("the processor that fires does not stop"));
             }
         }
     }

@@ -99,7 +99,7 @@ impl Bench<'_> {
     }
 
     fn run<T: Store + fmt::Debug>(&mut self, entry: Entry<T, Masked>) {
-        let Some(cases) = Cases::new() else {
+        let Some(cases) = Cases::of_this_machine() else {
             return self.expect("vectors", false, format_args!("too few for all cases"));
         };
         let mut entry = Some(entry);

@@ -57,7 +57,7 @@ pub(super) struct Cases {
 
 impl Cases {
     /// All of them; `None` if there are too few vectors.
-    pub(super) fn new() -> Option<ArrayVec<Case, MOST>> {
+    pub(super) fn of_this_machine() -> Option<ArrayVec<Case, MOST>> {
         let mut cases = Self { list: ArrayVec::new(), vectors: Vectors::new() };
         cases.single()?;
         cases.several()?;
