@@ -4,6 +4,7 @@ use super::Host;
 use super::group::parse;
 use super::switches::unread;
 use crate::device::NotIsolated;
+use crate::vfio::ConfigHeader;
 use pvir_abi::DeviceId;
 use std::fs;
 use std::io;
@@ -76,6 +77,29 @@ impl Host {
     }
 }
 
+/// What a function raises interrupts with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// Most messages of its MSI capability; 0 if it has none.
+    pub msi: u32,
+    /// Entries of its MSI-X table; 0 if it has none.
+    pub msix: u32,
+}
+
+impl Host {
+    /// What the function at `address` raises interrupts with, or `None` where this user may not see: who is not root
+    /// sees the first 64 bytes of config space.
+    #[must_use]
+    pub fn messages(&self, address: DeviceId) -> Option<Messages> {
+        let config = fs::read(self.device_path(address).join("config")).ok()?;
+        let header = ConfigHeader(config.first_chunk()?);
+        Some(Messages {
+            msi: header.msi().map_or(0, |msi| 1 << msi.messages_log2),
+            msix: header.msix().map_or(0, |msix| msix.entries),
+        })
+    }
+}
+
 /// The last part of what a link points to.
 pub(super) fn link_name(link: &Path) -> Option<String> {
     fs::read_link(link).ok()?.file_name()?.to_str().map(ToOwned::to_owned)
@@ -84,6 +108,7 @@ pub(super) fn link_name(link: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{Fixture, id};
+    use super::Messages;
 
     #[test]
     fn functions_are_listed_in_order_and_told_apart() {
@@ -99,5 +124,21 @@ mod tests {
         let bridge = fixture.host.function(id(7)).unwrap();
         assert!(bridge.is_bridge());
         assert_eq!((bridge.group, bridge.driver), (None, None));
+    }
+
+    #[test]
+    fn messages_are_read_by_who_may() {
+        let fixture = Fixture::new();
+        fixture.add(id(5), (0x8086, 0x10c9), 0x02_0000);
+        let mut config = [0; 256];
+        config[6] = 0x10;
+        config[0x34] = 0x50;
+        config[0x50..0x54].copy_from_slice(&[5, 0x70, 0x86, 0]);
+        config[0x70..0x74].copy_from_slice(&[0x11, 0, 9, 0]);
+        let file = format!("sys/bus/pci/devices/{}/config", id(5));
+        fixture.write(&file, config);
+        assert_eq!(fixture.host.messages(id(5)), Some(Messages { msi: 8, msix: 10 }));
+        fixture.write(&file, &config[..64]);
+        assert_eq!(fixture.host.messages(id(5)), None);
     }
 }

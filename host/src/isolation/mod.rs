@@ -17,11 +17,11 @@ mod requester;
 mod switches;
 mod unit;
 
-pub use function::Function;
+pub use function::{Function, Messages};
 pub use kernel::{Defect, Release, Stance};
 pub(crate) use phantom::judge_phantom;
 pub use posting::Posting;
-pub use unit::RemappingUnit;
+pub use unit::{RemappingUnit, Units};
 
 use crate::device::NotIsolated;
 use pvir_abi::{DeviceId, Refusal};
@@ -63,7 +63,9 @@ impl Host {
         Self { root: root.to_owned() }
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    /// A file of the host, by its path from the root on, without the first slash.
+    #[must_use]
+    pub fn path(&self, below: &str) -> PathBuf {
         self.root.join(below)
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod memory;
 pub(crate) mod msr;
 pub(crate) mod ports;
 pub(crate) mod probe;
+pub(crate) mod selftest;
 pub(crate) mod slots;
 pub(crate) mod vcpu;
 pub(crate) mod vm;

@@ -1,0 +1,68 @@
+//! `pvir bind` and `pvir unbind`: gives devices to vfio-pci, and back.
+//!
+//! Says first what it would write where, and does it only with `--yes`. Uses `driver_override`, so that no other device
+//! with the same ids is touched.
+
+mod plan;
+pub(crate) mod usage;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use pvir_abi::DeviceId;
+use pvir_host::isolation::Host;
+
+use plan::{Plan, Sysfs};
+
+/// What `--help` says of exit codes.
+pub(crate) const HELP: &str = "Exit codes:
+  0       done, or nothing to do
+  1       only said what would be done
+  2       wrong command line
+  3       refused or failed: the message says which file, and why";
+const NOT_DONE: u8 = 1;
+
+/// `pvir bind`, `pvir unbind`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The functions, for example 0000:01:00.0
+    #[arg(value_name = "BDF", required = true, value_parser = crate::inventory::parse_address)]
+    devices: Vec<DeviceId>,
+    /// Do it; otherwise only say what would be done
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Gives them to vfio-pci.
+pub(crate) fn bind(args: &Args) -> Result<ExitCode> {
+    run(args, Plan::bind)
+}
+
+/// Gives them back to the drivers that had them.
+pub(crate) fn unbind(args: &Args) -> Result<ExitCode> {
+    run(args, Plan::unbind)
+}
+
+fn run(args: &Args, plan: fn(&Host, DeviceId) -> Result<Plan>) -> Result<ExitCode> {
+    let host = Host::default();
+    // All of them are judged before one of them is touched.
+    let plans = args.devices.iter().map(|device| plan(&host, *device)).collect::<Result<Vec<_>>>()?;
+    let mut failed = Vec::new();
+    for plan in &plans {
+        println!("{plan}");
+        if args.yes && !plan.is_empty() {
+            match plan.carry_out(&host, &mut Sysfs) {
+                Ok(()) => println!("{}: done, now with {}", plan.device(), plan.wanted()),
+                Err(error) => failed.push(format!("{error:#}")),
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!("{}", failed.join("\npvir: "));
+    }
+    if !args.yes && plans.iter().any(|plan| !plan.is_empty()) {
+        println!("nothing was done; help: --yes does it");
+        return Ok(ExitCode::from(NOT_DONE));
+    }
+    Ok(ExitCode::SUCCESS)
+}
