@@ -4,8 +4,10 @@
 //! and a line here.
 
 mod command;
+mod doctor;
 mod driver;
 mod failures;
+mod isolation;
 mod own_kvm;
 mod pass_through;
 mod product;
@@ -18,7 +20,7 @@ use crate::test::Test;
 
 /// All cases.
 pub(crate) fn all() -> Vec<Test> {
-    let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE];
+    let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE, doctor::CASE];
     let batches = [
         own_kvm::CASES,
         storm::INTEL,
@@ -29,6 +31,13 @@ pub(crate) fn all() -> Vec<Test> {
         product::OFF,
         product::NO_REMAP,
         product::NO_SOURCE_ID,
+        isolation::ACS,
+        isolation::INTREMAP_OFF,
+        isolation::AMD_INTREMAP_OFF,
+        isolation::BEHIND_BRIDGE,
+        isolation::COMMANDS,
+        isolation::COMMANDS_AMD,
+        isolation::COMMANDS_OFF,
     ];
     lab.into_iter().map(Test::One).chain(batches.into_iter().map(Test::Many)).collect()
 }

@@ -130,7 +130,7 @@ fn guest(programs: &Programs, cpus: &[&str], devices: &[&str], words: &str) -> R
 }
 
 /// Runs a program that must end, even if it does not keep its own limit.
-fn bounded(command: &mut Command) -> Result<std::process::Output> {
+pub(super) fn bounded(command: &mut Command) -> Result<std::process::Output> {
     let folder = tempfile::tempdir()?;
     let files = ["stdout", "stderr"].map(|name| folder.path().join(name));
     command.stdin(Stdio::null());

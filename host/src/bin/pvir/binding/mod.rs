@@ -6,9 +6,10 @@
 mod plan;
 pub(crate) mod usage;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use pvir_abi::DeviceId;
 use pvir_host::isolation::Host;
 
@@ -49,10 +50,10 @@ fn run(args: &Args, plan: fn(&Host, DeviceId) -> Result<Plan>) -> Result<ExitCod
     let plans = args.devices.iter().map(|device| plan(&host, *device)).collect::<Result<Vec<_>>>()?;
     let mut failed = Vec::new();
     for plan in &plans {
-        println!("{plan}");
+        say(&plan.to_string())?;
         if args.yes && !plan.is_empty() {
             match plan.carry_out(&host, &mut Sysfs) {
-                Ok(()) => println!("{}: done, now with {}", plan.device(), plan.wanted()),
+                Ok(()) => say(&format!("{}: done, now with {}", plan.device(), plan.wanted()))?,
                 Err(error) => failed.push(format!("{error:#}")),
             }
         }
@@ -61,8 +62,12 @@ fn run(args: &Args, plan: fn(&Host, DeviceId) -> Result<Plan>) -> Result<ExitCod
         bail!("{}", failed.join("\npvir: "));
     }
     if !args.yes && plans.iter().any(|plan| !plan.is_empty()) {
-        println!("nothing was done; help: --yes does it");
+        say("nothing was done; help: --yes does it")?;
         return Ok(ExitCode::from(NOT_DONE));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn say(line: &str) -> Result<()> {
+    writeln!(io::stdout(), "{line}").context("cannot write to stdout")
 }

@@ -1,6 +1,6 @@
 //! The host as a whole: IOMMU, remapping, switches, kernel, posting, VFIO.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -185,7 +185,7 @@ mod tests {
         assert!(vfio(&fake.host).to_string().contains("cannot open"));
         fake.write("dev/vfio/vfio", "");
         assert_eq!(vfio(&fake.host).level, Level::Ok);
-        fs::remove_dir_all(fake.path("sys/bus/pci/drivers/vfio-pci")).unwrap();
+        std::fs::remove_dir_all(fake.path("sys/bus/pci/drivers/vfio-pci")).unwrap();
         assert!(vfio(&fake.host).blocks_host_devices());
     }
 

@@ -6,6 +6,7 @@ mod host;
 mod kvm;
 mod limits;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -43,17 +44,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let vm_works = checks.iter().all(|check| check.level != Level::Fail);
     checks.extend(limits::checks(&host));
     checks.extend(host::checks(&host));
-    let isolates = !checks.iter().any(|check| check.blocks_host_devices());
+    let isolates = !checks.iter().any(Check::blocks_host_devices);
     let groups = devices::checks(&host, isolates);
     checks.extend(groups.checks);
     let usable = if vm_works && isolates { groups.usable } else { Vec::new() };
     checks.push(summary(vm_works, &usable));
+    let mut out = io::stdout().lock();
     for check in &checks {
-        if args.json {
-            println!("{}", serde_json::to_string(check).context("--json")?);
-        } else {
-            println!("{check}");
-        }
+        let line =
+            if args.json { serde_json::to_string(check).context("--json")? } else { check.to_string() };
+        writeln!(out, "{line}").context("cannot write to stdout")?;
     }
     let wanted = args.devices.iter().all(|device| usable.contains(device));
     Ok(ExitCode::from(u8::from(!(vm_works && wanted))))

@@ -3,6 +3,7 @@
 pub(crate) mod class;
 pub(crate) mod verdict;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -41,17 +42,14 @@ struct Row {
 /// Lists them.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let host = Host::default();
+    let mut out = io::stdout().lock();
     for row in rows(&host, args.all)? {
-        if args.json {
-            println!("{}", serde_json::to_string(&row).context("--json")?);
-        } else {
-            println!("{}", line(&row));
-        }
+        let line = if args.json { serde_json::to_string(&row).context("--json")? } else { line(&row) };
+        writeln!(out, "{line}").context("cannot write to stdout")?;
     }
-    if !args.json {
-        for reason in host.host_reasons() {
-            println!("no device can be programmed directly on this host: {reason}");
-        }
+    for reason in host.host_reasons().into_iter().filter(|_| !args.json) {
+        writeln!(out, "no device can be programmed directly on this host: {reason}")
+            .context("cannot write to stdout")?;
     }
     Ok(ExitCode::SUCCESS)
 }
