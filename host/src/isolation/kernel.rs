@@ -165,8 +165,8 @@ impl Host {
                 refusal: Refusal::KERNEL_DEFECT,
                 what: format!("Linux {release} has the defect {}: {}", defect.record, defect.what),
                 remedy: format!(
-                    "use Linux {} or newer, or switch the posting of interrupts off (intremap=nopost on an Intel host's \
-                     command line, avic=0 for the module kvm_amd)",
+                    "use Linux {} or newer, or switch the posting of interrupts off: they come by the host's kernel then \
+                     (enable_device_posted_irqs=0 for the module kvm_intel or kvm_amd)",
                     defect.mended.first().copied().unwrap_or(release)
                 ),
             }),

@@ -22,27 +22,23 @@ impl Host {
     /// Whether interrupts are posted on this host.
     #[must_use]
     pub fn posting(&self) -> Posting {
-        let asked = [
-            self.parameter("kvm_intel", "enable_apicv").and(self.units_post()),
-            self.parameter("kvm_amd", "avic"),
-        ];
-        let wanted = asked.into_iter().fold(Posting::Off, Posting::or);
-        // Since 6.16 one switch for both.
-        match self.parameter("kvm", "enable_device_posted_irqs") {
-            Posting::Off if self.path("sys/module/kvm/parameters/enable_device_posted_irqs").exists() => {
-                Posting::Off
-            }
-            _ => wanted,
-        }
+        let intel = self.module_posts("kvm_intel", "enable_apicv").and(self.units_post());
+        intel.or(self.module_posts("kvm_amd", "avic"))
     }
 
-    /// Whether a module's switch is on; a module that is not there posts nothing.
-    fn parameter(&self, module: &str, name: &str) -> Posting {
+    /// Whether KVM's module posts: it virtualizes the APIC, and, since Linux 6.16, was not told not to post.
+    fn module_posts(&self, module: &str, virtual_apic: &str) -> Posting {
+        let not_told = self.parameter(module, "enable_device_posted_irqs").unwrap_or(Posting::On);
+        self.parameter(module, virtual_apic).unwrap_or(Posting::Off).and(not_told)
+    }
+
+    /// Whether a module's switch is on; `None` where there is no such switch.
+    fn parameter(&self, module: &str, name: &str) -> Option<Posting> {
         match fs::read_to_string(self.path(&format!("sys/module/{module}/parameters/{name}"))) {
-            Ok(value) if matches!(value.trim(), "Y" | "1") => Posting::On,
-            Ok(_) => Posting::Off,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Posting::Off,
-            Err(_) => Posting::Unknown,
+            Ok(value) if matches!(value.trim(), "N" | "0") => Some(Posting::Off),
+            Ok(_) => Some(Posting::On),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(_) => Some(Posting::Unknown),
         }
     }
 
@@ -117,15 +113,34 @@ mod tests {
             fixture.write("sys/module/kvm_amd/parameters/avic", value);
             fixture.host.posting()
         };
-        assert_eq!((amd("Y\n"), amd("1\n"), amd("N\n")), (Posting::On, Posting::On, Posting::Off));
+        assert_eq!(
+            [amd("Y\n"), amd("1\n"), amd("-1\n"), amd("N\n"), amd("0\n")],
+            [Posting::On, Posting::On, Posting::On, Posting::Off, Posting::Off]
+        );
     }
 
     #[test]
-    fn the_switch_for_both_counts_where_there_is_one() {
-        let fixture = Fixture::new();
-        fixture.write("sys/module/kvm_amd/parameters/avic", "Y\n");
-        fixture.write("sys/module/kvm/parameters/enable_device_posted_irqs", "N\n");
-        assert_eq!(fixture.host.posting(), Posting::Off);
+    fn a_module_that_was_told_not_to_post_does_not() {
+        for module in ["kvm_amd", "kvm_intel"] {
+            let fixture = Fixture::new();
+            fixture.write("sys/class/iommu/dmar0/intel-iommu/cap", WITH);
+            fixture
+                .write("sys/module/kvm_amd/parameters/avic", if module == "kvm_amd" { "Y\n" } else { "N\n" });
+            fixture.write(
+                "sys/module/kvm_intel/parameters/enable_apicv",
+                if module == "kvm_intel" { "Y\n" } else { "N\n" },
+            );
+            assert_eq!(fixture.host.posting(), Posting::On);
+            fixture.write(&format!("sys/module/{module}/parameters/enable_device_posted_irqs"), "N\n");
+            assert_eq!(fixture.host.posting(), Posting::Off);
+        }
         assert_eq!(Fixture::new().host.posting(), Posting::Off, "no KVM");
+    }
+
+    #[test]
+    fn a_switch_that_cannot_be_read_is_not_known_to_be_off() {
+        let fixture = Fixture::new();
+        fixture.write("sys/module/kvm_amd/parameters/avic/folder", "");
+        assert_eq!(fixture.host.posting(), Posting::Unknown);
     }
 }

@@ -51,6 +51,9 @@ fn run(args: &Args, plan: fn(&Host, DeviceId) -> Result<Plan>) -> Result<ExitCod
     let mut failed = Vec::new();
     for plan in &plans {
         say(&plan.to_string())?;
+        for other in partners(&host, plan.device(), &args.devices) {
+            say(&format!("    {other} is in the same IOMMU group: a guest gets both or none"))?;
+        }
         if args.yes && !plan.is_empty() {
             match plan.carry_out(&host, &mut Sysfs) {
                 Ok(()) => say(&format!("{}: done, now with {}", plan.device(), plan.wanted()))?,
@@ -68,6 +71,30 @@ fn run(args: &Args, plan: fn(&Host, DeviceId) -> Result<Plan>) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
+/// The other endpoints of a device's group that are not among these.
+fn partners(host: &Host, device: DeviceId, given: &[DeviceId]) -> Vec<DeviceId> {
+    let members = host.group_endpoints(device).unwrap_or_default();
+    members.into_iter().filter(|member| *member != device && !given.contains(member)).collect()
+}
+
 fn say(line: &str) -> Result<()> {
     writeln!(io::stdout(), "{line}").context("cannot write to stdout")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_host::FakeHost;
+
+    #[test]
+    fn who_shares_the_group_is_told() {
+        let fake = FakeHost::new();
+        for address in ["0000:00:05.0", "0000:00:05.1"] {
+            fake.add(address, 0x02_0000, Some("igb"), Some(2));
+        }
+        let id = |address| crate::inventory::parse_address(address).unwrap();
+        let (one, other) = (id("0000:00:05.0"), id("0000:00:05.1"));
+        assert_eq!(partners(&fake.host, one, &[one]), [other]);
+        assert_eq!(partners(&fake.host, one, &[one, other]), []);
+    }
 }

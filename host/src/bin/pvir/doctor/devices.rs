@@ -23,6 +23,7 @@ pub(super) struct Devices {
 /// A line for each group, and one for each device that vfio-pci has, if there is a point in opening it.
 pub(super) fn checks(host: &Host, isolates: bool) -> Devices {
     let addresses = host.functions().unwrap_or_default();
+    let unseen = addresses.iter().any(|address| host.messages(*address).is_none());
     let functions = addresses.into_iter().filter_map(|address| host.function(address).ok());
     let mut groups: BTreeMap<u32, Vec<Function>> = BTreeMap::new();
     let mut without = 0;
@@ -35,6 +36,13 @@ pub(super) fn checks(host: &Host, isolates: bool) -> Devices {
     let mut found = Devices { checks: Vec::new(), usable: Vec::new() };
     for (group, members) in groups {
         found.group(host, group, &members, isolates);
+    }
+    if unseen {
+        found.checks.push(Check::skip(
+            "user",
+            "this user sees neither MSI, MSI-X and phantom functions of the devices, nor who has them open",
+            "run as root",
+        ));
     }
     if without > 0 {
         found.checks.push(Check::warn(
@@ -171,6 +179,15 @@ mod tests {
         assert!(found.checks[2].what.starts_with("1 device(s) in none"));
         let usable: Vec<String> = found.usable.iter().map(ToString::to_string).collect();
         assert_eq!(usable, ["0000:00:05.0", "0000:00:05.1", "0000:00:06.0"]);
+    }
+
+    #[test]
+    fn what_a_user_cannot_see_is_said() {
+        let fake = FakeHost::new();
+        fake.add("0000:00:05.0", 0x02_0000, Some("vfio-pci"), Some(2));
+        fake.write(&format!("{}/config", FakeHost::folder("0000:00:05.0")), [0; 64]);
+        let found = checks(&fake.host, false);
+        assert!(found.checks.iter().any(|check| check.check == "user" && check.level == Level::Skip));
     }
 
     #[test]

@@ -4,23 +4,26 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 
-use pvir_host::isolation::{Host, Posting, Stance, Units};
+use pvir_abi::Refusal;
+use pvir_host::isolation::{Defect, Host, Posting, Stance, Units};
 
 use super::check::Check;
+
+const KERNEL: &str = "kernel";
+const SWITCHES: &str = "switches";
 
 /// All of them.
 pub(super) fn checks(host: &Host) -> Vec<Check> {
     let units = host.units();
     let mut checks = vec![iommu(&units), remapping(&units, &kernel_log(host))];
     let reasons = host.host_reasons();
-    if reasons.is_empty() {
-        checks.push(Check::ok("switches", "none that weakens the host is set"));
+    if reasons.iter().all(|reason| reason.refusal == Refusal::KERNEL_DEFECT) {
+        checks.push(Check::ok(SWITCHES, "none that weakens the host is set"));
     }
-    checks.extend(
-        reasons
-            .into_iter()
-            .map(|reason| Check::fail("switches", reason.what, reason.remedy).for_all_host_devices()),
-    );
+    for reason in reasons {
+        let name = if reason.refusal == Refusal::KERNEL_DEFECT { KERNEL } else { SWITCHES };
+        checks.push(Check::fail(name, reason.what, reason.remedy).for_all_host_devices());
+    }
     checks.extend(kernel(host));
     checks.push(posting(host.posting()));
     checks.push(vfio(host));
@@ -85,26 +88,30 @@ fn kernel_log(host: &Host) -> String {
     text
 }
 
+/// What the kernel may have that is not refused; that comes with the switches.
 fn kernel(host: &Host) -> Vec<Check> {
-    const NAME: &str = "kernel";
     let Some(release) = host.release() else {
-        return vec![Check::skip(NAME, "its release cannot be read", "mount /proc")];
+        return vec![Check::skip(KERNEL, "its release cannot be read", "mount /proc")];
     };
-    let mut checks = Vec::new();
-    for defect in host.defects() {
-        // What is met is refused, and said among the switches.
-        if let Stance::Avoided(why) = defect.stance {
-            checks.push(Check::warn(
-                NAME,
-                format!("Linux {release} may have {} ({}); not met here: {why}", defect.record, defect.what),
-                "update the kernel; distributions mend some without a new version number",
-            ));
-        }
+    let defects = host.defects();
+    if defects.is_empty() {
+        return vec![Check::ok(KERNEL, format!("Linux {release} has no defect that is known here"))];
     }
-    if checks.is_empty() {
-        checks.push(Check::ok(NAME, format!("Linux {release} has no defect that is known here")));
-    }
-    checks
+    let warning = |defect: &Defect| {
+        let why = match defect.stance {
+            Stance::Avoided(why) => why,
+            Stance::RefusedWherePosted if host.posting() == Posting::Off => {
+                "no interrupt is posted on this host"
+            }
+            Stance::RefusedWherePosted => return None,
+        };
+        Some(Check::warn(
+            KERNEL,
+            format!("Linux {release} may have {} ({}); not met here: {why}", defect.record, defect.what),
+            "update the kernel; distributions mend some without a new version number",
+        ))
+    };
+    defects.iter().filter_map(warning).collect()
 }
 
 fn posting(posting: Posting) -> Check {
@@ -177,6 +184,19 @@ mod tests {
         let checks = kernel(&fake.host);
         assert!(checks.len() == 2 && checks.iter().all(|check| check.level == Level::Warn), "{checks:?}");
         assert!(checks[0].what.contains("CVE-2025-37885"));
+        fake.write("proc/sys/kernel/osrelease", "6.17.3\n");
+        assert!(kernel(&fake.host)[1].what.contains("no interrupt is posted"));
+    }
+
+    #[test]
+    fn a_kernel_with_a_defect_that_is_met_fails_for_all_devices() {
+        let fake = FakeHost::new();
+        fake.write("proc/sys/kernel/osrelease", "6.17.3\n");
+        fake.write("sys/module/kvm_amd/parameters/avic", "Y\n");
+        let checks = checks(&fake.host);
+        let about = |name| checks.iter().filter(move |check| check.check == name);
+        assert!(about(KERNEL).any(Check::blocks_host_devices));
+        assert!(about(SWITCHES).all(|check| check.level == Level::Ok), "{checks:?}");
     }
 
     #[test]
