@@ -1,5 +1,6 @@
 //! The device's place in sysfs: its driver, its IOMMU group and whom it shares it with.
 
+use super::function::link_name;
 use super::switches::unread;
 use super::{Host, RemappingUnit};
 use crate::device::NotIsolated;
@@ -7,11 +8,12 @@ use crate::vfio::AttachError;
 use pvir_abi::{Bdf, DeviceId, Refusal};
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
 
 /// Class code of bridges between PCI buses: they take no part in what a group's devices may do. Other bridges do, some
 /// by DMA (0x0680: non-transparent ones).
 const BRIDGE: &str = "0x0604";
+/// Drivers that let nobody use a bridge for DMA of its own (Linux 6.12, drivers/vfio/vfio_main.c).
+const BRIDGE_DRIVERS: [&str; 3] = ["pcieport", "pci-stub", "vfio-pci"];
 
 impl Host {
     /// Whether the device exists and vfio-pci has it.
@@ -57,7 +59,7 @@ impl Host {
                 );
                 return Err(AttachError::Malformed { device, what });
             };
-            if !assigned.contains(&member) && !self.is_bridge(member) {
+            if !assigned.contains(&member) && !self.is_idle_bridge(member) {
                 others.push(member);
             }
         }
@@ -65,9 +67,23 @@ impl Host {
         if others.is_empty() { Ok(()) } else { Err(AttachError::SharedGroup { device, group, others }) }
     }
 
-    fn is_bridge(&self, device: DeviceId) -> bool {
-        fs::read_to_string(self.device_path(device).join("class"))
-            .is_ok_and(|class| class.starts_with(BRIDGE))
+    /// The endpoints of the device's group, the device among them.
+    ///
+    /// # Errors
+    /// As [`check_group`](Self::check_group).
+    pub fn group_endpoints(&self, device: DeviceId) -> Result<Vec<DeviceId>, AttachError> {
+        match self.check_group(device, &[]) {
+            Ok(()) => Ok(Vec::new()),
+            Err(AttachError::SharedGroup { others, .. }) => Ok(others),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_idle_bridge(&self, device: DeviceId) -> bool {
+        let path = self.device_path(device);
+        let is_bridge = fs::read_to_string(path.join("class")).is_ok_and(|class| class.starts_with(BRIDGE));
+        let driver = link_name(&path.join("driver"));
+        is_bridge && driver.is_none_or(|driver| BRIDGE_DRIVERS.contains(&driver.as_str()))
     }
 
     /// Refuses groups that VFIO made up because there is no IOMMU.
@@ -115,10 +131,6 @@ impl Host {
             remedy: "give the whole group to this VM".into(),
         }
     }
-}
-
-fn link_name(link: &Path) -> Option<String> {
-    fs::read_link(link).ok()?.file_name()?.to_str().map(ToOwned::to_owned)
 }
 
 /// `0000:01:00.0`, as sysfs writes it.
@@ -190,6 +202,12 @@ mod tests {
         fs::write(host.device_path(id(7)).join("class"), "0x068000").unwrap();
         let error = host.check_group(id(5), &[id(5), id(6)]).unwrap_err();
         assert!(error.to_string().contains("with 0000:00:07.0:"), "a non-transparent bridge: {error}");
+        fs::write(host.device_path(id(7)).join("class"), "0x060400").unwrap();
+        symlink("/sys/bus/pci/drivers/pcieport", host.device_path(id(7)).join("driver")).unwrap();
+        host.check_group(id(5), &[id(5), id(6)]).unwrap();
+        fs::remove_file(host.device_path(id(7)).join("driver")).unwrap();
+        symlink("/sys/bus/pci/drivers/other", host.device_path(id(7)).join("driver")).unwrap();
+        assert!(host.check_group(id(5), &[id(5), id(6)]).is_err(), "a bridge that somebody uses");
         assert_eq!(Host::group_reason(&error).refusal, Refusal::SHARED_GROUP);
     }
 

@@ -4,16 +4,45 @@
 //! isolating (Linux 6.12, drivers/iommu/intel/irq_remapping.c). So the switches are read as well, and anything that is
 //! not known to be safe is refused.
 
+mod alias;
+#[cfg(test)]
+mod fixture;
+mod function;
 mod group;
+mod kernel;
+mod pages;
+mod phantom;
+mod posting;
 mod requester;
 mod switches;
 mod unit;
 
-pub use unit::RemappingUnit;
+pub use function::{Function, Messages};
+pub use kernel::{Defect, Release, Stance};
+pub(crate) use phantom::judge_phantom;
+pub use posting::Posting;
+pub use unit::{RemappingUnit, Units};
 
 use crate::device::NotIsolated;
 use pvir_abi::{DeviceId, Refusal};
 use std::path::{Path, PathBuf};
+
+/// What must hold, for the device of a VM that gets all of these devices.
+type Check = fn(&Host, DeviceId, &[DeviceId]) -> Result<(), NotIsolated>;
+
+/// All that must hold. The first ones are about the host, and look at no device.
+const CHECKS: [Check; 8] = [
+    |host, _, _| host.judge_command_line(),
+    |host, _, _| host.judge_modules(),
+    Host::judge_kernel,
+    |host, device, _| host.judge_group_kind(device),
+    |host, device, _| host.judge_requester(device),
+    |host, device, _| host.judge_alias(device),
+    |host, device, _| host.judge_phantom_functions(device),
+    Host::judge_pages,
+];
+/// How many of them are about the host.
+const OF_HOST: usize = 3;
 
 /// The host as its `/sys` and `/proc` show it.
 #[derive(Clone, Debug)]
@@ -34,7 +63,9 @@ impl Host {
         Self { root: root.to_owned() }
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    /// A file of the host, by its path from the root on, without the first slash.
+    #[must_use]
+    pub fn path(&self, below: &str) -> PathBuf {
         self.root.join(below)
     }
 
@@ -44,15 +75,25 @@ impl Host {
         self.path("sys/bus/pci/devices").join(device.to_string())
     }
 
-    /// Judges everything about the host and the device but the group's members.
+    /// Judges everything about the host and the device but the group's members. `assigned` are all host devices of
+    /// the VM.
     ///
     /// # Errors
     /// The first reason for which direct programming must be refused.
-    pub fn judge(&self, device: DeviceId) -> Result<(), NotIsolated> {
-        self.judge_command_line()?;
-        self.judge_modules()?;
-        self.judge_group_kind(device)?;
-        self.judge_requester(device)
+    pub fn judge(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), NotIsolated> {
+        CHECKS.iter().try_for_each(|check| check(self, device, assigned))
+    }
+
+    /// Every reason for which [`judge`](Self::judge) would refuse.
+    #[must_use]
+    pub fn reasons(&self, device: DeviceId, assigned: &[DeviceId]) -> Vec<NotIsolated> {
+        CHECKS.iter().filter_map(|check| check(self, device, assigned).err()).collect()
+    }
+
+    /// Every reason that is the host's own, whichever device it is about.
+    #[must_use]
+    pub fn host_reasons(&self) -> Vec<NotIsolated> {
+        CHECKS[..OF_HOST].iter().filter_map(|check| check(self, DeviceId::default(), &[]).err()).collect()
     }
 
     /// The reason when VFIO itself finds the group's interrupts not isolated.

@@ -16,10 +16,23 @@ const PARAMETERS: &[(&str, &str, Refusal, &str)] = &[
     ("pcie_acs_override", "", Refusal::ACS_OVERRIDDEN, "isolation between functions is assumed, not checked"),
 ];
 
-/// Module parameters that must not be `Y`.
-const MODULES: &[(&str, Refusal)] = &[
-    ("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", Refusal::UNSAFE_INTERRUPTS),
-    ("sys/module/iommufd/parameters/allow_unsafe_interrupts", Refusal::UNSAFE_INTERRUPTS),
+/// Module parameters that must be `N`, and what they do.
+const MODULES: &[(&str, Refusal, &str)] = &[
+    (
+        "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+        Refusal::UNSAFE_INTERRUPTS,
+        "VFIO takes devices without interrupt isolation",
+    ),
+    (
+        "sys/module/iommufd/parameters/allow_unsafe_interrupts",
+        Refusal::UNSAFE_INTERRUPTS,
+        "iommufd takes devices without interrupt isolation",
+    ),
+    (
+        "sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
+        Refusal::NO_IOMMU,
+        "VFIO gives devices away without an IOMMU, and these reach all of the host",
+    ),
 ];
 
 impl Host {
@@ -37,7 +50,7 @@ impl Host {
     }
 
     pub(super) fn judge_modules(&self) -> Result<(), NotIsolated> {
-        for &(file, refusal) in MODULES {
+        for &(file, refusal, what) in MODULES {
             let value = match fs::read_to_string(self.path(file)) {
                 Ok(value) => value,
                 // A module that is not loaded has no parameter.
@@ -47,10 +60,7 @@ impl Host {
             if value.trim() != "N" {
                 return Err(NotIsolated {
                     refusal,
-                    what: format!(
-                        "/{file} is {}: VFIO takes devices without interrupt isolation",
-                        value.trim()
-                    ),
+                    what: format!("/{file} is {}: {what}", value.trim()),
                     remedy: format!("echo N > /{file}, and remove the option from /etc/modprobe.d"),
                 });
             }
@@ -130,6 +140,17 @@ mod tests {
         let reason = host.judge_modules().unwrap_err();
         assert_eq!(reason.refusal, Refusal::UNSAFE_INTERRUPTS);
         assert!(reason.remedy.starts_with("echo N >"), "{reason}");
+    }
+
+    #[test]
+    fn each_switch_has_its_own_number() {
+        for (file, refusal, _) in MODULES {
+            let (root, host) = host("", None);
+            let file = root.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "Y\n").unwrap();
+            assert_eq!(host.judge_modules().unwrap_err().refusal, *refusal);
+        }
     }
 
     #[test]

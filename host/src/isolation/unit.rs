@@ -1,6 +1,8 @@
 //! The units that remap interrupts, and the form of the pairs that they hand out.
 
+use super::Host;
 use pvir_abi::Pair;
+use std::fs;
 
 /// The remapping unit that stands between a device and the host's CPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +40,37 @@ impl RemappingUnit {
     }
 }
 
+/// The remapping units of a host, as far as everybody may see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Units {
+    /// Their names: `dmar0`, `ivhd0`.
+    pub names: Vec<String>,
+    /// Whether the kernel has switched interrupt remapping on; `None` where it cannot be told.
+    pub remapping: Option<bool>,
+}
+
+impl Host {
+    /// The units that the kernel uses. Whether a device's own unit isolates is VFIO's to say, when the device is opened.
+    #[must_use]
+    pub fn units(&self) -> Units {
+        let folder = fs::read_dir(self.path("sys/class/iommu"));
+        let mut names: Vec<String> = folder
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|unit| unit.file_name().into_string().ok())
+            .filter(|name| RemappingUnit::by_name(name).is_some())
+            .collect();
+        names.sort_unstable();
+        // Linux puts this before the names of interrupt controllers behind which a unit remaps, on Intel and on AMD.
+        let table = fs::read_to_string(self.path("proc/interrupts")).ok();
+        let has_any =
+            |text: &String| text.lines().any(|line| line.contains("IO-APIC") || line.contains("PCI-MSI"));
+        let remapping = table.filter(has_any).map(|text| text.contains(" IR-"));
+        Units { names, remapping }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +80,22 @@ mod tests {
         assert_eq!(RemappingUnit::by_name("dmar12"), Some(RemappingUnit::Intel));
         assert_eq!(RemappingUnit::by_name("ivhd0"), Some(RemappingUnit::Amd));
         assert_eq!(RemappingUnit::by_name("smmu3.0x1"), None);
+    }
+
+    #[test]
+    fn the_kernel_tells_whether_it_remaps() {
+        let units = |interrupts: &str| {
+            let fixture = super::super::fixture::Fixture::new();
+            fixture.write("sys/class/iommu/dmar1/x", "");
+            fixture.write("sys/class/iommu/dmar0/x", "");
+            fixture.write("sys/class/iommu/other/x", "");
+            fixture.write("proc/interrupts", interrupts);
+            fixture.host.units()
+        };
+        let on = units("  CPU0\n  2: 7  IR-IO-APIC  2-edge  timer\n");
+        assert_eq!(on, Units { names: vec!["dmar0".into(), "dmar1".into()], remapping: Some(true) });
+        assert_eq!(units("  2: 7  IO-APIC  2-edge  timer\n").remapping, Some(false));
+        assert_eq!(units("NMI: 0\n").remapping, None);
     }
 
     #[test]

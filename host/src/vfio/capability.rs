@@ -110,6 +110,16 @@ impl ConfigHeader<'_> {
         Some(flags.to_le_bytes()[0] >> 4)
     }
 
+    /// Whether the function has phantom functions and they are switched on (7.5.3.3 "Device Capabilities Register",
+    /// 7.5.3.4 "Device Control Register").
+    pub(crate) fn phantom_functions(&self) -> bool {
+        const SUPPORTED: u32 = 3 << 3;
+        const ENABLE: u16 = 1 << 9;
+        self.find(PCI_EXPRESS).filter(|offset| *offset <= 0x100 - 12).is_some_and(|offset| {
+            self.dword(offset + 4) & SUPPORTED != 0 && self.word(offset + 8) & ENABLE != 0
+        })
+    }
+
     /// The MSI-X capability, if there is one that lies inside config space.
     pub(crate) fn msix(&self) -> Option<MsixCapability> {
         let offset = self.find(MSIX).filter(|offset| *offset <= 0x100 - 12)?;

@@ -18,9 +18,8 @@ pub enum AttachError {
     NoGroup(DeviceId),
     /// Bound to another driver than vfio-pci, or to none.
     #[error(
-        "{device}: is bound to {}, not to vfio-pci; help: stop using it, then `echo vfio-pci > \
-         /sys/bus/pci/devices/{device}/driver_override`, unbind it and write {device} to \
-         /sys/bus/pci/drivers_probe", driver.as_deref().unwrap_or("no driver")
+        "{device}: is bound to {}, not to vfio-pci; help: `pvir bind {device}` says what gives it to vfio-pci, and does \
+         it with --yes", driver.as_deref().unwrap_or("no driver")
     )]
     WrongDriver {
         /// The device.

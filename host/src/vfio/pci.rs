@@ -6,9 +6,9 @@ use super::error::AttachError;
 use super::interrupts;
 use super::irqs::Irqs;
 use super::mapping::RegionMap;
-use crate::device::HostInterrupt;
-use crate::isolation::{Host, RemappingUnit};
-use pvir_abi::DeviceId;
+use crate::device::{HostInterrupt, NotIsolated};
+use crate::isolation::{Host, RemappingUnit, judge_phantom};
+use pvir_abi::{DeviceId, Refusal};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -68,7 +68,8 @@ impl VfioPci {
             (judged, _) => judged?,
         }
         if demand == Demand::Isolation {
-            host.judge(address).map_err(|reason| AttachError::NotIsolated { device: address, reason })?;
+            host.judge(address, assigned)
+                .map_err(|reason| AttachError::NotIsolated { device: address, reason })?;
         }
         let unit = host.unit(address)?;
         let inner = Inner::new(&host.device_path(address), Arc::clone(container.inner()) as _, false)
@@ -246,8 +247,16 @@ impl VfioPci {
     ///
     /// # Errors
     /// The first reason why not.
-    pub fn isolated(&self) -> Result<(), crate::device::NotIsolated> {
-        self.host.judge(self.address)?;
+    pub fn isolated(&self) -> Result<(), NotIsolated> {
+        self.host.judge(self.address, &self.assigned)?;
+        // Sysfs shows it to root only; VFIO does not let anybody switch it on (drivers/vfio/pci/vfio_pci_config.c).
+        let mut config = [0; 256];
+        self.config_read(0, &mut config).map_err(|error| NotIsolated {
+            refusal: Refusal::POLICY,
+            what: format!("{}: config space cannot be read: {error}", self.address),
+            remedy: "see the host's kernel log".into(),
+        })?;
+        judge_phantom(self.address, &config)?;
         match self.host.check_group(self.address, &self.assigned) {
             Ok(()) => Ok(()),
             Err(error) => Err(Host::group_reason(&error)),

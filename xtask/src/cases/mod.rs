@@ -4,8 +4,10 @@
 //! and a line here.
 
 mod command;
+mod doctor;
 mod driver;
 mod failures;
+mod isolation;
 mod linux;
 mod own_kvm;
 mod pass_through;
@@ -20,7 +22,7 @@ use crate::test::Test;
 
 /// All cases.
 pub(crate) fn all() -> Vec<Test> {
-    let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE];
+    let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE, doctor::CASE];
     let batches = [
         own_kvm::CASES,
         storm::INTEL,
@@ -33,6 +35,13 @@ pub(crate) fn all() -> Vec<Test> {
         product::OFF,
         product::NO_REMAP,
         product::NO_SOURCE_ID,
+        isolation::ACS,
+        isolation::INTREMAP_OFF,
+        isolation::AMD_INTREMAP_OFF,
+        isolation::BEHIND_BRIDGE,
+        isolation::COMMANDS,
+        isolation::COMMANDS_AMD,
+        isolation::COMMANDS_OFF,
     ];
     let one = lab.into_iter().chain(linux::CASES).map(Test::One);
     one.chain(batches.into_iter().map(Test::Many)).collect()

@@ -15,7 +15,7 @@ use crate::test::{Batch, Finding, Verdict};
 
 const KVM: &str = "/dev/kvm";
 /// Seconds that a run may take; a software KVM needs a few.
-const LIMIT: u64 = 60;
+pub(super) const LIMIT: u64 = 60;
 /// Seconds for the largest machine, and for thousands of entries.
 const LONG_LIMIT: u64 = 240;
 
@@ -183,7 +183,7 @@ fn guest(programs: &Programs, limit: u64, machine: &[String], words: &str) -> Re
 }
 
 /// Runs a program that must end, even if it does not keep its own limit.
-fn bounded(command: &mut Command, limit: u64) -> Result<std::process::Output> {
+pub(super) fn bounded(command: &mut Command, limit: u64) -> Result<std::process::Output> {
     let folder = tempfile::tempdir()?;
     let files = ["stdout", "stderr"].map(|name| folder.path().join(name));
     command.stdin(Stdio::null());

@@ -6,8 +6,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::device_spec::DeviceSpec;
-use crate::exit_code;
 use crate::size::MemorySize;
+use crate::{binding, doctor, exit_code, inventory};
 
 /// A small VMM with paravirtual interrupt remapping: a device's interrupts reach the guest without exits.
 #[derive(Debug, Parser)]
@@ -25,6 +25,17 @@ pub(crate) enum Command {
     /// Run a guest kernel until it exits
     #[command(after_help = exit_code::HELP)]
     Run(RunArgs),
+    /// Say what this machine can do, one line for each check, and how to mend what it cannot
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::Args),
+    /// List the host's PCI devices: which can be passed through, and why not the rest
+    Devices(inventory::Args),
+    /// Give devices to vfio-pci: says what it would write where, and does it with --yes
+    #[command(after_help = binding::HELP)]
+    Bind(binding::Args),
+    /// Give devices back to the drivers that had them
+    #[command(after_help = binding::HELP)]
+    Unbind(binding::Args),
 }
 
 /// Logging, for every command.
@@ -197,7 +208,7 @@ mod tests {
             "-b",
         ])
         .unwrap();
-        let Command::Run(run) = cli.command;
+        let Command::Run(run) = cli.command else { panic!("not `run`") };
         assert_eq!(run.device.len(), 2);
         assert_eq!(run.append, ["a", "-b"]);
     }

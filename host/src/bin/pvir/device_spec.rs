@@ -6,7 +6,7 @@ use pvir_abi::{Bdf, DeviceId};
 use pvir_host::emulated::{MessageStore, MsiForm, Shape};
 
 /// Reads the place of a PCI function on the host: `SSSS:BB:DD.F`, `BB:DD.F`, or a path whose last part is one of them.
-fn parse_address(text: &str) -> Result<DeviceId, String> {
+pub(crate) fn parse_address(text: &str) -> Result<DeviceId, String> {
     let bad = || format!("`{text}` is not a PCI address; expected SSSS:BB:DD.F, for example 0000:01:00.0");
     let name = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let (front, function) = name.rsplit_once('.').ok_or_else(bad)?;

@@ -1,13 +1,19 @@
 //! `pvir`: a small VMM on KVM, made to run guests with paravirtual interrupt remapping.
 //!
-//! `run` puts the parts together: a `machine` (VM, vCPUs, memory, boot), a `pci` bus with devices, and at the end a
+//! `doctor`, `devices` (here: `inventory`), `bind` and `unbind` (`binding`) look at the host and start no guest of the
+//! user's. `run` puts the parts together: a `machine` (VM, vCPUs, memory, boot), a `pci` bus with devices, and at the end a
 //! `report`. The service that guests call is the library; here it appears as `machine::conduit::Hypercalls`.
 
+mod binding;
 mod cli;
 mod descriptors;
 mod device_spec;
 mod devices;
+mod doctor;
 mod exit_code;
+#[cfg(test)]
+mod fake_host;
+mod inventory;
 mod machine;
 mod pci;
 mod report;
@@ -31,10 +37,14 @@ fn main() -> ExitCode {
         return ExitCode::from(exit_code::USAGE);
     }
     let result = match &cli.command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args).map(|outcome| ExitCode::from(&outcome)),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Devices(args) => inventory::run(args),
+        Command::Bind(args) => binding::bind(args),
+        Command::Unbind(args) => binding::unbind(args),
     };
     match result {
-        Ok(outcome) => ExitCode::from(&outcome),
+        Ok(code) => code,
         Err(error) => {
             eprintln!("pvir: {error:#}");
             ExitCode::from(exit_code::ENVIRONMENT)

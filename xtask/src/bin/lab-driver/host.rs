@@ -35,6 +35,22 @@ pub(crate) fn driver(bdf: &str) -> Option<String> {
     Some(link.file_name()?.to_string_lossy().into_owned())
 }
 
+/// Loads a module that the lab has.
+pub(crate) fn load(module: &str) -> Result<()> {
+    let status = Command::new("modprobe").arg(module).status().context("cannot start modprobe")?;
+    ensure!(status.success(), "modprobe {module}: {status}");
+    Ok(())
+}
+
+/// Sets a network interface up or down.
+pub(crate) fn set_up(interface: &str, up: bool) -> Result<()> {
+    let state = if up { "up" } else { "down" };
+    let status =
+        Command::new("ip").args(["link", "set", interface, state]).status().context("cannot start ip")?;
+    ensure!(status.success(), "ip link set {interface} {state}: {status}");
+    Ok(())
+}
+
 /// Takes a function from its driver, and gives it to another, or to none.
 pub(crate) fn bind(bdf: &str, to: Option<&str>) -> Result<()> {
     let folder = folder(bdf);

@@ -8,7 +8,7 @@ use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
 use pvir_abi::{Bdf, DeviceId};
 use pvir_host::device::Device;
 use pvir_host::emulated::{EmulatedDevice, HandlePool, Shape};
-use pvir_host::isolation::Host;
+use pvir_host::isolation::{Host, Stance};
 use pvir_host::service::Service;
 use pvir_host::vfio::{Container, Demand, VfioDevice, VfioPci};
 
@@ -145,6 +145,7 @@ impl<'a> HostDevices<'a> {
         if let Some(container) = &self.container {
             return Ok(Arc::clone(container));
         }
+        tell_defects();
         let (vm, counters) = (self.vm, &self.vm.counters);
         counters.count_ioctl("KVM_CREATE_DEVICE");
         let mut request =
@@ -156,5 +157,19 @@ impl<'a> HostDevices<'a> {
             "cannot open /dev/vfio/vfio\nhelp: load the modules vfio-pci and vfio_iommu_type1, and run as root",
         )?;
         Ok(Arc::clone(self.container.insert(Arc::new(container))))
+    }
+}
+
+/// Tells of what the host's kernel has that is not met here. Its number may be wrong: distributions mend kernels without
+/// a new one.
+fn tell_defects() {
+    for defect in Host::default().defects() {
+        if let Stance::Avoided(why) = defect.stance {
+            tracing::warn!(
+                "the host's kernel may have {} ({}); not met here: {why}",
+                defect.record,
+                defect.what
+            );
+        }
     }
 }

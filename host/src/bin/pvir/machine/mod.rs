@@ -16,6 +16,7 @@ pub(crate) mod message;
 pub(crate) mod msr;
 pub(crate) mod ports;
 pub(crate) mod probe;
+pub(crate) mod selftest;
 pub(crate) mod slots;
 pub(crate) mod vcpu;
 pub(crate) mod vm;

@@ -1,6 +1,7 @@
 //! The cases, by name.
 
 mod cleanup;
+mod commands;
 mod counts;
 mod guest;
 mod ims;
@@ -45,6 +46,15 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("no-iommu", refused::no_iommu),
     ("no-remapping", refused::no_remapping),
     ("no-source-id", refused::no_source_id),
+    ("acs-override", refused::acs_override),
+    ("remapping-switched-off", refused::remapping_switched_off),
+    ("behind-bridge", refused::behind_bridge),
+    ("doctor", commands::doctor),
+    ("doctor-without-iommu", commands::doctor_without_iommu),
+    ("devices", commands::devices),
+    ("bind-and-unbind", commands::bind_and_unbind),
+    ("bind-refused", commands::bind_refused),
+    ("unbind-refused", commands::unbind_refused),
 ];
 
 /// The case with this name.

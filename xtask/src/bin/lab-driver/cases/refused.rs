@@ -35,7 +35,9 @@ fn refused(bdf: &str, words: &[&str]) -> Result<Shown> {
     for word in [bdf, "help: "].iter().chain(words) {
         ensure!(message.contains(word), "the message does not say {word:?}: {message}");
     }
-    let weak = WEAKENING.iter().find(|weak| message.contains(**weak));
+    // In quotes it is what the host was booted with.
+    let advice = message.replace("'pcie_acs_override=", "'");
+    let weak = WEAKENING.iter().find(|weak| advice.contains(**weak));
     ensure!(weak.is_none(), "the remedy weakens the host: {message}");
     same("driver afterwards", &host::driver(bdf), &bound)?;
     Ok(message.to_owned().into())
@@ -106,4 +108,31 @@ pub(super) fn no_source_id() -> Result<Shown> {
     let (device, words) = (host::device(0)?, ["does not verify the source id", "remove 'intremap=nosid'"]);
     refused(&device, &[["direct programming is refused"].as_slice(), &words].concat())?;
     trapped(&device, &words)
+}
+
+pub(super) fn acs_override() -> Result<Shown> {
+    refused(
+        &host::device(0)?,
+        &[
+            "direct programming is refused",
+            "assumed, not checked",
+            "remove 'pcie_acs_override=downstream,multifunction'",
+        ],
+    )
+}
+
+pub(super) fn remapping_switched_off() -> Result<Shown> {
+    refused(
+        &host::device(0)?,
+        &["direct programming is refused", "interrupt remapping is off", "remove 'intremap=off'"],
+    )
+}
+
+/// The first device is behind the bridge; the other one shows that nothing else is wrong.
+pub(super) fn behind_bridge() -> Result<Shown> {
+    let (behind, beside) = (host::device(0)?, host::device(1)?);
+    let shown =
+        refused(&behind, &["direct programming is refused", "is below 0000:00:12.0", "PCI Express port"])?;
+    Vm::start(&["--device", &format!("vfio={beside}")], "direct interrupts=100")?.run_out()?.passed()?;
+    Ok(shown)
 }

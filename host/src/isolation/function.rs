@@ -1,0 +1,144 @@
+//! What sysfs says of a PCI function. All of it is open to everybody.
+
+use super::Host;
+use super::group::parse;
+use super::switches::unread;
+use crate::device::NotIsolated;
+use crate::vfio::ConfigHeader;
+use pvir_abi::DeviceId;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// A PCI function's identity and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Where it is.
+    pub address: DeviceId,
+    /// Vendor id.
+    pub vendor: u16,
+    /// Device id.
+    pub device: u16,
+    /// Class code: base class in bits 23:16, subclass 15:8, programming interface 7:0.
+    pub class: u32,
+    /// The driver that has it.
+    pub driver: Option<String>,
+    /// Its IOMMU group.
+    pub group: Option<u32>,
+}
+
+impl Function {
+    /// Whether it is a bridge between buses, of the host or of PCI.
+    #[must_use]
+    pub fn is_bridge(&self) -> bool {
+        self.class >> 16 == 0x06
+    }
+}
+
+impl Host {
+    /// The addresses of all PCI functions of the host, in order.
+    ///
+    /// # Errors
+    /// As the kernel gave it, for `/sys/bus/pci/devices`.
+    pub fn functions(&self) -> io::Result<Vec<DeviceId>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(self.path("sys/bus/pci/devices"))? {
+            all.extend(entry?.file_name().to_str().and_then(parse));
+        }
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// The function at `address`.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn function(&self, address: DeviceId) -> Result<Function, NotIsolated> {
+        let folder = self.device_path(address);
+        let number = |name: &str| {
+            let file = folder.join(name);
+            let failed = |error: io::Error| {
+                unread(&file.display().to_string(), &error, "mount /sys, and let this user read it")
+            };
+            let text = fs::read_to_string(&file).map_err(failed)?;
+            let digits = text.trim().trim_start_matches("0x");
+            u32::from_str_radix(digits, 16).map_err(|error| failed(io::Error::other(error)))
+        };
+        // Ids have 16 bits; what has more is no id that anybody knows.
+        let id = |name: &str| number(name).map(|id| u16::try_from(id).unwrap_or(u16::MAX));
+        Ok(Function {
+            address,
+            vendor: id("vendor")?,
+            device: id("device")?,
+            class: number("class")?,
+            driver: link_name(&folder.join("driver")),
+            group: link_name(&folder.join("iommu_group")).and_then(|name| name.parse().ok()),
+        })
+    }
+}
+
+/// What a function raises interrupts with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// Most messages of its MSI capability; 0 if it has none.
+    pub msi: u32,
+    /// Entries of its MSI-X table; 0 if it has none.
+    pub msix: u32,
+}
+
+impl Host {
+    /// What the function at `address` raises interrupts with, or `None` where this user may not see: who is not root
+    /// sees the first 64 bytes of config space.
+    #[must_use]
+    pub fn messages(&self, address: DeviceId) -> Option<Messages> {
+        let config = fs::read(self.device_path(address).join("config")).ok()?;
+        let header = ConfigHeader(config.first_chunk()?);
+        Some(Messages {
+            msi: header.msi().map_or(0, |msi| 1 << msi.messages_log2),
+            msix: header.msix().map_or(0, |msix| msix.entries),
+        })
+    }
+}
+
+/// The last part of what a link points to.
+pub(super) fn link_name(link: &Path) -> Option<String> {
+    fs::read_link(link).ok()?.file_name()?.to_str().map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, id};
+    use super::Messages;
+
+    #[test]
+    fn functions_are_listed_in_order_and_told_apart() {
+        let fixture = Fixture::new();
+        fixture.add(id(7), (0x8086, 0x29c0), 0x06_0000);
+        fixture.add(id(5), (0x8086, 0x10c9), 0x02_0000);
+        fixture.join(id(5), 3, Some("igb"));
+        assert_eq!(fixture.host.functions().unwrap(), [id(5), id(7)]);
+        let nic = fixture.host.function(id(5)).unwrap();
+        assert_eq!((nic.vendor, nic.device, nic.group), (0x8086, 0x10c9, Some(3)));
+        assert_eq!(nic.driver.as_deref(), Some("igb"));
+        assert!(!nic.is_bridge());
+        let bridge = fixture.host.function(id(7)).unwrap();
+        assert!(bridge.is_bridge());
+        assert_eq!((bridge.group, bridge.driver), (None, None));
+    }
+
+    #[test]
+    fn messages_are_read_by_who_may() {
+        let fixture = Fixture::new();
+        fixture.add(id(5), (0x8086, 0x10c9), 0x02_0000);
+        let mut config = [0; 256];
+        config[6] = 0x10;
+        config[0x34] = 0x50;
+        config[0x50..0x54].copy_from_slice(&[5, 0x70, 0x86, 0]);
+        config[0x70..0x74].copy_from_slice(&[0x11, 0, 9, 0]);
+        let file = format!("sys/bus/pci/devices/{}/config", id(5));
+        fixture.write(&file, config);
+        assert_eq!(fixture.host.messages(id(5)), Some(Messages { msi: 8, msix: 10 }));
+        fixture.write(&file, &config[..64]);
+        assert_eq!(fixture.host.messages(id(5)), None);
+    }
+}

@@ -1,0 +1,160 @@
+//! Whether a page that the guest gets holds registers of somebody else.
+//!
+//! Pages are what is mapped. PCI lets BARs be smaller than a page, and puts several into one; whoever has one of them
+//! mapped reaches the others.
+
+use super::Host;
+use super::switches::unread;
+use crate::device::NotIsolated;
+use pvir_abi::{DeviceId, Refusal};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::ops::RangeInclusive;
+
+const PAGE: u64 = 4096;
+/// Flag of a resource in memory (Linux, include/linux/ioport.h, `IORESOURCE_MEM`).
+const MEMORY: u64 = 0x200;
+/// BARs are the first resources; behind them are the ROM, windows of bridges, and BARs of virtual functions, which have
+/// files of their own.
+const BARS: usize = 6;
+
+/// Physical addresses of a BAR.
+type Place = RangeInclusive<u64>;
+
+impl Host {
+    /// Refuses a device if a page of a BAR that can be mapped holds a BAR of a function outside of `assigned`. A BAR of
+    /// less than a page is not mapped: accesses to it exit.
+    pub(super) fn judge_pages(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), NotIsolated> {
+        let unreadable =
+            |what: &str, error: io::Error| unread(what, &error, "mount /sys, and let this user read it");
+        let ours =
+            self.memory_bars(device).map_err(|error| unreadable(&format!("the BARs of {device}"), error))?;
+        let pages: Vec<(usize, Place)> = ours
+            .into_iter()
+            .filter(|(_, bar)| is_mapped(bar))
+            .map(|(index, bar)| (index, pages(&bar)))
+            .collect();
+        if pages.is_empty() {
+            return Ok(());
+        }
+        let all = self.functions().map_err(|error| unreadable("/sys/bus/pci/devices", error))?;
+        for other in all.into_iter().filter(|other| *other != device && !assigned.contains(other)) {
+            let theirs = match self.memory_bars(other) {
+                Ok(bars) => bars,
+                // Unplugged meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(unreadable(&format!("the BARs of {other}"), error)),
+            };
+            for (index, pages) in &pages {
+                if let Some((their_index, bar)) = theirs.iter().find(|(_, bar)| overlap(pages, bar)) {
+                    return Err(NotIsolated {
+                        refusal: Refusal::SHARED_PAGE,
+                        what: format!(
+                            "BAR {index} of {device} has a page ({:#x} to {:#x}) in which BAR {their_index} of {other} \
+                             ({:#x}) is too",
+                            pages.start(),
+                            pages.end(),
+                            bar.start()
+                        ),
+                        remedy: format!(
+                            "give {other} to this VM too, or boot the host with pci=resource_alignment={device}"
+                        ),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The BARs of a function in memory, by number.
+    fn memory_bars(&self, device: DeviceId) -> io::Result<Vec<(usize, Place)>> {
+        let text = fs::read_to_string(self.device_path(device).join("resource"))?;
+        let mut bars = Vec::new();
+        for (index, line) in text.lines().take(BARS).enumerate() {
+            let mut numbers =
+                line.split_whitespace().map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16));
+            let mut next = || numbers.next().and_then(Result::ok).ok_or(ErrorKind::InvalidData);
+            let (start, end, flags) = (next()?, next()?, next()?);
+            if flags & MEMORY != 0 && end > start {
+                bars.push((index, start..=end));
+            }
+        }
+        Ok(bars)
+    }
+}
+
+/// Whether the guest can get it: whole pages, wherever they start.
+fn is_mapped(bar: &Place) -> bool {
+    (bar.end() - bar.start()).saturating_add(1) % PAGE == 0
+}
+
+fn pages(bar: &Place) -> Place {
+    bar.start() & !(PAGE - 1)..=bar.end() | (PAGE - 1)
+}
+
+fn overlap(a: &Place, b: &Place) -> bool {
+    a.start() <= b.end() && b.start() <= a.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, id};
+    use super::*;
+
+    const NIC: (u16, u16) = (0x8086, 0x10c9);
+    const MEM: u64 = 0x4_0200;
+    const PORTS: u64 = 0x4_0101;
+
+    /// Device 5 with these resources, and device 6 with those.
+    fn host(ours: &[(u64, u64, u64)], theirs: &[(u64, u64, u64)]) -> Fixture {
+        let fixture = Fixture::new();
+        for (device, lines) in [(id(5), ours), (id(6), theirs)] {
+            fixture.add(device, NIC, 0x02_0000);
+            fixture.resources(device, lines);
+        }
+        fixture
+    }
+
+    fn refusal(fixture: &Fixture, assigned: &[DeviceId]) -> Option<Refusal> {
+        fixture.host.judge_pages(id(5), assigned).err().map(|reason| reason.refusal)
+    }
+
+    #[test]
+    fn bars_in_pages_of_their_own_are_let_pass() {
+        let fixture = host(
+            &[(0xfe00_0000, 0xfe00_3fff, MEM), (0, 0, 0), (0xc000, 0xcfff, PORTS)],
+            &[(0xfe00_4000, 0xfe00_40ff, MEM), (0xc000, 0xc0ff, PORTS)],
+        );
+        assert_eq!(refusal(&fixture, &[id(5)]), None);
+    }
+
+    #[test]
+    fn another_functions_bar_in_the_page_is_refused_by_name_unless_it_is_the_vms_too() {
+        // No whole pages at the front: something else ends there.
+        let fixture = host(&[(0xfe00_0800, 0xfe00_17ff, MEM)], &[(0xfe00_0400, 0xfe00_04ff, MEM)]);
+        let reason = fixture.host.judge_pages(id(5), &[id(5)]).unwrap_err();
+        assert_eq!(reason.refusal, Refusal::SHARED_PAGE);
+        assert!(reason.what.contains("BAR 0 of 0000:00:06.0"), "{reason}");
+        assert_eq!(refusal(&fixture, &[id(5), id(6)]), None);
+    }
+
+    #[test]
+    fn what_is_never_mapped_may_share_its_page() {
+        let fixture = host(&[(0xfe00_0000, 0xfe00_00ff, MEM)], &[(0xfe00_0100, 0xfe00_01ff, MEM)]);
+        assert_eq!(refusal(&fixture, &[id(5)]), None);
+    }
+
+    #[test]
+    fn windows_of_bridges_are_no_bars() {
+        let mut lines = [(0, 0, 0); 9];
+        lines[8] = (0xfe00_0000, 0xfe0f_ffff, 0x200);
+        assert_eq!(refusal(&host(&[(0xfe00_0000, 0xfe00_0fff, MEM)], &lines), &[id(5)]), None);
+    }
+
+    #[test]
+    fn resources_that_make_no_sense_are_refused() {
+        let fixture = host(&[(0xfe00_0000, 0xfe00_0fff, MEM)], &[]);
+        fixture.write(&format!("sys/bus/pci/devices/{}/resource", id(6)), "what\n");
+        assert_eq!(refusal(&fixture, &[id(5)]), Some(Refusal::POLICY));
+    }
+}
