@@ -72,6 +72,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "KIND[=...]", help_heading = "Devices")]
     pub(crate) device: Vec<DeviceSpec>,
 
+    /// Most interrupt remapping table entries that the guest may hold [default: as many as KVM has GSIs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Devices")]
+    pub(crate) max_irtes: Option<u32>,
+    /// Most of them for each device [default: as many as the guest may hold]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Devices")]
+    pub(crate) max_irtes_per_device: Option<u32>,
+
     /// Stop the guest after so many seconds, with exit code 124
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]
     pub(crate) timeout: Option<f64>,

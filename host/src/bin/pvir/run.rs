@@ -13,6 +13,7 @@ use pvir_host::counters::Counters;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::cli::RunArgs;
+use crate::descriptors;
 use crate::devices::attach;
 use crate::devices::serial::Console;
 use crate::devices::terminal::{self, CharacterMode};
@@ -28,8 +29,8 @@ use crate::report::exits::ExitCounters;
 use crate::report::interrupts;
 use crate::report::summary::{DeviceName, Sources, Summary};
 use crate::report::tables;
+use crate::service::{self, Quotas};
 use crate::signals::{self, Wish};
-use crate::{descriptors, service};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
 pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
@@ -38,7 +39,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let signals = signals::as_file().context("cannot take over Ctrl-C")?;
     let counters = Arc::new(Counters::new());
     let vm = Vm::new(args.apic_ids(), args.memory, Arc::clone(&counters))?;
-    let service = Arc::new(service::new(&vm)?);
+    let quotas = Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device };
+    let service = Arc::new(service::new(&vm, quotas)?);
     let pci = attach::all(&vm, &service, &args.device)?;
     let image = Image {
         kernel: args.kernel.clone(),

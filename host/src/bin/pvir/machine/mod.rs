@@ -13,6 +13,7 @@ pub(crate) mod layout;
 pub(crate) mod memory;
 pub(crate) mod msr;
 pub(crate) mod ports;
+pub(crate) mod privilege;
 pub(crate) mod probe;
 pub(crate) mod slots;
 pub(crate) mod vcpu;
