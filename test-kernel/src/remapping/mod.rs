@@ -3,5 +3,5 @@
 mod platform;
 mod session;
 
-pub(crate) use platform::{KERNEL, device_id};
+pub(crate) use platform::{KERNEL, Kernel, device_id};
 pub(crate) use session::{Session, discover, open};

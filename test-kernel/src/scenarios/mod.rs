@@ -3,11 +3,14 @@
 mod blocked;
 mod checks;
 mod compat;
+mod conduits;
 mod counts;
 mod crash;
 mod direct;
+mod quotas;
 mod refusals;
 mod selftest;
+mod several;
 
 use crate::boot::BootInfo;
 use crate::console::report;
@@ -21,11 +24,14 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 5] = [
+    let scenarios: [(&str, Scenario); 8] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
         ("counts", counts::run),
+        ("conduits", conduits::run),
+        ("quotas", quotas::run),
+        ("several", several::run),
         ("selftest", selftest::run),
     ];
     if let Some((_, scenario)) = scenarios.iter().find(|(name, _)| line.flag(name)) {
@@ -34,9 +40,10 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     if let Some(how) = line.value("crash") {
         return crash::run(how);
     }
-    println!(
-        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts` or `selftest` on the command line)"
-    );
+    println!("nothing to do (help: one of these on the command line)");
+    for (name, _) in scenarios {
+        println!("  {name}");
+    }
     report::result("fail", |result| {
         result.str("error", "nothing to do");
     });
