@@ -1,10 +1,13 @@
 //! The cases, by name.
 
 mod cleanup;
+mod conduits;
 mod counts;
 mod guest;
 mod pairs;
 mod refused;
+mod several;
+mod sriov;
 mod storm;
 mod two;
 
@@ -22,6 +25,11 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("conduit-port", guest::port),
     ("conduit-msr", guest::msr),
     ("conduit-vmmcall", guest::vmmcall),
+    ("conduits", conduits::run),
+    ("several", several::together),
+    ("group", several::group),
+    ("quotas", several::quotas),
+    ("sriov", sriov::run),
     ("two-vms", two::run),
     ("used-again", cleanup::used_again),
     ("killed", cleanup::killed),

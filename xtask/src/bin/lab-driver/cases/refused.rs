@@ -23,7 +23,7 @@ const WEAKENING: [&str; 6] = [
 ];
 
 /// `pvir` with this device says all of `words`, and does not run.
-fn refused(bdf: &str, words: &[&str]) -> Result<Shown> {
+pub(super) fn refused(bdf: &str, words: &[&str]) -> Result<Shown> {
     let bound = host::driver(bdf);
     let ended = Vm::start(&["--device", &format!("vfio={bdf}")], "direct interrupts=100")?.finish()?;
     same("exit status", &ended.status, &Some(ENVIRONMENT)).with_context(|| ended.stderr.clone())?;
