@@ -41,7 +41,10 @@ pub(super) const INTEL: Batch = Batch {
 const NO_NESTED_PAGING: &str = "kvm_amd.npt=0";
 
 pub(super) const INTEL_TWO: Batch = Batch {
-    cases: &[("intel/two-vms", "two VMs at once, a device each")],
+    cases: &[
+        ("intel/two-vms", "two VMs at once, a device each"),
+        ("intel/attack-across", "a live pair of another VM reaches nobody and is logged"),
+    ],
     run: |names| run(Iommu::Intel, 2, NO_NESTED_PAGING, names),
 };
 

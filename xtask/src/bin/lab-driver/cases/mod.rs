@@ -31,6 +31,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("quotas", several::quotas),
     ("sriov", sriov::run),
     ("two-vms", two::run),
+    ("attack-across", two::attack),
     ("used-again", cleanup::used_again),
     ("killed", cleanup::killed),
     ("no-such-device", refused::no_such_device),
