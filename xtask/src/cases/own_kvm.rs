@@ -172,8 +172,11 @@ fn run_guest(programs: &Programs, cpus: &[&str], devices: &[&str], words: &str) 
         |mark| text.lines().filter_map(move |line| line.strip_prefix(mark)).map(serde_json::from_str);
     let events: Vec<Value> =
         marked("@pvir ").collect::<Result<_, _>>().context("an event that is no JSON")?;
-    let report =
-        marked("@pvir-host ").last().transpose().context("a report that is no JSON")?.unwrap_or_default();
+    let report = marked("@pvir-host ")
+        .next_back()
+        .transpose()
+        .context("a report that is no JSON")?
+        .unwrap_or_default();
     let passed = output.status.success() && events.last().is_some_and(|event| event["verdict"] == "pass");
     if !passed {
         let failed: Vec<&str> = text.lines().filter(|line| line.starts_with("FAILED")).collect();
