@@ -173,9 +173,9 @@ impl<'t> Bank<'t> {
                 Err(EntryError::Status(error)) => Some(error.status()),
                 Err(_) => Some(Status::PENDING),
             });
-            let (Ok(irte), true) = (result, !self.free.is_empty()) else { continue };
-            let programmed = self.free.pop().map(|entry| entry.program(irte));
-            if let Some(Ok(programmed)) = programmed {
+            let Ok(irte) = result else { continue };
+            let Some(entry) = self.free.pop() else { continue };
+            if let Ok(programmed) = entry.program(irte) {
                 self.live.push(programmed.unmask());
             }
         }
