@@ -36,13 +36,26 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     let victim = served().find(|function| function.msix().is_some());
     let other = served().find(|function| victim.is_none_or(|victim| victim.address != function.address));
     match victim {
-        Some(victim) => attack(&session, victim, other, &mut checks),
+        Some(victim) => attack(&session, victim, (other, of_another_vm(line)), &mut checks),
         None => checks.record("victim", &Outcome::Skipped("no device with MSI-X"), format_args!("")),
     }
     checks.finish("blocked")
 }
 
-fn attack(session: &Session, victim: &Function, other: Option<&Function>, checks: &mut Checks) {
+/// `foreign-address=` and `foreign-data=`: a live pair of another VM, which a guest can come by only if it is told.
+fn of_another_vm(line: CommandLine<'static>) -> Option<Pair> {
+    let number = |key| line.number(key).ok().flatten();
+    let data = u32::try_from(number("foreign-data")?).ok()?;
+    Some(Pair { address: number("foreign-address")?, data })
+}
+
+/// `victim` is the device whose table is written; pairs are taken from the other device, and from another VM.
+fn attack(
+    session: &Session,
+    victim: &Function,
+    (other, another_vm): (Option<&Function>, Option<Pair>),
+    checks: &mut Checks,
+) {
     let Some(id) = device_id(victim.address) else { return };
     let (Ok(Some(mut driver)), Some(apic_id)) = (devices::probe(victim), boot_apic_id()) else {
         return checks.expect("driver", false, format_args!("{id}: no driver"));
@@ -62,6 +75,9 @@ fn attack(session: &Session, victim: &Function, other: Option<&Function>, checks
     field.blocked("absent-handle", absent(own.pair()));
     field.foreign(session, other, apic_id);
     field.stale(session, id, apic_id);
+    if let Some(pair) = another_vm {
+        field.blocked("pair-of-another-vm", pair);
+    }
     field.control("control-after", 0, own.pair());
     report::checkpoint("attacked");
     field.table.set_masked(0, true);

@@ -58,15 +58,18 @@ pub(super) fn usage(error: &dyn fmt::Display) -> ExitCode {
     ExitCode::Usage
 }
 
+/// There is no pvir here: what the kernel exits with.
+pub(super) fn no_pvir(error: &dyn fmt::Display) -> ExitCode {
+    println!("error: no pvir: {error}");
+    report::result("fail", |result| {
+        result.display("error", error);
+    });
+    ExitCode::Environment
+}
+
 /// A session, or what the kernel exits with.
 pub(super) fn open(line: CommandLine<'static>) -> Result<Session, ExitCode> {
-    let session = remapping::open(line).map_err(|error| {
-        println!("error: no pvir: {error}");
-        report::result("fail", |result| {
-            result.display("error", &error);
-        });
-        ExitCode::Environment
-    })?;
+    let session = remapping::open(line).map_err(|error| no_pvir(&error))?;
     let limits = session.limits();
     let conduits = pvir_guest::discover().map_or(Conduits::empty(), |found| found.host.conduits);
     println!(

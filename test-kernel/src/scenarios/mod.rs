@@ -3,6 +3,7 @@
 mod blocked;
 mod checks;
 mod compat;
+mod conduits;
 mod counts;
 mod crash;
 mod direct;
@@ -12,11 +13,13 @@ mod ims;
 mod limits;
 mod line;
 mod multi;
+mod quotas;
 mod refusals;
 mod routings;
 mod scale;
 mod selftest;
 mod sequences;
+mod several;
 mod trapped;
 
 use crate::boot::BootInfo;
@@ -31,7 +34,7 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 13] = [
+    let scenarios: [(&str, Scenario); 16] = [
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
@@ -43,6 +46,9 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         ("scale", scale::run),
         ("limits", limits::run),
         ("sequences", sequences::run),
+        ("conduits", conduits::run),
+        ("quotas", quotas::run),
+        ("several", several::run),
         ("selftest", selftest::run),
         ("trapped", trapped::run),
     ];
@@ -52,10 +58,10 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     if let Some(how) = line.value("crash") {
         return crash::run(how);
     }
-    println!(
-        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts`, `ims`, `multi`, `routings`, `dynamic`, \
-         `scale`, `limits`, `sequences` or `selftest` on the command line)"
-    );
+    println!("nothing to do (help: one of these on the command line)");
+    for (name, _) in scenarios {
+        println!("  {name}");
+    }
     report::result("fail", |result| {
         result.str("error", "nothing to do");
     });

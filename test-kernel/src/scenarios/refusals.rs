@@ -1,7 +1,7 @@
 //! Everything that a host must refuse, asked for by blocks that this kernel writes itself: each must get its status,
 //! and change nothing.
 
-mod block;
+pub(super) mod block;
 mod calls;
 mod entries;
 mod places;

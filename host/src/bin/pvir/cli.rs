@@ -98,6 +98,12 @@ pub(crate) struct RunArgs {
     /// How the guest's interrupts are programmed
     #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Auto, help_heading = "Devices")]
     pub(crate) mode: Mode,
+    /// Most interrupt remapping table entries that the guest may hold [default: as many as KVM has GSIs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Devices")]
+    pub(crate) max_irtes: Option<u32>,
+    /// Most of them for each device [default: as many as the guest may hold]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Devices")]
+    pub(crate) max_irtes_per_device: Option<u32>,
 
     /// Stop the guest after so many seconds, with exit code 124
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]

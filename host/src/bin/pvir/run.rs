@@ -13,6 +13,7 @@ use pvir_host::counters::Counters;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::cli::{Mode, RunArgs};
+use crate::descriptors;
 use crate::devices::attach;
 use crate::devices::io_apic::IoApic;
 use crate::devices::serial::Console;
@@ -30,8 +31,8 @@ use crate::report::exits::ExitCounters;
 use crate::report::interrupts;
 use crate::report::summary::{DeviceName, Sources, Summary};
 use crate::report::tables;
+use crate::service::{self, Quotas};
 use crate::signals::{self, Wish};
-use crate::{descriptors, service};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
 pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
@@ -41,7 +42,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let counters = Arc::new(Counters::new());
     let offer = if args.mode == Mode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
-    let service = Arc::new(service::new(&vm)?);
+    let quotas = Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device };
+    let service = Arc::new(service::new(&vm, quotas)?);
     let pci = attach::all(&vm, &service, args.mode, &args.device)?;
     let image = Image {
         kernel: args.kernel.clone(),

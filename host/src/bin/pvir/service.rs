@@ -10,17 +10,26 @@ use pvir_host::service::{Config, Service};
 use crate::machine::conduit::{self, Hypercalls};
 use crate::machine::vm::{RESERVED_PINS, Vm};
 
+/// What a VM may hold, where the user limits it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Quotas {
+    pub(crate) of_vm: Option<u32>,
+    pub(crate) of_device: Option<u32>,
+}
+
 /// The service of a VM, without devices yet.
-pub(crate) fn new(vm: &Vm) -> Result<Service> {
+pub(crate) fn new(vm: &Vm, quotas: Quotas) -> Result<Service> {
+    // A GSI for each is all that KVM has.
     let most = MAX_GSI - RESERVED_PINS;
+    let max_irtes = quotas.of_vm.map_or(most, |quota| quota.min(most));
     let config = Config {
         apic_ids: vm.apic_ids.clone(),
         conduits: vm.conduits,
         msr: conduit::MSR,
         port: conduit::PORT,
         first_gsi: RESERVED_PINS,
-        max_irtes: most,
-        max_irtes_per_device: most,
+        max_irtes,
+        max_irtes_per_device: quotas.of_device.map_or(max_irtes, |quota| quota.min(max_irtes)),
     };
     let router = KvmRouter::new(Arc::clone(&vm.fd), Arc::clone(&vm.counters));
     Service::new(&config, Arc::new(vm.memory.clone()), Box::new(router))

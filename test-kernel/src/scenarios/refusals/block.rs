@@ -13,18 +13,18 @@ use pvir_guest::conduit::Hardware;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// A block in RAM, a page to spare, and the way to the host.
-pub(super) struct Raw {
+pub(in crate::scenarios) struct Raw {
     conduit: Hardware,
     block: NonNull<u8>,
     spare: NonNull<u8>,
 }
 
 /// What came back.
-pub(super) struct Answer {
+pub(in crate::scenarios) struct Answer {
     /// By the conduit.
-    pub(super) status: Status,
+    pub(in crate::scenarios) status: Status,
     /// As it stands in the block.
-    pub(super) header: Header,
+    pub(in crate::scenarios) header: Header,
 }
 
 impl fmt::Display for Answer {
@@ -34,52 +34,59 @@ impl fmt::Display for Answer {
 }
 
 impl Raw {
-    pub(super) fn new(conduit: Hardware) -> Option<Self> {
+    pub(in crate::scenarios) fn new(conduit: Hardware) -> Option<Self> {
         let pages = (MAX_BLOCK_LEN as u64).div_ceil(frames::PAGE);
         Some(Self { conduit, block: frames::allocate_zeroed(pages)?, spare: frames::allocate_zeroed(1)? })
     }
 
-    pub(super) const fn conduit(&self) -> Hardware {
+    pub(in crate::scenarios) const fn conduit(&self) -> Hardware {
         self.conduit
     }
 
     /// Where the block lies.
-    pub(super) fn address(&self) -> GuestPhysAddr {
+    pub(in crate::scenarios) fn address(&self) -> GuestPhysAddr {
         GuestPhysAddr(self.block.as_ptr() as u64)
     }
 
     /// A page of RAM that nobody uses.
-    pub(super) fn spare(&self) -> GuestPhysAddr {
+    pub(in crate::scenarios) fn spare(&self) -> GuestPhysAddr {
         GuestPhysAddr(self.spare.as_ptr() as u64)
     }
 
     /// A good header.
-    pub(super) fn header(operation: Operation, count: u32) -> Header {
+    pub(in crate::scenarios) fn header(operation: Operation, count: u32) -> Header {
         Header::request(Version::V1, operation, CallFlags::empty(), count)
     }
 
     /// Calls with this header and these records.
-    pub(super) fn call<R: IntoBytes + Immutable>(&self, header: &Header, records: &[R]) -> Answer {
+    pub(in crate::scenarios) fn call<R: IntoBytes + Immutable>(
+        &self,
+        header: &Header,
+        records: &[R],
+    ) -> Answer {
         self.write(header, records);
         let status = self.call_at(self.address());
         Answer { status, header: self.read(0) }
     }
 
     /// Puts header and records into the block.
-    pub(super) fn write<R: IntoBytes + Immutable>(&self, header: &Header, records: &[R]) {
+    pub(in crate::scenarios) fn write<R: IntoBytes + Immutable>(&self, header: &Header, records: &[R]) {
         self.copy_in(0, header.as_bytes());
         self.copy_in(RECORD_LEN, records.as_bytes());
     }
 
     /// Calls with a block at any address.
-    pub(super) fn call_at(&self, address: GuestPhysAddr) -> Status {
+    pub(in crate::scenarios) fn call_at(&self, address: GuestPhysAddr) -> Status {
         // SAFETY: whatever the address, the host writes at most what the kernel has set aside for blocks: the block,
         // the spare page, or nothing where there is no RAM.
         unsafe { self.conduit.call(address) }
     }
 
     /// Record `index` of the answer, or with 0 the header: the unit is as long.
-    pub(super) fn read<R: FromBytes + FromZeros + IntoBytes + Immutable>(&self, unit: usize) -> R {
+    pub(in crate::scenarios) fn read<R: FromBytes + FromZeros + IntoBytes + Immutable>(
+        &self,
+        unit: usize,
+    ) -> R {
         let mut value = R::new_zeroed();
         let bytes = value.as_mut_bytes();
         let start = unit * RECORD_LEN;
@@ -98,7 +105,7 @@ impl Raw {
     }
 
     /// Writes a header to a page of RAM that the allocator has not given out; whether it could.
-    pub(super) fn plant(page: GuestPhysAddr, header: &Header) -> bool {
+    pub(in crate::scenarios) fn plant(page: GuestPhysAddr, header: &Header) -> bool {
         let Ok(address) = usize::try_from(page.0) else { return false };
         let Some(place) = NonNull::new(address as *mut u8) else { return false };
         if !frames::is_free(page.0) {
@@ -111,7 +118,7 @@ impl Raw {
     }
 
     /// How many IRTEs the host says that this VM holds.
-    pub(super) fn irtes(&self) -> u32 {
+    pub(in crate::scenarios) fn irtes(&self) -> u32 {
         self.call(&Self::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
         self.read::<FeaturesRecord>(1).irtes
     }

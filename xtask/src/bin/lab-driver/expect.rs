@@ -1,5 +1,6 @@
 //! Judging with words: what was expected, what was found.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use anyhow::{Result, bail};
@@ -21,4 +22,13 @@ pub(crate) fn number(value: &Value, path: &str) -> u64 {
 /// A text in a JSON object.
 pub(crate) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
+}
+
+/// The counters that have grown, and by how much.
+pub(crate) fn grown(before: &Value, after: &Value) -> BTreeMap<String, u64> {
+    let counters = after.as_object().into_iter().flatten();
+    counters
+        .map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0) - before[name].as_u64().unwrap_or(0)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
 }

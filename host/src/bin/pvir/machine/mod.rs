@@ -15,6 +15,7 @@ pub(crate) mod memory;
 pub(crate) mod message;
 pub(crate) mod msr;
 pub(crate) mod ports;
+pub(crate) mod privilege;
 pub(crate) mod probe;
 pub(crate) mod selftest;
 pub(crate) mod slots;

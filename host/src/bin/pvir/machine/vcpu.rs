@@ -19,6 +19,7 @@ use super::exit::{self, Direction, Exit, Hypercall, PortAccess};
 use super::kick::Armed;
 use super::layout;
 use super::ports::Ports;
+use super::privilege::Privilege;
 use super::vm::Vm;
 use crate::devices::io_apic::IoApic;
 use crate::exit_code::Outcome;
@@ -61,6 +62,7 @@ pub(crate) struct Vcpu {
     index: usize,
     apic_id: u32,
     run_size: usize,
+    privilege: Privilege,
     world: Arc<World>,
 }
 
@@ -98,7 +100,8 @@ impl Vcpu {
         }
         vm.counters.count_ioctl("KVM_SET_SREGS");
         fd.set_sregs(&sregs).with_context(name("KVM_SET_SREGS"))?;
-        Ok(Self { fd, index, apic_id, run_size: vm.fd.run_size(), world })
+        let privilege = Privilege::of(&vm.kvm);
+        Ok(Self { fd, index, apic_id, run_size: vm.fd.run_size(), privilege, world })
     }
 
     /// Runs on the calling thread until the run ends.
@@ -191,7 +194,7 @@ impl Vcpu {
                 let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
                 let data = exit::port_data(&mut self.fd, access, self.run_size);
                 let pages: Vec<u32> = data.chunks_exact(4).map(word).collect();
-                let cpl = self.cpl();
+                let cpl = self.privilege.level(&mut self.fd, &self.world.counters);
                 for page in pages {
                     self.call(cpl, u64::from(page) << PORT_SHIFT);
                 }
@@ -213,13 +216,6 @@ impl Vcpu {
 
     fn last_status(&self) -> u32 {
         self.world.service.last_status(self.index).0
-    }
-
-    /// The privilege level of the code that runs: that of the stack segment.
-    fn cpl(&self) -> u8 {
-        self.world.counters.count_ioctl("KVM_GET_SREGS");
-        // What cannot be known is the least trusted.
-        self.fd.get_sregs().map_or(3, |sregs| sregs.ss.dpl)
     }
 
     fn crash(&self, exit: &Exit) -> Cause {

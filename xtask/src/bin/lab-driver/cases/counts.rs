@@ -1,13 +1,11 @@
 //! What each step costs, as `pvir` counts it and as the kernel counts it: mapping, programming, masking, retargeting,
 //! interrupts. Between two checkpoints only one thing happens, but for the guest's own lines on its serial port.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::Shown;
-use crate::expect::{number, same};
+use crate::expect::{grown, number, same};
 use crate::host;
 use crate::trace::{Exits, IO, MMIO, Trace, XEN};
 use crate::vm::Vm;
@@ -110,13 +108,4 @@ fn whole(report: &Value, kernel: &Exits) -> Result<()> {
 
 fn count(exits: &Exits, reason: u64) -> u64 {
     exits.get(&reason).copied().unwrap_or(0)
-}
-
-/// The counters that have grown, and by how much.
-fn grown(before: &Value, after: &Value) -> BTreeMap<String, u64> {
-    let counters = after.as_object().into_iter().flatten();
-    counters
-        .map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0) - before[name].as_u64().unwrap_or(0)))
-        .filter(|(_, count)| *count > 0)
-        .collect()
 }

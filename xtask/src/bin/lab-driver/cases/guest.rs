@@ -14,7 +14,7 @@ use crate::witness::{ask, has_intel};
 
 /// Fault reasons of VT-d.
 const ABSENT: &str = "0x22";
-const FOREIGN: &str = "0x26";
+pub(super) const FOREIGN: &str = "0x26";
 
 fn run(positions: &[usize], arguments: &[&str], words: &str) -> Result<Ended> {
     let devices = positions.iter().map(|position| Ok(format!("vfio={}", host::device(*position)?)));
@@ -97,7 +97,7 @@ fn blocked(positions: &[usize]) -> Result<Shown> {
 
 /// Waits until the kernel would log a fault again, which it does ten times in five seconds; answers how many it has
 /// logged.
-fn quiet_log() -> Result<usize> {
+pub(super) fn quiet_log() -> Result<usize> {
     const INTERVAL: f64 = 5.5;
     let faults = faults()?;
     let last = faults.last().map_or(0, |fault| number(fault, "/microseconds"));
@@ -111,7 +111,7 @@ fn quiet_log() -> Result<usize> {
 }
 
 /// What was said of single messages; there are lines about the unit as a whole too.
-fn faults() -> Result<Vec<Value>> {
+pub(super) fn faults() -> Result<Vec<Value>> {
     Ok(ask(&["faults"])?.into_iter().filter(|fault| fault["reason"].is_string()).collect())
 }
 

@@ -2,6 +2,7 @@
 
 mod cleanup;
 mod commands;
+mod conduits;
 mod counts;
 mod guest;
 mod ims;
@@ -9,6 +10,8 @@ mod multi;
 mod pairs;
 mod paths;
 mod refused;
+mod several;
+mod sriov;
 mod storm;
 mod tally;
 mod trapped;
@@ -33,9 +36,15 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("conduit-port", guest::port),
     ("conduit-msr", guest::msr),
     ("conduit-vmmcall", guest::vmmcall),
+    ("conduits", conduits::run),
+    ("several", several::together),
+    ("group", several::group),
+    ("quotas", several::quotas),
+    ("sriov", sriov::run),
     ("two-vms", two::run),
     ("trapped", trapped::auto),
     ("trap-mode", trapped::unoffered),
+    ("attack-across", two::attack),
     ("used-again", cleanup::used_again),
     ("killed", cleanup::killed),
     ("no-such-device", refused::no_such_device),

@@ -24,7 +24,7 @@ const WEAKENING: [&str; 6] = [
 ];
 
 /// `pvir` with this device says all of `words`, and does not run.
-fn refused(bdf: &str, words: &[&str]) -> Result<Shown> {
+pub(super) fn refused(bdf: &str, words: &[&str]) -> Result<Shown> {
     let bound = host::driver(bdf);
     let ended =
         Vm::start(&["--mode", "direct", "--device", &format!("vfio={bdf}")], "direct interrupts=100")?
