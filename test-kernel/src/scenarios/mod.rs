@@ -10,6 +10,7 @@ mod refusals;
 mod selftest;
 
 use crate::boot::BootInfo;
+use crate::conformance;
 use crate::console::report;
 use crate::exit::ExitCode;
 use crate::println;
@@ -21,7 +22,8 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 5] = [
+    let scenarios: [(&str, Scenario); 6] = [
+        ("conformance", conformance::run),
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),
@@ -35,7 +37,7 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         return crash::run(how);
     }
     println!(
-        "nothing to do (help: give `direct`, `refusals`, `blocked`, `counts` or `selftest` on the command line)"
+        "nothing to do (help: give `conformance`, `direct`, `refusals`, `blocked`, `counts` or `selftest` on the command line)"
     );
     report::result("fail", |result| {
         result.str("error", "nothing to do");
