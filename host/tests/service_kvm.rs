@@ -13,7 +13,7 @@ use pvir_abi::{
     Store, Version, X86Route,
 };
 use pvir_host::counters::Counters;
-use pvir_host::emulated::{Core, EmulatedDevice};
+use pvir_host::emulated::{Core, EmulatedDevice, Shape};
 use pvir_host::kvm::KvmRouter;
 use pvir_host::service::{Config, Service};
 use pvir_host::vfio::TableWindow;
@@ -79,7 +79,8 @@ fn bench() -> Option<Bench> {
     };
     let router = Box::new(KvmRouter::new(Arc::clone(&vm), Arc::clone(&counters)));
     let service = Service::new(&config, ram.clone(), router).unwrap();
-    let core = Core::new(0..16).unwrap();
+    let core = Core::new(Shape::msix(16).unwrap(), &(0..16), ram.clone()).unwrap();
+    core.set_bus_master(true);
     service
         .add_device(device(), Box::new(EmulatedDevice::new(Arc::clone(&core), Box::new(NoWindow))))
         .unwrap();
@@ -147,7 +148,7 @@ impl Bench {
 
     /// What the guest does with a pair: write it, then unmask.
     fn program(&self, index: u32, pair: Pair) {
-        let memory = self.core.table().memory();
+        let memory = self.core.table().unwrap().memory();
         let at = u64::from(index) * 16;
         memory.write(at, (pair.address & 0xffff_ffff) as u32).unwrap();
         memory.write(at + 4, (pair.address >> 32) as u32).unwrap();

@@ -20,11 +20,12 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Number of entries of `store`, or `None` if the device has no such store.
+    /// Number of entries of `store`, or `None` if the device has no such store. The MSI capability is one entry, however
+    /// many messages it has.
     #[must_use]
     pub fn entries(&self, store: Store) -> Option<u32> {
         let (bit, entries) = match store {
-            Store::MSI => (Stores::MSI, self.msi_messages),
+            Store::MSI => (Stores::MSI, self.msi_messages.min(1)),
             Store::MSIX => (Stores::MSIX, self.msix_entries),
             Store::IMS => (Stores::IMS, self.ims_entries),
             _ => return None,
@@ -36,9 +37,9 @@ impl Capabilities {
 /// What the host knows of a started entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HostInterrupt {
-    /// The store.
+    /// The store; of an entry with a backing, the backing's.
     pub store: Store,
-    /// The index in that store.
+    /// The index in that store, or the number of the message.
     pub index: u32,
     /// Number of the host IRQ, if the host's kernel has one for it.
     pub irq: Option<u32>,
@@ -109,26 +110,27 @@ pub trait Device: Send {
     }
 
     /// Starts the interrupts of the entries from `first` on, one for each eventfd, all or none. The entries may be
-    /// unmasked by it.
+    /// unmasked by it. With MSI the eventfds are those of the messages of its one entry.
     ///
     /// # Errors
     /// As the kernel gave it; nothing is then started. `ENOSPC` means that the host has no vector left.
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()>;
 
-    /// Stops the interrupts of `count` entries from `first` on. When it returns none of their eventfds is
-    /// signalled any more, their pairs are dead and they are masked.
+    /// Stops the interrupts of `count` entries from `first` on, with MSI of the `count` messages that were started. When
+    /// it returns none of their eventfds is signalled any more, their pairs are dead and they are masked.
     ///
     /// # Errors
     /// As the kernel gave it; some may then still be started.
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()>;
 
-    /// The pair of a started entry, as the hardware has it.
+    /// The pair of a started entry, as the hardware has it; with MSI that of the first message.
     ///
     /// # Errors
     /// `InvalidData` if it was unstable or malformed; otherwise as the kernel gave it.
     fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair>;
 
-    /// Sets the entry's mask bit. Answers whether the store has one.
+    /// Sets the mask bit that the host has for the entry. Answers whether it is one of the entry's own store, which the
+    /// guest is to clear.
     ///
     /// # Errors
     /// As the kernel gave it, or if the bit does not read back.

@@ -1,127 +1,270 @@
-//! The device itself: raises vectors through its table and its remapping unit, and counts what became of them.
+//! The device itself: raises interrupts through their stores and its remapping unit, and counts what became of them.
 
+use super::counts::{Counters, Counts};
+use super::generator::{Generator, Plan};
+use super::msi::MsiRegisters;
 use super::pending::Pending;
+use super::shape::Shape;
+use super::state::State;
 use super::table::SharedTable;
-use super::unit::{Fault, Unit};
-use pvir_abi::Pair;
+use crate::memory::GuestRam;
+use pvir_abi::{GuestPhysAddr, Store};
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
 
-/// What became of the interrupts of a vector, or of the device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    /// Messages that the remapping unit let through.
-    pub sent: u64,
-    /// Messages that it blocked.
-    pub blocked: u64,
-    /// Interrupts that were held because the entry was masked.
-    pub held: u64,
-}
+/// Bytes of a sequence number.
+const SEQUENCE: u64 = 8;
 
-#[derive(Debug, Default)]
-struct Counters {
-    sent: AtomicU64,
-    blocked: AtomicU64,
-    held: AtomicU64,
-}
-
-impl Counters {
-    fn read(&self) -> Counts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts { sent: read(&self.sent), blocked: read(&self.blocked), held: read(&self.held) }
-    }
-}
-
-/// An emulated device, shared by its registers, its service side and its pending-bit thread.
-#[derive(Debug)]
+/// An emulated device, shared by its registers, its service side and its threads.
 pub struct Core {
-    table: SharedTable,
-    /// Whether the guest enabled pvir: until then nothing is remapped and every message is blocked.
-    open: AtomicBool,
-    unit: Mutex<Unit>,
+    shape: Shape,
+    table: Option<SharedTable>,
+    ram: Arc<dyn GuestRam>,
+    state: Mutex<State>,
     pending: Pending,
+    generator: Arc<Generator>,
     counters: Vec<Counters>,
+    dma_faults: AtomicU64,
+}
+
+/// What became of an attempt to send.
+enum Sent {
+    Through,
+    Blocked,
+    Held,
 }
 
 impl Core {
-    /// A device with an MSI-X entry for each of `handles`, which no other device of the VM may have.
+    /// A device that has these `handles`, as a [`HandlePool`](super::HandlePool) gave them, and reaches `ram` by DMA.
     ///
     /// # Errors
-    /// If memory or the thread cannot be had.
-    pub fn new(handles: Range<u32>) -> io::Result<Arc<Self>> {
-        let vectors = handles.end.saturating_sub(handles.start);
+    /// `InvalidInput` if the handles are not as many as the shape takes; otherwise if memory or a thread cannot be had.
+    pub fn new(shape: Shape, handles: &Range<u32>, ram: Arc<dyn GuestRam>) -> io::Result<Arc<Self>> {
+        if handles.end.checked_sub(handles.start) != Some(shape.handles()) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let table = match shape.msix_entries() {
+            0 => None,
+            entries => Some(SharedTable::new(entries)?),
+        };
         let core = Arc::new(Self {
-            table: SharedTable::new(vectors)?,
-            open: AtomicBool::new(false),
-            unit: Mutex::new(Unit::new(handles)),
+            shape,
+            table,
+            ram,
+            state: Mutex::new(State::new(shape, handles.start)),
             pending: Pending::default(),
-            counters: (0..vectors).map(|_| Counters::default()).collect(),
+            generator: Arc::default(),
+            counters: (0..shape.interrupts()).map(|_| Counters::default()).collect(),
+            dma_faults: AtomicU64::new(0),
         });
-        Pending::watch(&core)?;
+        if core.table.is_some() {
+            Pending::watch(&core)?;
+        }
+        core.generator.watch(&core)?;
         Ok(core)
     }
 
-    /// The table.
+    /// What the device has.
     #[must_use]
-    pub fn table(&self) -> &SharedTable {
-        &self.table
+    pub fn shape(&self) -> &Shape {
+        &self.shape
     }
 
-    /// What became of a vector's interrupts; zero for one that does not exist.
+    /// The MSI-X table, if it has one.
     #[must_use]
-    pub fn counts(&self, vector: u32) -> Counts {
-        self.counters.get(vector as usize).map(Counters::read).unwrap_or_default()
+    pub fn table(&self) -> Option<&SharedTable> {
+        self.table.as_ref()
     }
 
-    /// Raises a vector once, as hardware does: held while the entry is masked, otherwise the message that stands in
-    /// the entry is sent, whatever it says. A vector that does not exist is ignored.
-    pub fn raise(&self, vector: u32) {
-        let unit = self.unit();
-        let Ok(entry) = self.table.entry(vector) else { return };
-        if entry.masked {
-            self.count(vector, |counters| &counters.held);
-            self.hold(vector);
-        } else {
-            self.send(&unit, vector, entry.message);
-        }
+    /// What became of an interrupt; zero for one that does not exist.
+    #[must_use]
+    pub fn counts(&self, number: u32) -> Counts {
+        self.counters.get(number as usize).map(Counters::read).unwrap_or_default()
     }
 
-    fn hold(&self, vector: u32) {
-        // The entry exists: it was read a moment ago.
-        let _ = self.table.set_pending(vector, true);
-        self.pending.add(vector);
+    /// Sequence numbers that could not be written.
+    #[must_use]
+    pub fn dma_faults(&self) -> u64 {
+        self.dma_faults.load(Ordering::Relaxed)
     }
 
-    fn send(&self, unit: &Unit, vector: u32, message: Pair) {
-        let remapped =
-            if self.open.load(Ordering::SeqCst) { unit.remap(message) } else { Err(Fault::NotPresent) };
-        match remapped.map(|eventfd| eventfd.write(1)) {
-            Ok(Ok(())) => self.count(vector, |counters| &counters.sent),
-            // A full eventfd has the interrupt in it already.
-            Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.count(vector, |counters| &counters.sent);
+    /// Bus Master Enable of the COMMAND register. Off at the start; while it is off, the device neither sends messages
+    /// nor reaches memory.
+    pub fn set_bus_master(&self, on: bool) {
+        self.state().bus_master = on;
+    }
+
+    /// What the guest has written into the MSI capability. Messages that waited and are unmasked now are sent.
+    pub fn set_msi(&self, registers: MsiRegisters) {
+        let mut state = self.state();
+        state.msi.set(registers);
+        for index in (0..32).filter(|index| state.msi.pending() >> index & 1 != 0).collect::<Vec<_>>() {
+            if state.msi.entry(index).is_some_and(|entry| !entry.masked) && state.msi.take(index) {
+                self.send(&mut state, index, (Store::MSI, index));
             }
-            Ok(Err(_)) | Err(_) => self.count(vector, |counters| &counters.blocked),
         }
     }
 
-    fn count(&self, vector: u32, which: impl FnOnce(&Counters) -> &AtomicU64) {
-        if let Some(counters) = self.counters.get(vector as usize) {
-            which(counters).fetch_add(1, Ordering::Relaxed);
+    /// The pending bits of the MSI capability.
+    #[must_use]
+    pub fn msi_pending(&self) -> u32 {
+        self.state().msi.pending()
+    }
+
+    /// Where the IMS entries are: an array in the guest's RAM, aligned to 16 bytes; 0 for none.
+    pub fn set_ims_base(&self, base: u64) {
+        self.state().ims.set_base(base);
+    }
+
+    /// See [`Core::set_ims_base`].
+    #[must_use]
+    pub fn ims_base(&self) -> u64 {
+        self.state().ims.base()
+    }
+
+    /// Where the sequence numbers go: an array of 64-bit numbers in the guest's RAM, aligned to 8 bytes; 0 for none.
+    pub fn set_sequences(&self, base: u64) {
+        self.state().sequences = base;
+    }
+
+    /// See [`Core::set_sequences`].
+    #[must_use]
+    pub fn sequences(&self) -> u64 {
+        self.state().sequences
+    }
+
+    /// Tells the device that an IMS entry may have been unmasked: what is held for it is sent.
+    pub fn ring(&self, index: u32) {
+        let mut state = self.state();
+        let Some(number) = self.shape.number(Store::IMS, index) else { return };
+        let entry = state.entry(None, &*self.ram, Store::IMS, index);
+        // With nothing to read it is blocked, and so is not held any more.
+        if !entry.is_some_and(|entry| entry.masked) && state.ims.take(index) {
+            self.send(&mut state, number, (Store::IMS, index));
         }
     }
 
-    /// Sends what was held for entries that are unmasked now.
+    /// Raises an interrupt once: its sequence number is written, then it is held while its entry is masked, otherwise the
+    /// message that stands in the entry is sent, whatever it says. One that does not exist is ignored.
+    pub fn raise(&self, number: u32) {
+        let Some(place) = self.shape.place(number) else { return };
+        // One lock around both, so that the numbers of one interrupt never go back.
+        let mut state = self.state();
+        let sequence = self.count(number, |counters| &counters.raised);
+        self.tell(&state, number, sequence);
+        self.send(&mut state, number, place);
+    }
+
+    /// Raises interrupts from a thread, in place of those that it raises now.
+    pub fn run(&self, plan: Plan) {
+        self.generator.run(plan);
+    }
+
+    /// Ends that: when it returns the thread raises nothing more.
+    pub fn stop_running(&self) {
+        self.generator.stop();
+    }
+
+    /// Rounds that the thread has yet to raise.
+    #[must_use]
+    pub fn rounds_left(&self) -> u32 {
+        self.generator.left()
+    }
+
+    /// Writes a sequence number by DMA, before the interrupt that it is for.
+    fn tell(&self, state: &State, number: u32, sequence: u64) {
+        let base = state.sequences;
+        if base == 0 {
+            return;
+        }
+        let at = base.checked_add(u64::from(number) * SEQUENCE).filter(|at| at % SEQUENCE == 0);
+        let written = at
+            .filter(|_| state.bus_master)
+            .is_some_and(|at| self.ram.write(GuestPhysAddr(at), &sequence.to_le_bytes()).is_ok());
+        // What was written is seen before the interrupt.
+        fence(Ordering::Release);
+        if !written {
+            self.dma_faults.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn send(&self, state: &mut State, number: u32, (store, index): (Store, u32)) {
+        let result = if state.is_trapped(store) {
+            // The VMM masks.
+            Self::signal(state.unit.eventfd(store, index).filter(|_| state.bus_master))
+        } else {
+            match state.entry(self.table.as_ref(), &*self.ram, store, index) {
+                Some(entry) if entry.masked => Sent::Held,
+                Some(entry) => Self::signal(state.remap(entry.message)),
+                None => Sent::Blocked,
+            }
+        };
+        match result {
+            Sent::Through => {
+                if store == Store::IMS {
+                    // Nobody has rung for what was held before: it goes with this one.
+                    state.ims.take(index);
+                }
+                self.count(number, |counters| &counters.sent)
+            }
+            Sent::Blocked => self.count(number, |counters| &counters.blocked),
+            Sent::Held => {
+                self.hold(state, store, index);
+                self.count(number, |counters| &counters.held)
+            }
+        };
+    }
+
+    fn signal(eventfd: Option<&EventFd>) -> Sent {
+        match eventfd.map(|eventfd| eventfd.write(1)) {
+            Some(Ok(())) => Sent::Through,
+            // A full eventfd has the interrupt in it already.
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Sent::Through,
+            Some(Err(_)) | None => Sent::Blocked,
+        }
+    }
+
+    fn hold(&self, state: &mut State, store: Store, index: u32) {
+        if let (Some(table), Store::MSIX) = (&self.table, store) {
+            // The entry exists: it was read a moment ago.
+            let _ = table.set_pending(index, true);
+            self.pending.add(index);
+        } else if store == Store::IMS {
+            state.ims.hold(index);
+        } else {
+            state.msi.hold(index);
+        }
+    }
+
+    /// Forgets what is held for an entry; answers whether something was.
+    pub(super) fn forget(&self, state: &mut State, store: Store, index: u32) -> bool {
+        if let (Some(table), Store::MSIX) = (&self.table, store) {
+            let _ = table.set_pending(index, false);
+            self.pending.take(index)
+        } else if store == Store::IMS {
+            state.ims.take(index)
+        } else {
+            state.msi.take(index)
+        }
+    }
+
+    /// Counts one more; answers how many there are now.
+    fn count(&self, number: u32, which: impl FnOnce(&Counters) -> &AtomicU64) -> u64 {
+        let add = |counters| which(counters).fetch_add(1, Ordering::Relaxed) + 1;
+        self.counters.get(number as usize).map_or(0, add)
+    }
+
+    /// Sends what was held for entries of the table that are unmasked now.
     pub(super) fn send_pending(&self) {
-        for vector in self.pending.all() {
-            let unit = self.unit();
-            let Ok(entry) = self.table.entry(vector) else { continue };
-            if !entry.masked && self.pending.take(vector) {
-                let _ = self.table.set_pending(vector, false);
-                self.send(&unit, vector, entry.message);
+        let Some(table) = &self.table else { return };
+        for index in self.pending.all() {
+            let mut state = self.state();
+            let unmasked = table.is_masked(index).is_ok_and(|masked| !masked);
+            if unmasked && self.forget(&mut state, Store::MSIX, index) {
+                self.send(&mut state, index, (Store::MSIX, index));
             }
         }
     }
@@ -130,38 +273,13 @@ impl Core {
         &self.pending
     }
 
-    pub(super) fn unit(&self) -> MutexGuard<'_, Unit> {
-        self.unit.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    pub(super) fn set_open(&self, open: bool) {
-        self.open.store(open, Ordering::SeqCst);
-    }
-
-    pub(super) fn start(&self, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
-        let end = u32::try_from(eventfds.len()).ok().and_then(|count| first.checked_add(count));
-        if end.is_none_or(|end| end > self.table.vectors()) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        // All duplicates before any IRTE: all or none.
-        let duplicates =
-            eventfds.iter().map(|eventfd| eventfd.try_clone()).collect::<io::Result<Vec<_>>>()?;
-        let mut unit = self.unit();
-        for (index, eventfd) in (first..).zip(duplicates) {
-            unit.set(index, eventfd);
-        }
-        Ok(())
-    }
-
-    /// Masks and clears under the lock of [`Core::raise`]: when it returns nothing more is sent.
-    pub(super) fn stop(&self, first: u32, count: u32) -> io::Result<()> {
-        let mut unit = self.unit();
-        for index in first..first.saturating_add(count) {
-            self.table.mask(index)?;
-            unit.clear(index);
-            self.pending.take(index);
-            self.table.set_pending(index, false)?;
-        }
-        Ok(())
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.generator.end();
     }
 }

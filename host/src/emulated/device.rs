@@ -1,6 +1,7 @@
 //! The emulated device behind the service's device trait.
 
 use super::core::Core;
+use super::state::Mode;
 use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
 use crate::vfio::TableWindow;
 use pvir_abi::{DeviceFlags, Pair, Store, Stores};
@@ -13,8 +14,8 @@ use vmm_sys_util::eventfd::EventFd;
 pub struct EmulatedDevice {
     core: Arc<Core>,
     window: Box<dyn TableWindow>,
-    /// The started entries, each with what had been sent before.
-    started: BTreeMap<u32, u64>,
+    /// The started interrupts, each with what had been sent before.
+    started: BTreeMap<(u16, u32), u64>,
 }
 
 impl EmulatedDevice {
@@ -24,18 +25,33 @@ impl EmulatedDevice {
         Self { core, window, started: BTreeMap::new() }
     }
 
-    fn only_msix(store: Store) -> io::Result<()> {
-        if store == Store::MSIX { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+    /// The number of an interrupt of the device.
+    fn number(&self, store: Store, index: u32) -> io::Result<u32> {
+        if Capabilities::entries(&self.capabilities(), store).is_none() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.core.shape().number(store, index).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    fn sent(&self, store: Store, index: u32) -> u64 {
+        self.core.shape().number(store, index).map_or(0, |number| self.core.counts(number).sent)
     }
 }
 
 impl Device for EmulatedDevice {
     fn capabilities(&self) -> Capabilities {
+        let shape = self.core.shape();
+        let (pci_store, direct) = match self.core.table() {
+            Some(_) => (Stores::MSIX, DeviceFlags::DIRECT),
+            None => (Stores::MSI, DeviceFlags::empty()),
+        };
+        let ims = if shape.ims() > 0 { Stores::IMS } else { Stores::empty() };
         Capabilities {
-            stores: Stores::MSIX,
-            flags: DeviceFlags::all(),
-            msix_entries: self.core.table().vectors(),
-            ..Capabilities::default()
+            stores: pci_store | ims,
+            flags: direct | DeviceFlags::DYNAMIC | DeviceFlags::EMULATED,
+            msix_entries: shape.msix_entries(),
+            msi_messages: shape.vectors() - shape.msix_entries(),
+            ims_entries: shape.ims(),
         }
     }
 
@@ -49,205 +65,71 @@ impl Device for EmulatedDevice {
     }
 
     fn open(&mut self) -> io::Result<()> {
-        self.core.table().mask_all()?;
+        if let Some(table) = self.core.table() {
+            table.mask_all()?;
+        }
         self.window.open()?;
-        self.core.set_open(true);
+        self.core.state().mode = Mode::Open;
         Ok(())
     }
 
     fn close(&mut self) -> io::Result<()> {
-        self.core.set_open(false);
+        self.core.state().mode = Mode::Closed;
         self.window.close()
     }
 
+    /// Interrupts of the store then signal their eventfds whatever stands in their entries.
     fn trap(&mut self, store: Store) -> io::Result<()> {
-        Self::only_msix(store)
+        if store == Store::IMS {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.number(store, 0)?;
+        self.core.state().mode = Mode::Trapped(store);
+        Ok(())
     }
 
     fn untrap(&mut self, store: Store) -> io::Result<()> {
-        Self::only_msix(store)
+        self.number(store, 0)?;
+        self.core.state().mode = Mode::Closed;
+        Ok(())
     }
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
-        Self::only_msix(store)?;
-        self.core.start(first, eventfds)?;
-        let entries = (first..).zip(eventfds).map(|(index, _)| (index, self.core.counts(index).sent));
+        self.number(store, first)?;
+        self.core.start(store, first, eventfds)?;
+        let entries = (first..).zip(eventfds).map(|(index, _)| ((store.0, index), self.sent(store, index)));
+        let entries: Vec<_> = entries.collect();
         self.started.extend(entries);
         Ok(())
     }
 
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()> {
-        Self::only_msix(store)?;
-        self.started.retain(|index, _| !(first..first.saturating_add(count)).contains(index));
-        self.core.stop(first, count)
+        self.number(store, first)?;
+        let stopped = first..first.saturating_add(count);
+        self.started.retain(|(other, index), _| *other != store.0 || !stopped.contains(index));
+        self.core.stop(store, first, count)
     }
 
     fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair> {
-        Self::only_msix(store)?;
-        self.core.unit().pair(index).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.number(store, index)?;
+        self.core.state().unit.pair(store, index).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Only the MSI-X table is the host's to mask: the guest has IMS, and MSI is trapped.
     fn mask(&mut self, store: Store, index: u32) -> io::Result<bool> {
-        Self::only_msix(store)?;
-        self.core.table().mask(index).map(|()| true)
+        self.number(store, index)?;
+        match self.core.table().filter(|_| store == Store::MSIX) {
+            Some(table) => table.mask(index).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// The messages that the unit let through.
     fn host_interrupts(&self) -> Vec<HostInterrupt> {
-        let line = |(&index, &before): (&u32, &u64)| HostInterrupt {
-            store: Store::MSIX,
-            index,
-            irq: None,
-            count: self.core.counts(index).sent - before,
+        let line = |(&(store, index), &before): (&(u16, u32), &u64)| {
+            let store = Store(store);
+            HostInterrupt { store, index, irq: None, count: self.sent(store, index) - before }
         };
         self.started.iter().map(line).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::emulated::registers::{BLOCKED, HELD, RAISE, Registers, SELECT, SENT, TIMES};
-    use crate::vfio::RegionMap;
-    use std::time::{Duration, Instant};
-
-    struct NoWindow;
-
-    impl TableWindow for NoWindow {
-        fn open(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-        fn close(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    struct Bench {
-        device: EmulatedDevice,
-        registers: Registers,
-        memory: Arc<RegionMap>,
-        eventfd: EventFd,
-    }
-
-    /// A device with entry 1 started, its pair in the table, still masked.
-    fn bench() -> (Bench, Pair) {
-        let core = Core::new(0..3).unwrap();
-        let mut device = EmulatedDevice::new(Arc::clone(&core), Box::new(NoWindow));
-        device.open().unwrap();
-        let eventfd = EventFd::new(libc::EFD_NONBLOCK).unwrap();
-        device.start(Store::MSIX, 1, &[&eventfd]).unwrap();
-        assert!(device.mask(Store::MSIX, 1).unwrap());
-        let pair = device.pair(Store::MSIX, 1).unwrap();
-        let memory = Arc::clone(core.table().memory());
-        let bench = Bench { device, registers: Registers::new(core), memory, eventfd };
-        bench.program(1, pair);
-        bench.registers.write(SELECT, 1);
-        (bench, pair)
-    }
-
-    impl Bench {
-        fn program(&self, entry: u64, pair: Pair) {
-            self.memory.write(entry * 16, (pair.address & 0xffff_ffff) as u32).unwrap();
-            self.memory.write(entry * 16 + 4, (pair.address >> 32) as u32).unwrap();
-            self.memory.write(entry * 16 + 8, pair.data).unwrap();
-        }
-
-        fn unmask(&self, entry: u64) {
-            self.memory.write(entry * 16 + 12, 0).unwrap();
-        }
-
-        fn counts(&self) -> (u32, u32, u32) {
-            (self.registers.read(SENT), self.registers.read(BLOCKED), self.registers.read(HELD))
-        }
-    }
-
-    #[test]
-    fn an_unmasked_vector_reaches_its_eventfd_each_time() {
-        let (bench, _) = bench();
-        bench.unmask(1);
-        bench.registers.write(TIMES, 5);
-        bench.registers.write(RAISE, 1);
-        assert_eq!(bench.eventfd.read().unwrap(), 5);
-        assert_eq!(bench.counts(), (5, 0, 0));
-    }
-
-    #[test]
-    fn interrupts_are_counted_from_the_start_of_their_entry() {
-        let (mut bench, _) = bench();
-        bench.unmask(1);
-        bench.registers.write(TIMES, 5);
-        bench.registers.write(RAISE, 1);
-        let line = |count| HostInterrupt { store: Store::MSIX, index: 1, irq: None, count };
-        assert_eq!(bench.device.host_interrupts(), [line(5)]);
-        bench.device.stop(Store::MSIX, 1, 1).unwrap();
-        assert_eq!(bench.device.host_interrupts(), []);
-        bench.device.start(Store::MSIX, 1, &[&bench.eventfd]).unwrap();
-        assert_eq!(bench.device.host_interrupts(), [line(0)]);
-    }
-
-    #[test]
-    fn what_is_raised_while_masked_is_sent_once_on_unmask() {
-        let (bench, _) = bench();
-        bench.registers.write(RAISE, 1);
-        bench.registers.write(RAISE, 1);
-        assert!(bench.eventfd.read().is_err(), "nothing while masked");
-        assert_eq!(bench.memory.read(0x1000).unwrap(), 2, "pending bit 1");
-        bench.unmask(1);
-        let patience = Instant::now() + Duration::from_secs(10);
-        while bench.counts().0 == 0 && Instant::now() < patience {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!(bench.eventfd.read().unwrap(), 1);
-        assert_eq!(bench.memory.read(0x1000).unwrap(), 0);
-        assert_eq!(bench.counts(), (1, 0, 2));
-    }
-
-    #[test]
-    fn a_pair_works_from_any_entry_of_the_device_and_no_other_does() {
-        let (bench, pair) = bench();
-        bench.program(2, pair);
-        bench.unmask(2);
-        bench.registers.write(RAISE, 2);
-        assert_eq!(bench.eventfd.read().unwrap(), 1);
-        bench.program(2, Pair { address: 0xfee0_0000, data: 0x41 });
-        bench.registers.write(RAISE, 2);
-        bench.registers.write(SELECT, 2);
-        assert_eq!(bench.counts(), (1, 1, 0));
-        assert!(bench.eventfd.read().is_err());
-    }
-
-    #[test]
-    fn after_stop_the_pair_is_dead_and_the_entry_masked() {
-        let (mut bench, pair) = bench();
-        bench.unmask(1);
-        bench.device.stop(Store::MSIX, 1, 1).unwrap();
-        assert_eq!(bench.memory.read(28).unwrap() & 1, 1);
-        bench.unmask(1);
-        bench.registers.write(RAISE, 1);
-        assert!(bench.eventfd.read().is_err());
-        assert_eq!(bench.counts(), (0, 1, 0));
-        bench.device.start(Store::MSIX, 1, &[&bench.eventfd]).unwrap();
-        assert_ne!(bench.device.pair(Store::MSIX, 1).unwrap(), pair);
-    }
-
-    #[test]
-    fn a_device_that_is_not_open_sends_nothing() {
-        let (mut bench, _) = bench();
-        bench.unmask(1);
-        bench.device.close().unwrap();
-        bench.registers.write(RAISE, 1);
-        assert!(bench.eventfd.read().is_err());
-        assert_eq!(bench.counts(), (0, 1, 0));
-    }
-
-    #[test]
-    fn vectors_that_do_not_exist_are_ignored_or_refused() {
-        let (mut bench, _) = bench();
-        bench.registers.write(RAISE, 3);
-        bench.registers.write(RAISE, u32::MAX);
-        let eventfd = EventFd::new(0).unwrap();
-        let error = bench.device.start(Store::MSIX, 2, &[&eventfd, &eventfd]).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-        assert!(bench.device.pair(Store::MSIX, 2).is_err(), "none of the two was started");
     }
 }

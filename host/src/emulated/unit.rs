@@ -1,21 +1,35 @@
 //! The remapping unit of one emulated device: what a message must say to be let through.
 //!
-//! Pairs are in Intel's remappable format with SHV clear (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2). The
-//! handle is the number of the entry that the IRTE was made for; where hardware has the data zero it holds the IRTE's
-//! generation, so that a pair that was given back is blocked even after its IRTE lives again. The unit belongs to one
-//! device and the devices of a VM have handles of their own ([`HandlePool`]): the handle of another device's IRTE names
-//! nothing here, as source-id checking has it.
+//! Pairs are in Intel's remappable format (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2).
+//!
+//! *MSI-X and IMS*: SHV is clear, and the handle is the IRTE's number. Where hardware has the data zero it holds the
+//! IRTE's generation, so that a pair that was given back is blocked even after its IRTE lives again.
+//!
+//! *MSI*: the device puts the number of the message into the low bits of the data, so these must be free, and SHV is set
+//! as Linux sets it: the data's low half, the subhandle, is added to the handle. There is no room for a generation then.
+//! A fresh handle serves in its place: a device has a window of 1,024 handles for its MSI, of which each allocation
+//! takes the next 32. A pair that was given back names IRTEs that are not present, until the window has been gone
+//! through. What changes in the pair is the data, a multiple of 32 as the contract wants it (M10).
+//!
+//! The unit belongs to one device and the devices of a VM have handles of their own ([`HandlePool`](super::HandlePool)): the handle of
+//! another device's IRTE names nothing here, as source-id checking has it.
 
-use super::MAX_VECTORS;
-use pvir_abi::Pair;
-use std::io;
-use std::ops::Range;
+use super::shape::{MAX_MESSAGES, MessageStore, Shape};
+use pvir_abi::{Pair, Store};
 use vmm_sys_util::eventfd::EventFd;
+
+/// Allocations of MSI until a handle is used again.
+const BLOCKS: u32 = 32;
+/// Handles that a device takes for its MSI.
+pub(super) const WINDOW: u32 = BLOCKS * MAX_MESSAGES;
+
+/// Subhandle valid, in a message's address.
+const SHV: u64 = 1 << 3;
 
 /// Why a message was blocked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// Not in remappable format.
+    /// Not in remappable format, or not in that of the IRTE's store.
     Format,
     /// No IRTE has this handle.
     NotPresent,
@@ -23,80 +37,118 @@ pub enum Fault {
     Stale,
 }
 
-/// The handles of a VM's emulated devices: 65,536, as a remapping table has entries.
-#[derive(Debug, Default)]
-pub struct HandlePool {
-    next: u32,
-}
-
-impl HandlePool {
-    const END: u32 = 1 << 16;
-
-    /// Handles for a device with `vectors` MSI-X entries.
-    ///
-    /// # Errors
-    /// `InvalidInput` unless there are 1 to [`MAX_VECTORS`]; `ENOSPC` when the VM has used them all.
-    pub fn take(&mut self, vectors: u32) -> io::Result<Range<u32>> {
-        if !(1..=MAX_VECTORS).contains(&vectors) {
-            let what = format!("an emulated device has 1 to {MAX_VECTORS} vectors, not {vectors}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        }
-        let end = self.next + vectors;
-        if end > Self::END {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
-        Ok(std::mem::replace(&mut self.next, end)..end)
-    }
-}
-
+/// An IRTE of MSI-X or IMS.
 #[derive(Debug, Default)]
 struct Slot {
     generation: u16,
     eventfd: Option<EventFd>,
 }
 
-/// All virtual IRTEs of a device.
+/// All virtual IRTEs of a device: those of MSI-X and IMS, then the window of MSI.
 #[derive(Debug)]
 pub(super) struct Unit {
+    shape: Shape,
+    /// Handle of the first slot.
     first: u32,
     slots: Vec<Slot>,
+    /// The allocation of MSI that lives, or lived last.
+    block: u32,
+    messages: Vec<Option<EventFd>>,
 }
 
 impl Unit {
-    /// None present yet, one for each of `handles`.
-    pub(super) fn new(handles: Range<u32>) -> Self {
-        Self { first: handles.start, slots: handles.map(|_| Slot::default()).collect() }
+    /// None present yet; `first` is the first handle of the device.
+    pub(super) fn new(shape: Shape, first: u32) -> Self {
+        let (slots, messages) = match shape.store() {
+            MessageStore::Msix => (shape.interrupts(), 0),
+            MessageStore::Msi(_) => (shape.ims(), shape.vectors()),
+        };
+        let slots = (0..slots).map(|_| Slot::default()).collect();
+        Self { shape, first, slots, block: BLOCKS - 1, messages: (0..messages).map(|_| None).collect() }
     }
 
-    /// Makes the IRTE of an entry present: its messages signal `eventfd`.
-    pub(super) fn set(&mut self, index: u32, eventfd: EventFd) {
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.generation = slot.generation.wrapping_add(1);
-            slot.eventfd = Some(eventfd);
+    fn slot(&self, store: Store, index: u32) -> Option<usize> {
+        let number = self.shape.number(store, index)?;
+        usize::try_from(number).ok()?.checked_sub(self.messages.len())
+    }
+
+    /// Makes the IRTEs of consecutive entries present: their messages signal `eventfds`.
+    pub(super) fn set(&mut self, store: Store, first: u32, eventfds: Vec<EventFd>) {
+        if store == Store::MSI {
+            self.block = (self.block + 1) % BLOCKS;
+        }
+        for (index, eventfd) in (first..).zip(eventfds) {
+            if store == Store::MSI {
+                if let Some(message) = self.messages.get_mut(index as usize) {
+                    *message = Some(eventfd);
+                }
+            } else if let Some(slot) = self.slot(store, index).and_then(|at| self.slots.get_mut(at)) {
+                slot.generation = slot.generation.wrapping_add(1);
+                slot.eventfd = Some(eventfd);
+            }
         }
     }
 
     /// Clears the IRTE of an entry.
-    pub(super) fn clear(&mut self, index: u32) {
-        if let Some(slot) = self.slots.get_mut(index as usize) {
+    pub(super) fn clear(&mut self, store: Store, index: u32) {
+        if store == Store::MSI {
+            if let Some(message) = self.messages.get_mut(index as usize) {
+                *message = None;
+            }
+        } else if let Some(slot) = self.slot(store, index).and_then(|at| self.slots.get_mut(at)) {
             slot.eventfd = None;
         }
     }
 
-    /// The pair of an entry's IRTE, while it is present.
-    pub(super) fn pair(&self, index: u32) -> Option<Pair> {
-        let slot = self.slots.get(index as usize).filter(|slot| slot.eventfd.is_some())?;
-        let handle = u64::from(self.first + index);
-        let address = 0xfee0_0010 | (handle & 0x7fff) << 5 | (handle >> 15 & 1) << 2;
-        Some(Pair { address, data: u32::from(slot.generation) })
+    /// What an entry's IRTE signals, while it is present.
+    pub(super) fn eventfd(&self, store: Store, index: u32) -> Option<&EventFd> {
+        if store == Store::MSI {
+            self.messages.get(index as usize)?.as_ref()
+        } else {
+            self.slots.get(self.slot(store, index)?)?.eventfd.as_ref()
+        }
+    }
+
+    /// The pair of an entry's IRTE, while it is present; for MSI that of message 0.
+    pub(super) fn pair(&self, store: Store, index: u32) -> Option<Pair> {
+        self.eventfd(store, index)?;
+        let address = |handle: u32| {
+            let handle = u64::from(handle);
+            0xfee0_0010 | (handle & 0x7fff) << 5 | (handle >> 15 & 1) << 2
+        };
+        if store == Store::MSI {
+            return Some(Pair { address: address(self.window()) | SHV, data: self.block * MAX_MESSAGES });
+        }
+        let at = self.slot(store, index)?;
+        let data = self.slots.get(at)?.generation.into();
+        Some(Pair { address: address(self.first + u32::try_from(at).ok()?), data })
+    }
+
+    /// The first handle of MSI.
+    fn window(&self) -> u32 {
+        self.first + u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
     /// Translates a message.
     pub(super) fn remap(&self, message: Pair) -> Result<&EventFd, Fault> {
-        // SHV would add the data's low half to the handle; no pair of ours has it.
-        let handle = message.intel_index().filter(|_| message.address & 8 == 0).ok_or(Fault::Format)?;
-        let index = handle.checked_sub(self.first).ok_or(Fault::NotPresent)?;
-        let slot = self.slots.get(index as usize).ok_or(Fault::NotPresent)?;
+        let handle = message.intel_index().ok_or(Fault::Format)?;
+        let shv = message.address & SHV != 0;
+        if handle >= self.window() {
+            let place = handle - self.window();
+            if self.messages.is_empty() || place >= WINDOW {
+                return Err(Fault::NotPresent);
+            }
+            if !shv {
+                return Err(Fault::Format);
+            }
+            let message = place.checked_sub(self.block * MAX_MESSAGES).ok_or(Fault::NotPresent)?;
+            return self.messages.get(message as usize).and_then(Option::as_ref).ok_or(Fault::NotPresent);
+        }
+        let at = handle.checked_sub(self.first).ok_or(Fault::NotPresent)?;
+        let slot = self.slots.get(at as usize).ok_or(Fault::NotPresent)?;
+        if shv {
+            return Err(Fault::Format);
+        }
         let eventfd = slot.eventfd.as_ref().ok_or(Fault::NotPresent)?;
         if message.data == u32::from(slot.generation) { Ok(eventfd) } else { Err(Fault::Stale) }
     }
@@ -104,20 +156,37 @@ impl Unit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape::MsiForm;
     use super::*;
 
+    const X: Store = Store::MSIX;
+
+    fn eventfds(count: usize) -> Vec<EventFd> {
+        (0..count).map(|_| EventFd::new(0).unwrap()).collect()
+    }
+
     fn unit() -> Unit {
-        let mut unit = Unit::new(0..4);
-        unit.set(2, EventFd::new(0).unwrap());
+        let mut unit = Unit::new(Shape::msix(4).unwrap(), 0);
+        unit.set(X, 2, eventfds(1));
         unit
+    }
+
+    fn msi(first: u32, vectors: u32, ims: u32) -> Unit {
+        let form = MsiForm { wide: true, maskable: false };
+        Unit::new(Shape::new(MessageStore::Msi(form), vectors, ims).unwrap(), first)
+    }
+
+    fn signalled(unit: &Unit, message: Pair) -> u64 {
+        unit.remap(message).unwrap().write(1).unwrap();
+        unit.remap(message).unwrap().read().unwrap()
     }
 
     #[test]
     fn the_pair_of_a_present_irte_is_remapped() {
         let unit = unit();
-        let pair = unit.pair(2).unwrap();
+        let pair = unit.pair(X, 2).unwrap();
         assert_eq!(pair, Pair { address: 0xfee0_0050, data: 1 });
-        assert!(unit.remap(pair).is_ok());
+        assert_eq!(signalled(&unit, pair), 1);
     }
 
     #[test]
@@ -125,49 +194,85 @@ mod tests {
         let unit = unit();
         let fault = |address, data| unit.remap(Pair { address, data }).map(|_| ()).unwrap_err();
         assert_eq!(fault(0xfee0_0000, 0x40), Fault::Format);
-        assert_eq!(fault(0xfee0_0058, 1), Fault::Format);
+        assert_eq!(fault(0xfee0_0058, 0), Fault::Format);
         assert_eq!(fault(0, 0), Fault::Format);
         assert_eq!(fault(0xfee0_0030, 1), Fault::NotPresent);
         assert_eq!(fault(0xfeef_fff4, 1), Fault::NotPresent);
         assert_eq!(fault(0xfee0_0050, 0), Fault::Stale);
+        assert_eq!(fault(0xfee0_0050, 0x1_0001), Fault::Stale);
+        assert_eq!(fault(0xfeef_fffc, 0xffff_ffff), Fault::NotPresent);
     }
 
     #[test]
     fn devices_of_a_vm_do_not_share_handles() {
-        let mut pool = HandlePool::default();
-        let (first, second) = (pool.take(2048).unwrap(), pool.take(4).unwrap());
-        assert_eq!((first, second.clone()), (0..2048, 2048..2052));
-        let mut other = Unit::new(second);
-        other.set(2, EventFd::new(0).unwrap());
-        let pair = other.pair(2).unwrap();
+        let mut other = Unit::new(Shape::msix(4).unwrap(), 2048);
+        other.set(X, 2, eventfds(1));
+        let pair = other.pair(X, 2).unwrap();
         assert_eq!(pair.intel_index(), Some(2050));
         assert!(other.remap(pair).is_ok());
         assert_eq!(unit().remap(pair).unwrap_err(), Fault::NotPresent);
-        assert_eq!(other.remap(unit().pair(2).unwrap()).unwrap_err(), Fault::NotPresent);
+        assert_eq!(other.remap(unit().pair(X, 2).unwrap()).unwrap_err(), Fault::NotPresent);
     }
 
     #[test]
-    fn handles_end_and_devices_have_limits() {
-        let mut pool = HandlePool::default();
-        assert_eq!(pool.take(0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        assert_eq!(pool.take(2049).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        let last = (0..32).map(|_| pool.take(2048).unwrap()).last();
-        assert_eq!(last, Some(63488..65536));
-        assert_eq!(pool.take(1).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
-        let mut unit = Unit::new(65535..65536);
-        unit.set(0, EventFd::new(0).unwrap());
-        assert_eq!(unit.pair(0).unwrap().intel_index(), Some(65535));
+    fn the_last_handle_is_named_by_its_pair() {
+        let mut unit = Unit::new(Shape::msix(1).unwrap(), 65535);
+        unit.set(X, 0, eventfds(1));
+        assert_eq!(unit.pair(X, 0).unwrap().intel_index(), Some(65535));
+        assert!(unit.remap(unit.pair(X, 0).unwrap()).is_ok());
     }
 
     #[test]
     fn a_pair_that_was_given_back_stays_dead() {
         let mut unit = unit();
-        let old = unit.pair(2).unwrap();
-        unit.clear(2);
-        assert_eq!(unit.pair(2), None);
+        let old = unit.pair(X, 2).unwrap();
+        unit.clear(X, 2);
+        assert_eq!(unit.pair(X, 2), None);
         assert_eq!(unit.remap(old).unwrap_err(), Fault::NotPresent);
-        unit.set(2, EventFd::new(0).unwrap());
+        unit.set(X, 2, eventfds(1));
         assert_eq!(unit.remap(old).unwrap_err(), Fault::Stale);
-        assert!(unit.remap(unit.pair(2).unwrap()).is_ok());
+        assert!(unit.remap(unit.pair(X, 2).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn each_message_of_msi_has_an_irte_of_its_own() {
+        let mut unit = msi(100, 4, 3);
+        unit.set(Store::MSI, 0, eventfds(4));
+        let pair = unit.pair(Store::MSI, 0).unwrap();
+        assert_eq!((pair.intel_index(), pair.address & SHV, pair.data), (Some(103), SHV, 0));
+        for message in 0..4 {
+            let sent = Pair { data: pair.data | message, ..pair };
+            let eventfd = unit.remap(sent).unwrap();
+            assert!(std::ptr::eq(eventfd, unit.eventfd(Store::MSI, message).unwrap()));
+        }
+        assert_eq!(unit.remap(Pair { data: 4, ..pair }).unwrap_err(), Fault::NotPresent);
+        assert_eq!(unit.remap(Pair { address: pair.address & !SHV, ..pair }).unwrap_err(), Fault::Format);
+        // IMS of the same device is judged by its own format.
+        unit.set(Store::IMS, 2, eventfds(1));
+        let ims = unit.pair(Store::IMS, 2).unwrap();
+        assert_eq!((ims.intel_index(), ims.data), (Some(102), 1));
+        assert_eq!(unit.remap(Pair { address: ims.address | SHV, data: 0 }).unwrap_err(), Fault::Format);
+    }
+
+    #[test]
+    fn each_allocation_of_msi_has_fresh_handles_until_the_window_was_gone_through() {
+        let mut unit = msi(0, 32, 0);
+        let pairs: Vec<Pair> = (0..BLOCKS)
+            .map(|_| {
+                unit.set(Store::MSI, 0, eventfds(32));
+                let pair = unit.pair(Store::MSI, 0).unwrap();
+                (0..32).for_each(|message| unit.clear(Store::MSI, message));
+                pair
+            })
+            .collect();
+        unit.set(Store::MSI, 0, eventfds(2));
+        let again = unit.pair(Store::MSI, 0).unwrap();
+        assert_eq!(again, pairs[0]);
+        for old in &pairs[1..] {
+            assert_eq!(old.data % 32, 0);
+            assert_eq!(unit.remap(*old).unwrap_err(), Fault::NotPresent);
+        }
+        assert!(unit.remap(Pair { data: 1, ..again }).is_ok());
+        assert_eq!(unit.remap(Pair { data: 2, ..again }).unwrap_err(), Fault::NotPresent);
     }
 }

@@ -13,20 +13,44 @@ pub struct FakeDevice {
     world: SharedWorld,
     capabilities: Capabilities,
     refusal: Refusal,
+    /// Whether its IMS entries are made of its MSI-X entries, the last one for the first.
+    backed: bool,
 }
 
 impl FakeDevice {
-    /// Device `number` of `world`, with an MSI-X table of `msix_entries` and an MSI capability of one message.
+    /// Device `number` of `world`, with an MSI-X table of `msix_entries` and nothing else.
     #[must_use]
     pub fn new(world: SharedWorld, number: u32, msix_entries: u32) -> Self {
         let capabilities = Capabilities {
-            stores: Stores::MSIX | Stores::MSI,
+            stores: Stores::MSIX,
             flags: DeviceFlags::DIRECT | DeviceFlags::DYNAMIC,
             msix_entries,
-            msi_messages: 1,
-            ims_entries: 0,
+            ..Capabilities::default()
         };
-        Self { number, world, capabilities, refusal: Refusal::NONE }
+        Self { number, world, capabilities, refusal: Refusal::NONE, backed: false }
+    }
+
+    /// Device `number` of `world`, with an MSI capability of `messages` and nothing else.
+    #[must_use]
+    pub fn with_msi(world: SharedWorld, number: u32, messages: u32) -> Self {
+        let capabilities =
+            Capabilities { stores: Stores::MSI, msi_messages: messages, ..Capabilities::default() };
+        Self::new(world, number, 0).with_capabilities(capabilities)
+    }
+
+    /// The same device with IMS entries of its own, as an emulated one has them.
+    #[must_use]
+    pub fn with_own_ims(mut self, entries: u32) -> Self {
+        self.capabilities.stores |= Stores::IMS;
+        self.capabilities.ims_entries = entries;
+        self
+    }
+
+    /// The same device with IMS entries that are made of its MSI-X entries, as one of VFIO has them.
+    #[must_use]
+    pub fn with_backed_ims(self) -> Self {
+        let entries = self.capabilities.msix_entries;
+        Self { backed: true, ..self.with_own_ims(entries) }
     }
 
     /// The same device with other capabilities.
@@ -45,12 +69,29 @@ impl FakeDevice {
         Entry { device: self.number, store, index }
     }
 
-    /// Notes the call and that each of its entries exists, on a device whose table is open.
+    fn backing_of(&self, entry: Entry) -> Entry {
+        let (store, index) = self.backing(entry.store, entry.index);
+        self.entry(store, index)
+    }
+
+    /// How many messages a store has, if the device has it.
+    fn messages(&self, store: Store) -> Option<u32> {
+        match store {
+            Store::MSI => self.capabilities.entries(store).map(|_| self.capabilities.msi_messages),
+            _ => self.capabilities.entries(store),
+        }
+    }
+
+    /// Notes the call and that each of its messages exists, on a device whose table is open.
     fn enter(&self, call: Call, store: Store, first: u32, count: u32) -> io::Result<()> {
         let mut world = self.world.lock();
         let end = first.checked_add(count);
-        if count == 0 || self.capabilities.entries(store).is_none_or(|all| end.is_none_or(|end| end > all)) {
+        if count == 0 || self.messages(store).is_none_or(|all| end.is_none_or(|end| end > all)) {
             world.breach(format!("{call:?} is beyond the store"));
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if store == Store::MSI && (first != 0 || !count.is_power_of_two()) {
+            world.breach(format!("{call:?} is not what an MSI capability can have"));
             return Err(io::ErrorKind::InvalidInput.into());
         }
         if !world.open.contains(&self.number) {
@@ -66,9 +107,14 @@ impl FakeDevice {
 }
 
 impl World {
-    fn check_start(&mut self, entry: Entry, id: u64) {
+    fn check_start(&mut self, entry: Entry, backing: Entry, id: u64) {
         if self.started.contains_key(&entry) && !self.unsure.contains(&entry) {
             self.breach(format!("{entry:?} is started already"));
+        }
+        let mut others = self.started.iter().filter(|(other, _)| **other != entry);
+        if let Some((other, _)) = others.find(|(_, other)| other.backing == backing) {
+            let other = *other;
+            self.breach(format!("{entry:?} is started with the interrupt of {other:?}"));
         }
         if self.started.iter().any(|(other, started)| *other != entry && started.id == id) {
             self.breach(format!("{entry:?} is started with another entry's eventfd"));
@@ -130,6 +176,13 @@ impl Device for FakeDevice {
         Ok(())
     }
 
+    fn backing(&self, store: Store, index: u32) -> (Store, u32) {
+        match store {
+            Store::IMS if self.backed => (Store::MSIX, self.capabilities.msix_entries - 1 - index),
+            _ => (store, index),
+        }
+    }
+
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         let count = u32::try_from(eventfds.len()).map_err(io::Error::other)?;
         let ids = {
@@ -137,7 +190,7 @@ impl Device for FakeDevice {
             let mut ids = Vec::with_capacity(eventfds.len());
             for (entry, eventfd) in self.entries(store, first, count).zip(eventfds) {
                 let id = world.see(eventfd)?;
-                world.check_start(entry, id);
+                world.check_start(entry, self.backing_of(entry), id);
                 if ids.contains(&id) {
                     world.breach(format!("{entry:?} is started with the eventfd of its neighbour"));
                 }
@@ -147,12 +200,17 @@ impl Device for FakeDevice {
         };
         self.enter(Call::Start(self.entry(store, first), count), store, first, count)?;
         let mut world = self.world.lock();
+        world.take_vectors(count)?;
         for ((entry, eventfd), id) in self.entries(store, first, count).zip(eventfds).zip(ids) {
-            world.generation += 1;
-            let pair = Pair { address: 0xfee0_0010 | u64::from(entry.index) << 5, data: world.generation };
+            // The data of the first message of an MSI is aligned, those of the others follow it.
+            let step = if store == Store::MSI && entry.index == 0 { count } else { 1 };
+            world.generation = (world.generation + 1).next_multiple_of(step);
+            let place = if store == Store::MSI { 0 } else { entry.index };
+            let pair = Pair { address: 0xfee0_0010 | u64::from(place) << 5, data: world.generation };
             let eventfd = eventfd.try_clone()?;
+            let backing = self.backing_of(entry);
             // As SET_IRQS does, whatever the mask was before.
-            let started = Started { id, eventfd, masked: false, by_guest: false, pair };
+            let started = Started { id, eventfd, backing, masked: false, by_guest: false, pair };
             world.started.insert(entry, started);
             world.unsure.remove(&entry);
         }
@@ -166,6 +224,13 @@ impl Device for FakeDevice {
                 if !world.started.contains_key(&entry) && !world.unsure.contains(&entry) {
                     world.breach(format!("{entry:?} is stopped and was not started"));
                 }
+            }
+            let running = |store| {
+                let of_store = |entry: &&Entry| (entry.device, entry.store) == (self.number, store);
+                world.started.keys().filter(of_store).count()
+            };
+            if store == Store::MSI && running(store) != count as usize {
+                world.breach(format!("{count} messages of an MSI are stopped, which is not all of them"));
             }
         }
         let entered = self.enter(Call::Stop(self.entry(store, first), count), store, first, count);
@@ -201,12 +266,17 @@ impl Device for FakeDevice {
         self.enter(Call::Mask(entry), store, index, 1)?;
         let mut world = self.world.lock();
         let maskable = store == Store::MSIX;
-        match world.started.get_mut(&entry) {
-            Some(started) => {
-                started.masked = maskable;
-                started.by_guest = !maskable;
-            }
-            None => world.breach(format!("{entry:?} is masked before it is started")),
+        if !world.started.contains_key(&entry) {
+            world.breach(format!("{entry:?} is masked before it is started"));
+        }
+        // Where the store has no mask nobody is to blame for what is unmasked: with MSI all messages go together.
+        let meant = |other: &Entry| match store {
+            Store::MSI => (other.device, other.store) == (entry.device, entry.store),
+            _ => *other == entry,
+        };
+        for (_, started) in world.started.iter_mut().filter(|(other, _)| meant(other)) {
+            started.masked = maskable;
+            started.by_guest = !maskable;
         }
         Ok(maskable)
     }

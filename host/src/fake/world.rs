@@ -59,6 +59,8 @@ pub(super) struct Irqfd {
 pub(super) struct Started {
     pub(super) id: u64,
     pub(super) eventfd: EventFd,
+    /// The entry whose interrupt it is.
+    pub(super) backing: Entry,
     pub(super) masked: bool,
     /// Whether the guest, and not the host, has left it unmasked.
     pub(super) by_guest: bool,
@@ -77,6 +79,8 @@ pub struct World {
     pub(super) unsure: BTreeSet<Entry>,
     pub(super) open: BTreeSet<u32>,
     pub(super) generation: u32,
+    /// Interrupt vectors of the host: no limit if `None`.
+    vectors: Option<usize>,
     /// A descriptor of ours for each eventfd seen, so that its id stays its own.
     seen: BTreeMap<u64, EventFd>,
     calls: Vec<Call>,
@@ -98,6 +102,21 @@ impl World {
     /// At most `most` calls of a kind until the next [`World::expect`].
     pub fn allow(&mut self, kind: Kind, most: u32) {
         self.budget.insert(kind, most);
+    }
+
+    /// The host has no more interrupt vectors than this for the started entries of all devices.
+    pub fn limit_vectors(&mut self, most: usize) {
+        self.vectors = Some(most);
+    }
+
+    /// Fails, as a host does that has fewer vectors left, and starts none of them.
+    pub(super) fn take_vectors(&mut self, count: u32) -> io::Result<()> {
+        match self.vectors {
+            Some(most) if self.started.len() + count as usize > most => {
+                Err(io::Error::from_raw_os_error(libc::ENOSPC))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The calls since [`World::expect`].

@@ -66,16 +66,15 @@ impl IrteTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::irte::{Held, Origin};
+    use crate::irte::{Held, Line, Lines, Origin};
     use pvir_abi::{DeviceId, Pair, Store};
     use vmm_sys_util::eventfd::EventFd;
 
     fn irte(index: u32) -> Irte {
         Irte {
             origin: Origin { device: DeviceId::default(), store: Store::MSIX, index },
-            gsi: 24,
-            eventfd: EventFd::new(0).unwrap(),
-            route: None,
+            lines: Lines::from([Line::new(24, EventFd::new(0).unwrap())]),
+            target: None,
             pair: Pair::default(),
             held: Held::default(),
         }

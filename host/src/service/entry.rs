@@ -2,8 +2,22 @@
 
 use super::is_zero;
 use super::vm::Vm;
-use crate::irte::{Irte, Origin, Route};
+use crate::irte::{Irte, Origin, Target};
 use pvir_abi::{Arch, Entry, EntryFlags, EntryState, Features, Handle, Pair, Routing, Status, Store};
+
+/// Most messages of an MSI capability (PCI Express Base Specification 6.0, section 7.7.1.2 "Message Control Register
+/// for MSI").
+const MOST_MESSAGES: u32 = 32;
+
+/// The feature without which a store is not served; `None` for a store of a later version.
+pub(super) fn feature_of(store: Store) -> Option<Features> {
+    match store {
+        Store::MSI => Some(Features::MSI),
+        Store::MSIX => Some(Features::MSIX),
+        Store::IMS => Some(Features::IMS),
+        _ => None,
+    }
+}
 
 /// Which fields of the record the operation takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,8 +42,10 @@ impl Takes {
 #[derive(Clone, Copy)]
 pub(super) struct Judged {
     pub(super) origin: Origin,
+    /// Number of messages.
+    pub(super) count: u32,
     /// `None`: parked, or an operation without routing.
-    pub(super) route: Option<Route>,
+    pub(super) target: Option<Target>,
 }
 
 /// Zeroes the answer fields, so that a record that fails says nothing but its status.
@@ -45,7 +61,7 @@ pub(super) fn clear_answer(record: &mut Entry, takes: Takes) {
 
 /// Puts an IRTE into the record's answer fields.
 pub(super) fn fill_answer(record: &mut Entry, handle: Handle, irte: &Irte, mut state: EntryState) {
-    state.set(EntryState::PARKED, irte.route.is_none());
+    state.set(EntryState::PARKED, irte.target.is_none());
     let Pair { address, data } = irte.pair;
     record.status = Status::OK;
     record.handle = handle;
@@ -71,33 +87,32 @@ impl Vm {
         if record.flags & !flags.bits() != 0 {
             return Err(Status::BAD_FLAGS);
         }
-        let origin = self.judge_origin(record)?;
+        let (origin, count) = (self.judge_origin(record)?, record.count);
         self.judge_handle(record, takes, &origin)?;
         if !routed {
-            return Ok(Judged { origin, route: None });
+            return Ok(Judged { origin, count, target: None });
         }
         if record.arch == Arch::X86_APIC && record.routing.hint & !1 != 0 {
             return Err(Status::RESERVED_NOT_ZERO);
         }
-        let route = self.policy.judge(record, self.enabled())?;
-        Ok(Judged { origin, route: Some(route) })
+        let target = self.policy.judge(record, self.enabled())?;
+        Ok(Judged { origin, count, target: Some(target) })
     }
 
     fn judge_origin(&self, record: &Entry) -> Result<Origin, Status> {
         let attached = self.devices.get(&record.device).ok_or(Status::NO_DEVICE)?;
-        let feature = match record.store {
-            Store::MSI => Features::MSI,
-            Store::MSIX => Features::MSIX,
-            Store::IMS => Features::IMS,
-            _ => return Err(Status::BAD_STORE),
-        };
+        let feature = feature_of(record.store).ok_or(Status::BAD_STORE)?;
         let entries = attached.capabilities.entries(record.store);
         let entries =
             entries.filter(|_| self.enabled().contains(feature)).ok_or(Status::STORE_UNSUPPORTED)?;
         if record.index >= entries {
             return Err(Status::BAD_INDEX);
         }
-        if record.count != 1 {
+        let most = match record.store {
+            Store::MSI if self.enabled().contains(Features::MSI_MULTI) => attached.capabilities.msi_messages,
+            _ => 1,
+        };
+        if !record.count.is_power_of_two() || record.count > most.min(MOST_MESSAGES) {
             return Err(Status::BAD_MESSAGE_COUNT);
         }
         Ok(Origin::of(record))
@@ -109,7 +124,8 @@ impl Vm {
             return Ok(());
         }
         let irte = self.irtes.get(record.handle).ok_or(Status::STALE_HANDLE)?;
-        if irte.origin == *origin { Ok(()) } else { Err(Status::HANDLE_MISMATCH) }
+        let same = irte.origin == *origin && irte.count() == record.count;
+        if same { Ok(()) } else { Err(Status::HANDLE_MISMATCH) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// Most IRTEs that are remembered after they were given back: a guest can make and unmake them without end.
 const MOST: usize = 4096;
 
-/// An IRTE as it is, or as it was when it was given back.
+/// One message of an IRTE as it is, or as it was when it was given back.
 #[derive(Clone, Debug)]
 pub struct IrteRecord {
     /// Where it comes from and where it goes.
@@ -56,16 +56,18 @@ impl Vm {
     /// Asks each device once, however many of its entries are meant.
     fn records_of(&self, handles: &[Handle]) -> Vec<IrteRecord> {
         let mut known: BTreeMap<DeviceId, Vec<HostInterrupt>> = BTreeMap::new();
-        let record = |handle: &Handle| {
-            let irte = self.irtes.get(*handle)?.info(*handle);
+        let irtes = handles.iter().filter_map(|handle| Some(self.irtes.get(*handle)?.infos(*handle)));
+        let record = |irte: IrteInfo| {
             let origin = irte.origin;
-            let ask =
-                || self.devices.get(&origin.device).map_or_else(Vec::new, |a| a.device.host_interrupts());
-            let of_device = known.entry(origin.device).or_insert_with(ask);
-            let host = of_device.iter().find(|i| (i.store, i.index) == (origin.store, origin.index)).copied();
+            let attached = self.devices.get(&origin.device)?;
+            let of_device = known.entry(origin.device).or_insert_with(|| attached.device.host_interrupts());
+            // The kernel counts for the entry whose interrupt it is, and for each message by itself.
+            let (store, index) = attached.device.backing(origin.store, origin.index);
+            let at = (store, index + u32::from(irte.message));
+            let host = of_device.iter().find(|host| (host.store, host.index) == at).copied();
             Some(IrteRecord { irte, host })
         };
-        handles.iter().filter_map(record).collect()
+        irtes.flatten().filter_map(record).collect()
     }
 }
 
@@ -83,6 +85,7 @@ mod tests {
             let irte = IrteInfo {
                 handle: Handle::new(index, 1),
                 origin,
+                message: 0,
                 pair: Pair::default(),
                 eventfd: 0,
                 gsi: 0,

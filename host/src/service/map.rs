@@ -3,7 +3,7 @@
 use super::entry::{Takes, abort_others, clear_answer, fill_answer};
 use super::release::runs;
 use super::vm::Vm;
-use crate::irte::{Held, Irte, Origin};
+use crate::irte::{Held, Irte, Line, Lines, Origin};
 use pvir_abi::{Entry, EntryState, Handle, Pair, Status};
 use std::collections::BTreeMap;
 use std::io;
@@ -66,28 +66,52 @@ impl Vm {
         let judged = self.judge(record, Takes::Routing)?;
         let origin = judged.origin;
         let attached = self.devices.get(&origin.device).ok_or(Status::NO_DEVICE)?;
-        if let Some(&handle) = attached.mapped.get(&(origin.store, origin.index)) {
+        if let Some(handle) = attached.holder(&origin) {
             let irte = self.irtes.get(handle).ok_or(Status::HOST_ERROR)?;
-            let same = irte.route == judged.route;
-            return if same { Ok(Planned { handle, existing: true }) } else { Err(Status::ALREADY_MAPPED) };
+            return match irte.origin == origin {
+                true if (irte.count(), irte.target) == (judged.count, judged.target) => {
+                    Ok(Planned { handle, existing: true })
+                }
+                true => Err(Status::ALREADY_MAPPED),
+                false => Err(Status::BACKING_IN_USE),
+            };
         }
         if self.may_be_alive(&origin) {
             // It would be started a second time.
             return Err(Status::DEVICE_ERROR);
         }
-        if attached.held() >= self.max_irtes_per_device || self.held() >= self.max_irtes {
+        let fits = |held: u32, most: u32| judged.count <= most.saturating_sub(held);
+        if !fits(attached.held(), self.max_irtes_per_device) || !fits(self.held(), self.max_irtes) {
             return Err(Status::NO_QUOTA);
         }
-        let eventfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
-            .map_err(|error| self.failed("making an eventfd", &origin, Status::HOST_ERROR, &error))?;
-        let gsi = self.gsis.take().ok_or(Status::NO_GSI)?;
-        let irte =
-            Irte { origin, gsi, eventfd, route: judged.route, pair: Pair::default(), held: Held::default() };
-        let handle = self.irtes.insert(irte);
+        let lines = self.reserve(&origin, judged.count)?;
+        let (pair, held) = (Pair::default(), Held::default());
+        let handle = self.irtes.insert(Irte { origin, lines, target: judged.target, pair, held });
         if let Some(attached) = self.device_of(&origin) {
-            attached.mapped.insert((origin.store, origin.index), handle);
+            attached.enter(&origin, judged.count, handle);
         }
         Ok(Planned { handle, existing: false })
+    }
+
+    /// A GSI and an eventfd for each message, or nothing.
+    fn reserve(&mut self, origin: &Origin, count: u32) -> Result<Lines, Status> {
+        let mut lines = Lines::new();
+        for _ in 0..count {
+            match self.reserve_one(origin) {
+                Ok(line) => lines.push(line),
+                Err(status) => {
+                    lines.iter().for_each(|line| self.gsis.give_back(line.gsi));
+                    return Err(status);
+                }
+            }
+        }
+        Ok(lines)
+    }
+
+    fn reserve_one(&mut self, origin: &Origin) -> Result<Line, Status> {
+        let eventfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
+            .map_err(|error| self.failed("making an eventfd", origin, Status::HOST_ERROR, &error))?;
+        Ok(Line::new(self.gsis.take().ok_or(Status::NO_GSI)?, eventfd))
     }
 
     /// Makes the planned IRTEs real, in the safe order. Answers with those that the host left masked.
@@ -113,16 +137,18 @@ impl Vm {
 
     /// One `KVM_SET_GSI_ROUTING` for all of them.
     fn route_all(&mut self, fresh: &[Handle], failures: &mut Failures) {
-        let routed = |irte: &&Irte| irte.route.is_some();
+        let routed = |irte: &&Irte| irte.target.is_some();
         let changes: Vec<_> = fresh
             .iter()
             .filter_map(|h| self.irtes.get(*h))
             .filter(routed)
-            .map(|irte| (irte.gsi, irte.route))
+            .flat_map(|irte| irte.routes_to(irte.target))
             .collect();
         let result = self.routes.apply(&changes);
         for &handle in fresh {
-            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.route.is_some()) else { continue };
+            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.target.is_some()) else {
+                continue;
+            };
             irte.held.route = result.is_ok();
             let origin = irte.origin;
             if let Err(error) = &result {
@@ -135,34 +161,29 @@ impl Vm {
     fn attach_all(&mut self, fresh: &[Handle], failures: &mut Failures) {
         for &handle in fresh {
             let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.held.route) else { continue };
-            match self.routes.router().attach(&irte.eventfd, irte.gsi) {
-                Ok(()) => irte.held.irqfd = true,
-                Err(error) => {
-                    let origin = irte.origin;
-                    failures.insert(
-                        handle,
-                        self.failed("attaching the irqfd", &origin, Status::HOST_ERROR, &error),
-                    );
-                }
+            if let Err(error) = irte.attach(self.routes.router()) {
+                let origin = irte.origin;
+                let status = self.failed("attaching the irqfd", &origin, Status::HOST_ERROR, &error);
+                failures.insert(handle, status);
             }
         }
     }
 
-    /// One `VFIO_DEVICE_SET_IRQS` for each run of consecutive entries.
+    /// One `VFIO_DEVICE_SET_IRQS` for each run of consecutive entries, and for the messages of an MSI.
     fn start_all(&mut self, fresh: &[Handle], failures: &mut Failures) {
         let good: Vec<Handle> =
             fresh.iter().copied().filter(|handle| !failures.contains_key(handle)).collect();
-        let origins: Vec<Origin> =
-            good.iter().filter_map(|h| self.irtes.get(*h)).map(|irte| irte.origin).collect();
-        for run in runs(&origins) {
+        let extents: Vec<_> =
+            good.iter().filter_map(|h| self.irtes.get(*h)).map(|irte| (irte.origin, irte.count())).collect();
+        for run in runs(&extents) {
             let members: Vec<Handle> = run.members.iter().map(|&place| good[place]).collect();
-            if self.start(&run.first, &members).is_ok() {
-                continue;
-            }
+            let Err(of_run) = self.start(&run.first, &members) else { continue };
+            let mut of_run = Some(of_run).filter(|_| members.len() == 1);
             // Grant as many as there are: the host may have vectors for some of the run.
             for handle in members {
                 let Some(origin) = self.irtes.get(handle).map(|irte| irte.origin) else { continue };
-                if let Err(error) = self.start(&origin, &[handle]) {
+                let started = of_run.take().map_or_else(|| self.start(&origin, &[handle]), Err);
+                if let Err(error) = started {
                     let status = match error.raw_os_error() {
                         Some(libc::ENOSPC) => Status::NO_HOST_VECTOR,
                         _ => Status::DEVICE_ERROR,
@@ -176,7 +197,7 @@ impl Vm {
     fn start(&mut self, first: &Origin, members: &[Handle]) -> io::Result<()> {
         let Self { irtes, devices, .. } = self;
         let eventfds: Vec<&EventFd> =
-            members.iter().filter_map(|h| irtes.get(*h)).map(|irte| &irte.eventfd).collect();
+            members.iter().filter_map(|h| irtes.get(*h)).flat_map(Irte::eventfds).collect();
         let attached = devices.get_mut(&first.device).ok_or(io::ErrorKind::NotFound)?;
         attached.device.start(first.store, first.index, &eventfds)?;
         for handle in members {
@@ -195,6 +216,11 @@ impl Vm {
         let device = &mut devices.get_mut(&origin.device).ok_or(Status::HOST_ERROR)?.device;
         let masked = device.mask(origin.store, origin.index);
         let pair = device.pair(origin.store, origin.index);
+        // A device that has n messages replaces the low bits of the data.
+        let pair = pair.and_then(|pair| match pair.data % irte.count().max(1) {
+            0 => Ok(pair),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{pair} is not aligned"))),
+        });
         match (masked, pair) {
             (Ok(masked), Ok(pair)) => {
                 irte.pair = pair;

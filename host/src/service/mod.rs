@@ -89,8 +89,15 @@ pub struct Service {
 
 impl Service {
     /// Features that this version of the service offers.
-    pub const FEATURES: Features =
-        Features::MSI.union(Features::MSIX).union(Features::PARKING).union(Features::EPOCH);
+    pub const FEATURES: Features = Features::MSI
+        .union(Features::MSIX)
+        .union(Features::IMS)
+        .union(Features::MSI_MULTI)
+        .union(Features::PARKING)
+        .union(Features::EPOCH)
+        .union(Features::LOGICAL_DESTINATION)
+        .union(Features::LOWEST_PRIORITY)
+        .union(Features::REDIRECTION_HINT);
 
     /// A service over a VM's RAM and KVM.
     ///

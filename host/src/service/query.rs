@@ -10,16 +10,19 @@ pub(super) fn answer(vm: &Vm, record: &mut Entry) -> Result<(), Status> {
     let handle = match record.handle {
         Handle::NONE => {
             let attached = vm.devices.get(&judged.origin.device).ok_or(Status::NO_DEVICE)?;
-            let key = (judged.origin.store, judged.origin.index);
-            *attached.mapped.get(&key).ok_or(Status::STALE_HANDLE)?
+            attached.holder(&judged.origin).ok_or(Status::STALE_HANDLE)?
         }
         given => given,
     };
     let irte = vm.irtes.get(handle).ok_or(Status::STALE_HANDLE)?;
+    if (irte.origin, irte.count()) != (judged.origin, judged.count) {
+        // The entry that shares its interrupt is mapped, or this one with another count: it is not.
+        return Err(Status::STALE_HANDLE);
+    }
     fill_answer(record, handle, irte, EntryState::empty());
-    if let Some(route) = irte.route {
+    if let Some(target) = irte.target {
         record.arch = Arch::X86_APIC;
-        record.routing = route.into();
+        record.routing = target.asked();
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Giving IRTEs back, from whatever they have reached: the one way down.
 
 use super::vm::Vm;
-use crate::irte::{Held, Irte, Origin};
+use crate::irte::{Irte, Origin};
 use pvir_abi::{Handle, Status};
 use std::collections::BTreeMap;
 use std::io;
@@ -9,25 +9,30 @@ use std::io;
 /// Consecutive entries of one store of one device.
 pub(super) struct Run {
     pub(super) first: Origin,
+    /// Number of messages.
+    pub(super) count: u32,
     /// Places in the list that was given.
     pub(super) members: Vec<usize>,
 }
 
-/// Groups origins into runs of consecutive indices: each is one `VFIO_DEVICE_SET_IRQS`.
-pub(super) fn runs(origins: &[Origin]) -> Vec<Run> {
-    let mut order: Vec<usize> = (0..origins.len()).collect();
-    order.sort_by_key(|&place| origins[place]);
+/// Groups entries, given by where they begin and their number of messages, into runs of consecutive indices of one store:
+/// each is one `VFIO_DEVICE_SET_IRQS`.
+pub(super) fn runs(extents: &[(Origin, u32)]) -> Vec<Run> {
+    let mut order: Vec<usize> = (0..extents.len()).collect();
+    order.sort_by_key(|&place| extents[place]);
     let mut runs: Vec<Run> = Vec::new();
     for place in order {
-        let next = origins[place];
+        let (next, count) = extents[place];
         let follows = |run: &Run| {
-            let length = u32::try_from(run.members.len()).unwrap_or(u32::MAX);
             (run.first.device, run.first.store) == (next.device, next.store)
-                && run.first.index.checked_add(length) == Some(next.index)
+                && run.first.index.checked_add(run.count) == Some(next.index)
         };
         match runs.last_mut() {
-            Some(run) if follows(run) => run.members.push(place),
-            _ => runs.push(Run { first: next, members: vec![place] }),
+            Some(run) if follows(run) => {
+                run.count += count;
+                run.members.push(place);
+            }
+            _ => runs.push(Run { first: next, count, members: vec![place] }),
         }
     }
     runs
@@ -49,7 +54,7 @@ impl Vm {
         for &handle in handles {
             let Some(irte) = self.irtes.remove(handle) else { continue };
             if let Some(attached) = self.device_of(&irte.origin) {
-                attached.mapped.remove(&(irte.origin.store, irte.origin.index));
+                attached.leave(&irte.origin, irte.count());
             }
             taken.push((handle, irte));
         }
@@ -58,8 +63,8 @@ impl Vm {
         self.detach_irqfds(&mut taken, &mut stuck);
         self.drop_routes(&mut taken);
         for (handle, irte) in taken {
-            if irte.held == Held::default() {
-                self.gsis.give_back(irte.gsi);
+            if irte.is_bare() {
+                irte.lines.iter().for_each(|line| self.gsis.give_back(line.gsi));
             } else {
                 self.remains.push((handle, irte));
             }
@@ -76,21 +81,23 @@ impl Vm {
 
     /// Whether an entry's interrupt was to be stopped and may still be started.
     pub(super) fn may_be_alive(&self, origin: &Origin) -> bool {
-        self.remains.iter().any(|(_, irte)| irte.origin == *origin && irte.held.interrupt)
+        let Some(attached) = self.devices.get(&origin.device) else { return false };
+        let backing = |origin: &Origin| attached.device.backing(origin.store, origin.index);
+        let same = |other: &Origin| other.device == origin.device && backing(other) == backing(origin);
+        self.remains.iter().any(|(_, irte)| irte.held.interrupt && same(&irte.origin))
     }
 
     fn stop_interrupts(&mut self, taken: &mut [(Handle, Irte)], stuck: &mut Stuck) {
         let started: Vec<usize> = (0..taken.len()).filter(|&i| taken[i].1.held.interrupt).collect();
-        let origins: Vec<Origin> = started.iter().map(|&i| taken[i].1.origin).collect();
-        for run in runs(&origins) {
+        let extents: Vec<_> = started.iter().map(|&i| (taken[i].1.origin, taken[i].1.count())).collect();
+        for run in runs(&extents) {
             let places: Vec<usize> = run.members.iter().map(|&member| started[member]).collect();
-            let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
-            let of_run = self.stop(&run.first, count);
+            let of_run = self.stop(&run.first, run.count);
             for place in places {
                 let (handle, irte) = &mut taken[place];
                 // One bad entry leaves no other alive: after a failed run each entry goes by itself.
                 let stopped = match &of_run {
-                    Err(_) if count > 1 => self.stop(&irte.origin, 1),
+                    Err(_) if run.members.len() > 1 => self.stop(&irte.origin, irte.count()),
                     Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
                     Ok(()) => Ok(()),
                 };
@@ -111,13 +118,10 @@ impl Vm {
 
     /// Also where the interrupt did not stop: nobody is to be interrupted by it.
     fn detach_irqfds(&mut self, taken: &mut [(Handle, Irte)], stuck: &mut Stuck) {
-        for (handle, irte) in taken.iter_mut().filter(|(_, irte)| irte.held.irqfd) {
-            match self.routes.router().detach(&irte.eventfd, irte.gsi) {
-                Ok(()) => irte.held.irqfd = false,
-                Err(error) => {
-                    let status = self.failed("detaching the irqfd", &irte.origin, Status::HOST_ERROR, &error);
-                    stuck.insert(*handle, status);
-                }
+        for (handle, irte) in taken {
+            if let Err(error) = irte.detach(self.routes.router()) {
+                let status = self.failed("detaching the irqfd", &irte.origin, Status::HOST_ERROR, &error);
+                stuck.insert(*handle, status);
             }
         }
     }
@@ -125,9 +129,9 @@ impl Vm {
     /// Never drops the route of a GSI that still has an irqfd: the kernel has died of that (CVE-2017-1000252,
     /// CVE-2022-49154). Such a GSI stays out of use.
     fn drop_routes(&mut self, taken: &mut [(Handle, Irte)]) {
-        let free = |irte: &Irte| irte.held.route && !irte.held.irqfd;
+        let free = |irte: &Irte| irte.held.route && !irte.is_attached();
         let changes: Vec<_> =
-            taken.iter().filter(|(_, irte)| free(irte)).map(|(_, irte)| (irte.gsi, None)).collect();
+            taken.iter().filter(|(_, irte)| free(irte)).flat_map(|(_, irte)| irte.routes_to(None)).collect();
         match self.routes.apply(&changes) {
             Ok(()) => {
                 for (_, irte) in taken.iter_mut().filter(|(_, irte)| free(irte)) {
@@ -160,15 +164,29 @@ mod tests {
             origin(2, Store::MSIX, 6),
             origin(1, Store::MSIX, 4),
             origin(1, Store::MSIX, 8),
+            origin(1, Store::IMS, 9),
+            origin(1, Store::IMS, 6),
+            origin(1, Store::IMS, 10),
         ];
-        let found: Vec<_> = runs(&asked).into_iter().map(|run| (run.first, run.members)).collect();
+        let runs = runs(&asked.map(|origin| (origin, 1)));
+        let found: Vec<_> = runs.into_iter().map(|run| (run.first, run.count, run.members)).collect();
         assert_eq!(
             found,
             [
-                (origin(1, Store::MSIX, 3), vec![1, 3, 0]),
-                (origin(1, Store::MSIX, 8), vec![4]),
-                (origin(2, Store::MSIX, 6), vec![2]),
+                (origin(1, Store::MSIX, 3), 3, vec![1, 3, 0]),
+                (origin(1, Store::MSIX, 8), 1, vec![4]),
+                (origin(1, Store::IMS, 6), 1, vec![6]),
+                (origin(1, Store::IMS, 9), 2, vec![5, 7]),
+                (origin(2, Store::MSIX, 6), 1, vec![2]),
             ]
         );
+    }
+
+    #[test]
+    fn the_messages_of_an_msi_are_one_run() {
+        let asked =
+            [(origin(1, Store::MSI, 0), 8), (origin(1, Store::MSIX, 8), 1), (origin(2, Store::MSI, 0), 32)];
+        let found: Vec<_> = runs(&asked).into_iter().map(|run| (run.count, run.members)).collect();
+        assert_eq!(found, [(8, vec![0]), (1, vec![1]), (32, vec![2])]);
     }
 }

@@ -2,12 +2,12 @@
 
 use super::entry::{Takes, abort_others, clear_answer, fill_answer};
 use super::vm::Vm;
-use crate::irte::Route;
+use crate::irte::{Irte, Target};
 use pvir_abi::{Entry, EntryFlags, EntryState, Handle, Status};
 use std::collections::BTreeMap;
 
 /// Where each IRTE of a call is to go; `None` parks it.
-type Targets = BTreeMap<Handle, Option<Route>>;
+type Targets = BTreeMap<Handle, Option<Target>>;
 /// Those that failed, and how. They are where they were.
 type Failures = BTreeMap<Handle, Status>;
 
@@ -18,7 +18,7 @@ pub(super) fn retarget(vm: &mut Vm, records: &mut [Entry], whole: bool) {
         record.status = match vm.judge(record, Takes::HandleAndRouting) {
             Ok(judged) => {
                 // The last record for a handle wins, as if they came one after the other.
-                targets.insert(record.handle, judged.route);
+                targets.insert(record.handle, judged.target);
                 Status::OK
             }
             Err(status) => status,
@@ -28,7 +28,7 @@ pub(super) fn retarget(vm: &mut Vm, records: &mut [Entry], whole: bool) {
         return;
     }
     let before: Targets =
-        targets.keys().filter_map(|&handle| Some((handle, vm.irtes.get(handle)?.route))).collect();
+        targets.keys().filter_map(|&handle| Some((handle, vm.irtes.get(handle)?.target))).collect();
     let failures = vm.go(&targets);
     for record in records.iter_mut() {
         if let Some(status) = failures.get(&record.handle).filter(|_| record.status == Status::OK) {
@@ -66,32 +66,32 @@ impl Vm {
 
     fn park(&mut self, targets: &Targets, failures: &mut Failures) {
         for (&handle, _) in targets.iter().filter(|(_, target)| target.is_none()) {
-            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.held.irqfd) else { continue };
-            match self.routes.router().detach(&irte.eventfd, irte.gsi) {
-                Ok(()) => irte.held.irqfd = false,
-                Err(error) => {
-                    let origin = irte.origin;
-                    failures.insert(
-                        handle,
-                        self.failed("detaching the irqfd", &origin, Status::HOST_ERROR, &error),
-                    );
+            let Some(irte) = self.irtes.get_mut(handle) else { continue };
+            if let Err(error) = irte.detach(self.routes.router()) {
+                let origin = irte.origin;
+                if irte.awaits_irqfd() {
+                    // Its other messages stay where they were, too. The first failure is the one to tell of.
+                    let _ = irte.attach(self.routes.router());
                 }
+                let status = self.failed("detaching the irqfd", &origin, Status::HOST_ERROR, &error);
+                failures.insert(handle, status);
             }
         }
     }
 
     fn reroute(&mut self, targets: &Targets, failures: &mut Failures) {
-        let moving = |(handle, _): &(&Handle, &Option<Route>)| !failures.contains_key(handle);
-        let moving: Vec<(Handle, Option<Route>)> =
+        let moving = |(handle, _): &(&Handle, &Option<Target>)| !failures.contains_key(handle);
+        let moving: Vec<(Handle, Option<Target>)> =
             targets.iter().filter(moving).map(|(h, t)| (*h, *t)).collect();
         let changes: Vec<_> = moving
             .iter()
-            .filter_map(|(handle, target)| Some((self.irtes.get(*handle)?.gsi, *target)))
+            .filter_map(|(handle, target)| Some(self.irtes.get(*handle)?.routes_to(*target)))
+            .flatten()
             .collect();
         let Err(error) = self.routes.apply(&changes) else {
             for (handle, target) in moving {
                 if let Some(irte) = self.irtes.get_mut(handle) {
-                    irte.route = target;
+                    irte.target = target;
                     irte.held.route = target.is_some();
                 }
             }
@@ -101,8 +101,9 @@ impl Vm {
             let Some(irte) = self.irtes.get_mut(handle) else { continue };
             let origin = irte.origin;
             // What was parked a moment ago goes back to its old route.
-            if irte.awaits_irqfd() && self.routes.router().attach(&irte.eventfd, irte.gsi).is_ok() {
-                irte.held.irqfd = true;
+            if irte.awaits_irqfd() {
+                // The first failure is the one to tell of.
+                let _ = irte.attach(self.routes.router());
             }
             failures.insert(handle, self.failed("routing", &origin, Status::HOST_ERROR, &error));
         }
@@ -112,25 +113,26 @@ impl Vm {
         let mut unrouted = Vec::new();
         for &handle in targets.keys() {
             let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.awaits_irqfd()) else { continue };
-            match self.routes.router().attach(&irte.eventfd, irte.gsi) {
-                Ok(()) => irte.held.irqfd = true,
-                Err(error) => {
-                    let origin = irte.origin;
-                    unrouted.push((handle, irte.gsi));
-                    failures.insert(
-                        handle,
-                        self.failed("attaching the irqfd", &origin, Status::HOST_ERROR, &error),
-                    );
-                }
+            if let Err(error) = irte.attach(self.routes.router()) {
+                let origin = irte.origin;
+                unrouted.push(handle);
+                let status = self.failed("attaching the irqfd", &origin, Status::HOST_ERROR, &error);
+                failures.insert(handle, status);
             }
         }
-        // Parked they were, parked they stay.
-        let changes: Vec<_> = unrouted.iter().map(|(_, gsi)| (*gsi, None)).collect();
+        // Parked they were, parked they stay. A route is never dropped under an irqfd that would not come off again.
+        let bare = |irte: &&Irte| !irte.is_attached();
+        let changes: Vec<_> = unrouted
+            .iter()
+            .filter_map(|handle| self.irtes.get(*handle))
+            .filter(bare)
+            .flat_map(|irte| irte.routes_to(None))
+            .collect();
         let dropped = self.routes.apply(&changes).is_ok();
-        for (handle, _) in unrouted {
+        for handle in unrouted {
             if let Some(irte) = self.irtes.get_mut(handle) {
-                irte.route = None;
-                irte.held.route = !dropped;
+                irte.target = None;
+                irte.held.route = irte.is_attached() || !dropped;
             }
         }
     }

@@ -14,7 +14,7 @@ pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord)
     record.refusal = Refusal::NONE;
     let (features, event_area) = judge(vm, ram, record)?;
     isolate(vm, record)?;
-    open_all(vm)?;
+    open_all(vm, features)?;
     vm.epoch += 1;
     vm.session = Some(Session { features, event_area });
     if let Some(at) = event_area {
@@ -83,10 +83,10 @@ fn isolate(vm: &Vm, record: &mut EnableRecord) -> Result<(), Status> {
     Ok(())
 }
 
-/// Hands all tables to the guest, or none.
-fn open_all(vm: &mut Vm) -> Result<(), Status> {
+/// Hands the tables of all devices of which a feature serves a store to the guest, or none.
+fn open_all(vm: &mut Vm, features: Features) -> Result<(), Status> {
     let mut opened: Vec<DeviceId> = Vec::new();
-    for (id, attached) in &mut vm.devices {
+    for (id, attached) in vm.devices.iter_mut().filter(|(_, attached)| attached.is_served(features)) {
         if let Err(error) = attached.device.open() {
             let name = attached.device.name();
             vm.log.warn(|| format!("ENABLE failed: opening {id} ({name}): {error}"));
@@ -95,13 +95,15 @@ fn open_all(vm: &mut Vm) -> Result<(), Status> {
             }
             return Err(Status::HOST_ERROR);
         }
+        attached.open = true;
         opened.push(*id);
     }
     Ok(())
 }
 
 fn close(vm: &mut Vm, id: DeviceId) {
-    let Some(attached) = vm.devices.get_mut(&id) else { return };
+    let Some(attached) = vm.devices.get_mut(&id).filter(|attached| attached.open) else { return };
+    attached.open = false;
     if let Err(error) = attached.device.close() {
         let name = attached.device.name();
         vm.log.warn(|| format!("closing {id} ({name}) failed: {error}"));

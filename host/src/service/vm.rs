@@ -1,5 +1,6 @@
 //! The state of one VM: everything that the lock protects.
 
+use super::entry::feature_of;
 use super::history::History;
 use super::{Config, SetupError};
 use crate::device::{Capabilities, Device};
@@ -23,7 +24,12 @@ pub(super) struct Session {
 pub(super) struct Attached {
     pub(super) device: Box<dyn Device>,
     pub(super) capabilities: Capabilities,
-    pub(super) mapped: BTreeMap<(Store, u32), Handle>,
+    /// Whether the guest has its table.
+    pub(super) open: bool,
+    /// By the entry whose interrupt it is: an MSI-X entry and the IMS entry that is made of it exclude each other.
+    mapped: BTreeMap<(Store, u32), Handle>,
+    /// IRTEs held: one for each message.
+    held: u32,
 }
 
 pub(super) struct Vm {
@@ -69,7 +75,8 @@ impl Vm {
             return Err(SetupError::DuplicateDevice(id));
         }
         let capabilities = device.capabilities();
-        self.devices.insert(id, Attached { device, capabilities, mapped: BTreeMap::new() });
+        let attached = Attached { device, capabilities, open: false, mapped: BTreeMap::new(), held: 0 };
+        self.devices.insert(id, attached);
         Ok(())
     }
 
@@ -85,7 +92,7 @@ impl Vm {
 
     /// Number of IRTEs held.
     pub(super) fn held(&self) -> u32 {
-        self.devices.values().map(Attached::held).sum()
+        self.devices.values().map(|attached| attached.held).sum()
     }
 
     pub(super) fn device_of(&mut self, origin: &Origin) -> Option<&mut Attached> {
@@ -93,7 +100,7 @@ impl Vm {
     }
 
     pub(super) fn infos(&self) -> Vec<IrteInfo> {
-        self.irtes.iter().map(|(handle, irte)| irte.info(handle)).collect()
+        self.irtes.iter().flat_map(|(handle, irte)| irte.infos(handle)).collect()
     }
 
     /// Logs a failure of the host under the bound, and gives the status that the guest sees for it.
@@ -106,8 +113,34 @@ impl Vm {
 }
 
 impl Attached {
+    /// Whether one of the device's stores is served to a guest that took `features`.
+    pub(super) fn is_served(&self, features: Features) -> bool {
+        let stores = [Store::MSI, Store::MSIX, Store::IMS].into_iter();
+        let mut of_device = stores.filter(|store| self.capabilities.entries(*store).is_some());
+        of_device.any(|store| feature_of(store).is_some_and(|feature| features.contains(feature)))
+    }
+
     /// Number of IRTEs that the device holds.
     pub(super) fn held(&self) -> u32 {
-        u32::try_from(self.mapped.len()).unwrap_or(u32::MAX)
+        self.held
+    }
+
+    /// What has the interrupt of the entry `origin`: its own IRTE, or that of the entry that shares the interrupt.
+    pub(super) fn holder(&self, origin: &Origin) -> Option<Handle> {
+        self.mapped.get(&self.device.backing(origin.store, origin.index)).copied()
+    }
+
+    /// Notes that `handle` has the interrupt of an entry of `count` messages.
+    pub(super) fn enter(&mut self, origin: &Origin, count: u32, handle: Handle) {
+        if self.mapped.insert(self.device.backing(origin.store, origin.index), handle).is_none() {
+            self.held += count;
+        }
+    }
+
+    /// Notes that nobody has it any more.
+    pub(super) fn leave(&mut self, origin: &Origin, count: u32) {
+        if self.mapped.remove(&self.device.backing(origin.store, origin.index)).is_some() {
+            self.held -= count;
+        }
     }
 }

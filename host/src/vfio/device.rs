@@ -2,11 +2,12 @@
 
 use super::msix_table::MsixTable;
 use super::pci::VfioPci;
+use super::vectors::{SetIrqs, Vectors, kind};
 use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
 use std::sync::Arc;
-use vfio_bindings::bindings::vfio::{VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX};
+use vfio_bindings::bindings::vfio::VFIO_PCI_MSIX_IRQ_INDEX;
 use vmm_sys_util::eventfd::EventFd;
 
 const PAGE: u64 = 4096;
@@ -31,6 +32,7 @@ pub struct VfioDevice {
     /// Dropped before `pci`: a mapping keeps the device open.
     table: Option<MsixTable>,
     pci: Arc<VfioPci>,
+    vectors: Vectors,
     window: Box<dyn TableWindow>,
 }
 
@@ -47,15 +49,8 @@ impl VfioDevice {
             }
             _ => None,
         };
-        Ok(Self { pci, table, window })
-    }
-
-    fn kind(store: Store) -> io::Result<u32> {
-        match store {
-            Store::MSIX => Ok(VFIO_PCI_MSIX_IRQ_INDEX),
-            Store::MSI => Ok(VFIO_PCI_MSI_IRQ_INDEX),
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
+        let vectors = Vectors::new(pci.msix().map_or(0, |msix| msix.entries), pci.is_dynamic());
+        Ok(Self { table, vectors, pci, window })
     }
 
     fn table(&self) -> io::Result<&MsixTable> {
@@ -79,6 +74,20 @@ impl VfioDevice {
         self.pci.unit().judge(first).map_err(|what| invalid(format!("MSI: {what}")))?;
         Ok(first)
     }
+
+    /// The guest masks in the registers that the VMM shows it: nothing may be masked behind its back. The kernel unmasks
+    /// each message that it starts (Linux 6.12, drivers/pci/msi/irqdomain.c, `pci_irq_unmask_msi`).
+    fn check_msi_unmasked(&self) -> io::Result<()> {
+        let Some(msi) = self.pci.msi().filter(|msi| msi.maskable) else { return Ok(()) };
+        let config = self.pci.physical_config()?;
+        let at = usize::from(msi.data_offset()) + 4;
+        let masked = (0..4).fold(0, |bits, byte| bits | u32::from(config[at + byte]) << (8 * byte));
+        let ours = u32::MAX >> 32u32.saturating_sub(self.vectors.msi()).min(31);
+        match masked & ours {
+            0 => Ok(()),
+            bits => Err(io::Error::other(format!("the host left MSI messages masked: {bits:#x}"))),
+        }
+    }
 }
 
 impl Device for VfioDevice {
@@ -92,15 +101,18 @@ impl Device for VfioDevice {
                 flags.set(DeviceFlags::DIRECT, self.pci.bar_size(msix.table_bar) % PAGE == 0);
                 flags.set(DeviceFlags::DYNAMIC, self.pci.is_dynamic());
                 Capabilities {
-                    stores: Stores::MSIX,
+                    stores: Stores::MSIX | Stores::IMS,
                     flags,
                     msix_entries: msix.entries,
-                    ..Capabilities::default()
+                    ims_entries: msix.entries,
+                    msi_messages: 0,
                 }
             }
-            (None, Some(_)) => {
-                Capabilities { stores: Stores::MSI, msi_messages: 1, ..Capabilities::default() }
-            }
+            (None, Some(msi)) => Capabilities {
+                stores: Stores::MSI,
+                msi_messages: 1 << msi.messages_log2,
+                ..Capabilities::default()
+            },
             (None, None) => Capabilities::default(),
         }
     }
@@ -122,26 +134,23 @@ impl Device for VfioDevice {
         Ok(())
     }
 
-    /// MSI-X is switched on here, once, because that masks every entry. Without dynamic MSI-X every entry must be
-    /// allocated now: a later growth would tear all of them down.
+    /// MSI-X is switched on here, once, because that masks every entry.
     fn open(&mut self) -> io::Result<()> {
-        let Some(msix) = self.pci.msix() else { return Ok(()) };
-        let allocate = if self.pci.is_dynamic() { 1 } else { msix.entries };
-        self.pci.irqs().stop(VFIO_PCI_MSIX_IRQ_INDEX, 0, allocate)?;
+        self.vectors.open(self.pci.irqs())?;
+        if self.pci.msix().is_none() {
+            return Ok(());
+        }
         let opened = self.table().and_then(MsixTable::mask_all).and_then(|()| self.window.open());
         opened.inspect_err(|_| {
             // The first failure is the one to tell of.
-            let _ = self.pci.irqs().disable(VFIO_PCI_MSIX_IRQ_INDEX);
+            let _ = self.vectors.close(self.pci.irqs());
         })
     }
 
     fn close(&mut self) -> io::Result<()> {
-        if self.pci.msix().is_none() {
-            return Ok(());
-        }
         // The guest first: it must not write into a table that the host takes down.
-        let closed = self.window.close();
-        closed.and(self.pci.irqs().disable(VFIO_PCI_MSIX_IRQ_INDEX))
+        let closed = if self.pci.msix().is_some() { self.window.close() } else { Ok(()) };
+        closed.and(self.vectors.close(self.pci.irqs()))
     }
 
     fn trap(&mut self, store: Store) -> io::Result<()> {
@@ -151,39 +160,40 @@ impl Device for VfioDevice {
             Some(msix) if store == Store::MSIX && !self.pci.is_dynamic() => {
                 self.pci.irqs().stop(VFIO_PCI_MSIX_IRQ_INDEX, 0, msix.entries)
             }
-            _ => Self::kind(store).map(|_| ()),
+            _ => kind(store).map(|_| ()),
         }
     }
 
     fn untrap(&mut self, store: Store) -> io::Result<()> {
-        self.pci.irqs().disable(Self::kind(store)?)
+        self.pci.irqs().disable(kind(store)?)
+    }
+
+    fn backing(&self, store: Store, index: u32) -> (Store, u32) {
+        self.vectors.backing(store, index)
     }
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
-        self.pci.irqs().start(Self::kind(store)?, first, eventfds)
+        self.vectors.start(self.pci.irqs(), store, first, eventfds)
     }
 
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()> {
-        let kind = Self::kind(store)?;
-        match store {
-            // Its only message: without it the capability goes off.
-            Store::MSI => self.pci.irqs().disable(kind),
-            _ => self.pci.irqs().stop(kind, first, count),
-        }
+        self.vectors.stop(self.pci.irqs(), store, first, count)
     }
 
     fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair> {
-        match store {
-            Store::MSIX => self.table()?.pair(index),
-            Store::MSI => self.msi_pair(),
+        match self.vectors.backing(store, index) {
+            (Store::MSIX, entry) => self.table()?.pair(entry),
+            (Store::MSI, _) => self.msi_pair(),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
+    /// The place of an IMS entry in the table stays masked for good: the guest has its message elsewhere.
     fn mask(&mut self, store: Store, index: u32) -> io::Result<bool> {
-        match store {
-            Store::MSIX => self.table()?.mask(index).map(|()| true),
-            _ => Ok(false),
+        match self.vectors.backing(store, index) {
+            (Store::MSIX, entry) => self.table()?.mask(entry).map(|()| store == Store::MSIX),
+            (Store::MSI, _) => self.check_msi_unmasked().map(|()| false),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! `vfio-ioctls` starts at entry 0 with the whole list each time, so it cannot add one vector while others run.
 
+use super::vectors::SetIrqs;
 use crate::counters::Counters;
 use std::fs::File;
 use std::io;
@@ -27,26 +28,25 @@ pub(crate) struct Irqs {
     counters: Arc<Counters>,
 }
 
-impl Irqs {
-    /// Of the device behind `device`.
-    pub(crate) fn new(device: File, counters: Arc<Counters>) -> Self {
-        Self { device, counters }
-    }
-
-    /// Starts `eventfds.len()` interrupts from `first` on.
-    pub(crate) fn start(&self, kind: u32, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
+impl SetIrqs for Irqs {
+    fn start(&self, kind: u32, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         let fds: Vec<i32> = eventfds.iter().map(|eventfd| eventfd.as_raw_fd()).collect();
         self.signal_to(kind, first, &fds)
     }
 
-    /// Stops `count` interrupts from `first` on; they stay allocated, without handler.
-    pub(crate) fn stop(&self, kind: u32, first: u32, count: u32) -> io::Result<()> {
+    fn stop(&self, kind: u32, first: u32, count: u32) -> io::Result<()> {
         self.signal_to(kind, first, &vec![-1; count as usize])
     }
 
-    /// Stops all interrupts of a kind and gives them back to the host.
-    pub(crate) fn disable(&self, kind: u32) -> io::Result<()> {
+    fn disable(&self, kind: u32) -> io::Result<()> {
         self.set(VFIO_IRQ_SET_DATA_NONE, kind, 0, 0, &[])
+    }
+}
+
+impl Irqs {
+    /// Of the device behind `device`.
+    pub(crate) fn new(device: File, counters: Arc<Counters>) -> Self {
+        Self { device, counters }
     }
 
     fn signal_to(&self, kind: u32, first: u32, fds: &[i32]) -> io::Result<()> {

@@ -13,6 +13,7 @@ mod irqs;
 mod mapping;
 mod msix_table;
 mod pci;
+mod vectors;
 
 pub(crate) use capability::ConfigHeader;
 pub use capability::{MsiCapability, MsixCapability};

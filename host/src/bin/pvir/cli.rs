@@ -67,8 +67,9 @@ pub(crate) struct RunArgs {
     pub(crate) apic_id: Vec<(u32, u32)>,
 
     /// Device for the guest, in this order on its bus from 00:01.0; may be given several times.
-    /// `vfio=BDF` (or its sysfs path) passes a device through, `emulated[,vectors=N]` adds the emulated one, with 1 to
-    /// 2048 vectors [default: 16]
+    /// `vfio=BDF` (or its sysfs path) passes a device through, `emulated[,vectors=N][,ims=N]` adds the emulated one, with
+    /// 1 to 2048 MSI-X vectors [default: 16] and as many IMS entries [default: 16]; with `store=msi` it has MSI with 1 to
+    /// 32 vectors, a 64-bit address unless `narrow`, and mask bits if `maskable`
     #[arg(long, value_name = "KIND[=...]", help_heading = "Devices")]
     pub(crate) device: Vec<DeviceSpec>,
 

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use pvir_abi::{Bdf, DeviceId};
-use pvir_host::emulated::MAX_VECTORS;
+use pvir_host::emulated::{MessageStore, MsiForm, Shape};
 
 /// Reads the place of a PCI function on the host: `SSSS:BB:DD.F`, `BB:DD.F`, or a path whose last part is one of them.
 fn parse_address(text: &str) -> Result<DeviceId, String> {
@@ -31,19 +31,13 @@ fn parse_address(text: &str) -> Result<DeviceId, String> {
     Ok(DeviceId::new(segment, bdf))
 }
 
-/// Vectors of the emulated device where nothing else is said.
-const DEFAULT_VECTORS: u32 = 16;
-
 /// One device for the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DeviceSpec {
     /// A host function passed through.
     Vfio(DeviceId),
     /// The emulated device.
-    Emulated {
-        /// Entries of its MSI-X table.
-        vectors: u32,
-    },
+    Emulated(Shape),
     /// A function with a little memory, with which the machine itself is tested.
     Scratch,
 }
@@ -60,30 +54,45 @@ impl FromStr for DeviceSpec {
         match (kind, rest) {
             ("vfio", Some(address)) => Ok(Self::Vfio(parse_address(address)?)),
             ("vfio", None) => Err("vfio needs a device, for example vfio=0000:01:00.0".to_owned()),
-            ("emulated", options) => {
-                Ok(Self::Emulated { vectors: parse_vectors(options.unwrap_or_default())? })
-            }
+            ("emulated", options) => Ok(Self::Emulated(emulated(options.unwrap_or_default())?)),
             ("scratch", None) => Ok(Self::Scratch),
             _ => Err(format!("unknown kind of device `{kind}`; use vfio=BDF or emulated")),
         }
     }
 }
 
-/// The only option of the emulated device.
-fn parse_vectors(options: &str) -> Result<u32, String> {
-    let mut vectors = DEFAULT_VECTORS;
+/// Vectors of the emulated device where nothing else is said.
+const DEFAULT_VECTORS: u32 = 16;
+/// Its IMS entries likewise.
+const DEFAULT_IMS: u32 = 16;
+
+/// The options of the emulated device.
+fn emulated(options: &str) -> Result<Shape, String> {
+    let (mut msi, mut form, mut vectors, mut ims) =
+        (false, MsiForm { wide: true, maskable: false }, DEFAULT_VECTORS, DEFAULT_IMS);
     for option in options.split(',').filter(|option| !option.is_empty()) {
-        let number = option
-            .strip_prefix("vectors=")
-            .ok_or_else(|| format!("`{option}` is no option of the emulated device; it has vectors=N"))?;
-        let fits = |number: &u32| (1..=MAX_VECTORS).contains(number);
-        vectors = number
-            .parse()
-            .ok()
-            .filter(fits)
-            .ok_or_else(|| format!("`{option}`: the emulated device has 1 to {MAX_VECTORS} vectors"))?;
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        let number =
+            || value.parse().map_err(|_| format!("`{option}`: expected a number, for example {key}=8"));
+        match (key, value) {
+            ("vectors", _) => vectors = number()?,
+            ("ims", _) => ims = number()?,
+            ("store", "msix") => msi = false,
+            ("store", "msi") => msi = true,
+            ("narrow", "") => form.wide = false,
+            ("maskable", "") => form.maskable = true,
+            _ => {
+                return Err(format!(
+                    "`{option}` is no option of the emulated device; it has vectors=N, ims=N, store=msix, store=msi, and with MSI `narrow` and `maskable`"
+                ));
+            }
+        }
     }
-    Ok(vectors)
+    if !msi && form != (MsiForm { wide: true, maskable: false }) {
+        return Err("`narrow` and `maskable` are forms of MSI; help: add store=msi".to_owned());
+    }
+    let store = if msi { MessageStore::Msi(form) } else { MessageStore::Msix };
+    Shape::new(store, vectors, ims).map_err(|error| format!("`{options}`: {error}"))
 }
 
 #[cfg(test)]
@@ -119,17 +128,30 @@ mod tests {
 
     #[test]
     fn kinds_of_devices() {
-        let emulated = |vectors| Ok(DeviceSpec::Emulated { vectors });
-        assert_eq!("emulated,vectors=8".parse(), emulated(8));
-        assert_eq!("emulated=vectors=2048".parse(), emulated(2048));
-        assert_eq!("emulated".parse(), emulated(16));
+        let msix =
+            |vectors, ims| Ok(DeviceSpec::Emulated(Shape::new(MessageStore::Msix, vectors, ims).unwrap()));
+        assert_eq!("emulated,vectors=8".parse(), msix(8, 16));
+        assert_eq!("emulated=vectors=2048,ims=0".parse(), msix(2048, 0));
+        assert_eq!("emulated".parse(), msix(16, 16));
+        assert_eq!("emulated,store=msix,ims=2048".parse(), msix(16, 2048));
+        let msi = |wide, maskable| {
+            let store = MessageStore::Msi(MsiForm { wide, maskable });
+            Ok(DeviceSpec::Emulated(Shape::new(store, 4, 16).unwrap()))
+        };
+        assert_eq!("emulated,store=msi,vectors=4".parse(), msi(true, false));
+        assert_eq!("emulated,vectors=4,store=msi,narrow,maskable".parse(), msi(false, true));
         assert!("vfio".parse::<DeviceSpec>().unwrap_err().contains("needs a device"));
         assert!("usb=1".parse::<DeviceSpec>().unwrap_err().contains("unknown kind"));
         for (text, part) in [
-            ("emulated,ims=1", "it has vectors=N"),
+            ("emulated,msi=1", "it has vectors=N"),
+            ("emulated,narrow=1", "it has vectors=N"),
+            ("emulated,store=intx", "it has vectors=N"),
             ("emulated,vectors=0", "1 to 2048"),
             ("emulated,vectors=2049", "1 to 2048"),
-            ("emulated,vectors=", "1 to 2048"),
+            ("emulated,vectors=", "expected a number"),
+            ("emulated,ims=2049", "at most 2048"),
+            ("emulated,store=msi,vectors=3", "1, 2, 4, 8, 16 or 32"),
+            ("emulated,maskable", "add store=msi"),
         ] {
             assert!(text.parse::<DeviceSpec>().unwrap_err().contains(part), "{text}");
         }

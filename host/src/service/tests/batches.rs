@@ -94,7 +94,6 @@ fn an_aborted_map_leaves_what_existed_before() {
     let mapped = bench.map(&[routed(0, 3, 0, 0x51)]).records[0];
     let before = bench.state();
     bench.world.lock().faults.fail_once(Some(Kind::Start), 0, libc::EIO);
-    bench.world.lock().faults.fail_once(Some(Kind::Start), 1, libc::EIO);
     let answer = bench.call(Operation::MAP, WHOLE, &[routed(0, 3, 0, 0x51), routed(0, 4, 0, 0x52)]);
     assert_eq!(statuses(&answer.records), [Status::ABORTED, Status::DEVICE_ERROR]);
     assert_eq!(bench.state(), before);
@@ -104,10 +103,16 @@ fn an_aborted_map_leaves_what_existed_before() {
 #[test]
 fn any_mix_of_devices_and_stores_goes_in_one_call() {
     let bench = Bench::enabled();
-    let msi = Entry::map(device(1), Store::MSI, 0, X86Route::fixed(0, 0x70).into());
-    let asked = [routed(0, 0, 0, 0x40), msi, routed(1, 7, 1, 0x41), parked(0, 1), routed(1, 6, 300, 0x42)];
+    let asked = [
+        routed(0, 0, 0, 0x40),
+        messages(8, 0, 0x70),
+        routed(1, 7, 1, 0x41),
+        parked(0, 1),
+        routed(1, 6, 300, 0x42),
+    ];
     let answer = bench.map(&asked);
     assert_eq!((answer.status, answer.header.done), (Status::OK, 5));
     assert_eq!(bench.world.lock().count(Kind::SetRoutes), 1);
     assert_eq!(bench.world.lock().count(Kind::Start), 3);
+    assert_eq!(bench.features().irtes, 12);
 }

@@ -68,10 +68,34 @@ fn an_event_area_out_of_place_is_refused() {
 fn what_was_not_taken_is_refused_later() {
     let bench = Bench::new();
     enable(&bench, EnableRecord::request(Features::MSI, None));
-    let msi = Entry::map(device(0), Store::MSI, 0, X86Route::fixed(0, 0x40).into());
-    let parked_msi = Entry::map_parked(device(0), Store::MSI, 0);
-    let answer = bench.map(&[routed(0, 0, 0, 0x40), parked_msi, msi]);
-    assert_eq!(statuses(&answer.records), [Status::STORE_UNSUPPORTED, Status::BAD_FLAGS, Status::OK]);
+    let wrongs = [
+        (routed(0, 0, 0, 0x40), Status::STORE_UNSUPPORTED),
+        (ims(0, 0, 0, 0x40), Status::STORE_UNSUPPORTED),
+        (parked_messages(1), Status::BAD_FLAGS),
+        (messages(2, 0, 0x40), Status::BAD_MESSAGE_COUNT),
+        (messages(1, 0, 0x40), Status::OK),
+    ];
+    let answer = bench.map(&wrongs.map(|(asked, _)| asked));
+    assert_eq!(statuses(&answer.records), wrongs.map(|(_, status)| status));
+}
+
+#[test]
+fn only_devices_of_which_a_store_was_taken_are_opened() {
+    // E4, T5
+    for (features, open) in [
+        (Features::MSI, vec![2]),
+        (Features::MSIX, vec![0, 1]),
+        (Features::IMS, vec![0, 1]),
+        (Features::MSI | Features::IMS, vec![0, 1, 2]),
+        (Features::MSI_MULTI | Features::PARKING, vec![]),
+    ] {
+        let bench = Bench::new();
+        assert_eq!(enable(&bench, EnableRecord::request(features, None)).status, Status::OK);
+        assert_eq!(bench.world.lock().footprint().open.into_iter().collect::<Vec<_>>(), open, "{features:?}");
+        assert_eq!(bench.disable(), Status::OK);
+        assert_eq!(bench.world.lock().count(Kind::Close), open.len());
+        bench.assert_baseline();
+    }
 }
 
 #[test]
@@ -88,10 +112,10 @@ fn a_second_enable_changes_nothing() {
 fn a_device_that_is_not_isolated_refuses_the_whole_vm() {
     // E6
     let bench = Bench::new();
-    bench.add(2, FakeDevice::new(bench.world.clone(), 2, 4).not_isolated(Refusal::NO_SOURCE_ID));
+    bench.add(3, FakeDevice::new(bench.world.clone(), 3, 4).not_isolated(Refusal::NO_SOURCE_ID));
     let record = enable(&bench, request());
     assert_eq!((record.status, record.refusal), (Status::REFUSED, Refusal::NO_SOURCE_ID));
-    assert_eq!(record.device, device(2));
+    assert_eq!(record.device, device(3));
     assert!(bench.world.lock().calls().is_empty());
     assert_eq!(bench.features().enabled, 0);
 }
@@ -112,7 +136,7 @@ fn a_device_can_come_only_before_enable_and_only_once() {
     let fake = |number| Box::new(FakeDevice::new(bench.world.clone(), number, 4));
     assert!(matches!(bench.service.add_device(device(0), fake(0)), Err(SetupError::DuplicateDevice(_))));
     bench.enable();
-    assert!(matches!(bench.service.add_device(device(3), fake(3)), Err(SetupError::AlreadyEnabled(_))));
+    assert!(matches!(bench.service.add_device(device(4), fake(4)), Err(SetupError::AlreadyEnabled(_))));
 }
 
 #[test]

@@ -46,18 +46,16 @@ fn destinations_that_are_not_one_vcpu_are_refused() {
 }
 
 #[test]
-fn modes_that_are_not_fixed_and_physical_are_refused() {
+fn modes_that_are_never_served_are_refused() {
     let bench = Bench::enabled();
-    let served = [DeliveryMode::FIXED.0];
+    let served = [DeliveryMode::FIXED.0, DeliveryMode::LOWEST_PRIORITY.0];
     for mode in (0..=255).filter(|mode| !served.contains(mode)) {
         assert_eq!(refused(&bench, |r| r.routing.delivery_mode = mode), Status::BAD_DELIVERY_MODE, "{mode}");
     }
-    for mode in 1..=255 {
+    for mode in DestinationMode::LOGICAL.0 + 1..=255 {
         let spoil = |r: &mut Entry| r.routing.destination_mode = mode;
         assert_eq!(refused(&bench, spoil), Status::BAD_DESTINATION_MODE, "{mode}");
     }
-    assert_eq!(DestinationMode::PHYSICAL.0, 0);
-    assert_eq!(refused(&bench, |r| r.routing.hint = 1), Status::BAD_DESTINATION_MODE);
     for hint in [2, 0x80, 0xff] {
         assert_eq!(refused(&bench, |r| r.routing.hint = hint), Status::RESERVED_NOT_ZERO, "{hint}");
     }
@@ -74,7 +72,7 @@ fn architectures_that_are_not_served_are_refused() {
 #[test]
 fn devices_of_others_are_refused() {
     let bench = Bench::enabled();
-    for other in [device(2), DeviceId::new(1, device(0).bdf), DeviceId::default()] {
+    for other in [device(3), DeviceId::new(1, device(0).bdf), DeviceId::default()] {
         assert_eq!(refused(&bench, |r| r.device = other), Status::NO_DEVICE, "{other}");
     }
     for (operation, asked) in [
@@ -92,14 +90,22 @@ fn stores_and_indices_that_the_device_does_not_have_are_refused() {
     for store in [0, 4, 0x8002, 0xffff] {
         assert_eq!(refused(&bench, |r| r.store = Store(store)), Status::BAD_STORE, "{store}");
     }
-    assert_eq!(refused(&bench, |r| r.store = Store::IMS), Status::STORE_UNSUPPORTED);
+    assert_eq!(refused(&bench, |r| r.store = Store::MSI), Status::STORE_UNSUPPORTED);
+    assert_eq!(refused(&bench, |r| r.device = device(2)), Status::STORE_UNSUPPORTED);
+    assert_eq!(refused(&bench, |r| (r.store, r.index) = (Store::IMS, 64)), Status::BAD_INDEX);
     for index in [64, 65, 2047, 2048, u32::MAX] {
         assert_eq!(refused(&bench, |r| r.index = index), Status::BAD_INDEX, "{index}");
     }
-    let second_message = |r: &mut Entry| (r.store, r.index) = (Store::MSI, 1);
-    assert_eq!(refused(&bench, second_message), Status::BAD_INDEX);
+    for index in [1, 2, 15, 16] {
+        assert_eq!(
+            refused_as(&bench, Operation::MAP, Entry { index, ..messages(1, 0, 0x40) }),
+            Status::BAD_INDEX
+        );
+    }
     for count in [0, 2, 32, u32::MAX] {
         assert_eq!(refused(&bench, |r| r.count = count), Status::BAD_MESSAGE_COUNT, "{count}");
+        let of_ims = |r: &mut Entry| (r.store, r.count) = (Store::IMS, count);
+        assert_eq!(refused(&bench, of_ims), Status::BAD_MESSAGE_COUNT, "{count}");
     }
 }
 
@@ -212,7 +218,8 @@ fn a_live_handle_of_another_entry_is_a_mismatch() {
     let others = [
         Entry { index: 4, ..mapped },
         Entry { device: device(1), ..mapped },
-        Entry { store: Store::MSI, index: 0, ..mapped },
+        Entry { store: Store::IMS, ..mapped },
+        messages(1, 0, 0x40).with_handle(mapped.handle),
     ];
     for other in others {
         for (operation, asked) in [
@@ -234,7 +241,7 @@ fn the_first_thing_wrong_with_a_record_is_its_status() {
         (|r| r.index = 3, Status::ALREADY_MAPPED),
         (|r| r.routing.destination = 9, Status::BAD_DESTINATION),
         (|r| r.routing.vector = 9, Status::BAD_VECTOR),
-        (|r| r.routing.destination_mode = 1, Status::BAD_DESTINATION_MODE),
+        (|r| r.routing.destination_mode = 2, Status::BAD_DESTINATION_MODE),
         (|r| r.routing.delivery_mode = 4, Status::BAD_DELIVERY_MODE),
         (|r| r.routing.hint = 2, Status::RESERVED_NOT_ZERO),
         (|r| r.arch = Arch::ARM_ITS, Status::BAD_ARCH),

@@ -87,9 +87,9 @@ fn counts_beyond_the_operation_are_refused() {
 #[test]
 fn a_call_of_512_records_is_served() {
     let bench = Bench::new();
-    bench.add(2, FakeDevice::new(bench.world.clone(), 2, 2048));
+    bench.add(3, FakeDevice::new(bench.world.clone(), 3, 2048));
     bench.enable();
-    let asked: Vec<_> = (0..512).map(|index| routed(2, index, 1, 0x51)).collect();
+    let asked: Vec<_> = (0..512).map(|index| routed(3, index, 1, 0x51)).collect();
     let mapped = bench.map(&asked);
     assert_eq!((mapped.status, mapped.header.done), (Status::OK, 512));
     let unmapped = bench.unmap(&mapped.records.iter().map(named).collect::<Vec<_>>());

@@ -88,7 +88,7 @@ fn a_guest_that_enables_and_disables_for_ever_fills_no_log() {
 #[test]
 fn refusals_are_logged_up_to_the_limit() {
     let bench = Bench::new();
-    bench.add(2, FakeDevice::new(bench.world.clone(), 2, 4).not_isolated(Refusal::NO_REMAPPING));
+    bench.add(3, FakeDevice::new(bench.world.clone(), 3, 4).not_isolated(Refusal::NO_REMAPPING));
     let asked = [EnableRecord::request(Features::MSIX, None)];
     assert_bounded(logged(|| {
         for _ in 0..2_000 {

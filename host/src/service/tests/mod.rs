@@ -28,8 +28,12 @@ const BLOCK: u64 = 0x1_0000;
 const AREA: u64 = 0x2040;
 /// RAM: two ranges that touch, a hole, and a third.
 const RAM: [(u64, usize); 3] = [(0, 0x5_0000), (0x5_0000, 0x1_0000), (0x8_0000, 0x1_0000)];
-/// Entries of the MSI-X tables of devices 0 and 1.
+/// Entries of the MSI-X tables of devices 0 and 1. Device 0 makes IMS of its MSI-X, as one of VFIO does.
 const ENTRIES: [u32; 2] = [64, 8];
+/// IMS entries that device 1 has of its own.
+const IMS: u32 = 4;
+/// Messages of device 2, which has MSI and nothing else.
+const MESSAGES: u32 = 16;
 
 fn device(number: u8) -> DeviceId {
     DeviceId::new(0, Bdf::new(0, number + 1, 0).unwrap())
@@ -47,7 +51,7 @@ fn config() -> Config {
     }
 }
 
-/// A VM with two devices.
+/// A VM with three devices.
 struct Bench {
     service: Service,
     world: SharedWorld,
@@ -82,9 +86,11 @@ impl Bench {
         let router = Box::new(FakeKvm::new(world.clone()));
         let service = Service::new(config, ram.clone(), router).unwrap();
         let bench = Self { service, world, ram };
-        for (number, entries) in (0u8..).zip(ENTRIES) {
-            bench.add(number, FakeDevice::new(bench.world.clone(), number.into(), entries));
-        }
+        let msix =
+            |number: u8| FakeDevice::new(bench.world.clone(), number.into(), ENTRIES[usize::from(number)]);
+        bench.add(0, msix(0).with_backed_ims());
+        bench.add(1, msix(1).with_own_ims(IMS));
+        bench.add(2, FakeDevice::with_msi(bench.world.clone(), 2, MESSAGES));
         bench
     }
 
@@ -170,8 +176,10 @@ impl Bench {
 
     fn state(&self) -> State {
         let world = self.world.lock().footprint();
-        let asked: Vec<_> =
-            (0..2u8).flat_map(|number| (0..8).map(move |index| query_of(number, index))).collect();
+        let asked: Vec<_> = (0..2u8)
+            .flat_map(|number| (0..8).map(move |index| query_of(number, index)))
+            .chain([msi_query()])
+            .collect();
         State {
             world,
             features: self.features(),
@@ -197,6 +205,11 @@ impl Bench {
 
     fn raise(&self, number: u8, index: u32) {
         self.world.lock().raise(place(number, index));
+    }
+
+    /// Device 2 sends message `index`.
+    fn raise_message(&self, index: u32) {
+        self.world.lock().raise(Place { device: 2, store: Store::MSI, index });
     }
 
     fn unmask(&self, number: u8, index: u32) {
@@ -226,20 +239,45 @@ fn query_of(number: u8, index: u32) -> Entry {
     Entry::query(device(number), Store::MSIX, index)
 }
 
+/// A MAP of messages of device 2, fixed to one vCPU.
+fn messages(count: u32, destination: u32, vector: u8) -> Entry {
+    Entry { count, ..Entry::map(device(2), Store::MSI, 0, X86Route::fixed(destination, vector).into()) }
+}
+
+fn parked_messages(count: u32) -> Entry {
+    Entry { count, ..Entry::map_parked(device(2), Store::MSI, 0) }
+}
+
+fn msi_query() -> Entry {
+    Entry::query(device(2), Store::MSI, 0)
+}
+
+/// A MAP of an IMS entry, fixed to one vCPU.
+fn ims(number: u8, index: u32, destination: u32, vector: u8) -> Entry {
+    Entry::map(device(number), Store::IMS, index, X86Route::fixed(destination, vector).into())
+}
+
 /// The RETARGET of a mapped entry.
 fn moved(mapped: &Entry, destination: u32, vector: u8) -> Entry {
     let to = X86Route::fixed(destination, vector).into();
-    Entry::map(mapped.device, mapped.store, mapped.index, to).with_handle(mapped.handle)
+    let Entry { device, store, index, count, .. } = *mapped;
+    Entry { count, ..Entry::map(device, store, index, to) }.with_handle(mapped.handle)
 }
 
 /// The RETARGET that parks a mapped entry.
 fn park(mapped: &Entry) -> Entry {
-    Entry::map_parked(mapped.device, mapped.store, mapped.index).with_handle(mapped.handle)
+    let Entry { device, store, index, count, .. } = *mapped;
+    Entry { count, ..Entry::map_parked(device, store, index) }.with_handle(mapped.handle)
 }
 
 /// The UNMAP of a mapped entry, and its QUERY by handle.
 fn named(mapped: &Entry) -> Entry {
-    Entry::query(mapped.device, mapped.store, mapped.index).with_handle(mapped.handle)
+    named_by_entry(mapped).with_handle(mapped.handle)
+}
+
+/// The QUERY of an entry without its handle.
+fn named_by_entry(entry: &Entry) -> Entry {
+    Entry { count: entry.count, ..Entry::query(entry.device, entry.store, entry.index) }
 }
 
 /// Entries `from..to` of device 0, routed over all vCPUs with vectors from 0x40 on.

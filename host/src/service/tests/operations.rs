@@ -14,7 +14,7 @@ fn features_tells_what_discovery_shows() {
     assert_eq!((record.oldest, record.newest), (shown.oldest, shown.newest));
     assert_eq!((record.features, record.conduits), (shown.features.bits(), shown.conduits.bits()));
     assert_eq!((record.max_records, record.max_apic_id), (512, 300));
-    assert_eq!((record.enabled, record.irtes, record.devices, record.max_irtes), (0, 0, 2, 4072));
+    assert_eq!((record.enabled, record.irtes, record.devices, record.max_irtes), (0, 0, 3, 4072));
 }
 
 #[test]
@@ -30,11 +30,16 @@ fn device_info_tells_what_the_device_can() {
     let bench = Bench::enabled();
     bench.map(&batch(0..3));
     let before = bench.state();
-    let asked = [DeviceRecord::request(device(0)), DeviceRecord::request(device(1))];
+    let asked = [0, 1, 2].map(|number| DeviceRecord::request(device(number)));
     let answer = bench.call(Operation::DEVICE_INFO, CallFlags::empty(), &asked);
-    let told: Vec<_> = answer.records.iter().map(|r| (r.status, r.msix_entries, r.irtes)).collect();
-    assert_eq!(told, [(Status::OK, 64, 3), (Status::OK, 8, 0)]);
-    assert_eq!(answer.records[0].stores, (Stores::MSI | Stores::MSIX).bits());
+    let told: Vec<_> = answer
+        .records
+        .iter()
+        .map(|r| (r.status, r.msix_entries, r.ims_entries, r.msi_messages, r.irtes))
+        .collect();
+    assert_eq!(told, [(Status::OK, 64, 64, 0, 3), (Status::OK, 8, 4, 0, 0), (Status::OK, 0, 0, 16, 0)]);
+    assert_eq!(answer.records[0].stores, (Stores::MSIX | Stores::IMS).bits());
+    assert_eq!(answer.records[2].stores, Stores::MSI.bits());
     assert_eq!(answer.records[0].max_irtes, 2048);
     assert_eq!(bench.state(), before);
 }
@@ -51,7 +56,7 @@ fn enable_opens_every_table_and_fills_the_event_area() {
     assert_eq!((answer.status, answer.records[0].status, answer.header.done), (Status::OK, Status::OK, 1));
     assert_ne!(answer.header.epoch, 0);
     assert_eq!(area, EventArea { epoch: answer.header.epoch, ..EventArea::new_zeroed() });
-    assert_eq!(bench.world.lock().footprint().open.into_iter().collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(bench.world.lock().footprint().open.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(bench.features().enabled, Service::FEATURES.bits());
 }
 
@@ -172,10 +177,9 @@ fn disable_gives_everything_back() {
 fn a_message_of_the_msi_capability_is_mapped_without_a_mask() {
     // M3, M7
     let bench = Bench::enabled();
-    let asked = Entry::map(device(1), Store::MSI, 0, X86Route::fixed(1, 0x60).into());
-    let record = bench.map(&[asked]).records[0];
+    let record = bench.map(&[messages(1, 1, 0x60)]).records[0];
     assert_eq!((record.status, record.state), (Status::OK, 0));
-    bench.world.lock().raise(Place { device: 1, store: Store::MSI, index: 0 });
+    bench.raise_message(0);
     assert_eq!(bench.delivered(), [(1, 0x60)]);
 }
 

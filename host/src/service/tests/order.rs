@@ -79,7 +79,7 @@ fn a_disable_of_ten_is_an_unmap_of_ten_and_closes_the_tables() {
     let bench = Bench::enabled();
     bench.map(&batch(0..10));
     bench.disable();
-    let expected = [(Kind::SetRoutes, 1), (Kind::Detach, 10), (Kind::Stop, 1), (Kind::Close, 2)];
+    let expected = [(Kind::SetRoutes, 1), (Kind::Detach, 10), (Kind::Stop, 1), (Kind::Close, 3)];
     assert_eq!(counts(&bench), expected);
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
 use pvir_abi::{Bdf, DeviceId};
 use pvir_host::device::Device;
-use pvir_host::emulated::{EmulatedDevice, HandlePool};
+use pvir_host::emulated::{EmulatedDevice, HandlePool, Shape};
 use pvir_host::isolation::Host;
 use pvir_host::service::Service;
 use pvir_host::vfio::{Container, VfioDevice, VfioPci};
@@ -38,7 +38,7 @@ pub(crate) fn all(vm: &Vm, service: &Service, specs: &[DeviceSpec]) -> Result<Ar
     for spec in specs {
         let parts = match spec {
             DeviceSpec::Scratch => Parts { function: Arc::new(Scratch::new()?), interrupts: None },
-            DeviceSpec::Emulated { vectors } => emulated(*vectors, &mut handles)?,
+            DeviceSpec::Emulated(shape) => emulated(vm, *shape, &mut handles)?,
             DeviceSpec::Vfio(address) => host.open(*address)?,
         };
         let name = parts.function.name();
@@ -66,12 +66,13 @@ pub(crate) fn id_of(place: DevFn) -> DeviceId {
     DeviceId::new(0, Bdf(place.requester_id()))
 }
 
-fn emulated(vectors: u32, handles: &mut HandlePool) -> Result<Parts> {
+fn emulated(vm: &Vm, shape: Shape, handles: &mut HandlePool) -> Result<Parts> {
     let gate = Arc::new(Gate::default());
-    let handles = handles.take(vectors);
+    let ram = Arc::new(vm.memory.clone());
     let function = handles
-        .and_then(|handles| EmulatedFunction::new(handles, Arc::clone(&gate)))
-        .with_context(|| format!("--device emulated,vectors={vectors}"))?;
+        .take(&shape)
+        .and_then(|handles| EmulatedFunction::new(shape, &handles, ram, Arc::clone(&gate)))
+        .with_context(|| format!("--device emulated with {} interrupts", shape.interrupts()))?;
     let device = EmulatedDevice::new(Arc::clone(function.core()), Box::new(Window(Arc::clone(&gate))));
     Ok(Parts { function: Arc::new(function), interrupts: Some((Box::new(device), gate)) })
 }

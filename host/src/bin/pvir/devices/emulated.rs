@@ -1,17 +1,18 @@
-//! The emulated device as a PCI function: BAR0 registers, BAR2 the MSI-X table and the pending bit array.
+//! The emulated device as a PCI function: BAR0 registers, BAR2 the MSI-X table and the pending bit array, if it has them.
 
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pvir_host::emulated::registers::Registers;
-use pvir_host::emulated::{Core, SharedTable};
+use pvir_host::emulated::{Core, Shape, SharedTable};
+use pvir_host::memory::GuestRam;
 
-use super::config::emulated::{TABLE_BAR, config};
-use super::config::space::ConfigSpace;
+use super::config::emulated::{TABLE_BAR, config, msi, pending_byte};
+use super::config::space::{BUS_MASTER, ConfigSpace};
 use super::gate::Gate;
 use super::region;
-use crate::machine::slots::{Access, HostMemory};
+use crate::machine::slots::Access;
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::{MappedPart, PciFunction};
 
@@ -25,23 +26,31 @@ pub(crate) struct EmulatedFunction {
     registers: Registers,
     config: Mutex<ConfigSpace>,
     gate: Arc<Gate>,
-    memory: Arc<dyn HostMemory>,
-    /// Where the pending bits begin: the length of the table in whole pages.
-    pba: u64,
 }
 
 impl EmulatedFunction {
-    pub(crate) fn new(handles: Range<u32>, gate: Arc<Gate>) -> io::Result<Self> {
-        let core = Core::new(handles)?;
-        let vectors = core.table().vectors();
+    pub(crate) fn new(
+        shape: Shape,
+        handles: &Range<u32>,
+        ram: Arc<dyn GuestRam>,
+        gate: Arc<Gate>,
+    ) -> io::Result<Self> {
+        let core = Core::new(shape, handles, ram)?;
         Ok(Self {
             registers: Registers::new(Arc::clone(&core)),
-            config: Mutex::new(config(vectors)),
+            config: Mutex::new(config(&shape)),
             gate,
-            memory: Arc::clone(core.table().memory()) as _,
-            pba: SharedTable::pba_offset(vectors),
             core,
         })
+    }
+
+    fn config(&self) -> MutexGuard<'_, ConfigSpace> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the pending bits begin: the length of the table in whole pages.
+    fn pba(&self) -> u64 {
+        SharedTable::pba_offset(self.core.shape().msix_entries())
     }
 
     /// The device behind it, for the service.
@@ -57,65 +66,82 @@ impl PciFunction for EmulatedFunction {
 
     fn bars(&self) -> [Option<BarSpec>; 6] {
         let bar = |size| Some(BarSpec { kind: BarKind::Memory32, size, prefetchable: false });
-        [bar(PAGE), None, bar((self.pba + PAGE).next_power_of_two()), None, None, None]
+        let table = self.core.table().and_then(|_| bar((self.pba() + PAGE).next_power_of_two()));
+        [bar(PAGE), None, table, None, None, None]
     }
 
     fn msix_table_bar(&self) -> Option<u8> {
-        Some(TABLE_BAR)
+        self.core.table().map(|_| TABLE_BAR)
     }
 
     fn config_read(&self, offset: u16, data: &mut [u8]) {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner).read(offset, data, |_| 0);
+        let pending = self.core.msi_pending();
+        self.config().read(offset, data, |at| pending_byte(self.core.shape(), pending, at));
     }
 
     fn config_write(&self, offset: u16, data: &[u8]) {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner).write(offset, data);
+        // Under its lock, so that the device ends with what was written last.
+        let mut config = self.config();
+        config.write(offset, data);
+        self.core.set_bus_master(config.command() & BUS_MASTER != 0);
+        if let Some(registers) = msi(&config, self.core.shape()) {
+            self.core.set_msi(registers);
+        }
     }
 
     fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
         data.fill(0);
-        match (bar, data.len()) {
-            (REGISTERS_BAR, 4) if offset % 4 == 0 => {
+        match (bar, data.len(), self.core.table()) {
+            (REGISTERS_BAR, 4, _) if offset % 4 == 0 => {
                 data.copy_from_slice(&self.registers.read(offset).to_le_bytes());
             }
-            (TABLE_BAR, _) => region::read(self.core.table().memory(), offset, data),
+            (TABLE_BAR, _, Some(table)) => region::read(table.memory(), offset, data),
             _ => {}
         }
     }
 
     fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
-        match (bar, <[u8; 4]>::try_from(data)) {
-            (REGISTERS_BAR, Ok(word)) if offset % 4 == 0 => {
+        match (bar, <[u8; 4]>::try_from(data), self.core.table()) {
+            (REGISTERS_BAR, Ok(word), _) if offset % 4 == 0 => {
                 self.registers.write(offset, u32::from_le_bytes(word));
             }
             // The pending bits are the device's.
-            (TABLE_BAR, _) if offset < self.pba => region::write(self.core.table().memory(), offset, data),
+            (TABLE_BAR, _, Some(table)) if offset < self.pba() => region::write(table.memory(), offset, data),
             _ => {}
         }
     }
 
     fn mapped_parts(&self, bar: u8) -> Vec<MappedPart> {
-        if bar != TABLE_BAR || !self.gate.is_open() {
-            return Vec::new();
-        }
+        let table = self.core.table().filter(|_| bar == TABLE_BAR && self.gate.is_open());
+        let Some(table) = table else { return Vec::new() };
         let part = |offset, size, access| MappedPart {
             offset,
             size,
-            memory: Arc::clone(&self.memory),
+            memory: Arc::clone(table.memory()) as _,
             memory_offset: offset,
             access,
         };
-        vec![part(0, self.pba, Access::ReadWrite), part(self.pba, PAGE, Access::ReadOnly)]
+        let pba = self.pba();
+        vec![part(0, pba, Access::ReadWrite), part(pba, PAGE, Access::ReadOnly)]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use pvir_host::emulated::{MessageStore, MsiForm};
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
+
     use super::*;
 
-    fn function() -> (EmulatedFunction, Arc<Gate>) {
+    fn of_shape(shape: Shape) -> (EmulatedFunction, Arc<Gate>) {
         let gate = Arc::new(Gate::default());
-        (EmulatedFunction::new(0..300, Arc::clone(&gate)).unwrap(), gate)
+        let ram: GuestMemoryMmap = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+        let handles = 0..shape.handles();
+        (EmulatedFunction::new(shape, &handles, Arc::new(ram), Arc::clone(&gate)).unwrap(), gate)
+    }
+
+    fn function() -> (EmulatedFunction, Arc<Gate>) {
+        of_shape(Shape::msix(300).unwrap())
     }
 
     fn word(function: &EmulatedFunction, bar: u8, offset: u64) -> u32 {
@@ -157,5 +183,29 @@ mod tests {
         assert_eq!(word(&function, 0, 8), 1);
         function.bar_write(0, 8, &7_u32.to_le_bytes());
         assert_eq!(word(&function, 0, 8), 7);
+    }
+
+    #[test]
+    fn a_device_with_msi_has_no_table() {
+        let form = MsiForm { wide: true, maskable: true };
+        let (function, gate) = of_shape(Shape::new(MessageStore::Msi(form), 4, 0).unwrap());
+        gate.set(true).unwrap();
+        assert_eq!((function.bars()[2], function.msix_table_bar()), (None, None));
+        assert!(function.mapped_parts(2).is_empty());
+        assert_eq!(word(&function, 2, 0), 0);
+        function.bar_write(2, 0, &[1; 4]);
+        // Message 2 is masked, and raised: its pending bit shows, and goes when it is unmasked.
+        function.config_write(4, &[6, 0]);
+        function.config_write(0x42, &[0x21, 0]);
+        function.config_write(0x50, &[4, 0, 0, 0]);
+        function.bar_write(0, 0x0c, &2_u32.to_le_bytes());
+        let pending = || {
+            let mut bytes = [0; 4];
+            function.config_read(0x54, &mut bytes);
+            bytes
+        };
+        assert_eq!(pending(), [4, 0, 0, 0]);
+        function.config_write(0x50, &[0; 4]);
+        assert_eq!(pending(), [0; 4]);
     }
 }

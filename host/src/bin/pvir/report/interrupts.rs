@@ -51,7 +51,7 @@ pub(crate) fn summarize(history: &[IrteRecord], devices: &[DeviceName]) -> Vec<I
             guest: origin.device.to_string(),
             device: names.get(&origin.device).map_or_else(String::new, |name| (*name).clone()),
             store: format!("{:?}", origin.store),
-            index: origin.index,
+            index: origin.index + u32::from(irte.message),
             address: format!("{:#010x}", irte.pair.address),
             data: format!("{:#06x}", irte.pair.data),
             irte_index: irte.pair.intel_index().unwrap_or(irte.pair.data),
@@ -97,7 +97,15 @@ mod tests {
     fn record(index: u32, pair: Pair, host: Option<HostInterrupt>) -> IrteRecord {
         let device = DeviceId::new(0, Bdf::new(0, 1, 0).unwrap());
         let origin = Origin { device, store: Store::MSIX, index };
-        let irte = IrteInfo { handle: Handle::new(5, 1), origin, pair, eventfd: 40, gsi: 24, route: None };
+        let irte = IrteInfo {
+            handle: Handle::new(5, 1),
+            origin,
+            message: 0,
+            pair,
+            eventfd: 40,
+            gsi: 24,
+            route: None,
+        };
         IrteRecord { irte, host }
     }
 

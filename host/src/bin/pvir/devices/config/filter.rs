@@ -1,7 +1,7 @@
 //! What a guest may see and do of a host device's config space: an allow-list.
 //!
 //! Seen are the header, and of the capabilities MSI, MSI-X and PCI Express; all others are unlinked and read zero, and
-//! so is everything of MSI that is not served (several messages, mask bits). Set can be COMMAND, and the registers of
+//! so are the mask bits of MSI, which are not served. Set can be COMMAND, and the registers of
 //! MSI and MSI-X; all of them are kept here. What of it reaches the device is the function's business (bus master) or
 //! the library's (messages); nothing else ever does.
 
@@ -16,9 +16,11 @@ use super::space::{
 const SHOWN: [Range<u8>; 5] = [0..4, 8..12, 12..14, 0x2c..0x30, 0x3e..0x40];
 /// Bit of STATUS: an INTx is pending. A guest has no INTx.
 const INTX_PENDING: u8 = 1 << 3;
-/// Bits of MSI message control: several messages (capable and enabled), mask bits.
+/// MSI message control, and its bits: enable, messages capable, messages enabled, 64-bit address.
 const MSI_CONTROL: u8 = 0x02;
 const MSI_ENABLE: u8 = 1;
+const MSI_CAPABLE: u8 = 7 << 1;
+const MSI_ENABLED: u8 = 7 << 4;
 const MSI_WIDE: u8 = 1 << 7;
 
 /// What a guest sees of a device whose config space is `physical`.
@@ -81,8 +83,8 @@ fn show(space: &mut ConfigSpace, physical: &[u8; SIZE], at: u8, id: u8) -> bool 
             space.write(u16::from(at) + 2, &[0, 0]);
         }
         MSI => {
-            space.put(at + MSI_CONTROL, &[bytes[usize::from(MSI_CONTROL)] & MSI_WIDE]);
-            space.let_write(at + MSI_CONTROL, &[MSI_ENABLE]);
+            space.put(at + MSI_CONTROL, &[bytes[usize::from(MSI_CONTROL)] & (MSI_WIDE | MSI_CAPABLE)]);
+            space.let_write(at + MSI_CONTROL, &[MSI_ENABLE | MSI_ENABLED]);
             space.let_write(at + 4, &0xffff_fffc_u32.to_le_bytes());
             // The rest of a wide one is the upper address, then 16 bits of data; of the other the data alone.
             space.let_write(at + 8, &[0xff; 6][..usize::from(size) - 8]);
@@ -110,14 +112,14 @@ fn pci_express_size(bytes: &[u8]) -> u8 {
 mod tests {
     use super::*;
 
-    /// An 82576: PM at 0x40, MSI (wide, mask bits, one message) at 0x50, MSI-X at 0x70, PCI Express at 0xa0, VPD.
+    /// An 82576: PM at 0x40, MSI (wide, mask bits; with 8 messages, which it has not) at 0x50, MSI-X at 0x70, PCI Express at 0xa0, VPD.
     fn igb() -> [u8; SIZE] {
         let mut bytes = [0xee; SIZE];
         bytes[..8].copy_from_slice(&[0x86, 0x80, 0xc9, 0x10, 7, 4, 0x18, 0]);
         bytes[0x0e] = 0x80;
         bytes[0x34] = 0x40;
         bytes[0x40..0x44].copy_from_slice(&[1, 0x50, 0x23, 0xc8]);
-        bytes[0x50..0x54].copy_from_slice(&[MSI, 0x70, 0x80, 1]);
+        bytes[0x50..0x54].copy_from_slice(&[MSI, 0x70, 0x86, 1]);
         bytes[0x70..0x7c].copy_from_slice(&[MSIX, 0xa0, 9, 0x80, 3, 0, 0, 0, 3, 0x20, 0, 0]);
         bytes[0xa0..0xa4].copy_from_slice(&[PCI_EXPRESS, 0xe0, 2, 0]);
         bytes[0xe0..0xe2].copy_from_slice(&[3, 0]);
@@ -147,7 +149,7 @@ mod tests {
         let seen = seen(&filter(&physical), &physical);
         assert_eq!(seen[0x50..0x70], {
             let mut expected = [0; 32];
-            expected[..4].copy_from_slice(&[MSI, 0x70, 0x80, 0]);
+            expected[..4].copy_from_slice(&[MSI, 0x70, 0x86, 0]);
             expected
         });
     }
@@ -172,7 +174,7 @@ mod tests {
         let after = seen(&space, &physical);
         let changed: Vec<(usize, u8)> =
             (0..256).map(|at| (at, before[at] ^ after[at])).filter(|(_, bits)| *bits != 0).collect();
-        let mut expected = vec![(4, 0x46), (5, 0x05), (0x52, 1), (0x54, 0xfc)];
+        let mut expected = vec![(4, 0x46), (5, 0x05), (0x52, 0x71), (0x54, 0xfc)];
         expected.extend((0x55..0x5e).map(|at| (at, 0xff)));
         expected.push((0x73, 0xc0));
         assert_eq!(changed, expected);
