@@ -72,8 +72,10 @@ fn m10(bench: &mut Bench) -> Verdict {
     ensure!(entry.data % messages == 0, "data {:#x} of {messages} messages", entry.data);
     let held = bench.features().irtes - before;
     ensure!(held == messages, "{messages} messages count as {held}");
-    bench.subject(subject)?.program(0, entry.pair());
-    bench.arrives(&Line { subject, index: 0, cpu: 0, vector: 0x80, entry })
+    bench.subject(subject)?.program_msi(entry.pair(), messages);
+    (0..messages)
+        .zip(0x80..)
+        .try_for_each(|(index, vector)| bench.arrives(&Line { subject, index, cpu: 0, vector, entry }))
 }
 
 fn m11(bench: &mut Bench) -> Verdict {

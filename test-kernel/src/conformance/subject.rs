@@ -3,7 +3,7 @@
 use super::table::Table;
 use crate::devices::{self, Device, Trigger};
 use crate::pci::Function;
-use crate::pci::config::PortAccess;
+use crate::pci::config::{PortAccess, set_multiple_messages};
 use crate::remapping::device_id;
 use pvir_guest::abi::{DeviceId, Entry, Pair, Store};
 
@@ -69,13 +69,17 @@ impl Subject {
                 table.set_pair(index, pair);
                 table.set_masked(index, false);
             }
-            Messages::Msi => {
-                let Some(msi) = self.function.msi() else { return };
-                msi.set_enabled(false, PortAccess);
-                msi.set_message_info(pair.address, pair.data, PortAccess);
-                msi.set_enabled(true, PortAccess);
-            }
+            Messages::Msi => self.program_msi(pair, 1),
         }
+    }
+
+    /// Switches MSI on with this many messages.
+    pub(super) fn program_msi(&self, pair: Pair, messages: u32) {
+        let Some(msi) = self.function.msi() else { return };
+        msi.set_enabled(false, PortAccess);
+        msi.set_message_info(pair.address, pair.data, PortAccess);
+        set_multiple_messages(self.function.address, messages.trailing_zeros());
+        msi.set_enabled(true, PortAccess);
     }
 
     /// Nothing is sent any more.
