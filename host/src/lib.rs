@@ -12,3 +12,5 @@ mod log_limit;
 pub mod memory;
 pub mod service;
 pub mod vfio;
+#[doc(hidden)]
+pub mod wrong;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use kvm_bindings::CpuId;
 use kvm_ioctls::VcpuFd;
 use pvir_host::counters::Counters;
+use pvir_host::wrong::{self, Wrong};
 use vm_memory::GuestMemoryMmap;
 
 use super::boot;
@@ -142,7 +143,7 @@ impl Vcpu {
     }
 
     fn port(&mut self, access: &PortAccess, row: &Row) -> Cause {
-        if access.port == conduit::PORT && access.size == 4 {
+        if access.port == conduit::PORT && (access.size == 4 || wrong::is(Wrong::NarrowPort)) {
             return self.conduit_port(access);
         }
         let size = usize::from(access.size).max(1);
