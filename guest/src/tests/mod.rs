@@ -9,6 +9,7 @@ mod hostile_operations;
 mod life;
 mod msi_and_msix;
 mod random;
+mod scripted;
 mod stores;
 
 use crate::fake::{FakeDevice, FakeHost};
