@@ -11,6 +11,7 @@ mod pass_through;
 mod product;
 mod storm;
 mod vendors;
+mod wrong_hosts;
 
 use command::in_lab;
 
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Test> {
     let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE];
     let batches = [
         own_kvm::CASES,
+        wrong_hosts::CASE,
         storm::INTEL,
         product::INTEL,
         product::INTEL_TWO,

@@ -27,11 +27,14 @@ pub(super) const CASES: Batch = Batch {
         ("kvm/blocked-msr", "pairs that were not given, by MSR"),
         ("kvm/blocked-port", "pairs that were not given, by port"),
         ("kvm/counts", "one step between two checkpoints"),
+        ("kvm/conformance", "every statement of the contract, on the emulated device"),
     ],
     run,
 };
 
 const ONE: &[&str] = &["--device", "emulated,vectors=10"];
+/// MSI-X and IMS, and MSI of several messages.
+const STORES: &[&str] = &["--device", "emulated,vectors=10", "--device", "emulated,store=msi,vectors=8"];
 const TWO: &[&str] = &["--device", "emulated,vectors=10", "--device", "emulated"];
 
 /// Arguments of `pvir run` for a case.
@@ -47,26 +50,34 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/blocked-msr" => (two, TWO, "blocked conduit=msr"),
         "kvm/blocked-port" => (two, TWO, "blocked conduit=port"),
         "kvm/counts" => (two, ONE, "counts"),
+        "kvm/conformance" => (two, STORES, "conformance"),
         _ => return None,
     })
 }
 
 fn run(names: &[&'static str]) -> Result<Vec<Finding>> {
-    let unusable = if Path::new(KVM).exists() {
-        let programs = Programs::build()?;
-        match guest(&programs, &[], &[], "selftest") {
-            Ok(_) => return Ok(names.iter().map(|name| one(&programs, name)).collect()),
-            Err(error) => format!("a KVM that passes the self-test ({})", first_line(&error)),
-        }
-    } else {
-        KVM.to_owned()
+    let programs = match usable()? {
+        Ok(programs) => programs,
+        Err(missing) => return Ok(names.iter().map(|name| skipped(name, &missing)).collect()),
     };
-    let skipped = |name: &&'static str| Finding {
-        name: (*name).to_owned(),
-        result: Ok(Verdict::Skipped(unusable.clone())),
-        took: Duration::ZERO,
-    };
-    Ok(names.iter().map(skipped).collect())
+    Ok(names.iter().map(|name| one(&programs, name)).collect())
+}
+
+/// The programs, if there is a KVM that passes the kernel's self-test; otherwise what is missing.
+pub(super) fn usable() -> Result<Result<Programs, String>> {
+    if !Path::new(KVM).exists() {
+        return Ok(Err(KVM.to_owned()));
+    }
+    let programs = Programs::build()?;
+    Ok(match guest(&programs, &[], &[], "selftest") {
+        Ok(_) => Ok(programs),
+        Err(error) => Err(format!("a KVM that passes the self-test ({})", first_line(&error))),
+    })
+}
+
+pub(super) fn skipped(name: &str, missing: &str) -> Finding {
+    let result = Ok(Verdict::Skipped(missing.to_owned()));
+    Finding { name: name.to_owned(), result, took: Duration::ZERO }
 }
 
 fn one(programs: &Programs, name: &str) -> Finding {
@@ -80,6 +91,9 @@ fn one(programs: &Programs, name: &str) -> Finding {
 
 /// What the guest does not judge itself, and a word about the whole.
 fn judge(name: &str, events: &[Value]) -> Result<String> {
+    if name == "kvm/conformance" {
+        return conformance(events);
+    }
     let checks = events.iter().filter(|event| event["event"] == "check" && event["outcome"] == "ok").count();
     if name == "kvm/apic300" {
         let there = events.iter().filter(|event| event["event"] == "vector" && event["apic_id"] == 300);
@@ -103,30 +117,56 @@ fn judge(name: &str, events: &[Value]) -> Result<String> {
     Ok(format!("{checks} checks, {handled} interrupts"))
 }
 
+/// How many statements were judged, none of which may be broken.
+fn conformance(events: &[Value]) -> Result<String> {
+    let result = events.last().context("no result")?;
+    let number = |key: &str| result[key].as_u64().with_context(|| format!("no {key} in {result}"));
+    let (all, kept, broken) = (number("statements")?, number("passed")?, number("failed")?);
+    let (skipped, hidden) = (number("skipped")?, number("hidden")?);
+    ensure!(broken == 0 && kept + skipped + hidden == all && kept > all / 2, "{result}");
+    Ok(format!(
+        "{all} statements and statuses: {kept} judged and kept, {skipped} skipped, {hidden} not observable"
+    ))
+}
+
 /// The guest's events, if its verdict is good.
 fn guest(programs: &Programs, cpus: &[&str], devices: &[&str], words: &str) -> Result<Vec<Value>> {
     let pvir = programs.on_path.first().context("no pvir was built")?;
+    let arguments = [cpus, devices].concat();
+    let ran = start(pvir, &programs.kernel, &arguments, words)?;
+    if !ran.passed {
+        bail!("the guest did not pass ({}): {:?} {}", ran.status, ran.failed, ran.stderr);
+    }
+    Ok(ran.events)
+}
+
+/// A guest that has ended.
+pub(super) struct Ran {
+    pub(super) passed: bool,
+    pub(super) status: std::process::ExitStatus,
+    pub(super) events: Vec<Value>,
+    /// What it says has failed.
+    failed: Vec<String>,
+    pub(super) stderr: String,
+}
+
+/// Runs the test kernel in a VM of this machine.
+pub(super) fn start(pvir: &Path, kernel: &Path, arguments: &[&str], words: &str) -> Result<Ran> {
     let mut command = Command::new(pvir);
-    command
-        .args(["run", "--timeout", LIMIT, "--append", words])
-        .args(cpus)
-        .args(devices)
-        .arg(&programs.kernel);
+    command.args(["run", "--timeout", LIMIT, "--append", words]).args(arguments).arg(kernel);
     let output = bounded(&mut command)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let lines = text.lines().filter_map(|line| line.strip_prefix("@pvir "));
     let events: Vec<Value> =
         lines.map(serde_json::from_str).collect::<Result<_, _>>().context("an event that is no JSON")?;
-    let passed = output.status.success() && events.last().is_some_and(|event| event["verdict"] == "pass");
-    if !passed {
-        let failed: Vec<&str> = text.lines().filter(|line| line.starts_with("FAILED")).collect();
-        bail!(
-            "the guest did not pass ({}): {failed:?} {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(events)
+    let says_so = |line: &&str| line.starts_with("FAILED") || line.starts_with("not ok");
+    Ok(Ran {
+        passed: output.status.success() && events.last().is_some_and(|event| event["verdict"] == "pass"),
+        status: output.status,
+        failed: text.lines().filter(says_so).map(str::to_owned).collect(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        events,
+    })
 }
 
 /// Runs a program that must end, even if it does not keep its own limit.
