@@ -40,3 +40,27 @@ fn what_no_guest_can_see_has_a_reason() {
         }
     }
 }
+
+/// The table of `docs/conformance.md`, as it must be.
+fn table() -> String {
+    let row = |statement: &Statement| match statement.kind {
+        Kind::Observed => format!("| {} | {} | judged |", statement.id, statement.title),
+        Kind::NotObservable(reason) => {
+            format!("| {} | {} | not observable: {reason} |", statement.id, statement.title)
+        }
+    };
+    STATEMENTS.iter().chain(STATUSES).map(|statement| row(statement) + "\n").collect()
+}
+
+#[test]
+fn the_documentation_has_the_list() {
+    const HEAD: &str = "<!-- statements -->\n| statement | what is judged | |\n|---|---|---|\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/conformance.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (before, after) = text.split_once(HEAD).unwrap();
+    if std::env::var_os("PVIR_BLESS").is_some() {
+        std::fs::write(path, format!("{before}{HEAD}{}", table())).unwrap();
+    } else {
+        assert_eq!(after, table(), "help: PVIR_BLESS=1 writes it anew");
+    }
+}

@@ -3,10 +3,16 @@
 //! Only with the feature `wrong-host`, which cannot be built for release; without it [`is`] is `false` at compile time
 //! and nothing of this is left. `docs/conformance.md` lists them with the statement that each breaks.
 
+#[cfg(feature = "wrong-host")]
 mod answer;
+#[cfg(not(feature = "wrong-host"))]
+mod honest;
 mod list;
 
+#[cfg(feature = "wrong-host")]
 pub(crate) use answer::{answer, header_again, lose, routing};
+#[cfg(not(feature = "wrong-host"))]
+pub(crate) use honest::{answer, header_again, lose, routing};
 pub use list::Wrong;
 
 #[cfg(all(feature = "wrong-host", not(debug_assertions)))]

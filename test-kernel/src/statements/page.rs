@@ -53,7 +53,7 @@ pub const STATEMENTS: &[Statement] = &[
     observed("M1", "the pair, written and unmasked, arrives as routed"),
     observed("M2", "the pair is constant from MAP to UNMAP"),
     observed("M3", "on return the entry is masked, and the state says so"),
-    observed("M4", "what is raised after the MAP of a store without mask arrives, nothing before"),
+    observed("M4", "what waits in the device at MAP is delivered as routed"),
     observed("M5", "the same record again: the same handle and pair, EXISTING; another one: ALREADY_MAPPED"),
     observed("M6", "what is raised while parked is held, merged, and delivered at the first routing"),
     observed("M7", "MSI: enabled in the capability after MAP, it arrives"),
