@@ -1,6 +1,6 @@
 //! What the records of MAP, RETARGET, UNMAP and QUERY can say.
 
-use super::{Answer, Draft, Kind, STRANGER, ScriptedHost};
+use super::{Answer, Change, Draft, Kind, STRANGER, ScriptedHost};
 use crate::{
     Arch, CallFlags, Entry, EntryFlags, EntryState, Handle, Operation, Pair, Status, Store, X86Route,
 };
@@ -78,8 +78,8 @@ fn fail(sent: &Draft, honest: &Answer, place: usize, all: &mut Vec<Answer>) {
         all.push(failed(sent, honest, place, status).into_answer(name, Kind::Legal));
     }
     let answered: Entry = Draft::of(honest).record(place);
-    type Change = fn(&mut Entry, &Entry);
-    let leaks: [(&str, Change); 4] = [
+    type Leak = fn(&mut Entry, &Entry);
+    let leaks: [(&str, Leak); 4] = [
         ("handle", |entry, _| entry.handle = Handle(entry.handle.0 ^ 0x77_0000_0077)),
         ("address", |entry, answered| entry.address = answered.address | 0xfee0_0010),
         ("data", |entry, _| entry.data = 1),
@@ -112,16 +112,15 @@ fn statuses(sent: &Draft, honest: &Answer, place: usize, all: &mut Vec<Answer>) 
 
 /// In fields that come back changed.
 fn echoes(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<Answer>) {
-    type Change = fn(&mut Entry);
-    let mut changes: Vec<(&str, Change)> = Vec::from([
-        ("device", (|entry| entry.device = STRANGER) as Change),
+    let mut changes: Vec<Change<Entry>> = Vec::from([
+        ("device", (|entry| entry.device = STRANGER) as fn(&mut Entry)),
         ("store", |entry| entry.store.0 ^= 0x100),
         ("index", |entry| entry.index ^= 1),
         ("count", |entry| entry.count ^= 2),
         ("flags", |entry| entry.flags ^= 1 << 31),
     ]);
     if operation != Operation::QUERY {
-        let routing: [(&str, Change); 6] = [
+        let routing: [Change<Entry>; 6] = [
             ("arch", |entry| entry.arch.0 ^= 3),
             ("destination", |entry| entry.routing.destination ^= 1),
             ("vector", |entry| entry.routing.vector ^= 1),
@@ -139,7 +138,7 @@ fn echoes(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<Ans
 
 /// Fields that must be zero.
 fn bare(honest: &Answer, place: usize, what: &str, all: &mut Vec<Answer>) {
-    let fields: [(&str, fn(&mut Entry)); 3] = [
+    let fields: [Change<Entry>; 3] = [
         ("address", |entry| entry.address = 0xfee0_0010),
         ("data", |entry| entry.data = 1),
         ("state", |entry| entry.state = 1),
@@ -149,9 +148,8 @@ fn bare(honest: &Answer, place: usize, what: &str, all: &mut Vec<Answer>) {
 
 /// Handles, pairs and states that no host answers.
 fn answered(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<Answer>) {
-    type Change = fn(&mut Entry);
-    let mut changes: Vec<(&str, Change)> = Vec::from([
-        ("no handle", (|entry| entry.handle = Handle::NONE) as Change),
+    let mut changes: Vec<Change<Entry>> = Vec::from([
+        ("no handle", (|entry| entry.handle = Handle::NONE) as fn(&mut Entry)),
         ("no pair", |entry| entry.address = 0),
         ("an address below the window", |entry| entry.address = 0xfedf_fffc),
         ("an address above the window", |entry| entry.address = 0xfef0_0000),
@@ -164,13 +162,13 @@ fn answered(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<A
     ]);
     match operation {
         Operation::MAP => changes.push(("parked and not, the other way round", |entry| entry.state ^= 1)),
-        Operation::RETARGET => changes.extend::<[(&str, Change); 4]>([
+        Operation::RETARGET => changes.extend::<[Change<Entry>; 4]>([
             ("another pair", |entry| entry.address ^= 1 << 12),
             ("parked and not, the other way round", |entry| entry.state ^= 1),
             ("MASKED", |entry| entry.state |= EntryState::MASKED.bits()),
             ("EXISTING", |entry| entry.state |= EntryState::EXISTING.bits()),
         ]),
-        _ => changes.extend::<[(&str, Change); 6]>([
+        _ => changes.extend::<[Change<Entry>; 6]>([
             ("MASKED", |entry| entry.state |= EntryState::MASKED.bits()),
             ("another architecture", |entry| entry.arch = Arch::ARM_ITS),
             ("an exception's vector", |entry| entry.routing.vector = 31),
@@ -206,7 +204,7 @@ fn entry_changes(
     honest: &Answer,
     place: usize,
     what: &str,
-    changes: impl IntoIterator<Item = (&'static str, fn(&mut Entry))>,
+    changes: impl IntoIterator<Item = Change<Entry>>,
     all: &mut Vec<Answer>,
 ) {
     for (field, change) in changes {

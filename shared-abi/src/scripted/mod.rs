@@ -125,6 +125,9 @@ impl ScriptedHost {
     }
 }
 
+/// What is done to a record, and its name.
+type Change<R> = (&'static str, fn(&mut R));
+
 /// A record that carries a status.
 trait Record: FromBytes + FromZeros + IntoBytes + Immutable {}
 impl Record for Entry {}

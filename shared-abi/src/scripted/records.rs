@@ -1,12 +1,12 @@
 //! What the records of FEATURES, ENABLE and DEVICE_INFO can say.
 
-use super::{Answer, Draft, Kind, STRANGER};
+use super::{Answer, Change, Draft, Kind, STRANGER};
 use crate::{DeviceFlags, DeviceRecord, EnableRecord, FeaturesRecord, Refusal, Status, Stores, Version};
 use alloc::format;
 use alloc::vec::Vec;
 
 pub(super) fn features(honest: &Answer, all: &mut Vec<Answer>) {
-    let changes: [(&str, fn(&mut FeaturesRecord)); 9] = [
+    let changes: [Change<FeaturesRecord>; 9] = [
         ("another oldest version", |record| record.oldest = Version(record.oldest.0 + 1)),
         ("another newest version", |record| record.newest = Version(record.newest.0 + 1)),
         ("another number of records", |record| record.max_records -= 1),
@@ -20,7 +20,7 @@ pub(super) fn features(honest: &Answer, all: &mut Vec<Answer>) {
     for (name, change) in changes {
         Draft::add(honest, all, Kind::Hostile, name, |draft| draft.change(0, change));
     }
-    let legal: [(&str, fn(&mut FeaturesRecord)); 2] = [
+    let legal: [Change<FeaturesRecord>; 2] = [
         ("nothing may be mapped", |record| record.max_irtes = 0),
         ("no device", |record| record.devices = 0),
     ];
@@ -44,7 +44,7 @@ pub(super) fn enable(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
         all.push(refused(reason).into_answer(format!("refused: {reason:?}"), Kind::Legal));
     }
     all.push(refused(Refusal::NONE).into_answer("refused without a reason".into(), Kind::Hostile));
-    let changes: [(&str, fn(&mut EnableRecord)); 9] = [
+    let changes: [Change<EnableRecord>; 9] = [
         ("a device, and nothing was refused", |record| record.device = STRANGER),
         ("a reason, and nothing was refused", |record| record.refusal = Refusal::POLICY),
         ("other features", |record| record.features ^= 1 << 20),
@@ -95,18 +95,18 @@ pub(super) fn devices(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
 
 fn changes(honest: &Answer, place: usize, all: &mut Vec<Answer>) {
     use Kind::{Hostile, Legal};
-    let changes: [(Kind, &str, fn(&mut DeviceRecord)); 9] = [
-        (Legal, "no store", |record| (record.stores, record.msix_entries) = (0, 0)),
-        (Legal, "stores of a later version", |record| record.stores |= 1 << 31),
-        (Legal, "flags of a later version", |record| record.flags |= 1 << 31),
-        (Hostile, "another device", |record| record.device = STRANGER),
-        (Hostile, "more entries than a table has", |record| record.msix_entries = 2049),
-        (Hostile, "more messages than MSI has", |record| record.msi_messages = 33),
-        (Hostile, "more IRTEs than it may hold", |record| record.irtes = record.max_irtes + 1),
-        (Hostile, "a reserved field", |record| record.reserved0 = 1),
-        (Hostile, "another reserved field", |record| record.reserved1[0] = 1),
+    let changes: [(Kind, Change<DeviceRecord>); 9] = [
+        (Legal, ("no store", |record| (record.stores, record.msix_entries) = (0, 0))),
+        (Legal, ("stores of a later version", |record| record.stores |= 1 << 31)),
+        (Legal, ("flags of a later version", |record| record.flags |= 1 << 31)),
+        (Hostile, ("another device", |record| record.device = STRANGER)),
+        (Hostile, ("more entries than a table has", |record| record.msix_entries = 2049)),
+        (Hostile, ("more messages than MSI has", |record| record.msi_messages = 33)),
+        (Hostile, ("more IRTEs than it may hold", |record| record.irtes = record.max_irtes + 1)),
+        (Hostile, ("a reserved field", |record| record.reserved0 = 1)),
+        (Hostile, ("another reserved field", |record| record.reserved1[0] = 1)),
     ];
-    for (kind, name, change) in changes {
+    for (kind, (name, change)) in changes {
         Draft::add(honest, all, kind, format!("record {place}: {name}"), |draft| draft.change(place, change));
     }
 }
