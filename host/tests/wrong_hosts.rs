@@ -1,7 +1,5 @@
 //! The wrong hosts of the code are those of `docs/conformance.md`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use pvir_host::wrong::Wrong;
 
 const PAGE: &str = include_str!("../../docs/conformance.md");

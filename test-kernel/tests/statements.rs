@@ -1,7 +1,5 @@
 //! The conformance suite's list against `docs/abi.md`: nothing of the page may be missing, and nothing invented.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use pvir_test_kernel::statements::{Kind, STATEMENTS, STATUSES, Statement};
 
 const PAGE: &str = include_str!("../../docs/abi.md");

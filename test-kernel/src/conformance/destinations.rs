@@ -92,7 +92,7 @@ fn l2(bench: &mut Bench) -> Verdict {
     // Members that do not exist are left out.
     let one = Bench::apic_id(0);
     if cpu::all().all(|cpu| cpu.index == 0 || cpu.apic_id / 16 != one / 16) {
-        arrives_at(bench, logical(one / 16 << 16 | 0xffff, vector), 0)?;
+        arrives_at(bench, logical((one / 16) << 16 | 0xffff, vector), 0)?;
     }
     Ok(())
 }
