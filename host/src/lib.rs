@@ -13,3 +13,5 @@ pub mod memory;
 pub mod service;
 pub mod trapped;
 pub mod vfio;
+#[doc(hidden)]
+pub mod wrong;

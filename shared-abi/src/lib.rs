@@ -2,6 +2,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "scripted-host")]
+extern crate alloc;
+
 mod address;
 mod block;
 mod conduit;
@@ -16,6 +19,8 @@ mod open_enum;
 mod operation;
 mod pair;
 mod routing;
+#[cfg(feature = "scripted-host")]
+pub mod scripted;
 mod status;
 mod version;
 

@@ -8,3 +8,4 @@
 pub mod acpi;
 pub mod cmdline;
 pub mod json;
+pub mod statements;

@@ -10,6 +10,8 @@
 #[cfg(bare_metal)]
 mod boot;
 #[cfg(bare_metal)]
+mod conformance;
+#[cfg(bare_metal)]
 mod console;
 #[cfg(bare_metal)]
 mod cpu;
@@ -23,6 +25,8 @@ mod memory;
 mod panic;
 #[cfg(bare_metal)]
 mod pci;
+#[cfg(bare_metal)]
+mod raw;
 #[cfg(bare_metal)]
 mod remapping;
 #[cfg(bare_metal)]

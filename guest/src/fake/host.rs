@@ -63,6 +63,8 @@ pub(super) struct Held {
 pub(super) type Key = (DeviceId, u16, u32);
 /// Changes an answer before the guest sees it: the block's bytes, and the status that the conduit gives.
 type Tamper = Box<dyn FnMut(&mut [u8], &mut Status) + Send>;
+/// Answers a request itself: the block's bytes, and what the conduit says; or leaves it to the host.
+type Script = Box<dyn FnMut(&[u8]) -> Option<(Vec<u8>, Status)> + Send>;
 
 pub(super) struct Enabled {
     pub(super) features: Features,
@@ -87,6 +89,7 @@ struct Inner {
     block: Option<Shared>,
     area: Option<Shared>,
     tamper: Option<Tamper>,
+    script: Option<Script>,
     calls: Vec<Operation>,
 }
 
@@ -131,6 +134,7 @@ impl FakeHost {
             block: None,
             area: None,
             tamper: None,
+            script: None,
             calls: Vec::new(),
         })))
     }
@@ -192,9 +196,15 @@ impl FakeHost {
         self.inner().tamper = Some(Box::new(tamper));
     }
 
+    /// From now on `script` answers requests in place of the host, but for those that it leaves alone.
+    pub fn script(&self, script: impl FnMut(&[u8]) -> Option<(Vec<u8>, Status)> + Send + 'static) {
+        self.inner().script = Some(Box::new(script));
+    }
+
     /// Answers honestly again.
     pub fn be_honest(&self) {
-        self.inner().tamper = None;
+        let mut inner = self.inner();
+        (inner.tamper, inner.script) = (None, None);
     }
 
     /// The operations that were called, in order.
@@ -230,6 +240,10 @@ impl Inner {
         );
         let mut bytes = block.read(block_len(header.count));
         self.calls.push(header.operation);
+        if let Some((answer, status)) = self.script.as_mut().and_then(|script| script(&bytes)) {
+            block.write(&answer);
+            return status;
+        }
         let was_enabled = self.state.enabled.is_some();
         let mut status = answer::call(&mut self.state, &mut bytes);
         if !was_enabled && self.state.enabled.is_some() {

@@ -11,6 +11,7 @@ mod ims;
 mod life;
 mod msi_and_msix;
 mod random;
+mod scripted;
 mod stores;
 
 use crate::fake::{FakeDevice, FakeHost};

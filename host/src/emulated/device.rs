@@ -6,6 +6,7 @@ use super::state::Mode;
 use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
 use crate::trapped::{self, MsiShape};
 use crate::vfio::TableWindow;
+use crate::wrong::{self, Wrong};
 use pvir_abi::{DeviceFlags, Pair, Store, Stores};
 use std::collections::BTreeMap;
 use std::io;
@@ -113,6 +114,11 @@ impl Device for EmulatedDevice {
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         self.number(store, first)?;
+        if wrong::is(Wrong::LostInMap) {
+            for (index, _) in (first..).zip(eventfds) {
+                self.core.pending().take(index);
+            }
+        }
         self.core.start(store, first, eventfds)?;
         let entries = (first..).zip(eventfds).map(|(index, _)| ((store.0, index), self.sent(store, index)));
         let entries: Vec<_> = entries.collect();

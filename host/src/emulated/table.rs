@@ -4,6 +4,7 @@
 //! for granted. PCI Express Base Specification 6.0, section 7.7.2 "MSI-X Capability and Table Structure".
 
 use crate::vfio::RegionMap;
+use crate::wrong::{self, Wrong};
 use pvir_abi::Pair;
 use std::ffi::CString;
 use std::fs::File;
@@ -88,7 +89,8 @@ impl SharedTable {
     pub(super) fn mask(&self, index: u32) -> io::Result<()> {
         let at = self.at(index, 3)?;
         let control = self.memory.read(at)?;
-        self.memory.write(at, control | MASK)?;
+        let masked = if wrong::is(Wrong::MaskLeftUnset) { control & !MASK } else { control | MASK };
+        self.memory.write(at, masked)?;
         fence(Ordering::SeqCst);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The request block: copied in once, copied out once.
 
 use crate::memory::GuestRam;
+use crate::wrong::{self, Wrong};
 use pvir_abi::{
     BLOCK_ALIGN, CallFlags, DeviceRecord, EnableRecord, Entry, FeaturesRecord, GuestPhysAddr, Header,
     Operation, RECORD_LEN, Status, block_len,
@@ -39,12 +40,17 @@ pub(super) struct Block {
 impl Block {
     /// Copies the header in.
     pub(super) fn copy_in(ram: &dyn GuestRam, at: GuestPhysAddr) -> Result<Self, Status> {
-        if at.0 % BLOCK_ALIGN != 0 {
+        if at.0 % BLOCK_ALIGN != 0 && !wrong::is(Wrong::UnalignedBlock) {
             return Err(Status::UNALIGNED);
         }
         let mut header = Header::new_zeroed();
         ram.read(at, header.as_mut_bytes()).map_err(|_| Status::BAD_ADDRESS)?;
         Ok(Self { at, header, answer: Vec::new(), done: 0 })
+    }
+
+    /// The guest writes it at any time: whoever reads it a second time is wrong.
+    pub(super) fn judged(&mut self, ram: &dyn GuestRam) {
+        wrong::header_again(ram, self.at, &mut self.header);
     }
 
     fn records_at(&self) -> GuestPhysAddr {
@@ -124,12 +130,13 @@ impl Block {
         self.header.status = status;
         self.header.done = self.done;
         self.header.epoch = epoch;
+        let said = wrong::answer(ram, self.at, &mut self.header, &mut self.answer);
         let written = ram.write(self.records_at(), &self.answer).or_else(|error| {
             // Nothing to write is no error; anything else was RAM when it was copied in.
             if self.answer.is_empty() { Ok(()) } else { Err(error) }
         });
         match written.and_then(|()| ram.write(self.at, self.header.as_bytes())) {
-            Ok(()) => status,
+            Ok(()) => said,
             Err(_) => Status::BAD_ADDRESS,
         }
     }

@@ -4,6 +4,7 @@ use super::entry::{Takes, abort_others, clear_answer, fill_answer};
 use super::release::runs;
 use super::vm::Vm;
 use crate::irte::{Held, Irte, Line, Lines, Origin};
+use crate::wrong::{self, Wrong};
 use pvir_abi::{Entry, EntryState, Handle, Pair, Status};
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +27,7 @@ pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
         plans.push(planned.ok());
     }
     let (mut failures, mut masked) = (Failures::new(), Vec::new());
-    if !abort_others(records, whole) {
+    if !abort_others(records, whole) || wrong::is(Wrong::NotUndone) {
         masked = vm.make(&fresh, &mut failures);
         for (record, planned) in records.iter_mut().zip(&plans) {
             if let Some(status) = planned.and_then(|planned| failures.get(&planned.handle)) {
@@ -35,7 +36,9 @@ pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
         }
     }
     if abort_others(records, whole) {
-        vm.release(&fresh);
+        if !wrong::is(Wrong::NotUndone) {
+            vm.release(&fresh);
+        }
     } else {
         let failed: Vec<_> = failures.into_keys().collect();
         vm.release(&failed);

@@ -31,6 +31,7 @@ use crate::device::{Device, NotIsolated};
 use crate::irte::IrteInfo;
 use crate::kvm::{GsiPool, IrqRouter};
 use crate::memory::GuestRam;
+use crate::wrong::{self, Wrong};
 use block::Block;
 use pvir_abi::{
     CallFlags, Conduits, DeviceId, Discovery, Features, GuestPhysAddr, MAX_RECORDS, Operation, Status,
@@ -219,6 +220,7 @@ impl Service {
         self.statistics.count_operation(operation);
         let mut vm = self.lock();
         let judged = header::judge(&block.header, &self.discovery, vm.session.is_some());
+        block.judged(&*self.ram);
         let status = match judged {
             Ok(flags) => self.dispatch(&mut vm, &mut block, operation, flags),
             Err(status) => status,
@@ -242,7 +244,13 @@ impl Service {
                 Status::OK
             }
             Operation::DEVICE_INFO => block.answer_each(ram, |record| device_info::answer(vm, record)),
-            Operation::QUERY => block.answer_each(ram, |record| query::answer(vm, record)),
+            Operation::QUERY => block.answer_each(ram, |record| {
+                let answered = query::answer(vm, record);
+                if wrong::is(Wrong::QueryChangesState) {
+                    vm.release(&[record.handle]);
+                }
+                answered
+            }),
             Operation::MAP => block.answer_all(ram, |records| map::map(vm, records, whole)),
             Operation::RETARGET => block.answer_all(ram, |records| retarget::retarget(vm, records, whole)),
             Operation::UNMAP => block.answer_all(ram, |records| unmap::unmap(vm, records, whole)),

@@ -2,6 +2,7 @@
 
 use super::vm::Vm;
 use crate::irte::{Irte, Origin};
+use crate::wrong::{self, Wrong};
 use pvir_abi::{Handle, Status};
 use std::collections::BTreeMap;
 use std::io;
@@ -59,6 +60,10 @@ impl Vm {
             taken.push((handle, irte));
         }
         let mut stuck = Stuck::new();
+        if wrong::is(Wrong::PairLeftAlive) {
+            std::mem::forget(taken);
+            return stuck;
+        }
         self.stop_interrupts(&mut taken, &mut stuck);
         self.detach_irqfds(&mut taken, &mut stuck);
         self.drop_routes(&mut taken);

@@ -3,6 +3,7 @@
 use super::entry::{Takes, abort_others, clear_answer, fill_answer};
 use super::vm::Vm;
 use crate::irte::{Irte, Target};
+use crate::wrong::{self, Wrong};
 use pvir_abi::{Entry, EntryFlags, EntryState, Handle, Status};
 use std::collections::BTreeMap;
 
@@ -59,9 +60,24 @@ impl Vm {
     fn go(&mut self, targets: &Targets) -> Failures {
         let mut failures = Failures::new();
         self.park(targets, &mut failures);
+        self.lose(targets);
         self.reroute(targets, &mut failures);
         self.unpark(targets, &mut failures);
         failures
+    }
+
+    /// What a wrong host loses here; nothing, where it is right.
+    fn lose(&mut self, targets: &Targets) {
+        let (moving, parked) = (wrong::is(Wrong::LostInRetarget), wrong::is(Wrong::ParkedLost));
+        for &handle in targets.keys().filter(|_| moving || parked) {
+            let Some(irte) = self.irtes.get_mut(handle) else { continue };
+            if moving && irte.detach(self.routes.router()).is_ok() {
+                std::thread::sleep(std::time::Duration::from_micros(500));
+            }
+            if !irte.is_attached() {
+                wrong::lose(irte);
+            }
+        }
     }
 
     fn park(&mut self, targets: &Targets, failures: &mut Failures) {

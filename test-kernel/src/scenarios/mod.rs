@@ -23,6 +23,7 @@ mod several;
 mod trapped;
 
 use crate::boot::BootInfo;
+use crate::conformance;
 use crate::console::report;
 use crate::exit::ExitCode;
 use crate::println;
@@ -34,7 +35,8 @@ type Scenario = fn(CommandLine<'static>) -> ExitCode;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 16] = [
+    let scenarios: [(&str, Scenario); 17] = [
+        ("conformance", conformance::run),
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),

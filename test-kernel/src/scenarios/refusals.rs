@@ -1,20 +1,20 @@
 //! Everything that a host must refuse, asked for by blocks that this kernel writes itself: each must get its status,
 //! and change nothing.
 
-pub(super) mod block;
 mod calls;
 mod entries;
 mod places;
-mod ring3;
 
-use super::checks::Checks;
+use super::checks::{Checks, Outcome};
 use crate::console::report;
+use crate::cpu::usermode;
 use crate::devices;
 use crate::exit::ExitCode;
 use crate::pci;
 use crate::println;
+use crate::raw::{Raw, ring3};
 use crate::remapping::{self, device_id};
-use block::Raw;
+use pvir_guest::Discovered;
 use pvir_guest::abi::{DeviceId, EnableRecord, Features, Operation, Status};
 use pvir_test_kernel::cmdline::CommandLine;
 
@@ -40,7 +40,7 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     enable(&raw, &mut checks);
     calls::headers(&raw, &mut checks);
     places::run(&raw, &mut checks);
-    ring3::run(&raw, &discovered, &mut checks);
+    from_ring3(&raw, &discovered, &mut checks);
     match first_device() {
         Some((id, entries)) => entries::run(&raw, id, entries, &mut checks),
         None => checks.expect("device", false, format_args!("no device with MSI-X")),
@@ -50,6 +50,31 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     let irtes = raw.irtes();
     checks.expect("nothing-left", irtes == 0, format_args!("{irtes} IRTEs held at the end"));
     checks.finish("refusals")
+}
+
+/// Refused by the processor, or by the host.
+fn from_ring3(raw: &Raw, discovered: &Discovered, checks: &mut Checks) {
+    ring3::each(raw, discovered, |attempt| {
+        let ring3::Attempt { name, outcome, untouched } = attempt;
+        match outcome {
+            usermode::Outcome::Faulted(fault) => checks.expect(
+                "ring3",
+                attempt.is_refused(),
+                format_args!(
+                    "{name}: the processor refuses it ({fault:?}), the block is untouched: {untouched}"
+                ),
+            ),
+            usermode::Outcome::Returned(status) => checks.expect(
+                "ring3",
+                attempt.is_refused(),
+                format_args!("{name}: the host answers {status:#x}, the block is untouched: {untouched}"),
+            ),
+        }
+        if name == "port" && matches!(outcome, usermode::Outcome::Faulted(_)) {
+            let reason = Outcome::Skipped("this machine gives ring 3 no ports: the host was not asked");
+            checks.record("ring3-port-host", &reason, format_args!(""));
+        }
+    });
 }
 
 /// First what ENABLE refuses, then it.

@@ -15,6 +15,7 @@ mod product;
 mod stores;
 mod storm;
 mod vendors;
+mod wrong_hosts;
 
 use command::in_lab;
 
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Test> {
     let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE, doctor::CASE];
     let batches = [
         own_kvm::CASES,
+        wrong_hosts::CASE,
         storm::INTEL,
         product::INTEL,
         product::INTEL_TWO,

@@ -36,6 +36,8 @@ use crate::signals::{self, Wish};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
 pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
+    #[cfg(feature = "wrong-host")]
+    args.wrong.into_iter().for_each(pvir_host::wrong::choose);
     descriptors::raise_limit();
     // Before the first thread: some devices start one.
     let signals = signals::as_file().context("cannot take over Ctrl-C")?;

@@ -1,7 +1,7 @@
 //! Calls that are refused by their header, or because of when they come.
 
 use super::super::checks::Checks;
-use super::block::Raw;
+use crate::raw::Raw;
 use pvir_guest::abi::{
     DeviceId, DeviceRecord, Entry, FeaturesRecord, Header, MAX_RECORDS, Operation, Status, Store, Version,
 };

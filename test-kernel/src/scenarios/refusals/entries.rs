@@ -1,8 +1,8 @@
 //! Records that are refused, each beside a good one that must be carried out all the same.
 
 use super::super::checks::Checks;
-use super::block::Raw;
 use crate::cpu;
+use crate::raw::Raw;
 use pvir_guest::abi::{
     Arch, CallFlags, DeliveryMode, DestinationMode, DeviceId, Entry, Handle, Header, Operation, Routing,
     Status, Store, X86Route,

@@ -1,7 +1,7 @@
 //! Blocks that lie where no block may lie. Their header cannot be written, so the status comes by the conduit alone.
 
 use super::super::checks::Checks;
-use super::block::Raw;
+use crate::raw::{Raw, ram};
 use pvir_guest::abi::{Entry, FeaturesRecord, GuestPhysAddr, Operation, Status, Store};
 use pvir_guest::{Conduit, abi};
 
@@ -38,7 +38,7 @@ fn header_untouched(raw: &Raw, checks: &mut Checks) {
 
 /// The longest block, its header on the last page of RAM.
 fn across_the_end(raw: &Raw, checks: &mut Checks) {
-    let Some(last_page) = last_page_of_ram(raw) else {
+    let Some(last_page) = ram::last_page(raw) else {
         return checks.expect("place", false, format_args!("the end of RAM was not found"));
     };
     let status = raw.call_at(last_page);
@@ -62,19 +62,4 @@ fn across_the_end(raw: &Raw, checks: &mut Checks) {
         good.status == Status::PARTIAL,
         format_args!("a good block after all that: {good}"),
     );
-}
-
-/// The page before the first address, from the block upwards, that the host does not take for RAM.
-fn last_page_of_ram(raw: &Raw) -> Option<GuestPhysAddr> {
-    let is_ram = |page: &u64| raw.call_at(GuestPhysAddr(page << 12)) != Status::BAD_ADDRESS;
-    let mut low = raw.spare().0 >> 12;
-    let mut high = 0xc000_0000_u64 >> 12;
-    if !is_ram(&low) || is_ram(&high) {
-        return None;
-    }
-    while high - low > 1 {
-        let middle = u64::midpoint(low, high);
-        if is_ram(&middle) { low = middle } else { high = middle }
-    }
-    Some(GuestPhysAddr(low << 12))
 }

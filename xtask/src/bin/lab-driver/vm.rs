@@ -181,7 +181,9 @@ impl Ended {
         let passed = self.status == Some(0) && last.is_some_and(|event| event["verdict"] == "pass");
         if !passed {
             let failed = self.events.iter().filter(|event| event["outcome"] == "FAILED");
-            let failed: Vec<&str> = failed.map(|event| text(event, "detail")).collect();
+            let name = |event| text(event, if event["event"] == "statement" { "id" } else { "name" });
+            let failed: Vec<String> =
+                failed.map(|event| format!("{}: {}", name(event), text(event, "detail"))).collect();
             bail!(
                 "the guest ended with {:?}, {}; failed: {failed:?}\n{}",
                 self.status,

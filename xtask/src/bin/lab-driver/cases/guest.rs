@@ -56,6 +56,19 @@ pub(super) fn refusals() -> Result<Shown> {
     Ok(format!("{} refusals, from ring 3 by vmmcall, port and MSR too", ended.passed()?).into())
 }
 
+pub(super) fn conformance() -> Result<Shown> {
+    let ended = run(&[0, 1], &[], "conformance")?;
+    let result = ended.events.last().context("no result")?;
+    let of = |key: &str| number(result, &format!("/{key}"));
+    let (all, kept, skipped, hidden) = (of("statements"), of("passed"), of("skipped"), of("hidden"));
+    same("statements that are broken", &of("failed"), &0)?;
+    same("statements accounted for", &(kept + skipped + hidden), &all)?;
+    Ok(format!(
+        "{all} statements and statuses: {kept} judged and kept, {skipped} skipped, {hidden} not observable"
+    )
+    .into())
+}
+
 pub(super) fn blocked_by_msix() -> Result<Shown> {
     blocked(&[0, 2])
 }

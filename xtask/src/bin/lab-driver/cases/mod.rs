@@ -31,6 +31,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("counts", counts::run),
     ("apic300", guest::apic300),
     ("refusals", guest::refusals),
+    ("conformance", guest::conformance),
     ("blocked-msix", guest::blocked_by_msix),
     ("blocked-msi", guest::blocked_by_msi),
     ("conduit-port", guest::port),

@@ -2,9 +2,8 @@
 
 #![expect(unsafe_code, reason = "executes the conduits' instructions in ring 3")]
 
-use super::super::checks::{Checks, Outcome};
-use super::block::Raw;
-use crate::cpu::usermode::{self, IoPrivilege};
+use super::Raw;
+use crate::cpu::usermode::{self, IoPrivilege, Outcome};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use pvir_guest::Discovered;
@@ -13,8 +12,28 @@ use pvir_guest::abi::{CALL_NUMBER, Conduits, FeaturesRecord, Header, Operation, 
 /// What the functions below need and cannot be given: they get one argument.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// Tries each conduit that works here, whichever the kernel itself uses.
-pub(super) fn run(raw: &Raw, discovered: &Discovered, checks: &mut Checks) {
+/// What became of a call from ring 3.
+pub(crate) struct Attempt {
+    /// The conduit.
+    pub(crate) name: &'static str,
+    pub(crate) outcome: Outcome,
+    /// Whether the host left the block alone.
+    pub(crate) untouched: bool,
+}
+
+impl Attempt {
+    /// Whether the processor refused it, or the host by PRIVILEGE, and nothing was written.
+    pub(crate) fn is_refused(&self) -> bool {
+        let refused = match self.outcome {
+            Outcome::Faulted(_) => true,
+            Outcome::Returned(status) => status == u64::from(Status::PRIVILEGE.0),
+        };
+        refused && self.untouched
+    }
+}
+
+/// Tries each conduit that works here, whichever the kernel itself uses, with a good block.
+pub(crate) fn each(raw: &Raw, discovered: &Discovered, mut tell: impl FnMut(Attempt)) {
     let host = &discovered.host;
     let ways: [(&str, Conduits, u32, extern "C" fn(u64) -> u64); 4] = [
         ("vmcall", Conduits::VMCALL, CALL_NUMBER, vmcall),
@@ -25,33 +44,11 @@ pub(super) fn run(raw: &Raw, discovered: &Discovered, checks: &mut Checks) {
     for (name, conduit, number, instruction) in ways {
         if discovered.usable.contains(conduit) {
             NUMBER.store(number, Ordering::Relaxed);
-            one(raw, name, instruction, checks);
+            raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
+            let outcome = usermode::run(instruction, raw.address().0, IoPrivilege::Ring3);
+            let untouched = raw.read::<Header>(0).status == Status::PENDING;
+            tell(Attempt { name, outcome, untouched });
         }
-    }
-}
-
-fn one(raw: &Raw, name: &str, instruction: extern "C" fn(u64) -> u64, checks: &mut Checks) {
-    raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
-    let outcome = usermode::run(instruction, raw.address().0, IoPrivilege::Ring3);
-    let untouched = raw.read::<Header>(0).status == Status::PENDING;
-    match outcome {
-        usermode::Outcome::Faulted(fault) => checks.expect(
-            "ring3",
-            untouched,
-            format_args!("{name}: the processor refuses it ({fault:?}), the block is untouched: {untouched}"),
-        ),
-        usermode::Outcome::Returned(status) => {
-            let refused = status == u64::from(Status::PRIVILEGE.0);
-            checks.expect(
-                "ring3",
-                refused && untouched,
-                format_args!("{name}: the host answers {status:#x}, the block is untouched: {untouched}"),
-            );
-        }
-    }
-    if name == "port" && matches!(outcome, usermode::Outcome::Faulted(_)) {
-        let reason = Outcome::Skipped("this machine gives ring 3 no ports: the host was not asked");
-        checks.record("ring3-port-host", &reason, format_args!(""));
     }
 }
 

@@ -1,6 +1,10 @@
-//! Request blocks written by hand.
+//! Request blocks written by hand: what `pvir-guest` would never send, for the scenarios that judge a host.
 
 #![expect(unsafe_code, reason = "writes memory that the host reads, and calls the host")]
+
+pub(crate) mod instructions;
+pub(crate) mod ram;
+pub(crate) mod ring3;
 
 use crate::memory::frames;
 use core::fmt;
@@ -13,18 +17,20 @@ use pvir_guest::conduit::Hardware;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// A block in RAM, a page to spare, and the way to the host.
-pub(in crate::scenarios) struct Raw {
+#[derive(Debug)]
+pub(crate) struct Raw {
     conduit: Hardware,
     block: NonNull<u8>,
     spare: NonNull<u8>,
 }
 
 /// What came back.
-pub(in crate::scenarios) struct Answer {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
     /// By the conduit.
-    pub(in crate::scenarios) status: Status,
+    pub(crate) status: Status,
     /// As it stands in the block.
-    pub(in crate::scenarios) header: Header,
+    pub(crate) header: Header,
 }
 
 impl fmt::Display for Answer {
@@ -33,60 +39,64 @@ impl fmt::Display for Answer {
     }
 }
 
+// SAFETY: the pages are nobody else's, and reached by volatile accesses alone.
+unsafe impl Send for Raw {}
+
 impl Raw {
-    pub(in crate::scenarios) fn new(conduit: Hardware) -> Option<Self> {
+    /// Length of the pages that the block has.
+    pub(crate) const PAGES_LEN: usize = MAX_BLOCK_LEN.next_multiple_of(4096);
+
+    pub(crate) fn new(conduit: Hardware) -> Option<Self> {
         let pages = (MAX_BLOCK_LEN as u64).div_ceil(frames::PAGE);
         Some(Self { conduit, block: frames::allocate_zeroed(pages)?, spare: frames::allocate_zeroed(1)? })
     }
 
-    pub(in crate::scenarios) const fn conduit(&self) -> Hardware {
+    /// The same block, reached another way.
+    pub(crate) const fn by(&self, conduit: Hardware) -> Self {
+        Self { conduit, block: self.block, spare: self.spare }
+    }
+
+    pub(crate) const fn conduit(&self) -> Hardware {
         self.conduit
     }
 
     /// Where the block lies.
-    pub(in crate::scenarios) fn address(&self) -> GuestPhysAddr {
+    pub(crate) fn address(&self) -> GuestPhysAddr {
         GuestPhysAddr(self.block.as_ptr() as u64)
     }
 
     /// A page of RAM that nobody uses.
-    pub(in crate::scenarios) fn spare(&self) -> GuestPhysAddr {
+    pub(crate) fn spare(&self) -> GuestPhysAddr {
         GuestPhysAddr(self.spare.as_ptr() as u64)
     }
 
     /// A good header.
-    pub(in crate::scenarios) fn header(operation: Operation, count: u32) -> Header {
+    pub(crate) fn header(operation: Operation, count: u32) -> Header {
         Header::request(Version::V1, operation, CallFlags::empty(), count)
     }
 
     /// Calls with this header and these records.
-    pub(in crate::scenarios) fn call<R: IntoBytes + Immutable>(
-        &self,
-        header: &Header,
-        records: &[R],
-    ) -> Answer {
+    pub(crate) fn call<R: IntoBytes + Immutable>(&self, header: &Header, records: &[R]) -> Answer {
         self.write(header, records);
         let status = self.call_at(self.address());
         Answer { status, header: self.read(0) }
     }
 
     /// Puts header and records into the block.
-    pub(in crate::scenarios) fn write<R: IntoBytes + Immutable>(&self, header: &Header, records: &[R]) {
+    pub(crate) fn write<R: IntoBytes + Immutable>(&self, header: &Header, records: &[R]) {
         self.copy_in(0, header.as_bytes());
         self.copy_in(RECORD_LEN, records.as_bytes());
     }
 
     /// Calls with a block at any address.
-    pub(in crate::scenarios) fn call_at(&self, address: GuestPhysAddr) -> Status {
+    pub(crate) fn call_at(&self, address: GuestPhysAddr) -> Status {
         // SAFETY: whatever the address, the host writes at most what the kernel has set aside for blocks: the block,
         // the spare page, or nothing where there is no RAM.
         unsafe { self.conduit.call(address) }
     }
 
     /// Record `index` of the answer, or with 0 the header: the unit is as long.
-    pub(in crate::scenarios) fn read<R: FromBytes + FromZeros + IntoBytes + Immutable>(
-        &self,
-        unit: usize,
-    ) -> R {
+    pub(crate) fn read<R: FromBytes + FromZeros + IntoBytes + Immutable>(&self, unit: usize) -> R {
         let mut value = R::new_zeroed();
         let bytes = value.as_mut_bytes();
         let start = unit * RECORD_LEN;
@@ -98,6 +108,26 @@ impl Raw {
         value
     }
 
+    /// A byte of the block or behind it in its last page.
+    pub(crate) fn byte(&self, at: usize) -> u8 {
+        load(self.block, at.min(Self::PAGES_LEN - 1))
+    }
+
+    /// Writes such a byte.
+    pub(crate) fn set_byte(&self, at: usize, byte: u8) {
+        store(self.block, at.min(Self::PAGES_LEN - 1), byte);
+    }
+
+    /// `N` bytes of the spare page.
+    pub(crate) fn spare_bytes<const N: usize>(&self, start: usize) -> [u8; N] {
+        core::array::from_fn(|at| load(self.spare, (start + at).min(4095)))
+    }
+
+    /// Fills the spare page.
+    pub(crate) fn fill_spare(&self, byte: u8) {
+        (0..4096).for_each(|at| store(self.spare, at, byte));
+    }
+
     fn copy_in(&self, start: usize, bytes: &[u8]) {
         for (at, byte) in (start..MAX_BLOCK_LEN).zip(bytes) {
             store(self.block, at, *byte);
@@ -105,7 +135,7 @@ impl Raw {
     }
 
     /// Writes a header to a page of RAM that the allocator has not given out; whether it could.
-    pub(in crate::scenarios) fn plant(page: GuestPhysAddr, header: &Header) -> bool {
+    pub(crate) fn plant(page: GuestPhysAddr, header: &Header) -> bool {
         let Ok(address) = usize::try_from(page.0) else { return false };
         let Some(place) = NonNull::new(address as *mut u8) else { return false };
         if !frames::is_free(page.0) {
@@ -118,7 +148,7 @@ impl Raw {
     }
 
     /// How many IRTEs the host says that this VM holds.
-    pub(in crate::scenarios) fn irtes(&self) -> u32 {
+    pub(crate) fn irtes(&self) -> u32 {
         self.call(&Self::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
         self.read::<FeaturesRecord>(1).irtes
     }

@@ -1,0 +1,152 @@
+//! Section 2: conduits.
+
+use super::bench::Bench;
+use super::verdict::{Finding, Verdict, ensure, wrong};
+use super::{Tests, elsewhere};
+use crate::raw::{Raw, instructions, ram, ring3};
+use pvir_guest::abi::{
+    Conduits, DeviceId, Entry, FeaturesRecord, GuestPhysAddr, Header, Operation, Status, Store, block_len,
+};
+
+pub(super) const TESTS: Tests = &[("C1", c1), ("C2", c2), ("C3", c3), ("C4", c4), ("C5", c5), ("C6", c6)];
+
+/// How often what might happen now and then is tried.
+const OFTEN: u64 = 100;
+
+fn c1(bench: &mut Bench) -> Verdict {
+    for (name, conduit) in &bench.conduits {
+        let raw = bench.raw.by(*conduit);
+        for _ in 0..OFTEN {
+            raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
+            raw.call_at(raw.address());
+            let statuses = (raw.read::<Header>(0).status, raw.read::<FeaturesRecord>(1).status);
+            ensure!(statuses == (Status::OK, Status::OK), "{name}: {statuses:?} after the call");
+        }
+    }
+    Ok(())
+}
+
+fn c2(bench: &mut Bench) -> Verdict {
+    let all = [Conduits::VMCALL, Conduits::VMMCALL, Conduits::MSR, Conduits::PORT];
+    let raw = &bench.raw;
+    for conduit in all.into_iter().filter(|conduit| bench.discovered.usable.contains(*conduit)) {
+        raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
+        let kept = instructions::keeps_registers(&bench.discovered, conduit, raw.address());
+        ensure!(kept, "conduits {:#x}: a register changed", conduit.bits());
+    }
+    let behind = block_len(1)..Raw::PAGES_LEN;
+    behind.clone().for_each(|at| raw.set_byte(at, 0xa5));
+    raw.fill_spare(0xa5);
+    bench.features();
+    let changed = behind.clone().find(|at| raw.byte(*at) != 0xa5);
+    behind.for_each(|at| raw.set_byte(at, 0));
+    ensure!(changed.is_none(), "byte {changed:?} behind the block was written");
+    ensure!(raw.spare_bytes::<4096>(0) == [0xa5; 4096], "a page that is no block was written");
+    Ok(())
+}
+
+fn c3(bench: &mut Bench) -> Verdict {
+    bench.enable()?;
+    let nowhere = Entry::query(DeviceId { segment: 0xffff, ..DeviceId::default() }, Store::MSIX, 0);
+    for (name, conduit) in &bench.conduits {
+        let raw = bench.raw.by(*conduit);
+        let good = raw.call(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
+        let partial = raw.call(&Raw::header(Operation::QUERY, 1), &[nowhere]);
+        let bad = raw.call(&Header { magic: 0, ..Raw::header(Operation::QUERY, 1) }, &[nowhere]);
+        for (answer, expected) in [(good, Status::OK), (partial, Status::PARTIAL), (bad, Status::BAD_MAGIC)] {
+            let told = (answer.status, answer.header.status);
+            ensure!(told == (expected, expected), "{name}: conduit and header say {told:?}");
+        }
+        raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
+        let unaligned = GuestPhysAddr(raw.address().0 + 64);
+        if pvir_guest::Conduit::reaches(conduit, unaligned) {
+            let status = raw.call_at(unaligned);
+            ensure!(status == Status::UNALIGNED, "{name}: an unaligned block gets {status:?}");
+        }
+        let header = raw.read::<Header>(0).status;
+        ensure!(header == Status::PENDING, "{name}: the header of a refused block says {header:?}");
+    }
+    records_out_of_ram(&bench.raw)?;
+    each_vcpu_has_its_own(bench)
+}
+
+/// The header lies in RAM and the records do not: both say so.
+fn records_out_of_ram(raw: &Raw) -> Verdict {
+    let last = ram::last_page(raw).ok_or_else(|| wrong(format_args!("the end of RAM was not found")))?;
+    if Raw::plant(last, &Raw::header(Operation::QUERY, 512)) {
+        let status = raw.call_at(last);
+        ensure!(status == Status::BAD_ADDRESS, "records beyond RAM: {status:?}");
+    }
+    Ok(())
+}
+
+/// MSR and port answer the last call of the same vCPU, and all ones before its first.
+fn each_vcpu_has_its_own(bench: &Bench) -> Verdict {
+    let (Some(before), Ok(())) = (elsewhere::before_first(), elsewhere::needed()) else { return Ok(()) };
+    ensure!(before == 0xffff_ffff, "before its first call a vCPU reads {before:#x}");
+    elsewhere::run(elsewhere::ask_features, 1)?;
+    bench.raw.call::<Entry>(&Header { magic: 0, ..Raw::header(Operation::QUERY, 1) }, &[]);
+    let other = elsewhere::run(elsewhere::last, 0)?;
+    ensure!(other == 0, "the second vCPU's last call was OK, its status is {other:#x}");
+    if bench.conduits.iter().any(|(name, _)| *name == "msr" || *name == "port") {
+        let own = instructions::last_status(&bench.discovered);
+        let expected = Some(Status::BAD_MAGIC.0);
+        ensure!(own == expected, "the last call was refused with {expected:x?}, its status is {own:x?}");
+    }
+    Ok(())
+}
+
+fn c4(bench: &mut Bench) -> Verdict {
+    let mut verdict = Ok(());
+    ring3::each(&bench.raw, &bench.discovered, |attempt| {
+        if !attempt.is_refused() {
+            let ring3::Attempt { name, outcome, untouched } = attempt;
+            verdict = Err(wrong(format_args!("{name}: {outcome:x?}, the block is untouched: {untouched}")));
+        }
+    });
+    verdict
+}
+
+fn c5(bench: &mut Bench) -> Verdict {
+    let port = bench.discovered.host.port;
+    if port == 0 {
+        return Err(Finding::CannotShow("the host has no port"));
+    }
+    bench.features();
+    let raw = &bench.raw;
+    raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
+    let page = u32::try_from(raw.address().0 >> 12).unwrap_or(0);
+    let narrow = instructions::port_in_narrow(port);
+    ensure!(narrow == (0xff, 0xffff), "narrow reads answer {narrow:x?}");
+    let beside = instructions::port_in_narrow(port + 1);
+    ensure!(beside == (0xff, 0xffff), "reads beside the port answer {beside:x?}");
+    instructions::port_out_narrow(port, page);
+    let status = raw.read::<Header>(0).status;
+    ensure!(status == Status::PENDING, "a narrow write was taken for a call: {status:?}");
+    Ok(())
+}
+
+fn c6(bench: &mut Bench) -> Verdict {
+    elsewhere::needed()?;
+    bench.enable()?;
+    let subject = bench.msix()?;
+    let requests = [0, 1, 2, 3].map(|index| bench.request(subject, index).map(|(entry, ..)| entry));
+    let [Ok(a), Ok(b), Ok(c), Ok(d)] = requests else { return Err(Finding::CannotShow("no entries")) };
+    let came = elsewhere::meanwhile(elsewhere::ask_features, OFTEN, || {
+        for _ in 0..OFTEN / 4 {
+            let answer = bench.call(Operation::MAP, &[a, b, c, d]);
+            ensure!((answer.status, answer.header.done) == (Status::OK, 4), "MAP: {answer}");
+            let back = [1, 2, 3, 4].map(|unit| {
+                let Entry { device, store, index, handle, .. } = bench.raw.read::<Entry>(unit);
+                Entry::query(device, store, index).with_handle(handle)
+            });
+            let answer = bench.call(Operation::UNMAP, &back);
+            ensure!((answer.status, answer.header.done) == (Status::OK, 4), "UNMAP: {answer}");
+        }
+        Ok(())
+    })?;
+    let (good, seen) = (came & 0xffff_ffff, came >> 32);
+    ensure!(good == OFTEN, "{good} of {OFTEN} calls of the second vCPU were OK");
+    ensure!(seen & !0b1_0001 == 0, "a call was seen half done: numbers of IRTEs {seen:#b}");
+    Ok(())
+}

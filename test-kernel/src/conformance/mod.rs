@@ -1,0 +1,203 @@
+//! The conformance suite: judges, from the inside, every statement of `docs/abi.md` that a guest can observe, on any
+//! VMM that claims the contract. `docs/conformance.md` says how others run it.
+//!
+//! A file for each section of the page, a function for each statement. Each begins in a VM that is not enabled and
+//! silent, waits for nothing without a bound, and leaves cleaning up to [`Bench::reset`].
+
+mod bench;
+mod calls;
+mod destinations;
+mod discovery;
+mod elsewhere;
+mod enabling;
+mod entry_statuses;
+mod header;
+mod mapping;
+mod masks;
+mod operations;
+mod records;
+mod releasing;
+mod retargeting;
+mod statuses;
+mod stores;
+mod subject;
+mod table;
+mod tap;
+mod untaken;
+mod verdict;
+
+use crate::console::report;
+use crate::devices;
+use crate::exit::ExitCode;
+use crate::raw::Raw;
+use crate::remapping::discover;
+use crate::{pci, println};
+use arrayvec::ArrayVec;
+use bench::Bench;
+use core::fmt;
+use pvir_guest::Discovered;
+use pvir_guest::abi::Conduits;
+use pvir_guest::conduit::Hardware;
+use pvir_test_kernel::cmdline::CommandLine;
+use pvir_test_kernel::statements::{Kind, STATEMENTS, STATUSES, Statement, same};
+use subject::Subject;
+use tap::Tap;
+use verdict::Verdict;
+
+/// Judges one statement.
+type Test = fn(&mut Bench) -> Verdict;
+/// The tests of a file, by statement.
+type Tests = &'static [(&'static str, Test)];
+
+const SECTIONS: [Tests; 15] = [
+    discovery::TESTS,
+    calls::TESTS,
+    header::TESTS,
+    records::TESTS,
+    operations::TESTS,
+    enabling::TESTS,
+    destinations::TESTS,
+    mapping::TESTS,
+    stores::TESTS,
+    retargeting::TESTS,
+    releasing::TESTS,
+    masks::TESTS,
+    untaken::TESTS,
+    statuses::TESTS,
+    entry_statuses::TESTS,
+];
+
+// Every statement that can be observed has its test, and no test is without a statement.
+const _: () = assert!(count(&SECTIONS) == observed(STATEMENTS) + observed(STATUSES));
+const _: () = assert!(all_judged(STATEMENTS) && all_judged(STATUSES));
+
+/// Patience with an interrupt that must arrive, unless `patience=` says otherwise.
+const PATIENCE_MS: u64 = 5_000;
+
+/// `conformance [device names…] [conduit=msr|port|vmcall|vmmcall] [patience=milliseconds] [only=ID,ID…]`.
+pub(crate) fn run(line: CommandLine<'static>) -> ExitCode {
+    let mut bench = match open(line) {
+        Ok(bench) => bench,
+        Err(code) => return code,
+    };
+    elsewhere::remember(&bench);
+    let asked = |statement: &&Statement| match line.value("only") {
+        None => true,
+        Some(only) => only.split(',').any(|id| id == statement.id),
+    };
+    let chosen = || STATEMENTS.iter().chain(STATUSES).filter(asked);
+    let mut tap = Tap::begin(chosen().count());
+    for statement in chosen() {
+        let verdict = test(statement.id).map_or(Ok(()), |test| {
+            bench.reset();
+            test(&mut bench)
+        });
+        tap.tell(statement, &verdict);
+    }
+    bench.reset();
+    tap.finish()
+}
+
+fn open(line: CommandLine<'static>) -> Result<Bench, ExitCode> {
+    let (discovered, first) = discover(line).map_err(|error| refuse(&error, ExitCode::Environment))?;
+    let patience = match line.number("patience") {
+        Ok(patience) => patience.unwrap_or(PATIENCE_MS),
+        Err(error) => return Err(refuse(&error, ExitCode::Usage)),
+    };
+    let raw = Raw::new(first).ok_or_else(|| refuse(&"no memory for a block", ExitCode::Environment))?;
+    let conduits = conduits(line, &discovered);
+    let mut bench = Bench::new(raw, discovered, conduits, patience);
+    let functions = pci::enumerate();
+    let known = || functions.iter().filter_map(|function| Some((function, devices::name(function)?)));
+    let filtered = known().any(|(_, name)| line.flag(name));
+    for (function, name) in known().filter(|(_, name)| !filtered || line.flag(name)) {
+        match Subject::open(function) {
+            Some(subject) if !bench.subjects.is_full() => bench.subjects.push(subject),
+            Some(_) => println!("# device {name}: one too many, left alone"),
+            None => println!("# device {name}: cannot be driven"),
+        }
+    }
+    for subject in &bench.subjects {
+        println!(
+            "# device {} {}: {:?}, {} entries",
+            subject.name,
+            subject.id,
+            subject.store(),
+            subject.entries
+        );
+    }
+    Ok(bench)
+}
+
+/// All conduits that work here, or the one that `conduit=` names.
+fn conduits(line: CommandLine<'static>, discovered: &Discovered) -> ArrayVec<(&'static str, Hardware), 4> {
+    let all = [
+        ("vmcall", Conduits::VMCALL),
+        ("vmmcall", Conduits::VMMCALL),
+        ("msr", Conduits::MSR),
+        ("port", Conduits::PORT),
+    ];
+    let asked = |name: &str| line.value("conduit").is_none_or(|only| only == name);
+    all.into_iter()
+        .filter(|(name, _)| asked(name))
+        .filter_map(|(name, conduit)| Some((name, discovered.conduit_among(conduit).ok()?)))
+        .collect()
+}
+
+fn refuse(error: &dyn fmt::Display, code: ExitCode) -> ExitCode {
+    println!("Bail out! {error}");
+    report::result("fail", |result| {
+        result.display("error", error);
+    });
+    code
+}
+
+fn test(id: &str) -> Option<Test> {
+    let mut all = SECTIONS.iter().flat_map(|section| section.iter());
+    all.find(|(of, _)| *of == id).map(|(_, test)| *test)
+}
+
+const fn count(sections: &[Tests]) -> usize {
+    let (mut sum, mut at) = (0, 0);
+    while at < sections.len() {
+        sum += sections[at].len();
+        at += 1;
+    }
+    sum
+}
+
+const fn observed(list: &[Statement]) -> usize {
+    let (mut sum, mut at) = (0, 0);
+    while at < list.len() {
+        sum += matches!(list[at].kind, Kind::Observed) as usize;
+        at += 1;
+    }
+    sum
+}
+
+const fn all_judged(list: &[Statement]) -> bool {
+    let mut at = 0;
+    while at < list.len() {
+        let judged = is_judged(list[at].id, &SECTIONS);
+        if judged != matches!(list[at].kind, Kind::Observed) {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+const fn is_judged(id: &str, sections: &[Tests]) -> bool {
+    let mut section = 0;
+    while section < sections.len() {
+        let mut at = 0;
+        while at < sections[section].len() {
+            if same(sections[section][at].0, id) {
+                return true;
+            }
+            at += 1;
+        }
+        section += 1;
+    }
+    false
+}

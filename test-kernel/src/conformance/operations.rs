@@ -1,0 +1,247 @@
+//! Section 5: what all operations have in common, FEATURES and DEVICE_INFO.
+
+use super::Tests;
+use super::bench::Bench;
+use super::verdict::{Finding, Verdict, ensure};
+use crate::raw::Raw;
+use pvir_guest::abi::{
+    CallFlags, DeviceId, DeviceRecord, Entry, EntryState, Features, FeaturesRecord, Handle, Header,
+    Operation, Routing, Status, Stores, Version,
+};
+
+pub(super) const TESTS: Tests = &[
+    ("O1", o1),
+    ("O2", o2),
+    ("O3", o3),
+    ("O4", o4),
+    ("O5", o5),
+    ("O6", o6),
+    ("F1", f1),
+    ("I1", i1),
+    ("I2", i2),
+];
+
+fn whole(operation: Operation, count: u32) -> Header {
+    Header { flags: CallFlags::ALL_OR_NOTHING.bits(), ..Raw::header(operation, count) }
+}
+
+fn statuses<const N: usize>(bench: &Bench) -> [Status; N] {
+    core::array::from_fn(|record| bench.raw.read::<Entry>(record + 1).status)
+}
+
+/// Good, bad, good: entries 0 and 1 and one beyond the end.
+fn mixed(bench: &mut Bench, subject: usize) -> Result<[Entry; 3], Finding> {
+    let (first, ..) = bench.request(subject, 0)?;
+    let (second, ..) = bench.request(subject, 1)?;
+    Ok([first, Entry { index: u32::MAX, ..first }, second])
+}
+
+fn o1(bench: &mut Bench) -> Verdict {
+    bench.enable()?;
+    let subject = bench.msix()?;
+    let answer = {
+        let records = mixed(bench, subject)?;
+        bench.call(Operation::MAP, &records)
+    };
+    let each = statuses::<3>(bench);
+    ensure!(each == [Status::OK, Status::BAD_INDEX, Status::OK], "good, bad, good: {each:?}");
+    ensure!(answer.header.done == 2, "done is {} of 2", answer.header.done);
+    Ok(())
+}
+
+fn o2(bench: &mut Bench) -> Verdict {
+    bench.enable()?;
+    let subject = bench.msix()?;
+    let [good, bad, other] = mixed(bench, subject)?;
+    let answer = bench.call(Operation::MAP, &[good, bad]);
+    ensure!(answer.status == Status::PARTIAL, "good and bad: {answer}");
+    ensure!(bench.features().irtes == 1, "good and bad: {} IRTEs are held", bench.features().irtes);
+    let answer = bench.call(Operation::MAP, &[bad, bad]);
+    ensure!((answer.status, answer.header.done) == (Status::PARTIAL, 0), "bad and bad: {answer}");
+    let answer = bench.call(Operation::MAP, &[good, other]);
+    ensure!((answer.status, answer.header.done) == (Status::OK, 2), "good and good: {answer}");
+    Ok(())
+}
+
+fn o3(bench: &mut Bench) -> Verdict {
+    bench.enable()?;
+    let subject = bench.msix()?;
+    let line = bench.line(subject, 2)?;
+    let aborted = [Status::ABORTED, Status::BAD_INDEX, Status::ABORTED];
+    let map = mixed(bench, subject)?;
+    let (moved, _) = bench.moved(&line, 0);
+    let retarget = [moved, Entry { index: u32::MAX, ..moved }, moved];
+    let bare = Bench::bare(&line);
+    let unmap = [bare, Entry { index: u32::MAX, ..bare }, bare];
+    let all = [(Operation::MAP, map), (Operation::RETARGET, retarget)];
+    for (operation, records) in all {
+        let answer = bench.raw.call(&whole(operation, 3), &records);
+        let each = statuses::<3>(bench);
+        ensure!((answer.status, answer.header.done) == (Status::ABORTED, 0), "{operation:?}: {answer}");
+        ensure!(each == aborted, "{operation:?}: {each:?}");
+        unchanged(bench, &line)?;
+    }
+    let answer = bench.raw.call(&whole(Operation::UNMAP, 2), &[unmap[0], unmap[1]]);
+    ensure!((answer.status, answer.header.done) == (Status::ABORTED, 0), "UNMAP: {answer}");
+    unchanged(bench, &line)?;
+    let [good, _, other] = map;
+    let answer = bench.raw.call(&whole(Operation::MAP, 2), &[good, other]);
+    ensure!((answer.status, answer.header.done) == (Status::OK, 2), "two good ones: {answer}");
+    Ok(())
+}
+
+/// The line is all that is mapped, and as it was.
+fn unchanged(bench: &mut Bench, line: &super::bench::Line) -> Verdict {
+    let irtes = bench.features().irtes;
+    ensure!(irtes == 1, "{irtes} IRTEs are held after a call that was aborted");
+    let held = bench.expect(Operation::QUERY, &Bench::bare(line), Status::OK)?;
+    let route = Bench::route(line.cpu, line.vector);
+    ensure!(held.routing == route, "an aborted call moved the entry: {:?}", held.routing);
+    bench.arrives(line)
+}
+
+fn o4(bench: &mut Bench) -> Verdict {
+    bench.enable()?;
+    let subject = bench.msix()?;
+    let (request, _, vector) = bench.request(subject, 0)?;
+    let elsewhere = Entry { routing: Routing { vector: vector + 1, ..request.routing }, ..request };
+    bench.call(Operation::MAP, &[request, request, elsewhere]);
+    let each = statuses::<3>(bench);
+    ensure!(each == [Status::OK, Status::OK, Status::ALREADY_MAPPED], "MAP thrice in a call: {each:?}");
+    let [first, second]: [Entry; 2] = [bench.raw.read(1), bench.raw.read(2)];
+    ensure!(
+        (first.handle, first.pair()) == (second.handle, second.pair()),
+        "the second MAP has another pair"
+    );
+    ensure!(second.state & EntryState::EXISTING.bits() != 0, "the second MAP is not EXISTING");
+    // The later of two RETARGETs counts.
+    let [there, back] = [elsewhere, request].map(|record| record.with_handle(first.handle));
+    bench.call(Operation::RETARGET, &[there, back]);
+    let bare = Entry::query(request.device, request.store, 0).with_handle(first.handle);
+    let held = bench.expect(Operation::QUERY, &bare, Status::OK)?;
+    ensure!(held.routing == request.routing, "of two RETARGETs the first counts: {:?}", held.routing);
+    bench.call(Operation::UNMAP, &[bare, bare]);
+    let each = statuses::<2>(bench);
+    ensure!(each == [Status::OK, Status::STALE_HANDLE], "UNMAP twice in a call: {each:?}");
+    Ok(())
+}
+
+fn o5(bench: &mut Bench) -> Verdict {
+    bench.enable()?;
+    let subject = bench.msix().or_else(|_| bench.msi())?;
+    let (good, ..) = bench.request(subject, 0)?;
+    let garbage = Entry { address: u64::MAX, data: 9, state: 5, ..good };
+    let stale = Handle::new(0x7777, 0x7777);
+    let bare = Entry { address: 1, data: 9, state: 5, ..bench.subject(subject)?.entry(0).with_handle(stale) };
+    for (operation, record) in [
+        (Operation::MAP, Entry { routing: Routing { vector: 3, ..good.routing }, ..garbage }),
+        (Operation::RETARGET, garbage.with_handle(stale)),
+        (Operation::UNMAP, bare),
+        (Operation::QUERY, bare),
+    ] {
+        let (_, got) = bench.one(operation, &record);
+        ensure!(got.status != Status::OK, "{operation:?} of a bad record is OK");
+        let silent = (got.address, got.data, got.state) == (0, 0, 0);
+        ensure!(
+            silent,
+            "{operation:?}: a record that failed says {:x} {:x} {:x}",
+            got.address,
+            got.data,
+            got.state
+        );
+        ensure!(got.handle == record.handle, "{operation:?}: the handle came back as {}", got.handle);
+    }
+    ensure!(bench.features().irtes == 0, "a record that failed left an IRTE");
+    Ok(())
+}
+
+fn o6(bench: &mut Bench) -> Verdict {
+    bench.enable()?;
+    for operation in
+        [Operation::FEATURES, Operation::ENABLE, Operation::DISABLE, Operation::DEVICE_INFO, Operation::QUERY]
+    {
+        let header = whole(operation, u32::from(operation != Operation::DISABLE));
+        let answer = bench.raw.call(&header, &[FeaturesRecord::request()]);
+        ensure!(answer.status == Status::BAD_FLAGS, "{operation:?} with ALL_OR_NOTHING: {answer}");
+    }
+    for operation in [Operation::MAP, Operation::RETARGET, Operation::UNMAP] {
+        let header = Header { flags: 2, ..Raw::header(operation, 1) };
+        let answer = bench.raw.call(&header, &[FeaturesRecord::request()]);
+        ensure!(answer.status == Status::BAD_FLAGS, "{operation:?} with flag 2: {answer}");
+    }
+    Ok(())
+}
+
+fn f1(bench: &mut Bench) -> Verdict {
+    let before = bench.features();
+    let again = bench.features();
+    ensure!(before == again, "two FEATURES in a row differ: {before:x?} {again:x?}");
+    ensure!((before.enabled, before.irtes) == (0, 0), "while not enabled: {before:x?}");
+    bench.enable()?;
+    let header = Header { version: Version(0), ..Raw::header(Operation::FEATURES, 1) };
+    let first = bench.raw.call(&header, &[FeaturesRecord::request()]);
+    let enabled = bench.features();
+    let second = bench.raw.call(&header, &[FeaturesRecord::request()]);
+    ensure!(first.header.epoch == second.header.epoch, "FEATURES changes the epoch");
+    ensure!(
+        Features::from_bits_retain(enabled.enabled) == bench.offered(),
+        "enabled is {:#x}",
+        enabled.enabled
+    );
+    let expected = FeaturesRecord { enabled: enabled.enabled, ..before };
+    ensure!(enabled == expected, "FEATURES after ENABLE: {enabled:x?}, before {before:x?}");
+    Ok(())
+}
+
+fn i1(bench: &mut Bench) -> Verdict {
+    let devices = bench.features().devices;
+    let served = bench.subjects.iter().map(|subject| subject.id).collect::<arrayvec::ArrayVec<_, 4>>();
+    let mut known = 0;
+    for (place, id) in served.iter().enumerate() {
+        let (_, record) = bench.one(Operation::DEVICE_INFO, &DeviceRecord::request(*id));
+        if record.status == Status::NO_DEVICE {
+            continue;
+        }
+        known += 1;
+        ensure!(record.status == Status::OK, "{id}: {:?}", record.status);
+        ensure!(record.device == *id, "{id} came back as {}", record.device);
+        let stores = Stores::from_bits_retain(record.stores);
+        let table =
+            bench.subjects.get(place).and_then(|subject| subject.table().map(super::table::Table::len));
+        let entries = if stores.contains(Stores::MSIX) { record.msix_entries } else { 0 };
+        ensure!(table.is_none_or(|len| entries <= len), "{id}: {entries} entries of a table of {table:?}");
+        ensure!(table.is_some() || !stores.contains(Stores::MSIX), "{id} has no MSI-X: {stores:?}");
+    }
+    ensure!(known > 0, "none of {} devices of configuration space is known to the host", served.len());
+    ensure!(known <= devices, "FEATURES says {devices} devices, {known} answer");
+    Ok(())
+}
+
+fn i2(bench: &mut Bench) -> Verdict {
+    let subject = bench.msix().or_else(|_| bench.msi())?;
+    let id = bench.subject(subject)?.id;
+    let strangers = [
+        DeviceId { segment: id.segment ^ 0x8000, ..id },
+        DeviceId { bdf: pvir_guest::abi::Bdf(id.bdf.0 ^ 0x7f00), ..id },
+        DeviceId { segment: u16::MAX, bdf: pvir_guest::abi::Bdf(u16::MAX) },
+    ];
+    for stranger in strangers {
+        let (answer, record) = bench.one(Operation::DEVICE_INFO, &DeviceRecord::request(stranger));
+        let refused = (answer.status, record.status) == (Status::PARTIAL, Status::NO_DEVICE);
+        ensure!(refused, "{stranger}: {answer}, {:?}", record.status);
+        let silent = DeviceRecord { status: Status::PENDING, ..record } == DeviceRecord::request(stranger);
+        ensure!(silent, "{stranger}: a record that failed says {record:x?}");
+    }
+    bench.enable()?;
+    let line = bench.line(subject, 0)?;
+    let (_, first) = bench.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
+    let (_, second) = bench.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
+    ensure!(first == second, "two answers in a row differ: {first:x?} {second:x?}");
+    ensure!(
+        first.irtes == 1 && first.irtes <= first.max_irtes,
+        "irtes {} of {}",
+        first.irtes,
+        first.max_irtes
+    );
+    bench.arrives(&line)
+}

@@ -1,0 +1,179 @@
+//! Section 3: what becomes of the bytes of a request.
+
+use super::bench::Bench;
+use super::verdict::{Verdict, ensure};
+use super::{Tests, elsewhere};
+use crate::raw::Raw;
+use core::mem::offset_of;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+use pvir_guest::abi::{
+    DeviceRecord, EnableRecord, Entry, EntryFlags, Features, FeaturesRecord, Handle, Header, Operation,
+    Routing, Status,
+};
+use spin::Mutex;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+pub(super) const TESTS: Tests = &[("B2", b2), ("B3", b3), ("B5", b5)];
+
+const UNIT: usize = 64;
+/// Calls under fire.
+const SHOTS: u32 = 60;
+
+/// The block that the helper fires at, and where: offset, one byte, the other.
+static TARGET: Mutex<Option<Raw>> = Mutex::new(None);
+static SHOT: AtomicU64 = AtomicU64::new(0);
+
+/// Job: flips a byte of the block between two values until told to stop.
+fn fire(_: u64) -> u64 {
+    let target = TARGET.lock();
+    let Some(raw) = target.as_ref() else { return 0 };
+    let [at, one, other, ..] = SHOT.load(Ordering::Relaxed).to_le_bytes();
+    let mut shots = 0;
+    while !elsewhere::is_over() {
+        raw.set_byte(at.into(), one);
+        raw.set_byte(at.into(), other);
+        shots += 1;
+    }
+    shots
+}
+
+fn aim(at: usize, one: u8, other: u8) {
+    let at = u8::try_from(at).unwrap_or(0);
+    SHOT.store(u64::from_le_bytes([at, one, other, 0, 0, 0, 0, 0]), Ordering::Relaxed);
+}
+
+fn b2(bench: &mut Bench) -> Verdict {
+    elsewhere::needed()?;
+    *TARGET.lock() = Some(bench.raw.by(bench.raw.conduit()));
+    // The count in the header is 1 or 2^24 + 1: good or BAD_COUNT, and never a block that leaves RAM.
+    aim(offset_of!(Header, count) + 3, 1, 0);
+    elsewhere::meanwhile(fire, 0, || {
+        for _ in 0..SHOTS {
+            let answer = bench.call(Operation::FEATURES, &[FeaturesRecord::request()]);
+            let judged = [Status::OK, Status::BAD_COUNT].contains(&answer.status);
+            ensure!(judged, "a count that changes meanwhile: {:?}", answer.status);
+        }
+        Ok(())
+    })?;
+    bench.enable()?;
+    let subject = bench.msix()?;
+    let (request, cpu, vector) = bench.request(subject, 0)?;
+    // The vector is good or 5: whatever was judged is what was done.
+    aim(UNIT + offset_of!(Entry, routing) + offset_of!(Routing, vector), vector, 5);
+    elsewhere::meanwhile(fire, 0, || {
+        for _ in 0..SHOTS {
+            bench.call(Operation::MAP, &[request]);
+        }
+        Ok(())
+    })?;
+    let bare = bench.subject(subject)?.entry(0);
+    let (_, held) = bench.one(Operation::QUERY, &bare);
+    let whole = held.status == Status::STALE_HANDLE || held.routing == Bench::route(cpu, vector);
+    ensure!(whole, "a vector that changes meanwhile: mapped with {:?}", held.routing);
+    Ok(())
+}
+
+fn b3(bench: &mut Bench) -> Verdict {
+    bench.enable()?;
+    let subject = bench.msix().or_else(|_| bench.msi())?;
+    let (request, ..) = bench.request(subject, 0)?;
+    for (operation, asked) in [
+        (Operation::MAP, request),
+        (Operation::MAP, Entry { index: u32::MAX, ..request }),
+        (Operation::MAP, Entry { routing: Routing { vector: 5, ..request.routing }, ..request }),
+        (Operation::QUERY, bench.subject(subject)?.entry(0)),
+        (Operation::UNMAP, bench.subject(subject)?.entry(0).with_handle(Handle(7))),
+    ] {
+        let sent = Raw::header(operation, 1);
+        let answer = bench.raw.call(&sent, &[asked]);
+        let header = answer.header;
+        let same = Header { status: sent.status, done: 0, epoch: 0, ..header } == sent;
+        ensure!(same, "{operation:?}: the header came back as {header:x?}");
+        let got: Entry = bench.raw.read(1);
+        let named = (got.device, got.store, got.index, got.count, got.flags)
+            == (asked.device, asked.store, asked.index, asked.count, asked.flags);
+        let routed = operation == Operation::QUERY || (got.arch, got.routing) == (asked.arch, asked.routing);
+        ensure!(named && routed, "{operation:?}: the record came back as {got:x?}");
+    }
+    Ok(())
+}
+
+fn b5(bench: &mut Bench) -> Verdict {
+    let reserved = Status::RESERVED_NOT_ZERO;
+    let features = Raw::header(Operation::FEATURES, 1);
+    bytes(bench, &features, &FeaturesRecord::request(), 32..64, reserved)?;
+    bytes(bench, &features, &FeaturesRecord::request(), UNIT..UNIT + 4, reserved)?;
+    bytes(bench, &features, &FeaturesRecord::request(), UNIT + 52..2 * UNIT, reserved)?;
+    let enable = EnableRecord::request(bench.offered(), None);
+    bytes(bench, &Raw::header(Operation::ENABLE, 1), &enable, UNIT + 36..2 * UNIT, reserved)?;
+    let subject = bench.msix().or_else(|_| bench.msi())?;
+    let info = DeviceRecord::request(bench.subject(subject)?.id);
+    bytes(bench, &Raw::header(Operation::DEVICE_INFO, 1), &info, UNIT + 36..2 * UNIT, reserved)?;
+    bench.enable()?;
+    let (request, ..) = bench.request(subject, 0)?;
+    let map = Raw::header(Operation::MAP, 1);
+    bytes(bench, &map, &request, UNIT + 40..UNIT + 48, reserved)?;
+    bytes(bench, &map, &request, UNIT + 24..UNIT + 32, reserved)?;
+    untaken(bench, &request)?;
+    out_fields_are_ignored(bench, &request)
+}
+
+/// Each byte of the range, set to a value that is not zero, must get the status, in the record if it is one of it.
+fn bytes<R>(bench: &Bench, header: &Header, record: &R, range: Range<usize>, expected: Status) -> Verdict
+where
+    R: IntoBytes + FromBytes + FromZeros + Immutable + Copy,
+{
+    let raw = &bench.raw;
+    for at in range {
+        raw.write(header, &[*record]);
+        raw.set_byte(at, 0x80);
+        let status = raw.call_at(raw.address());
+        let of_record = raw.read::<[Status; 16]>(1)[1];
+        let right = match (at < UNIT, header.operation) {
+            (true, _) => status == expected,
+            (false, Operation::ENABLE) => (status, of_record) == (expected, expected),
+            (false, _) => (status, of_record) == (Status::PARTIAL, expected),
+        };
+        ensure!(
+            right,
+            "{:?}, byte {at} is not zero: call {status:?}, record {of_record:?}",
+            header.operation
+        );
+    }
+    Ok(())
+}
+
+/// Fields that an operation does not take.
+fn untaken(bench: &mut Bench, request: &Entry) -> Verdict {
+    let entry = bench.expect(Operation::MAP, request, Status::OK)?;
+    let bare = Entry::query(request.device, request.store, 0).with_handle(entry.handle);
+    let routed = Entry { arch: request.arch, routing: request.routing, ..bare };
+    let parked = EntryFlags::PARKED.bits();
+    bench.expect(Operation::UNMAP, &routed, Status::RESERVED_NOT_ZERO)?;
+    bench.expect(Operation::UNMAP, &Entry { flags: parked, ..bare }, Status::BAD_FLAGS)?;
+    bench.expect(Operation::QUERY, &Entry { flags: parked, ..bare }, Status::BAD_FLAGS)?;
+    if bench.offered().contains(Features::PARKING) {
+        let both = Entry { flags: parked, ..routed };
+        bench.expect(Operation::RETARGET, &both, Status::RESERVED_NOT_ZERO)?;
+        bench.expect(Operation::MAP, &both.with_handle(Handle::NONE), Status::RESERVED_NOT_ZERO)?;
+    }
+    Ok(())
+}
+
+/// Whatever stands in the out fields before a call, it is the same call.
+fn out_fields_are_ignored(bench: &mut Bench, request: &Entry) -> Verdict {
+    let header = Header { status: Status(7), done: 9, epoch: u64::MAX, ..Raw::header(Operation::QUERY, 1) };
+    let garbage = Entry {
+        status: Status::NO_GSI,
+        address: u64::MAX,
+        data: 7,
+        state: u32::MAX,
+        arch: request.arch,
+        routing: Routing { reserved: u64::MAX, ..request.routing },
+        ..Entry::query(request.device, request.store, 0)
+    };
+    let answer = bench.raw.call(&header, &[garbage]);
+    ensure!(answer.status == Status::OK, "QUERY with garbage in the out fields: {answer}");
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! A device under test: one whose interrupts software can raise.
+
+use super::table::Table;
+use crate::devices::{self, Device, Trigger};
+use crate::pci::Function;
+use crate::pci::config::{PortAccess, set_multiple_messages};
+use crate::remapping::device_id;
+use pvir_guest::abi::{DeviceId, Entry, Pair, Store};
+
+/// Where its messages are.
+pub(super) enum Messages {
+    Msix(Table),
+    Msi,
+}
+
+/// One device.
+pub(super) struct Subject {
+    pub(super) id: DeviceId,
+    pub(super) name: &'static str,
+    function: Function,
+    driver: Device,
+    pub(super) messages: Messages,
+    /// Entries that can be raised: 0 to this, less one.
+    pub(super) entries: u32,
+}
+
+impl Subject {
+    /// A device that this kernel can drive, its registers mapped.
+    pub(super) fn open(function: &Function) -> Option<Self> {
+        let name = devices::name(function)?;
+        let id = device_id(function.address)?;
+        let mut driver = devices::probe(function).ok().flatten()?;
+        driver.init();
+        let messages = Table::open(function).map_or(Messages::Msi, Messages::Msix);
+        let limit = match &messages {
+            Messages::Msix(table) => table.len(),
+            Messages::Msi => 1,
+        };
+        let entries = u32::from(driver.vectors()).min(limit);
+        Some(Self { id, name, function: *function, driver, messages, entries })
+    }
+
+    /// Its store.
+    pub(super) fn store(&self) -> Store {
+        match self.messages {
+            Messages::Msix(_) => Store::MSIX,
+            Messages::Msi => Store::MSI,
+        }
+    }
+
+    /// Its table, if it has one.
+    pub(super) fn table(&self) -> Option<&Table> {
+        match &self.messages {
+            Messages::Msix(table) => Some(table),
+            Messages::Msi => None,
+        }
+    }
+
+    /// A record that names one of its entries.
+    pub(super) fn entry(&self, index: u32) -> Entry {
+        Entry::query(self.id, self.store(), index)
+    }
+
+    /// Puts the pair where the device takes it, and lets it be sent.
+    pub(super) fn program(&self, index: u32, pair: Pair) {
+        match &self.messages {
+            Messages::Msix(table) => {
+                table.set_masked(index, true);
+                table.set_pair(index, pair);
+                table.set_masked(index, false);
+            }
+            Messages::Msi => self.program_msi(pair, 1),
+        }
+    }
+
+    /// Switches MSI on with this many messages.
+    pub(super) fn program_msi(&self, pair: Pair, messages: u32) {
+        let Some(msi) = self.function.msi() else { return };
+        msi.set_enabled(false, PortAccess);
+        msi.set_message_info(pair.address, pair.data, PortAccess);
+        set_multiple_messages(self.function.address, messages.trailing_zeros());
+        msi.set_enabled(true, PortAccess);
+    }
+
+    /// Nothing is sent any more.
+    pub(super) fn silence(&mut self) {
+        match &self.messages {
+            Messages::Msix(table) => table.mask_all(),
+            Messages::Msi => {
+                if let Some(msi) = self.function.msi() {
+                    msi.set_enabled(false, PortAccess);
+                }
+            }
+        }
+        (0..self.entries).for_each(|index| self.acknowledge(index));
+    }
+
+    /// Raises one interrupt.
+    pub(super) fn raise(&mut self, index: u32) {
+        self.driver.raise(u16::try_from(index).unwrap_or(u16::MAX));
+    }
+
+    /// Clears its cause.
+    pub(super) fn acknowledge(&mut self, index: u32) {
+        self.driver.acknowledge(u16::try_from(index).unwrap_or(u16::MAX));
+    }
+
+    /// Whether one raise may be two messages.
+    pub(super) fn repeats(&self) -> bool {
+        self.driver.repeats()
+    }
+}
