@@ -5,7 +5,7 @@
 
 use super::checks::{Checks, Outcome};
 use super::direct::no_pvir;
-use super::refusals::block::Raw;
+use crate::raw::Raw;
 use crate::console::report;
 use crate::cpu::cpuid::cpuid;
 use crate::cpu::time::cycles;
