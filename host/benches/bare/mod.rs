@@ -1,0 +1,167 @@
+//! The service over nothing: a KVM and a device that do nothing at once, so that only its own work is measured.
+
+use pvir_abi::{
+    Bdf, CallFlags, Conduits, DeviceFlags, DeviceId, EnableRecord, Entry, Features, GuestPhysAddr, Header,
+    Operation, Pair, Status, Store, Stores, Version, X86Route, block_len,
+};
+use pvir_host::device::{Capabilities, Device, NotIsolated};
+use pvir_host::kvm::{GsiRoute, IrqRouter, MAX_GSI};
+use pvir_host::service::{Config, Service};
+use std::io;
+use std::sync::Arc;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::eventfd::EventFd;
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Most entries of a call, and of the table.
+const PER_CALL: u32 = 512;
+const ENTRIES: u32 = 2048;
+const PINS: u32 = 24;
+const BLOCK: u64 = 0x1000;
+
+struct Router;
+
+impl IrqRouter for Router {
+    fn set_routes(&mut self, _: &[GsiRoute]) -> io::Result<()> {
+        Ok(())
+    }
+    fn attach(&mut self, _: &EventFd, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+    fn detach(&mut self, _: &EventFd, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Table;
+
+impl Device for Table {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            stores: Stores::MSIX,
+            flags: DeviceFlags::DIRECT | DeviceFlags::DYNAMIC,
+            msix_entries: ENTRIES,
+            ..Capabilities::default()
+        }
+    }
+    fn name(&self) -> String {
+        "bare".into()
+    }
+    fn isolated(&self) -> Result<(), NotIsolated> {
+        Ok(())
+    }
+    fn open(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn close(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn trap(&mut self, _: Store) -> io::Result<()> {
+        Ok(())
+    }
+    fn untrap(&mut self, _: Store) -> io::Result<()> {
+        Ok(())
+    }
+    fn start(&mut self, _: Store, _: u32, _: &[&EventFd]) -> io::Result<()> {
+        Ok(())
+    }
+    fn stop(&mut self, _: Store, _: u32, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+    fn pair(&mut self, _: Store, index: u32) -> io::Result<Pair> {
+        Ok(Pair { address: 0xfee0_0010 | u64::from(index) << 5, data: 0 })
+    }
+    fn mask(&mut self, _: Store, _: u32) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+/// An enabled service of a VM with 64 vCPUs and one device of 2048 entries.
+pub(crate) struct Bare {
+    service: Service,
+    ram: Arc<GuestMemoryMmap>,
+}
+
+impl Bare {
+    pub(crate) fn new() -> Self {
+        let config = Config {
+            apic_ids: (0..64).collect(),
+            conduits: Conduits::PORT,
+            msr: 0,
+            port: 0x5056,
+            first_gsi: PINS,
+            max_irtes: MAX_GSI - PINS,
+            max_irtes_per_device: ENTRIES,
+        };
+        let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap());
+        let service = Service::new(&config, ram.clone(), Box::new(Router)).unwrap();
+        service.add_device(device(), Box::new(Table)).unwrap();
+        let bare = Self { service, ram };
+        let header = Header::request(Version::V1, Operation::ENABLE, CallFlags::empty(), 1);
+        let record = EnableRecord::request(Features::MSIX | Features::PARKING, None);
+        bare.put(&header, record.as_bytes());
+        assert_eq!(bare.call(), Status::OK);
+        bare
+    }
+
+    fn put(&self, header: &Header, records: &[u8]) {
+        self.ram.write_slice(header.as_bytes(), GuestAddress(BLOCK)).unwrap();
+        self.ram.write_slice(records, GuestAddress(BLOCK + 64)).unwrap();
+    }
+
+    /// Puts a request into RAM. The answer to one is the request of the next: only the operation and a few fields
+    /// change.
+    pub(crate) fn ask(&self, operation: Operation, records: &[Entry]) {
+        let count = u32::try_from(records.len()).unwrap();
+        let header = Header::request(Version::V1, operation, CallFlags::empty(), count);
+        self.put(&header, records.as_bytes());
+    }
+
+    /// Has the service carry out the request that was put.
+    pub(crate) fn call(&self) -> Status {
+        self.service.call(0, 0, GuestPhysAddr(BLOCK))
+    }
+
+    /// The records of the answer.
+    pub(crate) fn answer(&self, count: usize) -> Vec<Entry> {
+        let mut bytes = vec![0; block_len(u32::try_from(count).unwrap())];
+        self.ram.read_slice(&mut bytes, GuestAddress(BLOCK)).unwrap();
+        let mut records = vec![Entry::new_zeroed(); count];
+        records.as_mut_bytes().copy_from_slice(&bytes[64..]);
+        assert!(records.iter().all(|record| record.status == Status::OK), "{:?}", records[0]);
+        records
+    }
+
+    /// Maps `count` entries in as few calls as possible. Answers with their records.
+    pub(crate) fn map(&self, count: u32) -> Vec<Entry> {
+        let entries: Vec<u32> = (0..count).collect();
+        let mut mapped = Vec::new();
+        for part in entries.chunks(PER_CALL as usize) {
+            let records: Vec<Entry> = part.iter().map(|&index| map(index)).collect();
+            self.ask(Operation::MAP, &records);
+            assert_eq!(self.call(), Status::OK);
+            mapped.extend(self.answer(records.len()));
+        }
+        mapped
+    }
+}
+
+fn device() -> DeviceId {
+    DeviceId::new(0, Bdf::new(0, 1, 0).unwrap())
+}
+
+/// The request to map an entry.
+pub(crate) fn map(index: u32) -> Entry {
+    Entry::map(device(), Store::MSIX, index, X86Route::fixed(index % 64, 0x40).into())
+}
+
+/// The request to send a mapped entry to another vCPU.
+pub(crate) fn retarget(mapped: &Entry) -> Entry {
+    let to = X86Route::fixed((mapped.index + 1) % 64, 0x41);
+    Entry::map(device(), Store::MSIX, mapped.index, to.into()).with_handle(mapped.handle)
+}
+
+/// The request to give a mapped entry back.
+pub(crate) fn unmap(mapped: &Entry) -> Entry {
+    Entry::query(device(), Store::MSIX, mapped.index).with_handle(mapped.handle)
+}
