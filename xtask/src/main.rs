@@ -17,6 +17,7 @@ mod programs;
 mod progress;
 mod scale;
 mod setup;
+mod shown;
 mod test;
 mod workspace;
 
@@ -39,6 +40,7 @@ enum Task {
     Lab(Box<lab::Command>),
     Kernel(kernel::Options),
     Scale(scale::Options),
+    Shown(shown::Options),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test(options) => Ok(test::run(&options)),
         Task::Lab(command) => Ok(lab::command_line(&command)),
         Task::Scale(options) => scale::run(&options),
+        Task::Shown(options) => shown::run(&options),
         Task::Kernel(options) => {
             println!("{}", kernel::build(&options)?.display());
             Ok(ExitCode::SUCCESS)

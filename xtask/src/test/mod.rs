@@ -72,6 +72,12 @@ fn tests() -> Vec<Test> {
     tests
 }
 
+/// The names of all tests.
+#[cfg(test)]
+pub(crate) fn names() -> Vec<&'static str> {
+    tests().iter().flat_map(Test::lines).map(|(name, _)| name).collect()
+}
+
 impl Test {
     /// Name and purpose of each line.
     fn lines(&self) -> Vec<(&'static str, &'static str)> {
@@ -138,7 +144,7 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut names: Vec<&str> = tests().iter().flat_map(Test::lines).map(|(name, _)| name).collect();
+        let mut names = names();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
