@@ -17,7 +17,7 @@ const HIGHEST_APIC_ID: u32 = 4095;
 /// The device.
 const DEVICE: &str = "emulated,vectors=2048,ims=0";
 
-/// Brings each of 2,048 MSI-X entries to each of 350 CPUs with APIC ids up to 4095, and counts (some ten minutes)
+/// Brings each of 2,048 MSI-X entries to each of 350 CPUs with APIC ids up to 4095, and counts (some two minutes)
 #[derive(Args)]
 pub(crate) struct Options {
     /// Rounds; each brings every entry to the next CPU, so that 350 are everything

@@ -90,7 +90,7 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/emulated-msi" => (two, MSI, "multi"),
         "kvm/emulated-busy" => (&["--cpus", "4"], ONE, "sequences"),
         // With the machine and the device of `run.sh scale`.
-        "kvm/scale" => (&[], &[], "scale rounds=6"),
+        "kvm/scale" => (&[], &[], "scale rounds=50"),
         "kvm/limits" => (&["--cpus", "1"], LARGE, "limits"),
         "kvm/quotas" => (&["--cpus", "2", "--max-irtes", "6", "--max-irtes-per-device", "4"], TWO, "quotas"),
         "kvm/several" => (two, THREE, "several"),
