@@ -1,9 +1,11 @@
 //! A fake device.
 
+mod making;
+
 use super::world::{Seen, Started};
 use super::{Call, Entry, Kind, SharedWorld, World};
 use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
-use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
+use pvir_abi::{Pair, Refusal, Store};
 use std::io;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -20,59 +22,6 @@ pub struct FakeDevice {
 }
 
 impl FakeDevice {
-    /// Device `number` of `world`, with an MSI-X table of `msix_entries` and nothing else.
-    #[must_use]
-    pub fn new(world: SharedWorld, number: u32, msix_entries: u32) -> Self {
-        let capabilities = Capabilities {
-            stores: Stores::MSIX,
-            flags: DeviceFlags::DIRECT | DeviceFlags::DYNAMIC,
-            msix_entries,
-            ..Capabilities::default()
-        };
-        Self { number, world, capabilities, refusal: Refusal::NONE, backed: false, odd_pairs: false }
-    }
-
-    /// Device `number` of `world`, with an MSI capability of `messages` and nothing else.
-    #[must_use]
-    pub fn with_msi(world: SharedWorld, number: u32, messages: u32) -> Self {
-        let capabilities =
-            Capabilities { stores: Stores::MSI, msi_messages: messages, ..Capabilities::default() };
-        Self::new(world, number, 0).with_capabilities(capabilities)
-    }
-
-    /// The same device with IMS entries of its own, as an emulated one has them.
-    #[must_use]
-    pub fn with_own_ims(mut self, entries: u32) -> Self {
-        self.capabilities.stores |= Stores::IMS;
-        self.capabilities.ims_entries = entries;
-        self
-    }
-
-    /// The same device with IMS entries that are made of its MSI-X entries, as one of VFIO has them.
-    #[must_use]
-    pub fn with_backed_ims(self) -> Self {
-        let entries = self.capabilities.msix_entries;
-        Self { backed: true, ..self.with_own_ims(entries) }
-    }
-
-    /// The same device with other capabilities.
-    #[must_use]
-    pub fn with_capabilities(self, capabilities: Capabilities) -> Self {
-        Self { capabilities, ..self }
-    }
-
-    /// The same device, not isolated for this reason.
-    #[must_use]
-    pub fn not_isolated(self, refusal: Refusal) -> Self {
-        Self { refusal, ..self }
-    }
-
-    /// The same device with pairs that several messages cannot share.
-    #[must_use]
-    pub fn with_odd_pairs(self) -> Self {
-        Self { odd_pairs: true, ..self }
-    }
-
     fn entry(&self, store: Store, index: u32) -> Entry {
         Entry { device: self.number, store, index }
     }

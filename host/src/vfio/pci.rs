@@ -1,11 +1,12 @@
 //! One PCI device behind VFIO: config space, BARs, capabilities.
 
+mod bars;
+
 use super::capability::{ConfigHeader, ENTRY_LEN, MsiCapability, MsixCapability};
 use super::container::Container;
 use super::error::AttachError;
 use super::interrupts;
 use super::irqs::Irqs;
-use super::mapping::RegionMap;
 use crate::device::{HostInterrupt, NotIsolated};
 use crate::isolation::{Host, RemappingUnit, judge_phantom};
 use pvir_abi::{DeviceId, Refusal};
@@ -15,9 +16,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use vfio_bindings::bindings::vfio::{
-    VFIO_IRQ_INFO_NORESIZE, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, VFIO_REGION_INFO_FLAG_MMAP,
+    VFIO_IRQ_INFO_NORESIZE, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
 };
-use vfio_ioctls::{VfioDevice as Inner, VfioError, VfioRegionInfoCap};
+use vfio_ioctls::{VfioDevice as Inner, VfioError};
 
 /// COMMAND register, and its bits for memory decode and bus mastering.
 const COMMAND: u64 = 0x04;
@@ -158,38 +159,6 @@ impl VfioPci {
         info.is_some_and(|info| info.flags & VFIO_IRQ_INFO_NORESIZE == 0)
     }
 
-    /// Size of a BAR in bytes; 0 if there is none.
-    #[must_use]
-    pub fn bar_size(&self, bar: u8) -> u64 {
-        if bar < 6 { self.inner.get_region_size(u32::from(bar)) } else { 0 }
-    }
-
-    /// Whether a whole BAR, the MSI-X table in it included, can be mapped.
-    #[must_use]
-    pub fn is_mappable(&self, bar: u8) -> bool {
-        let index = u32::from(bar);
-        if bar >= 6 || self.inner.get_region_flags(index) & VFIO_REGION_INFO_FLAG_MMAP == 0 {
-            return false;
-        }
-        let capabilities = self.inner.get_region_caps(index);
-        let has_table = self.msix.is_some_and(|msix| msix.table_bar == bar);
-        let table_too = capabilities.iter().any(|c| matches!(c, VfioRegionInfoCap::MsixMappable));
-        let in_parts = capabilities.iter().any(|c| matches!(c, VfioRegionInfoCap::SparseMmap(_)));
-        !in_parts && (table_too || !has_table)
-    }
-
-    /// Maps a whole BAR into this process.
-    ///
-    /// # Errors
-    /// `Unsupported` if it is not mappable; otherwise as the kernel gave it.
-    pub fn map_bar(&self, bar: u8) -> io::Result<RegionMap> {
-        if !self.is_mappable(bar) {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        let len = usize::try_from(self.bar_size(bar)).map_err(io::Error::other)?;
-        RegionMap::new(&self.file, self.inner.get_region_offset(u32::from(bar)), len)
-    }
-
     /// Reads config space as VFIO shows it.
     ///
     /// # Errors
@@ -204,30 +173,6 @@ impl VfioPci {
     /// As the kernel gave it.
     pub fn config_write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, self.inner.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + offset)
-    }
-
-    /// Reads a BAR by VFIO, with an access of `data.len()` bytes. The MSI-X table reads as all ones.
-    ///
-    /// # Errors
-    /// As the kernel gave it; `InvalidInput` beyond the BAR.
-    pub fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        let at = self.inside(bar, offset, data.len())?;
-        self.file.read_exact_at(data, at)
-    }
-
-    /// Writes a BAR likewise. Writes to the MSI-X table are dropped.
-    ///
-    /// # Errors
-    /// As the kernel gave it; `InvalidInput` beyond the BAR.
-    pub fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> io::Result<()> {
-        let at = self.inside(bar, offset, data.len())?;
-        self.file.write_all_at(data, at)
-    }
-
-    fn inside(&self, bar: u8, offset: u64, len: usize) -> io::Result<u64> {
-        let end = offset.checked_add(len as u64).filter(|end| *end <= self.bar_size(bar));
-        end.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.inner.get_region_offset(u32::from(bar)) + offset)
     }
 
     /// Lets the device do DMA and send messages, or not. Memory decode stays on: without it the mapped BARs end in

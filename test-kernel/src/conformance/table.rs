@@ -1,6 +1,6 @@
 //! An MSI-X table and its pending bits, as they are: no rule of `pvir-guest` in the way.
 
-use crate::memory::registers::Registers;
+use crate::memory::registers::{Registers, halves};
 use crate::pci::config::PortAccess;
 use crate::pci::{Function, bars};
 use core::cell::RefCell;
@@ -69,9 +69,9 @@ impl Table {
     /// Writes address and data, masked or not.
     pub(super) fn set_pair(&self, index: u32, pair: Pair) {
         let at = self.entry(index);
-        let [a, b, c, d, e, f, g, h] = pair.address.to_le_bytes();
-        self.registers.write(at, u32::from_le_bytes([a, b, c, d]));
-        self.registers.write(at + 4, u32::from_le_bytes([e, f, g, h]));
+        let (low, high) = halves(pair.address);
+        self.registers.write(at, low);
+        self.registers.write(at + 4, high);
         self.registers.write(at + 8, pair.data);
     }
 

@@ -44,13 +44,14 @@ impl Tap {
                 println!("ok {number} - {id} {title} # SKIP {reason}");
                 ("skip", *reason)
             }
-            (_, Err(Finding::Wrong(what))) => {
+            (_, Err(Finding::Wrong(words))) => {
+                let what = words.as_str();
                 self.broken += 1;
                 println!("not ok {number} - {id} {title}");
                 println!("  ---");
                 println!("  message: \"{}\"", Quoted(what));
                 println!("  ...");
-                ("FAILED", what.as_str())
+                ("FAILED", what)
             }
         };
         report::event("statement", |event| {

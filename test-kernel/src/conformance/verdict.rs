@@ -2,12 +2,20 @@
 
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
+use spin::{Mutex, MutexGuard};
+
+/// Text of one finding.
+type Text = ArrayString<240>;
+
+/// Where the texts lie, so that a [`Finding`] is small: most calls return one, and next to none of them has a text. A
+/// statement ends with its first finding; the spare ones are for a finding that gives way to another.
+static TEXTS: [Mutex<Text>; 4] = [const { Mutex::new(Text::new_const()) }; 4];
 
 /// What a statement came to, if the host does not keep it or cannot be asked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Finding {
     /// The host does not keep it.
-    Wrong(ArrayString<240>),
+    Wrong(Words),
     /// The device or the machine at hand cannot show it.
     CannotShow(&'static str),
 }
@@ -15,12 +23,29 @@ pub(super) enum Finding {
 /// `Ok`: the host keeps the statement, as far as it was asked.
 pub(super) type Verdict = Result<(), Finding>;
 
+/// One of the [`TEXTS`], its own for as long as it lives; nothing if all were taken.
+#[derive(Debug)]
+pub(super) struct Words(Option<MutexGuard<'static, Text>>);
+
+impl Words {
+    fn new(what: fmt::Arguments<'_>) -> Self {
+        let mut free = TEXTS.iter().find_map(Mutex::try_lock);
+        if let Some(text) = &mut free {
+            text.clear();
+            // What does not fit is left out.
+            let _ = text.write_fmt(what);
+        }
+        Self(free)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("too many findings at once for the words of this one", |text| text.as_str())
+    }
+}
+
 /// The host does not keep it, in these words.
 pub(super) fn wrong(what: fmt::Arguments<'_>) -> Finding {
-    let mut text = ArrayString::new();
-    // What does not fit is left out.
-    let _ = text.write_fmt(what);
-    Finding::Wrong(text)
+    Finding::Wrong(Words::new(what))
 }
 
 /// Ends the function with a finding unless the condition holds.

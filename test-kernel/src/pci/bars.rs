@@ -7,7 +7,7 @@
 
 use super::Function;
 use super::config::PortAccess;
-use crate::memory::registers::Registers;
+use crate::memory::registers::{Registers, halves};
 use core::fmt;
 use pci_types::{Bar, CommandRegister, ConfigRegionAccess, EndpointHeader, PciAddress};
 use spin::Mutex;
@@ -111,12 +111,12 @@ fn place(address: PciAddress, slot: u8, width: u8, size: u64) -> Result<u64, Bar
     let end =
         start.checked_add(size).filter(|end| *end <= WINDOW_END).ok_or(BarError::NoRoom(address, slot))?;
     *next = end;
-    let [a, b, c, d, ..] = start.to_le_bytes();
+    let (low, high) = halves(start);
     // SAFETY: decoding is off, and the window is given to nobody else.
-    unsafe { PortAccess.write(address, bar_offset(slot), u32::from_le_bytes([a, b, c, d])) };
+    unsafe { PortAccess.write(address, bar_offset(slot), low) };
     if width == 2 {
-        // SAFETY: as above; the window is below 4 GiB.
-        unsafe { PortAccess.write(address, bar_offset(slot + 1), 0) };
+        // SAFETY: as above.
+        unsafe { PortAccess.write(address, bar_offset(slot + 1), high) };
     }
     Ok(start)
 }

@@ -1,7 +1,7 @@
 //! Messages in compatibility format, written by the kernel itself: for machines where nothing remaps or checks them, and
 //! for stores that the VMM traps (Intel SDM volume 3, "Message Signalled Interrupts").
 
-use crate::memory::registers::Registers;
+use crate::memory::registers::{Registers, halves};
 use crate::pci::config::PortAccess;
 use crate::pci::{Function, bars};
 use core::cell::Cell;
@@ -69,8 +69,8 @@ impl MsixTable {
     /// Writes address and data, masked or not; whether they read back as written.
     pub(super) fn write(&self, index: u16, (address, data): (u64, u32)) -> bool {
         let at = self.at(index);
-        let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
-        let words = [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), data];
+        let (low, high) = halves(address);
+        let words = [low, high, data];
         for (word, offset) in words.iter().zip([0, 4, 8]) {
             self.put(at + offset, *word);
         }

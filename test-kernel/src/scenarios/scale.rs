@@ -37,7 +37,7 @@ const PROGRESS: u64 = 25;
 static EXPECTED: Mutex<[[u16; 256]; cpu::MAX_CPUS]> = Mutex::new([[0; 256]; cpu::MAX_CPUS]);
 
 /// Where an entry goes in round 0: number of the processor, and the vector, which it keeps.
-type Home = (u16, u8);
+type Home = (usize, u8);
 static HOMES: Mutex<ArrayVec<Home, 2048>> = Mutex::new(ArrayVec::new_const());
 
 /// No two entries of a round have one place.
@@ -47,12 +47,14 @@ fn home(entry: usize) -> Home {
     let rows = 2048_usize.div_ceil(cpus);
     let stride = (VECTORS / rows).max(1);
     let vector = FIRST_VECTOR + (entry / cpus) * stride + (entry % cpus) % stride;
-    ((entry % cpus) as u16, u8::try_from(vector).unwrap_or(u8::MAX))
+    (entry % cpus, u8::try_from(vector).unwrap_or(u8::MAX))
 }
 
 /// The processor in a round.
 fn turn(home: Home, round: u64, cpus: usize) -> usize {
-    (usize::from(home.0) + (round % cpus.max(1) as u64) as usize) % cpus.max(1)
+    let cpus = cpus.max(1);
+    let steps = usize::try_from(round % cpus as u64).unwrap_or(0);
+    (home.0 + steps) % cpus
 }
 
 fn apic_id(cpu: usize) -> u32 {

@@ -4,7 +4,7 @@
 mod ims;
 
 use super::{Device, ImsPlace, Trigger};
-use crate::memory::registers::Registers;
+use crate::memory::registers::{Registers, halves};
 use crate::pci;
 use crate::remapping::device_id;
 pub(crate) use ims::Doorbell;
@@ -54,8 +54,9 @@ impl Emulated {
 
     /// Writes an address into a pair of registers, the high half last.
     fn write_address(&self, low: u64, high: u64, address: u64) {
-        self.0.write(low, address as u32);
-        self.0.write(high, (address >> 32) as u32);
+        let (low_half, high_half) = halves(address);
+        self.0.write(low, low_half);
+        self.0.write(high, high_half);
     }
 
     /// Has the device write, before each interrupt, how often it has raised it: 64 bits for each at this address.
