@@ -6,11 +6,11 @@ use super::fleet::{self, Failed, Fleet};
 use super::setup;
 use crate::cpu::interrupts;
 use crate::cpu::time::{PATIENCE_MS, QUIET_MS, wait_until};
+use crate::devices::Trigger;
 use crate::devices::emulated::Emulated;
-use crate::devices::{self, Device, Trigger};
 use crate::exit::ExitCode;
 use crate::pci;
-use crate::remapping::{Session, device_id};
+use crate::remapping::Session;
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{DeviceId, Status};
 use pvir_guest::{EntryError, Target};
@@ -22,15 +22,8 @@ const VECTORS: [u8; fleet::DEVICES] = [0x60, 0x61];
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let session = setup::open(line)?;
     let mut checks = Checks::new();
-    let devices: ArrayVec<(DeviceId, Emulated), { fleet::DEVICES }> = pci::enumerate()
-        .iter()
-        .filter_map(|function| {
-            let Ok(Some(Device::Emulated(mut driver))) = devices::probe(function) else { return None };
-            driver.init();
-            Some((device_id(function.address)?, driver))
-        })
-        .take(fleet::DEVICES)
-        .collect();
+    let devices: ArrayVec<(DeviceId, Emulated), { fleet::DEVICES }> =
+        pci::enumerate().iter().filter_map(Emulated::open).take(fleet::DEVICES).collect();
     match devices.into_inner() {
         Ok(devices) => two(&session, devices, &mut checks),
         Err(_) => checks.expect("devices", false, format_args!("two emulated devices are needed")),
