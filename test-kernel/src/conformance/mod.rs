@@ -75,11 +75,11 @@ const _: () = assert!(all_judged(STATEMENTS) && all_judged(STATUSES));
 const PATIENCE_MS: u64 = 5_000;
 
 /// `conformance [device names…] [conduit=msr|port|vmcall|vmmcall] [patience=milliseconds] [only=ID,ID…]`.
-pub(crate) fn run(line: CommandLine<'static>) -> ExitCode {
-    let mut bench = match open(line) {
-        Ok(bench) => bench,
-        Err(code) => return code,
-    };
+///
+/// # Errors
+/// What the kernel exits with if there is nothing to judge; it was told.
+pub(crate) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let mut bench = open(line)?;
     elsewhere::remember(&bench);
     let asked = |statement: &&Statement| match line.value("only") {
         None => true,
@@ -95,7 +95,7 @@ pub(crate) fn run(line: CommandLine<'static>) -> ExitCode {
         tap.tell(statement, &verdict);
     }
     bench.reset();
-    tap.finish()
+    Ok(tap.finish())
 }
 
 fn open(line: CommandLine<'static>) -> Result<Bench, ExitCode> {

@@ -5,7 +5,7 @@
 
 use super::checks::{Checks, Outcome};
 use super::compat::MsixTable;
-use super::direct;
+use super::setup;
 use crate::console::report;
 use crate::cpu;
 use crate::cpu::interrupts;
@@ -25,11 +25,8 @@ const LONG_QUIET_MS: u64 = 200;
 /// The entry that is attacked from; entry 0 is the control.
 const ATTACKER: u16 = 1;
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let session = setup::open(line)?;
     let mut checks = Checks::new();
     let functions = pci::enumerate();
     let served = || functions.iter().filter(|function| devices::name(function).is_some());
@@ -39,7 +36,7 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
         Some(victim) => attack(&session, victim, (other, of_another_vm(line)), &mut checks),
         None => checks.record("victim", &Outcome::Skipped("no device with MSI-X"), format_args!("")),
     }
-    checks.finish("blocked")
+    Ok(checks.finish("blocked"))
 }
 
 /// `foreign-address=` and `foreign-data=`: a live pair of another VM, which a guest can come by only if it is told.

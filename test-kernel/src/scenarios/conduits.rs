@@ -4,14 +4,13 @@
 #![expect(unsafe_code, reason = "executes hypercalls")]
 
 use super::checks::{Checks, Outcome};
-use super::direct::no_pvir;
+use super::setup;
 use crate::console::report;
 use crate::cpu::cpuid::cpuid;
 use crate::cpu::time::cycles;
 use crate::exit::ExitCode;
 use crate::println;
 use crate::raw::Raw;
-use crate::remapping;
 use core::arch::asm;
 use pvir_guest::Discovered;
 use pvir_guest::abi::{Conduits, FeaturesRecord, Operation, Status};
@@ -28,11 +27,8 @@ const CONDUITS: [(&str, Conduits); 4] = [
     ("port", Conduits::PORT),
 ];
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let discovered = match remapping::discover(line) {
-        Ok((discovered, _)) => discovered,
-        Err(error) => return no_pvir(&error),
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let (discovered, _) = setup::discover(line)?;
     let mut checks = Checks::new();
     for (name, conduit) in CONDUITS {
         if discovered.usable.contains(conduit) {
@@ -40,7 +36,7 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
         }
     }
     own_hypercalls(&discovered, &mut checks);
-    checks.finish("conduits")
+    Ok(checks.finish("conduits"))
 }
 
 fn measure(discovered: &Discovered, name: &str, conduit: Conduits, checks: &mut Checks) {

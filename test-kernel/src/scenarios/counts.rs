@@ -2,7 +2,8 @@
 //! exits and ioctls. The device is the first with MSI-X.
 
 use super::checks::{Checks, Outcome};
-use super::direct::{self, MAX_ENTRIES};
+use super::direct::MAX_ENTRIES;
+use super::setup;
 use crate::console::report;
 use crate::cpu::interrupts;
 use crate::cpu::time::{PATIENCE_MS, wait_until};
@@ -25,19 +26,16 @@ const ROUNDS: u32 = 100;
 
 type Entries<T, S> = ArrayVec<Entry<T, S>, MAX_ENTRIES>;
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let session = setup::open(line)?;
     let mut checks = Checks::new();
     let functions = pci::enumerate();
-    let found = functions.iter().find(|f| devices::name(f).is_some() && f.msix().is_some());
+    let found = setup::with_msix(&functions).next();
     match found {
         Some(function) => count(&session, function, &mut checks),
         None => checks.record("device", &Outcome::Skipped("no device with MSI-X"), format_args!("")),
     }
-    checks.finish("counts")
+    Ok(checks.finish("counts"))
 }
 
 fn count(session: &Session, function: &Function, checks: &mut Checks) {

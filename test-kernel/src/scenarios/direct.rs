@@ -7,17 +7,16 @@ pub(super) mod plan;
 mod stages;
 
 use super::checks::Checks;
+use super::setup;
 use crate::console::report;
 use crate::devices::{self, Trigger};
 use crate::exit::ExitCode;
 use crate::pci::{self, Function};
-use crate::println;
-use crate::remapping::{self, KERNEL, Session, device_id};
+use crate::remapping::{KERNEL, Session, device_id};
 use arrayvec::ArrayVec;
-use core::fmt;
 use plan::Vectors;
-use pvir_guest::abi::{Conduits, DeviceId, Stores};
-use pvir_guest::{EntryError, MsiCapability, MsixTable};
+use pvir_guest::abi::{DeviceId, Stores};
+use pvir_guest::{MsiCapability, MsixTable};
 use pvir_test_kernel::cmdline::CommandLine;
 use stages::Bench;
 
@@ -26,15 +25,9 @@ pub(super) const MAX_ENTRIES: usize = 48;
 /// Interrupts to raise, all devices and entries together, unless `interrupts=` says otherwise.
 const INTERRUPTS: u64 = 10_000;
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let interrupts = match line.number("interrupts") {
-        Ok(number) => number.unwrap_or(INTERRUPTS),
-        Err(error) => return usage(&error),
-    };
-    let session = match open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let interrupts = setup::number(line, "interrupts", INTERRUPTS)?;
+    let session = setup::open(line)?;
     report::checkpoint("enabled");
     let mut checks = Checks::new();
     let functions = pci::enumerate();
@@ -45,51 +38,8 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     for function in functions.iter().filter(served) {
         device(&session, function, &mut vectors, interrupts.div_ceil(count), &mut checks);
     }
-    let disabled = session.disable();
-    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
-    checks.finish("direct")
-}
-
-pub(super) fn usage(error: &dyn fmt::Display) -> ExitCode {
-    println!("error: {error}");
-    report::result("fail", |result| {
-        result.display("error", error);
-    });
-    ExitCode::Usage
-}
-
-/// There is no pvir here: what the kernel exits with.
-pub(super) fn no_pvir(error: &dyn fmt::Display) -> ExitCode {
-    println!("error: no pvir: {error}");
-    report::result("fail", |result| {
-        result.display("error", error);
-    });
-    ExitCode::Environment
-}
-
-/// A session, or what the kernel exits with.
-pub(super) fn open(line: CommandLine<'static>) -> Result<Session, ExitCode> {
-    let session = remapping::open(line).map_err(|error| no_pvir(&error))?;
-    let limits = session.limits();
-    let conduits = pvir_guest::discover().map_or(Conduits::empty(), |found| found.host.conduits);
-    println!(
-        "pvir version {}, enabled in epoch {}, conduits {:#x}, up to {} IRTEs, APIC ids to {}",
-        session.version().0,
-        session.epoch(),
-        conduits.bits(),
-        limits.max_irtes,
-        limits.max_apic_id
-    );
-    report::event("session", |event| {
-        event
-            .num("version", session.version().0)
-            .num("epoch", session.epoch())
-            .num("conduits", conduits.bits())
-            .hex("features", limits.features.bits())
-            .num("max_irtes", limits.max_irtes)
-            .num("max_apic_id", limits.max_apic_id);
-    });
-    Ok(session)
+    setup::close(session, &mut checks);
+    Ok(checks.finish("direct"))
 }
 
 fn device(
@@ -101,12 +51,7 @@ fn device(
 ) {
     let name = devices::name(function).unwrap_or("device");
     let Some(id) = device_id(function.address) else { return };
-    let mut driver = match devices::probe(function) {
-        Ok(Some(driver)) => driver,
-        Ok(None) => return,
-        Err(error) => return checks.expect(name, false, format_args!("{error}")),
-    };
-    driver.init();
+    let Some(mut driver) = setup::driver(function, checks) else { return };
     let Some(stores) = stores(session, id, name, checks) else { return };
     let mut bench = Bench { session, name, id, driver: &mut driver, interrupts, vectors, checks };
     if stores.contains(Stores::MSIX) {
@@ -119,32 +64,7 @@ fn device(
 }
 
 fn stores(session: &Session, id: DeviceId, name: &str, checks: &mut Checks) -> Option<Stores> {
-    info(session, id, name, checks).map(|info| info.stores)
-}
-
-/// What the host says of a device.
-pub(super) fn info(
-    session: &Session,
-    id: DeviceId,
-    name: &str,
-    checks: &mut Checks,
-) -> Option<pvir_guest::Device> {
-    let mut info = [Err(EntryError::NotAsked)];
-    let asked = session.device_info(&[id], &mut info);
-    match (asked, info) {
-        (Ok(_), [Ok(info)]) => {
-            println!("{name} {id}: {info:?}");
-            Some(info)
-        }
-        (Ok(_), [Err(error)]) => {
-            checks.expect(name, false, format_args!("{id}: {error}"));
-            None
-        }
-        (Err(error), _) => {
-            checks.expect(name, false, format_args!("{id}: {error}"));
-            None
-        }
-    }
+    setup::info(session, id, name, checks).map(|info| info.stores)
 }
 
 fn msix(bench: &mut Bench<'_>) {

@@ -4,9 +4,9 @@
 mod storm;
 
 use super::checks::{Checks, Outcome};
-use super::direct;
 use super::direct::plan::{Place, Vectors};
 use super::line::{Line, Sum, tell_entry};
+use super::setup;
 use crate::console::report;
 use crate::cpu;
 use crate::devices::{self, Device, Trigger};
@@ -29,26 +29,19 @@ type Lines = ArrayVec<Line, MOST>;
 /// At the place of each line, its entry while it is mapped.
 type Entries<'t> = ArrayVec<Option<Entry<MsixEntry<'t>, Live>>, MOST>;
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let rounds = match line.number("rounds") {
-        Ok(number) => number.unwrap_or(ROUNDS),
-        Err(error) => return direct::usage(&error),
-    };
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let rounds = setup::number(line, "rounds", ROUNDS)?;
+    let session = setup::open(line)?;
     report::checkpoint("enabled");
     let mut checks = Checks::new();
     let functions = pci::enumerate();
-    let found = functions.iter().find(|f| devices::name(f).is_some() && f.msix().is_some());
+    let found = setup::with_msix(&functions).next();
     match found {
         Some(function) => device(&session, function, rounds, &mut checks),
         None => checks.record("device", &Outcome::Skipped("no device with MSI-X"), format_args!("")),
     }
-    let disabled = session.disable();
-    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
-    checks.finish("dynamic")
+    setup::close(session, &mut checks);
+    Ok(checks.finish("dynamic"))
 }
 
 fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Checks) {
@@ -62,7 +55,7 @@ fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Chec
     };
     driver.init();
     let name = devices::name(function).unwrap_or("device");
-    let Some(info) = direct::info(session, id, name, checks) else { return };
+    let Some(info) = setup::info(session, id, name, checks) else { return };
     let dynamic = info.flags.contains(DeviceFlags::DYNAMIC);
     checks.expect("dynamic", dynamic, format_args!("{id}: entries come and go without stopping the others"));
     let mut field = Field { session, table: &table, driver, rounds, checks };

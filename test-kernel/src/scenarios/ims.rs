@@ -7,7 +7,7 @@ mod place;
 mod senders;
 
 use super::checks::{Checks, Outcome};
-use super::direct;
+use super::setup;
 use crate::console::report;
 use crate::devices::{self, Trigger};
 use crate::exit::ExitCode;
@@ -23,15 +23,9 @@ const MOST: u16 = 4;
 /// How often each is raised in each stage, unless `rounds=` says otherwise.
 const ROUNDS: u64 = 100;
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let rounds = match line.number("rounds") {
-        Ok(number) => number.unwrap_or(ROUNDS),
-        Err(error) => return direct::usage(&error),
-    };
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let rounds = setup::number(line, "rounds", ROUNDS)?;
+    let session = setup::open(line)?;
     report::checkpoint("enabled");
     let mut checks = Checks::new();
     if session.features().contains(Features::IMS) {
@@ -48,24 +42,18 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     } else {
         checks.record("ims", &Outcome::Skipped("the host does not offer IMS"), format_args!(""));
     }
-    let disabled = session.disable();
-    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
-    checks.finish("ims")
+    setup::close(session, &mut checks);
+    Ok(checks.finish("ims"))
 }
 
 /// Answers how many devices were tried: one or none.
 fn device(session: &Session, function: &Function, rounds: u64, in_table: bool, checks: &mut Checks) -> u32 {
     let (Some(name), Some(id)) = (devices::name(function), device_id(function.address)) else { return 0 };
-    let mut driver = match devices::probe(function) {
-        Ok(Some(driver)) if driver.ims_places() > 0 => driver,
-        Ok(_) => return 0,
-        Err(error) => {
-            checks.expect(name, false, format_args!("{error}"));
-            return 0;
-        }
-    };
-    driver.init();
-    let Some(info) = direct::info(session, id, name, checks) else { return 0 };
+    let Some(mut driver) = setup::driver(function, checks) else { return 0 };
+    if driver.ims_places() == 0 {
+        return 0;
+    }
+    let Some(info) = setup::info(session, id, name, checks) else { return 0 };
     match MsixTable::open(&KERNEL, id) {
         Ok(table) => {
             let mut bench = Bench { session, name, info, driver: &mut driver, rounds, in_table, checks };

@@ -2,15 +2,15 @@
 //! and a status.
 
 use super::checks::Checks;
-use super::direct;
 use super::fleet::{self, Failed, Fleet};
+use super::setup;
 use crate::cpu::interrupts;
 use crate::cpu::time::{PATIENCE_MS, QUIET_MS, wait_until};
+use crate::devices::Trigger;
 use crate::devices::emulated::Emulated;
-use crate::devices::{self, Device, Trigger};
 use crate::exit::ExitCode;
 use crate::pci;
-use crate::remapping::{Session, device_id};
+use crate::remapping::Session;
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{DeviceId, Status};
 use pvir_guest::{EntryError, Target};
@@ -19,28 +19,17 @@ use pvir_test_kernel::cmdline::CommandLine;
 /// Where everything goes: one vector for each device.
 const VECTORS: [u8; fleet::DEVICES] = [0x60, 0x61];
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let session = setup::open(line)?;
     let mut checks = Checks::new();
-    let devices: ArrayVec<(DeviceId, Emulated), { fleet::DEVICES }> = pci::enumerate()
-        .iter()
-        .filter_map(|function| {
-            let Ok(Some(Device::Emulated(mut driver))) = devices::probe(function) else { return None };
-            driver.init();
-            Some((device_id(function.address)?, driver))
-        })
-        .take(fleet::DEVICES)
-        .collect();
+    let devices: ArrayVec<(DeviceId, Emulated), { fleet::DEVICES }> =
+        pci::enumerate().iter().filter_map(Emulated::open).take(fleet::DEVICES).collect();
     match devices.into_inner() {
         Ok(devices) => two(&session, devices, &mut checks),
         Err(_) => checks.expect("devices", false, format_args!("two emulated devices are needed")),
     }
-    let disabled = session.disable();
-    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
-    checks.finish("limits")
+    setup::close(session, &mut checks);
+    Ok(checks.finish("limits"))
 }
 
 fn two(session: &Session, mut devices: [(DeviceId, Emulated); fleet::DEVICES], checks: &mut Checks) {

@@ -19,6 +19,7 @@ mod routings;
 mod scale;
 mod selftest;
 mod sequences;
+mod setup;
 mod several;
 mod trapped;
 
@@ -29,8 +30,8 @@ use crate::exit::ExitCode;
 use crate::println;
 use pvir_test_kernel::cmdline::CommandLine;
 
-/// What a word of the command line stands for.
-type Scenario = fn(CommandLine<'static>) -> ExitCode;
+/// What a word of the command line stands for. The error, which was told, is why it did not begin.
+type Scenario = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
@@ -55,7 +56,7 @@ pub(crate) fn run(boot: &BootInfo) -> ExitCode {
         ("trapped", trapped::run),
     ];
     if let Some((_, scenario)) = scenarios.iter().find(|(name, _)| line.flag(name)) {
-        return scenario(line);
+        return scenario(line).unwrap_or_else(|why_not| why_not);
     }
     if let Some(how) = line.value("crash") {
         return crash::run(how);

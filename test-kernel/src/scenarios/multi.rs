@@ -3,9 +3,9 @@
 //! between two checkpoints.
 
 use super::checks::{Checks, Outcome};
-use super::direct;
 use super::direct::plan::{Place, Vectors};
 use super::line::{Line, Sum, refusal, tell_entry};
+use super::setup;
 use crate::console::report;
 use crate::cpu::interrupts;
 use crate::cpu::time::{QUIET_MS, wait_until};
@@ -26,15 +26,9 @@ const ROUNDS: u64 = 50;
 
 type Lines = ArrayVec<Line, MOST>;
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let rounds = match line.number("rounds") {
-        Ok(number) => number.unwrap_or(ROUNDS),
-        Err(error) => return direct::usage(&error),
-    };
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let rounds = setup::number(line, "rounds", ROUNDS)?;
+    let session = setup::open(line)?;
     report::checkpoint("enabled");
     let mut checks = Checks::new();
     if session.features().contains(Features::MSI_MULTI) {
@@ -46,9 +40,8 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
         let why = Outcome::Skipped("the host does not offer several messages by MSI");
         checks.record("multi", &why, format_args!(""));
     }
-    let disabled = session.disable();
-    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
-    checks.finish("multi")
+    setup::close(session, &mut checks);
+    Ok(checks.finish("multi"))
 }
 
 /// Answers how many devices were tried: one or none.
@@ -57,19 +50,11 @@ fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Chec
     if function.msi().is_none() {
         return 0;
     }
-    let Some(info) = direct::info(session, id, name, checks) else { return 0 };
+    let Some(info) = setup::info(session, id, name, checks) else { return 0 };
     if info.msi_messages < 2 {
         return 0;
     }
-    let mut driver = match devices::probe(function) {
-        Ok(Some(driver)) => driver,
-        Ok(None) => return 0,
-        Err(error) => {
-            checks.expect(name, false, format_args!("{error}"));
-            return 0;
-        }
-    };
-    driver.init();
+    let Some(driver) = setup::driver(function, checks) else { return 0 };
     let mut bench = Bench { session, name, id, driver, rounds, vectors: Vectors::new(), checks };
     bench.refusals(info.msi_messages);
     let finished = MsiCapability::open(&KERNEL, id).and_then(|capability| {

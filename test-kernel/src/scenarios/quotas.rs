@@ -2,7 +2,7 @@
 //! is harmed. Needs two devices with MSI-X, quotas that they can reach, and a VM quota below the two devices'.
 
 use super::checks::{Checks, Outcome};
-use super::direct;
+use super::setup;
 use crate::cpu::interrupts;
 use crate::cpu::time::{PATIENCE_MS, wait_until};
 use crate::devices::{self, Device, Trigger};
@@ -22,18 +22,15 @@ use pvir_test_kernel::cmdline::CommandLine;
 const MAX: usize = 16;
 const FIRST_VECTORS: [u8; 2] = [0x40, 0x80];
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let session = setup::open(line)?;
     let mut checks = Checks::new();
     let functions = pci::enumerate();
-    let mut found = functions.iter().filter(|f| devices::name(f).is_some() && f.msix().is_some());
+    let mut found = setup::with_msix(&functions);
     let tables = [found.next(), found.next()].map(|function| function.and_then(|f| Some((f, open(f)?))));
     let [Some((first, first_table)), Some((second, second_table))] = &tables else {
         checks.expect("devices", false, format_args!("two devices with MSI-X and a driver are needed"));
-        return checks.finish("quotas");
+        return Ok(checks.finish("quotas"));
     };
     let banks = (Bank::new(first, first_table, 0), Bank::new(second, second_table, 1));
     if let (Some(mut first), Some(mut second)) = banks {
@@ -41,9 +38,8 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
         let given = [first, second].map(|bank| bank.give_back(&session));
         checks.expect("unmap", given == [true, true], format_args!("all given back: {given:?}"));
     }
-    let disabled = session.disable();
-    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
-    checks.finish("quotas")
+    setup::close(session, &mut checks);
+    Ok(checks.finish("quotas"))
 }
 
 fn open(function: &Function) -> Option<MsixTable<'static, Kernel>> {

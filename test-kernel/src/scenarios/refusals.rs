@@ -6,34 +6,19 @@ mod entries;
 mod places;
 
 use super::checks::{Checks, Outcome};
-use crate::console::report;
+use super::setup;
 use crate::cpu::usermode;
-use crate::devices;
 use crate::exit::ExitCode;
 use crate::pci;
-use crate::println;
 use crate::raw::{Raw, ring3};
-use crate::remapping::{self, device_id};
+use crate::remapping::device_id;
 use pvir_guest::Discovered;
 use pvir_guest::abi::{DeviceId, EnableRecord, Features, Operation, Status};
 use pvir_test_kernel::cmdline::CommandLine;
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let found = remapping::discover(line);
-    let (discovered, conduit) = match found {
-        Ok(found) => found,
-        Err(error) => {
-            println!("error: no pvir: {error}");
-            report::result("fail", |result| {
-                result.display("error", &error);
-            });
-            return ExitCode::Environment;
-        }
-    };
-    let Some(raw) = Raw::new(conduit) else {
-        println!("error: no memory for a block");
-        return ExitCode::Environment;
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let (discovered, conduit) = setup::discover(line)?;
+    let raw = Raw::new(conduit).ok_or_else(|| setup::refuse(&"no memory for a block"))?;
     let mut checks = Checks::new();
     checks.expect("discovered", true, format_args!("{:?}", discovered.host));
     calls::before_enable(&raw, &mut checks);
@@ -49,7 +34,7 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     checks.expect("disable", answer.status == Status::OK, format_args!("{answer}"));
     let irtes = raw.irtes();
     checks.expect("nothing-left", irtes == 0, format_args!("{irtes} IRTEs held at the end"));
-    checks.finish("refusals")
+    Ok(checks.finish("refusals"))
 }
 
 /// Refused by the processor, or by the host.
@@ -113,7 +98,7 @@ fn with_area(good: &EnableRecord, address: u64) -> EnableRecord {
 /// A device with MSI-X, its decoding on, and the size of its table.
 fn first_device() -> Option<(DeviceId, u32)> {
     let functions = pci::enumerate();
-    let function = functions.iter().find(|f| devices::name(f).is_some() && f.msix().is_some())?;
+    let function = setup::with_msix(&functions).next()?;
     function.enable();
     let entries = function.msix().map_or(0, |msix| u32::from(msix.table_size()));
     Some((device_id(function.address)?, entries))

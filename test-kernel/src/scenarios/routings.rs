@@ -5,9 +5,9 @@
 mod cases;
 
 use super::checks::{Checks, Outcome};
-use super::direct;
 use super::direct::plan::Place;
 use super::line::{Line, refusal, tell_entry};
+use super::setup;
 use crate::devices::{self, Device, Trigger};
 use crate::exit::ExitCode;
 use crate::pci::{self, Function};
@@ -24,15 +24,9 @@ const ROUNDS: u64 = 20;
 const FEATURES: Features =
     Features::LOGICAL_DESTINATION.union(Features::LOWEST_PRIORITY).union(Features::REDIRECTION_HINT);
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let rounds = match line.number("rounds") {
-        Ok(number) => number.unwrap_or(ROUNDS),
-        Err(error) => return direct::usage(&error),
-    };
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let rounds = setup::number(line, "rounds", ROUNDS)?;
+    let session = setup::open(line)?;
     let mut checks = Checks::new();
     let taken = session.features();
     if !taken.contains(FEATURES) {
@@ -48,7 +42,7 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
         },
         Err(failed) => checks.expect("disable", false, format_args!("{failed}")),
     }
-    checks.finish("routings")
+    Ok(checks.finish("routings"))
 }
 
 fn each_device(session: &Session, rounds: u64, checks: &mut Checks) {
@@ -63,13 +57,8 @@ fn each_device(session: &Session, rounds: u64, checks: &mut Checks) {
 
 fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Checks) {
     let (Some(name), Some(id)) = (devices::name(function), device_id(function.address)) else { return };
-    let mut driver = match devices::probe(function) {
-        Ok(Some(driver)) => driver,
-        Ok(None) => return,
-        Err(error) => return checks.expect(name, false, format_args!("{error}")),
-    };
-    driver.init();
-    let Some(info) = direct::info(session, id, name, checks) else { return };
+    let Some(driver) = setup::driver(function, checks) else { return };
+    let Some(info) = setup::info(session, id, name, checks) else { return };
     let mut bench = Bench { session, name, driver, rounds, checks };
     if info.stores.contains(Stores::MSIX) {
         match MsixTable::open(&KERNEL, id).as_ref().map(|table| table.claim(0)) {

@@ -7,8 +7,8 @@
 mod moves;
 
 use super::checks::Checks;
-use super::direct;
 use super::fleet;
+use super::setup;
 use crate::console::report;
 use crate::cpu::time::{PATIENCE_MS, cycles, khz, wait_until};
 use crate::cpu::{self, interrupts};
@@ -61,15 +61,10 @@ fn apic_id(cpu: usize) -> u32 {
     cpu::by_index(cpu).map_or(0, |cpu| cpu.apic_id)
 }
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let (rounds, from) = match (line.number("rounds"), line.number("from")) {
-        (Ok(rounds), Ok(from)) => (rounds.unwrap_or(ROUNDS), from.unwrap_or(0)),
-        (Err(error), _) | (_, Err(error)) => return direct::usage(&error),
-    };
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let rounds = setup::number(line, "rounds", ROUNDS)?;
+    let from = setup::number(line, "from", 0)?;
+    let session = setup::open(line)?;
     let mut checks = Checks::new();
     let conduit = remapping::discover(line).map(|(_, conduit)| conduit);
     match Emulated::find().zip(conduit.ok()) {
@@ -80,9 +75,8 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
         }
         None => checks.expect("device", false, format_args!("no emulated device with MSI-X")),
     }
-    let disabled = session.disable();
-    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
-    checks.finish("scale")
+    setup::close(session, &mut checks);
+    Ok(checks.finish("scale"))
 }
 
 struct Campaign<'a> {

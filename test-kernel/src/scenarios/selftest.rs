@@ -5,20 +5,14 @@ mod devices;
 mod machine;
 
 use super::checks::{Checks, Outcome};
+use super::setup;
 use crate::console::report;
 use crate::exit::ExitCode;
-use crate::println;
 use pvir_test_kernel::cmdline::CommandLine;
 
 /// Runs everything; `rounds=N` says how often each interrupt is raised.
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let rounds = match line.number("rounds") {
-        Ok(rounds) => rounds.unwrap_or(10),
-        Err(error) => {
-            println!("error: {error}");
-            return ExitCode::Usage;
-        }
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let rounds = setup::number(line, "rounds", 10)?;
     report::checkpoint("selftest");
     let mut checks = Checks::new();
     machine::faults(&mut checks);
@@ -28,6 +22,5 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     machine::interprocessor_interrupts(&mut checks, rounds);
     machine::every_vector(&mut checks);
     devices::run(&mut checks, rounds);
-
-    checks.finish("selftest")
+    Ok(checks.finish("selftest"))
 }

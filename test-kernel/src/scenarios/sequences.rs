@@ -3,8 +3,8 @@
 //! And a message in the kernel's RAM: held while it is masked there, sent when the doorbell says that it no longer is.
 
 use super::checks::Checks;
-use super::direct;
 use super::fleet;
+use super::setup;
 use crate::console::report;
 use crate::cpu::time::{PATIENCE_MS, QUIET_MS, wait_until};
 use crate::cpu::{self, interrupts};
@@ -47,15 +47,9 @@ fn handler(vector: u8) {
     }
 }
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let rounds = match line.number("rounds") {
-        Ok(number) => u32::try_from(number.unwrap_or(ROUNDS)).unwrap_or(u32::MAX),
-        Err(error) => return direct::usage(&error),
-    };
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let rounds = u32::try_from(setup::number(line, "rounds", ROUNDS)?).unwrap_or(u32::MAX);
+    let session = setup::open(line)?;
     let mut checks = Checks::new();
     match (Emulated::find(), Dma::allocate(u64::from(INTERRUPTS) * 8)) {
         (Some((id, mut driver)), Some(area)) => {
@@ -71,9 +65,8 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
         }
         _ => checks.expect("device", false, format_args!("no emulated device with MSI-X, or no memory")),
     }
-    let disabled = session.disable();
-    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
-    checks.finish("sequences")
+    setup::close(session, &mut checks);
+    Ok(checks.finish("sequences"))
 }
 
 /// Nothing if the host has no IMS, or the device no place.

@@ -2,7 +2,7 @@
 //! interrupt must be handled once, on its processor, with its vector, and nowhere else.
 
 use super::checks::Checks;
-use super::direct;
+use super::setup;
 use crate::console::report;
 use crate::cpu::interrupts;
 use crate::cpu::time::{PATIENCE_MS, wait_until};
@@ -28,21 +28,17 @@ const FIRST_VECTOR: u8 = 0x40;
 /// How often each entry is raised, unless `interrupts=` says otherwise.
 const ROUNDS: u64 = 100;
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let rounds = line.number("interrupts").ok().flatten().unwrap_or(ROUNDS);
-    let session = match direct::open(line) {
-        Ok(session) => session,
-        Err(code) => return code,
-    };
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let rounds = setup::number(line, "interrupts", ROUNDS)?;
+    let session = setup::open(line)?;
     let mut checks = Checks::new();
     let functions = pci::enumerate();
     let served = functions.iter().filter(|function| devices::name(function).is_some());
     let mut units: ArrayVec<Unit, MAX_DEVICES> = served.take(MAX_DEVICES).filter_map(Unit::open).collect();
     checks.expect("devices", units.len() > 1, format_args!("{} devices with a driver", units.len()));
     together(&session, &mut units, rounds, &mut checks);
-    let disabled = session.disable();
-    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
-    checks.finish("several")
+    setup::close(session, &mut checks);
+    Ok(checks.finish("several"))
 }
 
 /// A device, and its table if it has one.

@@ -10,7 +10,8 @@ mod msix;
 mod witness;
 
 use super::checks::Checks;
-use crate::devices::{self, Trigger};
+use super::setup;
+use crate::devices;
 use crate::exit::ExitCode;
 use crate::pci::{self, Function};
 use crate::println;
@@ -33,8 +34,8 @@ enum Driven {
     Msi(Msi),
 }
 
-pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
-    let rounds = line.number("rounds").ok().flatten().unwrap_or(ROUNDS);
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let rounds = setup::number(line, "rounds", ROUNDS)?;
     let mut checks = Checks::new();
     let offered = pvir_guest::discover().is_ok();
     if line.flag("unoffered") {
@@ -63,19 +64,12 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     } else {
         println!("the host offers no pvir: trapped all along");
     }
-    checks.finish("trapped")
+    Ok(checks.finish("trapped"))
 }
 
 fn open(function: &Function, vector: u8, checks: &mut Checks) -> Option<Driven> {
     let name = devices::name(function)?;
-    let mut device = match devices::probe(function) {
-        Ok(device) => device?,
-        Err(error) => {
-            checks.expect(name, false, format_args!("{error}"));
-            return None;
-        }
-    };
-    device.init();
+    let device = setup::driver(function, checks)?;
     match Msix::open(name, function, device, vector) {
         Ok(msix) => Some(Driven::Msix(msix)),
         Err(device) => Some(Driven::Msi(Msi::new(name, function, device, vector))),

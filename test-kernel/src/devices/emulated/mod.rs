@@ -5,7 +5,7 @@ mod ims;
 
 use super::{Device, ImsPlace, Trigger};
 use crate::memory::registers::{Registers, halves};
-use crate::pci;
+use crate::pci::{self, Function};
 use crate::remapping::device_id;
 pub(crate) use ims::Doorbell;
 use pvir_guest::Origin;
@@ -45,11 +45,14 @@ impl Emulated {
     /// The first one with MSI-X, ready.
     pub(crate) fn find() -> Option<(DeviceId, Self)> {
         let functions = pci::enumerate();
-        functions.iter().filter(|function| function.msix().is_some()).find_map(|function| {
-            let Ok(Some(Device::Emulated(mut driver))) = super::probe(function) else { return None };
-            driver.init();
-            Some((device_id(function.address)?, driver))
-        })
+        functions.iter().filter(|function| function.msix().is_some()).find_map(Self::open)
+    }
+
+    /// This function, ready, if it is one.
+    pub(crate) fn open(function: &Function) -> Option<(DeviceId, Self)> {
+        let Ok(Some(Device::Emulated(mut driver))) = super::probe(function) else { return None };
+        driver.init();
+        Some((device_id(function.address)?, driver))
     }
 
     /// Writes an address into a pair of registers, the high half last.

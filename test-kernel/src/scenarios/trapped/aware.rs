@@ -1,7 +1,7 @@
 //! pvir enabled over live trapped interrupts, used, disabled; then trapped again.
 
 use super::super::checks::Checks;
-use super::super::direct;
+use super::super::setup;
 use super::witness::{Place, Witness, raise_to};
 use super::{Driven, MAX_DEVICES};
 use crate::devices::{Device, Trigger};
@@ -18,7 +18,7 @@ pub(super) fn run(
     rounds: u64,
     checks: &mut Checks,
 ) {
-    let Ok(session) = direct::open(line) else {
+    let Ok(session) = setup::open(line) else {
         return checks.expect("enable", false, format_args!("over live interrupts"));
     };
     let witness = Witness::new();
@@ -30,8 +30,7 @@ pub(super) fn run(
     for device in driven.iter_mut() {
         device.direct(&session, rounds, checks);
     }
-    let disabled = session.disable();
-    checks.expect("disable", disabled.is_ok(), format_args!("the host has everything back"));
+    setup::close(session, checks);
     for device in driven {
         device.trapped_again(rounds, checks);
     }
