@@ -69,21 +69,14 @@ fn target(entry: usize, moved: bool) -> Target {
     Target::fixed(apic_id(cpu), vector)
 }
 
-fn map(
-    session: &Session,
-    table: &Table,
-    entries: usize,
-    scratch: &mut Scratch,
-    checks: &mut Checks,
-) -> bool {
+fn map(session: &Session, table: &Table, entries: usize, scratch: &mut Scratch, checks: &mut Checks) -> bool {
     let Scratch { requests, results, mapped, .. } = scratch;
     let mut calls = 0;
     for first in (0..entries).step_by(CALL) {
         let part = first..entries.min(first + CALL);
         requests.clear();
-        requests.extend(
-            part.clone().map(|entry| Request::new(table.origin(entry as u32), target(entry, false))),
-        );
+        requests
+            .extend(part.clone().map(|entry| Request::new(table.origin(entry as u32), target(entry, false))));
         results.clear();
         results.extend(part.map(|_| NOT_MAPPED));
         calls += 1;
