@@ -67,14 +67,30 @@ impl MsixTable {
     }
 
     /// Writes address and data, masked or not; whether they read back as written.
-    pub(super) fn write(&self, index: u16, (address, data): (u64, u32)) -> bool {
-        let at = self.at(index);
+    pub(super) fn write(&self, index: u16, message: (u64, u32)) -> bool {
+        let words = self.put_message(index, message);
+        words.iter().zip([0, 4, 8]).all(|(word, offset)| self.get(self.at(index) + offset) == *word)
+    }
+
+    /// Writes address and data, and reads the data so that all of it has arrived: three writes and a read.
+    pub(super) fn deliver_message(&self, index: u16, message: (u64, u32)) {
+        self.put_message(index, message);
+        self.get(self.at(index) + 8);
+    }
+
+    /// Masks an entry, and reads so that it has arrived: a write and a read.
+    pub(super) fn mask_and_read_back(&self, index: u16) {
+        self.set_masked(index, true);
+        self.get(self.at(index));
+    }
+
+    fn put_message(&self, index: u16, (address, data): (u64, u32)) -> [u32; 3] {
         let (low, high) = halves(address);
         let words = [low, high, data];
         for (word, offset) in words.iter().zip([0, 4, 8]) {
-            self.put(at + offset, *word);
+            self.put(self.at(index) + offset, *word);
         }
-        words.iter().zip([0, 4, 8]).all(|(word, offset)| self.get(at + offset) == *word)
+        words
     }
 
     /// The words of an entry.

@@ -7,6 +7,7 @@ mod command;
 mod doctor;
 mod driver;
 mod failures;
+mod floor;
 mod isolation;
 mod linux;
 mod own_kvm;
@@ -26,17 +27,20 @@ pub(crate) fn all() -> Vec<Test> {
     let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE, doctor::CASE];
     let batches = [
         own_kvm::CASES,
+        floor::OWN_KVM,
         wrong_hosts::CASE,
         storm::INTEL,
         product::INTEL,
         product::INTEL_TWO,
         product::INTEL_SRIOV,
         stores::INTEL,
+        floor::INTEL,
         storm::AMD,
         product::AMD,
         product::AMD_TWO,
         product::AMD_SRIOV,
         stores::AMD,
+        floor::AMD,
         product::OFF,
         product::NO_REMAP,
         product::NO_SOURCE_ID,

@@ -86,6 +86,11 @@ impl Emulated {
         }
         self.0.write(RATE_RUN, 1);
     }
+
+    /// Stops what [`Self::run`] began: nothing more is raised by it.
+    pub(crate) fn stop(&self) {
+        self.0.write(RATE_RUN, 0);
+    }
 }
 
 impl Trigger for Emulated {

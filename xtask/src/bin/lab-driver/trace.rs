@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
@@ -22,6 +23,11 @@ pub(crate) struct Trace(());
 pub(crate) type Exits = BTreeMap<u64, u64>;
 
 impl Trace {
+    /// Whether this machine's kernel has the tracepoint, and shows it.
+    pub(crate) fn is_there() -> bool {
+        Path::new(EVENT).is_dir()
+    }
+
     pub(crate) fn start() -> Result<Self> {
         write(HISTOGRAM).context("cannot count kvm_userspace_exit")?;
         Ok(Self(()))

@@ -4,6 +4,7 @@ mod cleanup;
 mod commands;
 mod conduits;
 mod counts;
+mod floor;
 mod guest;
 mod ims;
 mod multi;
@@ -29,6 +30,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("dynamic", paths::dynamic),
     ("pairs", pairs::run),
     ("counts", counts::run),
+    ("floor", floor::in_lab),
+    ("floor-own-kvm", floor::on_own_kvm),
     ("apic300", guest::apic300),
     ("refusals", guest::refusals),
     ("conformance", guest::conformance),

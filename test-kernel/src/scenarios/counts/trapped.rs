@@ -1,0 +1,87 @@
+//! The same steps where the table is trapped: each entry by itself, access by access as Linux 6.12 does it where nothing
+//! remaps (kernel/irq/msi.c, drivers/pci/msi/msi.c, arch/x86/kernel/apic/msi.c).
+//!
+//! | step | accesses | what |
+//! |---|---|---|
+//! | request | 7 writes, 2 reads | the message when it is activated and again when its CPU is known, unmask |
+//! | move | 8 writes, 3 reads | mask and read back, the message by way of an intermediate one, unmask |
+//! | mask, unmask | 1 write each | |
+//! | free | 4 writes, 2 reads | mask and read back, the message cleared |
+
+use super::super::checks::Checks;
+use super::super::compat::{self, MsixTable};
+use super::{Subject, apic_id, place};
+use crate::console::report;
+use crate::pci::Function;
+
+/// Accesses for each entry.
+const REQUEST: u32 = 9;
+const MASK_AND_UNMASK: u32 = 2;
+const PENDING: u32 = 1;
+const MOVE: u32 = 11;
+const FREE: u32 = 6;
+
+pub(super) fn run(function: &Function, subject: &mut Subject, checks: &mut Checks) {
+    let Some(table) = MsixTable::open(function) else {
+        return checks.expect("device", false, format_args!("{}: no table", subject.id));
+    };
+    let entries = u16::try_from(subject.entries).unwrap_or(u16::MAX);
+    let linux = Linux { table, entries };
+    report::checkpoint("opened");
+    report::checkpoint("mapped");
+    linux.step("request", REQUEST, checks, |entry| {
+        linux.table.deliver_message(entry, message(entry, false));
+        linux.table.deliver_message(entry, message(entry, false));
+        linux.table.set_masked(entry, false);
+    });
+    report::checkpoint("programmed");
+    linux.step("mask", MASK_AND_UNMASK, checks, |entry| {
+        linux.table.set_masked(entry, true);
+        linux.table.set_masked(entry, false);
+    });
+    report::checkpoint("masked");
+    linux.step("pending", PENDING, checks, |entry| {
+        linux.table.is_pending(entry);
+    });
+    report::checkpoint("pending");
+    linux.step("move", MOVE, checks, |entry| {
+        linux.table.mask_and_read_back(entry);
+        // The new vector on the old CPU, then both new.
+        linux.table.deliver_message(entry, intermediate(entry));
+        linux.table.deliver_message(entry, message(entry, true));
+        linux.table.set_masked(entry, false);
+    });
+    report::checkpoint("retargeted");
+    subject.flow.deliver(subject.entries, checks);
+    report::checkpoint("masked-for-good");
+    linux.step("free", FREE, checks, |entry| {
+        linux.table.mask_and_read_back(entry);
+        linux.table.deliver_message(entry, (0, 0));
+    });
+    report::checkpoint("unmapped");
+}
+
+struct Linux {
+    table: MsixTable,
+    entries: u16,
+}
+
+impl Linux {
+    /// Does something to each entry, which must take so many accesses.
+    fn step(&self, name: &str, each: u32, checks: &mut Checks, mut act: impl FnMut(u16)) {
+        let before = self.table.accesses();
+        (0..self.entries).for_each(&mut act);
+        let accesses = self.table.accesses() - before;
+        let right = accesses == each * u32::from(self.entries);
+        checks.expect(name, right, format_args!("{} entries, {accesses} accesses", self.entries));
+    }
+}
+
+fn message(entry: u16, moved: bool) -> (u64, u32) {
+    let (cpu, vector) = place(entry.into(), moved);
+    compat::message(apic_id(cpu), vector).unwrap_or_default()
+}
+
+fn intermediate(entry: u16) -> (u64, u32) {
+    (message(entry, false).0, message(entry, true).1)
+}
