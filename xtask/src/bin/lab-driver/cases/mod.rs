@@ -10,6 +10,7 @@ mod multi;
 mod pairs;
 mod paths;
 mod refused;
+mod routes;
 mod several;
 mod sriov;
 mod storm;
@@ -29,6 +30,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("dynamic", paths::dynamic),
     ("pairs", pairs::run),
     ("counts", counts::run),
+    ("routes", routes::run),
     ("apic300", guest::apic300),
     ("refusals", guest::refusals),
     ("conformance", guest::conformance),
