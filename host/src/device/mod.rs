@@ -1,8 +1,13 @@
 //! The seam between the service and a device: whatever raises interrupts into eventfds, and knows its pairs.
 
+mod kernel_counts;
+
+pub use kernel_counts::KernelCounts;
+
 use crate::trapped::Shape;
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
+use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 /// What a device can do. Constant while it is attached.
@@ -46,6 +51,15 @@ pub struct HostInterrupt {
     pub irq: Option<u32>,
     /// Interrupts since the entry was started.
     pub count: u64,
+}
+
+/// What the host counts for a device's entries that are started.
+///
+/// It stands beside its device, with a lock of its own, because the kernel takes long to write `/proc/interrupts`: it is
+/// read without the VM's lock.
+pub trait HostCounts: Send + Sync {
+    /// All of them; nothing of what cannot be read.
+    fn read(&self, kernel: &KernelCounts) -> Vec<HostInterrupt>;
 }
 
 /// Why a device must not be programmed by the guest.
@@ -148,8 +162,8 @@ pub trait Device: Send {
     /// As the kernel gave it, or if the bit does not read back.
     fn mask(&mut self, store: Store, index: u32) -> io::Result<bool>;
 
-    /// What the host knows of the entries that are started, for reports: nothing where it does not count.
-    fn host_interrupts(&self) -> Vec<HostInterrupt> {
-        Vec::new()
+    /// What the host counts of the entries that are started, for reports: nothing where it does not count.
+    fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
+        None
     }
 }

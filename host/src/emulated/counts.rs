@@ -1,6 +1,12 @@
 //! What became of the interrupts.
 
+use super::core::Core;
+use crate::device::{HostCounts, HostInterrupt, KernelCounts};
+use pvir_abi::Store;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What became of one of a device's interrupts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -32,5 +38,44 @@ impl Counters {
             blocked: read(&self.blocked),
             held: read(&self.held),
         }
+    }
+}
+
+/// The messages that the unit let through since each interrupt was started.
+pub(super) struct SentSinceStart {
+    core: Arc<Core>,
+    /// What each had sent before.
+    before: Mutex<BTreeMap<(Store, u32), u64>>,
+}
+
+impl SentSinceStart {
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self { core, before: Mutex::default() }
+    }
+
+    pub(super) fn started(&self, store: Store, indices: impl Iterator<Item = u32>) {
+        self.lock().extend(indices.map(|index| ((store, index), self.sent(store, index))));
+    }
+
+    pub(super) fn stopped(&self, store: Store, indices: &Range<u32>) {
+        self.lock().retain(|(other, index), _| *other != store || !indices.contains(index));
+    }
+
+    fn sent(&self, store: Store, index: u32) -> u64 {
+        self.core.shape().number(store, index).map_or(0, |number| self.core.counts(number).sent)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Store, u32), u64>> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HostCounts for SentSinceStart {
+    fn read(&self, _: &KernelCounts) -> Vec<HostInterrupt> {
+        let line = |(&(store, index), &before): (&(Store, u32), &u64)| {
+            let count = self.sent(store, index).saturating_sub(before);
+            HostInterrupt { store, index, irq: None, count }
+        };
+        self.lock().iter().map(line).collect()
     }
 }

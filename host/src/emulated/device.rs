@@ -1,14 +1,14 @@
 //! The emulated device behind the service's device trait.
 
 use super::core::Core;
+use super::counts::SentSinceStart;
 use super::shape::{MessageStore, MsiForm};
 use super::state::Mode;
-use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
+use crate::device::{Capabilities, Device, HostCounts, NotIsolated};
 use crate::trapped::{self, MsiShape};
 use crate::vfio::TableWindow;
 use crate::wrong::{self, Wrong};
 use pvir_abi::{DeviceFlags, Pair, Store, Stores};
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
@@ -17,15 +17,15 @@ use vmm_sys_util::eventfd::EventFd;
 pub struct EmulatedDevice {
     core: Arc<Core>,
     window: Box<dyn TableWindow>,
-    /// The started interrupts, each with what had been sent before.
-    started: BTreeMap<(u16, u32), u64>,
+    sent: Arc<SentSinceStart>,
 }
 
 impl EmulatedDevice {
     /// Over `core`; the guest gets its table through `window`.
     #[must_use]
     pub fn new(core: Arc<Core>, window: Box<dyn TableWindow>) -> Self {
-        Self { core, window, started: BTreeMap::new() }
+        let sent = Arc::new(SentSinceStart::new(Arc::clone(&core)));
+        Self { core, window, sent }
     }
 
     /// The number of an interrupt of the device.
@@ -34,10 +34,6 @@ impl EmulatedDevice {
             return Err(io::ErrorKind::Unsupported.into());
         }
         self.core.shape().number(store, index).ok_or_else(|| io::ErrorKind::InvalidInput.into())
-    }
-
-    fn sent(&self, store: Store, index: u32) -> u64 {
-        self.core.shape().number(store, index).map_or(0, |number| self.core.counts(number).sent)
     }
 }
 
@@ -120,16 +116,13 @@ impl Device for EmulatedDevice {
             }
         }
         self.core.start(store, first, eventfds)?;
-        let entries = (first..).zip(eventfds).map(|(index, _)| ((store.0, index), self.sent(store, index)));
-        let entries: Vec<_> = entries.collect();
-        self.started.extend(entries);
+        self.sent.started(store, (first..).zip(eventfds).map(|(index, _)| index));
         Ok(())
     }
 
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()> {
         self.number(store, first)?;
-        let stopped = first..first.saturating_add(count);
-        self.started.retain(|(other, index), _| *other != store.0 || !stopped.contains(index));
+        self.sent.stopped(store, &(first..first.saturating_add(count)));
         self.core.stop(store, first, count)
     }
 
@@ -147,12 +140,7 @@ impl Device for EmulatedDevice {
         }
     }
 
-    /// The messages that the unit let through.
-    fn host_interrupts(&self) -> Vec<HostInterrupt> {
-        let line = |(&(store, index), &before): (&(u16, u32), &u64)| {
-            let store = Store(store);
-            HostInterrupt { store, index, irq: None, count: self.sent(store, index) - before }
-        };
-        self.started.iter().map(line).collect()
+    fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
+        Some(Arc::clone(&self.sent) as Arc<dyn HostCounts>)
     }
 }

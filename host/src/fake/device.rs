@@ -2,11 +2,13 @@
 
 mod making;
 
+use super::counts::FakeCounts;
 use super::world::{Seen, Started};
 use super::{Call, Entry, Kind, SharedWorld, World};
-use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
+use crate::device::{Capabilities, Device, HostCounts, NotIsolated};
 use pvir_abi::{Pair, Refusal, Store};
 use std::io;
+use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 /// A device that knows in which order it wants to be called.
@@ -260,13 +262,7 @@ impl Device for FakeDevice {
         Ok(maskable)
     }
 
-    fn host_interrupts(&self) -> Vec<HostInterrupt> {
-        let world = self.world.lock();
-        let own = world.started.iter().filter(|(entry, _)| entry.device == self.number);
-        let line = |(_, started): (&Entry, &Started)| {
-            let Entry { store, index, .. } = started.backing;
-            HostInterrupt { store, index, irq: None, count: started.count }
-        };
-        own.map(line).collect()
+    fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
+        Some(Arc::new(FakeCounts { number: self.number, world: self.world.clone() }))
     }
 }

@@ -7,6 +7,7 @@
 //! A test makes a [`SharedWorld`], builds the service over it, announces with [`World::expect`] which operation comes,
 //! calls, and reads [`World::violations`], which end in an assertion: see [`World::check`].
 
+mod counts;
 mod device;
 mod faults;
 mod identity;

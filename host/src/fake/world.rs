@@ -96,6 +96,8 @@ pub struct World {
     deliveries: Vec<Delivery>,
     /// What is to fail.
     pub faults: Faults,
+    /// Called whenever the host's counts are read, for tests of when that is.
+    pub when_counted: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl World {

@@ -1,10 +1,11 @@
 //! What became of IRTEs: the ones that are, and the latest of those that were, with what the host counted for them.
 
+use super::counted::Counted;
 use super::vm::Vm;
 use crate::device::HostInterrupt;
 use crate::irte::IrteInfo;
-use pvir_abi::{DeviceId, Handle};
-use std::collections::{BTreeMap, VecDeque};
+use pvir_abi::Handle;
+use std::collections::VecDeque;
 
 /// Most IRTEs that are remembered after they were given back: a guest can make and unmake them without end.
 const MOST: usize = 4096;
@@ -42,32 +43,31 @@ impl History {
 
 impl Vm {
     /// Remembers the IRTEs of `handles`, which are about to be given back: the host forgets its counts with them.
-    pub(super) fn remember(&mut self, handles: &[Handle]) {
-        let records = self.records_of(handles);
+    pub(super) fn remember(&mut self, handles: &[Handle], counted: &Counted) {
+        let records = self.records_of(handles, counted);
         records.into_iter().for_each(|record| self.history.push(record));
     }
 
     /// The remembered ones, then all that are.
-    pub(super) fn records(&self) -> Vec<IrteRecord> {
-        let handles: Vec<Handle> = self.irtes.iter().map(|(handle, _)| handle).collect();
-        self.history.records.iter().cloned().chain(self.records_of(&handles)).collect()
+    pub(super) fn records(&self, counted: &Counted) -> Vec<IrteRecord> {
+        self.history.records.iter().cloned().chain(self.live_records(counted)).collect()
     }
 
-    /// Asks each device once, however many of its entries are meant.
-    fn records_of(&self, handles: &[Handle]) -> Vec<IrteRecord> {
-        let mut known: BTreeMap<DeviceId, Vec<HostInterrupt>> = BTreeMap::new();
+    /// All that are.
+    pub(super) fn live_records(&self, counted: &Counted) -> Vec<IrteRecord> {
+        let handles: Vec<Handle> = self.irtes.iter().map(|(handle, _)| handle).collect();
+        self.records_of(&handles, counted)
+    }
+
+    fn records_of(&self, handles: &[Handle], counted: &Counted) -> Vec<IrteRecord> {
         let irtes = handles.iter().filter_map(|handle| Some(self.irtes.get(*handle)?.infos(*handle)));
         let record = |irte: IrteInfo| {
-            let origin = irte.origin;
-            let attached = self.devices.get(&origin.device)?;
-            let of_device = known.entry(origin.device).or_insert_with(|| attached.device.host_interrupts());
-            // The kernel counts for the entry whose interrupt it is, and for each message by itself.
-            let (store, index) = attached.device.backing(origin.store, origin.index);
-            let at = (store, index + u32::from(irte.message));
-            let host = of_device.iter().find(|host| (host.store, host.index) == at).copied();
-            Some(IrteRecord { irte, host })
+            let attached = self.devices.get(&irte.origin.device);
+            let host = attached
+                .and_then(|attached| counted.of(&*attached.device, &irte.origin, irte.message.into()));
+            IrteRecord { irte, host }
         };
-        irtes.flatten().filter_map(record).collect()
+        irtes.flatten().map(record).collect()
     }
 }
 
@@ -75,7 +75,7 @@ impl Vm {
 mod tests {
     use super::*;
     use crate::irte::Origin;
-    use pvir_abi::{Pair, Store};
+    use pvir_abi::{DeviceId, Pair, Store};
 
     #[test]
     fn only_the_latest_are_remembered() {

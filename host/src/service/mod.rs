@@ -5,11 +5,13 @@
 //! given back, whether by UNMAP, by DISABLE, after a failure half-way or at the end of the VM.
 
 mod block;
+mod counted;
 mod device_info;
 mod entry;
 mod features;
 mod header;
 mod history;
+mod live;
 mod map;
 mod query;
 mod release;
@@ -24,6 +26,7 @@ mod vm;
 mod tests;
 
 pub use history::IrteRecord;
+pub use live::{Live, TrappedRecord};
 pub use statistics::ServiceStatistics;
 pub use trapped::ServedBy;
 
@@ -33,6 +36,7 @@ use crate::kvm::{GsiPool, IrqRouter};
 use crate::memory::GuestRam;
 use crate::wrong::{self, Wrong};
 use block::Block;
+use counted::Counted;
 use pvir_abi::{
     CallFlags, Conduits, DeviceId, Discovery, Features, GuestPhysAddr, MAX_RECORDS, Operation, Status,
     Version,
@@ -172,9 +176,10 @@ impl Service {
 
     /// Gives everything back, as DISABLE does: for the end of the VM, or its reset.
     pub fn shut_down(&self) {
+        let counted = self.count(|attached| attached.held() > 0);
         let mut vm = self.lock();
         if vm.session.is_some() {
-            vm.end_session();
+            vm.end_session(&counted);
         }
         vm.end_trapped();
         vm.sweep();
@@ -189,7 +194,8 @@ impl Service {
     /// Every IRTE that the guest was ever given, those that it gave back first: of these the latest 4096.
     #[must_use]
     pub fn history(&self) -> Vec<IrteRecord> {
-        self.lock().records()
+        let counted = self.count(|attached| attached.held() > 0);
+        self.lock().records(&counted)
     }
 
     /// How many of those that were given back are in no history any more.
@@ -218,11 +224,15 @@ impl Service {
         };
         let operation = block.header.operation;
         self.statistics.count_operation(operation);
+        let counted = match operation {
+            Operation::UNMAP | Operation::DISABLE => self.count(|attached| attached.held() > 0),
+            _ => Counted::default(),
+        };
         let mut vm = self.lock();
         let judged = header::judge(&block.header, &self.discovery, vm.session.is_some());
         block.judged(&*self.ram);
         let status = match judged {
-            Ok(flags) => self.dispatch(&mut vm, &mut block, operation, flags),
+            Ok(flags) => self.dispatch(&mut vm, &mut block, operation, flags, &counted),
             Err(status) => status,
         };
         let epoch = vm.current_epoch();
@@ -231,7 +241,14 @@ impl Service {
     }
 
     /// Hands the records to the operation. The status is that of the call.
-    fn dispatch(&self, vm: &mut Vm, block: &mut Block, operation: Operation, flags: CallFlags) -> Status {
+    fn dispatch(
+        &self,
+        vm: &mut Vm,
+        block: &mut Block,
+        operation: Operation,
+        flags: CallFlags,
+        counted: &Counted,
+    ) -> Status {
         let ram = &*self.ram;
         let whole = flags.contains(CallFlags::ALL_OR_NOTHING);
         match operation {
@@ -240,7 +257,7 @@ impl Service {
             }
             Operation::ENABLE => block.answer_one(ram, |record| session::enable(vm, ram, record)),
             Operation::DISABLE => {
-                vm.disable();
+                vm.disable(counted);
                 Status::OK
             }
             Operation::DEVICE_INFO => block.answer_each(ram, |record| device_info::answer(vm, record)),
@@ -253,7 +270,7 @@ impl Service {
             }),
             Operation::MAP => block.answer_all(ram, |records| map::map(vm, records, whole)),
             Operation::RETARGET => block.answer_all(ram, |records| retarget::retarget(vm, records, whole)),
-            Operation::UNMAP => block.answer_all(ram, |records| unmap::unmap(vm, records, whole)),
+            Operation::UNMAP => block.answer_all(ram, |records| unmap::unmap(vm, records, whole, counted)),
             _ => Status::BAD_OPERATION,
         }
     }

@@ -1,5 +1,6 @@
 //! ENABLE and DISABLE: for the whole VM.
 
+use super::counted::Counted;
 use super::is_zero;
 use super::vm::{Attached, Session, Vm};
 use crate::memory::GuestRam;
@@ -137,17 +138,17 @@ fn close(vm: &mut Vm, id: DeviceId) {
 
 impl Vm {
     /// DISABLE: the end of the session, and trapped stores act again.
-    pub(super) fn disable(&mut self) {
-        for id in self.end_session() {
+    pub(super) fn disable(&mut self, counted: &Counted) {
+        for id in self.end_session(counted) {
             self.retrap(id);
         }
     }
 
     /// Gives every IRTE back, takes the stores from the guest, and ends the session. Answers with the devices that were
     /// the guest's.
-    pub(super) fn end_session(&mut self) -> Vec<DeviceId> {
+    pub(super) fn end_session(&mut self, counted: &Counted) -> Vec<DeviceId> {
         let handles: Vec<_> = self.irtes.iter().map(|(handle, _)| handle).collect();
-        self.remember(&handles);
+        self.remember(&handles, counted);
         if !wrong::is(Wrong::DisableKeeps) {
             self.release(&handles);
         }

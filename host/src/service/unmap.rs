@@ -1,11 +1,12 @@
 //! UNMAP: give IRTEs back.
 
+use super::counted::Counted;
 use super::entry::{Takes, abort_others, clear_answer};
 use super::vm::Vm;
 use pvir_abi::{Entry, Handle, Status};
 use std::collections::BTreeSet;
 
-pub(super) fn unmap(vm: &mut Vm, records: &mut [Entry], whole: bool) {
+pub(super) fn unmap(vm: &mut Vm, records: &mut [Entry], whole: bool, counted: &Counted) {
     let mut given = BTreeSet::new();
     for record in records.iter_mut() {
         clear_answer(record, Takes::Handle);
@@ -23,7 +24,7 @@ pub(super) fn unmap(vm: &mut Vm, records: &mut [Entry], whole: bool) {
         return;
     }
     let handles: Vec<Handle> = given.into_iter().collect();
-    vm.remember(&handles);
+    vm.remember(&handles, counted);
     let stuck = vm.release(&handles);
     for record in records.iter_mut().filter(|record| record.status == Status::OK) {
         record.status = stuck.get(&record.handle).copied().unwrap_or(Status::OK);

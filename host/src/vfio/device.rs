@@ -1,9 +1,10 @@
 //! A VFIO device behind the service's device trait.
 
+use super::interrupts::DeviceCounts;
 use super::msix_table::MsixTable;
 use super::pci::VfioPci;
 use super::vectors::{SetIrqs, Vectors, kind};
-use crate::device::{Capabilities, Device, HostInterrupt, NotIsolated};
+use crate::device::{Capabilities, Device, HostCounts, NotIsolated};
 use crate::trapped::Shape;
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
@@ -34,6 +35,7 @@ pub struct VfioDevice {
     table: Option<MsixTable>,
     pci: Arc<VfioPci>,
     vectors: Vectors,
+    counts: Arc<DeviceCounts>,
     window: Box<dyn TableWindow>,
 }
 
@@ -51,7 +53,8 @@ impl VfioDevice {
             _ => None,
         };
         let vectors = Vectors::new(pci.msix().map_or(0, |msix| msix.entries), pci.is_dynamic());
-        Ok(Self { table, vectors, pci, window })
+        let counts = Arc::new(DeviceCounts::new(pci.address()));
+        Ok(Self { table, vectors, counts, pci, window })
     }
 
     fn table(&self) -> io::Result<&MsixTable> {
@@ -151,7 +154,9 @@ impl Device for VfioDevice {
     fn close(&mut self) -> io::Result<()> {
         // The guest first: it must not write into a table that the host takes down.
         let closed = if self.pci.msix().is_some() { self.window.close() } else { Ok(()) };
-        closed.and(self.vectors.close(self.pci.irqs()))
+        let closed = closed.and(self.vectors.close(self.pci.irqs()));
+        self.counts.given_back(Store::MSIX);
+        closed
     }
 
     fn shape(&self) -> Shape {
@@ -178,7 +183,10 @@ impl Device for VfioDevice {
         match store {
             // Its messages went with `stop`, and VFIO refuses to disable what is not enabled.
             Store::MSI => Ok(()),
-            _ => self.pci.irqs().disable(kind(store)?),
+            _ => {
+                self.counts.given_back(store);
+                self.pci.irqs().disable(kind(store)?)
+            }
         }
     }
 
@@ -201,7 +209,14 @@ impl Device for VfioDevice {
     }
 
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()> {
-        self.vectors.stop(self.pci.irqs(), store, first, count)
+        self.vectors.stop(self.pci.irqs(), store, first, count)?;
+        if store == Store::MSI {
+            self.counts.given_back(store);
+        } else {
+            let stopped = first..first.saturating_add(count);
+            self.counts.stopped(stopped.map(|index| self.vectors.backing(store, index)));
+        }
+        Ok(())
     }
 
     fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair> {
@@ -221,8 +236,7 @@ impl Device for VfioDevice {
         }
     }
 
-    /// As the kernel counts them: none if `/proc/interrupts` cannot be read.
-    fn host_interrupts(&self) -> Vec<HostInterrupt> {
-        self.pci.host_interrupts().unwrap_or_default()
+    fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
+        Some(Arc::clone(&self.counts) as Arc<dyn HostCounts>)
     }
 }

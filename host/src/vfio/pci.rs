@@ -5,9 +5,8 @@ mod bars;
 use super::capability::{ConfigHeader, ENTRY_LEN, MsiCapability, MsixCapability};
 use super::container::Container;
 use super::error::AttachError;
-use super::interrupts;
 use super::irqs::Irqs;
-use crate::device::{HostInterrupt, NotIsolated};
+use crate::device::NotIsolated;
 use crate::isolation::{Host, RemappingUnit, judge_phantom};
 use pvir_abi::{DeviceId, Refusal};
 use std::fs::File;
@@ -206,14 +205,6 @@ impl VfioPci {
             Ok(()) => Ok(()),
             Err(error) => Err(Host::group_reason(&error)),
         }
-    }
-
-    /// The device's running interrupts, as the host's kernel counts them.
-    ///
-    /// # Errors
-    /// If `/proc/interrupts` cannot be read.
-    pub fn host_interrupts(&self) -> io::Result<Vec<HostInterrupt>> {
-        interrupts::of_device(self.address)
     }
 
     pub(crate) fn irqs(&self) -> &Irqs {

@@ -61,6 +61,12 @@ fn program(code: Code) -> Code {
     copied.load(RECORD + 56).store(TABLE + 8).eax(0).store(CONTROL)
 }
 
+/// Entry 0, mapped to [`VECTOR`] and raised so often.
+pub(crate) fn raising(times: usize) -> Code {
+    let mapped = program(map(enable(moved_bars()))).eax(0);
+    (0..times).fold(mapped, |code, _| code.store(RAISE))
+}
+
 /// UNMAP with the handle that stands in the record.
 fn unmap(code: Code) -> Code {
     call(put(code, &[(8, 2), (36, 0)]), Operation::UNMAP, 1, 103)

@@ -8,3 +8,4 @@ mod guest;
 mod machine;
 mod pci;
 mod platform;
+mod routes;

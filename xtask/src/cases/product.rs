@@ -14,6 +14,10 @@ pub(super) const INTEL: Batch = Batch {
         ("intel/blocked-msix", "pairs that were not given, and another NIC's, reach nobody and are logged"),
         ("intel/pairs", "pair, table and IRTE agree, before and after the guest's and the host's moves"),
         ("intel/counts", "exits and ioctls of each step, by pvir and by KVM"),
+        (
+            "intel/routes",
+            "`pvir routes` on a VM that runs, against the kernel's own tables; it costs the VM nothing",
+        ),
         ("intel/apic300", "a vCPU with APIC id 300 gets its interrupts"),
         ("intel/refusals", "bad input, through the real service"),
         ("intel/conformance", "every statement of the contract, on igb and edu"),
@@ -70,6 +74,10 @@ pub(super) const AMD: Batch = Batch {
     cases: &[
         ("amd/pairs", "pair and table agree, before and after the guest's and the host's moves"),
         ("amd/counts", "exits and ioctls of each step, by pvir and by KVM"),
+        (
+            "amd/routes",
+            "`pvir routes` on a VM that runs, against the kernel's own tables; it costs the VM nothing",
+        ),
         ("amd/apic300", "a vCPU with APIC id 300 gets its interrupts"),
         ("amd/refusals", "bad input, through the real service"),
         ("amd/conformance", "every statement of the contract, on igb and edu"),

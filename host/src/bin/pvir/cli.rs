@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::device_spec::DeviceSpec;
 use crate::size::MemorySize;
-use crate::{binding, doctor, exit_code, inventory};
+use crate::{binding, doctor, exit_code, inventory, routes};
 
 /// A small VMM with paravirtual interrupt remapping: a device's interrupts reach the guest without exits.
 #[derive(Debug, Parser)]
@@ -24,7 +24,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a guest kernel until it exits
     #[command(after_help = exit_code::HELP)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
+    /// Show the way of each interrupt of a running VM, from the device to its vCPU, with its count and rate
+    #[command(after_help = routes::HELP)]
+    Routes(routes::Args),
     /// Say what this machine can do, one line for each check, and how to mend what it cannot
     #[command(after_help = doctor::HELP)]
     Doctor(doctor::Args),
@@ -111,6 +114,13 @@ pub(crate) struct RunArgs {
     /// Print tables of exits, ioctls and interrupts to stderr at the end
     #[arg(long, help_heading = "Run and report")]
     pub(crate) stats: bool,
+    /// Print a line of counts and rates to stderr every so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]
+    pub(crate) stats_interval: Option<f64>,
+    /// Socket at which `pvir routes` and other programs may ask the VM: a line `routes` or `summary` in, a line of JSON
+    /// out [default: `$XDG_RUNTIME_DIR/pvir/PID.sock` or `/run/pvir/PID.sock`, where that can be]
+    #[arg(long, value_name = "PATH", help_heading = "Run and report")]
+    pub(crate) control: Option<PathBuf>,
     /// Break the contract in one way: for the proof that the conformance suite notices
     #[cfg(feature = "wrong-host")]
     #[arg(long, value_name = "NAME", value_parser = parse_wrong, hide = true)]

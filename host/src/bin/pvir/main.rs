@@ -2,10 +2,11 @@
 //!
 //! `doctor`, `devices` (here: `inventory`), `bind` and `unbind` (`binding`) look at the host and start no guest of the
 //! user's. `run` puts the parts together: a `machine` (VM, vCPUs, memory, boot), a `pci` bus with devices, and at the end a
-//! `report`. The service that guests call is the library; here it appears as `machine::conduit::Hypercalls`.
+//! `report`, which it also gives while it runs by its `control` socket: `routes` asks there. The service that guests call is the library; here it appears as `machine::conduit::Hypercalls`.
 
 mod binding;
 mod cli;
+mod control;
 mod descriptors;
 mod device_spec;
 mod devices;
@@ -17,6 +18,7 @@ mod inventory;
 mod machine;
 mod pci;
 mod report;
+mod routes;
 mod run;
 mod service;
 mod signals;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         return ExitCode::from(exit_code::USAGE);
     }
     let result = match &cli.command {
+        Command::Routes(args) => routes::run(args),
         Command::Run(args) => run::run(args).map(|outcome| ExitCode::from(&outcome)),
         Command::Doctor(args) => doctor::run(args),
         Command::Devices(args) => inventory::run(args),

@@ -13,6 +13,7 @@ use pvir_host::counters::Counters;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::cli::{Mode, RunArgs};
+use crate::control::server::{Answer, Server};
 use crate::descriptors;
 use crate::devices::attach;
 use crate::devices::io_apic::IoApic;
@@ -28,8 +29,8 @@ use crate::machine::vcpu::{Vcpu, World};
 use crate::machine::vm::{Offer, Vm};
 use crate::pci::bus::PciBus;
 use crate::report::exits::ExitCounters;
-use crate::report::interrupts;
-use crate::report::summary::{DeviceName, Sources, Summary};
+use crate::report::live::{Live, Ticker};
+use crate::report::summary::{DeviceName, Summary};
 use crate::report::tables;
 use crate::service::{self, Quotas};
 use crate::signals::{self, Wish};
@@ -80,30 +81,26 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     if terminal::may_read_stdin() {
         Arc::clone(&console).read_stdin().context("cannot start the thread that reads stdin")?;
     }
-    let started = Instant::now();
+    let live = Arc::new(Live {
+        service: Arc::clone(&service),
+        exits,
+        counters,
+        devices: device_names(&pci),
+        apic_ids: vm.apic_ids.clone(),
+        conduits: vm.conduits,
+        started: Instant::now(),
+    });
+    let control = serve(args.control.as_deref(), &live)?;
     let threads = start(vcpus)?;
-    let names = device_names(&pci);
-    let summary = |outcome: &Outcome| {
-        Summary::new(Sources {
-            outcome,
-            elapsed: started.elapsed(),
-            conduits: vm.conduits,
-            apic_ids: &vm.apic_ids,
-            exits: &exits,
-            devices: names.clone(),
-            ioctls: counters.ioctls(),
-            service: service.statistics(),
-            interrupts: interrupts::summarize(&service.history(), &names),
-            interrupts_forgotten: service.forgotten(),
-        })
-    };
-    wait_for_end(&ending, &signals, args.timeout, || print_line(&summary(&Outcome::Running)))?;
+    let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
+    wait_for_end(&ending, &signals, args.timeout, &live, ticker.as_mut())?;
     stop(threads);
+    drop(control);
     service.shut_down();
     drop(character_mode);
 
     let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
-    report(args.stats, json, &summary(&outcome))?;
+    report(args.stats, json, &live.summary(&outcome))?;
     Ok(outcome)
 }
 
@@ -116,6 +113,16 @@ fn device_names(bus: &PciBus) -> Vec<DeviceName> {
         bars: slot.header().bars.iter().map(|(bar, _)| bar).collect(),
     };
     bus.slots().map(name).collect()
+}
+
+/// The control socket: one that was asked for must be there.
+fn serve(path: Option<&Path>, live: &Arc<Live>) -> Result<Option<Server>> {
+    let live = Arc::clone(live);
+    let answer: Arc<Answer> = Arc::new(move |request| live.answer(request));
+    match path {
+        Some(path) => Server::start(path, answer).context("--control").map(Some),
+        None => Ok(Server::at_usual_place(&answer)),
+    }
 }
 
 fn start(vcpus: Vec<Vcpu>) -> Result<Vec<JoinHandle<()>>> {
@@ -132,29 +139,32 @@ fn wait_for_end(
     ending: &Ending,
     signals: &File,
     timeout: Option<f64>,
-    tell_counts: impl Fn() -> Result<()>,
+    live: &Live,
+    mut ticker: Option<&mut Ticker>,
 ) -> Result<()> {
     let epoll = Epoll::new().context("epoll_create1 failed")?;
     for fd in [ending.as_raw_fd(), signals.as_raw_fd()] {
         epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)).context("epoll_ctl failed")?;
     }
     let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
+    let left_to = |moment: Instant| moment.saturating_duration_since(Instant::now());
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if ending.outcome().is_some() {
             return Ok(());
         }
-        if left.is_some_and(|left| left.is_zero()) {
+        if deadline.is_some_and(|deadline| left_to(deadline).is_zero()) {
             ending.finish(Outcome::TimedOut { seconds: timeout.unwrap_or(0.0) });
             return Ok(());
         }
+        let next = ticker.as_deref_mut().map(|ticker| ticker.tick(live));
+        let left = deadline.into_iter().chain(next).map(left_to).min();
         // Rounded up, so as not to spin through the last millisecond.
         let milliseconds = left.map_or(-1, |left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
         let mut events = [EpollEvent::default(); 2];
         match epoll.wait(milliseconds, &mut events) {
             Ok(_) => match signals::next(signals).context("cannot read signals")? {
                 Some(Wish::End) => ending.finish(Outcome::Interrupted),
-                Some(Wish::Counts) => tell_counts()?,
+                Some(Wish::Counts) => print_line(&live.summary(&Outcome::Running))?,
                 None => {}
             },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -11,7 +11,7 @@ use super::registers::{
     BLOCKED, HELD, IMS_BASE_HIGH, IMS_BASE_LOW, RAISE, Registers, SELECT, SENT, SEQUENCES_HIGH, SEQUENCES_LOW,
 };
 use super::{Core, EmulatedDevice, MessageStore, Shape};
-use crate::device::Device;
+use crate::device::{Device, HostInterrupt, KernelCounts};
 use crate::memory::GuestRam;
 use crate::vfio::{RegionMap, TableWindow};
 use pvir_abi::{GuestPhysAddr, Pair, Store};
@@ -76,6 +76,11 @@ impl Bench {
         let mut bench = Self::new(MessageStore::Msix, 3, 4);
         bench.device.open().unwrap();
         bench
+    }
+
+    /// What the host counts.
+    fn counted(&self) -> Vec<HostInterrupt> {
+        self.device.host_counts().unwrap().read(&KernelCounts::default())
     }
 
     /// Starts an entry; answers with its pair and what it signals.

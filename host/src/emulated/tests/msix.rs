@@ -42,11 +42,11 @@ fn interrupts_are_counted_from_the_start_of_their_entry() {
     bench.registers.write(TIMES, 5);
     bench.raise(1);
     let line = |count| HostInterrupt { store: X, index: 1, irq: None, count };
-    assert_eq!(bench.device.host_interrupts(), [line(5)]);
+    assert_eq!(bench.counted(), [line(5)]);
     bench.device.stop(X, 1, 1).unwrap();
-    assert_eq!(bench.device.host_interrupts(), []);
+    assert_eq!(bench.counted(), []);
     bench.device.start(X, 1, &[&eventfd]).unwrap();
-    assert_eq!(bench.device.host_interrupts(), [line(0)]);
+    assert_eq!(bench.counted(), [line(0)]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod faults;
 mod headers;
 mod ims;
 mod limits;
+mod live;
 mod logs;
 mod messages;
 mod model;

@@ -270,3 +270,15 @@ fn accesses_to_what_is_not_there_are_refused() {
     bench.put(0, Where::PendingBits, 0, &[0xff; 8]);
     assert_eq!(bench.pending(0), 0);
 }
+
+#[test]
+fn what_is_trapped_is_told_with_where_it_goes() {
+    let bench = live();
+    (0..3).for_each(|_| bench.raise(0, 3));
+    bench.trapped_mask(0, 2, true);
+    let told = bench.service.live().trapped.into_iter().map(|record| {
+        let to = record.message.map(|message| (message.destination(), message.vector()));
+        (record.origin.index, record.gsi, to, record.host.unwrap().count)
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(2, Some(24), None, 0), (3, Some(25), Some((300, 0x52)), 3)]);
+}

@@ -11,8 +11,10 @@ mod handover;
 mod line;
 
 use super::Service;
+use super::live::TrappedRecord;
 use super::vm::Attached;
 use crate::device::Device;
+use crate::irte::Origin;
 use crate::kvm::{GsiPool, RouteTable};
 use crate::log_limit::LogLimit;
 use crate::trapped::{Emulation, Place};
@@ -20,6 +22,7 @@ use line::Line;
 use pvir_abi::DeviceId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::AsRawFd;
 
 /// Who serves an access to a message store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +54,19 @@ impl Trapped {
         let emulation = Emulation::new(device.shape())?;
         let (lines, unfinished, remains) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
         Some(Self { emulation, lines, unfinished, remains, prepared: false })
+    }
+
+    /// The messages in use, without what the host counted.
+    pub(super) fn infos(&self, device: DeviceId) -> Vec<TrappedRecord> {
+        let store = self.emulation.store();
+        let info = |(&index, line): (&u32, &Line)| TrappedRecord {
+            origin: Origin { device, store, index },
+            eventfd: line.eventfd.as_raw_fd(),
+            gsi: line.gsi,
+            message: line.message.filter(|_| line.held.irqfd),
+            host: None,
+        };
+        self.lines.iter().map(info).collect()
     }
 }
 

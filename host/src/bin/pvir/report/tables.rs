@@ -31,13 +31,13 @@ pub(crate) fn render(summary: &Summary) -> String {
     text
 }
 
-fn table(head: Vec<String>) -> Table {
+pub(crate) fn table(head: Vec<String>) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_FULL_CONDENSED).set_header(head);
     table
 }
 
-fn number(value: u64) -> Cell {
+pub(crate) fn number(value: u64) -> Cell {
     Cell::new(value).set_alignment(CellAlignment::Right)
 }
 
@@ -84,7 +84,7 @@ fn ioctls(summary: &Summary) -> Table {
 }
 
 /// What there is no number for.
-const NONE: &str = "-";
+pub(crate) const NONE: &str = "-";
 
 fn interrupts(summary: &Summary) -> Table {
     let head = [

@@ -11,6 +11,7 @@ mod multi;
 mod pairs;
 mod paths;
 mod refused;
+mod routes;
 mod several;
 mod sriov;
 mod storm;
@@ -32,6 +33,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("counts", counts::run),
     ("floor", floor::in_lab),
     ("floor-own-kvm", floor::on_own_kvm),
+    ("routes", routes::run),
     ("apic300", guest::apic300),
     ("refusals", guest::refusals),
     ("conformance", guest::conformance),

@@ -25,21 +25,12 @@ pub(super) fn handled(vectors: &[Value], in_stage: impl Fn(&str) -> bool) -> Res
     Ok(tally)
 }
 
-/// What `pvir` reports, however often each entry was mapped. Its counts are the kernel's. VFIO keeps an interrupt of MSI-X as
-/// long as the device's MSI-X is on, so that the count runs on from one mapping of the entry to the next, and the highest
-/// one is that of all; interrupts of MSI are made anew each time.
+/// What `pvir` reports, however often each entry was mapped: each mapping has a count of its own.
 fn reported(report: &Value) -> Tally {
-    let mut by_interrupt: BTreeMap<(Entry, u64), u64> = BTreeMap::new();
-    for interrupt in report["interrupts"].as_array().into_iter().flatten() {
-        let store = text(interrupt, "store").to_owned();
-        let (runs_on, count) = (store != "MSI", number(interrupt, "/count"));
-        let entry = (store, number(interrupt, "/index"));
-        let sum = by_interrupt.entry((entry, number(interrupt, "/host_irq"))).or_default();
-        *sum = if runs_on { count.max(*sum) } else { count + *sum };
-    }
     let mut tally = Tally::new();
-    for ((entry, _), count) in by_interrupt {
-        *tally.entry(entry).or_default() += count;
+    for interrupt in report["interrupts"].as_array().into_iter().flatten() {
+        let entry = (text(interrupt, "store").to_owned(), number(interrupt, "/index"));
+        *tally.entry(entry).or_default() += number(interrupt, "/count");
     }
     tally
 }

@@ -1,0 +1,24 @@
+//! The control socket of a running VM: one request line in, one line of JSON out.
+//!
+//! Whoever may open the socket may ask; nothing can be changed by it. It lies in a folder of the user's own, is removed
+//! when the run ends, and one that a killed `pvir` left behind refuses connections, by which it is told from a living one.
+
+pub(crate) mod client;
+pub(crate) mod server;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// What can be asked.
+pub(crate) const REQUESTS: [&str; 2] = ["routes", "summary"];
+
+/// Where the sockets may be: the user's own folder first.
+pub(crate) fn folders() -> Vec<PathBuf> {
+    let own = env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    own.into_iter().chain([PathBuf::from("/run")]).map(|folder| folder.join("pvir")).collect()
+}
+
+/// The socket of process `pid` in a folder.
+pub(crate) fn socket_of(folder: &Path, pid: u32) -> PathBuf {
+    folder.join(format!("{pid}.sock"))
+}
