@@ -3,7 +3,7 @@
 use super::vm::Vm;
 use crate::device::HostInterrupt;
 use crate::irte::IrteInfo;
-use pvir_abi::{DeviceId, Handle};
+use pvir_abi::{DeviceId, Handle, Store};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Most IRTEs that are remembered after they were given back: a guest can make and unmake them without end.
@@ -43,39 +43,48 @@ impl History {
 impl Vm {
     /// Remembers the IRTEs of `handles`, which are about to be given back: the host forgets its counts with them.
     pub(super) fn remember(&mut self, handles: &[Handle]) {
-        let records = self.records_of(handles);
-        records.into_iter().for_each(|record| self.history.push(record));
+        let mut history = std::mem::take(&mut self.history);
+        self.records_of(handles.iter().copied()).for_each(|record| history.push(record));
+        self.history = history;
     }
 
     /// The remembered ones, then all that are.
     pub(super) fn records(&self) -> Vec<IrteRecord> {
-        let handles: Vec<Handle> = self.irtes.iter().map(|(handle, _)| handle).collect();
-        self.history.records.iter().cloned().chain(self.records_of(&handles)).collect()
+        let now = self.records_of(self.irtes.iter().map(|(handle, _)| handle));
+        self.history.records.iter().cloned().chain(now).collect()
     }
 
     /// Asks each device once, however many of its entries are meant.
-    fn records_of(&self, handles: &[Handle]) -> Vec<IrteRecord> {
+    fn records_of(&self, handles: impl Iterator<Item = Handle>) -> impl Iterator<Item = IrteRecord> {
         let mut known: BTreeMap<DeviceId, Vec<HostInterrupt>> = BTreeMap::new();
-        let irtes = handles.iter().filter_map(|handle| Some(self.irtes.get(*handle)?.infos(*handle)));
-        let record = |irte: IrteInfo| {
+        let irtes = handles.filter_map(|handle| Some(self.irtes.get(handle)?.infos(handle)));
+        let record = move |irte: IrteInfo| {
             let origin = irte.origin;
             let attached = self.devices.get(&origin.device)?;
-            let of_device = known.entry(origin.device).or_insert_with(|| attached.device.host_interrupts());
+            let of_device = known.entry(origin.device).or_insert_with(|| {
+                let mut of_device = attached.device.host_interrupts();
+                of_device.sort_by_key(at);
+                of_device
+            });
             // The kernel counts for the entry whose interrupt it is, and for each message by itself.
             let (store, index) = attached.device.backing(origin.store, origin.index);
-            let at = (store, index + u32::from(irte.message));
-            let host = of_device.iter().find(|host| (host.store, host.index) == at).copied();
+            let place = (store, index + u32::from(irte.message));
+            let host = of_device.binary_search_by_key(&place, at).ok().map(|found| of_device[found]);
             Some(IrteRecord { irte, host })
         };
-        irtes.flatten().filter_map(record).collect()
+        irtes.flatten().filter_map(record)
     }
+}
+
+fn at(host: &HostInterrupt) -> (Store, u32) {
+    (host.store, host.index)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::irte::Origin;
-    use pvir_abi::{Pair, Store};
+    use pvir_abi::Pair;
 
     #[test]
     fn only_the_latest_are_remembered() {

@@ -10,6 +10,7 @@ mod entry;
 mod features;
 mod header;
 mod history;
+mod holders;
 mod map;
 mod query;
 mod release;

@@ -2,6 +2,7 @@
 
 use super::entry::feature_of;
 use super::history::History;
+use super::holders::Holders;
 use super::trapped::Trapped;
 use super::{Config, SetupError};
 use crate::device::{Capabilities, Device};
@@ -27,8 +28,7 @@ pub(super) struct Attached {
     pub(super) capabilities: Capabilities,
     /// Whether the guest has it to program; otherwise its store is trapped.
     pub(super) open: bool,
-    /// By the entry whose interrupt it is: an MSI-X entry and the IMS entry that is made of it exclude each other.
-    mapped: BTreeMap<(Store, u32), Handle>,
+    mapped: Holders,
     /// IRTEs held: one for each message.
     held: u32,
     pub(super) trapped: Option<Trapped>,
@@ -79,7 +79,7 @@ impl Vm {
         let capabilities = device.capabilities();
         let trapped = Trapped::of(&*device);
         let attached =
-            Attached { device, capabilities, open: false, mapped: BTreeMap::new(), held: 0, trapped };
+            Attached { device, capabilities, open: false, mapped: Holders::default(), held: 0, trapped };
         self.devices.insert(id, attached);
         Ok(())
     }
@@ -131,19 +131,18 @@ impl Attached {
 
     /// What has the interrupt of the entry `origin`: its own IRTE, or that of the entry that shares the interrupt.
     pub(super) fn holder(&self, origin: &Origin) -> Option<Handle> {
-        self.mapped.get(&self.device.backing(origin.store, origin.index)).copied()
+        self.mapped.get(self.device.backing(origin.store, origin.index))
     }
 
-    /// Notes that `handle` has the interrupt of an entry of `count` messages.
+    /// Notes that `handle` has the interrupt of an entry of `count` messages, which nobody had.
     pub(super) fn enter(&mut self, origin: &Origin, count: u32, handle: Handle) {
-        if self.mapped.insert(self.device.backing(origin.store, origin.index), handle).is_none() {
-            self.held += count;
-        }
+        self.mapped.set(self.device.backing(origin.store, origin.index), handle);
+        self.held += count;
     }
 
     /// Notes that nobody has it any more.
     pub(super) fn leave(&mut self, origin: &Origin, count: u32) {
-        if self.mapped.remove(&self.device.backing(origin.store, origin.index)).is_some() {
+        if self.mapped.clear(self.device.backing(origin.store, origin.index)).is_some() {
             self.held -= count;
         }
     }
