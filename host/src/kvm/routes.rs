@@ -45,12 +45,12 @@ impl RouteTable {
         &mut self,
         changes: impl IntoIterator<Item = (u32, Option<KvmMessage>)>,
     ) -> io::Result<()> {
-        for (gsi, new) in changes {
+        changes.into_iter().for_each(|(gsi, new)| {
             let old = self.put(gsi, new);
             if old != new {
                 self.undo.push((gsi, old));
             }
-        }
+        });
         if self.undo.is_empty() {
             return Ok(());
         }

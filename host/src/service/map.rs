@@ -15,6 +15,7 @@ type Failures = BTreeMap<Handle, Status>;
 
 pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     vm.sweep();
+    vm.irtes.reserve(records.len());
     let mut plans = Vec::with_capacity(records.len());
     for record in records.iter_mut() {
         clear_answer(record, Takes::Routing);
@@ -75,7 +76,8 @@ impl Vm {
         let judged = self.judge(record, Takes::Routing)?;
         let origin = judged.origin;
         let attached = self.devices.get(&origin.device).ok_or(Status::NO_DEVICE)?;
-        if let Some(handle) = attached.holder(&origin) {
+        let backing = attached.device.backing(origin.store, origin.index);
+        if let Some(handle) = attached.mapped.get(backing) {
             let irte = self.irtes.get(handle).ok_or(Status::HOST_ERROR)?;
             return match irte.origin == origin {
                 true if (irte.count(), irte.target) == (judged.count, judged.target) => {
@@ -90,14 +92,16 @@ impl Vm {
             return Err(Status::DEVICE_ERROR);
         }
         let fits = |held: u32, most: u32| judged.count <= most.saturating_sub(held);
-        if !fits(attached.held(), self.max_irtes_per_device) || !fits(self.held(), self.max_irtes) {
+        if !fits(attached.held, self.max_irtes_per_device) || !fits(self.held, self.max_irtes) {
             return Err(Status::NO_QUOTA);
         }
         let lines = self.reserve(&origin, judged.count)?;
         let (pair, held) = (Pair::default(), Held::default());
         let handle = self.irtes.insert(Irte { origin, lines, target: judged.target, pair, held });
-        if let Some(attached) = self.device_of(&origin) {
-            attached.enter(&origin, judged.count, handle);
+        self.held += judged.count;
+        if let Some(attached) = self.devices.get_mut(&origin.device) {
+            attached.mapped.set(backing, handle);
+            attached.held += judged.count;
         }
         Ok(Planned { handle, existing: false, masked: false })
     }
@@ -173,11 +177,10 @@ impl Vm {
     /// One `VFIO_DEVICE_SET_IRQS` for each run of consecutive entries, and for the messages of an MSI.
     fn start_all(&mut self, plans: &[Option<Planned>], failures: &mut Failures) {
         let mut good = Vec::with_capacity(plans.len());
-        good.extend(
-            fresh(plans)
-                .filter(|handle| !failures.contains_key(handle))
-                .filter_map(|handle| Some(self.irtes.get(handle)?.extent(handle))),
-        );
+        fresh(plans)
+            .filter(|handle| !failures.contains_key(handle))
+            .filter_map(|handle| Some(self.irtes.get(handle)?.extent(handle)))
+            .for_each(|extent| good.push(extent));
         for run in runs(&mut good) {
             let Err(of_run) = self.start(run) else { continue };
             let mut of_run = Some(of_run).filter(|_| run.len() == 1);
@@ -200,7 +203,10 @@ impl Vm {
         let Self { irtes, devices, .. } = self;
         let Some(Extent { origin: first, .. }) = run.first() else { return Ok(()) };
         let mut eventfds: Vec<&EventFd> = Vec::with_capacity(run.len());
-        eventfds.extend(run.iter().filter_map(|extent| irtes.get(extent.of)).flat_map(Irte::eventfds));
+        run.iter()
+            .filter_map(|extent| irtes.get(extent.of))
+            .flat_map(Irte::eventfds)
+            .for_each(|eventfd| eventfds.push(eventfd));
         let attached = devices.get_mut(&first.device).ok_or(io::ErrorKind::NotFound)?;
         attached.device.start(first.store, first.index, &eventfds)?;
         for extent in run {

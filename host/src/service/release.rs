@@ -52,9 +52,7 @@ impl Vm {
         taken.reserve(handles.len());
         for &handle in handles {
             let Some(irte) = self.irtes.remove(handle) else { continue };
-            if let Some(attached) = self.device_of(&irte.origin) {
-                attached.leave(&irte.origin, irte.count());
-            }
+            self.leave(&irte);
             taken.push((handle, irte));
         }
         let mut stuck = Stuck::new();
@@ -73,6 +71,16 @@ impl Vm {
             }
         }
         stuck
+    }
+
+    /// Nobody has the interrupt of its entry any more.
+    fn leave(&mut self, irte: &Irte) {
+        let Origin { device, store, index } = irte.origin;
+        let Some(attached) = self.devices.get_mut(&device) else { return };
+        if attached.mapped.clear(attached.device.backing(store, index)).is_some() {
+            attached.held -= irte.count();
+            self.held -= irte.count();
+        }
     }
 
     /// Tries again what did not come off before.

@@ -28,9 +28,9 @@ pub(super) struct Attached {
     pub(super) capabilities: Capabilities,
     /// Whether the guest has it to program; otherwise its store is trapped.
     pub(super) open: bool,
-    mapped: Holders,
+    pub(super) mapped: Holders,
     /// IRTEs held: one for each message.
-    held: u32,
+    pub(super) held: u32,
     pub(super) trapped: Option<Trapped>,
 }
 
@@ -41,6 +41,8 @@ pub(super) struct Vm {
     pub(super) epoch: u64,
     pub(super) devices: BTreeMap<DeviceId, Attached>,
     pub(super) irtes: IrteTable,
+    /// IRTEs that all devices hold: one for each message.
+    pub(super) held: u32,
     /// What the host would not take down of IRTEs that were given back, until it does. Their handles are stale.
     pub(super) remains: Vec<(Handle, Irte)>,
     pub(super) routes: RouteTable,
@@ -59,6 +61,7 @@ impl Vm {
             epoch: 0,
             devices: BTreeMap::new(),
             irtes: IrteTable::default(),
+            held: 0,
             remains: Vec::new(),
             routes: RouteTable::new(router),
             max_irtes: config.max_irtes.min(gsis.free()),
@@ -94,15 +97,6 @@ impl Vm {
         if self.session.is_some() { self.epoch } else { 0 }
     }
 
-    /// Number of IRTEs held.
-    pub(super) fn held(&self) -> u32 {
-        self.devices.values().map(|attached| attached.held).sum()
-    }
-
-    pub(super) fn device_of(&mut self, origin: &Origin) -> Option<&mut Attached> {
-        self.devices.get_mut(&origin.device)
-    }
-
     pub(super) fn infos(&self) -> Vec<IrteInfo> {
         self.irtes.iter().flat_map(|(handle, irte)| irte.infos(handle)).collect()
     }
@@ -124,26 +118,8 @@ impl Attached {
         of_device.any(|store| feature_of(store).is_some_and(|feature| features.contains(feature)))
     }
 
-    /// Number of IRTEs that the device holds.
-    pub(super) fn held(&self) -> u32 {
-        self.held
-    }
-
     /// What has the interrupt of the entry `origin`: its own IRTE, or that of the entry that shares the interrupt.
     pub(super) fn holder(&self, origin: &Origin) -> Option<Handle> {
         self.mapped.get(self.device.backing(origin.store, origin.index))
-    }
-
-    /// Notes that `handle` has the interrupt of an entry of `count` messages, which nobody had.
-    pub(super) fn enter(&mut self, origin: &Origin, count: u32, handle: Handle) {
-        self.mapped.set(self.device.backing(origin.store, origin.index), handle);
-        self.held += count;
-    }
-
-    /// Notes that nobody has it any more.
-    pub(super) fn leave(&mut self, origin: &Origin, count: u32) {
-        if self.mapped.clear(self.device.backing(origin.store, origin.index)).is_some() {
-            self.held -= count;
-        }
     }
 }
