@@ -205,6 +205,8 @@ impl Batch for Map<'_> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
     use proptest::prelude::*;
     use std::vec::Vec;
