@@ -2,7 +2,7 @@
 
 use crate::call::{At, Batch, Grant};
 use crate::{Conduit, EntryError, Error, HostError, Irte, Origin, Remapping, Target, check};
-use pvir_abi::{Entry, Operation};
+use pvir_abi::{DeviceId, Entry, Handle, Operation, Store};
 
 /// One entry to map.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -66,23 +66,28 @@ impl<C: Conduit> Remapping<C> {
         }
         refuse_twice(requests.iter().map(|request| request.origin))?;
         results.fill_with(|| NOT_MAPPED);
-        self.transport.run(&mut Map { requests, results }, grant)
+        let given = Given::default();
+        self.transport.run(&mut Map { requests, results, given }, grant)
     }
 }
 
 /// One batch never names an entry twice: the second answer would be a second token for one IRTE.
 fn refuse_twice(origins: impl Iterator<Item = Origin> + Clone) -> Result<(), Error> {
+    // Kernels ask in order, and then every entry is compared with its neighbour only.
+    if origins.clone().is_sorted_by(|one, next| entry(one) < entry(next)) {
+        return Ok(());
+    }
     let mut rest = origins;
     while let Some(origin) = rest.next() {
-        if rest.clone().any(|other| same_entry(origin, other)) {
+        if rest.clone().any(|other| entry(&origin) == entry(&other)) {
             return Err(Error::AskedTwice { origin });
         }
     }
     Ok(())
 }
 
-fn same_entry(a: Origin, b: Origin) -> bool {
-    (a.device, a.store, a.index) == (b.device, b.store, b.index)
+fn entry(origin: &Origin) -> (DeviceId, Store, u32) {
+    (origin.device, origin.store, origin.index)
 }
 
 /// The error of a batch of one.
@@ -99,19 +104,55 @@ pub(crate) fn entry_error(operation: Operation, origin: Origin, error: EntryErro
 struct Map<'a> {
     requests: &'a [Request],
     results: &'a mut [MapResult],
+    given: Given,
+}
+
+/// What the host has given in this batch, by its lowest and highest values: what lies beyond them is new. Hosts give
+/// handles and pairs in order, up or down, so that hardly any must be compared with all the others.
+#[derive(Default)]
+struct Given {
+    handles: Span<Handle>,
+    pairs: Span<(DeviceId, u64, u32)>,
+}
+
+/// The lowest and the highest of some values.
+struct Span<T>(Option<(T, T)>);
+
+impl<T> Default for Span<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Ord + Copy> Span<T> {
+    fn add(&mut self, value: T) {
+        self.0 = Some(self.0.map_or((value, value), |(low, high)| (low.min(value), high.max(value))));
+    }
+
+    fn may_have(&self, value: T) -> bool {
+        self.0.is_some_and(|(low, high)| (low..=high).contains(&value))
+    }
+}
+
+/// A pair is unique to its device: on AMD the data is an index into the device's own table, so that two devices may well
+/// have the same.
+fn pair_of(irte: &Irte) -> (DeviceId, u64, u32) {
+    (irte.origin.device, irte.pair.address, irte.pair.data)
 }
 
 impl Map<'_> {
-    /// Neither handle nor pair may be those of another entry. Pairs are unique to a device: on AMD the data is an
-    /// index into the device's own table, so that two devices may well have the same.
+    /// Neither handle nor pair may be those of another entry.
     fn unlike_others(&self, place: usize, record: usize, irte: &Irte) -> Result<(), HostError> {
+        if !self.given.handles.may_have(irte.handle) && !self.given.pairs.may_have(pair_of(irte)) {
+            return Ok(());
+        }
         let others = self.results.iter().enumerate().filter(|(other, _)| *other != place);
         for (_, other) in others {
             let Ok(other) = other else { continue };
             if other.handle == irte.handle {
                 return Err(HostError::HandleTwice { record, handle: irte.handle });
             }
-            if other.pair == irte.pair && other.origin.device == irte.origin.device {
+            if pair_of(other) == pair_of(irte) {
                 return Err(HostError::PairTwice { record, pair: irte.pair });
             }
         }
@@ -149,5 +190,44 @@ impl Batch for Map<'_> {
 
     fn results(&mut self) -> &mut [MapResult] {
         self.results
+    }
+
+    fn put(&mut self, place: usize, result: MapResult) {
+        if let Ok(irte) = &result {
+            self.given.handles.add(irte.handle);
+            self.given.pairs.add(pair_of(irte));
+        }
+        if let Some(slot) = self.results.get_mut(place) {
+            *slot = result;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    proptest! {
+        #[test]
+        fn what_was_given_is_never_taken_for_new(values: Vec<u8>) {
+            let mut span = Span::default();
+            for value in &values {
+                span.add(*value);
+            }
+            prop_assert!(values.iter().all(|value| span.may_have(*value)));
+        }
+
+        #[test]
+        fn a_batch_names_an_entry_twice_or_not(indices in proptest::collection::vec(0u32..12, 0..8)) {
+            let device = DeviceId::default();
+            let before = |place, index| indices.iter().take(place).any(|other| other == index);
+            let twice = indices.iter().enumerate().any(|(place, index)| before(place, index));
+            let origins = indices.iter().map(|index| Origin::msix(device, *index));
+            prop_assert_eq!(refuse_twice(origins).is_err(), twice);
+        }
     }
 }

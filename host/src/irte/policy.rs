@@ -71,6 +71,10 @@ impl RoutePolicy {
     }
 
     fn resolve_physical(&self, destination: u32) -> Result<u32, Status> {
+        // Nearly always vCPU n has id n.
+        if self.apic_ids.get(destination as usize) == Some(&destination) {
+            return Ok(destination);
+        }
         match self.apic_ids.binary_search(&destination) {
             Ok(_) => Ok(destination),
             Err(_) if destination == XAPIC_BROADCAST => Err(Status::BROADCAST),

@@ -19,6 +19,11 @@ struct Slot {
 }
 
 impl IrteTable {
+    /// Makes room for `more` IRTEs at once.
+    pub fn reserve(&mut self, more: usize) {
+        self.slots.reserve(more.saturating_sub(self.free.len()));
+    }
+
     /// Puts `irte` under a handle that was never given before (until a slot's 2^32 generations are through).
     pub fn insert(&mut self, irte: Irte) -> Handle {
         let slot = self.free.pop().unwrap_or_else(|| {

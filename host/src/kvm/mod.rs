@@ -5,12 +5,14 @@
 //! [`Route`](crate::irte::Route) or of a validated [`Message`](crate::trapped::Message) only.
 
 mod backend;
+mod gsi_pool;
 mod message;
 mod routes;
 
 pub use backend::KvmRouter;
+pub use gsi_pool::GsiPool;
 pub use message::KvmMessage;
-pub use routes::{GsiPool, RouteTable};
+pub use routes::RouteTable;
 
 use std::io;
 use vmm_sys_util::eventfd::EventFd;

@@ -6,10 +6,13 @@ use pvir_abi::{
     BLOCK_ALIGN, CallFlags, DeviceRecord, EnableRecord, Entry, FeaturesRecord, GuestPhysAddr, Header,
     Operation, RECORD_LEN, Status, block_len,
 };
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// Room for a record of any kind.
+type Unit = [u64; RECORD_LEN / 8];
 
 /// A record that carries a status.
-pub(super) trait Record: FromBytes + IntoBytes + Immutable + Clone {
+pub(super) trait Record: FromBytes + IntoBytes + Immutable + KnownLayout {
     /// Its status field.
     fn status(&mut self) -> &mut Status;
 }
@@ -23,6 +26,7 @@ macro_rules! records {
                 }
             }
             const _: () = assert!(size_of::<$record>() == RECORD_LEN);
+            const _: () = assert!(align_of::<$record>() <= align_of::<Unit>());
         )+
     };
 }
@@ -32,8 +36,8 @@ records!(FeaturesRecord, EnableRecord, DeviceRecord, Entry);
 pub(super) struct Block {
     at: GuestPhysAddr,
     pub(super) header: Header,
-    /// The answered records, empty as long as none are to be written back.
-    answer: Vec<u8>,
+    /// The records, answered in place; empty as long as none are to be written back.
+    records: Vec<Unit>,
     done: u32,
 }
 
@@ -45,7 +49,7 @@ impl Block {
         }
         let mut header = Header::new_zeroed();
         ram.read(at, header.as_mut_bytes()).map_err(|_| Status::BAD_ADDRESS)?;
-        Ok(Self { at, header, answer: Vec::new(), done: 0 })
+        Ok(Self { at, header, records: Vec::new(), done: 0 })
     }
 
     /// The guest writes it at any time: whoever reads it a second time is wrong.
@@ -59,11 +63,11 @@ impl Block {
     }
 
     /// Copies the records in. `header.count` was judged before.
-    fn records<R: Record>(&self, ram: &dyn GuestRam) -> Result<Vec<R>, Status> {
+    fn copy_records(&self, ram: &dyn GuestRam) -> Result<Vec<Unit>, Status> {
         if !ram.is_ram(self.at, block_len(self.header.count)) {
             return Err(Status::BAD_ADDRESS);
         }
-        let mut records = vec![R::new_zeroed(); self.header.count as usize];
+        let mut records = vec![Unit::new_zeroed(); self.header.count as usize];
         ram.read(self.records_at(), records.as_mut_slice().as_mut_bytes())
             .map_err(|_| Status::BAD_ADDRESS)?;
         Ok(records)
@@ -104,18 +108,22 @@ impl Block {
         ram: &dyn GuestRam,
         answer: impl FnOnce(&mut [R]),
     ) -> Status {
-        let mut records = match self.records::<R>(ram) {
-            Ok(records) => records,
+        let mut units = match self.copy_records(ram) {
+            Ok(units) => units,
             Err(status) => return status,
         };
-        answer(&mut records);
+        // Size and alignment were compared when this was compiled.
+        let Ok(records) = <[R]>::mut_from_bytes(units.as_mut_slice().as_mut_bytes()) else {
+            return Status::HOST_ERROR;
+        };
+        answer(records);
         self.done = records.iter_mut().map(|record| u32::from(*record.status() == Status::OK)).sum();
-        self.answer = records.as_bytes().to_vec();
         // The flag was judged with the header: only operations that know how to abort have it. An UNMAP that the
         // host could not finish is not undone (U3): it was not aborted, even if none of its records is OK.
         let unfinished = self.header.operation == Operation::UNMAP
             && records.iter_mut().any(|r| [Status::DEVICE_ERROR, Status::HOST_ERROR].contains(r.status()));
         let whole = self.header.flags & CallFlags::ALL_OR_NOTHING.bits() != 0 && !unfinished;
+        self.records = units;
         if self.done == self.header.count {
             Status::OK
         } else if whole && self.done == 0 {
@@ -130,10 +138,10 @@ impl Block {
         self.header.status = status;
         self.header.done = self.done;
         self.header.epoch = epoch;
-        let said = wrong::answer(ram, self.at, &mut self.header, &mut self.answer);
-        let written = ram.write(self.records_at(), &self.answer).or_else(|error| {
+        let said = wrong::answer(ram, self.at, &mut self.header, self.records.as_mut_slice().as_mut_bytes());
+        let written = ram.write(self.records_at(), self.records.as_bytes()).or_else(|error| {
             // Nothing to write is no error; anything else was RAM when it was copied in.
-            if self.answer.is_empty() { Ok(()) } else { Err(error) }
+            if self.records.is_empty() { Ok(()) } else { Err(error) }
         });
         match written.and_then(|()| ram.write(self.at, self.header.as_bytes())) {
             Ok(()) => said,

@@ -22,6 +22,6 @@ pub(super) fn answer(vm: &Vm, record: &mut DeviceRecord) -> Result<(), Status> {
     record.msi_messages = capabilities.msi_messages;
     record.ims_entries = capabilities.ims_entries;
     record.max_irtes = vm.max_irtes_per_device.min(vm.max_irtes);
-    record.irtes = attached.held();
+    record.irtes = attached.held;
     Ok(())
 }

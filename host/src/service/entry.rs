@@ -1,6 +1,5 @@
 //! What MAP, RETARGET, UNMAP and QUERY have in common: judging a record in the order of the contract.
 
-use super::is_zero;
 use super::vm::Vm;
 use crate::irte::{Irte, Origin, Target};
 use pvir_abi::{Arch, Entry, EntryFlags, EntryState, Features, Handle, Pair, Routing, Status, Store};
@@ -75,9 +74,9 @@ impl Vm {
     pub(super) fn judge(&self, record: &Entry, takes: Takes) -> Result<Judged, Status> {
         let parked = takes.routing() && record.flags & EntryFlags::PARKED.bits() != 0;
         let routed = takes.routing() && !parked;
-        let arch_and_routing_zero = is_zero(&record.arch) && is_zero(&record.routing);
+        let arch_and_routing_zero = || record.arch == Arch(0) && record.routing == Routing::default();
         let untaken = (takes == Takes::Routing && record.handle != Handle::NONE)
-            || (!routed && takes != Takes::Lookup && !arch_and_routing_zero)
+            || (!routed && takes != Takes::Lookup && !arch_and_routing_zero())
             || (routed && record.routing.reserved != 0);
         if untaken {
             return Err(Status::RESERVED_NOT_ZERO);

@@ -23,7 +23,7 @@ pub(super) fn answer(vm: &Vm, discovery: &Discovery, record: &mut FeaturesRecord
         enabled: vm.enabled().bits(),
         max_apic_id: vm.policy.max_apic_id(),
         max_irtes: vm.max_irtes,
-        irtes: vm.held(),
+        irtes: vm.held,
         devices: u32::try_from(vm.devices.len()).unwrap_or(u32::MAX),
         conduits: discovery.conduits.bits(),
         ..FeaturesRecord::request()

@@ -1,34 +1,31 @@
 //! MAP: route, then irqfd, then the device's interrupt, and only then the pair.
 
 use super::entry::{Takes, abort_others, clear_answer, fill_answer};
-use super::release::runs;
+use super::release::{Extent, runs};
 use super::vm::Vm;
 use crate::irte::{Held, Irte, Line, Lines, Origin};
 use crate::wrong::{self, Wrong};
 use pvir_abi::{Entry, EntryState, Handle, Pair, Status};
 use std::collections::BTreeMap;
-use std::io;
+use std::{io, slice};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-/// IRTEs that this call makes.
-type Fresh = Vec<Handle>;
-/// Those of them that failed, and how.
+/// The IRTEs of this call that failed, and how.
 type Failures = BTreeMap<Handle, Status>;
 
 pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     vm.sweep();
-    let mut fresh = Fresh::new();
+    vm.irtes.reserve(records.len());
     let mut plans = Vec::with_capacity(records.len());
     for record in records.iter_mut() {
         clear_answer(record, Takes::Routing);
         let planned = vm.plan(record);
         record.status = planned.err().unwrap_or(Status::OK);
-        fresh.extend(planned.ok().filter(|planned| !planned.existing).map(|planned| planned.handle));
         plans.push(planned.ok());
     }
-    let (mut failures, mut masked) = (Failures::new(), Vec::new());
+    let mut failures = Failures::new();
     if !abort_others(records, whole) || wrong::is(Wrong::NotUndone) {
-        masked = vm.make(&fresh, &mut failures);
+        vm.make(&mut plans, &mut failures);
         for (record, planned) in records.iter_mut().zip(&plans) {
             if let Some(status) = planned.and_then(|planned| failures.get(&planned.handle)) {
                 record.status = *status;
@@ -37,19 +34,20 @@ pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     }
     if abort_others(records, whole) {
         if !wrong::is(Wrong::NotUndone) {
-            vm.release(&fresh);
+            vm.release(&fresh(&plans).collect::<Vec<_>>());
         }
-    } else {
+    } else if !failures.is_empty() {
         let failed: Vec<_> = failures.into_keys().collect();
         vm.release(&failed);
     }
     for (record, planned) in records.iter_mut().zip(plans) {
-        let Some(Planned { handle, existing }) = planned.filter(|_| record.status == Status::OK) else {
+        let Some(Planned { handle, existing, masked }) = planned.filter(|_| record.status == Status::OK)
+        else {
             continue;
         };
         let mut state = EntryState::empty();
         state.set(EntryState::EXISTING, existing);
-        state.set(EntryState::MASKED, !existing && masked.contains(&handle));
+        state.set(EntryState::MASKED, masked);
         match vm.irtes.get(handle) {
             Some(irte) => fill_answer(record, handle, irte, state),
             None => record.status = Status::HOST_ERROR,
@@ -57,10 +55,19 @@ pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     }
 }
 
+/// What a valid record asks for.
 #[derive(Clone, Copy)]
 struct Planned {
     handle: Handle,
+    /// It was made before, by an earlier call or an earlier record.
     existing: bool,
+    /// The host has left it masked.
+    masked: bool,
+}
+
+/// The IRTEs that this call makes.
+fn fresh(plans: &[Option<Planned>]) -> impl Iterator<Item = Handle> {
+    plans.iter().flatten().filter(|planned| !planned.existing).map(|planned| planned.handle)
 }
 
 impl Vm {
@@ -69,11 +76,12 @@ impl Vm {
         let judged = self.judge(record, Takes::Routing)?;
         let origin = judged.origin;
         let attached = self.devices.get(&origin.device).ok_or(Status::NO_DEVICE)?;
-        if let Some(handle) = attached.holder(&origin) {
+        let backing = attached.device.backing(origin.store, origin.index);
+        if let Some(handle) = attached.mapped.get(backing) {
             let irte = self.irtes.get(handle).ok_or(Status::HOST_ERROR)?;
             return match irte.origin == origin {
                 true if (irte.count(), irte.target) == (judged.count, judged.target) => {
-                    Ok(Planned { handle, existing: true })
+                    Ok(Planned { handle, existing: true, masked: false })
                 }
                 true => Err(Status::ALREADY_MAPPED),
                 false => Err(Status::BACKING_IN_USE),
@@ -84,16 +92,18 @@ impl Vm {
             return Err(Status::DEVICE_ERROR);
         }
         let fits = |held: u32, most: u32| judged.count <= most.saturating_sub(held);
-        if !fits(attached.held(), self.max_irtes_per_device) || !fits(self.held(), self.max_irtes) {
+        if !fits(attached.held, self.max_irtes_per_device) || !fits(self.held, self.max_irtes) {
             return Err(Status::NO_QUOTA);
         }
         let lines = self.reserve(&origin, judged.count)?;
         let (pair, held) = (Pair::default(), Held::default());
         let handle = self.irtes.insert(Irte { origin, lines, target: judged.target, pair, held });
-        if let Some(attached) = self.device_of(&origin) {
-            attached.enter(&origin, judged.count, handle);
+        self.held += judged.count;
+        if let Some(attached) = self.devices.get_mut(&origin.device) {
+            attached.mapped.set(backing, handle);
+            attached.held += judged.count;
         }
-        Ok(Planned { handle, existing: false })
+        Ok(Planned { handle, existing: false, masked: false })
     }
 
     /// A GSI and an eventfd for each message, or nothing.
@@ -117,52 +127,44 @@ impl Vm {
         Ok(Line::new(self.gsis.take().ok_or(Status::NO_GSI)?, eventfd))
     }
 
-    /// Makes the planned IRTEs real, in the safe order. Answers with those that the host left masked.
-    fn make(&mut self, fresh: &[Handle], failures: &mut Failures) -> Vec<Handle> {
-        self.route_all(fresh, failures);
-        self.attach_all(fresh, failures);
-        self.start_all(fresh, failures);
-        let mut masked = Vec::with_capacity(fresh.len());
-        for &handle in fresh {
-            if failures.contains_key(&handle) {
+    /// Makes the planned IRTEs real, in the safe order.
+    fn make(&mut self, plans: &mut [Option<Planned>], failures: &mut Failures) {
+        self.route_all(plans, failures);
+        self.attach_all(plans, failures);
+        self.start_all(plans, failures);
+        for planned in plans.iter_mut().flatten().filter(|planned| !planned.existing) {
+            if failures.contains_key(&planned.handle) {
                 continue;
             }
-            match self.read_pair(handle) {
-                Ok(true) => masked.push(handle),
-                Ok(false) => {}
+            match self.read_pair(planned.handle) {
+                Ok(masked) => planned.masked = masked,
                 Err(status) => {
-                    failures.insert(handle, status);
+                    failures.insert(planned.handle, status);
                 }
             }
         }
-        masked
     }
 
     /// One `KVM_SET_GSI_ROUTING` for all of them.
-    fn route_all(&mut self, fresh: &[Handle], failures: &mut Failures) {
-        let routed = |irte: &&Irte| irte.target.is_some();
-        let changes: Vec<_> = fresh
-            .iter()
-            .filter_map(|h| self.irtes.get(*h))
-            .filter(routed)
-            .flat_map(|irte| irte.routes_to(irte.target))
-            .collect();
-        let result = self.routes.apply(&changes);
-        for &handle in fresh {
+    fn route_all(&mut self, plans: &[Option<Planned>], failures: &mut Failures) {
+        let Self { irtes, routes, .. } = self;
+        let routed = fresh(plans).filter_map(|handle| irtes.get(handle)).filter(|irte| irte.target.is_some());
+        let result = routes.apply(routed.flat_map(|irte| irte.routes_to(irte.target)));
+        for handle in fresh(plans) {
             let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.target.is_some()) else {
                 continue;
             };
             irte.held.route = result.is_ok();
-            let origin = irte.origin;
             if let Err(error) = &result {
+                let origin = irte.origin;
                 failures.insert(handle, self.failed("routing", &origin, Status::HOST_ERROR, error));
             }
         }
     }
 
     /// One `KVM_IRQFD` for each: KVM has no batch form.
-    fn attach_all(&mut self, fresh: &[Handle], failures: &mut Failures) {
-        for &handle in fresh {
+    fn attach_all(&mut self, plans: &[Option<Planned>], failures: &mut Failures) {
+        for handle in fresh(plans) {
             let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.held.route) else { continue };
             if let Err(error) = irte.attach(self.routes.router()) {
                 let origin = irte.origin;
@@ -173,38 +175,42 @@ impl Vm {
     }
 
     /// One `VFIO_DEVICE_SET_IRQS` for each run of consecutive entries, and for the messages of an MSI.
-    fn start_all(&mut self, fresh: &[Handle], failures: &mut Failures) {
-        let good: Vec<Handle> =
-            fresh.iter().copied().filter(|handle| !failures.contains_key(handle)).collect();
-        let extents: Vec<_> =
-            good.iter().filter_map(|h| self.irtes.get(*h)).map(|irte| (irte.origin, irte.count())).collect();
-        for run in runs(&extents) {
-            let members: Vec<Handle> = run.members.iter().map(|&place| good[place]).collect();
-            let Err(of_run) = self.start(&run.first, &members) else { continue };
-            let mut of_run = Some(of_run).filter(|_| members.len() == 1);
+    fn start_all(&mut self, plans: &[Option<Planned>], failures: &mut Failures) {
+        let mut good = Vec::with_capacity(plans.len());
+        fresh(plans)
+            .filter(|handle| !failures.contains_key(handle))
+            .filter_map(|handle| Some(self.irtes.get(handle)?.extent(handle)))
+            .for_each(|extent| good.push(extent));
+        for run in runs(&mut good) {
+            let Err(of_run) = self.start(run) else { continue };
+            let mut of_run = Some(of_run).filter(|_| run.len() == 1);
             // Grant as many as there are: the host may have vectors for some of the run.
-            for handle in members {
-                let Some(origin) = self.irtes.get(handle).map(|irte| irte.origin) else { continue };
-                let started = of_run.take().map_or_else(|| self.start(&origin, &[handle]), Err);
+            for extent in run {
+                let started = of_run.take().map_or_else(|| self.start(slice::from_ref(extent)), Err);
                 if let Err(error) = started {
                     let status = match error.raw_os_error() {
                         Some(libc::ENOSPC) => Status::NO_HOST_VECTOR,
                         _ => Status::DEVICE_ERROR,
                     };
-                    failures.insert(handle, self.failed("starting the interrupt", &origin, status, &error));
+                    let status = self.failed("starting the interrupt", &extent.origin, status, &error);
+                    failures.insert(extent.of, status);
                 }
             }
         }
     }
 
-    fn start(&mut self, first: &Origin, members: &[Handle]) -> io::Result<()> {
+    fn start(&mut self, run: &[Extent<Handle>]) -> io::Result<()> {
         let Self { irtes, devices, .. } = self;
-        let eventfds: Vec<&EventFd> =
-            members.iter().filter_map(|h| irtes.get(*h)).flat_map(Irte::eventfds).collect();
+        let Some(Extent { origin: first, .. }) = run.first() else { return Ok(()) };
+        let mut eventfds: Vec<&EventFd> = Vec::with_capacity(run.len());
+        run.iter()
+            .filter_map(|extent| irtes.get(extent.of))
+            .flat_map(Irte::eventfds)
+            .for_each(|eventfd| eventfds.push(eventfd));
         let attached = devices.get_mut(&first.device).ok_or(io::ErrorKind::NotFound)?;
         attached.device.start(first.store, first.index, &eventfds)?;
-        for handle in members {
-            if let Some(irte) = irtes.get_mut(*handle) {
+        for extent in run {
+            if let Some(irte) = irtes.get_mut(extent.of) {
                 irte.held.interrupt = true;
             }
         }

@@ -11,6 +11,7 @@ mod entry;
 mod features;
 mod header;
 mod history;
+mod holders;
 mod live;
 mod map;
 mod query;
@@ -176,7 +177,7 @@ impl Service {
 
     /// Gives everything back, as DISABLE does: for the end of the VM, or its reset.
     pub fn shut_down(&self) {
-        let counted = self.count(|attached| attached.held() > 0);
+        let counted = self.count(|attached| attached.held > 0);
         let mut vm = self.lock();
         if vm.session.is_some() {
             vm.end_session(&counted);
@@ -194,7 +195,7 @@ impl Service {
     /// Every IRTE that the guest was ever given, those that it gave back first: of these the latest 4096.
     #[must_use]
     pub fn history(&self) -> Vec<IrteRecord> {
-        let counted = self.count(|attached| attached.held() > 0);
+        let counted = self.count(|attached| attached.held > 0);
         self.lock().records(&counted)
     }
 
@@ -225,7 +226,7 @@ impl Service {
         let operation = block.header.operation;
         self.statistics.count_operation(operation);
         let counted = match operation {
-            Operation::UNMAP | Operation::DISABLE => self.count(|attached| attached.held() > 0),
+            Operation::UNMAP | Operation::DISABLE => self.count(|attached| attached.held > 0),
             _ => Counted::default(),
         };
         let mut vm = self.lock();

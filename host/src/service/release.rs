@@ -7,40 +7,38 @@ use pvir_abi::{Handle, Status};
 use std::collections::BTreeMap;
 use std::io;
 
-/// Consecutive entries of one store of one device.
-pub(super) struct Run {
-    pub(super) first: Origin,
+/// The messages of one entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent<T> {
+    /// The entry.
+    pub(super) origin: Origin,
     /// Number of messages.
     pub(super) count: u32,
-    /// Places in the list that was given.
-    pub(super) members: Vec<usize>,
+    /// Whose they are.
+    pub(super) of: T,
 }
 
-/// Groups entries, given by where they begin and their number of messages, into runs of consecutive indices of one store:
-/// each is one `VFIO_DEVICE_SET_IRQS`.
-pub(super) fn runs(extents: &[(Origin, u32)]) -> Vec<Run> {
-    let mut order: Vec<usize> = (0..extents.len()).collect();
-    order.sort_by_key(|&place| extents[place]);
-    let mut runs: Vec<Run> = Vec::new();
-    for place in order {
-        let (next, count) = extents[place];
-        let follows = |run: &Run| {
-            (run.first.device, run.first.store) == (next.device, next.store)
-                && run.first.index.checked_add(run.count) == Some(next.index)
-        };
-        match runs.last_mut() {
-            Some(run) if follows(run) => {
-                run.count += count;
-                run.members.push(place);
-            }
-            _ => runs.push(Run { first: next, count, members: vec![place] }),
-        }
+/// Puts entries into the order of their indices, and groups them into runs of consecutive ones of one store: each is one
+/// `VFIO_DEVICE_SET_IRQS`.
+pub(super) fn runs<T>(extents: &mut [Extent<T>]) -> impl Iterator<Item = &[Extent<T>]> {
+    if !extents.is_sorted_by_key(|extent| extent.origin) {
+        extents.sort_by_key(|extent| extent.origin);
     }
-    runs
+    extents.chunk_by(|one, next| {
+        (one.origin.device, one.origin.store) == (next.origin.device, next.origin.store)
+            && one.origin.index.checked_add(one.count) == Some(next.origin.index)
+    })
 }
 
 /// IRTEs on the way down that did not come off whole, and how it was.
 pub(super) type Stuck = BTreeMap<Handle, Status>;
+
+impl Irte {
+    /// Its messages, as those of `of`.
+    pub(super) fn extent<T>(&self, of: T) -> Extent<T> {
+        Extent { origin: self.origin, count: self.count(), of }
+    }
+}
 
 impl Vm {
     /// Gives the IRTEs of `handles` back, in reverse of how they were made: the device's interrupts, then the
@@ -54,9 +52,7 @@ impl Vm {
         taken.reserve(handles.len());
         for &handle in handles {
             let Some(irte) = self.irtes.remove(handle) else { continue };
-            if let Some(attached) = self.device_of(&irte.origin) {
-                attached.leave(&irte.origin, irte.count());
-            }
+            self.leave(&irte);
             taken.push((handle, irte));
         }
         let mut stuck = Stuck::new();
@@ -77,6 +73,16 @@ impl Vm {
         stuck
     }
 
+    /// Nobody has the interrupt of its entry any more.
+    fn leave(&mut self, irte: &Irte) {
+        let Origin { device, store, index } = irte.origin;
+        let Some(attached) = self.devices.get_mut(&device) else { return };
+        if attached.mapped.clear(attached.device.backing(store, index)).is_some() {
+            attached.held -= irte.count();
+            self.held -= irte.count();
+        }
+    }
+
     /// Tries again what did not come off before.
     pub(super) fn sweep(&mut self) {
         if !self.remains.is_empty() {
@@ -86,6 +92,9 @@ impl Vm {
 
     /// Whether an entry's interrupt was to be stopped and may still be started.
     pub(super) fn may_be_alive(&self, origin: &Origin) -> bool {
+        if self.remains.is_empty() {
+            return false;
+        }
         let Some(attached) = self.devices.get(&origin.device) else { return false };
         let backing = |origin: &Origin| attached.device.backing(origin.store, origin.index);
         let same = |other: &Origin| other.device == origin.device && backing(other) == backing(origin);
@@ -93,16 +102,17 @@ impl Vm {
     }
 
     fn stop_interrupts(&mut self, taken: &mut [(Handle, Irte)], stuck: &mut Stuck) {
-        let started: Vec<usize> = (0..taken.len()).filter(|&i| taken[i].1.held.interrupt).collect();
-        let extents: Vec<_> = started.iter().map(|&i| (taken[i].1.origin, taken[i].1.count())).collect();
-        for run in runs(&extents) {
-            let places: Vec<usize> = run.members.iter().map(|&member| started[member]).collect();
-            let of_run = self.stop(&run.first, run.count);
-            for place in places {
-                let (handle, irte) = &mut taken[place];
+        let started = taken.iter().enumerate().filter(|(_, (_, irte))| irte.held.interrupt);
+        let extent = |(of, (_, irte)): (usize, &(Handle, Irte))| irte.extent(of);
+        let mut started: Vec<_> = started.map(extent).collect();
+        for run in runs(&mut started) {
+            let count = run.iter().map(|extent| extent.count).sum();
+            let of_run = self.stop(&run[0].origin, count);
+            for extent in run {
+                let (handle, irte) = &mut taken[extent.of];
                 // One bad entry leaves no other alive: after a failed run each entry goes by itself.
                 let stopped = match &of_run {
-                    Err(_) if run.members.len() > 1 => self.stop(&irte.origin, irte.count()),
+                    Err(_) if run.len() > 1 => self.stop(&irte.origin, irte.count()),
                     Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
                     Ok(()) => Ok(()),
                 };
@@ -135,9 +145,8 @@ impl Vm {
     /// CVE-2022-49154). Such a GSI stays out of use.
     fn drop_routes(&mut self, taken: &mut [(Handle, Irte)]) {
         let free = |irte: &Irte| irte.held.route && !irte.is_attached();
-        let changes: Vec<_> =
-            taken.iter().filter(|(_, irte)| free(irte)).flat_map(|(_, irte)| irte.routes_to(None)).collect();
-        match self.routes.apply(&changes) {
+        let freed = taken.iter().filter(|(_, irte)| free(irte));
+        match self.routes.apply(freed.flat_map(|(_, irte)| irte.routes_to(None))) {
             Ok(()) => {
                 for (_, irte) in taken.iter_mut().filter(|(_, irte)| free(irte)) {
                     irte.held.route = false;
@@ -161,6 +170,17 @@ mod tests {
         Origin { device: DeviceId::new(0, Bdf::new(0, device, 0).unwrap()), store, index }
     }
 
+    /// First entry, number of messages and places of each run.
+    fn found(asked: &[(Origin, u32)]) -> Vec<(Origin, u32, Vec<usize>)> {
+        let extent = |(of, &(origin, count))| Extent { origin, count, of };
+        let mut extents: Vec<_> = asked.iter().enumerate().map(extent).collect();
+        let run = |run: &[Extent<usize>]| {
+            let count = run.iter().map(|extent| extent.count).sum();
+            (run[0].origin, count, run.iter().map(|extent| extent.of).collect())
+        };
+        runs(&mut extents).map(run).collect()
+    }
+
     #[test]
     fn consecutive_entries_make_one_run_whatever_their_order() {
         let asked = [
@@ -173,10 +193,8 @@ mod tests {
             origin(1, Store::IMS, 6),
             origin(1, Store::IMS, 10),
         ];
-        let runs = runs(&asked.map(|origin| (origin, 1)));
-        let found: Vec<_> = runs.into_iter().map(|run| (run.first, run.count, run.members)).collect();
         assert_eq!(
-            found,
+            found(&asked.map(|origin| (origin, 1))),
             [
                 (origin(1, Store::MSIX, 3), 3, vec![1, 3, 0]),
                 (origin(1, Store::MSIX, 8), 1, vec![4]),
@@ -191,7 +209,7 @@ mod tests {
     fn the_messages_of_an_msi_are_one_run() {
         let asked =
             [(origin(1, Store::MSI, 0), 8), (origin(1, Store::MSIX, 8), 1), (origin(2, Store::MSI, 0), 32)];
-        let found: Vec<_> = runs(&asked).into_iter().map(|run| (run.count, run.members)).collect();
+        let found: Vec<_> = found(&asked).into_iter().map(|(_, count, members)| (count, members)).collect();
         assert_eq!(found, [(8, vec![0]), (1, vec![1]), (32, vec![2])]);
     }
 }

@@ -7,19 +7,18 @@ use crate::wrong::{self, Wrong};
 use pvir_abi::{Entry, EntryFlags, EntryState, Handle, Status};
 use std::collections::BTreeMap;
 
-/// Where each IRTE of a call is to go; `None` parks it.
-type Targets = BTreeMap<Handle, Option<Target>>;
+/// Where an IRTE is to go; `None` parks it.
+type Move = (Handle, Option<Target>);
 /// Those that failed, and how. They are where they were.
 type Failures = BTreeMap<Handle, Status>;
 
 pub(super) fn retarget(vm: &mut Vm, records: &mut [Entry], whole: bool) {
-    let mut targets = Targets::new();
+    let mut targets = Vec::with_capacity(records.len());
     for record in records.iter_mut() {
         clear_answer(record, Takes::HandleAndRouting);
         record.status = match vm.judge(record, Takes::HandleAndRouting) {
             Ok(judged) => {
-                // The last record for a handle wins, as if they came one after the other.
-                targets.insert(record.handle, judged.target);
+                targets.push((record.handle, judged.target));
                 Status::OK
             }
             Err(status) => status,
@@ -28,8 +27,10 @@ pub(super) fn retarget(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     if abort_others(records, whole) {
         return;
     }
-    let before: Targets =
-        targets.keys().filter_map(|&handle| Some((handle, vm.irtes.get(handle)?.target))).collect();
+    keep_last(&mut targets);
+    let undoable = targets.iter().filter(|_| whole);
+    let before: Vec<Move> =
+        undoable.filter_map(|&(handle, _)| Some((handle, vm.irtes.get(handle)?.target))).collect();
     let failures = vm.go(&targets);
     for record in records.iter_mut() {
         if let Some(status) = failures.get(&record.handle).filter(|_| record.status == Status::OK) {
@@ -54,10 +55,25 @@ pub(super) fn retarget(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     }
 }
 
+/// Orders targets by handle. The last one for a handle wins, as if they came one after the other.
+fn keep_last(targets: &mut Vec<Move>) {
+    let ascending = targets.is_sorted_by(|(one, _), (next, _)| one < next);
+    if !ascending {
+        targets.sort_by_key(|(handle, _)| *handle);
+        targets.dedup_by(|(next, target), (kept, last)| {
+            let same = next == kept;
+            if same {
+                *last = *target;
+            }
+            same
+        });
+    }
+}
+
 impl Vm {
     /// Brings each IRTE to its target: those that park lose their irqfd, then one `KVM_SET_GSI_ROUTING` for all,
     /// then those that leave the parked state get their irqfd, which delivers what was raised meanwhile.
-    fn go(&mut self, targets: &Targets) -> Failures {
+    fn go(&mut self, targets: &[Move]) -> Failures {
         let mut failures = Failures::new();
         self.park(targets, &mut failures);
         self.lose(targets);
@@ -67,9 +83,9 @@ impl Vm {
     }
 
     /// What a wrong host loses here; nothing, where it is right.
-    fn lose(&mut self, targets: &Targets) {
+    fn lose(&mut self, targets: &[Move]) {
         let (moving, parked) = (wrong::is(Wrong::LostInRetarget), wrong::is(Wrong::ParkedLost));
-        for &handle in targets.keys().filter(|_| moving || parked) {
+        for &(handle, _) in targets.iter().filter(|_| moving || parked) {
             let Some(irte) = self.irtes.get_mut(handle) else { continue };
             if moving && irte.detach(self.routes.router()).is_ok() {
                 std::thread::sleep(std::time::Duration::from_micros(500));
@@ -80,8 +96,8 @@ impl Vm {
         }
     }
 
-    fn park(&mut self, targets: &Targets, failures: &mut Failures) {
-        for (&handle, _) in targets.iter().filter(|(_, target)| target.is_none()) {
+    fn park(&mut self, targets: &[Move], failures: &mut Failures) {
+        for &(handle, _) in targets.iter().filter(|(_, target)| target.is_none()) {
             let Some(irte) = self.irtes.get_mut(handle) else { continue };
             if let Err(error) = irte.detach(self.routes.router()) {
                 let origin = irte.origin;
@@ -95,39 +111,34 @@ impl Vm {
         }
     }
 
-    fn reroute(&mut self, targets: &Targets, failures: &mut Failures) {
-        let moving = |(handle, _): &(&Handle, &Option<Target>)| !failures.contains_key(handle);
-        let moving: Vec<(Handle, Option<Target>)> =
-            targets.iter().filter(moving).map(|(h, t)| (*h, *t)).collect();
-        let changes: Vec<_> = moving
-            .iter()
-            .filter_map(|(handle, target)| Some(self.irtes.get(*handle)?.routes_to(*target)))
-            .flatten()
-            .collect();
-        let Err(error) = self.routes.apply(&changes) else {
-            for (handle, target) in moving {
-                if let Some(irte) = self.irtes.get_mut(handle) {
-                    irte.target = target;
-                    irte.held.route = target.is_some();
-                }
+    fn reroute(&mut self, targets: &[Move], failures: &mut Failures) {
+        let Self { irtes, routes, .. } = self;
+        let moving = targets.iter().filter(|(handle, _)| !failures.contains_key(handle));
+        let changes = moving.filter_map(|&(handle, target)| Some(irtes.get(handle)?.routes_to(target)));
+        let result = routes.apply(changes.flatten());
+        for &(handle, target) in targets {
+            if failures.contains_key(&handle) {
+                continue;
             }
-            return;
-        };
-        for (handle, _) in moving {
             let Some(irte) = self.irtes.get_mut(handle) else { continue };
+            let Err(error) = &result else {
+                irte.target = target;
+                irte.held.route = target.is_some();
+                continue;
+            };
             let origin = irte.origin;
             // What was parked a moment ago goes back to its old route.
             if irte.awaits_irqfd() {
                 // The first failure is the one to tell of.
                 let _ = irte.attach(self.routes.router());
             }
-            failures.insert(handle, self.failed("routing", &origin, Status::HOST_ERROR, &error));
+            failures.insert(handle, self.failed("routing", &origin, Status::HOST_ERROR, error));
         }
     }
 
-    fn unpark(&mut self, targets: &Targets, failures: &mut Failures) {
+    fn unpark(&mut self, targets: &[Move], failures: &mut Failures) {
         let mut unrouted = Vec::new();
-        for &handle in targets.keys() {
+        for &(handle, _) in targets {
             let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.awaits_irqfd()) else { continue };
             if let Err(error) = irte.attach(self.routes.router()) {
                 let origin = irte.origin;
@@ -138,13 +149,9 @@ impl Vm {
         }
         // Parked they were, parked they stay. A route is never dropped under an irqfd that would not come off again.
         let bare = |irte: &&Irte| !irte.is_attached();
-        let changes: Vec<_> = unrouted
-            .iter()
-            .filter_map(|handle| self.irtes.get(*handle))
-            .filter(bare)
-            .flat_map(|irte| irte.routes_to(None))
-            .collect();
-        let dropped = self.routes.apply(&changes).is_ok();
+        let Self { irtes, routes, .. } = self;
+        let dropped = unrouted.iter().filter_map(|handle| irtes.get(*handle)).filter(bare);
+        let dropped = routes.apply(dropped.flat_map(|irte| irte.routes_to(None))).is_ok();
         for handle in unrouted {
             if let Some(irte) = self.irtes.get_mut(handle) {
                 irte.target = None;

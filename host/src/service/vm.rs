@@ -2,6 +2,7 @@
 
 use super::entry::feature_of;
 use super::history::History;
+use super::holders::Holders;
 use super::trapped::Trapped;
 use super::{Config, SetupError};
 use crate::device::{Capabilities, Device};
@@ -27,10 +28,9 @@ pub(super) struct Attached {
     pub(super) capabilities: Capabilities,
     /// Whether the guest has it to program; otherwise its store is trapped.
     pub(super) open: bool,
-    /// By the entry whose interrupt it is: an MSI-X entry and the IMS entry that is made of it exclude each other.
-    mapped: BTreeMap<(Store, u32), Handle>,
+    pub(super) mapped: Holders,
     /// IRTEs held: one for each message.
-    held: u32,
+    pub(super) held: u32,
     pub(super) trapped: Option<Trapped>,
 }
 
@@ -41,6 +41,8 @@ pub(super) struct Vm {
     pub(super) epoch: u64,
     pub(super) devices: BTreeMap<DeviceId, Attached>,
     pub(super) irtes: IrteTable,
+    /// IRTEs that all devices hold: one for each message.
+    pub(super) held: u32,
     /// What the host would not take down of IRTEs that were given back, until it does. Their handles are stale.
     pub(super) remains: Vec<(Handle, Irte)>,
     pub(super) routes: RouteTable,
@@ -59,6 +61,7 @@ impl Vm {
             epoch: 0,
             devices: BTreeMap::new(),
             irtes: IrteTable::default(),
+            held: 0,
             remains: Vec::new(),
             routes: RouteTable::new(router),
             max_irtes: config.max_irtes.min(gsis.free()),
@@ -79,7 +82,7 @@ impl Vm {
         let capabilities = device.capabilities();
         let trapped = Trapped::of(&*device);
         let attached =
-            Attached { device, capabilities, open: false, mapped: BTreeMap::new(), held: 0, trapped };
+            Attached { device, capabilities, open: false, mapped: Holders::default(), held: 0, trapped };
         self.devices.insert(id, attached);
         Ok(())
     }
@@ -92,15 +95,6 @@ impl Vm {
     /// The epoch for the header: 0 while not enabled.
     pub(super) fn current_epoch(&self) -> u64 {
         if self.session.is_some() { self.epoch } else { 0 }
-    }
-
-    /// Number of IRTEs held.
-    pub(super) fn held(&self) -> u32 {
-        self.devices.values().map(|attached| attached.held).sum()
-    }
-
-    pub(super) fn device_of(&mut self, origin: &Origin) -> Option<&mut Attached> {
-        self.devices.get_mut(&origin.device)
     }
 
     pub(super) fn infos(&self) -> Vec<IrteInfo> {
@@ -124,27 +118,8 @@ impl Attached {
         of_device.any(|store| feature_of(store).is_some_and(|feature| features.contains(feature)))
     }
 
-    /// Number of IRTEs that the device holds.
-    pub(super) fn held(&self) -> u32 {
-        self.held
-    }
-
     /// What has the interrupt of the entry `origin`: its own IRTE, or that of the entry that shares the interrupt.
     pub(super) fn holder(&self, origin: &Origin) -> Option<Handle> {
-        self.mapped.get(&self.device.backing(origin.store, origin.index)).copied()
-    }
-
-    /// Notes that `handle` has the interrupt of an entry of `count` messages.
-    pub(super) fn enter(&mut self, origin: &Origin, count: u32, handle: Handle) {
-        if self.mapped.insert(self.device.backing(origin.store, origin.index), handle).is_none() {
-            self.held += count;
-        }
-    }
-
-    /// Notes that nobody has it any more.
-    pub(super) fn leave(&mut self, origin: &Origin, count: u32) {
-        if self.mapped.remove(&self.device.backing(origin.store, origin.index)).is_some() {
-            self.held -= count;
-        }
+        self.mapped.get(self.device.backing(origin.store, origin.index))
     }
 }

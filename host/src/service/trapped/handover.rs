@@ -138,7 +138,7 @@ fn take_down(ground: &mut Ground<'_>, store: Store, lines: &mut [(u32, &mut Line
     let free = |line: &Line| line.held.route && !line.held.irqfd;
     let changes: Vec<(u32, Option<KvmMessage>)> =
         lines.iter().filter(|(_, line)| free(line)).filter_map(|(_, line)| Some((line.gsi?, None))).collect();
-    match ground.routes.apply_messages(&changes) {
+    match ground.routes.apply_messages(changes) {
         Ok(()) => {
             lines.iter_mut().filter(|(_, line)| free(line)).for_each(|(_, line)| line.held.route = false);
         }

@@ -1,0 +1,66 @@
+//! Who has which interrupt of a device.
+
+use pvir_abi::{Handle, Store};
+
+/// The IRTE of each entry, by the entry whose interrupt it is: an MSI-X entry and the IMS entry that is made of it
+/// exclude each other.
+///
+/// Stores are small and used from their start on, so each is a row as long as its last entry that was ever mapped: what a
+/// device can do bounds it.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    rows: [Vec<Handle>; 3],
+}
+
+/// An entry whose interrupt it is.
+pub(super) type Backing = (Store, u32);
+
+fn row(store: Store) -> Option<usize> {
+    match store {
+        Store::MSI => Some(0),
+        Store::MSIX => Some(1),
+        Store::IMS => Some(2),
+        _ => None,
+    }
+}
+
+impl Holders {
+    /// Who has it.
+    pub(super) fn get(&self, (store, index): Backing) -> Option<Handle> {
+        let handle = *self.rows[row(store)?].get(index as usize)?;
+        (handle != Handle::NONE).then_some(handle)
+    }
+
+    /// Gives it to `handle`.
+    pub(super) fn set(&mut self, (store, index): Backing, handle: Handle) {
+        let Some(row) = row(store) else { return };
+        let (row, index) = (&mut self.rows[row], index as usize);
+        if index >= row.len() {
+            row.resize(index + 1, Handle::NONE);
+        }
+        row[index] = handle;
+    }
+
+    /// Takes it from whoever has it.
+    pub(super) fn clear(&mut self, (store, index): Backing) -> Option<Handle> {
+        let held = self.rows[row(store)?].get_mut(index as usize)?;
+        Some(std::mem::take(held)).filter(|handle| *handle != Handle::NONE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupt_has_one_holder_at_a_time() {
+        let mut holders = Holders::default();
+        let (entry, other) = ((Store::MSIX, 9), (Store::IMS, 9));
+        assert_eq!(holders.clear(entry), None);
+        holders.set(entry, Handle::new(0, 1));
+        assert_eq!((holders.get(entry), holders.get(other)), (Some(Handle::new(0, 1)), None));
+        assert_eq!((holders.get((Store::MSIX, 8)), holders.get((Store::MSIX, 10))), (None, None));
+        assert_eq!(holders.clear(entry), Some(Handle::new(0, 1)));
+        assert_eq!((holders.get(entry), holders.clear(entry)), (None, None));
+    }
+}
