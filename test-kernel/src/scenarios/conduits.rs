@@ -5,12 +5,12 @@
 
 use super::checks::{Checks, Outcome};
 use super::direct::no_pvir;
-use crate::raw::Raw;
 use crate::console::report;
 use crate::cpu::cpuid::cpuid;
 use crate::cpu::time::cycles;
 use crate::exit::ExitCode;
 use crate::println;
+use crate::raw::Raw;
 use crate::remapping;
 use core::arch::asm;
 use pvir_guest::Discovered;
