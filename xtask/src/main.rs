@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod cases;
 mod image;
 mod kernel;
@@ -39,6 +40,7 @@ enum Task {
     Lab(Box<lab::Command>),
     Kernel(kernel::Options),
     Scale(scale::Options),
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test(options) => Ok(test::run(&options)),
         Task::Lab(command) => Ok(lab::command_line(&command)),
         Task::Scale(options) => scale::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Kernel(options) => {
             println!("{}", kernel::build(&options)?.display());
             Ok(ExitCode::SUCCESS)

@@ -155,6 +155,9 @@ fn measure<W: Way>(mut way: W, plan: Plan, mut driver: Option<Device>, checks: &
             round.report(event);
         });
     }
+    report::event("bench-end", |event| {
+        event.str("mode", W::NAME).num("accesses", way.accesses()).num("calls", way.calls());
+    });
     checks.expect("bench", right && plan.rounds > 0, format_args!("{}: every step as it should", W::NAME));
 }
 

@@ -13,7 +13,8 @@ pub(super) struct Trapped {
 
 impl Trapped {
     pub(super) fn open(function: &Function, plan: Plan) -> Option<Self> {
-        let table = MsixTable::open(function)?;
+        let mut table = MsixTable::open(function)?;
+        table.set_enabled(false);
         let wanted = plan.vectors.and_then(|wanted| u16::try_from(wanted).ok()).unwrap_or(u16::MAX);
         let entries = table.len().min(wanted).min(MAX as u16);
         Some(Self { table, entries })
@@ -45,7 +46,9 @@ impl Way for Trapped {
     }
 
     fn set_up(&mut self, shift: usize) -> bool {
-        (0..self.entries).all(|entry| {
+        // A VMM asks its host for interrupts when MSI-X goes on, and gives them back when it goes off.
+        let on = self.table.set_enabled(true);
+        on && (0..self.entries).all(|entry| {
             Self::message(entry, shift).is_some_and(|message| linux::request(&self.table, entry, message))
         })
     }
@@ -68,6 +71,7 @@ impl Way for Trapped {
     }
 
     fn tear_down(&mut self) -> bool {
-        (0..self.entries).all(|entry| linux::free(&self.table, entry))
+        let freed = (0..self.entries).all(|entry| linux::free(&self.table, entry));
+        freed && !self.table.set_enabled(false)
     }
 }
