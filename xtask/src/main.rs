@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod cases;
 mod image;
 mod kernel;
@@ -41,6 +42,7 @@ enum Task {
     Kernel(kernel::Options),
     Scale(scale::Options),
     Shown(shown::Options),
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Lab(command) => Ok(lab::command_line(&command)),
         Task::Scale(options) => scale::run(&options),
         Task::Shown(options) => shown::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Kernel(options) => {
             println!("{}", kernel::build(&options)?.display());
             Ok(ExitCode::SUCCESS)

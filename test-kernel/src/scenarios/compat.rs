@@ -122,17 +122,20 @@ impl MsixTable {
         self.capability.enabled(PortAccess)
     }
 
-    fn put(&self, at: u64, word: u32) {
+    /// Writes a word of the table, at this place of its BAR.
+    pub(super) fn put(&self, at: u64, word: u32) {
         self.accesses.set(self.accesses.get() + 1);
         self.registers.write(at, word);
     }
 
-    fn get(&self, at: u64) -> u32 {
+    /// Reads one.
+    pub(super) fn get(&self, at: u64) -> u32 {
         self.accesses.set(self.accesses.get() + 1);
         self.registers.read(at)
     }
 
-    fn at(&self, index: u16) -> u64 {
+    /// Where in its BAR an entry is.
+    pub(super) fn at(&self, index: u16) -> u64 {
         u64::from(self.capability.table_offset()) + u64::from(index) * ENTRY
     }
 }

@@ -1,5 +1,6 @@
 //! What the kernel can do, chosen by a word on the command line.
 
+mod bench;
 mod blocked;
 mod checks;
 mod compat;
@@ -36,8 +37,9 @@ type Scenario = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {
     let line = boot.command_line;
-    let scenarios: [(&str, Scenario); 17] = [
+    let scenarios: [(&str, Scenario); 18] = [
         ("conformance", conformance::run),
+        ("bench", bench::run),
         ("direct", direct::run),
         ("refusals", refusals::run),
         ("blocked", blocked::run),

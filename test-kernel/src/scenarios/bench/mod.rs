@@ -1,0 +1,174 @@
+//! What set-up, retarget, mask, unmask and tear-down of a device's vectors cost the guest, in cycles: with pvir, or by the
+//! accesses that a Linux guest makes to a trapped table. The same kernel measures both, under any VMM.
+//!
+//! Words: `vectors=` (all of the table), `rounds=`, `mode=direct` or `mode=trapped` (what the host offers), `batch=`
+//! entries in one call, `interrupts=` to measure delivery with.
+
+mod delivery;
+mod direct;
+mod linux;
+mod sample;
+mod trapped;
+
+use super::checks::Checks;
+use super::setup;
+use crate::console::report;
+use crate::cpu::{self, time};
+use crate::devices::{self, Device, Trigger};
+use crate::exit::ExitCode;
+use crate::pci::{self, Function, bars};
+use crate::println;
+use pvir_test_kernel::cmdline::CommandLine;
+use sample::Round;
+
+/// Most entries of an MSI-X table.
+const MAX: usize = 2048;
+/// The vectors that entries share; the others are the kernel's.
+const FIRST_VECTOR: u8 = 0x30;
+const VECTORS: usize = 160;
+/// Entries that are masked and unmasked in one sample, and how often all of them are.
+const MASKED: usize = 16;
+const MASK_ROUNDS: usize = 4;
+
+/// What the command line asks for.
+#[derive(Clone, Copy)]
+struct Plan {
+    vectors: u64,
+    rounds: u64,
+    batch: usize,
+    interrupts: u64,
+}
+
+impl Plan {
+    fn read(line: CommandLine<'static>) -> Result<Self, ExitCode> {
+        let number = |key, otherwise| setup::number(line, key, otherwise);
+        Ok(Self {
+            vectors: number("vectors", MAX as u64)?,
+            rounds: number("rounds", 3)?,
+            batch: usize::try_from(number("batch", 512)?.clamp(1, 512)).unwrap_or(512),
+            interrupts: number("interrupts", 0)?,
+        })
+    }
+}
+
+/// A way to program the first entries of a table. Every step answers whether it went as it should.
+trait Way {
+    /// Its name.
+    const NAME: &'static str;
+    /// Entries.
+    fn len(&self) -> usize;
+    /// Accesses to the device's table so far, where this way knows that they may be trapped.
+    fn accesses(&self) -> u64;
+    /// Calls of the host so far.
+    fn calls(&self) -> u64;
+    /// Every entry from nothing to unmasked.
+    fn set_up(&mut self, shift: usize) -> bool;
+    /// The first `count` entries to the place that they have with this shift.
+    fn retarget(&mut self, count: usize, shift: usize) -> bool;
+    /// Masks the first `count` entries, then unmasks them.
+    fn mask(&mut self, count: usize) -> bool;
+    fn unmask(&mut self, count: usize) -> bool;
+    /// Every entry back to nothing.
+    fn tear_down(&mut self) -> bool;
+}
+
+/// APIC id and vector of an entry: each shift is another processor, and another vector.
+fn place(entry: usize, shift: usize) -> (u32, u8) {
+    let cpu = cpu::by_index((entry + shift) % cpu::count().max(1));
+    let vector = usize::from(FIRST_VECTOR) + (entry + shift * 7) % VECTORS;
+    (cpu.map_or(0, |cpu| cpu.apic_id), u8::try_from(vector).unwrap_or(u8::MAX))
+}
+
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let plan = Plan::read(line)?;
+    let mut checks = Checks::new();
+    let functions = pci::enumerate();
+    let Some(function) = functions.iter().find(is_subject) else {
+        checks.expect("device", false, format_args!("no device with MSI-X"));
+        return Ok(checks.finish("bench"));
+    };
+    let driver = ready(function, &mut checks);
+    let direct = match line.value("mode") {
+        Some(mode) => mode == "direct",
+        None => pvir_guest::discover().is_ok(),
+    };
+    if direct {
+        let session = setup::open(line)?;
+        match direct::Direct::open(&session, function, plan) {
+            Ok(way) => measure(way, plan, driver, &mut checks),
+            Err(what) => checks.expect("table", false, format_args!("{what}")),
+        }
+        setup::close(session, &mut checks);
+    } else {
+        match trapped::Trapped::open(function, plan) {
+            Some(way) => measure(way, plan, driver, &mut checks),
+            None => checks.expect("table", false, format_args!("no MSI-X table")),
+        }
+    }
+    Ok(checks.finish("bench"))
+}
+
+/// MSI-X, and not one of the devices that a VMM has for itself.
+fn is_subject(function: &&Function) -> bool {
+    let virtio = function.vendor == 0x1af4 && function.device < 0x1100;
+    !virtio && function.msix().is_some()
+}
+
+/// Its registers on, and its driver if there is one: without, everything but delivery is measured.
+fn ready(function: &Function, checks: &mut Checks) -> Option<Device> {
+    if let Some(slot) = function.msix().map(|msix| msix.table_bar()) {
+        let mapped = bars::registers(function, slot);
+        checks.expect("bar", mapped.is_ok(), format_args!("of the table: {:?}", mapped.err()));
+    }
+    let mut driver = devices::probe(function).ok().flatten()?;
+    driver.init();
+    Some(driver)
+}
+
+fn measure<W: Way>(mut way: W, plan: Plan, mut driver: Option<Device>, checks: &mut Checks) {
+    let vectors = way.len();
+    println!("{}: {vectors} vectors, {} rounds", W::NAME, plan.rounds);
+    report::event("bench-start", |event| {
+        event.str("mode", W::NAME).num("vectors", vectors as u64).num("khz", time::khz());
+    });
+    let mut right = true;
+    for number in 0..plan.rounds {
+        let round = once(
+            &mut way,
+            &mut right,
+            |way, last| {
+                if let Some(driver) = driver.as_mut().filter(|_| last && plan.interrupts > 0) {
+                    delivery::measure(driver, way.len(), plan.interrupts, checks);
+                }
+            },
+            number + 1 == plan.rounds,
+        );
+        report::event("bench", |event| {
+            event.str("mode", W::NAME).num("vectors", vectors as u64).num("round", number);
+            round.report(event);
+        });
+    }
+    report::event("bench-end", |event| {
+        event.str("mode", W::NAME).num("accesses", way.accesses()).num("calls", way.calls());
+    });
+    checks.expect("bench", right && plan.rounds > 0, format_args!("{}: every step as it should", W::NAME));
+}
+
+/// All steps once. `live` is called while every entry is.
+fn once<W: Way>(way: &mut W, right: &mut bool, live: impl FnOnce(&mut W, bool), last: bool) -> Round {
+    let mut round = Round::default();
+    let all = way.len();
+    let few = all.min(MASKED);
+    round.set_up.take(way, right, all, |way| way.set_up(0));
+    live(way, last);
+    for shift in 1..=MASK_ROUNDS {
+        round.retarget_one.take(way, right, 1, |way| way.retarget(1, shift));
+    }
+    round.retarget_all.take(way, right, all, |way| way.retarget(all, 1));
+    for _ in 0..MASK_ROUNDS {
+        round.mask.take(way, right, few, |way| way.mask(few));
+        round.unmask.take(way, right, few, |way| way.unmask(few));
+    }
+    round.tear_down.take(way, right, all, Way::tear_down);
+    round
+}

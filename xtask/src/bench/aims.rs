@@ -1,0 +1,61 @@
+//! What was aimed at, beside what was reached.
+
+use serde::Serialize;
+
+use super::figures::{Action, Figures, Place, Way};
+
+/// One aim.
+#[derive(Debug, Serialize)]
+pub(super) struct Aim {
+    pub(super) what: String,
+    pub(super) aim: f64,
+    pub(super) reached: f64,
+    /// Whether less is better.
+    pub(super) at_most: bool,
+}
+
+impl Aim {
+    pub(super) fn is_met(&self) -> bool {
+        if self.at_most { self.reached <= self.aim } else { self.reached >= self.aim }
+    }
+}
+
+/// At least so many times what pvir takes.
+const AGAINST_QEMU: [(Action, f64); 4] =
+    [(Action::SetUp, 10.0), (Action::RetargetAll, 10.0), (Action::Mask, 200.0), (Action::Unmask, 200.0)];
+const AGAINST_TRAPPING: [(Action, f64); 2] = [(Action::SetUp, 30.0), (Action::RetargetAll, 30.0)];
+const LARGE: [u32; 2] = [256, 2048];
+/// Time per vector of the larger over the smaller.
+const GROWTH: (u32, u32, f64) = (2048, 64, 1.2);
+
+/// All that the figures can tell.
+pub(super) fn judge(figures: &Figures) -> Vec<Aim> {
+    let mut aims = Vec::new();
+    for subject in figures.subjects() {
+        let (way, wanted): (Way, &[(Action, f64)]) = match subject.place {
+            Place::Lab => (Way::Qemu, &AGAINST_QEMU),
+            Place::Kvm if LARGE.contains(&subject.vectors) => (Way::Trapped, &AGAINST_TRAPPING),
+            Place::Kvm => continue,
+        };
+        for &(action, aim) in wanted {
+            if let Some(reached) = figures.ratio(subject, action, way) {
+                let (name, device, vectors) = (action.name(), subject.device, subject.vectors);
+                let what = format!("{device}, {vectors} vectors: {name}, {} / direct", way.name());
+                aims.push(Aim { what, aim, reached, at_most: false });
+            }
+        }
+    }
+    aims.extend(growth(figures));
+    aims
+}
+
+fn growth(figures: &Figures) -> Option<Aim> {
+    let (large, small, aim) = GROWTH;
+    let each = |vectors: u32| {
+        let subjects = figures.subjects();
+        let subject = subjects.iter().find(|s| s.place == Place::Kvm && s.vectors == vectors)?;
+        Some(figures.get(subject, Action::SetUp, Way::Direct)?.median / f64::from(vectors))
+    };
+    let what = format!("emulated: set-up per vector, {large} vectors / {small} vectors");
+    Some(Aim { what, aim, reached: each(large)? / each(small)?, at_most: true })
+}

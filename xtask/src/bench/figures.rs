@@ -1,0 +1,231 @@
+//! Samples by what they are of, and their median and spread.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::told::{Delivery, Round, Step, Told};
+
+/// Where and what: the ways that are compared differ in nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct Subject {
+    pub(super) place: Place,
+    pub(super) device: &'static str,
+    pub(super) vectors: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Place {
+    /// This machine's KVM.
+    Kvm,
+    /// The nested lab: an emulator.
+    Lab,
+}
+
+/// Who programs the device, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Way {
+    Direct,
+    Trapped,
+    Qemu,
+    CloudHypervisor,
+}
+
+impl Way {
+    pub(super) const ALL: [Self; 4] = [Self::Direct, Self::Trapped, Self::Qemu, Self::CloudHypervisor];
+
+    /// As tables and scripts call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Trapped => "trapped",
+            Self::Qemu => "qemu",
+            Self::CloudHypervisor => "cloud-hypervisor",
+        }
+    }
+
+    /// What the kernel calls it.
+    pub(super) fn mode(self) -> &'static str {
+        if self == Self::Direct { "direct" } else { "trapped" }
+    }
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Action {
+    /// All vectors.
+    SetUp,
+    RetargetOne,
+    /// All vectors.
+    RetargetAll,
+    /// One vector.
+    Mask,
+    Unmask,
+    /// All vectors.
+    TearDown,
+    /// One interrupt, mean of a run.
+    Latency,
+    /// One interrupt of many, mean of a run.
+    Interval,
+}
+
+impl Action {
+    pub(super) const ALL: [Self; 8] = [
+        Self::SetUp,
+        Self::RetargetOne,
+        Self::RetargetAll,
+        Self::Mask,
+        Self::Unmask,
+        Self::TearDown,
+        Self::Latency,
+        Self::Interval,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::SetUp => "set-up of all",
+            Self::RetargetOne => "retarget of one",
+            Self::RetargetAll => "retarget of all",
+            Self::Mask => "mask of one",
+            Self::Unmask => "unmask of one",
+            Self::TearDown => "tear-down of all",
+            Self::Latency => "trigger to handler",
+            Self::Interval => "interrupt of many",
+        }
+    }
+}
+
+/// Median and spread of samples, in cycles.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) samples: usize,
+    /// Exits to user space that the guest caused, by accesses to the table and calls.
+    pub(super) exits: f64,
+}
+
+#[derive(Debug, Default)]
+struct Series {
+    cycles: Vec<f64>,
+    exits: f64,
+}
+
+/// Everything measured.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    series: BTreeMap<(Subject, Action, Way), Series>,
+    histograms: BTreeMap<(Subject, Way), BTreeMap<u64, u64>>,
+}
+
+impl Figures {
+    /// Adds a run. Its first round has warmed up, where there is another.
+    pub(super) fn add(&mut self, subject: &Subject, way: Way, told: &Told) {
+        let cold = told.rounds.len() > 1;
+        for round in told.rounds.iter().filter(|round| round.round > 0 || !cold) {
+            self.add_round(subject, way, round);
+        }
+        for (action, delivery) in [(Action::Latency, &told.latency), (Action::Interval, &told.throughput)] {
+            if let Some(delivery) = delivery.as_ref().filter(|delivery| delivery.interrupts > 0) {
+                self.push(subject, action, way, delivery.cycles as f64 / delivery.interrupts as f64, 0.0);
+            }
+        }
+        if let Some(Delivery { histogram, .. }) = &told.latency {
+            let all = self.histograms.entry((subject.clone(), way)).or_default();
+            for pair in histogram.chunks_exact(2) {
+                *all.entry(pair[0]).or_default() += pair[1];
+            }
+        }
+    }
+
+    fn add_round(&mut self, subject: &Subject, way: Way, round: &Round) {
+        let whole = [
+            (Action::SetUp, round.set_up),
+            (Action::RetargetAll, round.retarget_all),
+            (Action::TearDown, round.tear_down),
+        ];
+        let single = [
+            (Action::RetargetOne, round.retarget_one),
+            (Action::Mask, round.mask),
+            (Action::Unmask, round.unmask),
+        ];
+        let parts = whole.map(|(action, step)| (action, step, 1.0));
+        let singles = single.map(|(action, step)| (action, step, step.entries.max(1) as f64));
+        for (action, Step { cycles, accesses, calls, .. }, by) in parts.into_iter().chain(singles) {
+            self.push(subject, action, way, cycles as f64 / by, (accesses + calls) as f64 / by);
+        }
+    }
+
+    fn push(&mut self, subject: &Subject, action: Action, way: Way, cycles: f64, exits: f64) {
+        let series = self.series.entry((subject.clone(), action, way)).or_default();
+        series.cycles.push(cycles);
+        series.exits = exits;
+    }
+
+    /// Every subject, in order.
+    pub(super) fn subjects(&self) -> Vec<&Subject> {
+        let mut subjects: Vec<&Subject> = self.series.keys().map(|(subject, ..)| subject).collect();
+        subjects.dedup();
+        subjects
+    }
+
+    /// Median and spread, if it was measured.
+    pub(super) fn get(&self, subject: &Subject, action: Action, way: Way) -> Option<Spread> {
+        let series = self.series.get(&(subject.clone(), action, way))?;
+        let mut sorted = series.cycles.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median =
+            if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
+        Some(Spread { median, min, max, samples: sorted.len(), exits: series.exits })
+    }
+
+    /// How many times what the direct way takes another one takes.
+    pub(super) fn ratio(&self, subject: &Subject, action: Action, way: Way) -> Option<f64> {
+        let direct = self.get(subject, action, Way::Direct)?;
+        Some(self.get(subject, action, way)?.median / direct.median)
+    }
+
+    /// Interrupts by bucket of latency.
+    pub(super) fn histogram(&self, subject: &Subject, way: Way) -> Option<&BTreeMap<u64, u64>> {
+        self.histograms.get(&(subject.clone(), way))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUBJECT: Subject = Subject { place: Place::Kvm, device: "d", vectors: 4 };
+
+    fn round(round: u32, cycles: u64) -> Round {
+        let step = Step { cycles, accesses: 36, calls: 0, entries: 4 };
+        Round {
+            vectors: 4,
+            round,
+            set_up: step,
+            retarget_one: step,
+            retarget_all: step,
+            mask: step,
+            unmask: step,
+            tear_down: step,
+        }
+    }
+
+    #[test]
+    fn the_first_round_warms_up_and_the_median_is_of_the_others() {
+        let mut figures = Figures::default();
+        let rounds = [9000, 100, 400, 200].into_iter().zip(0..).map(|(cycles, n)| round(n, cycles)).collect();
+        figures.add(&SUBJECT, Way::Trapped, &Told { rounds, latency: None, throughput: None });
+        let spread = figures.get(&SUBJECT, Action::SetUp, Way::Trapped).unwrap();
+        assert_eq!((spread.min, spread.median, spread.max, spread.samples), (100.0, 200.0, 400.0, 3));
+        assert_eq!(spread.exits, 36.0);
+        assert_eq!(figures.get(&SUBJECT, Action::Mask, Way::Trapped).unwrap().median, 50.0);
+        assert_eq!(figures.ratio(&SUBJECT, Action::SetUp, Way::Trapped), None, "nothing to compare with");
+    }
+}

@@ -1,0 +1,54 @@
+//! The machine's own KVM and the emulated device: direct beside trapped, at every size.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::figures::{Figures, Place, Subject, Way};
+use super::plan::Plan;
+use super::told::Told;
+use crate::programs::Programs;
+use crate::progress::step;
+
+const KVM: &str = "/dev/kvm";
+/// Seconds for one run.
+const LIMIT: u32 = 120;
+const WAYS: [Way; 2] = [Way::Direct, Way::Trapped];
+
+/// Measures; answers with what was skipped and why.
+pub(super) fn measure(programs: &Programs, plan: &Plan, figures: &mut Figures) -> Result<Option<String>> {
+    if !Path::new(KVM).exists() {
+        return Ok(Some(format!("the emulated device on this machine: there is no {KVM}")));
+    }
+    let what = format!("{} sizes, {} times, direct and trapped in turn", plan.sizes.len(), plan.repeats);
+    step("the machine's own KVM", what, || {
+        for _ in 0..plan.repeats {
+            for &vectors in plan.sizes {
+                for way in WAYS {
+                    let told = one(programs, plan, vectors, way)
+                        .with_context(|| format!("{vectors} vectors, {}", way.name()))?;
+                    figures.add(&Subject { place: Place::Kvm, device: "emulated", vectors }, way, &told);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(None)
+}
+
+fn one(programs: &Programs, plan: &Plan, vectors: u32, way: Way) -> Result<Told> {
+    let pvir = programs.on_path.first().context("no pvir was built")?;
+    let vmm_mode = if way == Way::Direct { "auto" } else { "trap" };
+    let device = format!("emulated,vectors={vectors},ims=0");
+    let limit = LIMIT.to_string();
+    let mut command = Command::new(pvir);
+    command.args(["run", "--cpus", "2", "--json", "-", "--timeout", &limit, "--mode", vmm_mode]);
+    command.args(["--device", &device, "--append", &plan.words()]).arg(&programs.kernel);
+    let output = command.output().context("cannot start pvir")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told = Told::read(&text, way.mode())
+        .with_context(|| format!("pvir said: {}", String::from_utf8_lossy(&output.stderr)))?;
+    ensure!(told.rounds.iter().all(|round| round.vectors == vectors), "not {vectors} vectors");
+    Ok(told)
+}

@@ -1,0 +1,63 @@
+//! Devices passed through in the nested lab: `pvir` beside QEMU and Cloud Hypervisor, on the same host, in turn.
+
+use anyhow::{Context, Result, bail};
+
+use super::figures::{Figures, Place, Subject, Way};
+use super::peers::Peers;
+use super::plan::Plan;
+use super::told::Told;
+use crate::lab::{self, Iommu, Outcome, Streams};
+use crate::programs::Programs;
+use crate::progress::step;
+use crate::setup::Setup;
+
+/// Runs in L1; marks where each run begins.
+const SCRIPT: &str = include_str!("l1.sh");
+/// The devices: each has its name in figures, and how QEMU makes it for L1.
+const DEVICES: [(&str, &str); 2] = [("igb", "igb"), ("nvme", "nvme,serial=bench")];
+/// For the VMMs that travel along and unpack in memory.
+const MEMORY: &str = "2G";
+const LIMIT: u64 = 540;
+
+/// Measures; answers with what was skipped and why.
+pub(super) fn measure(programs: &Programs, plan: &Plan, figures: &mut Figures) -> Result<Vec<String>> {
+    let setup = Setup::ready()?;
+    let (peers, skipped) = Peers::collect(&setup)?;
+    let names: Vec<&str> = DEVICES.iter().map(|(name, _)| *name).collect();
+    let ways: Vec<&str> = peers.ways().map(Way::name).collect();
+    let options = lab::Options {
+        iommu: Iommu::Intel,
+        devices: DEVICES.iter().map(|(_, argument)| (*argument).to_owned()).collect(),
+        payload: Some(peers.folder().to_path_buf()),
+        memory: MEMORY.into(),
+        timeout: Some(LIMIT),
+        ..lab::Options::default()
+    };
+    let (names_word, ways_word, repeats, words) =
+        (names.join(" "), ways.join(" "), plan.repeats.to_string(), plan.words());
+    let argv = ["sh", "-c", SCRIPT, "sh", &names_word, &ways_word, &repeats, &words].map(Into::into);
+    let what = format!("{names_word} passed through, {} times, {ways_word} in turn", plan.repeats);
+    let text = step("the nested lab", what, || {
+        let (streams, stdout, stderr) = Streams::captured(b"");
+        match lab::run_with(&setup, programs, &options, &argv, streams)? {
+            Outcome::Ended(0) => Ok(String::from_utf8_lossy(&stdout.take()).replace('\r', "")),
+            other => bail!("{other:?}: {}", String::from_utf8_lossy(&stderr.take())),
+        }
+    })?;
+    read(&text, &names, figures)?;
+    Ok(skipped)
+}
+
+fn read(text: &str, names: &[&'static str], figures: &mut Figures) -> Result<()> {
+    for run in text.split("@run ").skip(1) {
+        let (head, body) = run.split_once('\n').context("a run without output")?;
+        let mut words = head.split_whitespace();
+        let device = words.next().and_then(|word| names.iter().find(|name| **name == word));
+        let way = words.next().and_then(|word| Way::ALL.into_iter().find(|way| way.name() == word));
+        let (Some(device), Some(way)) = (device, way) else { bail!("a run of something else: {head}") };
+        let told = Told::read(body, way.mode()).with_context(|| head.to_owned())?;
+        let vectors = told.rounds.first().context("no round")?.vectors;
+        figures.add(&Subject { place: Place::Lab, device, vectors }, way, &told);
+    }
+    Ok(())
+}

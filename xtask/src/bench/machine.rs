@@ -1,0 +1,50 @@
+//! What the figures are of.
+
+use std::fs;
+use std::process::Command;
+
+use serde::Serialize;
+
+use crate::process;
+
+/// This machine, at this time.
+#[derive(Debug, Serialize)]
+pub(super) struct Machine {
+    pub(super) cpu: String,
+    pub(super) cpus: usize,
+    pub(super) kernel: String,
+    /// Modules of KVM.
+    pub(super) kvm: String,
+    pub(super) date: String,
+    pub(super) command: String,
+}
+
+impl Machine {
+    pub(super) fn here() -> Self {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let modules = fs::read_dir("/sys/module").into_iter().flatten().flatten();
+        let mut kvm: Vec<String> = modules
+            .map(|module| module.file_name().to_string_lossy().into_owned())
+            .filter(|name| name.starts_with("kvm_"))
+            .collect();
+        kvm.sort();
+        let said = |command: &mut Command| {
+            process::output(command).map(|text| text.trim().to_owned()).unwrap_or_default()
+        };
+        Self {
+            cpu: model.map_or_else(|| "unknown CPU".into(), |(_, model)| model.to_owned()),
+            cpus: std::thread::available_parallelism().map_or(0, usize::from),
+            kernel: said(Command::new("uname").arg("-r")),
+            kvm: kvm.join(", "),
+            date: said(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])),
+            command: format!("./run.sh {}", std::env::args().skip(1).collect::<Vec<_>>().join(" ")),
+        }
+    }
+
+    /// In one line.
+    pub(super) fn line(&self) -> String {
+        let Self { cpu, cpus, kernel, kvm, date, command } = self;
+        format!("{cpu}, {cpus} CPUs, Linux {kernel}, {kvm}; {date}; {command}")
+    }
+}

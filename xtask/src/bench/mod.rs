@@ -1,0 +1,84 @@
+//! What pvir costs, beside what users have today: the same kernel under `pvir` in direct and in trapped mode, under QEMU,
+//! and under Cloud Hypervisor, interleaved in one run.
+
+mod aims;
+mod figures;
+mod kvm;
+mod lab;
+mod machine;
+mod peers;
+mod pictures;
+mod plan;
+mod report;
+mod table;
+mod told;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::programs::Programs;
+use crate::workspace;
+use figures::Figures;
+use plan::Plan;
+
+/// Measure set-up, retarget, mask, tear-down and delivery, with pvir and beside what users have today (6 minutes)
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Fewer repetitions and sizes: about a minute
+    #[arg(long)]
+    quick: bool,
+    /// Write all figures as JSON to FILE
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw docs/pictures/ anew
+    #[arg(long)]
+    pictures: bool,
+    /// Only this part
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+}
+
+/// Where is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The machine's own KVM, with the emulated device
+    Kvm,
+    /// The nested lab, with devices passed through
+    Lab,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
+    let programs = Programs::build()?;
+    let mut figures = Figures::default();
+    let mut skipped = Vec::new();
+    if options.only != Some(Part::Lab) {
+        skipped.extend(kvm::measure(&programs, &plan, &mut figures)?);
+    }
+    if options.only != Some(Part::Kvm) {
+        skipped.extend(lab::measure(&programs, &plan, &mut figures)?);
+    }
+    let machine = machine::Machine::here();
+    println!("{}", table::render(&figures, &machine));
+    let aims = aims::judge(&figures);
+    println!("{}", table::aims(&aims));
+    for skipped in &skipped {
+        println!("SKIPPED: {skipped}");
+    }
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&report::json(&figures, &machine, &aims, &skipped))?;
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if options.pictures {
+        let folder = workspace::root().join("docs/pictures");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for path in pictures::draw(&figures, &folder, &machine)? {
+            println!("drew {}", path.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,34 @@
+//! The figures for programs.
+
+use serde_json::{Map, Value, json};
+
+use super::aims::Aim;
+use super::figures::{Action, Figures, Way};
+use super::machine::Machine;
+
+/// Everything, with the ratios to the direct way.
+pub(super) fn json(figures: &Figures, machine: &Machine, aims: &[Aim], skipped: &[String]) -> Value {
+    let subjects: Vec<Value> = figures
+        .subjects()
+        .into_iter()
+        .map(|subject| {
+            let mut ways = Map::new();
+            for way in Way::ALL {
+                let actions: Map<String, Value> = Action::ALL
+                    .into_iter()
+                    .filter_map(|action| {
+                        let spread = figures.get(subject, action, way)?;
+                        let ratio = figures.ratio(subject, action, way);
+                        Some((action.name().to_owned(), json!({"cycles": spread, "ratio": ratio})))
+                    })
+                    .collect();
+                if !actions.is_empty() {
+                    let histogram = figures.histogram(subject, way);
+                    ways.insert(way.name().into(), json!({"actions": actions, "latency": histogram}));
+                }
+            }
+            json!({"subject": subject, "ways": ways})
+        })
+        .collect();
+    json!({"schema": 1, "machine": machine, "subjects": subjects, "aims": aims, "skipped": skipped})
+}
