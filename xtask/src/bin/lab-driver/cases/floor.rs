@@ -86,9 +86,17 @@ fn measure(devices: &[Device], confirmed: Confirmed) -> Result<Shown> {
         }
     }
     let by_kernel = confirmed == Confirmed::ByKernel;
+    let exits = |row: &Value, whose: &str| row[whose]["exits"].as_u64();
+    let above = rows.iter().filter(|row| exits(row, "ours") > exits(row, "floor")).count();
     let note = format!(
-        "{} steps at the floor, trapped ones beside them; {}",
+        "{} of {} steps at the floor{}, trapped ones beside them; {}",
+        rows.len() - above,
         rows.len(),
+        if above > 0 {
+            ", the others need a second exit for each call (MSR: the status is read)"
+        } else {
+            ""
+        },
         if by_kernel { "confirmed by KVM's counters" } else { "KVM's COUNTERS ARE NOT ON THIS MACHINE" }
     );
     Ok(Shown { note, data: json!({"by_kernel": by_kernel, "rows": rows}) })

@@ -154,3 +154,36 @@ impl Spent {
 fn expected(names: &[&str], count: u64) -> Counts {
     names.iter().filter(|_| count > 0).map(|name| ((*name).to_owned(), count)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_up(exits: &[(&str, u64)], ioctls: &[(&str, u64)]) -> bool {
+        let counts = |list: &[(&str, u64)]| list.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        let spent = Spent { exits: counts(exits), ioctls: counts(ioctls) };
+        spent.judge(&STEPS[0], 10, Kind::PassedThrough, false).is_ok()
+    }
+
+    #[test]
+    fn one_exit_or_ioctl_more_is_above_the_floor() {
+        let ioctls = [("KVM_SET_GSI_ROUTING", 1), ("KVM_IRQFD", 10), ("VFIO_DEVICE_SET_IRQS", 1)];
+        assert!(set_up(&[("pvir-vmcall", 1)], &ioctls));
+        assert!(set_up(&[("pvir-msr", 1), ("pvir-status-msr", 1)], &ioctls));
+        assert!(!set_up(&[("pvir-vmcall", 2)], &ioctls));
+        assert!(!set_up(&[("pvir-msr", 1)], &ioctls));
+        assert!(!set_up(&[("pvir-vmcall", 1), ("mmio-bar", 1)], &ioctls));
+        for place in 0..ioctls.len() {
+            let mut more = ioctls;
+            more[place].1 += 1;
+            assert!(!set_up(&[("pvir-vmcall", 1)], &more), "{more:?}");
+        }
+        assert!(!set_up(&[("pvir-vmcall", 1)], &[&ioctls[..], &[("KVM_SIGNAL_MSI", 1)]].concat()));
+    }
+
+    #[test]
+    fn irqfds_may_be_armed_ahead_and_nothing_else_may_be_left_out() {
+        assert!(set_up(&[("pvir-vmcall", 1)], &[("KVM_SET_GSI_ROUTING", 1), ("VFIO_DEVICE_SET_IRQS", 1)]));
+        assert!(!set_up(&[("pvir-vmcall", 1)], &[("KVM_SET_GSI_ROUTING", 1), ("KVM_IRQFD", 10)]));
+    }
+}
