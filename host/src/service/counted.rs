@@ -5,18 +5,22 @@ use super::vm::Attached;
 use crate::device::{Device, HostCounts, HostInterrupt, KernelCounts};
 use crate::irte::Origin;
 use pvir_abi::{DeviceId, Store};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// By the device, and the entry whose interrupt it is.
+/// The device, and the entry whose interrupt it is.
+type Place = (DeviceId, Store, u32);
+
+/// In the order of places.
 #[derive(Debug, Default)]
-pub(super) struct Counted(BTreeMap<(DeviceId, Store, u32), HostInterrupt>);
+pub(super) struct Counted(Vec<(Place, HostInterrupt)>);
 
 impl Counted {
     /// What was counted for a message of an entry, where the host counts.
     pub(super) fn of(&self, device: &dyn Device, origin: &Origin, message: u32) -> Option<HostInterrupt> {
         let (store, index) = device.backing(origin.store, origin.index);
-        self.0.get(&(origin.device, store, index + message)).copied()
+        let place = (origin.device, store, index + message);
+        let found = self.0.binary_search_by_key(&place, |(place, _)| *place).ok()?;
+        self.0.get(found).map(|(_, host)| *host)
     }
 }
 
@@ -35,6 +39,8 @@ impl Service {
             let of_device = source.read(&kernel).into_iter();
             counted.0.extend(of_device.map(|host| ((id, host.store, host.index), host)));
         }
+        // Nearly always it is in order already.
+        counted.0.sort_unstable_by_key(|(place, _)| *place);
         counted
     }
 }

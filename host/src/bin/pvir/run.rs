@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -89,6 +89,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
         apic_ids: vm.apic_ids.clone(),
         conduits: vm.conduits,
         started: Instant::now(),
+        posting: OnceLock::new(),
     });
     let control = serve(args.control.as_deref(), &live)?;
     let threads = start(vcpus)?;

@@ -1,13 +1,13 @@
 //! The counts of a VM that runs. Whoever looks takes what is counted anyway: the guest does not exit for it, and KVM and
 //! VFIO are not asked.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use pvir_abi::Conduits;
 use pvir_host::counters::Counters;
-use pvir_host::isolation::Host;
+use pvir_host::isolation::{Host, Posting};
 use pvir_host::service::Service;
 
 use super::exits::ExitCounters;
@@ -26,6 +26,8 @@ pub(crate) struct Live {
     pub(crate) apic_ids: Vec<u32>,
     pub(crate) conduits: Conduits,
     pub(crate) started: Instant,
+    /// Read when it is first asked for: it does not change as long as KVM's module is in use.
+    pub(crate) posting: OnceLock<Posting>,
 }
 
 impl Live {
@@ -49,7 +51,7 @@ impl Live {
     pub(crate) fn routes(&self) -> Routes {
         let live = self.service.live();
         let elapsed_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let posting = Host::default().posting();
+        let posting = *self.posting.get_or_init(|| Host::default().posting());
         let known = Known { devices: &self.devices, apic_ids: &self.apic_ids, posting };
         Routes { pid: std::process::id(), elapsed_us, routes: known.rows(&live) }
     }
