@@ -18,6 +18,7 @@ mod progress;
 mod scale;
 mod setup;
 mod test;
+mod work;
 mod workspace;
 
 /// Paravirtual interrupt remapping: shows it, tests it, and runs commands in its lab.
@@ -39,6 +40,7 @@ enum Task {
     Lab(Box<lab::Command>),
     Kernel(kernel::Options),
     Scale(scale::Options),
+    Work(work::Options),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test(options) => Ok(test::run(&options)),
         Task::Lab(command) => Ok(lab::command_line(&command)),
         Task::Scale(options) => scale::run(&options),
+        Task::Work(options) => work::run(&options),
         Task::Kernel(options) => {
             println!("{}", kernel::build(&options)?.display());
             Ok(ExitCode::SUCCESS)
