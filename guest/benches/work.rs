@@ -2,7 +2,7 @@
 //! load.
 //!
 //! `work WHAT COUNT` does one thing once, with the fake host behind it. Under `valgrind --tool=callgrind` collection is
-//! toggled by `measured`, and toggled off again inside `the_host`. `./run.sh bench` runs it.
+//! toggled by `measured`, and toggled off again inside `the_host`. `./run.sh work` runs it.
 
 #![expect(unsafe_code, reason = "a conduit is between the driver and the fake host")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on has nothing to tell")]

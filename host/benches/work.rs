@@ -2,14 +2,14 @@
 //! speed or load.
 //!
 //! `work WHAT COUNT` does one thing once. Under `valgrind --tool=callgrind` with collection toggled by `measured` the
-//! tool tells the instructions; by itself `work bytes COUNT` tells the heap that mapped entries hold. `./run.sh bench`
+//! tool tells the instructions; by itself `work bytes COUNT` tells the heap that mapped entries hold. `./run.sh work`
 //! runs all of it and compares with the recorded figures.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on has nothing to tell")]
 
 mod bare;
 
-use bare::{Bare, map, retarget, unmap};
+use bare::{Bare, PER_CALL, map, retarget, unmap};
 use pvir_abi::{Operation, Status};
 
 #[global_allocator]
@@ -35,21 +35,23 @@ fn main() {
     match what.as_str() {
         // The last call of as many as are needed.
         "map" => {
-            let records: Vec<_> = (0..count).map(map).collect();
+            let last = count.min(PER_CALL);
+            bare.map(count - last);
+            let records: Vec<_> = (count - last..count).map(map).collect();
             bare.ask(Operation::MAP, &records);
         }
         "retarget" => {
-            let records: Vec<_> = bare.map(count).iter().take(512).map(retarget).collect();
+            let records: Vec<_> = bare.map(count).iter().take(PER_CALL as usize).map(retarget).collect();
             bare.ask(Operation::RETARGET, &records);
         }
         // One, with `count` mapped.
         "retarget-one" => bare.ask(Operation::RETARGET, &[retarget(&bare.map(count)[0])]),
         "unmap" => {
-            let records: Vec<_> = bare.map(count).iter().take(512).map(unmap).collect();
+            let records: Vec<_> = bare.map(count).iter().take(PER_CALL as usize).map(unmap).collect();
             bare.ask(Operation::UNMAP, &records);
         }
         "query" => {
-            let records: Vec<_> = bare.map(count).iter().take(512).map(unmap).collect();
+            let records: Vec<_> = bare.map(count).iter().take(PER_CALL as usize).map(unmap).collect();
             bare.ask(Operation::QUERY, &records);
         }
         other => panic!("unknown: {other}"),

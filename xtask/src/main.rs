@@ -20,6 +20,7 @@ mod scale;
 mod setup;
 mod shown;
 mod test;
+mod work;
 mod workspace;
 
 /// Paravirtual interrupt remapping: shows it, tests it, and runs commands in its lab.
@@ -43,6 +44,7 @@ enum Task {
     Scale(scale::Options),
     Shown(shown::Options),
     Bench(bench::Options),
+    Work(work::Options),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +66,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Scale(options) => scale::run(&options),
         Task::Shown(options) => shown::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Work(options) => work::run(&options),
         Task::Kernel(options) => {
             println!("{}", kernel::build(&options)?.display());
             Ok(ExitCode::SUCCESS)

@@ -14,7 +14,7 @@ use vmm_sys_util::eventfd::EventFd;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Most entries of a call, and of the table.
-const PER_CALL: u32 = 512;
+pub(crate) const PER_CALL: u32 = 512;
 const ENTRIES: u32 = 2048;
 const PINS: u32 = 24;
 const BLOCK: u64 = 0x1000;

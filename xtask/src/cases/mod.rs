@@ -21,10 +21,11 @@ mod wrong_hosts;
 use command::in_lab;
 
 use crate::test::Test;
+use crate::work;
 
 /// All cases.
 pub(crate) fn all() -> Vec<Test> {
-    let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE, doctor::CASE];
+    let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE, doctor::CASE, work::CASE];
     let batches = [
         own_kvm::CASES,
         floor::OWN_KVM,

@@ -2,7 +2,7 @@
 
 use super::super::compat::{self, MsixTable};
 use super::linux::{self, Message};
-use super::{MAX, Plan, Way, place};
+use super::{Plan, Way, place};
 use crate::pci::Function;
 
 /// The first entries of a table.
