@@ -56,6 +56,9 @@ extern "C" fn exception(frame: *mut TrapFrame) {
     }
     let from_ring3 = frame.cs & 3 == 3;
     if from_ring3 && frame.vector == idt::RING3_GATE {
+        if usermode::serve() {
+            return;
+        }
         usermode::leave(usermode::Outcome::Returned(frame.rax));
     }
     if from_ring3 && frame.vector != DOUBLE_FAULT && frame.vector != MACHINE_CHECK {

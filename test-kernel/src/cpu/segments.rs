@@ -33,7 +33,7 @@ impl Stacks {
     pub(super) fn allocate() -> Option<Self> {
         Some(Self {
             main: stack(8)?,
-            user: stack(2)?,
+            user: stack(4)?,
             interrupt: [stack(2)?, stack(4)?, stack(1)?, stack(3)?],
         })
     }

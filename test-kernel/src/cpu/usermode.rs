@@ -1,8 +1,14 @@
-//! Excursions to ring 3: to see what the machine refuses to code without privilege.
+//! Excursions to ring 3: to see what the machine refuses to code without privilege, and to run at its full speed where
+//! the machine interprets ring 0.
 
 #![expect(unsafe_code, reason = "enters and leaves ring 3 through assembly")]
 
+use super::idt::RING3_GATE;
 use super::probe::Fault;
+use core::arch::asm;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use x86_64::PrivilegeLevel;
+use x86_64::instructions::segmentation::{CS, Segment};
 
 /// How an excursion ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,4 +67,60 @@ pub(super) fn leave(outcome: Outcome) -> ! {
     };
     // SAFETY: ring 3 runs only below `usermode_enter`, whose frame on the kernel's stack is intact.
     unsafe { usermode_leave(how, value) }
+}
+
+/// What ring 3 wants done in ring 0: the boot processor's, one at a time.
+static ERRAND: AtomicPtr<Errand> = AtomicPtr::new(core::ptr::null_mut());
+
+/// A function and its argument.
+struct Errand {
+    carry_out: extern "C" fn(u64) -> u64,
+    argument: u64,
+}
+
+/// Work to be done in the other ring, and what came of it.
+struct Parcel<F, R> {
+    work: Option<F>,
+    result: Option<R>,
+}
+
+extern "C" fn open<F: FnOnce() -> R, R>(parcel: u64) -> u64 {
+    // SAFETY: the address of a parcel of this type on the stack of whoever waits in the other ring, on this processor.
+    let parcel = unsafe { &mut *(parcel as *mut Parcel<F, R>) };
+    parcel.result = parcel.work.take().map(|work| work());
+    0
+}
+
+/// Does `work` in ring 3 of the boot processor, where it may neither print nor lock. [`in_ring0`] brings it back for a
+/// moment.
+///
+/// # Errors
+/// If something in it faulted.
+pub(crate) fn in_ring3<F: FnOnce() -> R, R>(work: F) -> Result<Option<R>, Fault> {
+    let mut parcel = Parcel { work: Some(work), result: None };
+    match run(open::<F, R>, (&raw mut parcel) as u64, IoPrivilege::Ring0) {
+        Outcome::Returned(_) => Ok(parcel.result),
+        Outcome::Faulted(fault) => Err(fault),
+    }
+}
+
+/// Does `work` in ring 0, with interrupts off if that is not where we are.
+pub(crate) fn in_ring0<F: FnOnce() -> R, R>(work: F) -> Option<R> {
+    if CS::get_reg().rpl() == PrivilegeLevel::Ring0 {
+        return Some(work());
+    }
+    let mut parcel = Parcel { work: Some(work), result: None };
+    let mut errand = Errand { carry_out: open::<F, R>, argument: (&raw mut parcel) as u64 };
+    ERRAND.store(&raw mut errand, Ordering::Release);
+    // SAFETY: the gate is open to ring 3, its stub keeps all registers, and `serve` touches what the errand names alone.
+    unsafe { asm!("int {vector}", vector = const RING3_GATE) };
+    parcel.result
+}
+
+/// Carries out what ring 3 wants, if that is why it came through its gate; otherwise its excursion has ended.
+pub(super) fn serve() -> bool {
+    let errand = ERRAND.swap(core::ptr::null_mut(), Ordering::AcqRel);
+    // SAFETY: null, or what `in_ring0` has stored, on a stack that waits for this to return.
+    let errand = unsafe { errand.as_ref() };
+    errand.map(|errand| (errand.carry_out)(errand.argument)).is_some()
 }

@@ -2,15 +2,32 @@
 
 #![expect(unsafe_code, reason = "hands statics to the driver and the host")]
 
+use crate::cpu::usermode;
 use core::fmt;
-use pvir_guest::abi::{Conduits, Features};
-use pvir_guest::conduit::{Hardware, NotUsable};
+use pvir_guest::abi::{Conduits, Features, GuestPhysAddr, Status};
+use pvir_guest::conduit::{Conduit, Hardware, NotUsable};
 use pvir_guest::{Discovered, Error, EventWord, NotDiscovered, Pvir, Remapping, RequestBlock, Wish};
 use pvir_test_kernel::cmdline::CommandLine;
 use x86_64::PhysAddr;
 
 /// pvir, enabled.
-pub(crate) type Session = Remapping<Hardware>;
+pub(crate) type Session = Remapping<AnyRing>;
+
+/// The hardware's conduit, from ring 3 too: by way of ring 0, as the host wants it.
+#[derive(Debug)]
+pub(crate) struct AnyRing(Hardware);
+
+impl Conduit for AnyRing {
+    fn reaches(&self, block: GuestPhysAddr) -> bool {
+        self.0.reaches(block)
+    }
+
+    unsafe fn call(&self, block: GuestPhysAddr) -> Status {
+        // SAFETY: the caller's promise is the one that is asked for.
+        let call = || unsafe { self.0.call(block) };
+        usermode::in_ring0(call).unwrap_or(Status::PRIVILEGE)
+    }
+}
 
 /// What this kernel knows how to use. EPOCH comes with its area.
 const KNOWN: Features = Features::all().difference(Features::EPOCH).difference(Features::NOTIFY);
@@ -70,7 +87,7 @@ pub(crate) fn open(line: CommandLine<'static>) -> Result<Session, NoSession> {
     let (discovered, conduit) = discover(line)?;
     // SAFETY: called once; the image is mapped at its physical addresses.
     let block = unsafe { BLOCK.memory(physical(&raw const BLOCK)) }.ok_or(NoSession::Memory)?;
-    let pvir = Pvir::negotiate(&discovered, conduit, block)?;
+    let pvir = Pvir::negotiate(&discovered, AnyRing(conduit), block)?;
     let wish = Wish::new(pvir.limits().features & KNOWN);
     let wish = if pvir.limits().features.contains(Features::EPOCH) {
         // SAFETY: as for the block.

@@ -2,7 +2,7 @@
 //! accesses that a Linux guest makes to a trapped table. The same kernel measures both, under any VMM.
 //!
 //! Words: `vectors=` (all of the table), `rounds=`, `mode=direct` or `mode=trapped` (what the host offers), `batch=`
-//! entries in one call, `interrupts=` to measure delivery with.
+//! entries in one call, `interrupts=` to measure delivery with, `ring=3` to do the steps in ring 3.
 
 mod delivery;
 mod direct;
@@ -19,7 +19,7 @@ use crate::exit::ExitCode;
 use crate::pci::{self, Function, bars};
 use crate::println;
 use pvir_test_kernel::cmdline::CommandLine;
-use sample::Round;
+use sample::{Ring, Round};
 
 /// Most entries of an MSI-X table.
 const MAX: usize = 2048;
@@ -37,6 +37,7 @@ struct Plan {
     rounds: u64,
     batch: usize,
     interrupts: u64,
+    ring: Ring,
 }
 
 impl Plan {
@@ -47,6 +48,7 @@ impl Plan {
             rounds: number("rounds", 3)?,
             batch: usize::try_from(number("batch", 512)?.clamp(1, 512)).unwrap_or(512),
             interrupts: number("interrupts", 0)?,
+            ring: if number("ring", 0)? == 3 { Ring::User } else { Ring::Kernel },
         })
     }
 }
@@ -135,6 +137,7 @@ fn measure<W: Way>(mut way: W, plan: Plan, mut driver: Option<Device>, checks: &
     for number in 0..plan.rounds {
         let round = once(
             &mut way,
+            plan.ring,
             &mut right,
             |way, last| {
                 if let Some(driver) = driver.as_mut().filter(|_| last && plan.interrupts > 0) {
@@ -155,20 +158,26 @@ fn measure<W: Way>(mut way: W, plan: Plan, mut driver: Option<Device>, checks: &
 }
 
 /// All steps once. `live` is called while every entry is.
-fn once<W: Way>(way: &mut W, right: &mut bool, live: impl FnOnce(&mut W, bool), last: bool) -> Round {
+fn once<W: Way>(
+    way: &mut W,
+    ring: Ring,
+    right: &mut bool,
+    live: impl FnOnce(&mut W, bool),
+    last: bool,
+) -> Round {
     let mut round = Round::default();
     let all = way.len();
     let few = all.min(MASKED);
-    round.set_up.take(way, right, all, |way| way.set_up(0));
+    round.set_up.take(way, ring, right, all, |way| way.set_up(0));
     live(way, last);
     for shift in 1..=MASK_ROUNDS {
-        round.retarget_one.take(way, right, 1, |way| way.retarget(1, shift));
+        round.retarget_one.take(way, ring, right, 1, |way| way.retarget(1, shift));
     }
-    round.retarget_all.take(way, right, all, |way| way.retarget(all, 1));
+    round.retarget_all.take(way, ring, right, all, |way| way.retarget(all, 1));
     for _ in 0..MASK_ROUNDS {
-        round.mask.take(way, right, few, |way| way.mask(few));
-        round.unmask.take(way, right, few, |way| way.unmask(few));
+        round.mask.take(way, ring, right, few, |way| way.mask(few));
+        round.unmask.take(way, ring, right, few, |way| way.unmask(few));
     }
-    round.tear_down.take(way, right, all, Way::tear_down);
+    round.tear_down.take(way, ring, right, all, Way::tear_down);
     round
 }

@@ -3,6 +3,16 @@
 use super::Way;
 use crate::console::report::Event;
 use crate::cpu::time::cycles;
+use crate::cpu::usermode;
+
+/// Where the steps are done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ring {
+    /// Ring 0, as a kernel does.
+    Kernel,
+    /// Ring 3, and ring 0 for what needs it: where a machine interprets ring 0, that is nearer to what hardware does.
+    User,
+}
 
 /// What a step has cost, all its repetitions together.
 #[derive(Clone, Copy, Default)]
@@ -19,14 +29,28 @@ impl Step {
     pub(super) fn take<W: Way>(
         &mut self,
         way: &mut W,
+        ring: Ring,
         right: &mut bool,
         entries: usize,
         step: impl FnOnce(&mut W) -> bool,
     ) {
         let (accesses, calls) = (way.accesses(), way.calls());
-        let start = cycles();
-        let done = step(way);
-        self.cycles += cycles().wrapping_sub(start);
+        let timed = |way: &mut W| {
+            let start = cycles();
+            let done = step(way);
+            (cycles().wrapping_sub(start), done)
+        };
+        let (took, done) = match ring {
+            Ring::Kernel => timed(way),
+            Ring::User => match usermode::in_ring3(|| timed(way)) {
+                Ok(timed) => timed.unwrap_or_default(),
+                Err(fault) => {
+                    crate::println!("error: in ring 3: {fault:?}");
+                    (0, false)
+                }
+            },
+        };
+        self.cycles += took;
         self.accesses += way.accesses() - accesses;
         self.calls += way.calls() - calls;
         self.entries += entries as u64;

@@ -3,6 +3,7 @@
 use super::super::compat::{self, MsixTable};
 use super::linux::{self, Message};
 use super::{Plan, Way, place};
+use crate::cpu::usermode;
 use crate::pci::Function;
 
 /// The first entries of a table.
@@ -47,10 +48,11 @@ impl Way for Trapped {
 
     fn set_up(&mut self, shift: usize) -> bool {
         // A VMM asks its host for interrupts when MSI-X goes on, and gives them back when it goes off.
-        let on = self.table.set_enabled(true);
-        on && (0..self.entries).all(|entry| {
-            Self::message(entry, shift).is_some_and(|message| linux::request(&self.table, entry, message))
-        })
+        let on = usermode::in_ring0(|| self.table.set_enabled(true));
+        on == Some(true)
+            && (0..self.entries).all(|entry| {
+                Self::message(entry, shift).is_some_and(|message| linux::request(&self.table, entry, message))
+            })
     }
 
     fn retarget(&mut self, count: usize, shift: usize) -> bool {
@@ -72,6 +74,6 @@ impl Way for Trapped {
 
     fn tear_down(&mut self) -> bool {
         let freed = (0..self.entries).all(|entry| linux::free(&self.table, entry));
-        freed && !self.table.set_enabled(false)
+        freed && usermode::in_ring0(|| self.table.set_enabled(false)) == Some(false)
     }
 }
