@@ -21,7 +21,7 @@ pub(in crate::cases) struct Ran {
     /// The VMM's report; null if it came to none.
     pub(super) report: Value,
     /// What the guest says has failed.
-    failed: Vec<String>,
+    pub(in crate::cases) failed: Vec<String>,
     pub(in crate::cases) stderr: String,
 }
 
