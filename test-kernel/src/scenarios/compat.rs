@@ -85,7 +85,8 @@ impl MsixTable {
     }
 
     fn put_message(&self, index: u16, (address, data): (u64, u32)) -> [u32; 3] {
-        let words = [address as u32, (address >> 32) as u32, data];
+        let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
+        let words = [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), data];
         for (word, offset) in words.iter().zip([0, 4, 8]) {
             self.put(self.at(index) + offset, *word);
         }

@@ -22,7 +22,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 const MAX_ENTRIES: usize = 2048;
 const FIRST_VECTOR: u8 = 0x40;
 /// Vectors in use; entries beyond share them.
-const VECTORS: usize = 0x40;
+const VECTORS: u32 = 0x40;
 /// Interrupts in the steady state, unless `interrupts=` says otherwise.
 const INTERRUPTS: u64 = 10_000;
 
@@ -85,7 +85,8 @@ impl Subject {
 /// Where an entry goes: number of the processor, and the vector. Moved, both are others.
 fn place(entry: usize, moved: bool) -> (usize, u8) {
     let shift = usize::from(moved);
-    let vector = usize::from(FIRST_VECTOR) + entry % VECTORS + shift * VECTORS;
+    let vectors = VECTORS as usize;
+    let vector = usize::from(FIRST_VECTOR) + entry % vectors + shift * vectors;
     ((entry + shift) % cpu::count().max(1), u8::try_from(vector).unwrap_or(u8::MAX))
 }
 

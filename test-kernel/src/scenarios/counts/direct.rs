@@ -7,7 +7,7 @@ use crate::console::report;
 use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::MAX_RECORDS;
-use pvir_guest::{EntryError, Grant, Irte, MapResult, MsixTable, NOT_MAPPED, Request, Target};
+use pvir_guest::{Entry, EntryError, Grant, Irte, MapResult, MsixTable, NOT_MAPPED, Request, Target};
 use spin::Mutex;
 
 /// Entries in one call.
@@ -75,8 +75,12 @@ fn map(session: &Session, table: &Table, entries: usize, scratch: &mut Scratch, 
     for first in (0..entries).step_by(CALL) {
         let part = first..entries.min(first + CALL);
         requests.clear();
-        requests
-            .extend(part.clone().map(|entry| Request::new(table.origin(entry as u32), target(entry, false))));
+        requests.extend(
+            (0..)
+                .zip(0..part.end)
+                .skip(first)
+                .map(|(index, entry)| Request::new(table.origin(index), target(entry, false))),
+        );
         results.clear();
         results.extend(part.map(|_| NOT_MAPPED));
         calls += 1;
@@ -95,7 +99,7 @@ fn map(session: &Session, table: &Table, entries: usize, scratch: &mut Scratch, 
 fn program(table: &'static Table, scratch: &mut Scratch, live: &mut Fleet) {
     for (index, irte) in (0..).zip(scratch.mapped.drain(..)) {
         let programmed = table.claim(index).and_then(|entry| entry.program(irte).ok());
-        live.extend(programmed.map(|entry| entry.unmask()));
+        live.extend(programmed.map(Entry::unmask));
     }
 }
 

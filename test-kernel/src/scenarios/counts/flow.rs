@@ -53,7 +53,7 @@ fn raise(driver: &mut Device, entry: usize) -> bool {
 fn by_itself(generator: &Emulated, entries: usize, wanted: u64, checks: &mut Checks) {
     let Ok(count) = u32::try_from(entries) else { return };
     // Those of one vector on one processor merge, so more entries are not more time.
-    let interval = INTERVAL.saturating_mul(count.min(VECTORS as u32));
+    let interval = INTERVAL.saturating_mul(count.min(VECTORS));
     generator.run(0, count, interval, ROUNDS);
     report::checkpoint("flowing");
     let end = interrupts::grand_total() + wanted;
