@@ -13,7 +13,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) const QUICK: Self = Self { sizes: &[1, 64, 256, 2048], repeats: 2, rounds: 3, interrupts: 100 };
+    pub(super) const QUICK: Self =
+        Self { sizes: &[1, 64, 256, 2048], repeats: 2, rounds: 3, interrupts: 100 };
     pub(super) const FULL: Self =
         Self { sizes: &[1, 10, 64, 256, 512, 2048], repeats: 5, rounds: 4, interrupts: 200 };
 

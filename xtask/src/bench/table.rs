@@ -22,7 +22,9 @@ fn heading(subject: &Subject) -> String {
     match subject.place {
         Place::Kvm => format!("{device}, {vectors} vectors, on this machine's KVM"),
         Place::Lab => {
-            format!("{device}, {vectors} vectors, in the nested lab (an EMULATOR: only the ratios mean anything)")
+            format!(
+                "{device}, {vectors} vectors, in the nested lab (an EMULATOR: only the ratios mean anything)"
+            )
         }
     }
 }

@@ -80,7 +80,8 @@ fn end(text: &str) -> String {
 }
 
 fn same_counts(finished: &Value, report: &Value) -> Result<()> {
-    let bars = report["devices"].as_array().into_iter().flatten().filter_map(|device| device["bars"].as_array());
+    let bars =
+        report["devices"].as_array().into_iter().flatten().filter_map(|device| device["bars"].as_array());
     let tables = bars.flatten().filter(|bar| bar["msix"] == true);
     let number = |value: &Value| value.as_u64().unwrap_or_default();
     let counted: u64 = tables.map(|bar| number(&bar["reads"]) + number(&bar["writes"])).sum();
