@@ -49,6 +49,8 @@ pub(super) const CASES: Batch = Batch {
         ("kvm/quotas", "the quotas of a VM and of a device, run into"),
         ("kvm/several", "three devices in one call: interrupts of all, none mixed"),
         ("kvm/conduits", "exits and ioctls of a call by each conduit"),
+        ("kvm/bench-direct", "accesses and calls of each step of the benchmark, with pvir"),
+        ("kvm/bench-trapped", "the same as a Linux guest does it"),
         ("kvm/conformance", "every statement of the contract, on the emulated device"),
     ],
     run,
@@ -95,6 +97,8 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/quotas" => (&["--cpus", "2", "--max-irtes", "6", "--max-irtes-per-device", "4"], TWO, "quotas"),
         "kvm/several" => (two, THREE, "several"),
         "kvm/conduits" => (two, ONE, "conduits"),
+        "kvm/bench-direct" => (two, ONE, "bench rounds=2 interrupts=50 ring=3"),
+        "kvm/bench-trapped" => (&["--cpus", "2", "--mode", "trap"], ONE, "bench rounds=2 interrupts=50"),
         "kvm/conformance" => (two, STORES, "conformance"),
         _ => return None,
     })
