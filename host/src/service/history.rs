@@ -2,7 +2,7 @@
 
 use super::vm::Vm;
 use crate::device::HostInterrupt;
-use crate::irte::IrteInfo;
+use crate::irte::{IrteInfo, Origin};
 use pvir_abi::{DeviceId, Handle, Store};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -44,35 +44,38 @@ impl Vm {
     /// Remembers the IRTEs of `handles`, which are about to be given back: the host forgets its counts with them.
     pub(super) fn remember(&mut self, handles: &[Handle]) {
         let mut history = std::mem::take(&mut self.history);
-        self.records_of(handles.iter().copied()).for_each(|record| history.push(record));
+        history.records.reserve(handles.len());
+        self.records_of(handles.iter().copied(), |record| history.push(record));
         self.history = history;
     }
 
     /// The remembered ones, then all that are.
     pub(super) fn records(&self) -> Vec<IrteRecord> {
-        let now = self.records_of(self.irtes.iter().map(|(handle, _)| handle));
-        self.history.records.iter().cloned().chain(now).collect()
+        let mut records: Vec<IrteRecord> = self.history.records.iter().cloned().collect();
+        self.records_of(self.irtes.iter().map(|(handle, _)| handle), |record| records.push(record));
+        records
     }
 
     /// Asks each device once, however many of its entries are meant.
-    fn records_of(&self, handles: impl Iterator<Item = Handle>) -> impl Iterator<Item = IrteRecord> {
+    fn records_of(&self, handles: impl Iterator<Item = Handle>, mut take: impl FnMut(IrteRecord)) {
         let mut known: BTreeMap<DeviceId, Vec<HostInterrupt>> = BTreeMap::new();
-        let irtes = handles.filter_map(|handle| Some(self.irtes.get(handle)?.infos(handle)));
-        let record = move |irte: IrteInfo| {
-            let origin = irte.origin;
-            let attached = self.devices.get(&origin.device)?;
-            let of_device = known.entry(origin.device).or_insert_with(|| {
+        for handle in handles {
+            let Some(irte) = self.irtes.get(handle) else { continue };
+            let Origin { device, store, index } = irte.origin;
+            let Some(attached) = self.devices.get(&device) else { continue };
+            let of_device = known.entry(device).or_insert_with(|| {
                 let mut of_device = attached.device.host_interrupts();
                 of_device.sort_by_key(at);
                 of_device
             });
             // The kernel counts for the entry whose interrupt it is, and for each message by itself.
-            let (store, index) = attached.device.backing(origin.store, origin.index);
-            let place = (store, index + u32::from(irte.message));
-            let host = of_device.binary_search_by_key(&place, at).ok().map(|found| of_device[found]);
-            Some(IrteRecord { irte, host })
-        };
-        irtes.flatten().filter_map(record)
+            let (store, index) = attached.device.backing(store, index);
+            irte.infos(handle).for_each(|irte| {
+                let place = (store, index + u32::from(irte.message));
+                let host = of_device.binary_search_by_key(&place, at).ok().map(|found| of_device[found]);
+                take(IrteRecord { irte, host });
+            });
+        }
     }
 }
 
@@ -83,7 +86,6 @@ fn at(host: &HostInterrupt) -> (Store, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::irte::Origin;
     use pvir_abi::Pair;
 
     #[test]

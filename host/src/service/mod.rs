@@ -6,6 +6,7 @@
 
 mod block;
 mod device_info;
+mod devices;
 mod entry;
 mod features;
 mod header;

@@ -63,12 +63,13 @@ impl Vm {
         self.stop_interrupts(&mut taken, &mut stuck);
         self.detach_irqfds(&mut taken, &mut stuck);
         self.drop_routes(&mut taken);
-        for (handle, irte) in taken {
-            if irte.is_bare() {
-                irte.lines.iter().for_each(|line| self.gsis.give_back(line.gsi));
-            } else {
-                self.remains.push((handle, irte));
-            }
+        taken.retain(|(_, irte)| {
+            let bare = irte.is_bare();
+            irte.lines.iter().filter(|_| bare).for_each(|line| self.gsis.give_back(line.gsi));
+            !bare
+        });
+        if !taken.is_empty() {
+            self.remains = taken;
         }
         stuck
     }
