@@ -65,7 +65,9 @@ impl Vm {
         self.drop_routes(&mut taken);
         taken.retain(|(_, irte)| {
             let bare = irte.is_bare();
-            irte.lines.iter().filter(|_| bare).for_each(|line| self.gsis.give_back(line.gsi));
+            if bare {
+                irte.lines.iter().for_each(|line| self.gsis.give_back(line.gsi));
+            }
             !bare
         });
         if !taken.is_empty() {
@@ -103,9 +105,9 @@ impl Vm {
     }
 
     fn stop_interrupts(&mut self, taken: &mut [(Handle, Irte)], stuck: &mut Stuck) {
-        let started = taken.iter().enumerate().filter(|(_, (_, irte))| irte.held.interrupt);
-        let extent = |(of, (_, irte)): (usize, &(Handle, Irte))| irte.extent(of);
-        let mut started: Vec<_> = started.map(extent).collect();
+        let mut started = Vec::with_capacity(taken.len());
+        let held = taken.iter().enumerate().filter(|(_, (_, irte))| irte.held.interrupt);
+        held.for_each(|(place, (_, irte))| started.push(irte.extent(place)));
         for run in runs(&mut started) {
             let count = run.iter().map(|extent| extent.count).sum();
             let of_run = self.stop(&run[0].origin, count);
