@@ -21,15 +21,14 @@ impl Devices {
         Some(&mut self.0[place].1)
     }
 
-    /// Puts `attached` in, unless there is one of that id.
-    pub(super) fn insert(&mut self, id: DeviceId, attached: Attached) -> Result<(), Attached> {
-        match self.place(id) {
-            Ok(_) => Err(attached),
-            Err(place) => {
-                self.0.insert(place, (id, attached));
-                Ok(())
-            }
+    /// Puts `attached` in. Answers `false`, and drops it, if there is one of that id.
+    #[must_use]
+    pub(super) fn insert(&mut self, id: DeviceId, attached: Attached) -> bool {
+        let free = self.place(id).err();
+        if let Some(place) = free {
+            self.0.insert(place, (id, attached));
         }
+        free.is_some()
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&DeviceId, &Attached)> {

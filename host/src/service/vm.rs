@@ -80,7 +80,7 @@ impl Vm {
         let trapped = Trapped::of(&*device);
         let attached =
             Attached { device, capabilities, open: false, mapped: Holders::default(), held: 0, trapped };
-        self.devices.insert(id, attached).map_err(|_| SetupError::DuplicateDevice(id))
+        if self.devices.insert(id, attached) { Ok(()) } else { Err(SetupError::DuplicateDevice(id)) }
     }
 
     /// Features that the guest took; none while not enabled.
