@@ -7,6 +7,7 @@
 mod block;
 mod counted;
 mod device_info;
+mod devices;
 mod entry;
 mod features;
 mod header;

@@ -63,12 +63,15 @@ impl Vm {
         self.stop_interrupts(&mut taken, &mut stuck);
         self.detach_irqfds(&mut taken, &mut stuck);
         self.drop_routes(&mut taken);
-        for (handle, irte) in taken {
-            if irte.is_bare() {
+        taken.retain(|(_, irte)| {
+            let bare = irte.is_bare();
+            if bare {
                 irte.lines.iter().for_each(|line| self.gsis.give_back(line.gsi));
-            } else {
-                self.remains.push((handle, irte));
             }
+            !bare
+        });
+        if !taken.is_empty() {
+            self.remains = taken;
         }
         stuck
     }
@@ -102,9 +105,9 @@ impl Vm {
     }
 
     fn stop_interrupts(&mut self, taken: &mut [(Handle, Irte)], stuck: &mut Stuck) {
-        let started = taken.iter().enumerate().filter(|(_, (_, irte))| irte.held.interrupt);
-        let extent = |(of, (_, irte)): (usize, &(Handle, Irte))| irte.extent(of);
-        let mut started: Vec<_> = started.map(extent).collect();
+        let mut started = Vec::with_capacity(taken.len());
+        let held = taken.iter().enumerate().filter(|(_, (_, irte))| irte.held.interrupt);
+        held.for_each(|(place, (_, irte))| started.push(irte.extent(place)));
         for run in runs(&mut started) {
             let count = run.iter().map(|extent| extent.count).sum();
             let of_run = self.stop(&run[0].origin, count);

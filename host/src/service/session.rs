@@ -81,7 +81,7 @@ fn judge(
 
 /// Refuses unless the remapping unit protects every device. Judged again at each ENABLE: hosts change.
 fn isolate(vm: &Vm, record: &mut EnableRecord) -> Result<(), Status> {
-    for (id, attached) in &vm.devices {
+    for (id, attached) in vm.devices.iter() {
         if let Err(reason) = attached.device.isolated() {
             vm.log.warn(|| format!("ENABLE refused because of {id} ({}): {reason}", attached.device.name()));
             record.device = *id;

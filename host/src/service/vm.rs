@@ -1,5 +1,6 @@
 //! The state of one VM: everything that the lock protects.
 
+use super::devices::Devices;
 use super::entry::feature_of;
 use super::history::History;
 use super::holders::Holders;
@@ -10,7 +11,6 @@ use crate::irte::{Irte, IrteInfo, IrteTable, Origin, RoutePolicy};
 use crate::kvm::{GsiPool, IrqRouter, RouteTable};
 use crate::log_limit::LogLimit;
 use pvir_abi::{DeviceId, Features, GuestPhysAddr, Handle, Status, Store};
-use std::collections::BTreeMap;
 use std::io;
 
 /// What ENABLE granted.
@@ -39,7 +39,7 @@ pub(super) struct Vm {
     pub(super) session: Option<Session>,
     /// Of the latest session; 0 before the first.
     pub(super) epoch: u64,
-    pub(super) devices: BTreeMap<DeviceId, Attached>,
+    pub(super) devices: Devices,
     pub(super) irtes: IrteTable,
     /// IRTEs that all devices hold: one for each message.
     pub(super) held: u32,
@@ -59,7 +59,7 @@ impl Vm {
             policy: RoutePolicy::new(config.apic_ids.clone()),
             session: None,
             epoch: 0,
-            devices: BTreeMap::new(),
+            devices: Devices::default(),
             irtes: IrteTable::default(),
             held: 0,
             remains: Vec::new(),
@@ -76,15 +76,11 @@ impl Vm {
         if self.session.is_some() {
             return Err(SetupError::AlreadyEnabled(id));
         }
-        if self.devices.contains_key(&id) {
-            return Err(SetupError::DuplicateDevice(id));
-        }
         let capabilities = device.capabilities();
         let trapped = Trapped::of(&*device);
         let attached =
             Attached { device, capabilities, open: false, mapped: Holders::default(), held: 0, trapped };
-        self.devices.insert(id, attached);
-        Ok(())
+        if self.devices.insert(id, attached) { Ok(()) } else { Err(SetupError::DuplicateDevice(id)) }
     }
 
     /// Features that the guest took; none while not enabled.

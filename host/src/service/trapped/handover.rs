@@ -48,7 +48,7 @@ impl Vm {
 
     /// The end of the VM, or its reset: as after a reset of every device.
     pub(in crate::service) fn end_trapped(&mut self) {
-        let ids: Vec<DeviceId> = self.devices.keys().rev().copied().collect();
+        let ids: Vec<DeviceId> = self.devices.iter().rev().map(|(id, _)| *id).collect();
         for id in ids {
             if let Some((trapped, mut ground)) = self.trapped_of(id) {
                 trapped.emulation.reset();
