@@ -9,7 +9,9 @@
 
 use pvir_abi::{Bdf, DeviceId, Features, GuestPhysAddr, Status};
 use pvir_guest::fake::{FakeDevice, FakeHost};
-use pvir_guest::{Conduit, EntryError, Grant, Irte, MapResult, NOT_MAPPED, Origin, Pvir, Request, Target, Wish};
+use pvir_guest::{
+    Conduit, EntryError, Grant, Irte, MapResult, NOT_MAPPED, Origin, Pvir, Request, Target, Wish,
+};
 use std::cell::Cell;
 
 const DEVICE: DeviceId = DeviceId::new(0, Bdf(0x0008));
