@@ -1,5 +1,5 @@
-# Arguments: names of the devices, ways, repetitions, the kernel's words. The devices are bound in the same order.
-names=$1 ways=$2 repeats=$3 words=$4
+# Arguments: names of the devices, ways, repetitions, seconds for them, the kernel's words. The devices are bound in the same order.
+names=$1 ways=$2 repeats=$3 limit=$4 words=$5
 cd "$PVIR_PAYLOAD" || exit 1
 
 run() {
@@ -20,6 +20,12 @@ run() {
     esac
 }
 
+seconds() {
+    read -r uptime rest </proc/uptime
+    echo "${uptime%.*}"
+}
+
+started=$(seconds)
 repeat=0
 while [ "$repeat" -lt "$repeats" ]; do
     set -- $PVIR_DEVICES
@@ -32,4 +38,9 @@ while [ "$repeat" -lt "$repeats" ]; do
         shift
     done
     repeat=$((repeat + 1))
+    # as long again as the mean of those before
+    spent=$(($(seconds) - started))
+    if [ $((spent + spent / repeat)) -gt "$limit" ]; then
+        break
+    fi
 done

@@ -33,9 +33,9 @@ pub(super) fn measure(programs: &Programs, plan: &Plan, figures: &mut Figures) -
         timeout: Some(LIMIT),
         ..lab::Options::default()
     };
-    let (names_word, ways_word, repeats, words) =
-        (names.join(" "), ways.join(" "), plan.repeats.to_string(), plan.words());
-    let argv = ["sh", "-c", SCRIPT, "sh", &names_word, &ways_word, &repeats, &words].map(Into::into);
+    let (names_word, ways_word, words) = (names.join(" "), ways.join(" "), plan.words(Place::Lab));
+    let (repeats, limit) = (plan.repeats.to_string(), plan.limit.as_secs().to_string());
+    let argv = ["sh", "-c", SCRIPT, "sh", &names_word, &ways_word, &repeats, &limit, &words].map(Into::into);
     let what = format!("{names_word} passed through, {} times, {ways_word} in turn", plan.repeats);
     let text = step("the nested lab", what, || {
         let (streams, stdout, stderr) = Streams::captured(b"");

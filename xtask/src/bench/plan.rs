@@ -1,25 +1,70 @@
 //! How much is measured: bounded, whatever the machine.
 
+use std::time::{Duration, Instant};
+
+use super::figures::Place;
+
 /// Sizes and repetitions.
 pub(super) struct Plan {
     /// Vectors of the emulated device.
     pub(super) sizes: &'static [u32],
-    /// How often each pair is run; the ways take turns.
+    /// How often each pair is run, at most; the ways take turns.
     pub(super) repeats: u32,
-    /// Rounds of one run; the first warms up and does not count.
-    pub(super) rounds: u32,
+    /// Rounds of one run, on this machine and in the lab; the first warms up and does not count. In the lab a round
+    /// costs little beside the boot of the VM.
+    pub(super) rounds: (u32, u32),
     /// Interrupts for the histogram, and again for the rate, in each run.
     pub(super) interrupts: u32,
+    /// No repetition begins in either part that would end later, save the first.
+    pub(super) limit: Duration,
 }
 
 impl Plan {
-    pub(super) const QUICK: Self =
-        Self { sizes: &[1, 64, 256, 2048], repeats: 2, rounds: 3, interrupts: 100 };
-    pub(super) const FULL: Self =
-        Self { sizes: &[1, 10, 64, 256, 512, 2048], repeats: 5, rounds: 4, interrupts: 200 };
+    pub(super) const QUICK: Self = Self {
+        sizes: &[1, 64, 256, 2048],
+        repeats: 2,
+        rounds: (3, 9),
+        interrupts: 100,
+        limit: Duration::from_secs(30),
+    };
+    pub(super) const FULL: Self = Self {
+        sizes: &[1, 10, 64, 256, 512, 2048],
+        repeats: 5,
+        rounds: (4, 9),
+        interrupts: 200,
+        limit: Duration::from_secs(150),
+    };
 
     /// The kernel's command line.
-    pub(super) fn words(&self) -> String {
-        format!("bench rounds={} interrupts={}", self.rounds, self.interrupts)
+    pub(super) fn words(&self, place: Place) -> String {
+        let rounds = if place == Place::Kvm { self.rounds.0 } else { self.rounds.1 };
+        format!("bench rounds={rounds} interrupts={}", self.interrupts)
+    }
+
+    /// Repeats `work` as often as it is meant to be and time allows; answers how often that was.
+    pub(super) fn repeat<E>(&self, mut work: impl FnMut() -> Result<(), E>) -> Result<u32, E> {
+        let started = Instant::now();
+        for done in 0..self.repeats {
+            // as long again as the mean of those before
+            let next = started.elapsed() / done.max(1);
+            if done > 0 && started.elapsed() + next > self.limit {
+                return Ok(done);
+            }
+            work()?;
+        }
+        Ok(self.repeats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_at_least_and_then_as_time_allows() {
+        let in_no_time = Plan { limit: Duration::ZERO, ..Plan::FULL };
+        assert_eq!(in_no_time.repeat(|| Ok::<(), ()>(())), Ok(1));
+        assert_eq!(Plan::FULL.repeat(|| Ok::<(), ()>(())), Ok(Plan::FULL.repeats));
+        assert_eq!(Plan::FULL.repeat(|| Err(7)), Err(7));
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn draw(
         .configure_mesh()
         .disable_x_mesh()
         .light_line_style(TRANSPARENT)
+        .label_style(SMALL.into_font())
         .x_labels(0)
         .y_desc("times the direct way")
         .draw()
@@ -63,6 +64,7 @@ pub(super) fn draw(
     chart
         .configure_series_labels()
         .border_style(BLACK)
+        .label_font(SMALL.into_font())
         .background_style(WHITE.mix(0.8))
         .draw()
         .map_err(drawn)?;

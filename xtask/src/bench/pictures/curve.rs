@@ -6,7 +6,7 @@ use anyhow::Result;
 use plotters::prelude::*;
 
 use super::super::machine::Machine;
-use super::{Curve, drawn, page};
+use super::{Curve, SMALL, drawn, page};
 
 /// A line for each curve, both axes logarithmic.
 pub(super) fn draw(
@@ -38,6 +38,7 @@ pub(super) fn draw(
         .x_desc("vectors")
         .y_desc(unit)
         .light_line_style(TRANSPARENT)
+        .label_style(SMALL.into_font())
         .draw()
         .map_err(drawn)?;
     for (label, colour, points) in curves {
@@ -51,6 +52,7 @@ pub(super) fn draw(
     chart
         .configure_series_labels()
         .border_style(BLACK)
+        .label_font(SMALL.into_font())
         .background_style(WHITE.mix(0.8))
         .draw()
         .map_err(drawn)?;

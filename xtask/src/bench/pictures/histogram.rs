@@ -7,7 +7,7 @@ use plotters::prelude::*;
 
 use super::super::figures::{Figures, Subject, Way};
 use super::super::machine::Machine;
-use super::{Curve, colour, drawn, page, place};
+use super::{Curve, SMALL, colour, drawn, page, place};
 
 /// One picture, a line for each way.
 pub(super) fn draw(
@@ -56,6 +56,7 @@ pub(super) fn draw(
         .x_desc("kilocycles (logarithmic, four buckets for each power of two)")
         .y_desc("% of interrupts")
         .light_line_style(TRANSPARENT)
+        .label_style(SMALL.into_font())
         .draw()
         .map_err(drawn)?;
     for (label, colour, points) in &curves {
@@ -69,6 +70,7 @@ pub(super) fn draw(
     chart
         .configure_series_labels()
         .border_style(BLACK)
+        .label_font(SMALL.into_font())
         .background_style(WHITE.mix(0.8))
         .draw()
         .map_err(drawn)?;

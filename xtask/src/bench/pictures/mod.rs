@@ -14,8 +14,8 @@ use super::figures::{Action, Figures, Place, Subject, Way};
 use super::machine::Machine;
 
 const SIZE: (u32, u32) = (900, 520);
-const CAPTION: (&str, u32) = ("sans-serif", 19);
-const SMALL: (&str, u32) = ("sans-serif", 12);
+const CAPTION: (&str, u32) = ("sans-serif", 23);
+const SMALL: (&str, u32) = ("sans-serif", 16);
 type Svg<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// Name and points.
 type Curve = (String, RGBColor, Vec<(f64, f64)>);
@@ -88,7 +88,7 @@ fn against_vectors(
 fn page<'a>(path: &'a Path, caption: &str, machine: &Machine) -> Result<Svg<'a>> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE).map_err(drawn)?;
-    let (body, foot) = root.split_vertically(SIZE.1 - 22);
+    let (body, foot) = root.split_vertically(SIZE.1 - 26);
     foot.draw(&Text::new(machine.line(), (8, 4), SMALL.into_font())).map_err(drawn)?;
     body.titled(caption, CAPTION).map_err(drawn)
 }
