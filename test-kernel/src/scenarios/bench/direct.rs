@@ -93,7 +93,8 @@ impl Way for Direct<'_> {
             }
         }
         for (entry, irte) in idle.drain(..).zip(granted.drain(..)) {
-            let Ok(Ok(programmed)) = irte.map(|irte| entry.program(irte)) else { return false };
+            let Ok(irte) = irte else { return false };
+            let Ok(programmed) = entry.program(irte) else { return false };
             live.push(programmed.unmask());
         }
         live.len() == self.entries

@@ -88,7 +88,7 @@ pub(super) fn run(line: CommandLine<'static>) -> ExitCode {
     };
     let mut checks = Checks::new();
     let functions = pci::enumerate();
-    let Some(function) = functions.iter().find(|function| is_subject(function)) else {
+    let Some(function) = functions.iter().find(is_subject) else {
         checks.expect("device", false, format_args!("no device with MSI-X"));
         return checks.finish("bench");
     };

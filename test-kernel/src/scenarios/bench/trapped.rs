@@ -2,7 +2,7 @@
 
 use super::super::compat::{self, MsixTable};
 use super::linux::{self, Message};
-use super::{MAX, Plan, Way, place};
+use super::{Plan, Way, place};
 use crate::cpu::usermode;
 use crate::pci::Function;
 
@@ -17,7 +17,7 @@ impl Trapped {
         let mut table = MsixTable::open(function)?;
         table.set_enabled(false);
         let wanted = plan.vectors.and_then(|wanted| u16::try_from(wanted).ok()).unwrap_or(u16::MAX);
-        let entries = table.len().min(wanted).min(MAX as u16);
+        let entries = table.len().min(wanted);
         Some(Self { table, entries })
     }
 
