@@ -72,19 +72,8 @@ impl MsixTable {
         words.iter().zip([0, 4, 8]).all(|(word, offset)| self.get(self.at(index) + offset) == *word)
     }
 
-    /// Writes address and data, and reads the data so that all of it has arrived: three writes and a read.
-    pub(super) fn deliver_message(&self, index: u16, message: (u64, u32)) {
-        self.put_message(index, message);
-        self.get(self.at(index) + 8);
-    }
-
-    /// Masks an entry, and reads so that it has arrived: a write and a read.
-    pub(super) fn mask_and_read_back(&self, index: u16) {
-        self.set_masked(index, true);
-        self.get(self.at(index));
-    }
-
-    fn put_message(&self, index: u16, (address, data): (u64, u32)) -> [u32; 3] {
+    /// Writes address and data: three writes. Answers with the words.
+    pub(super) fn put_message(&self, index: u16, (address, data): (u64, u32)) -> [u32; 3] {
         let (low, high) = halves(address);
         let words = [low, high, data];
         for (word, offset) in words.iter().zip([0, 4, 8]) {

@@ -13,6 +13,7 @@ mod fleet;
 mod ims;
 mod limits;
 mod line;
+mod linux;
 mod multi;
 mod quotas;
 mod refusals;

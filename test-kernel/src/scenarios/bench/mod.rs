@@ -6,7 +6,6 @@
 
 mod delivery;
 mod direct;
-mod linux;
 mod sample;
 mod trapped;
 

@@ -1,7 +1,7 @@
 //! As a Linux guest does it that knows nothing of pvir.
 
 use super::super::compat::{self, MsixTable};
-use super::linux::{self, Message};
+use super::super::linux::{self, Message};
 use super::{Plan, Way, place};
 use crate::cpu::usermode;
 use crate::pci::Function;

@@ -10,6 +10,7 @@
 
 use super::super::checks::Checks;
 use super::super::compat::{self, MsixTable};
+use super::super::linux::{self, Message};
 use super::{Subject, apic_id, place};
 use crate::console::report;
 use crate::pci::Function;
@@ -26,47 +27,41 @@ pub(super) fn run(function: &Function, subject: &mut Subject, checks: &mut Check
         return checks.expect("device", false, format_args!("{}: no table", subject.id));
     };
     let entries = u16::try_from(subject.entries).unwrap_or(u16::MAX);
-    let linux = Linux { table, entries };
+    let trapped = Trapped { table, entries };
+    let table = &trapped.table;
     report::checkpoint("opened");
     report::checkpoint("mapped");
-    linux.step("request", REQUEST, checks, |entry| {
-        linux.table.deliver_message(entry, message(entry, false));
-        linux.table.deliver_message(entry, message(entry, false));
-        linux.table.set_masked(entry, false);
+    trapped.step("request", REQUEST, checks, |entry| {
+        linux::request(table, entry, message(entry, false));
     });
     report::checkpoint("programmed");
-    linux.step("mask", MASK_AND_UNMASK, checks, |entry| {
-        linux.table.set_masked(entry, true);
-        linux.table.set_masked(entry, false);
+    trapped.step("mask", MASK_AND_UNMASK, checks, |entry| {
+        table.set_masked(entry, true);
+        table.set_masked(entry, false);
     });
     report::checkpoint("masked");
-    linux.step("pending", PENDING, checks, |entry| {
-        linux.table.is_pending(entry);
+    trapped.step("pending", PENDING, checks, |entry| {
+        table.is_pending(entry);
     });
     report::checkpoint("pending");
-    linux.step("move", MOVE, checks, |entry| {
-        linux.table.mask_and_read_back(entry);
-        // The new vector on the old CPU, then both new.
-        linux.table.deliver_message(entry, intermediate(entry));
-        linux.table.deliver_message(entry, message(entry, true));
-        linux.table.set_masked(entry, false);
+    trapped.step("move", MOVE, checks, |entry| {
+        linux::set_affinity(table, entry, message(entry, false), message(entry, true));
     });
     report::checkpoint("retargeted");
     subject.flow.deliver(subject.entries, checks);
     report::checkpoint("masked-for-good");
-    linux.step("free", FREE, checks, |entry| {
-        linux.table.mask_and_read_back(entry);
-        linux.table.deliver_message(entry, (0, 0));
+    trapped.step("free", FREE, checks, |entry| {
+        linux::free(table, entry);
     });
     report::checkpoint("unmapped");
 }
 
-struct Linux {
+struct Trapped {
     table: MsixTable,
     entries: u16,
 }
 
-impl Linux {
+impl Trapped {
     /// Does something to each entry, which must take so many accesses.
     fn step(&self, name: &str, each: u32, checks: &mut Checks, mut act: impl FnMut(u16)) {
         let before = self.table.accesses();
@@ -77,11 +72,7 @@ impl Linux {
     }
 }
 
-fn message(entry: u16, moved: bool) -> (u64, u32) {
+fn message(entry: u16, moved: bool) -> Message {
     let (cpu, vector) = place(entry.into(), moved);
     compat::message(apic_id(cpu), vector).unwrap_or_default()
-}
-
-fn intermediate(entry: u16) -> (u64, u32) {
-    (message(entry, false).0, message(entry, true).1)
 }

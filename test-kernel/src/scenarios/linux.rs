@@ -2,36 +2,26 @@
 //! `drivers/pci/msi/msi.h` and `msi.c`, `kernel/irq/manage.c`, `arch/x86/kernel/apic/msi.c`). `docs/performance.md` has
 //! the sequence beside a trace of the real thing.
 
-use super::super::compat::MsixTable;
-
-const ADDRESS_LOW: u64 = 0;
-const ADDRESS_HIGH: u64 = 4;
-const DATA: u64 = 8;
-const CONTROL: u64 = 12;
-const MASKED: u32 = 1;
+use super::compat::MsixTable;
 
 /// An entry's address and data.
 pub(super) type Message = (u64, u32);
 
 /// `pci_write_msg_msix` of a masked entry: three writes, and a read that flushes them. Whether it reads as written.
-fn write_message(table: &MsixTable, index: u16, (address, data): Message) -> bool {
-    let at = table.at(index);
-    let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
-    table.put(at + ADDRESS_LOW, u32::from_le_bytes([a, b, c, d]));
-    table.put(at + ADDRESS_HIGH, u32::from_le_bytes([e, f, g, h]));
-    table.put(at + DATA, data);
-    table.get(at + DATA) == data
+fn write_message(table: &MsixTable, index: u16, message: Message) -> bool {
+    let [.., data] = table.put_message(index, message);
+    table.get(table.at(index) + 8) == data
 }
 
 /// `pci_msix_mask`: a write, and a read of the table's first word that flushes it.
 pub(super) fn mask(table: &MsixTable, index: u16) {
-    table.put(table.at(index) + CONTROL, MASKED);
+    table.set_masked(index, true);
     table.get(table.at(0));
 }
 
 /// `pci_msix_unmask`: a write.
 pub(super) fn unmask(table: &MsixTable, index: u16) {
-    table.put(table.at(index) + CONTROL, 0);
+    table.set_masked(index, false);
 }
 
 /// `request_irq`: the message of the interrupt's activation, the one of its affinity, unmasked. 7 writes, 2 reads.
