@@ -108,6 +108,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
 fn device_names(bus: &PciBus) -> Vec<DeviceName> {
     let name = |slot: &Arc<crate::pci::slot::Slot>| DeviceName {
         id: attach::id_of(slot.devfn()),
+        host: slot.function().host_address(),
         address: slot.devfn().to_string(),
         name: slot.function().name(),
         msix_bar: slot.function().msix_table_bar().map(usize::from),

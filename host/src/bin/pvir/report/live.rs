@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use pvir_abi::Conduits;
 use pvir_host::counters::Counters;
-use pvir_host::isolation::{Host, Posting};
-use pvir_host::service::Service;
+use pvir_host::isolation::{Host, Posting, ShownIrtes};
+use pvir_host::service::{self, Service};
 
 use super::exits::ExitCounters;
 use super::interrupts;
@@ -52,8 +52,19 @@ impl Live {
         let live = self.service.live();
         let elapsed_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let posting = *self.posting.get_or_init(|| Host::default().posting());
-        let known = Known { devices: &self.devices, apic_ids: &self.apic_ids, posting };
+        // Once for all, and without the VM's lock.
+        let irtes = self.shown_irtes(posting, &live);
+        let known = Known { devices: &self.devices, apic_ids: &self.apic_ids, posting, irtes: &irtes };
         Routes { pid: std::process::id(), elapsed_us, routes: known.rows(&live) }
+    }
+
+    /// What the kernel shows of the entries of host devices, where it can matter.
+    fn shown_irtes(&self, posting: Posting, live: &service::Live) -> ShownIrtes {
+        if posting == Posting::Off || live.irtes.is_empty() {
+            return ShownIrtes::default();
+        }
+        let devices: Vec<_> = self.devices.iter().filter_map(|device| device.host).collect();
+        Host::default().shown_irtes(&devices)
     }
 
     /// What the control socket answers.

@@ -13,7 +13,11 @@ const HEAD: [&str; 14] = [
 pub(super) fn render(routes: &Routes) -> String {
     let mut rows = table(HEAD.map(str::to_owned).to_vec());
     for row in &routes.routes {
-        let posted = if row.posted == Posted::No { "no" } else { "?" };
+        let posted = match row.posted {
+            Posted::Yes => "yes",
+            Posted::No => "no",
+            Posted::Unknown => "?",
+        };
         rows.add_row([
             Cell::new(&row.guest),
             Cell::new(&row.device),
