@@ -29,6 +29,7 @@ impl Capabilities {
     /// Number of entries of `store`, or `None` if the device has no such store. The MSI capability is one entry, however
     /// many messages it has.
     #[must_use]
+    #[inline]
     pub fn entries(&self, store: Store) -> Option<u32> {
         let (bit, entries) = match store {
             Store::MSI => (Stores::MSI, self.msi_messages.min(1)),

@@ -1,26 +1,34 @@
 //! What the host counted, read before the VM's lock is taken: it takes long, and other vCPUs are not to wait for it.
 
 use super::Service;
-use super::vm::Attached;
-use crate::device::{Device, HostCounts, HostInterrupt, KernelCounts};
+use super::vm::{Attached, Vm};
+use crate::device::{HostCounts, HostInterrupt, KernelCounts};
 use crate::irte::Origin;
 use pvir_abi::{DeviceId, Store};
 use std::sync::Arc;
 
-/// The device, and the entry whose interrupt it is.
-type Place = (DeviceId, Store, u32);
+/// The device, and the entry whose interrupt it is: by this the host counts.
+pub(super) type Place = (DeviceId, Store, u32);
 
 /// In the order of places.
 #[derive(Debug, Default)]
 pub(super) struct Counted(Vec<(Place, HostInterrupt)>);
 
 impl Counted {
-    /// What was counted for a message of an entry, where the host counts.
-    pub(super) fn of(&self, device: &dyn Device, origin: &Origin, message: u32) -> Option<HostInterrupt> {
-        let (store, index) = device.backing(origin.store, origin.index);
-        let place = (origin.device, store, index + message);
+    /// What was counted for an interrupt, where the host counts.
+    pub(super) fn of(&self, place: Option<Place>) -> Option<HostInterrupt> {
+        let place = place?;
         let found = self.0.binary_search_by_key(&place, |(place, _)| *place).ok()?;
         self.0.get(found).map(|(_, host)| *host)
+    }
+}
+
+impl Vm {
+    /// Whose interrupt an entry has.
+    pub(super) fn place(&self, origin: &Origin) -> Option<Place> {
+        let attached = self.devices.get(&origin.device)?;
+        let (store, index) = attached.device.backing(origin.store, origin.index);
+        Some((origin.device, store, index))
     }
 }
 

@@ -197,7 +197,12 @@ impl Service {
     #[must_use]
     pub fn history(&self) -> Vec<IrteRecord> {
         let counted = self.count(|attached| attached.held > 0);
-        self.lock().records(&counted)
+        let (mut records, messages) = {
+            let vm = self.lock();
+            (vm.history.records(), vm.messages())
+        };
+        records.extend(messages.into_iter().map(|message| message.record(&counted)));
+        records
     }
 
     /// How many of those that were given back are in no history any more.

@@ -87,7 +87,7 @@ fn bench_with(messages: Option<Messages>) -> Option<Bench> {
         max_irtes: 64,
         max_irtes_per_device: 64,
     };
-    let router = Box::new(KvmRouter::new(Arc::clone(&vm), Arc::clone(&counters)));
+    let router = Box::new(KvmRouter::new(Arc::clone(&vm), &counters));
     let service = Service::new(&config, ram.clone(), router).unwrap();
     let core = Core::new(Shape::msix(16).unwrap(), &(0..16), ram.clone()).unwrap();
     core.set_bus_master(true);

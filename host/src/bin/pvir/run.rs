@@ -56,7 +56,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let entry = boot::load(&vm.memory, &image, &vm.apic_ids)?;
 
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
-    let local_apics = LocalApics::new(Arc::clone(&vm.fd), Arc::clone(&counters));
+    let local_apics = LocalApics::new(Arc::clone(&vm.fd), &counters);
     let io_apic = Arc::new(IoApic::new(Arc::new(local_apics)));
     let console = Arc::new(Console::new(Arc::clone(&io_apic)));
     let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));

@@ -31,7 +31,7 @@ pub(crate) fn new(vm: &Vm, quotas: Quotas) -> Result<Service> {
         max_irtes,
         max_irtes_per_device: quotas.of_device.map_or(max_irtes, |quota| quota.min(max_irtes)),
     };
-    let router = KvmRouter::new(Arc::clone(&vm.fd), Arc::clone(&vm.counters));
+    let router = KvmRouter::new(Arc::clone(&vm.fd), &vm.counters);
     Service::new(&config, Arc::new(vm.memory.clone()), Box::new(router))
         .context("cannot set up the hypercall service")
 }
