@@ -15,7 +15,8 @@ const MOST: usize = 4096;
 pub struct IrteRecord {
     /// Where it comes from and where it goes.
     pub irte: IrteInfo,
-    /// What the host counted for it, where it counts.
+    /// What the host counted for it, where it counts; of one that was given back,
+    /// [where it was read then](super::Service::with_final_counts).
     pub host: Option<HostInterrupt>,
 }
 

@@ -4,7 +4,7 @@ use super::Service;
 use super::counted::Place;
 use super::history::{IrteRecord, Message};
 use super::vm::{Attached, Vm};
-use crate::device::HostInterrupt;
+use crate::device::{HostInterrupt, Reading};
 use crate::irte::Origin;
 use crate::kvm::KvmMessage;
 
@@ -36,7 +36,7 @@ impl Service {
     /// What is in use now. Neither the guest nor KVM or VFIO learns of the question; the VM's lock is held for a copy.
     #[must_use]
     pub fn live(&self) -> Live {
-        let counted = self.count(|_| true);
+        let counted = self.count(Reading::Look, |_| true);
         let (irtes, trapped) = self.copy_under_lock();
         let with_host = |(record, place)| TrappedRecord { host: counted.of(place), ..record };
         Live {

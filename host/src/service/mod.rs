@@ -32,7 +32,7 @@ pub use live::{Live, TrappedRecord};
 pub use statistics::ServiceStatistics;
 pub use trapped::ServedBy;
 
-use crate::device::{Device, NotIsolated};
+use crate::device::{Device, NotIsolated, Reading};
 use crate::irte::IrteInfo;
 use crate::kvm::{GsiPool, IrqRouter};
 use crate::memory::GuestRam;
@@ -94,6 +94,7 @@ pub struct Service {
     last: Vec<AtomicU32>,
     vm: Mutex<Vm>,
     statistics: Statistics,
+    final_counts: bool,
 }
 
 impl Service {
@@ -134,6 +135,7 @@ impl Service {
             last: config.apic_ids.iter().map(|_| AtomicU32::new(Status::PENDING.0)).collect(),
             vm: Mutex::new(Vm::new(config, router, gsis)),
             statistics: Statistics::default(),
+            final_counts: false,
         })
     }
 
@@ -178,7 +180,7 @@ impl Service {
 
     /// Gives everything back, as DISABLE does: for the end of the VM, or its reset.
     pub fn shut_down(&self) {
-        let counted = self.count(|attached| attached.held > 0);
+        let counted = self.count_last();
         let mut vm = self.lock();
         if vm.session.is_some() {
             vm.end_session(&counted);
@@ -196,7 +198,7 @@ impl Service {
     /// Every IRTE that the guest was ever given, those that it gave back first: of these the latest 4096.
     #[must_use]
     pub fn history(&self) -> Vec<IrteRecord> {
-        let counted = self.count(|attached| attached.held > 0);
+        let counted = self.count(Reading::Look, |attached| attached.held > 0);
         let (mut records, messages) = {
             let vm = self.lock();
             (vm.history.records(), vm.messages())
@@ -232,7 +234,7 @@ impl Service {
         let operation = block.header.operation;
         self.statistics.count_operation(operation);
         let counted = match operation {
-            Operation::UNMAP | Operation::DISABLE => self.count(|attached| attached.held > 0),
+            Operation::UNMAP | Operation::DISABLE => self.count_last(),
             _ => Counted::default(),
         };
         let mut vm = self.lock();

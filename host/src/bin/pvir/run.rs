@@ -46,7 +46,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let offer = if args.mode == Mode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
     let quotas = Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device };
-    let service = Arc::new(service::new(&vm, quotas)?);
+    let service = service::new(&vm, quotas)?;
+    let service = if args.final_counts() { service.with_final_counts() } else { service };
+    let service = Arc::new(service);
     let pci = attach::all(&vm, &service, args.mode, &args.device)?;
     let image = Image {
         kernel: args.kernel.clone(),

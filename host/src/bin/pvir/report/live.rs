@@ -82,9 +82,9 @@ impl Live {
     fn sums(&self) -> Sums {
         let summary = self.summary(&Outcome::Running);
         let trapped = self.service.live().trapped;
-        let counted = summary.interrupts.iter().filter_map(|row| row.count);
-        let interrupts =
-            counted.chain(trapped.iter().filter_map(|line| line.host.map(|host| host.count))).sum();
+        let direct = summary.interrupts.iter().map(|row| row.count);
+        let trapped = trapped.iter().map(|line| line.host.and_then(|host| host.count));
+        let interrupts = direct.chain(trapped).sum();
         let calls = summary.service.ok + summary.service.partial + summary.service.refused;
         // The entry into the guest is no work for it.
         let ioctls =
@@ -100,7 +100,8 @@ struct Sums {
     exits: u64,
     calls: u64,
     ioctls: u64,
-    interrupts: u64,
+    /// Nothing if not all were counted.
+    interrupts: Option<u64>,
 }
 
 impl Sums {
@@ -110,11 +111,12 @@ impl Sums {
             let rate = per_second(now.saturating_sub(before), micros);
             format!("{name} {now} ({rate:.0}/s)")
         };
+        let interrupts = self.interrupts.map(|now| part("interrupts", now, before.interrupts.unwrap_or(now)));
         let parts = [
             part("exits", self.exits, before.exits),
             part("calls", self.calls, before.calls),
             part("ioctls", self.ioctls, before.ioctls),
-            part("interrupts", self.interrupts, before.interrupts),
+            interrupts.unwrap_or_else(|| "interrupts not counted".to_owned()),
         ];
         format!("pvir: {:.1} s: {}", self.at.as_secs_f64(), parts.join(", "))
     }
@@ -157,12 +159,14 @@ mod tests {
             exits,
             calls: 4,
             ioctls: 9,
-            interrupts,
+            interrupts: Some(interrupts),
         };
         let line = sums(12, 30, 5000).line_since(&sums(10, 10, 1000));
         assert_eq!(
             line,
             "pvir: 12.0 s: exits 30 (10/s), calls 4 (0/s), ioctls 9 (0/s), interrupts 5000 (2000/s)"
         );
+        let uncounted = Sums { interrupts: None, ..sums(12, 30, 0) }.line_since(&sums(10, 10, 1000));
+        assert!(uncounted.ends_with(", ioctls 9 (0/s), interrupts not counted"), "{uncounted}");
     }
 }

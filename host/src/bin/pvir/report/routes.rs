@@ -69,8 +69,11 @@ pub(crate) struct RouteRow {
     /// Number of the vCPU that has the APIC id.
     pub(crate) vcpu: Option<usize>,
     pub(crate) vector: Option<u8>,
-    /// Interrupts since MAP, or since the first use of a trapped one, as the host counted them.
+    /// Interrupts since MAP, or since the first use of a trapped one, as the host counted them. Null where its IRQ had
+    /// another holder before and nobody read how many there were by then.
     pub(crate) count: Option<u64>,
+    /// All that the host counted, those of other holders too.
+    pub(crate) total: Option<u64>,
     /// Interrupts a second, between two looks.
     pub(crate) rate: Option<f64>,
 }
@@ -85,8 +88,8 @@ impl Routes {
         }
         for row in &mut self.routes {
             let before =
-                earlier.routes.iter().find(|other| other.is_same_as(row)).and_then(|other| other.count);
-            let grown = row.count.zip(before).and_then(|(now, before)| now.checked_sub(before));
+                earlier.routes.iter().find(|other| other.is_same_as(row)).and_then(|other| other.total);
+            let grown = row.total.zip(before).and_then(|(now, before)| now.checked_sub(before));
             row.rate = grown.map(|grown| per_second(grown, micros));
         }
     }
@@ -119,16 +122,16 @@ pub(crate) mod tests {
             "programmed": "direct", "handle": "5.1", "address": "0xfee00298", "data": "0x0000",
             "irte_index": 20, "posted": "unknown", "host_irq": 33, "host_cpus": "1",
             "host_cpus_allowed": "0-3", "eventfd": 40, "gsi": 24, "apic_id": 300, "vcpu": 1, "vector": 81,
-            "count": 1000, "rate": null
+            "count": 1000, "total": 1300, "rate": null
         });
         let trapped = json!({
             "guest": "0000:00:02.0", "device": "vfio 0000:03:00.0", "store": "MSI", "index": 0,
-            "programmed": "trapped", "posted": "not posted", "host_irq": 34, "eventfd": 41, "count": 5
+            "programmed": "trapped", "posted": "not posted", "host_irq": 34, "eventfd": 41, "count": 5, "total": 5
         });
         let parked = json!({
             "guest": "0000:00:03.0", "device": "emulated", "store": "IMS", "index": 7, "programmed": "direct",
             "handle": "6.1", "address": "0xfee00010", "data": "0x0001", "irte_index": 1, "posted": "not posted",
-            "eventfd": 42, "gsi": 25, "count": 0
+            "eventfd": 42, "gsi": 25, "count": 0, "total": 0
         });
         let routes = json!({ "pid": 12, "elapsed_us": 2_000_000, "routes": [row, trapped, parked] });
         serde_json::from_value(routes).unwrap()
@@ -139,8 +142,9 @@ pub(crate) mod tests {
         let before = sample();
         let mut now = sample();
         now.elapsed_us += 500_000;
-        now.routes[0].count = Some(1100);
-        now.routes[1].count = Some(4);
+        now.routes[0].total = Some(1400);
+        now.routes[0].count = None;
+        now.routes[1].total = Some(4);
         now.routes[2].handle = Some("6.2".into());
         now.rate_since(&before);
         assert_eq!(now.routes.iter().map(|row| row.rate).collect::<Vec<_>>(), [Some(200.0), None, None]);

@@ -104,7 +104,8 @@ impl Known<'_> {
             apic_id: None,
             vcpu: None,
             vector: None,
-            count: host.map(|host| host.count),
+            count: host.and_then(|host| host.count),
+            total: host.map(|host| host.total),
             rate: None,
         }
     }
@@ -165,7 +166,8 @@ Posted Interrupt supported on IOMMU: dmar0
         fake.write("sys/kernel/debug/iommu/intel/ir_translation_struct", SHOWN);
         let shown = fake.host.shown_irtes(&[host_device]);
         let told = |posting, irtes: &ShownIrtes, address, irq: Option<Option<u32>>| {
-            let host = irq.map(|irq| HostInterrupt { store: Store::MSIX, index: 2, irq, count: 7 });
+            let host =
+                irq.map(|irq| HostInterrupt { store: Store::MSIX, index: 2, irq, count: Some(7), total: 9 });
             let record = IrteRecord { irte: of_entry(address), host };
             let live = Live { irtes: vec![record], trapped: Vec::new() };
             let row = Known { devices: &names, apic_ids: &[0], posting, irtes }.rows(&live).remove(0);
