@@ -1,9 +1,10 @@
 //! How much the service works for an entry, in instructions and in bytes: figures that do not depend on the machine's
 //! speed or load.
 //!
-//! `work WHAT COUNT` does one thing once. Under `valgrind --tool=callgrind` with collection toggled by `measured` the
-//! tool tells the instructions; by itself `work bytes COUNT` tells the heap that mapped entries hold. `./run.sh work`
-//! runs all of it and compares with the recorded figures.
+//! `work WHAT COUNT` does one thing once, or a count COUNT times. Under `valgrind --tool=callgrind` with collection toggled
+//! by `measured` the tool tells the instructions; by itself `work bytes COUNT` tells the heap that mapped entries hold, and
+//! `work counter-bytes COUNT` that of a vCPU's counters. `./run.sh work` runs all of it and compares with the recorded
+//! figures.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on has nothing to tell")]
 
@@ -11,6 +12,8 @@ mod bare;
 
 use bare::{Bare, PER_CALL, map, retarget, unmap};
 use pvir_abi::{Operation, Status};
+use pvir_host::counters::{Counter, Counters, VcpuCounters};
+use std::hint::black_box;
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -21,18 +24,52 @@ fn measured(bare: &Bare) -> Status {
     bare.call()
 }
 
+/// Likewise, for an ioctl that is issued again and again.
+#[inline(never)]
+fn measured_ioctls(counter: &Counter, count: u32) {
+    for _ in 0..count {
+        black_box(counter).count();
+    }
+}
+
+/// Likewise, for exits.
+#[inline(never)]
+fn measured_exits(counters: &VcpuCounters, count: u32) {
+    for _ in 0..count {
+        counters.count(black_box(17));
+    }
+}
+
+/// Likewise, for the answer to whoever watches.
+#[inline(never)]
+fn measured_live(bare: &Bare) -> usize {
+    bare.service.live().irtes.len()
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let [what, count] = arguments.as_slice() else {
-        println!("usage: work map|retarget|retarget-one|unmap|query|bytes COUNT");
+        println!(
+            "usage: work map|retarget|retarget-one|unmap|query|bytes|count-ioctl|count-exit|counter-bytes|live|live-locked \
+             COUNT"
+        );
         return;
     };
     let count: u32 = count.parse().unwrap();
-    if what == "bytes" {
-        return bytes(count);
+    match what.as_str() {
+        "bytes" => return bytes(count),
+        "counter-bytes" => return counter_bytes(count),
+        "count-ioctl" => return measured_ioctls(&Counters::new().ioctl("KVM_IRQFD"), count),
+        "count-exit" => return measured_exits(&VcpuCounters::new(32), count),
+        _ => {}
     }
     let bare = Bare::new();
     match what.as_str() {
+        // The latter by callgrind's choice of the frame.
+        "live" | "live-locked" => {
+            bare.map(count);
+            return assert_eq!(measured_live(&bare), count as usize);
+        }
         // The last call of as many as are needed.
         "map" => {
             let last = count.min(PER_CALL);
@@ -63,8 +100,18 @@ fn main() {
 fn bytes(count: u32) {
     let _profiler = dhat::Profiler::builder().testing().build();
     let bare = Bare::new();
+    tell_growth(|| drop(bare.map(count)));
+}
+
+/// Heap for the counters of one vCPU.
+fn counter_bytes(count: u32) {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    tell_growth(|| VcpuCounters::new(count as usize));
+}
+
+fn tell_growth<T>(act: impl FnOnce() -> T) {
     let before = dhat::HeapStats::get().curr_bytes;
-    drop(bare.map(count));
+    let _kept = act();
     let after = dhat::HeapStats::get().curr_bytes;
     println!("{}", after.saturating_sub(before));
 }

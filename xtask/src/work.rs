@@ -55,7 +55,7 @@ const fn guest(what: &'static str, entries: u64) -> Count {
     Count { side: "guest", what, entries, of: entries }
 }
 
-const COUNTS: [Count; 23] = [
+const COUNTS: [Count; 29] = [
     host("map", 1),
     host("map", 64),
     host("map", 512),
@@ -71,6 +71,12 @@ const COUNTS: [Count; 23] = [
     host("unmap", 2048),
     host("query", 512),
     Count { of: 2048, ..host("bytes", 2048) },
+    Count { of: 1024, ..host("count-ioctl", 1024) },
+    Count { of: 1024, ..host("count-exit", 1024) },
+    Count { of: 1024, ..host("counter-bytes", 1024) },
+    host("live-locked", 64),
+    Count { of: 2048, ..host("live-locked", 2048) },
+    Count { of: 2048, ..host("live", 2048) },
     guest("map", 64),
     guest("map", 512),
     guest("map", 2048),
@@ -131,10 +137,12 @@ fn count() -> Result<Recorded> {
     for Count { side, what, entries, of } in COUNTS {
         let (_, program) = programs.iter().find(|(known, _)| *known == side).context("no program")?;
         let total = match what {
-            "bytes" => process::output(Command::new(program).args([what, &entries.to_string()]))?
-                .trim()
-                .parse()
-                .context("bytes")?,
+            "bytes" | "counter-bytes" => {
+                process::output(Command::new(program).args([what, &entries.to_string()]))?
+                    .trim()
+                    .parse()
+                    .context("bytes")?
+            }
             _ => instructions(program, what, entries)?,
         };
         figures.insert(format!("{side} {what} {entries:>4}"), total / of);
@@ -169,10 +177,8 @@ fn instructions(program: &Path, what: &str, entries: u64) -> Result<u64> {
         "--tool=callgrind",
         "--callgrind-out-file=/dev/null",
         "--collect-atstart=no",
-        "--toggle-collect=work::measured*",
-        // the guest's bench calls the fake host by this frame, which is not to be counted; the host's has none
-        "--toggle-collect=work::the_host*",
     ]);
+    valgrind.args(frames(what).iter().map(|frame| format!("--toggle-collect={frame}")));
     valgrind.arg(program).args([what, &entries.to_string()]).stdin(Stdio::null());
     let output = valgrind.output().context("cannot start valgrind")?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -182,6 +188,16 @@ fn instructions(program: &Path, what: &str, entries: u64) -> Result<u64> {
     match collected(&said) {
         Some(count) if count > 0 => Ok(count),
         _ => bail!("{valgrind:?} counted nothing: {said}"),
+    }
+}
+
+/// The frames at whose start and end callgrind begins or ceases to count.
+fn frames(what: &str) -> &'static [&'static str] {
+    match what {
+        // A part of what is counted for `live`: it would cease there.
+        "live-locked" => &["*::copy_under_lock"],
+        // The guest's bench calls the fake host by the latter, which is not to be counted; the host's has none.
+        _ => &["work::measured*", "work::the_host*"],
     }
 }
 
