@@ -92,6 +92,7 @@ impl Bare {
             first_gsi: PINS,
             max_irtes: MAX_GSI - PINS,
             max_irtes_per_device: ENTRIES,
+            armed_ahead: 0,
         };
         let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap());
         let service = Service::new(&config, ram.clone(), Box::new(Router)).unwrap();

@@ -1,6 +1,6 @@
 //! The real KVM.
 
-use super::{GsiRoute, IrqRouter};
+use super::{GsiRoute, IrqRouter, helpers};
 use crate::counters::Counters;
 use kvm_bindings::{
     KVM_IRQ_ROUTING_MSI, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
@@ -18,13 +18,28 @@ use vmm_sys_util::eventfd::EventFd;
 pub struct KvmRouter {
     vm: Arc<VmFd>,
     counters: Arc<Counters>,
+    helpers: usize,
 }
 
 impl KvmRouter {
     /// Over `vm`; every ioctl is counted in `counters`.
     #[must_use]
     pub fn new(vm: Arc<VmFd>, counters: Arc<Counters>) -> Self {
-        Self { vm, counters }
+        Self { vm, counters, helpers: 0 }
+    }
+
+    /// Lets as many threads help to detach irqfds as are given here, so that what the kernel waits for in each de-assignment
+    /// is waited for side by side. They live for one batch.
+    ///
+    /// A process whose seccomp filter kills it for a new thread must leave this at 0.
+    #[must_use]
+    pub fn with_helpers(self, helpers: usize) -> Self {
+        Self { helpers, ..self }
+    }
+
+    fn de_assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        self.counters.count_ioctl("KVM_IRQFD (de-assign)");
+        self.vm.unregister_irqfd(eventfd, gsi).map_err(Into::into)
     }
 }
 
@@ -60,8 +75,19 @@ impl IrqRouter for KvmRouter {
     }
 
     fn detach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counters.count_ioctl("KVM_IRQFD (de-assign)");
-        self.vm.unregister_irqfd(eventfd, gsi).map_err(Into::into)
+        self.de_assign(eventfd, gsi)
+    }
+
+    fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        self.counters.count_ioctl("KVM_IRQFD (ahead)");
+        self.vm.register_irqfd(eventfd, gsi).map_err(Into::into)
+    }
+
+    fn detach_all(&mut self, lines: &[(&EventFd, u32)]) -> Vec<(usize, io::Error)> {
+        helpers::share(self.helpers, lines.len(), |place| {
+            let (eventfd, gsi) = lines[place];
+            self.de_assign(eventfd, gsi)
+        })
     }
 }
 

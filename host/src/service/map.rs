@@ -3,12 +3,12 @@
 use super::entry::{Takes, abort_others, clear_answer, fill_answer};
 use super::release::{Extent, runs};
 use super::vm::Vm;
-use crate::irte::{Held, Irte, Line, Lines, Origin};
+use crate::irte::{Held, Irte, Lines, Origin};
 use crate::wrong::{self, Wrong};
 use pvir_abi::{Entry, EntryState, Handle, Pair, Status};
 use std::collections::BTreeMap;
 use std::{io, slice};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::EventFd;
 
 /// The IRTEs of this call that failed, and how.
 type Failures = BTreeMap<Handle, Status>;
@@ -95,7 +95,7 @@ impl Vm {
         if !fits(attached.held, self.max_irtes_per_device) || !fits(self.held, self.max_irtes) {
             return Err(Status::NO_QUOTA);
         }
-        let lines = self.reserve(&origin, judged.count)?;
+        let lines = self.reserve(&origin, judged.count, judged.target.is_some())?;
         let (pair, held) = (Pair::default(), Held::default());
         let handle = self.irtes.insert(Irte { origin, lines, target: judged.target, pair, held });
         self.held += judged.count;
@@ -106,25 +106,22 @@ impl Vm {
         Ok(Planned { handle, existing: false, masked: false })
     }
 
-    /// A GSI and an eventfd for each message, or nothing.
-    fn reserve(&mut self, origin: &Origin, count: u32) -> Result<Lines, Status> {
+    /// A GSI and an eventfd for each message, or nothing. A parked entry has no irqfd, so it takes none that is armed.
+    fn reserve(&mut self, origin: &Origin, count: u32, routed: bool) -> Result<Lines, Status> {
         let mut lines = Lines::new();
         for _ in 0..count {
-            match self.reserve_one(origin) {
-                Ok(line) => lines.push(line),
-                Err(status) => {
-                    lines.iter().for_each(|line| self.gsis.give_back(line.gsi));
-                    return Err(status);
+            let status = match self.take_line(routed) {
+                Ok(Some(line)) => {
+                    lines.push(line);
+                    continue;
                 }
-            }
+                Ok(None) => Status::NO_GSI,
+                Err(error) => self.failed("making an eventfd", origin, Status::HOST_ERROR, &error),
+            };
+            self.put_back(lines);
+            return Err(status);
         }
         Ok(lines)
-    }
-
-    fn reserve_one(&mut self, origin: &Origin) -> Result<Line, Status> {
-        let eventfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
-            .map_err(|error| self.failed("making an eventfd", origin, Status::HOST_ERROR, &error))?;
-        Ok(Line::new(self.gsis.take().ok_or(Status::NO_GSI)?, eventfd))
     }
 
     /// Makes the planned IRTEs real, in the safe order.
@@ -162,7 +159,7 @@ impl Vm {
         }
     }
 
-    /// One `KVM_IRQFD` for each: KVM has no batch form.
+    /// One `KVM_IRQFD` for each that was not armed ahead: KVM has no batch form.
     fn attach_all(&mut self, plans: &[Option<Planned>], failures: &mut Failures) {
         for handle in fresh(plans) {
             let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.held.route) else { continue };
