@@ -32,9 +32,9 @@ fn main() {
         "table",
         "attach",
         "detach",
+        "by 2",
         "by 4",
         "by 16",
-        "by 64",
         "close",
         "to barrier"
     );
