@@ -24,14 +24,14 @@ fn measured(bare: &Bare) -> Status {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let [what, count] = arguments.as_slice() else {
-        println!("usage: work map|retarget|retarget-one|unmap|query|bytes COUNT");
+        println!("usage: work map|map-armed|retarget|retarget-one|unmap|query|bytes COUNT");
         return;
     };
     let count: u32 = count.parse().unwrap();
     if what == "bytes" {
         return bytes(count);
     }
-    let bare = Bare::new();
+    let bare = if what == "map-armed" { Bare::with_ahead(PER_CALL) } else { Bare::new() };
     match what.as_str() {
         // The last call of as many as are needed.
         "map" => {
@@ -39,6 +39,11 @@ fn main() {
             bare.map(count - last);
             let records: Vec<_> = (count - last..count).map(map).collect();
             bare.ask(Operation::MAP, &records);
+        }
+        // All of its irqfds wait.
+        "map-armed" => {
+            bare.arm();
+            bare.ask(Operation::MAP, &(0..count).map(map).collect::<Vec<_>>());
         }
         "retarget" => {
             let records: Vec<_> = bare.map(count).iter().take(PER_CALL as usize).map(retarget).collect();

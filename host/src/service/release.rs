@@ -165,8 +165,10 @@ impl Vm {
     /// CVE-2022-49154). Such a GSI stays out of use.
     fn drop_routes(&mut self, taken: &mut [(Handle, Irte)]) {
         let free = |irte: &Irte| irte.held.route && !irte.is_attached();
-        let freed = taken.iter().filter(|(_, irte)| free(irte));
-        match self.routes.apply(freed.flat_map(|(_, irte)| irte.routes_to(None))) {
+        for (_, irte) in taken.iter().filter(|(_, irte)| free(irte)) {
+            self.routes.change_all(irte.routes_to(None));
+        }
+        match self.routes.apply() {
             Ok(()) => {
                 for (_, irte) in taken.iter_mut().filter(|(_, irte)| free(irte)) {
                     irte.held.route = false;
