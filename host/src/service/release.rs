@@ -161,8 +161,8 @@ impl Vm {
         }
     }
 
-    /// Never drops the route of a GSI that still has an irqfd: the kernel has died of that (CVE-2017-1000252,
-    /// CVE-2022-49154). Such a GSI stays out of use.
+    /// Never drops the route of a GSI that still has an irqfd: where an interrupt meets such a one, the kernel has died
+    /// (CVE-2017-1000252, CVE-2022-49154). Such a GSI stays out of use.
     fn drop_routes(&mut self, taken: &mut [(Handle, Irte)]) {
         let free = |irte: &Irte| irte.held.route && !irte.is_attached();
         for (_, irte) in taken.iter().filter(|(_, irte)| free(irte)) {
