@@ -33,7 +33,7 @@ impl Ahead {
 }
 
 /// An eventfd as every line has one.
-pub(super) fn eventfd() -> io::Result<EventFd> {
+fn eventfd() -> io::Result<EventFd> {
     EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
 }
 
@@ -44,11 +44,13 @@ impl Vm {
             return 0;
         }
         let open = self.devices.iter().filter(|(_, attached)| attached.open);
-        let entries = open.map(|(_, attached)| {
+        let left = open.map(|(_, attached)| {
             let of = attached.capabilities;
-            of.msix_entries.max(of.ims_entries).max(of.msi_messages).saturating_sub(attached.held)
+            let entries = of.msix_entries.max(of.ims_entries).max(of.msi_messages);
+            entries.min(self.max_irtes_per_device).saturating_sub(attached.held)
         });
-        self.ahead.most.min(entries.fold(0, u32::saturating_add) as usize)
+        let left = left.fold(0, u32::saturating_add).min(self.max_irtes.saturating_sub(self.held));
+        self.ahead.most.min(left as usize)
     }
 
     /// Whether fewer than half of them wait: then it is time to arm more, and not after every single MAP.

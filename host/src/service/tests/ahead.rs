@@ -49,6 +49,17 @@ fn no_more_wait_than_can_still_be_mapped() {
 }
 
 #[test]
+fn quotas_bound_what_waits() {
+    let bench = Bench::with(&Config { armed_ahead: 512, max_irtes: 7, max_irtes_per_device: 4, ..config() });
+    bench.enable();
+    bench.arm();
+    assert_eq!(bench.service.armed_ahead(), 7);
+    bench.map(&batch(0..4));
+    bench.arm();
+    assert_eq!(bench.service.armed_ahead(), 3, "the other devices may still have three");
+}
+
+#[test]
 fn nothing_is_armed_for_a_guest_that_has_not_enabled_it() {
     let bench = Bench::with(&Config { armed_ahead: 512, ..config() });
     bench.arm();
