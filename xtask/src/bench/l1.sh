@@ -8,13 +8,13 @@ run() {
         direct) pvir run --cpus 2 --timeout 100 --json - --device "vfio=$bdf" --append "$words" ;;
         trapped) pvir run --cpus 2 --timeout 100 --json - --mode trap --device "vfio=$bdf" --append "$words" ;;
         qemu)
-            timeout 100 ./qemu/lib/ld-linux-x86-64.so.2 --library-path ./qemu/lib ./qemu/qemu -L ./qemu/rom \
+            timeout 100 ./qemu/run -L ./qemu/rom \
                 -accel kvm -cpu host,+x2apic -machine q35 -m 256M -smp 2 -nodefaults -no-user-config -no-reboot \
                 -display none -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 \
                 -kernel "$PVIR_KERNEL" -append "$words" -device "vfio-pci,host=$bdf,rombar=0" </dev/null
             ;;
         cloud-hypervisor)
-            timeout 100 ./cloud-hypervisor --kernel "$PVIR_KERNEL" --cmdline "$words" --cpus boot=2 \
+            timeout 100 ./cloud-hypervisor/run --kernel "$PVIR_KERNEL" --cmdline "$words" --cpus boot=2 \
                 --memory size=256M --serial tty --console off --device "path=/sys/bus/pci/devices/$bdf/" </dev/null
             ;;
     esac

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 
 use super::figures::{Figures, Place, Subject, Way};
-use super::peers::Peers;
+use super::peers::{CloudHypervisor, Peers};
 use super::plan::Plan;
 use super::told::Told;
 use crate::lab::{self, Iommu, Outcome, Streams};
@@ -19,10 +19,15 @@ const DEVICES: [(&str, &str); 2] = [("igb", "igb"), ("nvme", "nvme,serial=bench"
 const MEMORY: &str = "2G";
 const LIMIT: u64 = 540;
 
-/// Measures; answers with what was skipped and why.
-pub(super) fn measure(programs: &Programs, plan: &Plan, figures: &mut Figures) -> Result<Vec<String>> {
+/// Measures; answers with the peers that took part.
+pub(super) fn measure(
+    programs: &Programs,
+    plan: &Plan,
+    cloud_hypervisor: Option<&CloudHypervisor>,
+    figures: &mut Figures,
+) -> Result<Peers> {
     let setup = Setup::ready()?;
-    let (peers, skipped) = Peers::collect(&setup)?;
+    let peers = Peers::collect(&setup, cloud_hypervisor)?;
     let names: Vec<&str> = DEVICES.iter().map(|(name, _)| *name).collect();
     let ways: Vec<&str> = peers.ways().map(Way::name).collect();
     let options = lab::Options {
@@ -45,7 +50,7 @@ pub(super) fn measure(programs: &Programs, plan: &Plan, figures: &mut Figures) -
         }
     })?;
     read(&text, &names, figures)?;
-    Ok(skipped)
+    Ok(peers)
 }
 
 fn read(text: &str, names: &[&'static str], figures: &mut Figures) -> Result<()> {

@@ -53,16 +53,20 @@ enum Part {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
+    let lab_too = options.only != Some(Part::Kvm);
+    let cloud_hypervisor = if lab_too { peers::cloud_hypervisor()? } else { None };
     let programs = Programs::build()?;
     let mut figures = Figures::default();
-    let mut skipped = Vec::new();
+    let (mut skipped, mut versions) = (Vec::new(), Vec::new());
     if options.only != Some(Part::Lab) {
         skipped.extend(kvm::measure(&programs, &plan, &mut figures)?);
     }
-    if options.only != Some(Part::Kvm) {
-        skipped.extend(lab::measure(&programs, &plan, &mut figures)?);
+    if lab_too {
+        let peers = lab::measure(&programs, &plan, cloud_hypervisor.as_ref(), &mut figures)?;
+        skipped.extend(peers.skipped);
+        versions = peers.versions;
     }
-    let machine = machine::Machine::here();
+    let machine = machine::Machine::here(versions);
     println!("{}", table::render(&figures, &machine));
     let aims = aims::judge(&figures);
     println!("{}", table::aims(&aims));

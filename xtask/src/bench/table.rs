@@ -9,6 +9,10 @@ use super::machine::Machine;
 /// One table for each subject.
 pub(super) fn render(figures: &Figures, machine: &Machine) -> String {
     let mut text = format!("{}\n", machine.line());
+    if !machine.peers.is_empty() {
+        // writing to a string does not fail
+        let _ = writeln!(text, "beside: {}", machine.peers.join("; "));
+    }
     for subject in figures.subjects() {
         // writing to a string does not fail
         let _ = write!(text, "\n{}\n", heading(subject));
