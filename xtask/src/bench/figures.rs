@@ -56,6 +56,8 @@ impl Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Action {
+    /// From the kernel's first instruction to the device's first interrupt, all vectors set up: cold, once in a run.
+    FirstInterrupt,
     /// All vectors.
     SetUp,
     RetargetOne,
@@ -73,7 +75,8 @@ pub(super) enum Action {
 }
 
 impl Action {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
+        Self::FirstInterrupt,
         Self::SetUp,
         Self::RetargetOne,
         Self::RetargetAll,
@@ -86,6 +89,7 @@ impl Action {
 
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::FirstInterrupt => "boot to 1st interrupt",
             Self::SetUp => "set-up of all",
             Self::RetargetOne => "retarget of one",
             Self::RetargetAll => "retarget of all",
@@ -128,6 +132,9 @@ impl Figures {
         let cold = told.rounds.len() > 1;
         for round in told.rounds.iter().filter(|round| round.round > 0 || !cold) {
             self.add_round(subject, way, round);
+        }
+        if let Some(first) = told.first {
+            self.push(subject, Action::FirstInterrupt, way, first.cycles as f64, 0.0);
         }
         for (action, delivery) in [(Action::Latency, &told.latency), (Action::Interval, &told.throughput)] {
             if let Some(delivery) = delivery.as_ref().filter(|delivery| delivery.interrupts > 0) {
@@ -199,6 +206,7 @@ impl Figures {
 
 #[cfg(test)]
 mod tests {
+    use super::super::told::Once;
     use super::*;
 
     const SUBJECT: Subject = Subject { place: Place::Kvm, device: "d", vectors: 4 };
@@ -221,10 +229,13 @@ mod tests {
     fn the_first_round_warms_up_and_the_median_is_of_the_others() {
         let mut figures = Figures::default();
         let rounds = [9000, 100, 400, 200].into_iter().zip(0..).map(|(cycles, n)| round(n, cycles)).collect();
-        figures.add(&SUBJECT, Way::Trapped, &Told { rounds, latency: None, throughput: None });
+        let told = Told { rounds, first: Some(Once { cycles: 7 }), latency: None, throughput: None };
+        figures.add(&SUBJECT, Way::Trapped, &told);
         let spread = figures.get(&SUBJECT, Action::SetUp, Way::Trapped).unwrap();
         assert_eq!((spread.min, spread.median, spread.max, spread.samples), (100.0, 200.0, 400.0, 3));
         assert_eq!(spread.exits, 36.0);
+        let first = figures.get(&SUBJECT, Action::FirstInterrupt, Way::Trapped).unwrap();
+        assert_eq!((first.median, first.samples), (7.0, 1), "cold is how it is meant");
         assert_eq!(figures.get(&SUBJECT, Action::Mask, Way::Trapped).unwrap().median, 50.0);
         assert_eq!(figures.ratio(&SUBJECT, Action::SetUp, Way::Trapped), None, "nothing to compare with");
     }

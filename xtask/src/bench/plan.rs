@@ -35,10 +35,10 @@ impl Plan {
         limit: Duration::from_secs(150),
     };
 
-    /// The kernel's command line.
+    /// The kernel's command line. Up to the first interrupt it prints nothing.
     pub(super) fn words(&self, place: Place) -> String {
         let rounds = if place == Place::Kvm { self.rounds.0 } else { self.rounds.1 };
-        format!("bench rounds={rounds} interrupts={}", self.interrupts)
+        format!("bench log=warn rounds={rounds} interrupts={}", self.interrupts)
     }
 
     /// Repeats `work` as often as it is meant to be and time allows; answers how often that was.

@@ -34,7 +34,7 @@ fn heading(subject: &Subject) -> String {
 }
 
 fn one(figures: &Figures, subject: &Subject, text: &mut String) -> std::fmt::Result {
-    write!(text, "{:<20}{:>34}", "kilocycles", "direct (min..max) exits")?;
+    write!(text, "{:<22}{:>34}", "kilocycles", "direct (min..max) exits")?;
     let others: Vec<Way> = Way::ALL[1..]
         .iter()
         .copied()
@@ -46,7 +46,7 @@ fn one(figures: &Figures, subject: &Subject, text: &mut String) -> std::fmt::Res
     writeln!(text)?;
     for action in Action::ALL {
         let Some(direct) = figures.get(subject, action, Way::Direct) else { continue };
-        write!(text, "{:<20}{:>34}", action.name(), cell(direct))?;
+        write!(text, "{:<22}{:>34}", action.name(), cell(direct))?;
         for way in &others {
             let (cell, ratio) = match figures.get(subject, action, *way) {
                 Some(spread) => (cell(spread), format!("{:.1}x", spread.median / direct.median)),

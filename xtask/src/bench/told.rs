@@ -26,6 +26,12 @@ pub(super) struct Round {
     pub(super) tear_down: Step,
 }
 
+/// What was done once.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Once {
+    pub(super) cycles: u64,
+}
+
 /// Interrupts and the cycles that they took.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Delivery {
@@ -40,6 +46,8 @@ pub(super) struct Delivery {
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) rounds: Vec<Round>,
+    /// From the kernel's first instruction to the device's first interrupt.
+    pub(super) first: Option<Once>,
     pub(super) latency: Option<Delivery>,
     pub(super) throughput: Option<Delivery>,
 }
@@ -58,9 +66,11 @@ impl Told {
             same_counts(finished, &report)?;
         }
         let rounds = of("bench").map(|event| serde_json::from_value(event.clone()));
+        let first = of("first-interrupt").next().map(|event| serde_json::from_value(event.clone()));
         let delivery = |name| of(name).next().map(|event| serde_json::from_value(event.clone())).transpose();
         Ok(Self {
             rounds: rounds.collect::<Result<_, _>>().context("a round that is incomplete")?,
+            first: first.transpose()?,
             latency: delivery("latency")?,
             throughput: delivery("throughput")?,
         })

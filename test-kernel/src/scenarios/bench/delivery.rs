@@ -1,7 +1,9 @@
-//! From the register that raises an interrupt to the first line of its handler, and how many come through in a second.
+//! From the register that raises an interrupt to the first line of its handler, how many come through in a second, and
+//! when the first one does.
 
 use super::super::checks::Checks;
 use super::{FIRST_VECTOR, VECTORS};
+use crate::boot;
 use crate::console::report;
 use crate::cpu::interrupts;
 use crate::cpu::time::{PATIENCE_MS, cycles, wait_until};
@@ -20,6 +22,39 @@ fn handler(_vector: u8) {
     HANDLED.store(cycles(), Ordering::Release);
 }
 
+/// Raises an entry's interrupt; when it was raised, and when it came.
+fn raise(driver: &mut Device, entry: u16) -> Option<(u64, u64)> {
+    HANDLED.store(0, Ordering::Release);
+    let raised = cycles();
+    driver.raise(entry);
+    let came = wait_until(PATIENCE_MS, || HANDLED.load(Ordering::Acquire) != 0);
+    driver.acknowledge(entry);
+    came.then(|| (raised, HANDLED.load(Ordering::Acquire)))
+}
+
+fn with_handlers<R>(work: impl FnOnce() -> R) -> R {
+    let vectors = || (FIRST_VECTOR..).take(VECTORS);
+    vectors().for_each(|vector| interrupts::set_handler(vector, Some(handler)));
+    let result = work();
+    vectors().for_each(|vector| interrupts::set_handler(vector, None));
+    result
+}
+
+/// Raises one interrupt, the device's first: from the kernel's first instruction until now this kernel has started the
+/// machine, found the device, and set up all its vectors. Nothing may have been printed.
+pub(super) fn first(driver: &mut Device, checks: &mut Checks) {
+    if driver.vectors() == 0 {
+        return;
+    }
+    let came = with_handlers(|| raise(driver, 0));
+    if let Some((_, handled)) = came {
+        report::event("first-interrupt", |event| {
+            event.num("cycles", handled.saturating_sub(boot::started()));
+        });
+    }
+    checks.expect("first-interrupt", came.is_some(), format_args!("it came"));
+}
+
 fn bucket(cycles: u64) -> usize {
     let exponent = cycles.max(4).ilog2();
     let mantissa = (cycles.max(4) >> (exponent - 2)) & 3;
@@ -32,10 +67,7 @@ pub(super) fn measure(driver: &mut Device, entries: usize, count: u64, checks: &
     if entries == 0 {
         return;
     }
-    let vectors = || (FIRST_VECTOR..).take(VECTORS);
-    vectors().for_each(|vector| interrupts::set_handler(vector, Some(handler)));
-    latency(driver, entries, count, checks);
-    vectors().for_each(|vector| interrupts::set_handler(vector, None));
+    with_handlers(|| latency(driver, entries, count, checks));
     throughput(driver, entries, count, checks);
 }
 
@@ -43,14 +75,8 @@ fn latency(driver: &mut Device, entries: u16, count: u64, checks: &mut Checks) {
     let mut histogram = [0_u64; BUCKETS];
     let (mut came, mut sum) = (0, 0);
     for entry in (0..entries).cycle().take(usize::try_from(count).unwrap_or(0)) {
-        HANDLED.store(0, Ordering::Release);
-        let start = cycles();
-        driver.raise(entry);
-        if !wait_until(PATIENCE_MS, || HANDLED.load(Ordering::Acquire) != 0) {
-            break;
-        }
-        let took = HANDLED.load(Ordering::Acquire).saturating_sub(start);
-        driver.acknowledge(entry);
+        let Some((raised, handled)) = raise(driver, entry) else { break };
+        let took = handled.saturating_sub(raised);
         histogram[bucket(took)] += 1;
         came += 1;
         sum += took;
