@@ -3,6 +3,7 @@
 
 mod aims;
 mod figures;
+mod histogram;
 mod kvm;
 mod lab;
 mod machine;

@@ -13,8 +13,8 @@ pub(super) struct Plan {
     /// Rounds of one run, on this machine and in the lab; the first warms up and does not count. In the lab a round
     /// costs little beside the boot of the VM.
     pub(super) rounds: (u32, u32),
-    /// Interrupts for the histogram, and again for the rate, in each run.
-    pub(super) interrupts: u32,
+    /// Interrupts raised one by one, and again in bursts, in each run, on this machine and in the lab.
+    pub(super) interrupts: (u32, u32),
     /// No repetition begins in either part that would end later, save the first.
     pub(super) limit: Duration,
 }
@@ -24,21 +24,24 @@ impl Plan {
         sizes: &[1, 64, 256, 2048],
         repeats: 2,
         rounds: (3, 9),
-        interrupts: 100,
+        interrupts: (500, 1000),
         limit: Duration::from_secs(30),
     };
     pub(super) const FULL: Self = Self {
         sizes: &[1, 10, 64, 256, 512, 2048],
         repeats: 5,
         rounds: (4, 9),
-        interrupts: 200,
+        interrupts: (1000, 2000),
         limit: Duration::from_secs(150),
     };
 
     /// The kernel's command line. Up to the first interrupt it prints nothing.
     pub(super) fn words(&self, place: Place) -> String {
-        let rounds = if place == Place::Kvm { self.rounds.0 } else { self.rounds.1 };
-        format!("bench log=warn rounds={rounds} interrupts={}", self.interrupts)
+        let (rounds, interrupts) = match place {
+            Place::Kvm => (self.rounds.0, self.interrupts.0),
+            Place::Lab => (self.rounds.1, self.interrupts.1),
+        };
+        format!("bench log=warn rounds={rounds} interrupts={interrupts}")
     }
 
     /// Repeats `work` as often as it is meant to be and time allows; answers how often that was.

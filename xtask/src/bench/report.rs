@@ -23,12 +23,12 @@ pub(super) fn json(figures: &Figures, machine: &Machine, aims: &[Aim], skipped: 
                     })
                     .collect();
                 if !actions.is_empty() {
-                    let histogram = figures.histogram(subject, way);
+                    let histogram = figures.latency(subject, way);
                     ways.insert(way.name().into(), json!({"actions": actions, "latency": histogram}));
                 }
             }
             json!({"subject": subject, "ways": ways})
         })
         .collect();
-    json!({"schema": 1, "machine": machine, "subjects": subjects, "aims": aims, "skipped": skipped})
+    json!({"schema": 2, "machine": machine, "subjects": subjects, "aims": aims, "skipped": skipped})
 }

@@ -34,14 +34,14 @@ fn heading(subject: &Subject) -> String {
 }
 
 fn one(figures: &Figures, subject: &Subject, text: &mut String) -> std::fmt::Result {
-    write!(text, "{:<22}{:>34}", "kilocycles", "direct (min..max) exits")?;
+    write!(text, "{:<22}{:>34}", "kilocycles", "direct (quartiles) exits")?;
     let others: Vec<Way> = Way::ALL[1..]
         .iter()
         .copied()
         .filter(|way| figures.get(subject, Action::SetUp, *way).is_some())
         .collect();
     for way in &others {
-        write!(text, "{:>38} {:>9}", format!("{} (min..max) exits", way.name()), "ratio")?;
+        write!(text, "{:>38} {:>9}", format!("{} (quartiles) exits", way.name()), "ratio")?;
     }
     writeln!(text)?;
     for action in Action::ALL {
@@ -60,10 +60,10 @@ fn one(figures: &Figures, subject: &Subject, text: &mut String) -> std::fmt::Res
 }
 
 fn cell(spread: Spread) -> String {
-    let Spread { median, min, max, exits, .. } = spread;
-    let [median, min, max] = [median, min, max].map(kilo);
+    let Spread { median, low, high, exits, .. } = spread;
+    let [median, low, high] = [median, low, high].map(kilo);
     let exits = if exits > 0.0 { format!("{exits:.0}") } else { "-".into() };
-    format!("{median} ({min}..{max}) {exits:>5}")
+    format!("{median} ({low}..{high}) {exits:>5}")
 }
 
 fn kilo(cycles: f64) -> String {
@@ -77,7 +77,7 @@ pub(super) fn aims(aims: &[Aim]) -> String {
     for aim in aims {
         let bound = if aim.at_most { "at most" } else { "at least" };
         let met = if aim.is_met() { "met" } else { "MISSED" };
-        let line = format!("{:<70} {bound} {:>5}: {:>8.1} {met}", aim.what, aim.aim, aim.reached);
+        let line = format!("{:<70} {bound} {:>5}: {:>8.2} {met}", aim.what, aim.aim, aim.reached);
         // writing to a string does not fail
         let _ = writeln!(text, "{line}");
     }

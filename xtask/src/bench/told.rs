@@ -32,13 +32,12 @@ pub(super) struct Once {
     pub(super) cycles: u64,
 }
 
-/// Interrupts and the cycles that they took.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Cycles until interrupts were handled.
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct Delivery {
-    pub(super) interrupts: u64,
-    pub(super) cycles: u64,
-    /// Bucket and count in turn.
-    #[serde(default)]
+    /// So many were raised together.
+    pub(super) together: u64,
+    /// Beginning of a bucket and count in turn.
     pub(super) histogram: Vec<u64>,
 }
 

@@ -9,17 +9,19 @@ use crate::cpu::interrupts;
 use crate::cpu::time::{PATIENCE_MS, cycles, wait_until};
 use crate::devices::{Device, Trigger};
 use core::sync::atomic::{AtomicU64, Ordering};
+use pvir_test_kernel::histogram::Histogram;
 
-/// Four buckets for each power of two: bucket 4 e + m begins at (4 + m) * 2^(e - 2) cycles.
-const BUCKETS: usize = 160;
 /// Entries that are raised together.
 const BURST: u16 = 8;
 
 /// When the last handler began.
 static HANDLED: AtomicU64 = AtomicU64::new(0);
+/// How many have begun.
+static CAME: AtomicU64 = AtomicU64::new(0);
 
 fn handler(_vector: u8) {
     HANDLED.store(cycles(), Ordering::Release);
+    CAME.fetch_add(1, Ordering::Release);
 }
 
 /// Raises an entry's interrupt; when it was raised, and when it came.
@@ -55,62 +57,58 @@ pub(super) fn first(driver: &mut Device, checks: &mut Checks) {
     checks.expect("first-interrupt", came.is_some(), format_args!("it came"));
 }
 
-fn bucket(cycles: u64) -> usize {
-    let exponent = cycles.max(4).ilog2();
-    let mantissa = (cycles.max(4) >> (exponent - 2)) & 3;
-    (exponent as usize * 4 + mantissa as usize).min(BUCKETS - 1)
-}
-
 /// Raises `count` interrupts one by one, then as many as fast as they come through.
 pub(super) fn measure(driver: &mut Device, entries: usize, count: u64, checks: &mut Checks) {
     let entries = driver.vectors().min(u16::try_from(entries).unwrap_or(u16::MAX)).min(BURST);
     if entries == 0 {
         return;
     }
-    with_handlers(|| latency(driver, entries, count, checks));
-    throughput(driver, entries, count, checks);
+    with_handlers(|| {
+        latency(driver, entries, count, checks);
+        throughput(driver, entries, count, checks);
+    });
 }
 
 fn latency(driver: &mut Device, entries: u16, count: u64, checks: &mut Checks) {
-    let mut histogram = [0_u64; BUCKETS];
-    let (mut came, mut sum) = (0, 0);
+    let mut histogram = Histogram::new();
+    let mut came = 0;
     for entry in (0..entries).cycle().take(usize::try_from(count).unwrap_or(0)) {
         let Some((raised, handled)) = raise(driver, entry) else { break };
-        let took = handled.saturating_sub(raised);
-        histogram[bucket(took)] += 1;
+        histogram.add(handled.saturating_sub(raised));
         came += 1;
-        sum += took;
     }
-    report::event("latency", |event| {
-        let filled = histogram.into_iter().zip(0_u64..).filter(|(count, _)| *count > 0);
-        event
-            .num("interrupts", came)
-            .num("cycles", sum)
-            .numbers("histogram", filled.flat_map(|(count, bucket)| [bucket, count]));
-    });
+    told("latency", 1, &histogram);
     checks.expect("latency", came == count, format_args!("{came} of {count} interrupts came"));
 }
 
 fn throughput(driver: &mut Device, entries: u16, count: u64, checks: &mut Checks) {
+    let mut histogram = Histogram::new();
     let bursts = count.div_ceil(u64::from(entries));
     let mut done = 0;
-    let start = cycles();
     for _ in 0..bursts {
-        let wanted = interrupts::grand_total() + u64::from(entries);
+        let start = cycles();
+        let wanted = CAME.load(Ordering::Acquire) + u64::from(entries);
         for entry in 0..entries {
             driver.raise(entry);
         }
-        if !wait_until(PATIENCE_MS, || interrupts::grand_total() >= wanted) {
+        if !wait_until(PATIENCE_MS, || CAME.load(Ordering::Acquire) >= wanted) {
             break;
         }
         for entry in 0..entries {
             driver.acknowledge(entry);
         }
+        histogram.add(cycles().wrapping_sub(start));
         done += 1;
     }
-    let took = cycles().wrapping_sub(start);
-    report::event("throughput", |event| {
-        event.num("interrupts", done * u64::from(entries)).num("cycles", took);
-    });
+    told("throughput", entries, &histogram);
     checks.expect("throughput", done == bursts, format_args!("{done} of {bursts} bursts of {entries} came"));
+}
+
+/// How long it took until so many were handled that had been raised together.
+fn told(name: &str, together: u16, histogram: &Histogram) {
+    report::event(name, |event| {
+        event
+            .num("together", together)
+            .numbers("histogram", histogram.filled().flat_map(|(begin, count)| [begin, count]));
+    });
 }

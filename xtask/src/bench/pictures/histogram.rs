@@ -1,4 +1,4 @@
-//! How long interrupts take.
+//! How long interrupts take: which part of them had been handled when.
 
 use std::path::{Path, PathBuf};
 
@@ -20,13 +20,8 @@ pub(super) fn draw(
     let curves: Vec<Curve> = Way::ALL
         .into_iter()
         .filter_map(|way| {
-            let buckets = figures.histogram(subject, way)?;
-            let all: u64 = buckets.values().sum();
-            let (first, last) = (*buckets.keys().next()?, *buckets.keys().next_back()?);
-            let points = (first.saturating_sub(1)..=last + 1).map(|bucket| {
-                let count = buckets.get(&bucket).copied().unwrap_or_default();
-                (begins(bucket) / 1000.0, count as f64 * 100.0 / all.max(1) as f64)
-            });
+            let come = figures.latency(subject, way)?.cumulated();
+            let points = come.into_iter().map(|(x, part)| (x / 1000.0, part * 100.0));
             Some((way.name().to_owned(), colour(way), points.collect()))
         })
         .collect();
@@ -53,8 +48,8 @@ pub(super) fn draw(
         .map_err(drawn)?;
     chart
         .configure_mesh()
-        .x_desc("kilocycles (logarithmic, four buckets for each power of two)")
-        .y_desc("% of interrupts")
+        .x_desc("kilocycles (logarithmic)")
+        .y_desc("% handled by then")
         .light_line_style(TRANSPARENT)
         .label_style(SMALL.into_font())
         .draw()
@@ -77,20 +72,4 @@ pub(super) fn draw(
     root.present().map_err(drawn)?;
     files.push(path.clone());
     Ok(())
-}
-
-/// Where a bucket begins, in cycles: as the kernel makes them.
-fn begins(bucket: u64) -> f64 {
-    let exponent = i32::try_from(bucket / 4).unwrap_or(i32::MAX);
-    (4 + bucket % 4) as f64 * 2.0_f64.powi(exponent - 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_begin_where_the_kernel_lets_them_begin() {
-        assert_eq!((begins(8), begins(9), begins(12), begins(40)), (4.0, 5.0, 8.0, 1024.0));
-    }
 }
