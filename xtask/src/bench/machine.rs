@@ -45,9 +45,14 @@ impl Machine {
         }
     }
 
+    /// In two lines: the machine, and what was done on it.
+    pub(super) fn lines(&self) -> [String; 2] {
+        let Self { cpu, cpus, kernel, kvm, date, command, .. } = self;
+        [format!("{cpu}, {cpus} CPUs, Linux {kernel}, {kvm}"), format!("{date}; {command}")]
+    }
+
     /// In one line.
     pub(super) fn line(&self) -> String {
-        let Self { cpu, cpus, kernel, kvm, date, command, .. } = self;
-        format!("{cpu}, {cpus} CPUs, Linux {kernel}, {kvm}; {date}; {command}")
+        self.lines().join("; ")
     }
 }

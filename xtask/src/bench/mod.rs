@@ -68,7 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         versions = peers.versions;
     }
     let machine = machine::Machine::here(versions);
-    println!("{}", table::render(&figures, &machine));
+    println!("{}\n", table::render(&figures, &machine));
     let aims = aims::judge(&figures);
     println!("{}", table::aims(&aims));
     for skipped in &skipped {
