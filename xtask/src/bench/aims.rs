@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::figures::{Action, Figures, Place, Subject, Way};
+use super::figures::Figures;
+use super::what::{Action, Place, Subject, Way};
 
 /// One aim.
 #[derive(Debug, Serialize)]

@@ -6,106 +6,7 @@ use serde::Serialize;
 
 use super::histogram::Histogram;
 use super::told::{Delivery, Round, Step, Told};
-
-/// Where and what: the ways that are compared differ in nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct Subject {
-    pub(super) place: Place,
-    pub(super) device: &'static str,
-    pub(super) vectors: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Place {
-    /// This machine's KVM.
-    Kvm,
-    /// The nested lab: an emulator.
-    Lab,
-}
-
-/// Who programs the device, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Way {
-    Direct,
-    Trapped,
-    Qemu,
-    CloudHypervisor,
-}
-
-impl Way {
-    pub(super) const ALL: [Self; 4] = [Self::Direct, Self::Trapped, Self::Qemu, Self::CloudHypervisor];
-
-    /// As tables and scripts call it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Trapped => "trapped",
-            Self::Qemu => "qemu",
-            Self::CloudHypervisor => "cloud-hypervisor",
-        }
-    }
-
-    /// What the kernel calls it.
-    pub(super) fn mode(self) -> &'static str {
-        if self == Self::Direct { "direct" } else { "trapped" }
-    }
-}
-
-/// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Action {
-    /// From the kernel's first instruction to the device's first interrupt, all vectors set up: cold, once in a run.
-    FirstInterrupt,
-    /// All vectors.
-    SetUp,
-    RetargetOne,
-    /// All vectors.
-    RetargetAll,
-    /// One vector.
-    Mask,
-    Unmask,
-    /// All vectors.
-    TearDown,
-    /// One interrupt.
-    Latency,
-    /// What one in a hundred exceeds.
-    Tail,
-    /// One interrupt of a burst.
-    Interval,
-}
-
-impl Action {
-    pub(super) const ALL: [Self; 10] = [
-        Self::FirstInterrupt,
-        Self::SetUp,
-        Self::RetargetOne,
-        Self::RetargetAll,
-        Self::Mask,
-        Self::Unmask,
-        Self::TearDown,
-        Self::Latency,
-        Self::Tail,
-        Self::Interval,
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::FirstInterrupt => "boot to 1st interrupt",
-            Self::SetUp => "set-up of all",
-            Self::RetargetOne => "retarget of one",
-            Self::RetargetAll => "retarget of all",
-            Self::Mask => "mask of one",
-            Self::Unmask => "unmask of one",
-            Self::TearDown => "tear-down of all",
-            Self::Latency => "trigger to handler",
-            Self::Tail => "its 99th percentile",
-            Self::Interval => "interrupt of a burst",
-        }
-    }
-}
+use super::what::{Action, Subject, Way};
 
 /// Median and spread of samples, in cycles.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -137,11 +38,15 @@ struct Pool {
 pub(super) struct Figures {
     series: BTreeMap<(Subject, Action, Way), Series>,
     pools: BTreeMap<(Subject, Action, Way), Pool>,
+    runs: BTreeMap<Subject, u32>,
 }
 
 impl Figures {
     /// Adds a run. Its first round has warmed up, where there is another.
     pub(super) fn add(&mut self, subject: &Subject, way: Way, told: &Told) {
+        if way == Way::Direct {
+            *self.runs.entry(subject.clone()).or_default() += 1;
+        }
         let cold = told.rounds.len() > 1;
         for round in told.rounds.iter().filter(|round| round.round > 0 || !cold) {
             self.add_round(subject, way, round);
@@ -186,6 +91,11 @@ impl Figures {
         let mut subjects: Vec<&Subject> = self.series.keys().map(|(subject, ..)| subject).collect();
         subjects.dedup();
         subjects
+    }
+
+    /// How often each way was run.
+    pub(super) fn runs(&self, subject: &Subject) -> u32 {
+        self.runs.get(subject).copied().unwrap_or_default()
     }
 
     /// Median and spread, if it was measured.
@@ -233,6 +143,7 @@ fn quantile(sorted: &[f64], part: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::told::Once;
+    use super::super::what::Place;
     use super::*;
 
     const SUBJECT: Subject = Subject { place: Place::Kvm, device: "d", vectors: 4 };

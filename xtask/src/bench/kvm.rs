@@ -5,9 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::figures::{Figures, Place, Subject, Way};
+use super::figures::Figures;
 use super::plan::Plan;
 use super::told::Told;
+use super::what::{Place, Subject, Way};
 use crate::programs::Programs;
 use crate::progress::step;
 

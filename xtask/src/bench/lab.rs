@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::figures::{Figures, Place, Subject, Way};
+use super::figures::Figures;
 use super::peers::{CloudHypervisor, Peers};
 use super::plan::Plan;
 use super::told::Told;
+use super::what::{Place, Subject, Way};
 use crate::lab::{self, Iommu, Outcome, Streams};
 use crate::programs::Programs;
 use crate::progress::step;

@@ -50,9 +50,4 @@ impl Machine {
         let Self { cpu, cpus, kernel, kvm, date, command, .. } = self;
         [format!("{cpu}, {cpus} CPUs, Linux {kernel}, {kvm}"), format!("{date}; {command}")]
     }
-
-    /// In one line.
-    pub(super) fn line(&self) -> String {
-        self.lines().join("; ")
-    }
 }

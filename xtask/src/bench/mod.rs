@@ -13,6 +13,7 @@ mod plan;
 mod report;
 mod table;
 mod told;
+mod what;
 
 use std::fs;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::figures::Place;
+use super::what::Place;
 
 /// Sizes and repetitions.
 pub(super) struct Plan {

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::aims::Aim;
-use super::figures::{Action, Figures, Way};
+use super::figures::Figures;
 use super::machine::Machine;
+use super::what::{Action, Way};
 
 /// Everything, with the ratios to the direct way.
 pub(super) fn json(figures: &Figures, machine: &Machine, aims: &[Aim], skipped: &[String]) -> Value {
@@ -27,7 +28,7 @@ pub(super) fn json(figures: &Figures, machine: &Machine, aims: &[Aim], skipped: 
                     ways.insert(way.name().into(), json!({"actions": actions, "latency": histogram}));
                 }
             }
-            json!({"subject": subject, "ways": ways})
+            json!({"subject": subject, "runs": figures.runs(subject), "ways": ways})
         })
         .collect();
     json!({"schema": 2, "machine": machine, "subjects": subjects, "aims": aims, "skipped": skipped})

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::aims::Aim;
-use super::figures::{Action, Figures, Place, Spread, Subject, Way};
+use super::figures::{Figures, Spread};
 use super::machine::Machine;
+use super::what::{Action, Place, Subject, Way};
 
 const LEGEND: &str = "Medians in thousands of cycles, and half of what lies between their quartiles; exits to user space by calls and by\n\
                       accesses to the table; x: times the direct way.";
@@ -17,32 +18,31 @@ pub(super) fn render(figures: &Figures, machine: &Machine) -> String {
     }
     text += LEGEND;
     for subject in figures.subjects() {
-        text += &format!("\n\n{}\n", heading(subject));
+        text += &format!("\n\n{}\n", heading(subject, figures.runs(subject)));
         text += &one(figures, subject).join("\n");
     }
     text
 }
 
-fn heading(subject: &Subject) -> String {
+fn heading(subject: &Subject, runs: u32) -> String {
     let Subject { device, vectors, .. } = subject;
-    let vectors =
-        if *vectors == 1 { "1 vector".to_owned() } else { format!("{} vectors", grouped(*vectors)) };
-    match subject.place {
-        Place::Kvm => format!("{device}, {vectors}, on this machine's KVM"),
-        Place::Lab => {
-            format!("{device}, {vectors}, in the nested lab (an EMULATOR: only the ratios mean anything)")
-        }
-    }
+    let of =
+        |number: u32, what: &str| format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" });
+    let place = match subject.place {
+        Place::Kvm => "on this machine's KVM",
+        Place::Lab => "in the nested lab (an EMULATOR: only the ratios mean anything)",
+    };
+    format!("{device}, {}, {} of each, {place}", of(*vectors, "vector"), of(runs, "run"))
 }
 
 fn one(figures: &Figures, subject: &Subject) -> Vec<String> {
     let there = |way: &Way| figures.get(subject, Action::SetUp, *way).is_some();
     let others: Vec<Way> = Way::ALL.into_iter().filter(|way| *way != Way::Direct).filter(there).collect();
-    let mut head = format!("{:<22}{:>16}{:>7}", "", Way::Direct.name(), "exits");
+    let mut head = format!("{:<22}{:>17}{:>7}", "", Way::Direct.name(), "exits");
     for way in &others {
-        head += &format!(" │ {:>16}{:>7}{:>8}", way.name(), "exits", "");
+        head += &format!(" │ {:>17}{:>7}{:>8}", way.name(), "exits", "");
     }
-    let mut lines = vec![head];
+    let mut lines = vec![head.trim_end().to_owned()];
     for action in Action::ALL {
         let Some(direct) = figures.get(subject, action, Way::Direct) else { continue };
         let mut line = format!("{:<22}{}", action.name(), cell(Some(direct)));
@@ -58,18 +58,22 @@ fn one(figures: &Figures, subject: &Subject) -> Vec<String> {
 /// The median, how far samples are from it, and the exits.
 fn cell(spread: Option<Spread>) -> String {
     let Some(Spread { median, low, high, exits, .. }) = spread else {
-        return format!("{:>16}{:>7}", "-", "");
+        return format!("{:>17}{:>7}", "-", "");
     };
     // where there is one sample, or a quantile is asked for, nothing is known
     let around =
         if high > low { format!("±{:.0}%", (high - low) / 2.0 / median * 100.0) } else { String::new() };
     let exits = if exits > 0.0 { grouped(exits.round()) } else { "-".into() };
-    format!("{:>10}{around:>6}{exits:>7}", kilo(median))
+    format!("{:>10}{around:>7}{exits:>7}", kilo(median))
 }
 
 fn kilo(cycles: f64) -> String {
     let kilo = cycles / 1000.0;
-    if kilo < 100.0 { format!("{kilo:.1}") } else { grouped(kilo.round()) }
+    match kilo {
+        0.0..1.0 => format!("{kilo:.3}"),
+        1.0..100.0 => format!("{kilo:.1}"),
+        _ => grouped(kilo.round()),
+    }
 }
 
 fn times(ratio: f64) -> String {
@@ -113,7 +117,7 @@ mod tests {
             [0.0, 999.0, 1000.0, 1_234_567.0].map(|n: f64| grouped(n)),
             ["0", "999", "1,000", "1,234,567"]
         );
-        assert_eq!([94_321.0, 1_500_400.0].map(kilo), ["94.3", "1,500"]);
+        assert_eq!([94.0, 94_321.0, 1_500_400.0].map(kilo), ["0.094", "94.3", "1,500"]);
         assert_eq!([1.249, 12.34, 123.4].map(times), ["1.25x", "12.3x", "123x"]);
     }
 
@@ -123,7 +127,7 @@ mod tests {
             Spread { median: 2_000_000.0, low: 1_900_000.0, high: 2_300_000.0, samples: 9, exits: 18432.0 };
         let without = Spread { low: 1.0, high: 1.0, exits: 0.0, ..spread };
         let cells = [Some(spread), Some(without), None].map(cell);
-        assert_eq!(cells[0], "     2,000  ±10% 18,432");
-        assert!(cells.iter().all(|cell| cell.chars().count() == 23), "{cells:?}");
+        assert_eq!(cells[0], "     2,000   ±10% 18,432");
+        assert!(cells.iter().all(|cell| cell.chars().count() == 24), "{cells:?}");
     }
 }

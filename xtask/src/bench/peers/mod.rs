@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use super::figures::Way;
+use super::what::Way;
 use crate::process;
 use crate::setup::Setup;
 
