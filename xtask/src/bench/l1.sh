@@ -1,5 +1,6 @@
-# Arguments: names of the devices, ways, repetitions, seconds for them, the kernel's words. The devices are bound in the same order.
-names=$1 ways=$2 repeats=$3 limit=$4 words=$5
+# Arguments: names of the devices, ways, repetitions at least and at most, seconds for them, the kernel's words. The devices
+# are bound in the same order.
+names=$1 ways=$2 least=$3 most=$4 limit=$5 words=$6
 cd "$PVIR_PAYLOAD" || exit 1
 
 run() {
@@ -25,9 +26,12 @@ seconds() {
     echo "${uptime%.*}"
 }
 
+# one VM for which nothing is warm, in L1 and in the emulator, and that does not count
+run trapped "${PVIR_DEVICES%% *}" >/dev/null || true
+
 started=$(seconds)
 repeat=0
-while [ "$repeat" -lt "$repeats" ]; do
+while [ "$repeat" -lt "$most" ]; do
     set -- $PVIR_DEVICES
     for name in $names; do
         for way in $ways; do
@@ -37,12 +41,12 @@ while [ "$repeat" -lt "$repeats" ]; do
         done
         shift
     done
-    # the next time another one goes first, on a machine that is cold
+    # the next time another one goes first
     ways="${ways#* } ${ways%% *}"
     repeat=$((repeat + 1))
     # as long again as the mean of those before
     spent=$(($(seconds) - started))
-    if [ $((spent + spent / repeat)) -gt "$limit" ]; then
+    if [ "$repeat" -ge "$least" ] && [ $((spent + spent / repeat)) -gt "$limit" ]; then
         break
     fi
 done

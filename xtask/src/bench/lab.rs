@@ -40,8 +40,10 @@ pub(super) fn measure(
         ..lab::Options::default()
     };
     let (names_word, ways_word, words) = (names.join(" "), ways.join(" "), plan.words(Place::Lab));
-    let (repeats, limit) = (plan.repeats.to_string(), plan.limit.as_secs().to_string());
-    let argv = ["sh", "-c", SCRIPT, "sh", &names_word, &ways_word, &repeats, &limit, &words].map(Into::into);
+    let [least, most] = [plan.at_least, plan.repeats].map(|times| times.to_string());
+    let limit = plan.limit.as_secs().to_string();
+    let argv =
+        ["sh", "-c", SCRIPT, "sh", &names_word, &ways_word, &least, &most, &limit, &words].map(Into::into);
     let what = format!("{names_word} passed through, {} times, {ways_word} in turn", plan.repeats);
     let text = step("the nested lab", what, || {
         let (streams, stdout, stderr) = Streams::captured(b"");

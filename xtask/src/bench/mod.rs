@@ -27,10 +27,10 @@ use crate::workspace;
 use figures::Figures;
 use plan::Plan;
 
-/// Measure set-up, retarget, mask, tear-down and delivery, with pvir and beside what users have today (6 minutes)
+/// Measure set-up, retarget, mask, tear-down and delivery, with pvir and beside what users have today (7 minutes)
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Fewer repetitions and sizes: about a minute
+    /// Fewer repetitions and sizes: a minute or two
     #[arg(long)]
     quick: bool,
     /// Write all figures as JSON to FILE
