@@ -7,5 +7,6 @@
 
 pub mod acpi;
 pub mod cmdline;
+pub mod histogram;
 pub mod json;
 pub mod statements;
