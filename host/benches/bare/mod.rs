@@ -4,7 +4,9 @@ use pvir_abi::{
     Bdf, CallFlags, Conduits, DeviceFlags, DeviceId, EnableRecord, Entry, Features, GuestPhysAddr, Header,
     Operation, Pair, Status, Store, Stores, Version, X86Route, block_len,
 };
-use pvir_host::device::{Capabilities, Device, NotIsolated};
+use pvir_host::device::{
+    Capabilities, Device, HostCounts, HostInterrupt, KernelCounts, NotIsolated, Reading,
+};
 use pvir_host::kvm::{GsiRoute, IrqRouter, MAX_GSI};
 use pvir_host::service::{Config, Service};
 use std::io;
@@ -34,6 +36,17 @@ impl IrqRouter for Router {
 }
 
 struct Table;
+
+/// What the host counts for each entry. The kernel's part, which is to read them, is not here.
+struct Counts;
+
+impl HostCounts for Counts {
+    fn read(&self, _: &KernelCounts, _: Reading) -> Vec<HostInterrupt> {
+        let of_entry =
+            |index| HostInterrupt { store: Store::MSIX, index, irq: Some(index), count: Some(1), total: 1 };
+        (0..ENTRIES).map(of_entry).collect()
+    }
+}
 
 impl Device for Table {
     fn capabilities(&self) -> Capabilities {
@@ -74,11 +87,14 @@ impl Device for Table {
     fn mask(&mut self, _: Store, _: u32) -> io::Result<bool> {
         Ok(true)
     }
+    fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
+        Some(Arc::new(Counts))
+    }
 }
 
 /// An enabled service of a VM with 64 vCPUs and one device of 2048 entries.
 pub(crate) struct Bare {
-    service: Service,
+    pub(crate) service: Service,
     ram: Arc<GuestMemoryMmap>,
 }
 

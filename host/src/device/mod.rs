@@ -29,6 +29,7 @@ impl Capabilities {
     /// Number of entries of `store`, or `None` if the device has no such store. The MSI capability is one entry, however
     /// many messages it has.
     #[must_use]
+    #[inline]
     pub fn entries(&self, store: Store) -> Option<u32> {
         let (bit, entries) = match store {
             Store::MSI => (Stores::MSI, self.msi_messages.min(1)),
@@ -49,8 +50,21 @@ pub struct HostInterrupt {
     pub index: u32,
     /// Number of the host IRQ, if the host's kernel has one for it.
     pub irq: Option<u32>,
-    /// Interrupts since the entry was started.
-    pub count: u64,
+    /// Interrupts since the entry was started; not known where the host goes on with an earlier count, and nobody read
+    /// how far that was.
+    pub count: Option<u64>,
+    /// All that the host has counted, those of earlier holders of the interrupt too: two of these make a rate.
+    pub total: u64,
+}
+
+/// What a reading of the host's counts is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// Somebody looks.
+    Look,
+    /// Entries are about to be stopped: what they have now is what they had at their end, and what is to be subtracted
+    /// when they are started again.
+    Last,
 }
 
 /// What the host counts for a device's entries that are started.
@@ -59,7 +73,7 @@ pub struct HostInterrupt {
 /// read without the VM's lock.
 pub trait HostCounts: Send + Sync {
     /// All of them; nothing of what cannot be read.
-    fn read(&self, kernel: &KernelCounts) -> Vec<HostInterrupt>;
+    fn read(&self, kernel: &KernelCounts, reading: Reading) -> Vec<HostInterrupt>;
 }
 
 /// Why a device must not be programmed by the guest.

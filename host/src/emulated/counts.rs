@@ -1,7 +1,7 @@
 //! What became of the interrupts.
 
 use super::core::Core;
-use crate::device::{HostCounts, HostInterrupt, KernelCounts};
+use crate::device::{HostCounts, HostInterrupt, KernelCounts, Reading};
 use pvir_abi::Store;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -71,10 +71,10 @@ impl SentSinceStart {
 }
 
 impl HostCounts for SentSinceStart {
-    fn read(&self, _: &KernelCounts) -> Vec<HostInterrupt> {
+    fn read(&self, _: &KernelCounts, _: Reading) -> Vec<HostInterrupt> {
         let line = |(&(store, index), &before): (&(Store, u32), &u64)| {
-            let count = self.sent(store, index).saturating_sub(before);
-            HostInterrupt { store, index, irq: None, count }
+            let total = self.sent(store, index);
+            HostInterrupt { store, index, irq: None, count: Some(total.saturating_sub(before)), total }
         };
         self.lock().iter().map(line).collect()
     }

@@ -2,7 +2,7 @@
 
 use super::world::Started;
 use super::{Entry, SharedWorld};
-use crate::device::{HostCounts, HostInterrupt, KernelCounts};
+use crate::device::{HostCounts, HostInterrupt, KernelCounts, Reading};
 
 /// What a fake host counts.
 pub(super) struct FakeCounts {
@@ -11,7 +11,7 @@ pub(super) struct FakeCounts {
 }
 
 impl HostCounts for FakeCounts {
-    fn read(&self, _: &KernelCounts) -> Vec<HostInterrupt> {
+    fn read(&self, _: &KernelCounts, _: Reading) -> Vec<HostInterrupt> {
         let asked = self.world.lock().when_counted.clone();
         if let Some(asked) = asked {
             asked();
@@ -20,7 +20,8 @@ impl HostCounts for FakeCounts {
         let own = world.started.iter().filter(|(entry, _)| entry.device == self.number);
         let line = |(_, started): (&Entry, &Started)| {
             let Entry { store, index, .. } = started.backing;
-            HostInterrupt { store, index, irq: None, count: started.count }
+            let total = started.count;
+            HostInterrupt { store, index, irq: None, count: Some(total), total }
         };
         own.map(line).collect()
     }

@@ -14,6 +14,7 @@ mod pages;
 mod phantom;
 mod posting;
 mod requester;
+mod shown;
 mod switches;
 mod unit;
 
@@ -21,6 +22,7 @@ pub use function::{Function, Messages};
 pub use kernel::{Defect, Release, Stance};
 pub(crate) use phantom::judge_phantom;
 pub use posting::Posting;
+pub use shown::ShownIrtes;
 pub use unit::{RemappingUnit, Units};
 
 use crate::device::NotIsolated;

@@ -44,12 +44,7 @@ impl Host {
 
     /// Whether a VT-d unit can post, and was not told not to.
     fn units_post(&self) -> Posting {
-        let line = fs::read_to_string(self.path("proc/cmdline")).unwrap_or_default();
-        let told_not_to = |word: &str| {
-            word.strip_prefix("intremap=")
-                .is_some_and(|values| values.split(',').any(|value| value == "nopost"))
-        };
-        if line.split_whitespace().any(told_not_to) {
+        if self.remapping_option("nopost") {
             return Posting::Off;
         }
         let Ok(units) = fs::read_dir(self.path("sys/class/iommu")) else { return Posting::Unknown };
@@ -59,6 +54,13 @@ impl Host {
         });
         let can = capabilities.into_iter().any(|register| register & POSTED_INTERRUPTS != 0);
         if can { Posting::On } else { Posting::Off }
+    }
+
+    /// Whether the kernel was told this of interrupt remapping.
+    pub(super) fn remapping_option(&self, option: &str) -> bool {
+        let line = fs::read_to_string(self.path("proc/cmdline")).unwrap_or_default();
+        let mut told = line.split_whitespace().filter_map(|word| word.strip_prefix("intremap="));
+        told.any(|values| values.split(',').any(|value| value == option))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The real KVM.
 
 use super::{GsiRoute, IrqRouter, helpers};
-use crate::counters::Counters;
+use crate::counters::{Counter, Counters};
 use kvm_bindings::{
     KVM_IRQ_ROUTING_MSI, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
     kvm_irq_routing_msi, kvm_irq_routing_msi__bindgen_ty_1,
@@ -17,15 +17,25 @@ use vmm_sys_util::eventfd::EventFd;
 /// `address_hi` (KVM API, 4.52 `KVM_SET_GSI_ROUTING`).
 pub struct KvmRouter {
     vm: Arc<VmFd>,
-    counters: Arc<Counters>,
+    set_gsi_routing: Counter,
+    irqfd: Counter,
+    ahead: Counter,
+    deassign: Counter,
     helpers: usize,
 }
 
 impl KvmRouter {
     /// Over `vm`; every ioctl is counted in `counters`.
     #[must_use]
-    pub fn new(vm: Arc<VmFd>, counters: Arc<Counters>) -> Self {
-        Self { vm, counters, helpers: 0 }
+    pub fn new(vm: Arc<VmFd>, counters: &Counters) -> Self {
+        Self {
+            vm,
+            set_gsi_routing: counters.ioctl("KVM_SET_GSI_ROUTING"),
+            irqfd: counters.ioctl("KVM_IRQFD"),
+            ahead: counters.ioctl("KVM_IRQFD (ahead)"),
+            deassign: counters.ioctl("KVM_IRQFD (de-assign)"),
+            helpers: 0,
+        }
     }
 
     /// Lets as many threads help to detach irqfds as are given here, so that what the kernel waits for in each de-assignment
@@ -38,7 +48,7 @@ impl KvmRouter {
     }
 
     fn de_assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counters.count_ioctl("KVM_IRQFD (de-assign)");
+        self.deassign.count();
         self.vm.unregister_irqfd(eventfd, gsi).map_err(Into::into)
     }
 }
@@ -65,12 +75,12 @@ impl IrqRouter for KvmRouter {
         for (slot, route) in table.as_mut_slice().iter_mut().zip(routes) {
             *slot = line(route);
         }
-        self.counters.count_ioctl("KVM_SET_GSI_ROUTING");
+        self.set_gsi_routing.count();
         self.vm.set_gsi_routing(&table).map_err(Into::into)
     }
 
     fn attach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counters.count_ioctl("KVM_IRQFD");
+        self.irqfd.count();
         self.vm.register_irqfd(eventfd, gsi).map_err(Into::into)
     }
 
@@ -79,7 +89,7 @@ impl IrqRouter for KvmRouter {
     }
 
     fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.counters.count_ioctl("KVM_IRQFD (ahead)");
+        self.ahead.count();
         self.vm.register_irqfd(eventfd, gsi).map_err(Into::into)
     }
 

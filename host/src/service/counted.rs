@@ -1,33 +1,50 @@
 //! What the host counted, read before the VM's lock is taken: it takes long, and other vCPUs are not to wait for it.
 
 use super::Service;
-use super::vm::Attached;
-use crate::device::{Device, HostCounts, HostInterrupt, KernelCounts};
+use super::vm::{Attached, Vm};
+use crate::device::{HostCounts, HostInterrupt, KernelCounts, Reading};
 use crate::irte::Origin;
 use pvir_abi::{DeviceId, Store};
 use std::sync::Arc;
 
-/// The device, and the entry whose interrupt it is.
-type Place = (DeviceId, Store, u32);
+/// The device, and the entry whose interrupt it is: by this the host counts.
+pub(super) type Place = (DeviceId, Store, u32);
 
 /// In the order of places.
 #[derive(Debug, Default)]
 pub(super) struct Counted(Vec<(Place, HostInterrupt)>);
 
 impl Counted {
-    /// What was counted for a message of an entry, where the host counts.
-    pub(super) fn of(&self, device: &dyn Device, origin: &Origin, message: u32) -> Option<HostInterrupt> {
-        let (store, index) = device.backing(origin.store, origin.index);
-        let place = (origin.device, store, index + message);
+    /// What was counted for an interrupt, where the host counts.
+    pub(super) fn of(&self, place: Option<Place>) -> Option<HostInterrupt> {
+        let place = place?;
         let found = self.0.binary_search_by_key(&place, |(place, _)| *place).ok()?;
         self.0.get(found).map(|(_, host)| *host)
     }
 }
 
+impl Vm {
+    /// Whose interrupt an entry has.
+    pub(super) fn place(&self, origin: &Origin) -> Option<Place> {
+        let attached = self.devices.get(&origin.device)?;
+        let (store, index) = attached.device.backing(origin.store, origin.index);
+        Some((origin.device, store, index))
+    }
+}
+
 impl Service {
+    /// Has what the host counted for IRTEs read when they are given back, so that [`history`](Self::history) has it for
+    /// these too. Each UNMAP and DISABLE of a VM with VFIO devices then waits until the kernel has written
+    /// `/proc/interrupts`, which takes the longer the more interrupts and processors the host has.
+    #[must_use]
+    pub fn with_final_counts(mut self) -> Self {
+        self.final_counts = true;
+        self
+    }
+
     /// Reads the counts of the devices that are `meant`, under the lock for no longer than it takes to find them. What
     /// comes between this and the call that it is for is counted for nobody, or for the next that has the interrupt.
-    pub(super) fn count(&self, meant: impl Fn(&Attached) -> bool) -> Counted {
+    pub(super) fn count(&self, reading: Reading, meant: impl Fn(&Attached) -> bool) -> Counted {
         let sources: Vec<(DeviceId, Arc<dyn HostCounts>)> = {
             let vm = self.lock();
             let source = |(id, attached): (&DeviceId, &Attached)| Some((*id, attached.device.host_counts()?));
@@ -36,11 +53,19 @@ impl Service {
         let kernel = KernelCounts::default();
         let mut counted = Counted::default();
         for (id, source) in sources {
-            let of_device = source.read(&kernel).into_iter();
+            let of_device = source.read(&kernel, reading).into_iter();
             counted.0.extend(of_device.map(|host| ((id, host.store, host.index), host)));
         }
         // Nearly always it is in order already.
         counted.0.sort_unstable_by_key(|(place, _)| *place);
         counted
+    }
+
+    /// Reads what IRTEs have that are about to be given back, if it is to be known afterwards.
+    pub(super) fn count_last(&self) -> Counted {
+        if !self.final_counts {
+            return Counted::default();
+        }
+        self.count(Reading::Last, |attached| attached.held > 0)
     }
 }

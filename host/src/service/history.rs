@@ -1,9 +1,9 @@
 //! What became of IRTEs: the ones that are, and the latest of those that were, with what the host counted for them.
 
-use super::counted::Counted;
+use super::counted::{Counted, Place};
 use super::vm::Vm;
 use crate::device::HostInterrupt;
-use crate::irte::IrteInfo;
+use crate::irte::{Irte, IrteInfo};
 use pvir_abi::Handle;
 use std::collections::VecDeque;
 
@@ -15,7 +15,8 @@ const MOST: usize = 4096;
 pub struct IrteRecord {
     /// Where it comes from and where it goes.
     pub irte: IrteInfo,
-    /// What the host counted for it, where it counts.
+    /// What the host counted for it, where it counts; of one that was given back,
+    /// [where it was read then](super::Service::with_final_counts).
     pub host: Option<HostInterrupt>,
 }
 
@@ -26,7 +27,26 @@ pub(super) struct History {
     forgotten: u64,
 }
 
+/// A message of an IRTE, and whose interrupt it is.
+#[derive(Debug)]
+pub(super) struct Message {
+    irte: IrteInfo,
+    place: Option<Place>,
+}
+
+impl Message {
+    /// With what was counted for it.
+    pub(super) fn record(self, counted: &Counted) -> IrteRecord {
+        IrteRecord { irte: self.irte, host: counted.of(self.place) }
+    }
+}
+
 impl History {
+    /// All that are remembered.
+    pub(super) fn records(&self) -> Vec<IrteRecord> {
+        self.records.iter().cloned().collect()
+    }
+
     fn push(&mut self, record: IrteRecord) {
         if self.records.len() >= MOST {
             self.records.pop_front();
@@ -44,30 +64,29 @@ impl History {
 impl Vm {
     /// Remembers the IRTEs of `handles`, which are about to be given back: the host forgets its counts with them.
     pub(super) fn remember(&mut self, handles: &[Handle], counted: &Counted) {
-        let records = self.records_of(handles, counted);
-        records.into_iter().for_each(|record| self.history.push(record));
+        for &handle in handles {
+            let Some(irte) = self.irtes.get(handle) else { continue };
+            for message in self.messages_of(handle, irte) {
+                self.history.push(message.record(counted));
+            }
+        }
     }
 
-    /// The remembered ones, then all that are.
-    pub(super) fn records(&self, counted: &Counted) -> Vec<IrteRecord> {
-        self.history.records.iter().cloned().chain(self.live_records(counted)).collect()
+    /// The messages of all that are.
+    pub(super) fn messages(&self) -> Vec<Message> {
+        let mut messages = Vec::with_capacity(self.held as usize);
+        for (handle, irte) in self.irtes.iter() {
+            messages.extend(self.messages_of(handle, irte));
+        }
+        messages
     }
 
-    /// All that are.
-    pub(super) fn live_records(&self, counted: &Counted) -> Vec<IrteRecord> {
-        let handles: Vec<Handle> = self.irtes.iter().map(|(handle, _)| handle).collect();
-        self.records_of(&handles, counted)
-    }
-
-    fn records_of(&self, handles: &[Handle], counted: &Counted) -> Vec<IrteRecord> {
-        let irtes = handles.iter().filter_map(|handle| Some(self.irtes.get(*handle)?.infos(*handle)));
-        let record = |irte: IrteInfo| {
-            let attached = self.devices.get(&irte.origin.device);
-            let host = attached
-                .and_then(|attached| counted.of(&*attached.device, &irte.origin, irte.message.into()));
-            IrteRecord { irte, host }
-        };
-        irtes.flatten().map(record).collect()
+    fn messages_of<'a>(&self, handle: Handle, irte: &'a Irte) -> impl Iterator<Item = Message> + use<'a> {
+        let first = self.place(&irte.origin);
+        irte.infos(handle).map(move |irte| {
+            let place = first.map(|(device, store, index)| (device, store, index + u32::from(irte.message)));
+            Message { irte, place }
+        })
     }
 }
 

@@ -1,10 +1,10 @@
 //! What is in use now, mapped and trapped, for whoever watches a VM.
 
 use super::Service;
-use super::counted::Counted;
-use super::history::IrteRecord;
-use super::vm::Vm;
-use crate::device::HostInterrupt;
+use super::counted::Place;
+use super::history::{IrteRecord, Message};
+use super::vm::{Attached, Vm};
+use crate::device::{HostInterrupt, Reading};
 use crate::irte::Origin;
 use crate::kvm::KvmMessage;
 
@@ -36,24 +36,33 @@ impl Service {
     /// What is in use now. Neither the guest nor KVM or VFIO learns of the question; the VM's lock is held for a copy.
     #[must_use]
     pub fn live(&self) -> Live {
-        let counted = self.count(|_| true);
+        let counted = self.count(Reading::Look, |_| true);
+        let (irtes, trapped) = self.copy_under_lock();
+        let with_host = |(record, place)| TrappedRecord { host: counted.of(place), ..record };
+        Live {
+            irtes: irtes.into_iter().map(|message| message.record(&counted)).collect(),
+            trapped: trapped.into_iter().map(with_host).collect(),
+        }
+    }
+
+    /// All for which a guest's call may have to wait: `./run.sh work` counts what this frame costs.
+    #[inline(never)]
+    fn copy_under_lock(&self) -> (Vec<Message>, Vec<(TrappedRecord, Option<Place>)>) {
         let vm = self.lock();
-        Live { irtes: vm.live_records(&counted), trapped: vm.trapped_records(&counted) }
+        (vm.messages(), vm.trapped_records())
     }
 }
 
 impl Vm {
-    fn trapped_records(&self, counted: &Counted) -> Vec<TrappedRecord> {
-        let of_device = |(id, attached): (&_, &super::vm::Attached)| {
-            let infos = attached.trapped.as_ref().map_or_else(Vec::new, |trapped| trapped.infos(*id));
-            infos
-                .into_iter()
-                .map(|record| {
-                    let host = counted.of(&*attached.device, &record.origin, 0);
-                    TrappedRecord { host, ..record }
-                })
-                .collect::<Vec<_>>()
+    fn trapped_records(&self) -> Vec<(TrappedRecord, Option<Place>)> {
+        let of_device = |(id, attached): (&_, &Attached)| {
+            attached.trapped.as_ref().map_or_else(Vec::new, |trapped| trapped.infos(*id))
         };
-        self.devices.iter().flat_map(of_device).collect()
+        let records = self.devices.iter().flat_map(of_device);
+        let placed = |record: TrappedRecord| {
+            let place = self.place(&record.origin);
+            (record, place)
+        };
+        records.map(placed).collect()
     }
 }

@@ -35,7 +35,7 @@ pub use live::{Live, TrappedRecord};
 pub use statistics::ServiceStatistics;
 pub use trapped::ServedBy;
 
-use crate::device::{Device, NotIsolated};
+use crate::device::{Device, NotIsolated, Reading};
 use crate::irte::IrteInfo;
 use crate::kvm::{GsiPool, IrqRouter};
 use crate::memory::GuestRam;
@@ -104,6 +104,7 @@ pub struct Service {
     waiting: AtomicU32,
     bell: Arc<Bell>,
     statistics: Statistics,
+    final_counts: bool,
 }
 
 impl Service {
@@ -146,6 +147,7 @@ impl Service {
             waiting: AtomicU32::new(0),
             bell: Arc::default(),
             statistics: Statistics::default(),
+            final_counts: false,
         })
     }
 
@@ -190,7 +192,7 @@ impl Service {
 
     /// Gives everything back, as DISABLE does: for the end of the VM, or its reset.
     pub fn shut_down(&self) {
-        let counted = self.count(|attached| attached.held > 0);
+        let counted = self.count_last();
         let mut vm = self.lock();
         if vm.session.is_some() {
             vm.end_session(&counted);
@@ -208,8 +210,13 @@ impl Service {
     /// Every IRTE that the guest was ever given, those that it gave back first: of these the latest 4096.
     #[must_use]
     pub fn history(&self) -> Vec<IrteRecord> {
-        let counted = self.count(|attached| attached.held > 0);
-        self.lock().records(&counted)
+        let counted = self.count(Reading::Look, |attached| attached.held > 0);
+        let (mut records, messages) = {
+            let vm = self.lock();
+            (vm.history.records(), vm.messages())
+        };
+        records.extend(messages.into_iter().map(|message| message.record(&counted)));
+        records
     }
 
     /// How many of those that were given back are in no history any more.
@@ -239,7 +246,7 @@ impl Service {
         let operation = block.header.operation;
         self.statistics.count_operation(operation);
         let counted = match operation {
-            Operation::UNMAP | Operation::DISABLE => self.count(|attached| attached.held > 0),
+            Operation::UNMAP | Operation::DISABLE => self.count_last(),
             _ => Counted::default(),
         };
         self.waiting.fetch_add(1, Ordering::Relaxed);

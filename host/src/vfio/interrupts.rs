@@ -1,6 +1,6 @@
 //! What the host's kernel counts for a device's interrupts: `/proc/interrupts`.
 
-use crate::device::{HostCounts, HostInterrupt, KernelCounts};
+use crate::device::{HostCounts, HostInterrupt, KernelCounts, Reading};
 use pvir_abi::{DeviceId, Store};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ type Place = (Store, u32);
 
 /// What the kernel counted at some moment for the host IRQ of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reading {
+struct Counted {
     irq: Option<u32>,
     count: u64,
 }
@@ -19,70 +19,75 @@ struct Reading {
 ///
 /// The kernel counts by host IRQ, and VFIO keeps the IRQ of an entry that is stopped, so an entry that is started again
 /// goes on where it was. Nothing is counted while it is stopped: what was read last before the stop is what is to be
-/// subtracted after the next start, and a start need not read anything.
+/// subtracted after the next start, and a start need not read anything. Where nothing was read then, nobody knows.
 #[derive(Debug)]
 pub(crate) struct DeviceCounts {
     device: DeviceId,
-    readings: Mutex<Readings>,
+    known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
-struct Readings {
-    /// The latest of each interrupt that runs.
-    latest: BTreeMap<Place, Reading>,
-    /// The last one before the latest stop of each.
-    before: BTreeMap<Place, Reading>,
+struct Known {
+    /// Of each interrupt that runs, the last reading before it may be stopped.
+    last: BTreeMap<Place, Counted>,
+    /// Of each that was ever stopped, the last one before the latest stop; nothing if there was none.
+    before: BTreeMap<Place, Option<Counted>>,
 }
 
 impl DeviceCounts {
     pub(crate) fn new(device: DeviceId) -> Self {
-        Self { device, readings: Mutex::default() }
+        Self { device, known: Mutex::default() }
     }
 
     /// These run no more, and keep their IRQs.
     pub(crate) fn stopped(&self, places: impl Iterator<Item = Place>) {
-        let mut readings = self.lock();
+        let mut known = self.lock();
         for place in places {
-            if let Some(reading) = readings.latest.remove(&place) {
-                readings.before.insert(place, reading);
-            }
+            let last = known.last.remove(&place);
+            known.before.insert(place, last);
         }
     }
 
     /// The IRQs of a store went back to the host: what it has next counts from nothing.
     pub(crate) fn given_back(&self, store: Store) {
-        let mut readings = self.lock();
-        readings.latest.retain(|(of, _), _| *of != store);
-        readings.before.retain(|(of, _), _| *of != store);
+        let mut known = self.lock();
+        known.last.retain(|(of, _), _| *of != store);
+        known.before.retain(|(of, _), _| *of != store);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Readings> {
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl HostCounts for DeviceCounts {
-    fn read(&self, kernel: &KernelCounts) -> Vec<HostInterrupt> {
+    fn read(&self, kernel: &KernelCounts, reading: Reading) -> Vec<HostInterrupt> {
         let mut running = parse(kernel.interrupts(), self.device);
-        let mut readings = self.lock();
+        let mut known = self.lock();
         for line in &mut running {
-            readings.count_from_start(line);
+            known.count_from_start(line, reading);
         }
         running
     }
 }
 
-impl Readings {
-    fn count_from_start(&mut self, line: &mut HostInterrupt) {
-        let (place, reading) = ((line.store, line.index), Reading { irq: line.irq, count: line.count });
-        self.latest.insert(place, reading);
-        if let Some(before) = self.before.get(&place).filter(|before| before.irq == line.irq) {
-            line.count = line.count.saturating_sub(before.count);
+impl Known {
+    fn count_from_start(&mut self, line: &mut HostInterrupt, reading: Reading) {
+        let place = (line.store, line.index);
+        if reading == Reading::Last {
+            self.last.insert(place, Counted { irq: line.irq, count: line.total });
         }
+        line.count = match self.before.get(&place) {
+            Some(Some(before)) if before.irq == line.irq => Some(line.total.saturating_sub(before.count)),
+            // Another IRQ counts by itself.
+            None | Some(Some(_)) => Some(line.total),
+            Some(None) => None,
+        };
     }
 }
 
-/// VFIO names its interrupts `vfio-msix[3](0000:01:00.0)`.
+/// The lines of a device, as if their IRQs had counted for nobody before. VFIO names its interrupts
+/// `vfio-msix[3](0000:01:00.0)`.
 fn parse(text: &str, device: DeviceId) -> Vec<HostInterrupt> {
     let tail = format!("({device})");
     text.lines().filter_map(|line| line_of(line, &tail)).collect()
@@ -96,10 +101,11 @@ fn line_of(line: &str, tail: &str) -> Option<HostInterrupt> {
         (_, Some(index)) => (Store::MSI, index),
         _ => return None,
     };
-    let counts = rest.split_whitespace().map_while(|word| word.parse::<u64>().ok());
+    let total = rest.split_whitespace().map_while(|word| word.parse::<u64>().ok()).sum();
     Some(HostInterrupt {
         irq: Some(irq.parse().ok()?),
-        count: counts.sum(),
+        count: Some(total),
+        total,
         store,
         index: index.strip_suffix(']')?.parse().ok()?,
     })
@@ -118,31 +124,61 @@ mod tests {
              27:  9  9  IR-PCI-MSI-0000:00:06.0  0-edge  vfio-msi[0](0000:00:06.0)\n \
              28:  1  2  IR-PCI-MSI-0000:00:06.0  1-edge  vfio-msi[1](0000:00:06.0)\nNMI: 0 0 Non-maskable\n";
         let found = |device| parse(text, DeviceId::new(0, Bdf::new(0, device, 0).unwrap()));
-        let msix = |irq, count, index| HostInterrupt { irq: Some(irq), count, store: Store::MSIX, index };
+        let msix = |irq, total, index| HostInterrupt {
+            irq: Some(irq),
+            count: Some(total),
+            total,
+            store: Store::MSIX,
+            index,
+        };
         assert_eq!(found(5), [msix(25, 1024, 0), msix(26, 3, 7)]);
-        let msi = |irq, count, index| HostInterrupt { store: Store::MSI, ..msix(irq, count, index) };
+        let msi = |irq, total, index| HostInterrupt { store: Store::MSI, ..msix(irq, total, index) };
         assert_eq!(found(6), [msi(27, 18, 0), msi(28, 3, 1)]);
         assert_eq!(found(7), []);
     }
 
-    #[test]
-    fn an_entry_that_is_started_again_counts_from_nothing() {
-        let device = DeviceId::new(0, Bdf::new(0, 5, 0).unwrap());
-        let counts = DeviceCounts::new(device);
-        let read = |irq, count| {
-            let mut line = HostInterrupt { irq: Some(irq), count, store: Store::MSIX, index: 3 };
-            counts.lock().count_from_start(&mut line);
+    /// Counts of a device, and a reading of its entry 3.
+    fn entry_3() -> (DeviceCounts, impl Fn(&DeviceCounts, Reading, u32, u64) -> Option<u64>) {
+        let counts = DeviceCounts::new(DeviceId::new(0, Bdf::new(0, 5, 0).unwrap()));
+        let read = |counts: &DeviceCounts, reading, irq, total| {
+            let mut line = HostInterrupt { irq: Some(irq), count: None, total, store: Store::MSIX, index: 3 };
+            counts.lock().count_from_start(&mut line, reading);
+            assert_eq!(line.total, total);
             line.count
         };
-        assert_eq!((read(25, 10), read(25, 30)), (10, 30));
-        counts.stopped([(Store::MSIX, 3), (Store::MSIX, 4)].into_iter());
-        assert_eq!((read(25, 30), read(25, 37)), (0, 7));
+        (counts, read)
+    }
+
+    #[test]
+    fn an_entry_that_is_started_again_counts_from_nothing() {
+        let (counts, read) = entry_3();
+        let last = |irq, total| read(&counts, Reading::Last, irq, total).unwrap();
+        let stop = || counts.stopped([(Store::MSIX, 3), (Store::MSIX, 4)].into_iter());
+        assert_eq!((last(25, 10), last(25, 30)), (10, 30));
+        stop();
+        assert_eq!((last(25, 30), last(25, 37)), (0, 7));
+        stop();
+        assert_eq!(last(25, 40), 3, "not from the first start on");
+        stop();
+        assert_eq!(last(26, 5), 5, "another IRQ counts by itself");
+        stop();
+        counts.given_back(Store::MSIX);
+        assert_eq!(last(26, 2), 2, "an IRQ that went back to the host counts from nothing");
+    }
+
+    #[test]
+    fn an_entry_that_was_stopped_unread_is_not_counted_until_its_irq_goes_back() {
+        let (counts, read) = entry_3();
+        let look = |total| read(&counts, Reading::Look, 25, total);
+        assert_eq!(look(10), Some(10));
+        // Interrupts may have come between the look and the stop.
         counts.stopped([(Store::MSIX, 3)].into_iter());
-        assert_eq!(read(25, 40), 3, "not from the first start on");
+        assert_eq!((look(30), look(37)), (None, None));
+        assert_eq!(read(&counts, Reading::Last, 25, 40), None);
         counts.stopped([(Store::MSIX, 3)].into_iter());
-        assert_eq!(read(26, 5), 5, "another IRQ counts by itself");
+        assert_eq!(look(47), Some(7), "what it had at its latest stop is known again");
         counts.stopped([(Store::MSIX, 3)].into_iter());
         counts.given_back(Store::MSIX);
-        assert_eq!(read(26, 2), 2, "an IRQ that went back to the host counts from nothing");
+        assert_eq!(look(2), Some(2));
     }
 }

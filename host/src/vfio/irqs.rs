@@ -4,11 +4,10 @@
 //! `vfio-ioctls` starts at entry 0 with the whole list each time, so it cannot add one vector while others run.
 
 use super::vectors::SetIrqs;
-use crate::counters::Counters;
+use crate::counters::{Counter, Counters};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE, vfio_irq_set,
 };
@@ -25,7 +24,7 @@ const HEAD: usize = size_of::<vfio_irq_set>() / 4;
 #[derive(Debug)]
 pub(crate) struct Irqs {
     device: File,
-    counters: Arc<Counters>,
+    set_irqs: Counter,
 }
 
 impl SetIrqs for Irqs {
@@ -45,8 +44,8 @@ impl SetIrqs for Irqs {
 
 impl Irqs {
     /// Of the device behind `device`.
-    pub(crate) fn new(device: File, counters: Arc<Counters>) -> Self {
-        Self { device, counters }
+    pub(crate) fn new(device: File, counters: &Counters) -> Self {
+        Self { device, set_irqs: counters.ioctl("VFIO_DEVICE_SET_IRQS") }
     }
 
     fn signal_to(&self, kind: u32, first: u32, fds: &[i32]) -> io::Result<()> {
@@ -60,7 +59,7 @@ impl Irqs {
         let head = [argsz, data | VFIO_IRQ_SET_ACTION_TRIGGER, index, start, count];
         words.extend(head.map(|word| i32::from_ne_bytes(word.to_ne_bytes())));
         words.extend(fds);
-        self.counters.count_ioctl("VFIO_DEVICE_SET_IRQS");
+        self.set_irqs.count();
         // SAFETY: `words` is laid out as a `struct vfio_irq_set` (five 32-bit words, then one for each eventfd), is
         // `argsz` bytes long, and the kernel only reads it.
         let result = unsafe { libc::ioctl(self.device.as_raw_fd(), VFIO_DEVICE_SET_IRQS(), words.as_ptr()) };

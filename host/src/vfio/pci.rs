@@ -95,7 +95,7 @@ impl VfioPci {
             host,
             inner,
             file,
-            irqs: Irqs::new(for_irqs, Arc::clone(container.counters())),
+            irqs: Irqs::new(for_irqs, container.counters()),
             msix: None,
             msi: None,
             assigned: assigned.to_vec(),

@@ -193,6 +193,13 @@ fn an_irte_is_reported_after_its_unmap() {
         assert_eq!(first[key], value, "{key}");
     }
     assert!(stderr(&output).contains("host count"), "{}", stderr(&output));
+
+    let raised = program(map(enable(moved_bars()))).eax(0).store(RAISE);
+    let output =
+        run(&unmap(raised).exit(0), &["--device", "emulated", "--json", "-", "--stats", "--no-host-counts"]);
+    let row = &split_json(&output).1["interrupts"][0];
+    assert_eq!((&row["handle"], &row["count"]), (&"0.1".into(), &serde_json::Value::Null));
+    assert!(stderr(&output).contains("not counted"), "{}", stderr(&output));
 }
 
 #[test]

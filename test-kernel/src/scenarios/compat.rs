@@ -6,6 +6,7 @@ use crate::pci::config::PortAccess;
 use crate::pci::{Function, bars};
 use core::cell::Cell;
 use pci_types::capability::MsixCapability;
+use pvir_test_kernel::linux::{Table, Word};
 
 /// Address and data of a fixed, edge-triggered interrupt with a physical destination; `None` if the id does not
 /// fit into its eight bits.
@@ -67,19 +68,13 @@ impl MsixTable {
     }
 
     /// Writes address and data, masked or not; whether they read back as written.
-    pub(super) fn write(&self, index: u16, message: (u64, u32)) -> bool {
-        let words = self.put_message(index, message);
-        words.iter().zip([0, 4, 8]).all(|(word, offset)| self.get(self.at(index) + offset) == *word)
-    }
-
-    /// Writes address and data: three writes. Answers with the words.
-    pub(super) fn put_message(&self, index: u16, (address, data): (u64, u32)) -> [u32; 3] {
+    pub(super) fn write(&self, index: u16, (address, data): (u64, u32)) -> bool {
         let (low, high) = halves(address);
         let words = [low, high, data];
         for (word, offset) in words.iter().zip([0, 4, 8]) {
             self.put(self.at(index) + offset, *word);
         }
-        words
+        words.iter().zip([0, 4, 8]).all(|(word, offset)| self.get(self.at(index) + offset) == *word)
     }
 
     /// The words of an entry.
@@ -126,5 +121,15 @@ impl MsixTable {
     /// Where in its BAR an entry is.
     pub(super) fn at(&self, index: u16) -> u64 {
         u64::from(self.capability.table_offset()) + u64::from(index) * ENTRY
+    }
+}
+
+impl Table for MsixTable {
+    fn put_word(&self, entry: u16, word: Word, value: u32) {
+        self.put(self.at(entry) + word.offset(), value);
+    }
+
+    fn get_word(&self, entry: u16, word: Word) -> u32 {
+        self.get(self.at(entry) + word.offset())
     }
 }

@@ -13,7 +13,6 @@ mod fleet;
 mod ims;
 mod limits;
 mod line;
-mod linux;
 mod multi;
 mod quotas;
 mod refusals;

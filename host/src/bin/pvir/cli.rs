@@ -117,11 +117,16 @@ pub(crate) struct RunArgs {
     /// Print tables of exits, ioctls and interrupts to stderr at the end
     #[arg(long, help_heading = "Run and report")]
     pub(crate) stats: bool,
+    /// Do not count the interrupts of entries that the guest gives back, though --stats, --stats-interval or --json tells
+    /// of them. Counted, each UNMAP and DISABLE waits for the kernel to write /proc/interrupts
+    #[arg(long, help_heading = "Run and report")]
+    pub(crate) no_host_counts: bool,
     /// Print a line of counts and rates to stderr every so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]
     pub(crate) stats_interval: Option<f64>,
     /// Socket at which `pvir routes` and other programs may ask the VM: a line `routes` or `summary` in, a line of JSON
-    /// out [default: `$XDG_RUNTIME_DIR/pvir/PID.sock` or `/run/pvir/PID.sock`, where that can be]
+    /// out [default: `$XDG_RUNTIME_DIR/pvir/PID.sock` or `/run/pvir/PID.sock`, where that can be]. Interrupts that were
+    /// given back are counted with --stats, --stats-interval or --json only
     #[arg(long, value_name = "PATH", help_heading = "Run and report")]
     pub(crate) control: Option<PathBuf>,
     /// Break the contract in one way: for the proof that the conformance suite notices
@@ -135,6 +140,13 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
+    /// Whether somebody will be told of entries that were given back. Whoever asks the control socket is told of those
+    /// in use, which are counted when they are asked for.
+    pub(crate) fn final_counts(&self) -> bool {
+        let told = self.stats || self.stats_interval.is_some() || self.json.is_some();
+        told && !self.no_host_counts
+    }
+
     /// The APIC id of each vCPU, first the boot CPU. Ends the program where the arguments contradict each other.
     pub(crate) fn apic_ids(&self) -> Vec<u32> {
         resolve_apic_ids(self.cpus, &self.apic_ids, &self.apic_id).unwrap_or_else(|message| {
@@ -219,6 +231,18 @@ mod tests {
         assert!(resolve_apic_ids(Some(3), &[0, 300], &[]).unwrap_err().contains("--apic-ids has 2"));
         assert!(resolve_apic_ids(None, &[7, 7], &[]).unwrap_err().contains("APIC id 7"));
         assert!(resolve_apic_ids(Some(1), &[], &[(1, 300)]).unwrap_err().contains("no vCPU 1"));
+    }
+
+    #[test]
+    fn what_is_given_back_is_counted_for_whoever_is_told_of_it() {
+        let counts = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["pvir", "run", "k"], arguments].concat()).unwrap();
+            let Command::Run(run) = cli.command else { panic!("not `run`") };
+            run.final_counts()
+        };
+        assert!(counts(&["--stats"]) && counts(&["--json", "-"]) && counts(&["--stats-interval", "1"]));
+        assert!(!counts(&[]) && !counts(&["--control", "vm.sock"]));
+        assert!(!counts(&["--json", "-", "--no-host-counts"]));
     }
 
     #[test]

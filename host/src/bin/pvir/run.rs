@@ -48,7 +48,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
     let quotas =
         Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device, armed_ahead: args.armed_ahead };
-    let service = Arc::new(service::new(&vm, quotas)?);
+    let service = service::new(&vm, quotas)?;
+    let service = if args.final_counts() { service.with_final_counts() } else { service };
+    let service = Arc::new(service);
     let pci = attach::all(&vm, &service, args.mode, &args.device)?;
     let image = Image {
         kernel: args.kernel.clone(),
@@ -58,7 +60,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let entry = boot::load(&vm.memory, &image, &vm.apic_ids)?;
 
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
-    let local_apics = LocalApics::new(Arc::clone(&vm.fd), Arc::clone(&counters));
+    let local_apics = LocalApics::new(Arc::clone(&vm.fd), &counters);
     let io_apic = Arc::new(IoApic::new(Arc::new(local_apics)));
     let console = Arc::new(Console::new(Arc::clone(&io_apic)));
     let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
@@ -113,6 +115,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
 fn device_names(bus: &PciBus) -> Vec<DeviceName> {
     let name = |slot: &Arc<crate::pci::slot::Slot>| DeviceName {
         id: attach::id_of(slot.devfn()),
+        host: slot.function().host_address(),
         address: slot.devfn().to_string(),
         name: slot.function().name(),
         msix_bar: slot.function().msix_table_bar().map(usize::from),

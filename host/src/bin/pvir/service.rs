@@ -38,7 +38,7 @@ pub(crate) fn new(vm: &Vm, quotas: Quotas) -> Result<Service> {
         max_irtes_per_device: quotas.of_device.map_or(max_irtes, |quota| quota.min(max_irtes)),
         armed_ahead: quotas.armed_ahead,
     };
-    let router = KvmRouter::new(Arc::clone(&vm.fd), Arc::clone(&vm.counters)).with_helpers(HELPERS);
+    let router = KvmRouter::new(Arc::clone(&vm.fd), &vm.counters).with_helpers(HELPERS);
     Service::new(&config, Arc::new(vm.memory.clone()), Box::new(router))
         .context("cannot set up the hypercall service")
 }

@@ -11,7 +11,7 @@ use super::registers::{
     BLOCKED, HELD, IMS_BASE_HIGH, IMS_BASE_LOW, RAISE, Registers, SELECT, SENT, SEQUENCES_HIGH, SEQUENCES_LOW,
 };
 use super::{Core, EmulatedDevice, MessageStore, Shape};
-use crate::device::{Device, HostInterrupt, KernelCounts};
+use crate::device::{Device, HostInterrupt, KernelCounts, Reading};
 use crate::memory::GuestRam;
 use crate::vfio::{RegionMap, TableWindow};
 use pvir_abi::{GuestPhysAddr, Pair, Store};
@@ -80,7 +80,7 @@ impl Bench {
 
     /// What the host counts.
     fn counted(&self) -> Vec<HostInterrupt> {
-        self.device.host_counts().unwrap().read(&KernelCounts::default())
+        self.device.host_counts().unwrap().read(&KernelCounts::default(), Reading::Look)
     }
 
     /// Starts an entry; answers with its pair and what it signals.

@@ -41,7 +41,7 @@ fn interrupts_are_counted_from_the_start_of_their_entry() {
     bench.set_mask(1, false);
     bench.registers.write(TIMES, 5);
     bench.raise(1);
-    let line = |count| HostInterrupt { store: X, index: 1, irq: None, count };
+    let line = |count| HostInterrupt { store: X, index: 1, irq: None, count: Some(count), total: 5 };
     assert_eq!(bench.counted(), [line(5)]);
     bench.device.stop(X, 1, 1).unwrap();
     assert_eq!(bench.counted(), []);

@@ -129,5 +129,5 @@ fn the_history_has_what_the_host_counted_for_the_backing() {
     let record = bench.service.history().remove(0);
     assert_eq!((record.irte.origin.store, record.irte.origin.index), (Store::IMS, 3));
     let host = record.host.unwrap();
-    assert_eq!((host.store, host.index, host.count), (Store::MSIX, backing(3), 5));
+    assert_eq!((host.store, host.index, host.count), (Store::MSIX, backing(3), Some(5)));
 }

@@ -4,6 +4,12 @@ use super::*;
 use std::sync::Barrier;
 use std::thread;
 
+impl Bench {
+    pub(super) fn with_final_counts(self) -> Self {
+        Self { service: self.service.with_final_counts(), ..self }
+    }
+}
+
 /// Runs `work` and looks, while it reads the host's counts, whether the VM's lock is free.
 fn lock_is_free_while_counting(bench: &Bench, work: impl FnOnce() + Send) -> bool {
     let barrier = Arc::new(Barrier::new(2));
@@ -26,7 +32,7 @@ fn lock_is_free_while_counting(bench: &Bench, work: impl FnOnce() + Send) -> boo
 
 #[test]
 fn the_host_counts_are_read_without_the_lock() {
-    let bench = Bench::enabled();
+    let bench = Bench::enabled().with_final_counts();
     let mapped = bench.map(&[routed(0, 3, 0, 0x40)]).records[0];
     bench.map(&[routed(0, 4, 0, 0x41)]);
     assert!(lock_is_free_while_counting(&bench, || drop(bench.service.live())));
@@ -37,6 +43,35 @@ fn the_host_counts_are_read_without_the_lock() {
     assert!(lock_is_free_while_counting(&bench, || {
         assert_eq!(bench.disable(), Status::OK);
     }));
+}
+
+#[test]
+fn what_is_given_back_is_counted_only_if_it_was_asked_for() {
+    let read = |bench: &Bench| {
+        let reads = Arc::new(AtomicU32::new(0));
+        let of_hook = Arc::clone(&reads);
+        bench.world.lock().when_counted = Some(Arc::new(move || {
+            of_hook.fetch_add(1, Ordering::Relaxed);
+        }));
+        let mapped = bench.map(&[routed(0, 3, 0, 0x40), routed(0, 4, 0, 0x41)]).records;
+        bench.unmask(0, 3);
+        (0..5).for_each(|_| bench.raise(0, 3));
+        bench.unmap(&[named(&mapped[0])]);
+        assert_eq!(bench.disable(), Status::OK);
+        bench.enable();
+        bench.map(&[routed(0, 5, 0, 0x42)]);
+        bench.service.shut_down();
+        let before = reads.load(Ordering::Relaxed);
+        let history = bench.service.history();
+        let told =
+            history.iter().map(|record| (record.irte.origin.index, record.host.map(|host| host.count)));
+        (before, told.collect::<Vec<_>>())
+    };
+    assert_eq!(read(&Bench::enabled()), (0, vec![(3, None), (4, None), (5, None)]));
+    let count = |count| Some(Some(count));
+    // For UNMAP, DISABLE and the end.
+    let counted = (3, vec![(3, count(5)), (4, count(0)), (5, count(0))]);
+    assert_eq!(read(&Bench::enabled().with_final_counts()), counted);
 }
 
 #[test]

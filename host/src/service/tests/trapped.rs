@@ -278,7 +278,7 @@ fn what_is_trapped_is_told_with_where_it_goes() {
     bench.trapped_mask(0, 2, true);
     let told = bench.service.live().trapped.into_iter().map(|record| {
         let to = record.message.map(|message| (message.destination(), message.vector()));
-        (record.origin.index, record.gsi, to, record.host.unwrap().count)
+        (record.origin.index, record.gsi, to, record.host.unwrap().count.unwrap())
     });
     assert_eq!(told.collect::<Vec<_>>(), [(2, Some(24), None, 0), (3, Some(25), Some((300, 0x52)), 3)]);
 }

@@ -1,10 +1,10 @@
 //! As a Linux guest does it that knows nothing of pvir.
 
 use super::super::compat::{self, MsixTable};
-use super::super::linux::{self, Message};
 use super::{Plan, Way, place};
 use crate::cpu::usermode;
 use crate::pci::Function;
+use pvir_test_kernel::linux::{self, Message};
 
 /// The first entries of a table.
 pub(super) struct Trapped {

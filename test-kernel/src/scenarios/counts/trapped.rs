@@ -10,10 +10,10 @@
 
 use super::super::checks::Checks;
 use super::super::compat::{self, MsixTable};
-use super::super::linux::{self, Message};
 use super::{Subject, apic_id, place};
 use crate::console::report;
 use crate::pci::Function;
+use pvir_test_kernel::linux::{self, Message};
 
 /// Accesses for each entry.
 const REQUEST: u32 = 9;

@@ -1,6 +1,6 @@
 # Runs a Linux guest: the first argument is the answer to whatever it asks on its console, the others are those of pvir.
 # With each answer it says how often the host has taken the device's interrupts, and once how long the guest took to come
-# up, in seconds.
+# up, in seconds. In what pvir writes to stderr a line "@asked N" parts what was before a question from what came after.
 answer=$1
 shift
 now() {
@@ -9,7 +9,8 @@ now() {
 }
 started=$(now)
 mkfifo /tmp/in
-pvir run "$@" --device "vfio=$PVIR_DEVICES" --initrd "$PVIR_INITRD" "$PVIR_LINUX" </tmp/in >/tmp/out 2>/tmp/err &
+# appended to, so that two can write
+pvir run "$@" --device "vfio=$PVIR_DEVICES" --initrd "$PVIR_INITRD" "$PVIR_LINUX" </tmp/in >/tmp/out 2>>/tmp/err &
 vm=$!
 exec 3>/tmp/in
 answered=0
@@ -23,6 +24,7 @@ while kill -0 $vm 2>/dev/null; do
     if [ "$asked" -gt "$answered" ]; then
         answered=$asked
         sed -n "s/^/@host $asked /; /vfio-msix/p" /proc/interrupts
+        echo "@asked $asked" >>/tmp/err
         echo "$answer" >&3
     fi
     usleep 100000

@@ -1,7 +1,9 @@
 //! A stock Debian Linux is the guest of `pvir run`: nothing in it is ours but two shell scripts. It drives the network
 //! card that is passed through with its own driver, by the trapped MSI-X table, for it knows nothing of pvir.
 
+mod accesses;
 mod counts;
+mod trace;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -11,7 +13,7 @@ use crate::lab::{Iommu, Options};
 use crate::test::{Step, Verdict};
 use counts::{Counts, Shown};
 
-pub(super) const CASES: [Step; 5] = [
+pub(super) const CASES: [Step; 6] = [
     Step {
         name: "intel/linux",
         about: "Debian's Linux as the guest: its igb's interrupts arrive on the CPU that smp_affinity says",
@@ -27,6 +29,11 @@ pub(super) const CASES: [Step; 5] = [
         about: "Debian's Linux as the guest: its igb's interrupts arrive on the CPU that smp_affinity says",
         run: || interrupts(Iommu::Amd, [0, 1]),
     },
+    Step {
+        name: "intel/linux-accesses",
+        about: "its accesses to request, move and free an interrupt are, word for word, those of the test kernel",
+        run: accesses::run,
+    },
     Step { name: "intel/linux-reboot", about: "reboot -f in a Linux guest ends the run", run: reboot },
     Step { name: "intel/linux-panic", about: "so does a panic of its kernel, with panic=-1", run: panic },
 ];
@@ -40,7 +47,7 @@ const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off";
 const LEAST: u64 = 8;
 
 fn interrupts(iommu: Iommu, apic_ids: [u32; 2]) -> Result<Verdict> {
-    let output = boot(iommu, apic_ids, WORD, "pvir.run=interrupts")?;
+    let output = boot(iommu, apic_ids, WORD, "pvir.run=interrupts", &[])?;
     if output.status.is_none() {
         return Ok(Verdict::Interrupted);
     }
@@ -127,7 +134,7 @@ fn panic() -> Result<Verdict> {
 }
 
 fn ends_by_reset(command: &str) -> Result<Verdict> {
-    let output = boot(Iommu::Intel, [0, 1], command, "")?;
+    let output = boot(Iommu::Intel, [0, 1], command, "", &[])?;
     if output.status.is_none() {
         return Ok(Verdict::Interrupted);
     }
@@ -136,7 +143,9 @@ fn ends_by_reset(command: &str) -> Result<Verdict> {
     Ok(Verdict::Passed(format!("by {}", report["outcome"]["by"].as_str().unwrap_or("?"))))
 }
 
-fn boot(iommu: Iommu, apic_ids: [u32; 2], answer: &str, words: &str) -> Result<Output> {
+/// Boots the guest. `answer` is what is typed whenever it asks, `words` and `more` are added to its command line and to the
+/// arguments of `pvir run`.
+fn boot(iommu: Iommu, apic_ids: [u32; 2], answer: &str, words: &str, more: &[&str]) -> Result<Output> {
     let options = Options {
         iommu,
         linux_guest: true,
@@ -148,7 +157,8 @@ fn boot(iommu: Iommu, apic_ids: [u32; 2], answer: &str, words: &str) -> Result<O
     let ids = format!("{},{}", apic_ids[0], apic_ids[1]);
     let command_line = format!("{COMMAND_LINE} {words}");
     let pvir = ["--apic-ids", &ids, "--memory", "512M", "--json", "-", "--append", &command_line];
-    let argv: Vec<&str> = ["sh", "-c", SCRIPT, "sh", answer].into_iter().chain(pvir).collect();
+    let argv: Vec<&str> =
+        ["sh", "-c", SCRIPT, "sh", answer].into_iter().chain(pvir).chain(more.iter().copied()).collect();
     in_lab(&options, &argv, b"")
 }
 

@@ -11,8 +11,12 @@ use super::cpio::Archive;
 use super::modules::Set;
 
 const INIT: &[u8] = include_bytes!("init.sh");
-/// What `pvir.run=` on the guest's command line can name.
-const SCRIPTS: [(&str, &[u8]); 1] = [("interrupts", include_bytes!("interrupts.sh"))];
+/// What `pvir.run=` on the guest's command line can name, and what these share.
+const SCRIPTS: [(&str, &[u8]); 3] = [
+    ("accesses", include_bytes!("accesses.sh")),
+    ("interrupts", include_bytes!("interrupts.sh")),
+    ("card", include_bytes!("card.sh")),
+];
 
 /// Writes the part that is the same for all runs.
 pub(crate) fn write(writer: impl Write, release: &str, modules: &Set, busybox: &Path) -> Result<()> {

@@ -1,5 +1,6 @@
 //! A function's message stores as the service emulates them, until the guest has them to program.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -36,14 +37,23 @@ impl TrappedStores {
             Some(Ok(ServedBy::Device)) => device(data),
             Some(Err(_)) | None => data.fill(0xff),
         }
+        self.trace("guest reads", place, offset, data);
     }
 
     /// Serves a write likewise.
     pub(crate) fn write(&self, place: Place, offset: u64, data: &[u8], device: impl FnOnce(&[u8])) {
+        // First, so that what the access causes stands behind it.
+        self.trace("guest writes", place, offset, data);
         let served = self.id.get().map(|id| self.service.trapped_write(*id, place, offset, data));
         if let Some(Ok(ServedBy::Device)) = served {
             device(data);
         }
+    }
+
+    /// Tells of an access, access by access as the guest makes them: xtask's `intel/linux-accesses` reads these lines.
+    fn trace(&self, what: &str, place: Place, offset: u64, data: &[u8]) {
+        let device = self.id.get();
+        tracing::trace!(device = device.map(tracing::field::display), ?place, offset, value = %Hex(data), "{what}");
     }
 
     /// Serves what of a read of config space, inside of a doubleword, is the capability's registers.
@@ -73,5 +83,26 @@ impl TrappedStores {
         let (first, last) = (offset.max(start.saturating_add(2)), end.min(behind));
         (first < last)
             .then(|| (usize::from(first - offset)..usize::from(last - offset), u64::from(first - start)))
+    }
+}
+
+/// The bytes of an access as the number that they are.
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("0x")?;
+        self.0.iter().rev().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_shows_its_width() {
+        assert_eq!(Hex(&[1, 0, 0xe0, 0xfe]).to_string(), "0xfee00001");
+        assert_eq!(Hex(&[0x21, 0]).to_string(), "0x0021");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use kvm_bindings::kvm_msi;
 use kvm_ioctls::VmFd;
 use pvir_abi::Pair;
-use pvir_host::counters::Counters;
+use pvir_host::counters::{Counter, Counters};
 use pvir_host::kvm::KvmMessage;
 use pvir_host::trapped::Message;
 
@@ -19,14 +19,14 @@ pub(crate) trait MessageSink: Send + Sync {
 /// The local APICs of a VM.
 pub(crate) struct LocalApics {
     vm: Arc<VmFd>,
-    counters: Arc<Counters>,
+    signal_msi: Counter,
     /// Whether a failure was logged: a guest can repeat it without end.
     told: AtomicBool,
 }
 
 impl LocalApics {
-    pub(crate) fn new(vm: Arc<VmFd>, counters: Arc<Counters>) -> Self {
-        Self { vm, counters, told: AtomicBool::new(false) }
+    pub(crate) fn new(vm: Arc<VmFd>, counters: &Counters) -> Self {
+        Self { vm, signal_msi: counters.ioctl("KVM_SIGNAL_MSI"), told: AtomicBool::new(false) }
     }
 }
 
@@ -35,7 +35,7 @@ impl MessageSink for LocalApics {
         // The guest composed it, so it is judged as those of its devices are.
         match Message::judge(message) {
             Ok(message) => {
-                self.counters.count_ioctl("KVM_SIGNAL_MSI");
+                self.signal_msi.count();
                 if let Err(error) = self.vm.signal_msi(to_kvm(message.into())) {
                     if !self.told.swap(true, Relaxed) {
                         tracing::warn!(?message, "KVM_SIGNAL_MSI: {error} (further failures are not told)");

@@ -3,7 +3,7 @@
 
 use kvm_bindings::KVM_SYNC_X86_SREGS;
 use kvm_ioctls::{Cap, Kvm, SyncReg, VcpuFd};
-use pvir_host::counters::Counters;
+use pvir_host::counters::Counter;
 
 /// How the level of a vCPU is learnt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +26,9 @@ impl Privilege {
         if fields & KVM_SYNC_X86_SREGS == 0 { Self::Asked } else { Self::AskedOnce }
     }
 
-    /// The level of the code that runs: that of the stack segment. To be called once for an exit.
-    pub(crate) fn level(&mut self, vcpu: &mut VcpuFd, counters: &Counters) -> u8 {
+    /// The level of the code that runs: that of the stack segment. To be called once for an exit. `get_sregs` counts the
+    /// ioctl, where it takes one.
+    pub(crate) fn level(&mut self, vcpu: &mut VcpuFd, get_sregs: &Counter) -> u8 {
         if *self == Self::Synced {
             return vcpu.sync_regs().sregs.ss.dpl;
         }
@@ -35,7 +36,7 @@ impl Privilege {
             vcpu.set_sync_valid_reg(SyncReg::SystemRegister);
             *self = Self::Synced;
         }
-        counters.count_ioctl("KVM_GET_SREGS");
+        get_sregs.count();
         vcpu.get_sregs().map_or(UNKNOWN, |sregs| sregs.ss.dpl)
     }
 }

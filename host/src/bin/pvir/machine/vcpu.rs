@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use kvm_bindings::CpuId;
 use kvm_ioctls::VcpuFd;
-use pvir_host::counters::Counters;
+use pvir_host::counters::{Counter, Counters};
 use pvir_host::wrong::{self, Wrong};
 use vm_memory::GuestMemoryMmap;
 
@@ -64,6 +64,7 @@ pub(crate) struct Vcpu {
     apic_id: u32,
     run_size: usize,
     privilege: Privilege,
+    get_sregs: Counter,
     world: Arc<World>,
 }
 
@@ -88,7 +89,8 @@ impl Vcpu {
         let cpuid = CpuId::from_entries(&template.for_cpu(apic_id)).context("too many CPUID leaves")?;
         vm.counters.count_ioctl("KVM_SET_CPUID2");
         fd.set_cpuid2(&cpuid).with_context(name("KVM_SET_CPUID2"))?;
-        vm.counters.count_ioctl("KVM_GET_SREGS");
+        let get_sregs = vm.counters.ioctl("KVM_GET_SREGS");
+        get_sregs.count();
         let mut sregs = fd.get_sregs().with_context(name("KVM_GET_SREGS"))?;
         if template.highest_apic_id > HIGHEST_XAPIC_ID {
             // As firmware hands over a machine whose ids do not fit.
@@ -102,7 +104,7 @@ impl Vcpu {
         vm.counters.count_ioctl("KVM_SET_SREGS");
         fd.set_sregs(&sregs).with_context(name("KVM_SET_SREGS"))?;
         let privilege = Privilege::of(&vm.kvm);
-        Ok(Self { fd, index, apic_id, run_size: vm.fd.run_size(), privilege, world })
+        Ok(Self { fd, index, apic_id, run_size: vm.fd.run_size(), privilege, get_sregs, world })
     }
 
     /// Runs on the calling thread until the run ends.
@@ -196,7 +198,7 @@ impl Vcpu {
                 let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
                 let data = exit::port_data(&mut self.fd, access, self.run_size);
                 let pages: Vec<u32> = data.chunks_exact(4).map(word).collect();
-                let cpl = self.privilege.level(&mut self.fd, &self.world.counters);
+                let cpl = self.privilege.level(&mut self.fd, &self.get_sregs);
                 for page in pages {
                     self.call(cpl, u64::from(page) << PORT_SHIFT);
                 }

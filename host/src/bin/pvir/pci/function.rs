@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use pvir_abi::DeviceId;
+
 use super::bars::BarSpec;
 use crate::machine::slots::{Access, HostMemory};
 
@@ -58,6 +60,11 @@ impl PartialEq for MappedPart {
 pub(crate) trait PciFunction: Send + Sync {
     /// For people and reports, for example `vfio 0000:01:00.0`.
     fn name(&self) -> String;
+
+    /// Where it is on the host, if it is a device of the host.
+    fn host_address(&self) -> Option<DeviceId> {
+        None
+    }
 
     /// The BARs by their first register; constant.
     fn bars(&self) -> [Option<BarSpec>; 6];

@@ -1,7 +1,7 @@
 //! Counts of exits: a row for each vCPU, written by its thread alone, so that counting takes no lock and shares no cache
 //! line.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use pvir_host::counters::VcpuCounters;
 
 macro_rules! causes {
     ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
@@ -57,58 +57,47 @@ pub(crate) enum Access {
 }
 
 /// Counts of accesses to one PCI function: six BARs and config space, reads and writes.
-#[derive(Debug, Default)]
-struct FunctionCounts {
-    bars: [[AtomicU64; 2]; 6],
-    config: [AtomicU64; 2],
-}
+const OF_FUNCTION: usize = (BARS + 1) * 2;
+const BARS: usize = 6;
 
-/// The counts of one vCPU.
+/// The counts of one vCPU: those by cause, then those of each function.
 #[derive(Debug)]
-#[repr(align(128))]
-pub(crate) struct Row {
-    causes: [AtomicU64; CAUSES],
-    functions: Box<[FunctionCounts]>,
-}
-
-fn add(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
+pub(crate) struct Row(VcpuCounters);
 
 impl Row {
     fn new(functions: usize) -> Self {
-        let functions = (0..functions).map(|_| FunctionCounts::default()).collect();
-        Self { causes: [const { AtomicU64::new(0) }; CAUSES], functions }
+        Self(VcpuCounters::new(CAUSES + functions * OF_FUNCTION))
     }
 
     /// Counts an exit.
     pub(crate) fn count(&self, cause: Cause) {
-        if let Some(counter) = self.causes.get(cause as usize) {
-            add(counter);
-        }
+        self.0.count(cause as usize);
     }
 
     /// Counts an access to a BAR, beside its exit.
     pub(crate) fn count_bar(&self, function: usize, bar: u8, access: Access) {
-        let counts = self.functions.get(function).and_then(|function| function.bars.get(usize::from(bar)));
-        if let Some(counter) = counts.and_then(|bar| bar.get(access as usize)) {
-            add(counter);
+        if let Some(number) = of_bar(function, bar.into(), access) {
+            self.0.count(number);
         }
     }
 
     /// Counts an access to a function's config space, beside its exit.
     pub(crate) fn count_config(&self, function: usize, access: Access) {
-        if let Some(counter) =
-            self.functions.get(function).and_then(|function| function.config.get(access as usize))
-        {
-            add(counter);
-        }
+        self.0.count(of_config(function, access));
     }
 
     /// Exits with this cause.
     pub(crate) fn get(&self, cause: Cause) -> u64 {
-        self.causes.get(cause as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+        self.0.get(cause as usize)
     }
+}
+
+fn of_bar(function: usize, bar: usize, access: Access) -> Option<usize> {
+    (bar < BARS).then_some(CAUSES + function * OF_FUNCTION + bar * 2 + access as usize)
+}
+
+fn of_config(function: usize, access: Access) -> usize {
+    CAUSES + function * OF_FUNCTION + BARS * 2 + access as usize
 }
 
 /// All rows.
@@ -133,17 +122,16 @@ impl ExitCounters {
 
     /// Accesses of all vCPUs to a BAR.
     pub(crate) fn bar(&self, function: usize, bar: usize, access: Access) -> u64 {
-        self.sum(function, |counts| counts.bars.get(bar)?.get(access as usize))
+        of_bar(function, bar, access).map_or(0, |number| self.sum(number))
     }
 
     /// Accesses of all vCPUs to a function's config space.
     pub(crate) fn config(&self, function: usize, access: Access) -> u64 {
-        self.sum(function, |counts| counts.config.get(access as usize))
+        self.sum(of_config(function, access))
     }
 
-    fn sum(&self, function: usize, pick: impl Fn(&FunctionCounts) -> Option<&AtomicU64>) -> u64 {
-        let counters = self.rows.iter().filter_map(|row| pick(row.functions.get(function)?));
-        counters.map(|counter| counter.load(Ordering::Relaxed)).sum()
+    fn sum(&self, number: usize) -> u64 {
+        self.rows.iter().map(|row| row.0.get(number)).sum()
     }
 }
 
@@ -166,7 +154,10 @@ mod tests {
     #[test]
     fn what_does_not_exist_is_not_counted_and_does_not_panic() {
         let counters = ExitCounters::new(1, 1);
-        counters.rows()[0].count_bar(7, 9, Access::Read);
-        assert_eq!(counters.bar(7, 9, Access::Read), 0);
+        // Not those of config space either, which come next.
+        counters.rows()[0].count_bar(0, 6, Access::Read);
+        counters.rows()[0].count_bar(70, 0, Access::Read);
+        assert_eq!((counters.bar(0, 6, Access::Read), counters.config(0, Access::Read)), (0, 0));
+        assert_eq!(counters.bar(70, 0, Access::Read), 0);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct InterruptSummary {
     /// Nothing while parked.
     pub(crate) apic_id: Option<u32>,
     pub(crate) vector: Option<u8>,
-    /// Interrupts from MAP to UNMAP as the host counted them.
+    /// Interrupts from MAP to UNMAP as the host counted them; null where it was not read.
     pub(crate) count: Option<u64>,
 }
 
@@ -62,26 +62,28 @@ pub(crate) fn summarize(history: &[IrteRecord], devices: &[DeviceName]) -> Vec<I
             gsi: irte.gsi,
             apic_id: irte.route.map(Route::destination),
             vector: irte.route.map(Route::vector),
-            count: record.host.map(|host| host.count),
+            count: record.host.and_then(|host| host.count),
         }
     };
     ordered.into_iter().map(row).collect()
 }
 
-/// The interrupts of all devices that went to one vector of one vCPU, by the latest routing of each.
+/// The interrupts of all devices that went to one vector of one vCPU, by the latest routing of each; null where not all of
+/// them were counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct VectorSummary {
     pub(crate) apic_id: u32,
     pub(crate) vector: u8,
-    pub(crate) count: u64,
+    pub(crate) count: Option<u64>,
 }
 
 /// The sums, in the order of APIC ids and vectors.
 pub(crate) fn by_vector(interrupts: &[InterruptSummary]) -> Vec<VectorSummary> {
-    let mut sums: BTreeMap<(u32, u8), u64> = BTreeMap::new();
+    let mut sums: BTreeMap<(u32, u8), Option<u64>> = BTreeMap::new();
     for row in interrupts {
-        if let (Some(apic_id), Some(vector), Some(count)) = (row.apic_id, row.vector, row.count) {
-            *sums.entry((apic_id, vector)).or_default() += count;
+        if let (Some(apic_id), Some(vector)) = (row.apic_id, row.vector) {
+            let sum = sums.entry((apic_id, vector)).or_insert(Some(0));
+            *sum = sum.zip(row.count).map(|(sum, count)| sum + count);
         }
     }
     sums.into_iter().map(|((apic_id, vector), count)| VectorSummary { apic_id, vector, count }).collect()
@@ -111,23 +113,30 @@ mod tests {
 
     #[test]
     fn vectors_are_summed_over_entries_and_parked_ones_left_out() {
-        let host = HostInterrupt { store: Store::MSIX, index: 0, irq: None, count: 3 };
+        let host = HostInterrupt { store: Store::MSIX, index: 0, irq: None, count: Some(3), total: 3 };
         let row = summarize(&[record(0, Pair::default(), Some(host))], &[]).remove(0);
         let to = |apic_id, vector| InterruptSummary { apic_id, vector, ..row.clone() };
         let rows =
             [to(Some(300), Some(0x51)), to(Some(0), Some(0x51)), to(None, None), to(Some(300), Some(0x51))];
-        let expected = [(0, 0x51, 3), (300, 0x51, 6)].map(|(apic_id, vector, count)| VectorSummary {
-            apic_id,
-            vector,
-            count,
-        });
-        assert_eq!(by_vector(&rows), expected);
+        let sums = |rows: &[InterruptSummary]| {
+            let sums = by_vector(rows).into_iter();
+            sums.map(|sum| (sum.apic_id, sum.vector, sum.count)).collect::<Vec<_>>()
+        };
+        assert_eq!(sums(&rows), [(0, 0x51, Some(3)), (300, 0x51, Some(6))]);
+        let one_uncounted = [&rows[..], &[InterruptSummary { count: None, ..rows[1].clone() }]].concat();
+        assert_eq!(sums(&one_uncounted), [(0, 0x51, None), (300, 0x51, Some(6))]);
     }
 
     #[test]
     fn each_message_of_an_msi_is_a_row_named_as_the_kernel_names_it() {
         let of = |message: u8| {
-            let host = HostInterrupt { store: Store::MSI, index: message.into(), irq: Some(40), count: 1 };
+            let host = HostInterrupt {
+                store: Store::MSI,
+                index: message.into(),
+                irq: Some(40),
+                count: Some(1),
+                total: 1,
+            };
             let pair = Pair { address: 0xfee0_0298, data: message.into() };
             let mut record = record(0, pair, Some(host));
             (record.irte.origin.store, record.irte.message) = (Store::MSI, message);
@@ -141,7 +150,8 @@ mod tests {
 
     #[test]
     fn rows_are_in_the_order_of_entries_and_say_what_is_known() {
-        let host = HostInterrupt { store: Store::MSIX, index: 1, irq: Some(33), count: 1000 };
+        let host =
+            HostInterrupt { store: Store::MSIX, index: 1, irq: Some(33), count: Some(1000), total: 1007 };
         let intel = record(1, Pair { address: 0xfee0_0298, data: 0 }, Some(host));
         let amd = record(0, Pair { address: 0xfee0_0000, data: 7 }, None);
         let rows = summarize(&[intel, amd], &[]);

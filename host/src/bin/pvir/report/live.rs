@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use pvir_abi::Conduits;
 use pvir_host::counters::Counters;
-use pvir_host::isolation::{Host, Posting};
-use pvir_host::service::Service;
+use pvir_host::isolation::{Host, Posting, ShownIrtes};
+use pvir_host::service::{self, Service};
 
 use super::exits::ExitCounters;
 use super::interrupts;
@@ -52,8 +52,19 @@ impl Live {
         let live = self.service.live();
         let elapsed_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let posting = *self.posting.get_or_init(|| Host::default().posting());
-        let known = Known { devices: &self.devices, apic_ids: &self.apic_ids, posting };
+        // Once for all, and without the VM's lock.
+        let irtes = self.shown_irtes(posting, &live);
+        let known = Known { devices: &self.devices, apic_ids: &self.apic_ids, posting, irtes: &irtes };
         Routes { pid: std::process::id(), elapsed_us, routes: known.rows(&live) }
+    }
+
+    /// What the kernel shows of the entries of host devices, where it can matter.
+    fn shown_irtes(&self, posting: Posting, live: &service::Live) -> ShownIrtes {
+        if posting == Posting::Off || live.irtes.is_empty() {
+            return ShownIrtes::default();
+        }
+        let devices: Vec<_> = self.devices.iter().filter_map(|device| device.host).collect();
+        Host::default().shown_irtes(&devices)
     }
 
     /// What the control socket answers.
@@ -71,9 +82,9 @@ impl Live {
     fn sums(&self) -> Sums {
         let summary = self.summary(&Outcome::Running);
         let trapped = self.service.live().trapped;
-        let counted = summary.interrupts.iter().filter_map(|row| row.count);
-        let interrupts =
-            counted.chain(trapped.iter().filter_map(|line| line.host.map(|host| host.count))).sum();
+        let direct = summary.interrupts.iter().map(|row| row.count);
+        let trapped = trapped.iter().map(|line| line.host.and_then(|host| host.count));
+        let interrupts = direct.chain(trapped).sum();
         let calls = summary.service.ok + summary.service.partial + summary.service.refused;
         // The entry into the guest is no work for it.
         let ioctls =
@@ -89,7 +100,8 @@ struct Sums {
     exits: u64,
     calls: u64,
     ioctls: u64,
-    interrupts: u64,
+    /// Nothing if not all were counted.
+    interrupts: Option<u64>,
 }
 
 impl Sums {
@@ -99,11 +111,12 @@ impl Sums {
             let rate = per_second(now.saturating_sub(before), micros);
             format!("{name} {now} ({rate:.0}/s)")
         };
+        let interrupts = self.interrupts.map(|now| part("interrupts", now, before.interrupts.unwrap_or(now)));
         let parts = [
             part("exits", self.exits, before.exits),
             part("calls", self.calls, before.calls),
             part("ioctls", self.ioctls, before.ioctls),
-            part("interrupts", self.interrupts, before.interrupts),
+            interrupts.unwrap_or_else(|| "interrupts not counted".to_owned()),
         ];
         format!("pvir: {:.1} s: {}", self.at.as_secs_f64(), parts.join(", "))
     }
@@ -146,12 +159,14 @@ mod tests {
             exits,
             calls: 4,
             ioctls: 9,
-            interrupts,
+            interrupts: Some(interrupts),
         };
         let line = sums(12, 30, 5000).line_since(&sums(10, 10, 1000));
         assert_eq!(
             line,
             "pvir: 12.0 s: exits 30 (10/s), calls 4 (0/s), ioctls 9 (0/s), interrupts 5000 (2000/s)"
         );
+        let uncounted = Sums { interrupts: None, ..sums(12, 30, 0) }.line_since(&sums(10, 10, 1000));
+        assert!(uncounted.ends_with(", ioctls 9 (0/s), interrupts not counted"), "{uncounted}");
     }
 }

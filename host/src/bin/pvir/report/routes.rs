@@ -1,16 +1,10 @@
 //! The whole route of each interrupt of a running VM, as it is now.
 
-use std::fs;
+mod rows;
 
-use pvir_abi::DeviceId;
-use pvir_host::device::HostInterrupt;
-use pvir_host::irte::{Origin, Route};
-use pvir_host::isolation::Posting;
-use pvir_host::kvm::KvmMessage;
-use pvir_host::service::{IrteRecord, Live, TrappedRecord};
+pub(crate) use rows::Known;
+
 use serde::{Deserialize, Serialize};
-
-use super::summary::DeviceName;
 
 /// All of a VM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +28,10 @@ pub(crate) enum Programmed {
 /// Whether the hardware delivers to a running vCPU without the host's kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Posted {
-    /// It does not: this host does not post, or the device is emulated.
+    /// It does: the kernel shows the entry so.
+    #[serde(rename = "posted")]
+    Yes,
+    /// It does not: this host does not post, the device is emulated, or the kernel shows the entry so.
     #[serde(rename = "not posted")]
     No,
     /// The host can post, and its kernel does not show whether it does so for this entry.
@@ -72,104 +69,13 @@ pub(crate) struct RouteRow {
     /// Number of the vCPU that has the APIC id.
     pub(crate) vcpu: Option<usize>,
     pub(crate) vector: Option<u8>,
-    /// Interrupts since MAP, or since the first use of a trapped one, as the host counted them.
+    /// Interrupts since MAP, or since the first use of a trapped one, as the host counted them. Null where its IRQ had
+    /// another holder before and nobody read how many there were by then.
     pub(crate) count: Option<u64>,
+    /// All that the host counted, those of other holders too.
+    pub(crate) total: Option<u64>,
     /// Interrupts a second, between two looks.
     pub(crate) rate: Option<f64>,
-}
-
-/// What the rows are made with.
-pub(crate) struct Known<'a> {
-    pub(crate) devices: &'a [DeviceName],
-    pub(crate) apic_ids: &'a [u32],
-    pub(crate) posting: Posting,
-}
-
-impl Known<'_> {
-    /// The rows, in the order of devices and entries.
-    pub(crate) fn rows(&self, live: &Live) -> Vec<RouteRow> {
-        let direct = live.irtes.iter().map(|record| (key(&record.irte.origin), self.direct(record)));
-        let trapped = live.trapped.iter().map(|record| (key(&record.origin), self.trapped(record)));
-        let mut rows: Vec<_> = direct.chain(trapped).collect();
-        rows.sort_by_key(|((device, store, _), row)| (*device, *store, row.index));
-        rows.into_iter().map(|(_, row)| row).collect()
-    }
-
-    fn direct(&self, record: &IrteRecord) -> RouteRow {
-        let IrteRecord { irte, host } = record;
-        RouteRow {
-            index: irte.origin.index + u32::from(irte.message),
-            programmed: Programmed::Direct,
-            handle: Some(irte.handle.to_string()),
-            address: Some(format!("{:#010x}", irte.pair.address)),
-            data: Some(format!("{:#06x}", irte.pair.data)),
-            irte_index: Some(irte.pair.intel_index().unwrap_or(irte.pair.data)),
-            eventfd: irte.eventfd,
-            gsi: Some(irte.gsi),
-            apic_id: irte.route.map(Route::destination),
-            vcpu: irte.route.and_then(|route| self.vcpu(route.destination())),
-            vector: irte.route.map(Route::vector),
-            ..self.common(&irte.origin, *host)
-        }
-    }
-
-    fn trapped(&self, record: &TrappedRecord) -> RouteRow {
-        // In logical mode the destination is a set of vCPUs.
-        let physical = record.message.filter(|message| message.address_lo() & 1 << 2 == 0);
-        RouteRow {
-            eventfd: record.eventfd,
-            gsi: record.gsi,
-            apic_id: physical.map(KvmMessage::destination),
-            vcpu: physical.and_then(|message| self.vcpu(message.destination())),
-            vector: record.message.map(KvmMessage::vector),
-            ..self.common(&record.origin, record.host)
-        }
-    }
-
-    fn vcpu(&self, apic_id: u32) -> Option<usize> {
-        self.apic_ids.iter().position(|id| *id == apic_id)
-    }
-
-    /// What both kinds have; as if trapped and silent.
-    fn common(&self, origin: &Origin, host: Option<HostInterrupt>) -> RouteRow {
-        let device = self.devices.iter().find(|device| device.id == origin.device);
-        let irq = host.and_then(|host| host.irq);
-        // What is counted without an IRQ is raised by the VMM, not by hardware.
-        let by_vmm = host.is_some_and(|host| host.irq.is_none());
-        let posted = if by_vmm || self.posting == Posting::Off { Posted::No } else { Posted::Unknown };
-        RouteRow {
-            guest: origin.device.to_string(),
-            device: device.map_or_else(String::new, |device| device.name.clone()),
-            store: format!("{:?}", origin.store),
-            index: origin.index,
-            programmed: Programmed::Trapped,
-            handle: None,
-            address: None,
-            data: None,
-            irte_index: None,
-            posted,
-            host_irq: irq,
-            host_cpus: irq.and_then(|irq| affinity(irq, "effective_affinity_list")),
-            host_cpus_allowed: irq.and_then(|irq| affinity(irq, "smp_affinity_list")),
-            eventfd: -1,
-            gsi: None,
-            apic_id: None,
-            vcpu: None,
-            vector: None,
-            count: host.map(|host| host.count),
-            rate: None,
-        }
-    }
-}
-
-fn key(origin: &Origin) -> (DeviceId, pvir_abi::Store, u32) {
-    (origin.device, origin.store, origin.index)
-}
-
-/// A list of CPUs of a host IRQ; nothing if it is empty or cannot be read.
-fn affinity(irq: u32, which: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/irq/{irq}/{which}")).ok()?;
-    Some(text.trim().to_owned()).filter(|list| !list.is_empty())
 }
 
 impl Routes {
@@ -182,8 +88,8 @@ impl Routes {
         }
         for row in &mut self.routes {
             let before =
-                earlier.routes.iter().find(|other| other.is_same_as(row)).and_then(|other| other.count);
-            let grown = row.count.zip(before).and_then(|(now, before)| now.checked_sub(before));
+                earlier.routes.iter().find(|other| other.is_same_as(row)).and_then(|other| other.total);
+            let grown = row.total.zip(before).and_then(|(now, before)| now.checked_sub(before));
             row.rate = grown.map(|grown| per_second(grown, micros));
         }
     }
@@ -207,8 +113,6 @@ pub(crate) fn per_second(events: u64, micros: u64) -> f64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use pvir_abi::{Bdf, Handle, Pair, Store};
-    use pvir_host::irte::IrteInfo;
     use serde_json::json;
 
     /// A direct one by way of an IRQ, a trapped one that is masked, and a parked one that the VMM raises.
@@ -218,16 +122,16 @@ pub(crate) mod tests {
             "programmed": "direct", "handle": "5.1", "address": "0xfee00298", "data": "0x0000",
             "irte_index": 20, "posted": "unknown", "host_irq": 33, "host_cpus": "1",
             "host_cpus_allowed": "0-3", "eventfd": 40, "gsi": 24, "apic_id": 300, "vcpu": 1, "vector": 81,
-            "count": 1000, "rate": null
+            "count": 1000, "total": 1300, "rate": null
         });
         let trapped = json!({
             "guest": "0000:00:02.0", "device": "vfio 0000:03:00.0", "store": "MSI", "index": 0,
-            "programmed": "trapped", "posted": "not posted", "host_irq": 34, "eventfd": 41, "count": 5
+            "programmed": "trapped", "posted": "not posted", "host_irq": 34, "eventfd": 41, "count": 5, "total": 5
         });
         let parked = json!({
             "guest": "0000:00:03.0", "device": "emulated", "store": "IMS", "index": 7, "programmed": "direct",
             "handle": "6.1", "address": "0xfee00010", "data": "0x0001", "irte_index": 1, "posted": "not posted",
-            "eventfd": 42, "gsi": 25, "count": 0
+            "eventfd": 42, "gsi": 25, "count": 0, "total": 0
         });
         let routes = json!({ "pid": 12, "elapsed_us": 2_000_000, "routes": [row, trapped, parked] });
         serde_json::from_value(routes).unwrap()
@@ -238,41 +142,14 @@ pub(crate) mod tests {
         let before = sample();
         let mut now = sample();
         now.elapsed_us += 500_000;
-        now.routes[0].count = Some(1100);
-        now.routes[1].count = Some(4);
+        now.routes[0].total = Some(1400);
+        now.routes[0].count = None;
+        now.routes[1].total = Some(4);
         now.routes[2].handle = Some("6.2".into());
         now.rate_since(&before);
         assert_eq!(now.routes.iter().map(|row| row.rate).collect::<Vec<_>>(), [Some(200.0), None, None]);
         let mut again = before.clone();
         again.rate_since(&before);
         assert_eq!(again, before, "no time, no rate");
-    }
-
-    #[test]
-    fn posting_is_told_no_better_than_it_is_known() {
-        let origin =
-            Origin { device: DeviceId::new(0, Bdf::new(0, 1, 0).unwrap()), store: Store::MSIX, index: 2 };
-        let irte = IrteInfo {
-            handle: Handle::new(5, 1),
-            origin,
-            message: 0,
-            pair: Pair::default(),
-            eventfd: 4,
-            gsi: 24,
-            route: None,
-        };
-        let told = |posting, irq: Option<Option<u32>>| {
-            let host = irq.map(|irq| HostInterrupt { store: Store::MSIX, index: 2, irq, count: 7 });
-            let live = Live { irtes: vec![IrteRecord { irte: irte.clone(), host }], trapped: Vec::new() };
-            let row = Known { devices: &[], apic_ids: &[0], posting }.rows(&live).remove(0);
-            (row.posted, row.count)
-        };
-        // No host has so many IRQs: their CPUs are not read.
-        let irq = Some(Some(u32::MAX));
-        assert_eq!(told(Posting::Off, irq), (Posted::No, Some(7)));
-        assert_eq!(told(Posting::On, irq), (Posted::Unknown, Some(7)));
-        assert_eq!(told(Posting::Unknown, irq), (Posted::Unknown, Some(7)));
-        assert_eq!(told(Posting::On, Some(None)), (Posted::No, Some(7)), "the VMM raises it");
-        assert_eq!(told(Posting::On, None), (Posted::Unknown, None), "the host could not be asked");
     }
 }

@@ -78,6 +78,8 @@ pub(crate) struct Sources<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct DeviceName {
     pub(crate) id: DeviceId,
+    /// Where it is on the host, if it is a device of the host.
+    pub(crate) host: Option<DeviceId>,
     pub(crate) address: String,
     pub(crate) name: String,
     pub(crate) bars: Vec<usize>,

@@ -86,6 +86,11 @@ fn ioctls(summary: &Summary) -> Table {
 /// What there is no number for.
 pub(crate) const NONE: &str = "-";
 
+/// A count of the host's, if it was read.
+pub(crate) fn host_count(count: Option<u64>) -> Cell {
+    count.map_or_else(|| Cell::new("not counted").set_alignment(CellAlignment::Right), number)
+}
+
 fn interrupts(summary: &Summary) -> Table {
     let head = [
         "guest",
@@ -115,7 +120,7 @@ fn interrupts(summary: &Summary) -> Table {
             number(row.gsi.into()),
             row.apic_id.map_or_else(|| Cell::new(NONE), |id| number(id.into())),
             Cell::new(row.vector.map_or_else(|| NONE.to_owned(), |vector| format!("{vector:#04x}"))),
-            row.count.map_or_else(|| Cell::new(NONE), number),
+            host_count(row.count),
         ]);
     }
     table

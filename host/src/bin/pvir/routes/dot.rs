@@ -44,7 +44,11 @@ impl Picture {
 fn steps(row: &RouteRow) -> Vec<String> {
     let place = format!("{} {}[{}]", row.guest, row.store, row.index);
     let entry = pair(row).map_or_else(|| place.clone(), |pair| format!("{place}\n{pair}"));
-    let posted = if row.posted == Posted::No { "not posted" } else { "posted: unknown" };
+    let posted = match row.posted {
+        Posted::Yes => "posted",
+        Posted::No => "not posted",
+        Posted::Unknown => "posted: unknown",
+    };
     let irte = row.irte_index.map(|index| format!("IRTE {index} of {}\n{posted}", row.device));
     let cpu = row.host_cpus.as_ref().map_or_else(String::new, |cpus| format!("\nhost CPU {cpus}"));
     let irq = row.host_irq.map(|irq| format!("host IRQ {irq}{cpu}"));

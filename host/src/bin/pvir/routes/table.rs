@@ -3,7 +3,7 @@
 use comfy_table::{Cell, CellAlignment};
 
 use crate::report::routes::{Posted, Programmed, RouteRow, Routes};
-use crate::report::tables::{NONE, number, table};
+use crate::report::tables::{NONE, host_count, number, table};
 
 const HEAD: [&str; 14] = [
     "guest", "device", "entry", "by", "pair", "IRTE", "posted", "IRQ", "host CPU", "eventfd", "GSI", "vCPU",
@@ -13,7 +13,11 @@ const HEAD: [&str; 14] = [
 pub(super) fn render(routes: &Routes) -> String {
     let mut rows = table(HEAD.map(str::to_owned).to_vec());
     for row in &routes.routes {
-        let posted = if row.posted == Posted::No { "no" } else { "?" };
+        let posted = match row.posted {
+            Posted::Yes => "yes",
+            Posted::No => "no",
+            Posted::Unknown => "?",
+        };
         rows.add_row([
             Cell::new(&row.guest),
             Cell::new(&row.device),
@@ -27,7 +31,7 @@ pub(super) fn render(routes: &Routes) -> String {
             Cell::new(row.eventfd).set_alignment(CellAlignment::Right),
             count(row.gsi),
             Cell::new(destination(row)),
-            row.count.map_or_else(|| Cell::new(NONE), number),
+            host_count(row.count),
             Cell::new(row.rate.map_or_else(|| NONE.to_owned(), |rate| format!("{rate:.0}")))
                 .set_alignment(CellAlignment::Right),
         ]);
@@ -63,6 +67,7 @@ mod tests {
     fn a_line_has_the_whole_way_and_says_what_is_not_there() {
         let mut routes = sample();
         routes.routes[0].rate = Some(199.6);
+        routes.routes[2].count = None;
         let text = render(&routes);
         let line = |name: &str| {
             let line = text.lines().find(|line| line.contains(name)).unwrap();
@@ -78,5 +83,6 @@ mod tests {
             "0000:00:01.0|vfio 0000:02:00.0|MSIX[3]|guest|0xfee00298/0x0000|20|?|33|1|40|24|1 (APIC id 300) 0x51|1000|200"
         );
         assert_eq!(line("MSI[0]"), "0000:00:02.0|vfio 0000:03:00.0|MSI[0]|trap|-|-|no|34|-|41|-|silent|5|-");
+        assert!(line("IMS[7]").ends_with("|silent|not counted|-"), "{text}");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use pvir_abi::DeviceId;
 use pvir_host::service::Service;
 use pvir_host::vfio::VfioPci;
 
@@ -68,6 +69,10 @@ impl VfioFunction {
 impl PciFunction for VfioFunction {
     fn name(&self) -> String {
         format!("vfio {}", self.pci.address())
+    }
+
+    fn host_address(&self) -> Option<DeviceId> {
+        Some(self.pci.address())
     }
 
     fn bars(&self) -> [Option<BarSpec>; 6] {
