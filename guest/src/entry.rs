@@ -132,11 +132,9 @@ impl<T> From<MaskFailed<T>> for StoreError {
 impl<T: fmt::Debug> core::error::Error for ProgramFailed<T> {}
 impl<T: fmt::Debug> core::error::Error for MaskFailed<T> {}
 
-/// Sets the mask if it is not set. Fails if it does not stay so.
+/// Sets the mask, whatever it is: a write costs less than a read. Fails if it does not stay so.
 fn mask(store: &mut impl Store) -> Result<(), StoreError> {
-    if store.mask() == Some(Mask::Clear) {
-        store.set_mask(Mask::Set);
-    }
+    store.set_mask(Mask::Set);
     match store.mask() {
         Some(Mask::Clear) => Err(StoreError::NotMasked { entry: store.origin() }),
         Some(Mask::Set) | None => Ok(()),

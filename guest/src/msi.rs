@@ -175,8 +175,6 @@ impl<A: ConfigRegionAccess + ?Sized> Store for MsiStore<'_, A> {
                 }
             }
         }
-        // Pushes out what the device had sent before.
-        self.function.read(self.offset);
     }
 
     fn mask(&self) -> Option<Mask> {

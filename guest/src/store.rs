@@ -15,7 +15,7 @@ pub enum Mask {
 
 /// One entry of a device's store, owned. [`Entry`](crate::Entry) drives it in the right order:
 ///
-/// 1. [`Store::set_mask`] with [`Mask::Set`] before anything else,
+/// 1. [`Store::set_mask`] with [`Mask::Set`] before anything else, then [`Store::mask`] to see that it is,
 /// 2. [`Store::write`] while masked, then [`Store::read`] to compare,
 /// 3. [`Store::set_mask`] with [`Mask::Clear`].
 ///
@@ -111,10 +111,11 @@ pub trait Store {
     /// Reads the pair back from the device.
     fn read(&self) -> Pair;
 
-    /// Sets or clears the mask, and reads it back so that the write has reached the device.
+    /// Sets or clears the mask. Nothing need be read back: where it matters, [`Store::mask`] is called next.
     fn set_mask(&mut self, mask: Mask);
 
-    /// The mask as the device has it, or `None` if it has none.
+    /// The mask as the device has it, or `None` if it has none. It is read from the device: on PCI that pushes out what
+    /// the device had sent before.
     fn mask(&self) -> Option<Mask>;
 
     /// Whether the device has raised something that is still held, or `None` if that cannot be known.

@@ -25,22 +25,34 @@ fn main() {
     };
     println!("microseconds, medians of {ROUNDS} rounds");
     println!(
-        "{:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "N", "eventfds", "routes", "table", "attach", "detach", "close", "to barrier"
+        "{:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "N",
+        "eventfds",
+        "routes",
+        "table",
+        "attach",
+        "detach",
+        "by 2",
+        "by 4",
+        "by 16",
+        "close",
+        "to barrier"
     );
     for count in COUNTS {
-        let rounds: Vec<[f64; 7]> = (0..ROUNDS).map(|_| round(&kvm, count)).collect();
+        let rounds: Vec<[f64; 10]> = (0..ROUNDS).map(|_| round(&kvm, count)).collect();
         let median = |column: usize| {
             let mut figures: Vec<f64> = rounds.iter().map(|round| round[column]).collect();
             figures.sort_by(f64::total_cmp);
             figures[ROUNDS / 2]
         };
-        let row: Vec<String> = (0..7).map(|column| format!("{:>9.1}", median(column))).collect();
+        let row: Vec<String> = (0..10).map(|column| format!("{:>9.1}", median(column))).collect();
         println!("{count:>5} {}", row.join(" "));
     }
     println!("eventfds: N made; routes: one KVM_SET_GSI_ROUTING of N; table: making its argument, no ioctl;");
-    println!("attach: N KVM_IRQFD; detach: N de-assigned, one by one; close: N - 1 closed while attached;");
-    println!("to barrier: the same, and the last one de-assigned, which waits for all");
+    println!("attach: N KVM_IRQFD; detach: N de-assigned, one by one; by T: the same, shared by T threads;");
+    println!(
+        "close: N - 1 closed while attached; to barrier: the same, and the last one de-assigned, which waits for all"
+    );
 }
 
 fn machine(kvm: &Kvm) -> VmFd {
@@ -62,7 +74,7 @@ fn table(count: u32) -> KvmIrqRouting {
 }
 
 /// Microseconds of one of each.
-fn round(kvm: &Kvm, count: u32) -> [f64; 7] {
+fn round(kvm: &Kvm, count: u32) -> [f64; 10] {
     let vm = machine(kvm);
     let _vcpu = vm.create_vcpu(0).unwrap();
     let (eventfds, making) = timed(|| eventfds(count));
@@ -70,12 +82,17 @@ fn round(kvm: &Kvm, count: u32) -> [f64; 7] {
     let ((), routing) = timed(|| vm.set_gsi_routing(&routes).unwrap());
     let ((), attaching) = timed(|| attach(&vm, &eventfds));
     let ((), detaching) = timed(|| detach(&vm, &eventfds, 0));
+    let side_by_side = [2, 4, 16].map(|threads| {
+        attach(&vm, &eventfds);
+        timed(|| detach_by(&vm, &eventfds, threads)).1
+    });
     attach(&vm, &eventfds);
     let mut eventfds = eventfds;
     let last = eventfds.split_off(count as usize - 1);
     let ((), closing) = timed(|| drop(eventfds));
     let ((), waiting) = timed(|| detach(&vm, &last, count - 1));
-    [making, routing, preparing, attaching, detaching, closing, closing + waiting]
+    let [by_2, by_4, by_16] = side_by_side;
+    [making, routing, preparing, attaching, detaching, by_2, by_4, by_16, closing, closing + waiting]
 }
 
 fn eventfds(count: u32) -> Vec<EventFd> {
@@ -88,6 +105,15 @@ fn attach(vm: &VmFd, eventfds: &[EventFd]) {
 
 fn detach(vm: &VmFd, eventfds: &[EventFd], first: u32) {
     (PINS + first..).zip(eventfds).for_each(|(gsi, eventfd)| vm.unregister_irqfd(eventfd, gsi).unwrap());
+}
+
+fn detach_by(vm: &VmFd, eventfds: &[EventFd], threads: usize) {
+    let part = eventfds.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        for (first, eventfds) in (0..).step_by(part).zip(eventfds.chunks(part)) {
+            scope.spawn(move || detach(vm, eventfds, first));
+        }
+    });
 }
 
 fn timed<T>(act: impl FnOnce() -> T) -> (T, f64) {

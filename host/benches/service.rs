@@ -60,6 +60,22 @@ fn operations(criterion: &mut Criterion) {
     }
 }
 
+/// MAP of entries whose irqfds wait, armed ahead.
+fn map_armed(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("MAP, armed ahead");
+    for count in COUNTS.into_iter().filter(|count| *count <= PER_CALL) {
+        group.throughput(Throughput::Elements(count.into()));
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            let bare = Bare::with_ahead(PER_CALL);
+            let armed_life = || {
+                bare.arm();
+                life(&bare, count, Operation::MAP)
+            };
+            bencher.iter_custom(|times| (0..times).map(|_| armed_life()).sum());
+        });
+    }
+}
+
 /// One entry is moved while `count` are mapped.
 fn retarget_one(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("RETARGET of one");
@@ -76,6 +92,7 @@ fn retarget_one(criterion: &mut Criterion) {
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     operations(&mut criterion);
+    map_armed(&mut criterion);
     retarget_one(&mut criterion);
     criterion.final_summary();
 }

@@ -50,8 +50,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let [what, count] = arguments.as_slice() else {
         println!(
-            "usage: work map|retarget|retarget-one|unmap|query|bytes|count-ioctl|count-exit|counter-bytes|live|live-locked \
-             COUNT"
+            "usage: work map|map-armed|retarget|retarget-one|unmap|query|bytes|count-ioctl|count-exit|counter-bytes|live|\
+             live-locked COUNT"
         );
         return;
     };
@@ -63,7 +63,7 @@ fn main() {
         "count-exit" => return measured_exits(&VcpuCounters::new(32), count),
         _ => {}
     }
-    let bare = Bare::new();
+    let bare = if what == "map-armed" { Bare::with_ahead(PER_CALL) } else { Bare::new() };
     match what.as_str() {
         // The latter by callgrind's choice of the frame.
         "live" | "live-locked" => {
@@ -76,6 +76,11 @@ fn main() {
             bare.map(count - last);
             let records: Vec<_> = (count - last..count).map(map).collect();
             bare.ask(Operation::MAP, &records);
+        }
+        // All of its irqfds wait.
+        "map-armed" => {
+            bare.arm();
+            bare.ask(Operation::MAP, &(0..count).map(map).collect::<Vec<_>>());
         }
         "retarget" => {
             let records: Vec<_> = bare.map(count).iter().take(PER_CALL as usize).map(retarget).collect();

@@ -7,6 +7,7 @@
 
 pub mod acpi;
 pub mod cmdline;
+pub mod histogram;
 pub mod json;
 pub mod linux;
 pub mod statements;

@@ -88,18 +88,16 @@ impl ImsMemory {
         Pair { address, data: read(self.layout.data) }
     }
 
-    /// Sets or clears the mask bit and keeps the others, and reads back. Nothing where there is no mask.
+    /// Sets or clears the mask bit and keeps the others. Nothing where there is no mask.
     pub(super) fn set_masked(&self, slot: u32, masked: bool) {
         let Some(control) = self.layout.control else { return };
         if let Some(place) = self.word(slot, control.offset) {
             let others = place.read() & !control.mask;
             place.write(if masked { others | control.mask } else { others });
-            // Pushes the write out, where the memory is the device's.
-            let _ = place.read();
         }
     }
 
-    /// `None` where there is no mask.
+    /// `None` where there is no mask. Where the memory is the device's, the read pushes out what it had sent before.
     pub(super) fn is_masked(&self, slot: u32) -> Option<bool> {
         let control = self.layout.control?;
         let masked = |place: VolatilePtr<'_, u32>| place.read() & control.mask == control.mask;

@@ -72,25 +72,27 @@ impl Memory {
         Pair { address, data: read(Word::Data) }
     }
 
+    /// The read also pushes out what the device had sent before.
     pub(super) fn is_masked(&self, index: u32) -> bool {
         self.register(index, Word::Control).is_none_or(|control| control.read() & MASK_BIT != 0)
     }
 
-    /// Sets the mask bit and keeps the others, as the specification asks. Answers with what was read back, which also
-    /// pushes out what the device had sent before.
-    pub(super) fn mask(&self, index: u32) -> bool {
-        if let Some(control) = self.register(index, Word::Control) {
-            control.write(control.read() | MASK_BIT);
-        }
-        self.is_masked(index)
+    /// The bits of the control word that are not the mask: the specification asks that they be kept.
+    pub(super) fn other_bits(&self, index: u32) -> u32 {
+        self.register(index, Word::Control).map_or(0, |control| control.read() & !MASK_BIT)
     }
 
-    /// Clears the mask bit and keeps the others, and reads back.
-    pub(super) fn unmask(&self, index: u32) -> bool {
+    /// Writes the mask bit, beside `other_bits`. Nothing is read: the write is posted.
+    pub(super) fn set_masked(&self, index: u32, masked: bool, other_bits: u32) {
         if let Some(control) = self.register(index, Word::Control) {
-            control.write(control.read() & !MASK_BIT);
+            control.write(if masked { other_bits | MASK_BIT } else { other_bits });
         }
-        !self.is_masked(index)
+    }
+
+    /// Sets the mask bit of an entry of which nothing is known. Answers with what was read back.
+    pub(super) fn mask(&self, index: u32) -> bool {
+        self.set_masked(index, true, self.other_bits(index));
+        self.is_masked(index)
     }
 
     pub(super) fn is_pending(&self, index: u32) -> bool {

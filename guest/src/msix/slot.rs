@@ -11,13 +11,15 @@ pub struct MsixEntry<'t> {
     memory: &'t Memory,
     claims: &'t Claims,
     origin: Origin,
+    /// Of the control word. They do not change while the entry has an owner, so that to mask costs no read of them.
+    other_bits: u32,
 }
 
 impl<'t> MsixEntry<'t> {
     /// The entry, if nobody has it.
     pub(super) fn take(memory: &'t Memory, claims: &'t Claims, origin: Origin) -> Option<Self> {
         let there = origin.index < memory.entries() && claims.take(origin.index);
-        there.then_some(Self { memory, claims, origin })
+        there.then(|| Self { memory, claims, origin, other_bits: memory.other_bits(origin.index) })
     }
 }
 
@@ -35,10 +37,7 @@ impl Store for MsixEntry<'_> {
     }
 
     fn set_mask(&mut self, mask: Mask) {
-        match mask {
-            Mask::Set => self.memory.mask(self.origin.index),
-            Mask::Clear => self.memory.unmask(self.origin.index),
-        };
+        self.memory.set_masked(self.origin.index, mask == Mask::Set, self.other_bits);
     }
 
     fn mask(&self) -> Option<Mask> {

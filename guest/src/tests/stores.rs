@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::fake::FakeStore;
-use crate::{Entry, Irte, Masked, StoreError};
+use crate::{Entry, Irte, Mask, Masked, Store, StoreError};
+use pvir_abi::Pair;
 
 const ORIGIN: Origin = Origin::ims(DEVICE, 5);
 
@@ -42,4 +43,65 @@ fn a_store_that_does_not_keep_the_pair_is_not_programmed() {
 fn a_mask_that_is_stuck_is_found_at_claim() {
     let store = FakeStore::new(ORIGIN).with_stuck_mask();
     assert_eq!(Entry::claim(store).unwrap_err(), StoreError::NotMasked { entry: ORIGIN });
+}
+
+/// What is done to a store, in order.
+#[derive(Debug, Default)]
+struct Log(core::cell::RefCell<std::string::String>);
+
+impl Log {
+    fn take(&self) -> std::string::String {
+        self.0.take()
+    }
+}
+
+#[derive(Debug)]
+struct Watched<'l> {
+    log: &'l Log,
+    store: FakeStore,
+}
+
+impl Watched<'_> {
+    fn note(&self, what: char) {
+        self.log.0.borrow_mut().push(what);
+    }
+}
+
+impl Store for Watched<'_> {
+    fn origin(&self) -> Origin {
+        self.store.origin()
+    }
+    fn write(&mut self, pair: Pair) {
+        self.note('W');
+        self.store.write(pair);
+    }
+    fn read(&self) -> Pair {
+        self.note('R');
+        self.store.read()
+    }
+    fn set_mask(&mut self, mask: Mask) {
+        self.note(if mask == Mask::Set { 'M' } else { 'U' });
+        self.store.set_mask(mask);
+    }
+    fn mask(&self) -> Option<Mask> {
+        self.note('?');
+        self.store.mask()
+    }
+    fn is_pending(&self) -> Option<bool> {
+        self.store.is_pending()
+    }
+}
+
+/// A read of a device takes a round trip on the bus, which is what masking costs.
+#[test]
+fn each_step_touches_the_device_no_more_than_it_must() {
+    let log = Log::default();
+    let entry = Entry::claim(Watched { log: &log, store: FakeStore::new(ORIGIN) }).unwrap();
+    assert_eq!(log.take(), "M?");
+    let programmed = entry.program(irte()).unwrap();
+    assert_eq!(log.take(), "M?WR");
+    let live = programmed.unmask();
+    assert_eq!(log.take(), "U");
+    let (_entry, _irte) = live.mask().unwrap().retire();
+    assert_eq!(log.take(), "M?");
 }

@@ -100,6 +100,11 @@ pub(crate) struct Bare {
 
 impl Bare {
     pub(crate) fn new() -> Self {
+        Self::with_ahead(0)
+    }
+
+    /// With so many irqfds that [`Bare::arm`] arms.
+    pub(crate) fn with_ahead(armed_ahead: u32) -> Self {
         let config = Config {
             apic_ids: (0..64).collect(),
             conduits: Conduits::PORT,
@@ -108,6 +113,7 @@ impl Bare {
             first_gsi: PINS,
             max_irtes: MAX_GSI - PINS,
             max_irtes_per_device: ENTRIES,
+            armed_ahead,
         };
         let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap());
         let service = Service::new(&config, ram.clone(), Box::new(Router)).unwrap();
@@ -131,6 +137,11 @@ impl Bare {
         let count = u32::try_from(records.len()).unwrap();
         let header = Header::request(Version::V1, operation, CallFlags::empty(), count);
         self.put(&header, records.as_bytes());
+    }
+
+    /// Arms what is wanted ahead.
+    pub(crate) fn arm(&self) {
+        self.service.arm_ahead();
     }
 
     /// Has the service carry out the request that was put.

@@ -30,7 +30,8 @@ impl IrqRouter for FakeKvm {
                 world.breach(format!("GSI {} stands twice in the table", line.gsi));
             }
         }
-        let orphans: Vec<u32> = world.irqfds.keys().filter(|gsi| !table.contains_key(gsi)).copied().collect();
+        let dropped = |gsi: &&u32| !table.contains_key(gsi) && world.routes.contains_key(gsi);
+        let orphans: Vec<u32> = world.irqfds.keys().filter(dropped).copied().collect();
         for gsi in orphans {
             world.breach(format!("the route of GSI {gsi} is dropped under its irqfd"));
         }
@@ -38,29 +39,32 @@ impl IrqRouter for FakeKvm {
             world.breach("a table is set that is set already");
         }
         world.note(Call::SetRoutes(routes.len()))?;
+        world.armed.retain(|gsi| !table.contains_key(gsi));
         world.routes = table;
         Ok(())
     }
 
     fn attach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         let mut world = self.world.lock();
-        let seen = world.see(eventfd)?;
-        let id = seen.id;
-        world.check_gsi(gsi);
         if !world.routes.contains_key(&gsi) {
             world.breach(format!("an irqfd is attached to GSI {gsi}, which has no route"));
         }
-        if world.expected == Some(Operation::MAP) && world.is_started(id) {
-            world.breach(format!("the interrupt of GSI {gsi} was started before its irqfd was attached"));
+        world.attach(eventfd, gsi, Call::Attach(gsi))
+    }
+
+    fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        let mut world = self.world.lock();
+        if world.routes.contains_key(&gsi) {
+            world.breach(format!("GSI {gsi} is armed ahead and has a route already"));
         }
-        if world.irqfds.contains_key(&gsi) || world.irqfds.values().any(|irqfd| irqfd.id == id) {
-            world.breach(format!("GSI {gsi} or its eventfd has an irqfd already"));
-            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        let id = world.see(eventfd)?.id;
+        if world.is_started(id) {
+            world.breach(format!("GSI {gsi} is armed ahead with an eventfd that a device signals"));
         }
-        world.note(Call::Attach(gsi))?;
-        world.irqfds.insert(gsi, seen);
-        world.inject(gsi);
-        Ok(())
+        world.armed.insert(gsi);
+        world.attach(eventfd, gsi, Call::Arm(gsi)).inspect_err(|_| {
+            world.armed.remove(&gsi);
+        })
     }
 
     fn detach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
@@ -75,11 +79,29 @@ impl IrqRouter for FakeKvm {
         }
         world.note(Call::Detach(gsi))?;
         world.irqfds.remove(&gsi);
+        world.armed.remove(&gsi);
         Ok(())
     }
 }
 
 impl World {
+    fn attach(&mut self, eventfd: &EventFd, gsi: u32, call: Call) -> io::Result<()> {
+        let seen = self.see(eventfd)?;
+        let id = seen.id;
+        self.check_gsi(gsi);
+        if self.expected == Some(Operation::MAP) && self.is_started(id) {
+            self.breach(format!("the interrupt of GSI {gsi} was started before its irqfd was attached"));
+        }
+        if self.irqfds.contains_key(&gsi) || self.irqfds.values().any(|irqfd| irqfd.id == id) {
+            self.breach(format!("GSI {gsi} or its eventfd has an irqfd already"));
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        self.note(call)?;
+        self.irqfds.insert(gsi, seen);
+        self.inject(gsi);
+        Ok(())
+    }
+
     fn check_gsi(&mut self, gsi: u32) {
         if !(self.first_gsi..MAX_GSI).contains(&gsi) {
             self.breach(format!("GSI {gsi} is not between {} and {MAX_GSI}", self.first_gsi));

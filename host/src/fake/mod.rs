@@ -29,6 +29,8 @@ pub enum Kind {
     SetRoutes,
     /// `KVM_IRQFD`, assign.
     Attach,
+    /// `KVM_IRQFD`, assign, ahead of any entry that wants it.
+    Arm,
     /// `KVM_IRQFD`, de-assign.
     Detach,
     /// [`Device::start`](crate::device::Device::start).
@@ -51,9 +53,10 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SetRoutes,
         Self::Attach,
+        Self::Arm,
         Self::Detach,
         Self::Start,
         Self::Stop,
@@ -68,7 +71,7 @@ impl Kind {
     /// Whether the call goes to a device.
     #[must_use]
     pub fn is_of_device(self) -> bool {
-        !matches!(self, Self::SetRoutes | Self::Attach | Self::Detach)
+        !matches!(self, Self::SetRoutes | Self::Attach | Self::Arm | Self::Detach)
     }
 }
 
@@ -90,6 +93,8 @@ pub enum Call {
     SetRoutes(usize),
     /// An irqfd for this GSI.
     Attach(u32),
+    /// An irqfd for this GSI, ahead of its first route.
+    Arm(u32),
     /// No irqfd for this GSI any more.
     Detach(u32),
     /// So many entries from the first on.
@@ -117,6 +122,7 @@ impl Call {
         match self {
             Self::SetRoutes(_) => Kind::SetRoutes,
             Self::Attach(_) => Kind::Attach,
+            Self::Arm(_) => Kind::Arm,
             Self::Detach(_) => Kind::Detach,
             Self::Start(..) => Kind::Start,
             Self::Stop(..) => Kind::Stop,

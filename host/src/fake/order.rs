@@ -50,5 +50,8 @@ impl World {
         if self.started.iter().any(|(other, started)| *other != entry && started.signals.id == id) {
             self.breach(format!("{entry:?} is started with another entry's eventfd"));
         }
+        if self.irqfds.iter().any(|(gsi, irqfd)| irqfd.id == id && self.armed.contains(gsi)) {
+            self.breach(format!("{entry:?} is started with an irqfd that has no route"));
+        }
     }
 }

@@ -41,7 +41,7 @@ pub struct Delivery {
 pub struct Footprint {
     /// Routes, by GSI: destination and vector.
     pub routes: BTreeMap<u32, (u32, u8)>,
-    /// GSIs with an irqfd.
+    /// GSIs with an irqfd, without those that wait for a first route.
     pub irqfds: BTreeSet<u32>,
     /// Started entries: masked, pair.
     pub started: BTreeMap<Entry, (bool, Pair)>,
@@ -78,6 +78,8 @@ pub struct World {
     pub(super) expected: Option<Operation>,
     pub(super) routes: BTreeMap<u32, KvmMessage>,
     pub(super) irqfds: BTreeMap<u32, Seen>,
+    /// GSIs with an irqfd that was armed ahead, and no route so far.
+    pub(super) armed: BTreeSet<u32>,
     pub(super) started: BTreeMap<Entry, Started>,
     /// Entries whose latest stop failed, by our doing: they may be in either state.
     pub(super) unsure: BTreeSet<Entry>,
@@ -156,11 +158,17 @@ impl World {
     pub fn footprint(&self) -> Footprint {
         Footprint {
             routes: self.routes.iter().map(|(gsi, r)| (*gsi, (r.destination(), r.vector()))).collect(),
-            irqfds: self.irqfds.keys().copied().collect(),
+            irqfds: self.irqfds.keys().filter(|gsi| !self.armed.contains(gsi)).copied().collect(),
             started: self.started.iter().map(|(entry, s)| (*entry, (s.masked, s.pair))).collect(),
             open: self.open.clone(),
             trapped: self.trapped.clone(),
         }
+    }
+
+    /// GSIs with an irqfd that was armed ahead and waits for its first route.
+    #[must_use]
+    pub fn armed_ahead(&self) -> usize {
+        self.armed.len()
     }
 
     /// Descriptors of this process for eventfds that the service made, our own not counted. Those that nobody else

@@ -65,7 +65,7 @@ const DEFECTS: &[Defect] = &[
         since: Release(4, 4, 0),
         mended: &[Release(4, 14, 0)],
         stance: Stance::Avoided(
-            "GSIs are below 4096, and a GSI has its route for as long as it has an irqfd",
+            "GSIs are below 4096, and a GSI has its route before an interrupt meets its irqfd, and until that is gone",
         ),
     },
     Defect {
@@ -80,7 +80,7 @@ const DEFECTS: &[Defect] = &[
             Release(5, 18, 0),
         ],
         stance: Stance::Avoided(
-            "GSIs are below 4096, and a GSI has its route for as long as it has an irqfd",
+            "GSIs are below 4096, and a GSI has its route before an interrupt meets its irqfd, and until that is gone",
         ),
     },
     Defect {

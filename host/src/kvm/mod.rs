@@ -6,6 +6,7 @@
 
 mod backend;
 mod gsi_pool;
+mod helpers;
 mod message;
 mod routes;
 
@@ -29,8 +30,8 @@ pub struct GsiRoute {
     pub message: KvmMessage,
 }
 
-/// What the service needs of KVM. Calls come under the VM's lock, in the order of the contract:
-/// a GSI has a route before an irqfd, and loses it after.
+/// What the service needs of KVM. Calls come under the VM's lock, in the order of the contract: an irqfd is attached, and
+/// its GSI has a route, before a device's interrupt signals it; and the route goes last.
 pub trait IrqRouter: Send {
     /// Replaces the whole routing table (`KVM_SET_GSI_ROUTING`).
     ///
@@ -50,4 +51,23 @@ pub trait IrqRouter: Send {
     /// # Errors
     /// As the kernel gave it; it may then still be attached.
     fn detach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
+
+    /// Attaches an eventfd that nothing signals yet to a GSI that has no route yet, ahead of a call that will want both.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach).
+    fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
+        self.attach(eventfd, gsi)
+    }
+
+    /// Detaches each eventfd from its GSI, also if one of them fails. Answers with those that failed, by their place in
+    /// `lines`.
+    ///
+    /// The kernel waits for a grace period in each call. A backend may let these waits overlap.
+    fn detach_all(&mut self, lines: &[(&EventFd, u32)]) -> Vec<(usize, io::Error)> {
+        let failed = |(place, (eventfd, gsi)): (usize, &(&EventFd, u32))| {
+            self.detach(eventfd, *gsi).err().map(|error| (place, error))
+        };
+        lines.iter().enumerate().filter_map(failed).collect()
+    }
 }

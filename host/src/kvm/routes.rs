@@ -6,14 +6,14 @@ use std::io;
 
 /// The table as KVM has it, and the router that holds it there.
 ///
-/// `KVM_SET_GSI_ROUTING` replaces the whole table and waits for a grace period, so changes come in batches: one call
-/// of [`RouteTable::apply`], one ioctl.
+/// `KVM_SET_GSI_ROUTING` replaces the whole table and waits for a grace period, so changes come in batches: however
+/// many [`RouteTable::change`]s, one [`RouteTable::apply`], one ioctl.
 pub struct RouteTable {
     router: Box<dyn IrqRouter>,
     routes: Vec<GsiRoute>,
     /// Where a GSI stands in `routes`.
     position: Vec<Option<u32>>,
-    /// How the changes under way are undone. Empty between calls.
+    /// How the changes that are not applied yet are undone.
     undo: Vec<(u32, Option<KvmMessage>)>,
 }
 
@@ -29,28 +29,24 @@ impl RouteTable {
         &mut *self.router
     }
 
-    /// Sets (`Some`) or drops (`None`) the routes of some GSIs, with one ioctl, or none if nothing changes.
-    ///
-    /// # Errors
-    /// As the kernel gave it; the table is then as before.
-    pub fn apply(&mut self, changes: impl IntoIterator<Item = (u32, Option<Route>)>) -> io::Result<()> {
-        self.apply_messages(changes.into_iter().map(|(gsi, route)| (gsi, route.map(Into::into))))
+    /// Sets (`Some`) or drops (`None`) the route of a GSI, with the next [`apply`](Self::apply).
+    pub fn change(&mut self, gsi: u32, message: Option<KvmMessage>) {
+        let old = self.put(gsi, message);
+        if old != message {
+            self.undo.push((gsi, old));
+        }
     }
 
-    /// The same for messages of either kind.
+    /// The same for several.
+    pub fn change_all(&mut self, changes: impl Iterator<Item = (u32, Option<Route>)>) {
+        changes.for_each(|(gsi, route)| self.change(gsi, route.map(Into::into)));
+    }
+
+    /// Makes all changes since the last time, with one ioctl, or none if nothing changes.
     ///
     /// # Errors
-    /// As the kernel gave it; the table is then as before.
-    pub fn apply_messages(
-        &mut self,
-        changes: impl IntoIterator<Item = (u32, Option<KvmMessage>)>,
-    ) -> io::Result<()> {
-        changes.into_iter().for_each(|(gsi, new)| {
-            let old = self.put(gsi, new);
-            if old != new {
-                self.undo.push((gsi, old));
-            }
-        });
+    /// As the kernel gave it; the table is then as before them.
+    pub fn apply(&mut self) -> io::Result<()> {
         if self.undo.is_empty() {
             return Ok(());
         }
@@ -137,6 +133,11 @@ mod tests {
         Route::for_tests(0, vector)
     }
 
+    fn apply(table: &mut RouteTable, changes: &[(u32, Option<Route>)]) -> io::Result<()> {
+        table.change_all(changes.iter().copied());
+        table.apply()
+    }
+
     fn line(gsi: u32, vector: u8) -> GsiRoute {
         GsiRoute { gsi, message: route(vector).into() }
     }
@@ -145,8 +146,8 @@ mod tests {
     fn a_batch_is_one_ioctl_with_the_whole_table() {
         let log = Log::default();
         let mut table = RouteTable::new(Box::new(log.clone()));
-        table.apply([(24, Some(route(40))), (25, Some(route(41))), (26, Some(route(42)))]).unwrap();
-        table.apply([(24, None), (25, Some(route(99)))]).unwrap();
+        apply(&mut table, &[(24, Some(route(40))), (25, Some(route(41))), (26, Some(route(42)))]).unwrap();
+        apply(&mut table, &[(24, None), (25, Some(route(99)))]).unwrap();
         let written = log.0.lock().unwrap().0.clone();
         assert_eq!(
             written,
@@ -158,9 +159,9 @@ mod tests {
     fn no_change_is_no_ioctl() {
         let log = Log::default();
         let mut table = RouteTable::new(Box::new(log.clone()));
-        table.apply([(24, Some(route(40)))]).unwrap();
-        table.apply([(24, Some(route(40))), (25, None)]).unwrap();
-        table.apply([]).unwrap();
+        apply(&mut table, &[(24, Some(route(40)))]).unwrap();
+        apply(&mut table, &[(24, Some(route(40))), (25, None)]).unwrap();
+        apply(&mut table, &[]).unwrap();
         assert_eq!(log.0.lock().unwrap().0.len(), 1);
     }
 
@@ -168,12 +169,13 @@ mod tests {
     fn a_refused_batch_leaves_the_table_as_before() {
         let log = Log::default();
         let mut table = RouteTable::new(Box::new(log.clone()));
-        table.apply([(24, Some(route(40))), (25, Some(route(41)))]).unwrap();
+        apply(&mut table, &[(24, Some(route(40))), (25, Some(route(41)))]).unwrap();
         log.0.lock().unwrap().1 = true;
-        let error = table.apply([(24, None), (24, Some(route(50))), (30, Some(route(60)))]).unwrap_err();
+        let error =
+            apply(&mut table, &[(24, None), (24, Some(route(50))), (30, Some(route(60)))]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOMEM));
         log.0.lock().unwrap().1 = false;
-        table.apply([(31, Some(route(70)))]).unwrap();
+        apply(&mut table, &[(31, Some(route(70)))]).unwrap();
         let last = log.0.lock().unwrap().0.last().cloned().unwrap();
         assert_eq!(last, [line(24, 40), line(25, 41), line(31, 70)]);
     }

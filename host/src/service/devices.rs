@@ -3,6 +3,10 @@
 use super::vm::Attached;
 use pvir_abi::DeviceId;
 
+/// Where a device stands in [`Devices`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place(usize);
+
 /// By id, in its order. Few, fixed before the guest runs, and looked up for each record.
 #[derive(Default)]
 pub(super) struct Devices(Vec<(DeviceId, Attached)>);
@@ -10,6 +14,19 @@ pub(super) struct Devices(Vec<(DeviceId, Attached)>);
 impl Devices {
     fn place(&self, id: DeviceId) -> Result<usize, usize> {
         self.0.binary_search_by_key(&id, |(known, _)| *known)
+    }
+
+    /// Where a device stands. None ever leaves, so its place is good until another one comes.
+    pub(super) fn find(&self, id: DeviceId) -> Option<Place> {
+        self.place(id).ok().map(Place)
+    }
+
+    pub(super) fn at(&self, place: Place) -> &Attached {
+        &self.0[place.0].1
+    }
+
+    pub(super) fn at_mut(&mut self, place: Place) -> &mut Attached {
+        &mut self.0[place.0].1
     }
 
     pub(super) fn get(&self, id: &DeviceId) -> Option<&Attached> {

@@ -1,5 +1,6 @@
 //! What MAP, RETARGET, UNMAP and QUERY have in common: judging a record in the order of the contract.
 
+use super::devices::Place;
 use super::vm::Vm;
 use crate::irte::{Irte, Origin, Target};
 use pvir_abi::{Arch, Entry, EntryFlags, EntryState, Features, Handle, Pair, Routing, Status, Store};
@@ -41,6 +42,8 @@ impl Takes {
 #[derive(Clone, Copy)]
 pub(super) struct Judged {
     pub(super) origin: Origin,
+    /// Its device.
+    pub(super) device: Place,
     /// Number of messages.
     pub(super) count: u32,
     /// `None`: parked, or an operation without routing.
@@ -86,20 +89,21 @@ impl Vm {
         if record.flags & !flags.bits() != 0 {
             return Err(Status::BAD_FLAGS);
         }
-        let (origin, count) = (self.judge_origin(record)?, record.count);
+        let ((origin, device), count) = (self.judge_origin(record)?, record.count);
         self.judge_handle(record, takes, &origin)?;
         if !routed {
-            return Ok(Judged { origin, count, target: None });
+            return Ok(Judged { origin, device, count, target: None });
         }
         if record.arch == Arch::X86_APIC && record.routing.hint & !1 != 0 {
             return Err(Status::RESERVED_NOT_ZERO);
         }
         let target = self.policy.judge(record, self.enabled())?;
-        Ok(Judged { origin, count, target: Some(target) })
+        Ok(Judged { origin, device, count, target: Some(target) })
     }
 
-    fn judge_origin(&self, record: &Entry) -> Result<Origin, Status> {
-        let attached = self.devices.get(&record.device).ok_or(Status::NO_DEVICE)?;
+    fn judge_origin(&self, record: &Entry) -> Result<(Origin, Place), Status> {
+        let device = self.devices.find(record.device).ok_or(Status::NO_DEVICE)?;
+        let attached = self.devices.at(device);
         let feature = feature_of(record.store).ok_or(Status::BAD_STORE)?;
         let entries = attached.capabilities.entries(record.store);
         let entries =
@@ -114,7 +118,7 @@ impl Vm {
         if !record.count.is_power_of_two() || record.count > most.min(MOST_MESSAGES) {
             return Err(Status::BAD_MESSAGE_COUNT);
         }
-        Ok(Origin::of(record))
+        Ok((Origin::of(record), device))
     }
 
     fn judge_handle(&self, record: &Entry, takes: Takes, origin: &Origin) -> Result<(), Status> {

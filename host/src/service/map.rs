@@ -3,12 +3,12 @@
 use super::entry::{Takes, abort_others, clear_answer, fill_answer};
 use super::release::{Extent, runs};
 use super::vm::Vm;
-use crate::irte::{Held, Irte, Line, Lines, Origin};
+use crate::irte::{Held, Irte, Lines, Origin};
 use crate::wrong::{self, Wrong};
 use pvir_abi::{Entry, EntryState, Handle, Pair, Status};
 use std::collections::BTreeMap;
 use std::{io, slice};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::EventFd;
 
 /// The IRTEs of this call that failed, and how.
 type Failures = BTreeMap<Handle, Status>;
@@ -26,7 +26,7 @@ pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
     let mut failures = Failures::new();
     if !abort_others(records, whole) || wrong::is(Wrong::NotUndone) {
         vm.make(&mut plans, &mut failures);
-        for (record, planned) in records.iter_mut().zip(&plans) {
+        for (record, planned) in records.iter_mut().zip(&plans).filter(|_| !failures.is_empty()) {
             if let Some(status) = planned.and_then(|planned| failures.get(&planned.handle)) {
                 record.status = *status;
             }
@@ -75,7 +75,7 @@ impl Vm {
     fn plan(&mut self, record: &Entry) -> Result<Planned, Status> {
         let judged = self.judge(record, Takes::Routing)?;
         let origin = judged.origin;
-        let attached = self.devices.get(&origin.device).ok_or(Status::NO_DEVICE)?;
+        let attached = self.devices.at(judged.device);
         let backing = attached.device.backing(origin.store, origin.index);
         if let Some(handle) = attached.mapped.get(backing) {
             let irte = self.irtes.get(handle).ok_or(Status::HOST_ERROR)?;
@@ -95,36 +95,32 @@ impl Vm {
         if !fits(attached.held, self.max_irtes_per_device) || !fits(self.held, self.max_irtes) {
             return Err(Status::NO_QUOTA);
         }
-        let lines = self.reserve(&origin, judged.count)?;
+        let lines = self.reserve(&origin, judged.count, judged.target.is_some())?;
         let (pair, held) = (Pair::default(), Held::default());
         let handle = self.irtes.insert(Irte { origin, lines, target: judged.target, pair, held });
         self.held += judged.count;
-        if let Some(attached) = self.devices.get_mut(&origin.device) {
-            attached.mapped.set(backing, handle);
-            attached.held += judged.count;
-        }
+        let attached = self.devices.at_mut(judged.device);
+        attached.mapped.set(backing, handle);
+        attached.held += judged.count;
         Ok(Planned { handle, existing: false, masked: false })
     }
 
-    /// A GSI and an eventfd for each message, or nothing.
-    fn reserve(&mut self, origin: &Origin, count: u32) -> Result<Lines, Status> {
+    /// A GSI and an eventfd for each message, or nothing. A parked entry has no irqfd, so it takes none that is armed.
+    fn reserve(&mut self, origin: &Origin, count: u32, routed: bool) -> Result<Lines, Status> {
         let mut lines = Lines::new();
-        for _ in 0..count {
-            match self.reserve_one(origin) {
-                Ok(line) => lines.push(line),
-                Err(status) => {
-                    lines.iter().for_each(|line| self.gsis.give_back(line.gsi));
-                    return Err(status);
+        while lines.len() < count as usize {
+            let status = match self.take_line(routed) {
+                Ok(Some(line)) => {
+                    lines.push(line);
+                    continue;
                 }
-            }
+                Ok(None) => Status::NO_GSI,
+                Err(error) => self.failed("making an eventfd", origin, Status::HOST_ERROR, &error),
+            };
+            self.put_back(lines);
+            return Err(status);
         }
         Ok(lines)
-    }
-
-    fn reserve_one(&mut self, origin: &Origin) -> Result<Line, Status> {
-        let eventfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
-            .map_err(|error| self.failed("making an eventfd", origin, Status::HOST_ERROR, &error))?;
-        Ok(Line::new(self.gsis.take().ok_or(Status::NO_GSI)?, eventfd))
     }
 
     /// Makes the planned IRTEs real, in the safe order.
@@ -147,25 +143,26 @@ impl Vm {
 
     /// One `KVM_SET_GSI_ROUTING` for all of them.
     fn route_all(&mut self, plans: &[Option<Planned>], failures: &mut Failures) {
-        let Self { irtes, routes, .. } = self;
-        let routed = fresh(plans).filter_map(|handle| irtes.get(handle)).filter(|irte| irte.target.is_some());
-        let result = routes.apply(routed.flat_map(|irte| irte.routes_to(irte.target)));
         for handle in fresh(plans) {
             let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.target.is_some()) else {
                 continue;
             };
-            irte.held.route = result.is_ok();
-            if let Err(error) = &result {
-                let origin = irte.origin;
-                failures.insert(handle, self.failed("routing", &origin, Status::HOST_ERROR, error));
-            }
+            irte.held.route = true;
+            self.routes.change_all(irte.routes_to(irte.target));
+        }
+        let Err(error) = self.routes.apply() else { return };
+        for handle in fresh(plans) {
+            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.held.route) else { continue };
+            irte.held.route = false;
+            let origin = irte.origin;
+            failures.insert(handle, self.failed("routing", &origin, Status::HOST_ERROR, &error));
         }
     }
 
-    /// One `KVM_IRQFD` for each: KVM has no batch form.
+    /// One `KVM_IRQFD` for each that was not armed ahead: KVM has no batch form.
     fn attach_all(&mut self, plans: &[Option<Planned>], failures: &mut Failures) {
         for handle in fresh(plans) {
-            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.held.route) else { continue };
+            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.awaits_irqfd()) else { continue };
             if let Err(error) = irte.attach(self.routes.router()) {
                 let origin = irte.origin;
                 let status = self.failed("attaching the irqfd", &origin, Status::HOST_ERROR, &error);
@@ -203,10 +200,9 @@ impl Vm {
         let Self { irtes, devices, .. } = self;
         let Some(Extent { origin: first, .. }) = run.first() else { return Ok(()) };
         let mut eventfds: Vec<&EventFd> = Vec::with_capacity(run.len());
-        run.iter()
-            .filter_map(|extent| irtes.get(extent.of))
-            .flat_map(Irte::eventfds)
-            .for_each(|eventfd| eventfds.push(eventfd));
+        for irte in run.iter().filter_map(|extent| irtes.get(extent.of)) {
+            irte.lines.iter().for_each(|line| eventfds.push(&line.eventfd));
+        }
         let attached = devices.get_mut(&first.device).ok_or(io::ErrorKind::NotFound)?;
         attached.device.start(first.store, first.index, &eventfds)?;
         for extent in run {

@@ -4,6 +4,8 @@
 //! common to all operations, and each operation has a file of its own; `release` is the one way in which IRTEs are
 //! given back, whether by UNMAP, by DISABLE, after a failure half-way or at the end of the VM.
 
+mod ahead;
+mod armer;
 mod block;
 mod counted;
 mod device_info;
@@ -27,6 +29,7 @@ mod vm;
 #[cfg(test)]
 mod tests;
 
+pub use armer::Armer;
 pub use history::IrteRecord;
 pub use live::{Live, TrappedRecord};
 pub use statistics::ServiceStatistics;
@@ -37,6 +40,7 @@ use crate::irte::IrteInfo;
 use crate::kvm::{GsiPool, IrqRouter};
 use crate::memory::GuestRam;
 use crate::wrong::{self, Wrong};
+use armer::Bell;
 use block::Block;
 use counted::Counted;
 use pvir_abi::{
@@ -66,6 +70,9 @@ pub struct Config {
     pub max_irtes: u32,
     /// Most IRTEs that one device may hold.
     pub max_irtes_per_device: u32,
+    /// Most irqfds that are armed ahead of the guest's asking, so that MAP need not; 0 for none. Each holds a file
+    /// descriptor and a GSI until it is used. Somebody must arm them: an [`Armer`], or [`Service::arm_ahead`] now and then.
+    pub armed_ahead: u32,
 }
 
 /// Why a device or a service could not be set up.
@@ -93,6 +100,9 @@ pub struct Service {
     discovery: Discovery,
     last: Vec<AtomicU32>,
     vm: Mutex<Vm>,
+    /// Calls that want the lock.
+    waiting: AtomicU32,
+    bell: Arc<Bell>,
     statistics: Statistics,
     final_counts: bool,
 }
@@ -134,6 +144,8 @@ impl Service {
             discovery,
             last: config.apic_ids.iter().map(|_| AtomicU32::new(Status::PENDING.0)).collect(),
             vm: Mutex::new(Vm::new(config, router, gsis)),
+            waiting: AtomicU32::new(0),
+            bell: Arc::default(),
             statistics: Statistics::default(),
             final_counts: false,
         })
@@ -237,16 +249,22 @@ impl Service {
             Operation::UNMAP | Operation::DISABLE => self.count_last(),
             _ => Counted::default(),
         };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let mut vm = self.lock();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         let judged = header::judge(&block.header, &self.discovery, vm.session.is_some());
         block.judged(&*self.ram);
         let status = match judged {
             Ok(flags) => self.dispatch(&mut vm, &mut block, operation, flags, &counted),
             Err(status) => status,
         };
-        let epoch = vm.current_epoch();
+        let (epoch, lacks_ahead) = (vm.current_epoch(), vm.lacks_ahead());
         drop(vm);
-        block.copy_out(&*self.ram, status, epoch)
+        let status = block.copy_out(&*self.ram, status, epoch);
+        if lacks_ahead {
+            self.bell.ring();
+        }
+        status
     }
 
     /// Hands the records to the operation. The status is that of the call.

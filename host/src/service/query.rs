@@ -8,10 +8,7 @@ pub(super) fn answer(vm: &Vm, record: &mut Entry) -> Result<(), Status> {
     clear_answer(record, Takes::Lookup);
     let judged = vm.judge(record, Takes::Lookup)?;
     let handle = match record.handle {
-        Handle::NONE => {
-            let attached = vm.devices.get(&judged.origin.device).ok_or(Status::NO_DEVICE)?;
-            attached.holder(&judged.origin).ok_or(Status::STALE_HANDLE)?
-        }
+        Handle::NONE => vm.devices.at(judged.device).holder(&judged.origin).ok_or(Status::STALE_HANDLE)?,
         given => given,
     };
     let irte = vm.irtes.get(handle).ok_or(Status::STALE_HANDLE)?;

@@ -1,7 +1,7 @@
 //! Giving IRTEs back, from whatever they have reached: the one way down.
 
 use super::vm::Vm;
-use crate::irte::{Irte, Origin};
+use crate::irte::{Held, Irte, Origin};
 use crate::wrong::{self, Wrong};
 use pvir_abi::{Handle, Status};
 use std::collections::BTreeMap;
@@ -53,7 +53,11 @@ impl Vm {
         for &handle in handles {
             let Some(irte) = self.irtes.remove(handle) else { continue };
             self.leave(&irte);
-            taken.push((handle, irte));
+            if irte.held == Held::default() {
+                self.put_back(irte.lines);
+            } else {
+                taken.push((handle, irte));
+            }
         }
         let mut stuck = Stuck::new();
         if wrong::is(Wrong::PairLeftAlive) {
@@ -88,6 +92,7 @@ impl Vm {
 
     /// Tries again what did not come off before.
     pub(super) fn sweep(&mut self) {
+        self.take_leaving_off();
         if !self.remains.is_empty() {
             self.release(&[]);
         }
@@ -136,20 +141,34 @@ impl Vm {
 
     /// Also where the interrupt did not stop: nobody is to be interrupted by it.
     fn detach_irqfds(&mut self, taken: &mut [(Handle, Irte)], stuck: &mut Stuck) {
+        let mut attached = Vec::with_capacity(taken.len());
+        let lines = taken.iter().flat_map(|(_, irte)| &irte.lines).filter(|line| line.attached);
+        lines.for_each(|line| attached.push((&line.eventfd, line.gsi)));
+        let mut failed = self.routes.router().detach_all(&attached).into_iter().peekable();
+        let mut places = 0..;
         for (handle, irte) in taken {
-            if let Err(error) = irte.detach(self.routes.router()) {
+            let mut first = None;
+            for (line, place) in irte.lines.iter_mut().filter(|line| line.attached).zip(&mut places) {
+                match failed.next_if(|(of, _)| *of == place) {
+                    Some((_, error)) => first = first.or(Some(error)),
+                    None => line.attached = false,
+                }
+            }
+            if let Some(error) = first {
                 let status = self.failed("detaching the irqfd", &irte.origin, Status::HOST_ERROR, &error);
                 stuck.insert(*handle, status);
             }
         }
     }
 
-    /// Never drops the route of a GSI that still has an irqfd: the kernel has died of that (CVE-2017-1000252,
-    /// CVE-2022-49154). Such a GSI stays out of use.
+    /// Never drops the route of a GSI that still has an irqfd: where an interrupt meets such a one, the kernel has died
+    /// (CVE-2017-1000252, CVE-2022-49154). Such a GSI stays out of use.
     fn drop_routes(&mut self, taken: &mut [(Handle, Irte)]) {
         let free = |irte: &Irte| irte.held.route && !irte.is_attached();
-        let freed = taken.iter().filter(|(_, irte)| free(irte));
-        match self.routes.apply(freed.flat_map(|(_, irte)| irte.routes_to(None))) {
+        for (_, irte) in taken.iter().filter(|(_, irte)| free(irte)) {
+            self.routes.change_all(irte.routes_to(None));
+        }
+        match self.routes.apply() {
             Ok(()) => {
                 for (_, irte) in taken.iter_mut().filter(|(_, irte)| free(irte)) {
                     irte.held.route = false;

@@ -112,10 +112,11 @@ impl Vm {
     }
 
     fn reroute(&mut self, targets: &[Move], failures: &mut Failures) {
-        let Self { irtes, routes, .. } = self;
-        let moving = targets.iter().filter(|(handle, _)| !failures.contains_key(handle));
-        let changes = moving.filter_map(|&(handle, target)| Some(irtes.get(handle)?.routes_to(target)));
-        let result = routes.apply(changes.flatten());
+        for (handle, target) in targets.iter().filter(|(handle, _)| !failures.contains_key(handle)) {
+            let Some(irte) = self.irtes.get(*handle) else { continue };
+            self.routes.change_all(irte.routes_to(*target));
+        }
+        let result = self.routes.apply();
         for &(handle, target) in targets {
             if failures.contains_key(&handle) {
                 continue;
@@ -149,9 +150,10 @@ impl Vm {
         }
         // Parked they were, parked they stay. A route is never dropped under an irqfd that would not come off again.
         let bare = |irte: &&Irte| !irte.is_attached();
-        let Self { irtes, routes, .. } = self;
-        let dropped = unrouted.iter().filter_map(|handle| irtes.get(*handle)).filter(bare);
-        let dropped = routes.apply(dropped.flat_map(|irte| irte.routes_to(None))).is_ok();
+        for irte in unrouted.iter().filter_map(|handle| self.irtes.get(*handle)).filter(bare) {
+            self.routes.change_all(irte.routes_to(None));
+        }
+        let dropped = self.routes.apply().is_ok();
         for handle in unrouted {
             if let Some(irte) = self.irtes.get_mut(handle) {
                 irte.target = None;

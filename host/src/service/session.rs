@@ -160,6 +160,7 @@ impl Vm {
         // A closed device raises nothing, and one that would not close is lost: nothing is left to be stopped.
         self.remains.iter_mut().for_each(|(_, irte)| irte.held.interrupt = false);
         self.sweep();
+        self.disarm();
         self.session = None;
         self.log.info(|| format!("pvir is disabled, epoch {}", self.epoch));
         closed

@@ -1,5 +1,6 @@
 //! The state of one VM: everything that the lock protects.
 
+use super::ahead::Ahead;
 use super::devices::Devices;
 use super::entry::feature_of;
 use super::history::History;
@@ -47,6 +48,7 @@ pub(super) struct Vm {
     pub(super) remains: Vec<(Handle, Irte)>,
     pub(super) routes: RouteTable,
     pub(super) gsis: GsiPool,
+    pub(super) ahead: Ahead,
     pub(super) max_irtes: u32,
     pub(super) max_irtes_per_device: u32,
     pub(super) history: History,
@@ -67,6 +69,7 @@ impl Vm {
             max_irtes: config.max_irtes.min(gsis.free()),
             max_irtes_per_device: config.max_irtes_per_device,
             gsis,
+            ahead: Ahead::new(config.armed_ahead),
             history: History::default(),
             log: LogLimit::default(),
         }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod ahead;
 mod messages;
 mod routing;
 
@@ -57,11 +58,11 @@ struct Bench {
 
 /// `None` where the machine has no KVM for it: said loudly, and no failure.
 fn bench() -> Option<Bench> {
-    bench_with(None)
+    bench_with(None, 0)
 }
 
-/// With a second device, perhaps.
-fn bench_with(messages: Option<Messages>) -> Option<Bench> {
+/// With a second device, perhaps, and irqfds that may be armed ahead.
+fn bench_with(messages: Option<Messages>, armed_ahead: u32) -> Option<Bench> {
     let kvm = match Kvm::new() {
         Ok(kvm) => kvm,
         Err(error) => {
@@ -86,8 +87,9 @@ fn bench_with(messages: Option<Messages>) -> Option<Bench> {
         first_gsi: PINS,
         max_irtes: 64,
         max_irtes_per_device: 64,
+        armed_ahead,
     };
-    let router = Box::new(KvmRouter::new(Arc::clone(&vm), &counters));
+    let router = Box::new(KvmRouter::new(Arc::clone(&vm), &counters).with_helpers(3));
     let service = Service::new(&config, ram.clone(), router).unwrap();
     let core = Core::new(Shape::msix(16).unwrap(), &(0..16), ram.clone()).unwrap();
     core.set_bus_master(true);

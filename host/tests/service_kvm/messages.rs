@@ -58,7 +58,7 @@ impl Device for Messages {
 
 #[test]
 fn the_messages_of_an_msi_move_and_park_together() {
-    let Some(bench) = bench_with(Some(Messages::default())) else { return };
+    let Some(bench) = bench_with(Some(Messages::default()), 0) else { return };
     let raise = |all: &[usize]| all.iter().for_each(|message| bench.messages.raise(*message));
     let count = Messages::ALL;
     let msi =

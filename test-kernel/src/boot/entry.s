@@ -11,8 +11,11 @@
     .code32
     .global pvh_start32
 pvh_start32:
+    rdtsc                               # first of all: the time that `boot::started` tells
     cli
     cld
+    movl %eax, boot_tsc
+    movl %edx, boot_tsc + 4
     movl %ebx, %ebp
 
     movl $bss_start, %edi               # loaders need not clear .bss
@@ -102,3 +105,6 @@ boot_pd:
     .skip 64 * 1024
     .global boot_stack_top
 boot_stack_top:
+    .global boot_tsc
+boot_tsc:
+    .skip 8

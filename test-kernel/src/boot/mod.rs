@@ -10,6 +10,16 @@ pub(crate) use start_info::BootInfo;
 
 global_asm!(include_str!("entry.s"), options(att_syntax));
 
+unsafe extern "C" {
+    static boot_tsc: u64;
+}
+
+/// The time stamp counter of the boot processor when it executed the kernel's first instruction.
+pub(crate) fn started() -> u64 {
+    // SAFETY: `entry.s` has written it before any Rust code ran, and nobody does so again.
+    unsafe { boot_tsc }
+}
+
 /// Where `entry.s` arrives in 64-bit mode.
 // SAFETY: no other symbol of the kernel has this name.
 #[unsafe(no_mangle)]

@@ -46,7 +46,18 @@ fn no_pvir(error: &dyn fmt::Display) -> ExitCode {
 
 /// A session, or what the kernel exits with.
 pub(super) fn open(line: CommandLine<'static>) -> Result<Session, ExitCode> {
-    let session = remapping::open(line).map_err(|error| no_pvir(&error))?;
+    let session = open_silently(line)?;
+    tell(&session);
+    Ok(session)
+}
+
+/// A session, of which nothing is said yet: to print is to exit from the VM, for each byte.
+pub(super) fn open_silently(line: CommandLine<'static>) -> Result<Session, ExitCode> {
+    remapping::open(line).map_err(|error| no_pvir(&error))
+}
+
+/// What the host and the kernel have agreed on.
+pub(super) fn tell(session: &Session) {
     let limits = session.limits();
     let conduits = pvir_guest::discover().map_or(Conduits::empty(), |found| found.host.conduits);
     println!(
@@ -66,7 +77,6 @@ pub(super) fn open(line: CommandLine<'static>) -> Result<Session, ExitCode> {
             .num("max_irtes", limits.max_irtes)
             .num("max_apic_id", limits.max_apic_id);
     });
-    Ok(session)
 }
 
 /// Gives everything back, which is a check as well.

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::figures::{Action, Figures, Place, Way};
+use super::figures::Figures;
+use super::what::{Action, Place, Subject, Way};
 
 /// One aim.
 #[derive(Debug, Serialize)]
@@ -24,6 +25,9 @@ impl Aim {
 const AGAINST_QEMU: [(Action, f64); 4] =
     [(Action::SetUp, 10.0), (Action::RetargetAll, 10.0), (Action::Mask, 200.0), (Action::Unmask, 200.0)];
 const AGAINST_TRAPPING: [(Action, f64); 2] = [(Action::SetUp, 30.0), (Action::RetargetAll, 30.0)];
+/// At most so many times what another way takes: the path of an interrupt is the same in the kernel.
+const DELIVERY: [Action; 2] = [Action::Latency, Action::Interval];
+const WITHIN_NOISE: f64 = 1.25;
 const LARGE: [u32; 2] = [256, 2048];
 /// Time per vector of the larger over the smaller.
 const GROWTH: (u32, u32, f64) = (2048, 64, 1.2);
@@ -44,9 +48,22 @@ pub(super) fn judge(figures: &Figures) -> Vec<Aim> {
                 aims.push(Aim { what, aim, reached, at_most: false });
             }
         }
+        aims.extend(delivery(figures, subject));
     }
     aims.extend(growth(figures));
     aims
+}
+
+fn delivery(figures: &Figures, subject: &Subject) -> Vec<Aim> {
+    let pairs = DELIVERY.into_iter().flat_map(|action| [Way::Trapped, Way::Qemu].map(|way| (action, way)));
+    pairs
+        .filter_map(|(action, way)| {
+            let reached = figures.ratio(subject, action, way)?.recip();
+            let (name, device, vectors) = (action.name(), subject.device, subject.vectors);
+            let what = format!("{device}, {vectors} vectors: {name}, direct / {}", way.name());
+            Some(Aim { what, aim: WITHIN_NOISE, reached, at_most: true })
+        })
+        .collect()
 }
 
 fn growth(figures: &Figures) -> Option<Aim> {
@@ -58,4 +75,27 @@ fn growth(figures: &Figures) -> Option<Aim> {
     };
     let what = format!("emulated: set-up per vector, {large} vectors / {small} vectors");
     Some(Aim { what, aim, reached: each(large)? / each(small)?, at_most: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::{Delivery, Told};
+    use super::*;
+
+    #[test]
+    fn delivery_may_take_a_quarter_more_than_trapping() {
+        let subject = Subject { place: Place::Lab, device: "igb", vectors: 10 };
+        let mut figures = Figures::default();
+        let told = |cycles| {
+            let latency = Some(Delivery { together: 1, histogram: vec![cycles, 1] });
+            Told { rounds: Vec::new(), first: None, latency, throughput: None }
+        };
+        figures.add(&subject, Way::Direct, &told(40_960));
+        for (way, cycles) in [(Way::Trapped, 32_768), (Way::Qemu, 20_480)] {
+            figures.add(&subject, way, &told(cycles));
+        }
+        let [trapped, qemu] = &delivery(&figures, &subject)[..] else { panic!("two of four were measured") };
+        assert!(trapped.is_met() && !qemu.is_met(), "{trapped:?} {qemu:?}");
+        assert_eq!(qemu.what, "igb, 10 vectors: trigger to handler, direct / qemu");
+    }
 }

@@ -4,107 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::histogram::Histogram;
 use super::told::{Delivery, Round, Step, Told};
-
-/// Where and what: the ways that are compared differ in nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct Subject {
-    pub(super) place: Place,
-    pub(super) device: &'static str,
-    pub(super) vectors: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Place {
-    /// This machine's KVM.
-    Kvm,
-    /// The nested lab: an emulator.
-    Lab,
-}
-
-/// Who programs the device, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Way {
-    Direct,
-    Trapped,
-    Qemu,
-    CloudHypervisor,
-}
-
-impl Way {
-    pub(super) const ALL: [Self; 4] = [Self::Direct, Self::Trapped, Self::Qemu, Self::CloudHypervisor];
-
-    /// As tables and scripts call it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Trapped => "trapped",
-            Self::Qemu => "qemu",
-            Self::CloudHypervisor => "cloud-hypervisor",
-        }
-    }
-
-    /// What the kernel calls it.
-    pub(super) fn mode(self) -> &'static str {
-        if self == Self::Direct { "direct" } else { "trapped" }
-    }
-}
-
-/// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Action {
-    /// All vectors.
-    SetUp,
-    RetargetOne,
-    /// All vectors.
-    RetargetAll,
-    /// One vector.
-    Mask,
-    Unmask,
-    /// All vectors.
-    TearDown,
-    /// One interrupt, mean of a run.
-    Latency,
-    /// One interrupt of many, mean of a run.
-    Interval,
-}
-
-impl Action {
-    pub(super) const ALL: [Self; 8] = [
-        Self::SetUp,
-        Self::RetargetOne,
-        Self::RetargetAll,
-        Self::Mask,
-        Self::Unmask,
-        Self::TearDown,
-        Self::Latency,
-        Self::Interval,
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::SetUp => "set-up of all",
-            Self::RetargetOne => "retarget of one",
-            Self::RetargetAll => "retarget of all",
-            Self::Mask => "mask of one",
-            Self::Unmask => "unmask of one",
-            Self::TearDown => "tear-down of all",
-            Self::Latency => "trigger to handler",
-            Self::Interval => "interrupt of many",
-        }
-    }
-}
+use super::what::{Action, Subject, Way};
 
 /// Median and spread of samples, in cycles.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Spread {
     pub(super) median: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
-    pub(super) samples: usize,
+    /// A quarter of the samples is below `low`, and one above `high`.
+    pub(super) low: f64,
+    pub(super) high: f64,
+    pub(super) samples: u64,
     /// Exits to user space that the guest caused, by accesses to the table and calls.
     pub(super) exits: f64,
 }
@@ -115,30 +26,39 @@ struct Series {
     exits: f64,
 }
 
+/// Interrupts of all runs together, so that a run with an outlier has no more weight than another.
+#[derive(Debug, Default)]
+struct Pool {
+    together: u64,
+    histogram: Histogram,
+}
+
 /// Everything measured.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     series: BTreeMap<(Subject, Action, Way), Series>,
-    histograms: BTreeMap<(Subject, Way), BTreeMap<u64, u64>>,
+    pools: BTreeMap<(Subject, Action, Way), Pool>,
+    runs: BTreeMap<Subject, u32>,
 }
 
 impl Figures {
     /// Adds a run. Its first round has warmed up, where there is another.
     pub(super) fn add(&mut self, subject: &Subject, way: Way, told: &Told) {
+        if way == Way::Direct {
+            *self.runs.entry(subject.clone()).or_default() += 1;
+        }
         let cold = told.rounds.len() > 1;
         for round in told.rounds.iter().filter(|round| round.round > 0 || !cold) {
             self.add_round(subject, way, round);
         }
-        for (action, delivery) in [(Action::Latency, &told.latency), (Action::Interval, &told.throughput)] {
-            if let Some(delivery) = delivery.as_ref().filter(|delivery| delivery.interrupts > 0) {
-                self.push(subject, action, way, delivery.cycles as f64 / delivery.interrupts as f64, 0.0);
-            }
+        if let Some(first) = told.first {
+            self.push(subject, Action::FirstInterrupt, way, first.cycles as f64, 0.0);
         }
-        if let Some(Delivery { histogram, .. }) = &told.latency {
-            let all = self.histograms.entry((subject.clone(), way)).or_default();
-            for pair in histogram.chunks_exact(2) {
-                *all.entry(pair[0]).or_default() += pair[1];
-            }
+        for (action, delivery) in [(Action::Latency, &told.latency), (Action::Interval, &told.throughput)] {
+            let Some(Delivery { together, histogram }) = delivery else { continue };
+            let pool = self.pools.entry((subject.clone(), action, way)).or_default();
+            pool.together = *together;
+            pool.histogram.add(histogram);
         }
     }
 
@@ -173,16 +93,31 @@ impl Figures {
         subjects
     }
 
+    /// How often each way was run.
+    pub(super) fn runs(&self, subject: &Subject) -> u32 {
+        self.runs.get(subject).copied().unwrap_or_default()
+    }
+
     /// Median and spread, if it was measured.
     pub(super) fn get(&self, subject: &Subject, action: Action, way: Way) -> Option<Spread> {
-        let series = self.series.get(&(subject.clone(), action, way))?;
-        let mut sorted = series.cycles.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (min, max) = (*sorted.first()?, *sorted.last()?);
-        let middle = sorted.len() / 2;
-        let median =
-            if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
-        Some(Spread { median, min, max, samples: sorted.len(), exits: series.exits })
+        match action {
+            Action::Latency | Action::Interval => self.pooled(subject, action, way, [0.25, 0.5, 0.75]),
+            Action::Tail => self.pooled(subject, Action::Latency, way, [0.99; 3]),
+            _ => {
+                let Series { cycles, exits } = self.series.get(&(subject.clone(), action, way))?;
+                let mut sorted = cycles.clone();
+                sorted.sort_by(f64::total_cmp);
+                let [low, median, high] = [0.25, 0.5, 0.75].map(|part| quantile(&sorted, part));
+                Some(Spread { median, low, high, samples: sorted.len() as u64, exits: *exits })
+            }
+        }
+    }
+
+    fn pooled(&self, subject: &Subject, action: Action, way: Way, parts: [f64; 3]) -> Option<Spread> {
+        let Pool { together, histogram } = self.pools.get(&(subject.clone(), action, way))?;
+        let each = |part| Some(histogram.quantile(part)? / (*together).max(1) as f64);
+        let [low, median, high] = parts.map(each);
+        Some(Spread { median: median?, low: low?, high: high?, samples: histogram.total(), exits: 0.0 })
     }
 
     /// How many times what the direct way takes another one takes.
@@ -191,14 +126,24 @@ impl Figures {
         Some(self.get(subject, action, way)?.median / direct.median)
     }
 
-    /// Interrupts by bucket of latency.
-    pub(super) fn histogram(&self, subject: &Subject, way: Way) -> Option<&BTreeMap<u64, u64>> {
-        self.histograms.get(&(subject.clone(), way))
+    /// How long interrupts took.
+    pub(super) fn latency(&self, subject: &Subject, way: Way) -> Option<&Histogram> {
+        Some(&self.pools.get(&(subject.clone(), Action::Latency, way))?.histogram)
     }
+}
+
+/// What this part of the samples, which are sorted and not none, does not exceed; between two of them in proportion.
+fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let place = part * (sorted.len() - 1) as f64;
+    #[expect(clippy::cast_possible_truncation, reason = "between two places of the list")]
+    let [below, above] = [place.floor(), place.ceil()].map(|place| sorted[place as usize]);
+    below + (above - below) * place.fract()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::told::Once;
+    use super::super::what::Place;
     use super::*;
 
     const SUBJECT: Subject = Subject { place: Place::Kvm, device: "d", vectors: 4 };
@@ -221,11 +166,28 @@ mod tests {
     fn the_first_round_warms_up_and_the_median_is_of_the_others() {
         let mut figures = Figures::default();
         let rounds = [9000, 100, 400, 200].into_iter().zip(0..).map(|(cycles, n)| round(n, cycles)).collect();
-        figures.add(&SUBJECT, Way::Trapped, &Told { rounds, latency: None, throughput: None });
+        let told = Told { rounds, first: Some(Once { cycles: 7 }), latency: None, throughput: None };
+        figures.add(&SUBJECT, Way::Trapped, &told);
         let spread = figures.get(&SUBJECT, Action::SetUp, Way::Trapped).unwrap();
-        assert_eq!((spread.min, spread.median, spread.max, spread.samples), (100.0, 200.0, 400.0, 3));
+        assert_eq!((spread.low, spread.median, spread.high, spread.samples), (150.0, 200.0, 300.0, 3));
         assert_eq!(spread.exits, 36.0);
+        let first = figures.get(&SUBJECT, Action::FirstInterrupt, Way::Trapped).unwrap();
+        assert_eq!((first.median, first.samples), (7.0, 1), "cold is how it is meant");
         assert_eq!(figures.get(&SUBJECT, Action::Mask, Way::Trapped).unwrap().median, 50.0);
         assert_eq!(figures.ratio(&SUBJECT, Action::SetUp, Way::Trapped), None, "nothing to compare with");
+    }
+    #[test]
+    fn interrupts_of_all_runs_are_pooled() {
+        let mut figures = Figures::default();
+        for (together, histogram) in [(4, vec![4096, 90, 8192, 9]), (4, vec![1_048_576, 1])] {
+            let delivery = Some(Delivery { together, histogram });
+            let (latency, throughput) = (delivery.clone(), delivery);
+            figures.add(&SUBJECT, Way::Qemu, &Told { rounds: Vec::new(), first: None, latency, throughput });
+        }
+        let [all, tail, burst] = [Action::Latency, Action::Tail, Action::Interval]
+            .map(|action| figures.get(&SUBJECT, action, Way::Qemu).unwrap());
+        assert_eq!((all.median.floor(), all.samples), (1024.0 + 35.0, 100));
+        assert_eq!((tail.median, tail.low, tail.high), (2176.0, 2176.0, 2176.0));
+        assert_eq!(burst.median, all.median);
     }
 }

@@ -1,5 +1,6 @@
-# Arguments: names of the devices, ways, repetitions, seconds for them, the kernel's words. The devices are bound in the same order.
-names=$1 ways=$2 repeats=$3 limit=$4 words=$5
+# Arguments: names of the devices, ways, repetitions at least and at most, seconds for them, the kernel's words. The devices
+# are bound in the same order.
+names=$1 ways=$2 least=$3 most=$4 limit=$5 words=$6
 cd "$PVIR_PAYLOAD" || exit 1
 
 run() {
@@ -8,13 +9,13 @@ run() {
         direct) pvir run --cpus 2 --timeout 100 --json - --no-host-counts --device "vfio=$bdf" --append "$words" ;;
         trapped) pvir run --cpus 2 --timeout 100 --json - --no-host-counts --mode trap --device "vfio=$bdf" --append "$words" ;;
         qemu)
-            timeout 100 ./qemu/lib/ld-linux-x86-64.so.2 --library-path ./qemu/lib ./qemu/qemu -L ./qemu/rom \
+            timeout 100 ./qemu/run -L ./qemu/rom \
                 -accel kvm -cpu host,+x2apic -machine q35 -m 256M -smp 2 -nodefaults -no-user-config -no-reboot \
                 -display none -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4 \
                 -kernel "$PVIR_KERNEL" -append "$words" -device "vfio-pci,host=$bdf,rombar=0" </dev/null
             ;;
         cloud-hypervisor)
-            timeout 100 ./cloud-hypervisor --kernel "$PVIR_KERNEL" --cmdline "$words" --cpus boot=2 \
+            timeout 100 ./cloud-hypervisor/run --kernel "$PVIR_KERNEL" --cmdline "$words" --cpus boot=2 \
                 --memory size=256M --serial tty --console off --device "path=/sys/bus/pci/devices/$bdf/" </dev/null
             ;;
     esac
@@ -25,9 +26,12 @@ seconds() {
     echo "${uptime%.*}"
 }
 
+# one VM for which nothing is warm, in L1 and in the emulator, and that does not count
+run trapped "${PVIR_DEVICES%% *}" >/dev/null || true
+
 started=$(seconds)
 repeat=0
-while [ "$repeat" -lt "$repeats" ]; do
+while [ "$repeat" -lt "$most" ]; do
     set -- $PVIR_DEVICES
     for name in $names; do
         for way in $ways; do
@@ -37,10 +41,12 @@ while [ "$repeat" -lt "$repeats" ]; do
         done
         shift
     done
+    # the next time another one goes first
+    ways="${ways#* } ${ways%% *}"
     repeat=$((repeat + 1))
     # as long again as the mean of those before
     spent=$(($(seconds) - started))
-    if [ $((spent + spent / repeat)) -gt "$limit" ]; then
+    if [ "$repeat" -ge "$least" ] && [ $((spent + spent / repeat)) -gt "$limit" ]; then
         break
     fi
 done

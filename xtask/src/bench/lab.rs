@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::figures::{Figures, Place, Subject, Way};
-use super::peers::Peers;
+use super::figures::Figures;
+use super::peers::{CloudHypervisor, Peers};
 use super::plan::Plan;
 use super::told::Told;
+use super::what::{Place, Subject, Way};
 use crate::lab::{self, Iommu, Outcome, Streams};
 use crate::programs::Programs;
 use crate::progress::step;
@@ -19,10 +20,15 @@ const DEVICES: [(&str, &str); 2] = [("igb", "igb"), ("nvme", "nvme,serial=bench"
 const MEMORY: &str = "2G";
 const LIMIT: u64 = 540;
 
-/// Measures; answers with what was skipped and why.
-pub(super) fn measure(programs: &Programs, plan: &Plan, figures: &mut Figures) -> Result<Vec<String>> {
+/// Measures; answers with the peers that took part.
+pub(super) fn measure(
+    programs: &Programs,
+    plan: &Plan,
+    cloud_hypervisor: Option<&CloudHypervisor>,
+    figures: &mut Figures,
+) -> Result<Peers> {
     let setup = Setup::ready()?;
-    let (peers, skipped) = Peers::collect(&setup)?;
+    let peers = Peers::collect(&setup, cloud_hypervisor)?;
     let names: Vec<&str> = DEVICES.iter().map(|(name, _)| *name).collect();
     let ways: Vec<&str> = peers.ways().map(Way::name).collect();
     let options = lab::Options {
@@ -34,8 +40,10 @@ pub(super) fn measure(programs: &Programs, plan: &Plan, figures: &mut Figures) -
         ..lab::Options::default()
     };
     let (names_word, ways_word, words) = (names.join(" "), ways.join(" "), plan.words(Place::Lab));
-    let (repeats, limit) = (plan.repeats.to_string(), plan.limit.as_secs().to_string());
-    let argv = ["sh", "-c", SCRIPT, "sh", &names_word, &ways_word, &repeats, &limit, &words].map(Into::into);
+    let [least, most] = [plan.at_least, plan.repeats].map(|times| times.to_string());
+    let limit = plan.limit.as_secs().to_string();
+    let argv =
+        ["sh", "-c", SCRIPT, "sh", &names_word, &ways_word, &least, &most, &limit, &words].map(Into::into);
     let what = format!("{names_word} passed through, {} times, {ways_word} in turn", plan.repeats);
     let text = step("the nested lab", what, || {
         let (streams, stdout, stderr) = Streams::captured(b"");
@@ -45,7 +53,7 @@ pub(super) fn measure(programs: &Programs, plan: &Plan, figures: &mut Figures) -
         }
     })?;
     read(&text, &names, figures)?;
-    Ok(skipped)
+    Ok(peers)
 }
 
 fn read(text: &str, names: &[&'static str], figures: &mut Figures) -> Result<()> {

@@ -17,10 +17,12 @@ pub(super) struct Machine {
     pub(super) kvm: String,
     pub(super) date: String,
     pub(super) command: String,
+    /// The peers' versions.
+    pub(super) peers: Vec<String>,
 }
 
 impl Machine {
-    pub(super) fn here() -> Self {
+    pub(super) fn here(peers: Vec<String>) -> Self {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let modules = fs::read_dir("/sys/module").into_iter().flatten().flatten();
@@ -39,12 +41,13 @@ impl Machine {
             kvm: kvm.join(", "),
             date: said(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])),
             command: format!("./run.sh {}", std::env::args().skip(1).collect::<Vec<_>>().join(" ")),
+            peers,
         }
     }
 
-    /// In one line.
-    pub(super) fn line(&self) -> String {
-        let Self { cpu, cpus, kernel, kvm, date, command } = self;
-        format!("{cpu}, {cpus} CPUs, Linux {kernel}, {kvm}; {date}; {command}")
+    /// In two lines: the machine, and what was done on it.
+    pub(super) fn lines(&self) -> [String; 2] {
+        let Self { cpu, cpus, kernel, kvm, date, command, .. } = self;
+        [format!("{cpu}, {cpus} CPUs, Linux {kernel}, {kvm}"), format!("{date}; {command}")]
     }
 }

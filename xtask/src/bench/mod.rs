@@ -3,6 +3,7 @@
 
 mod aims;
 mod figures;
+mod histogram;
 mod kvm;
 mod lab;
 mod machine;
@@ -12,6 +13,7 @@ mod plan;
 mod report;
 mod table;
 mod told;
+mod what;
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,10 +27,10 @@ use crate::workspace;
 use figures::Figures;
 use plan::Plan;
 
-/// Measure set-up, retarget, mask, tear-down and delivery, with pvir and beside what users have today (6 minutes)
+/// Measure set-up, retarget, mask, tear-down and delivery, with pvir and beside what users have today (7 minutes)
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Fewer repetitions and sizes: about a minute
+    /// Fewer repetitions and sizes: a minute or two
     #[arg(long)]
     quick: bool,
     /// Write all figures as JSON to FILE
@@ -53,17 +55,21 @@ enum Part {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
+    let lab_too = options.only != Some(Part::Kvm);
+    let cloud_hypervisor = if lab_too { peers::cloud_hypervisor()? } else { None };
     let programs = Programs::build()?;
     let mut figures = Figures::default();
-    let mut skipped = Vec::new();
+    let (mut skipped, mut versions) = (Vec::new(), Vec::new());
     if options.only != Some(Part::Lab) {
         skipped.extend(kvm::measure(&programs, &plan, &mut figures)?);
     }
-    if options.only != Some(Part::Kvm) {
-        skipped.extend(lab::measure(&programs, &plan, &mut figures)?);
+    if lab_too {
+        let peers = lab::measure(&programs, &plan, cloud_hypervisor.as_ref(), &mut figures)?;
+        skipped.extend(peers.skipped);
+        versions = peers.versions;
     }
-    let machine = machine::Machine::here();
-    println!("{}", table::render(&figures, &machine));
+    let machine = machine::Machine::here(versions);
+    println!("{}\n", table::render(&figures, &machine));
     let aims = aims::judge(&figures);
     println!("{}", table::aims(&aims));
     for skipped in &skipped {

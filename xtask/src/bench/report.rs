@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::aims::Aim;
-use super::figures::{Action, Figures, Way};
+use super::figures::Figures;
 use super::machine::Machine;
+use super::what::{Action, Way};
 
 /// Everything, with the ratios to the direct way.
 pub(super) fn json(figures: &Figures, machine: &Machine, aims: &[Aim], skipped: &[String]) -> Value {
@@ -23,12 +24,12 @@ pub(super) fn json(figures: &Figures, machine: &Machine, aims: &[Aim], skipped: 
                     })
                     .collect();
                 if !actions.is_empty() {
-                    let histogram = figures.histogram(subject, way);
+                    let histogram = figures.latency(subject, way);
                     ways.insert(way.name().into(), json!({"actions": actions, "latency": histogram}));
                 }
             }
-            json!({"subject": subject, "ways": ways})
+            json!({"subject": subject, "runs": figures.runs(subject), "ways": ways})
         })
         .collect();
-    json!({"schema": 1, "machine": machine, "subjects": subjects, "aims": aims, "skipped": skipped})
+    json!({"schema": 2, "machine": machine, "subjects": subjects, "aims": aims, "skipped": skipped})
 }

@@ -1,70 +1,97 @@
-//! The figures for people.
+//! The figures for people, in lines that fit a wide terminal.
 
 use std::fmt::Write;
 
 use super::aims::Aim;
-use super::figures::{Action, Figures, Place, Spread, Subject, Way};
+use super::figures::{Figures, Spread};
 use super::machine::Machine;
+use super::what::{Action, Place, Subject, Way};
+
+const LEGEND: &str = "Medians in thousands of cycles, and half of what lies between their quartiles; exits to user space by calls and by\n\
+                      accesses to the table; x: times the direct way.";
 
 /// One table for each subject.
 pub(super) fn render(figures: &Figures, machine: &Machine) -> String {
-    let mut text = format!("{}\n", machine.line());
+    let mut text = format!("{}\n", machine.lines().join("\n"));
+    if !machine.peers.is_empty() {
+        text += &format!("beside: {}\n", machine.peers.join("; "));
+    }
+    text += LEGEND;
     for subject in figures.subjects() {
-        // writing to a string does not fail
-        let _ = write!(text, "\n{}\n", heading(subject));
-        let _ = one(figures, subject, &mut text);
+        text += &format!("\n\n{}\n", heading(subject, figures.runs(subject)));
+        text += &one(figures, subject).join("\n");
     }
     text
 }
 
-fn heading(subject: &Subject) -> String {
+fn heading(subject: &Subject, runs: u32) -> String {
     let Subject { device, vectors, .. } = subject;
-    match subject.place {
-        Place::Kvm => format!("{device}, {vectors} vectors, on this machine's KVM"),
-        Place::Lab => {
-            format!(
-                "{device}, {vectors} vectors, in the nested lab (an EMULATOR: only the ratios mean anything)"
-            )
-        }
-    }
+    let of =
+        |number: u32, what: &str| format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" });
+    let place = match subject.place {
+        Place::Kvm => "on this machine's KVM",
+        Place::Lab => "in the nested lab (an EMULATOR: only the ratios mean anything)",
+    };
+    format!("{device}, {}, {} of each, {place}", of(*vectors, "vector"), of(runs, "run"))
 }
 
-fn one(figures: &Figures, subject: &Subject, text: &mut String) -> std::fmt::Result {
-    write!(text, "{:<20}{:>34}", "kilocycles", "direct (min..max) exits")?;
-    let others: Vec<Way> = Way::ALL[1..]
-        .iter()
-        .copied()
-        .filter(|way| figures.get(subject, Action::SetUp, *way).is_some())
-        .collect();
+fn one(figures: &Figures, subject: &Subject) -> Vec<String> {
+    let there = |way: &Way| figures.get(subject, Action::SetUp, *way).is_some();
+    let others: Vec<Way> = Way::ALL.into_iter().filter(|way| *way != Way::Direct).filter(there).collect();
+    let mut head = format!("{:<22}{:>17}{:>7}", "", Way::Direct.name(), "exits");
     for way in &others {
-        write!(text, "{:>38} {:>9}", format!("{} (min..max) exits", way.name()), "ratio")?;
+        head += &format!(" │ {:>17}{:>7}{:>8}", way.name(), "exits", "");
     }
-    writeln!(text)?;
+    let mut lines = vec![head.trim_end().to_owned()];
     for action in Action::ALL {
         let Some(direct) = figures.get(subject, action, Way::Direct) else { continue };
-        write!(text, "{:<20}{:>34}", action.name(), cell(direct))?;
+        let mut line = format!("{:<22}{}", action.name(), cell(Some(direct)));
         for way in &others {
-            let (cell, ratio) = match figures.get(subject, action, *way) {
-                Some(spread) => (cell(spread), format!("{:.1}x", spread.median / direct.median)),
-                None => ("-".into(), "-".into()),
-            };
-            write!(text, "{cell:>38} {ratio:>9}")?;
+            let ratio = figures.ratio(subject, action, *way).map(times).unwrap_or_default();
+            line += &format!(" │ {}{ratio:>8}", cell(figures.get(subject, action, *way)));
         }
-        writeln!(text)?;
+        lines.push(line);
     }
-    Ok(())
+    lines
 }
 
-fn cell(spread: Spread) -> String {
-    let Spread { median, min, max, exits, .. } = spread;
-    let [median, min, max] = [median, min, max].map(kilo);
-    let exits = if exits > 0.0 { format!("{exits:.0}") } else { "-".into() };
-    format!("{median} ({min}..{max}) {exits:>5}")
+/// The median, how far samples are from it, and the exits.
+fn cell(spread: Option<Spread>) -> String {
+    let Some(Spread { median, low, high, exits, .. }) = spread else {
+        return format!("{:>17}{:>7}", "-", "");
+    };
+    // where there is one sample, or a quantile is asked for, nothing is known
+    let around =
+        if high > low { format!("±{:.0}%", (high - low) / 2.0 / median * 100.0) } else { String::new() };
+    let exits = if exits > 0.0 { grouped(exits.round()) } else { "-".into() };
+    format!("{:>10}{around:>7}{exits:>7}", kilo(median))
 }
 
 fn kilo(cycles: f64) -> String {
     let kilo = cycles / 1000.0;
-    if kilo < 100.0 { format!("{kilo:.1}") } else { format!("{kilo:.0}") }
+    match kilo {
+        0.0..1.0 => format!("{kilo:.3}"),
+        1.0..100.0 => format!("{kilo:.1}"),
+        _ => grouped(kilo.round()),
+    }
+}
+
+fn times(ratio: f64) -> String {
+    let digits = usize::from(ratio < 10.0) + usize::from(ratio < 100.0);
+    format!("{ratio:.digits$}x")
+}
+
+/// A whole number, with a comma for each thousand.
+pub(super) fn grouped(number: impl std::fmt::Display) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// What was aimed at.
@@ -73,9 +100,34 @@ pub(super) fn aims(aims: &[Aim]) -> String {
     for aim in aims {
         let bound = if aim.at_most { "at most" } else { "at least" };
         let met = if aim.is_met() { "met" } else { "MISSED" };
-        let line = format!("{:<70} {bound} {:>5}: {:>8.1} {met}", aim.what, aim.aim, aim.reached);
+        let reached = times(aim.reached);
         // writing to a string does not fail
-        let _ = writeln!(text, "{line}");
+        let _ = writeln!(text, "{:<70}{bound:>9} {:>5}{reached:>9}  {met}", aim.what, aim.aim);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_as_long_as_they_say_something() {
+        assert_eq!(
+            [0.0, 999.0, 1000.0, 1_234_567.0].map(|n: f64| grouped(n)),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!([94.0, 94_321.0, 1_500_400.0].map(kilo), ["0.094", "94.3", "1,500"]);
+        assert_eq!([1.249, 12.34, 123.4].map(times), ["1.25x", "12.3x", "123x"]);
+    }
+
+    #[test]
+    fn cells_are_of_one_width() {
+        let spread =
+            Spread { median: 2_000_000.0, low: 1_900_000.0, high: 2_300_000.0, samples: 9, exits: 18432.0 };
+        let without = Spread { low: 1.0, high: 1.0, exits: 0.0, ..spread };
+        let cells = [Some(spread), Some(without), None].map(cell);
+        assert_eq!(cells[0], "     2,000   ±10% 18,432");
+        assert!(cells.iter().all(|cell| cell.chars().count() == 24), "{cells:?}");
+    }
 }

@@ -26,13 +26,18 @@ pub(super) struct Round {
     pub(super) tear_down: Step,
 }
 
-/// Interrupts and the cycles that they took.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Delivery {
-    pub(super) interrupts: u64,
+/// What was done once.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Once {
     pub(super) cycles: u64,
-    /// Bucket and count in turn.
-    #[serde(default)]
+}
+
+/// Cycles until interrupts were handled.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Delivery {
+    /// So many were raised together.
+    pub(super) together: u64,
+    /// Beginning of a bucket and count in turn.
     pub(super) histogram: Vec<u64>,
 }
 
@@ -40,6 +45,8 @@ pub(super) struct Delivery {
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) rounds: Vec<Round>,
+    /// From the kernel's first instruction to the device's first interrupt.
+    pub(super) first: Option<Once>,
     pub(super) latency: Option<Delivery>,
     pub(super) throughput: Option<Delivery>,
 }
@@ -58,9 +65,11 @@ impl Told {
             same_counts(finished, &report)?;
         }
         let rounds = of("bench").map(|event| serde_json::from_value(event.clone()));
+        let first = of("first-interrupt").next().map(|event| serde_json::from_value(event.clone()));
         let delivery = |name| of(name).next().map(|event| serde_json::from_value(event.clone())).transpose();
         Ok(Self {
             rounds: rounds.collect::<Result<_, _>>().context("a round that is incomplete")?,
+            first: first.transpose()?,
             latency: delivery("latency")?,
             throughput: delivery("throughput")?,
         })

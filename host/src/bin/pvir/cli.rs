@@ -107,6 +107,9 @@ pub(crate) struct RunArgs {
     /// Most of them for each device [default: as many as the guest may hold]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Devices")]
     pub(crate) max_irtes_per_device: Option<u32>,
+    /// Irqfds to have ready before the guest asks for them, where it still can: it then waits for fewer ioctls. 0 for none
+    #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Devices")]
+    pub(crate) armed_ahead: u32,
 
     /// Stop the guest after so many seconds, with exit code 124
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
+use pvir_host::service::Armer;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::cli::{Mode, RunArgs};
@@ -45,7 +46,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let counters = Arc::new(Counters::new());
     let offer = if args.mode == Mode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
-    let quotas = Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device };
+    let quotas =
+        Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device, armed_ahead: args.armed_ahead };
     let service = service::new(&vm, quotas)?;
     let service = if args.final_counts() { service.with_final_counts() } else { service };
     let service = Arc::new(service);
@@ -94,11 +96,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
         posting: OnceLock::new(),
     });
     let control = serve(args.control.as_deref(), &live)?;
+    let armer =
+        Armer::start(Arc::clone(&service)).context("cannot start the thread that arms irqfds ahead")?;
     let threads = start(vcpus)?;
     let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
     wait_for_end(&ending, &signals, args.timeout, &live, ticker.as_mut())?;
     stop(threads);
     drop(control);
+    drop(armer);
     service.shut_down();
     drop(character_mode);
 

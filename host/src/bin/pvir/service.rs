@@ -15,7 +15,13 @@ use crate::machine::vm::{RESERVED_PINS, Vm};
 pub(crate) struct Quotas {
     pub(crate) of_vm: Option<u32>,
     pub(crate) of_device: Option<u32>,
+    /// Irqfds that wait for being asked for.
+    pub(crate) armed_ahead: u32,
 }
+
+/// Threads that help the vCPU's own to take irqfds off: the kernel makes each wait for a grace period, and how many of
+/// these overlap hardly grows beyond this (docs/performance.md).
+const HELPERS: usize = 3;
 
 /// The service of a VM, without devices yet.
 pub(crate) fn new(vm: &Vm, quotas: Quotas) -> Result<Service> {
@@ -30,8 +36,9 @@ pub(crate) fn new(vm: &Vm, quotas: Quotas) -> Result<Service> {
         first_gsi: RESERVED_PINS,
         max_irtes,
         max_irtes_per_device: quotas.of_device.map_or(max_irtes, |quota| quota.min(max_irtes)),
+        armed_ahead: quotas.armed_ahead,
     };
-    let router = KvmRouter::new(Arc::clone(&vm.fd), &vm.counters);
+    let router = KvmRouter::new(Arc::clone(&vm.fd), &vm.counters).with_helpers(HELPERS);
     Service::new(&config, Arc::new(vm.memory.clone()), Box::new(router))
         .context("cannot set up the hypercall service")
 }

@@ -60,13 +60,14 @@ struct Told {
 }
 
 impl Scene {
-    fn prepare(self) -> (Bench, Vec<Entry>) {
-        let bench = Bench::new();
+    fn prepare(self, ahead: u32) -> (Bench, Vec<Entry>) {
+        let bench = Bench::with(&Config { armed_ahead: ahead, ..config() });
         bench.add(3, FakeDevice::with_msi(bench.world.clone(), 3, 32));
         if matches!(self, Self::Enable) {
             return (bench, Vec::new());
         }
         bench.enable();
+        bench.arm();
         let mapped = if matches!(self, Self::Map(_)) { wanted() } else { bench.map(&wanted()).records };
         (bench, mapped)
     }
@@ -148,8 +149,8 @@ fn assert_as_before(scene: Scene, bench: &Bench, mapped: &[Entry], told: &Told) 
 }
 
 /// One fault; answers whether it was met.
-fn inject(scene: Scene, after: u32, errno: i32, lasting: bool) -> bool {
-    let (bench, mapped) = scene.prepare();
+fn inject(scene: Scene, ahead: u32, after: u32, errno: i32, lasting: bool) -> bool {
+    let (bench, mapped) = scene.prepare(ahead);
     let before = bench.world.lock().footprint();
     let logged = bench.service.statistics().log_lines;
     let faults = |bench: &Bench| bench.world.lock().faults.injected();
@@ -180,21 +181,30 @@ fn inject(scene: Scene, after: u32, errno: i32, lasting: bool) -> bool {
 
 /// Every call fails in turn; answers how many did.
 fn sweep(scene: Scene, lasting: bool) -> u64 {
+    // Nothing armed ahead, some of what is wanted, and all of it.
+    [0, 5, 512].into_iter().map(|ahead| sweep_with(scene, ahead, lasting)).sum()
+}
+
+fn sweep_with(scene: Scene, ahead: u32, lasting: bool) -> u64 {
+    // What is armed ahead does not depend on the errno.
+    let errnos = if ahead == 0 { &ERRNOS[..] } else { &ERRNOS[..1] };
     let mut met = 0;
-    for errno in ERRNOS {
+    for &errno in errnos {
         for after in 0.. {
-            let tried = catch_unwind(AssertUnwindSafe(|| inject(scene, after, errno, lasting)));
+            let tried = catch_unwind(AssertUnwindSafe(|| inject(scene, ahead, after, errno, lasting)));
             match tried {
                 Ok(true) => met += 1,
                 Ok(false) => break,
                 Err(panic) => {
-                    eprintln!("{scene:?}: call {after} failed with errno {errno}, lasting: {lasting}");
+                    eprintln!(
+                        "{scene:?}, {ahead} ahead: call {after} failed with errno {errno}, lasting: {lasting}"
+                    );
                     resume_unwind(panic);
                 }
             }
         }
     }
-    println!("{scene:?}, lasting {lasting}: {met} faults");
+    println!("{scene:?}, {ahead} ahead, lasting {lasting}: {met} faults");
     met
 }
 

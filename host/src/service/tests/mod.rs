@@ -1,5 +1,6 @@
 //! The service through its front door: real wire bytes in real guest RAM, over a KVM and devices that know the order.
 
+mod ahead;
 mod batches;
 mod blocks;
 mod enabling;
@@ -54,6 +55,7 @@ fn config() -> Config {
         first_gsi: FIRST_GSI,
         max_irtes: 4072,
         max_irtes_per_device: 2048,
+        armed_ahead: 0,
     }
 }
 
@@ -109,6 +111,20 @@ impl Bench {
         let bench = Self::new();
         bench.enable();
         bench
+    }
+
+    /// With all of `ahead` lines armed that are wanted.
+    fn armed(ahead: u32) -> Self {
+        let bench = Self::with(&Config { armed_ahead: ahead, ..config() });
+        bench.enable();
+        bench.arm();
+        bench
+    }
+
+    fn arm(&self) {
+        self.world.lock().expect(None);
+        self.service.arm_ahead();
+        self.assert_order();
     }
 
     fn enable(&self) {
@@ -199,6 +215,7 @@ impl Bench {
         let mut world = self.world.lock();
         let Footprint { routes, irqfds, started, .. } = world.footprint();
         assert!(routes.is_empty() && irqfds.is_empty() && started.is_empty(), "{:?}", world.footprint());
+        assert_eq!(world.armed_ahead(), 0, "armed ahead");
         assert_eq!(world.open_eventfds(), 0, "eventfds");
         drop(world);
         assert!(self.service.irtes().is_empty());

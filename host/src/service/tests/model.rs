@@ -260,13 +260,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_calls_are_answered_as_the_contract_says(steps in prop::collection::vec(step(), 1..30)) {
-        let bench = Bench::enabled();
+    fn random_calls_are_answered_as_the_contract_says(
+        steps in prop::collection::vec(step(), 1..30),
+        ahead in prop_oneof![Just(0u32), 1..9u32],
+    ) {
+        let bench = Bench::armed(ahead);
         let mut run = Run::default();
         for step in &steps {
             let (got, expected) = run.step(&bench, step);
             prop_assert_eq!(got, expected, "{:?}", step);
             run.compare(&bench);
+            bench.arm();
         }
         bench.disable();
         bench.assert_baseline();

@@ -149,8 +149,8 @@ impl Trapped {
                 None => ground.failed("taking a GSI", index, &"none is left"),
             }
         }
-        let lines = changes.iter().map(|&(_, gsi, message)| (gsi, Some(message)));
-        let result = ground.routes.apply_messages(lines);
+        changes.iter().for_each(|&(_, gsi, message)| ground.routes.change(gsi, Some(message)));
+        let result = ground.routes.apply();
         for (index, _, message) in changes {
             let Some(line) = self.lines.get_mut(&index) else { continue };
             match &result {

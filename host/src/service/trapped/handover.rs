@@ -3,7 +3,6 @@
 
 use super::line::{Held, Line};
 use super::{Ground, Trapped};
-use crate::kvm::KvmMessage;
 use crate::service::vm::Vm;
 use crate::trapped::Touched;
 use pvir_abi::{DeviceId, Store};
@@ -136,9 +135,9 @@ fn take_down(ground: &mut Ground<'_>, store: Store, lines: &mut [(u32, &mut Line
     }
     // Never the route of a GSI that still has an irqfd.
     let free = |line: &Line| line.held.route && !line.held.irqfd;
-    let changes: Vec<(u32, Option<KvmMessage>)> =
-        lines.iter().filter(|(_, line)| free(line)).filter_map(|(_, line)| Some((line.gsi?, None))).collect();
-    match ground.routes.apply_messages(changes) {
+    let freed = lines.iter().filter(|(_, line)| free(line)).filter_map(|(_, line)| line.gsi);
+    freed.for_each(|gsi| ground.routes.change(gsi, None));
+    match ground.routes.apply() {
         Ok(()) => {
             lines.iter_mut().filter(|(_, line)| free(line)).for_each(|(_, line)| line.held.route = false);
         }

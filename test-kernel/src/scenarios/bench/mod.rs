@@ -94,11 +94,12 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
         None => pvir_guest::discover().is_ok(),
     };
     if direct {
-        let session = setup::open(line)?;
+        let session = setup::open_silently(line)?;
         match direct::Direct::open(&session, function, plan) {
             Ok(way) => measure(way, plan, driver, &mut checks),
             Err(what) => checks.expect("table", false, format_args!("{what}")),
         }
+        setup::tell(&session);
         setup::close(session, &mut checks);
     } else {
         match trapped::Trapped::open(function, plan) {
@@ -118,33 +119,33 @@ fn is_subject(function: &&Function) -> bool {
 /// Its registers on, and its driver if there is one: without, everything but delivery is measured.
 fn ready(function: &Function, checks: &mut Checks) -> Option<Device> {
     if let Some(slot) = function.msix().map(|msix| msix.table_bar()) {
-        let mapped = bars::registers(function, slot);
-        checks.expect("bar", mapped.is_ok(), format_args!("of the table: {:?}", mapped.err()));
+        // told only if it fails: nothing is printed before the first interrupt
+        if let Err(error) = bars::registers(function, slot) {
+            checks.expect("bar", false, format_args!("of the table: {error:?}"));
+        }
     }
     let mut driver = devices::probe(function).ok().flatten()?;
     driver.init();
     Some(driver)
 }
 
-fn measure<W: Way>(mut way: W, plan: Plan, mut driver: Option<Device>, checks: &mut Checks) {
+fn measure<W: Way>(mut way: W, plan: Plan, driver: Option<Device>, checks: &mut Checks) {
     let vectors = way.len();
-    println!("{}: {vectors} vectors, {} rounds", W::NAME, plan.rounds);
-    report::event("bench-start", |event| {
-        event.str("mode", W::NAME).num("vectors", vectors as u64).num("khz", time::khz());
-    });
+    let mut driver = driver.filter(|_| plan.interrupts > 0);
     let mut right = true;
     for number in 0..plan.rounds {
-        let round = once(
-            &mut way,
-            plan.ring,
-            &mut right,
-            |way, last| {
-                if let Some(driver) = driver.as_mut().filter(|_| last && plan.interrupts > 0) {
-                    delivery::measure(driver, way.len(), plan.interrupts, checks);
+        let round = once(&mut way, plan.ring, &mut right, || {
+            if number == 0 {
+                // before anything is printed: each byte is an exit
+                if let Some(driver) = &mut driver {
+                    delivery::first(driver, checks);
                 }
-            },
-            number + 1 == plan.rounds,
-        );
+                begin::<W>(vectors, plan);
+            }
+            if let Some(driver) = driver.as_mut().filter(|_| number + 1 == plan.rounds) {
+                delivery::measure(driver, vectors, plan.interrupts, checks);
+            }
+        });
         report::event("bench", |event| {
             event.str("mode", W::NAME).num("vectors", vectors as u64).num("round", number);
             round.report(event);
@@ -156,19 +157,20 @@ fn measure<W: Way>(mut way: W, plan: Plan, mut driver: Option<Device>, checks: &
     checks.expect("bench", right && plan.rounds > 0, format_args!("{}: every step as it should", W::NAME));
 }
 
+fn begin<W: Way>(vectors: usize, plan: Plan) {
+    println!("{}: {vectors} vectors, {} rounds", W::NAME, plan.rounds);
+    report::event("bench-start", |event| {
+        event.str("mode", W::NAME).num("vectors", vectors as u64).num("khz", time::khz());
+    });
+}
+
 /// All steps once. `live` is called while every entry is.
-fn once<W: Way>(
-    way: &mut W,
-    ring: Ring,
-    right: &mut bool,
-    live: impl FnOnce(&mut W, bool),
-    last: bool,
-) -> Round {
+fn once<W: Way>(way: &mut W, ring: Ring, right: &mut bool, live: impl FnOnce()) -> Round {
     let mut round = Round::default();
     let all = way.len();
     let few = all.min(MASKED);
     round.set_up.take(way, ring, right, all, |way| way.set_up(0));
-    live(way, last);
+    live();
     for shift in 1..=MASK_ROUNDS {
         round.retarget_one.take(way, ring, right, 1, |way| way.retarget(1, shift));
     }

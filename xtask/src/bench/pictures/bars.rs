@@ -1,42 +1,46 @@
-//! Every action of a device, a bar for each way, in multiples of the direct one.
+//! Every action of a device, a bar for each way but the direct one, in multiples of that.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::super::figures::{Action, Figures, Subject, Way};
-use super::super::machine::Machine;
-use super::{SMALL, Svg, colour, drawn, page, place};
+use super::super::figures::Figures;
+use super::super::what::{Action, Subject, Way};
+use super::axes::{logarithmic, number};
+use super::colour;
+use super::curve::builder;
+use super::page::{Area, Page, SMALL, drawn};
+
+/// Height of the names below the bars.
+const NAMES: u32 = 44;
 
 /// One picture.
-pub(super) fn draw(
-    folder: &Path,
+pub(super) fn draw(page: &Page<'_>, figures: &Figures, subject: &Subject) -> Result<PathBuf> {
+    let there = |action: &Action| figures.get(subject, *action, Way::Direct).is_some();
+    let actions: Vec<Action> = Action::ALL.into_iter().filter(there).collect();
+    let others = Way::ALL.into_iter().filter(|way| *way != Way::Direct);
+    let ways: Vec<Way> = others.filter(|way| figures.ratio(subject, Action::SetUp, *way).is_some()).collect();
+    // the direct one is the line that the bars stand on
+    let legend: Vec<Way> = [Way::Direct].into_iter().chain(ways.iter().copied()).collect();
+    page.draw(&legend, |area| bars(area, figures, subject, &actions, &ways))
+}
+
+fn bars(
+    area: &Area<'_>,
     figures: &Figures,
     subject: &Subject,
-    machine: &Machine,
-    files: &mut Vec<PathBuf>,
+    actions: &[Action],
+    ways: &[Way],
 ) -> Result<()> {
-    let actions: Vec<Action> = Action::ALL
-        .into_iter()
-        .filter(|action| figures.get(subject, *action, Way::Direct).is_some())
-        .collect();
-    let ways: Vec<Way> =
-        Way::ALL.into_iter().filter(|way| figures.ratio(subject, Action::SetUp, *way).is_some()).collect();
-    let highest = actions
-        .iter()
-        .flat_map(|action| ways.iter().filter_map(|way| figures.ratio(subject, *action, *way)))
-        .fold(1.0, f64::max);
-    let path = folder.join(format!("lab-{}.svg", subject.device));
-    let (device, vectors) = (subject.device, subject.vectors);
-    let caption = format!("{device}, {vectors} vectors: cost, direct = 1 ({})", place(subject.place));
-    let root = page(&path, &caption, machine)?;
-    let names: Vec<&str> = actions.iter().map(|action| action.name()).collect();
-    let mut chart = ChartBuilder::on(&root)
-        .margin(10)
-        .x_label_area_size(40)
-        .y_label_area_size(80)
-        .build_cartesian_2d(0.0..actions.len() as f64, (0.5..highest * 2.0).log_scale())
+    let ratios = || actions.iter().flat_map(|action| ways.iter().map(move |way| (*action, *way)));
+    let ratio = |action, way| figures.ratio(subject, action, way);
+    let all = || ratios().filter_map(|(action, way)| ratio(action, way));
+    let (lowest, highest) = (all().fold(0.5, f64::min), all().fold(2.0, f64::max));
+    let mut chart = builder(area)
+        .x_label_area_size(NAMES)
+        .build_cartesian_2d(0.0..actions.len() as f64, logarithmic(lowest / 1.5..highest * 1.5))
         .map_err(drawn)?;
     chart
         .configure_mesh()
@@ -44,44 +48,58 @@ pub(super) fn draw(
         .light_line_style(TRANSPARENT)
         .label_style(SMALL.into_font())
         .x_labels(0)
+        .y_label_formatter(&number)
         .y_desc("times the direct way")
         .draw()
         .map_err(drawn)?;
     let width = 0.8 / ways.len().max(1) as f64;
     for (way, offset) in ways.iter().zip(0_u8..) {
-        let colour = colour(*way);
-        let boxes = actions.iter().zip(0_u8..).filter_map(|(action, place)| {
+        let bars = actions.iter().zip(0_u8..).filter_map(|(action, place)| {
             let left = f64::from(place) + 0.1 + f64::from(offset) * width;
-            let ratio = figures.ratio(subject, *action, *way)?;
-            Some(Rectangle::new([(left, 0.5), (left + width * 0.92, ratio)], colour.filled()))
+            let corners = [(left, 1.0), (left + width * 0.92, ratio(*action, *way)?)];
+            Some(Rectangle::new(corners, colour(*way).filled()))
         });
-        let drawn_bars = chart.draw_series(boxes).map_err(drawn)?;
-        drawn_bars
-            .label(way.name())
-            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], colour.filled()));
+        chart.draw_series(bars).map_err(drawn)?;
     }
-    label_actions(&root, &names)?;
-    chart
-        .configure_series_labels()
-        .border_style(BLACK)
-        .label_font(SMALL.into_font())
-        .background_style(WHITE.mix(0.8))
-        .draw()
-        .map_err(drawn)?;
-    root.present().map_err(drawn)?;
-    files.push(path.clone());
+    // what is measured with: the direct way
+    let direct =
+        LineSeries::new([(0.0, 1.0), (actions.len() as f64, 1.0)], colour(Way::Direct).stroke_width(2));
+    chart.draw_series(direct).map_err(drawn)?;
+    for (action, place) in actions.iter().zip(0_u8..) {
+        let (x, y) = chart.backend_coord(&(f64::from(place) + 0.5, lowest / 1.5));
+        let origin = area.get_base_pixel();
+        let at = (x - origin.0, y - origin.1 + 8);
+        name(area, action.name(), at)?;
+    }
     Ok(())
 }
 
-/// The names below the bars, evenly.
-fn label_actions(root: &Svg<'_>, names: &[&str]) -> Result<()> {
-    let (width, height) = root.dim_in_pixel();
-    let (left, right) = (90.0, f64::from(width) - 10.0);
-    for (name, place) in names.iter().zip(0_u8..) {
-        let x = left + (right - left) * (f64::from(place) + 0.12) / names.len() as f64;
-        #[expect(clippy::cast_possible_truncation, reason = "pixels of a picture")]
-        let at = (x as i32, i32::try_from(height)? - 40);
-        root.draw(&Text::new((*name).to_owned(), at, SMALL.into_font())).map_err(drawn)?;
+/// In two lines, below its bars.
+fn name(area: &Area<'_>, name: &str, (x, y): (i32, i32)) -> Result<()> {
+    let style = SMALL.into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
+    for (line, offset) in halves(name).into_iter().zip([0, 16]) {
+        area.draw(&Text::new(line.to_owned(), (x, y + offset), style.clone())).map_err(drawn)?;
     }
     Ok(())
+}
+
+/// Parts at the space that is nearest to the middle.
+fn halves(name: &str) -> [&str; 2] {
+    let middle = name.len() / 2;
+    let spaces = name.match_indices(' ').map(|(place, _)| place);
+    match spaces.min_by_key(|place| place.abs_diff(middle)) {
+        Some(place) => [&name[..place], &name[place + 1..]],
+        None => [name, ""],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parted_in_the_middle() {
+        assert_eq!(halves("boot to 1st interrupt"), ["boot to 1st", "interrupt"]);
+        assert_eq!(halves("word"), ["word", ""]);
+    }
 }

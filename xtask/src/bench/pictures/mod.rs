@@ -1,54 +1,63 @@
-//! Curves of cost and of exits against the number of vectors, and the histogram of latency.
+//! Curves of cost and of exits against the number of vectors, and of latency; bars of what others take.
 
+mod axes;
 mod bars;
 mod curve;
-mod histogram;
+mod latency;
+mod page;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
-use plotters::coord::Shift;
-use plotters::prelude::*;
+use anyhow::Result;
+use plotters::style::RGBColor;
 
-use super::figures::{Action, Figures, Place, Subject, Way};
+use super::figures::{Figures, Spread};
 use super::machine::Machine;
+use super::what::{Action, Place, Subject, Way};
+use axes::Axes;
+use page::Page;
 
-const SIZE: (u32, u32) = (900, 520);
-const CAPTION: (&str, u32) = ("sans-serif", 23);
-const SMALL: (&str, u32) = ("sans-serif", 16);
-type Svg<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-/// Name and points.
-type Curve = (String, RGBColor, Vec<(f64, f64)>);
+/// Whose, and its points.
+type Curve = (Way, Vec<(f64, f64)>);
 
 /// Draws all for which there are figures; answers with the files.
 pub(super) fn draw(figures: &Figures, folder: &Path, machine: &Machine) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
+    let own = place(Place::Kvm);
     for (name, action) in [
         ("set-up", Action::SetUp),
         ("retarget", Action::RetargetAll),
         ("mask", Action::Mask),
         ("tear-down", Action::TearDown),
     ] {
-        let caption = format!("{}, emulated device, this machine's KVM", action.name());
+        let caption = format!("{}, emulated device ({own})", action.name());
         let curves = against_vectors(figures, action, |spread| spread.median / 1000.0);
-        curve::draw(folder, name, &caption, "kilocycles", machine, &curves, &mut files)?;
+        let page = Page { folder, name: name.into(), caption, machine };
+        files.extend(curve::draw(&page, Axes { x: "vectors", y: "kilocycles" }, &curves)?);
     }
     let curves = against_vectors(figures, Action::SetUp, |spread| spread.exits);
-    curve::draw(folder, "exits", "exits of set-up, emulated device", "exits", machine, &curves, &mut files)?;
-    let lab: Vec<&Subject> =
-        figures.subjects().into_iter().filter(|subject| subject.place == Place::Lab).collect();
-    for subject in lab {
-        bars::draw(folder, figures, subject, machine, &mut files)?;
-    }
-    for subject in figures.subjects().into_iter().filter(|subject| in_histogram(subject)) {
-        histogram::draw(folder, figures, subject, machine, &mut files)?;
+    let caption = format!("exits of set-up, emulated device ({own})");
+    let page = Page { folder, name: "exits".into(), caption, machine };
+    files.extend(curve::draw(&page, Axes { x: "vectors", y: "exits to user space" }, &curves)?);
+    for subject in figures.subjects() {
+        let Subject { place: at, device, vectors } = subject;
+        let about = |what: &str| format!("{device}, {vectors} vectors: {what} ({})", place(*at));
+        if *at == Place::Lab {
+            let page =
+                Page { folder, name: format!("lab-{device}"), caption: about("cost, direct = 1"), machine };
+            files.push(bars::draw(&page, figures, subject)?);
+        }
+        if *at == Place::Lab || *vectors == LATENCY_OF {
+            let caption = about("from trigger to handler");
+            let page = Page { folder, name: format!("latency-{device}"), caption, machine };
+            files.extend(latency::draw(&page, figures, subject)?);
+        }
     }
     Ok(files)
 }
 
-fn in_histogram(subject: &Subject) -> bool {
-    subject.device == "igb" || (subject.place == Place::Kvm && subject.vectors == 64)
-}
+/// Vectors of the emulated device in the picture of latency: one of them tells as much as all.
+const LATENCY_OF: u32 = 64;
 
 fn colour(way: Way) -> RGBColor {
     match way {
@@ -67,11 +76,7 @@ fn place(place: Place) -> &'static str {
 }
 
 /// A curve for each way, on this machine's KVM.
-fn against_vectors(
-    figures: &Figures,
-    action: Action,
-    value: impl Fn(super::figures::Spread) -> f64,
-) -> Vec<Curve> {
+fn against_vectors(figures: &Figures, action: Action, value: impl Fn(Spread) -> f64) -> Vec<Curve> {
     let subjects: Vec<&Subject> =
         figures.subjects().into_iter().filter(|subject| subject.place == Place::Kvm).collect();
     let of = |way: Way| {
@@ -79,20 +84,7 @@ fn against_vectors(
             let spread = figures.get(subject, action, way)?;
             Some((f64::from(subject.vectors), value(spread)))
         });
-        (way.name().to_owned(), colour(way), points.filter(|(_, y)| *y > 0.0).collect())
+        (way, points.filter(|(_, y)| *y > 0.0).collect())
     };
-    Way::ALL.into_iter().map(of).filter(|(_, _, points): &Curve| !points.is_empty()).collect()
-}
-
-/// A file, its caption, and the machine in small letters below.
-fn page<'a>(path: &'a Path, caption: &str, machine: &Machine) -> Result<Svg<'a>> {
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
-    root.fill(&WHITE).map_err(drawn)?;
-    let (body, foot) = root.split_vertically(SIZE.1 - 26);
-    foot.draw(&Text::new(machine.line(), (8, 4), SMALL.into_font())).map_err(drawn)?;
-    body.titled(caption, CAPTION).map_err(drawn)
-}
-
-fn drawn(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("cannot draw: {error}")
+    Way::ALL.into_iter().map(of).filter(|(_, points): &Curve| !points.is_empty()).collect()
 }

@@ -11,8 +11,13 @@ use crate::main_job::told::Host;
 const CALLS: &str = "pvir-";
 /// A signal of the host's own, which is counted with them.
 const NO_EXIT: &str = "interrupted";
-const IOCTLS: [&str; 4] =
-    ["KVM_SET_GSI_ROUTING", "KVM_IRQFD", "KVM_IRQFD (de-assign)", "VFIO_DEVICE_SET_IRQS"];
+const IOCTLS: [&str; 5] = [
+    "KVM_SET_GSI_ROUTING",
+    "KVM_IRQFD (ahead)",
+    "KVM_IRQFD",
+    "KVM_IRQFD (de-assign)",
+    "VFIO_DEVICE_SET_IRQS",
+];
 const LABEL: usize = 34;
 const COUNT: usize = 8;
 

@@ -201,6 +201,7 @@ mod tests {
             first_gsi: 24,
             max_irtes: 4072,
             max_irtes_per_device: 2048,
+            armed_ahead: 0,
         };
         let ram: Arc<GuestMemoryMmap> =
             Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap());

@@ -41,7 +41,9 @@ impl Run {
         let trace = (confirmed == Confirmed::ByKernel).then(Trace::start).transpose()?;
         let words = format!("counts checkpoints n={vectors}{}", if trapped { " trapped" } else { "" });
         let mode = if trapped { "trap" } else { "direct" };
-        let mut vm = Vm::start(&["--device", &device.argument, "--mode", mode], &words)?;
+        // What is armed ahead would be counted in whichever step the host comes to it.
+        let arguments = ["--device", &device.argument, "--mode", mode, "--armed-ahead", "0"];
+        let mut vm = Vm::start(&arguments, &words)?;
         vm.until("opened")?;
         let mut before = look(&mut vm, trace.as_ref())?;
         let mut spent = BTreeMap::new();

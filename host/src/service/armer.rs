@@ -1,0 +1,93 @@
+//! The thread that arms lines ahead, and the bell that wakes it.
+
+use super::Service;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// Rung by a call that has left too few lines waiting.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum State {
+    #[default]
+    Silent,
+    Rung,
+    Ended,
+}
+
+impl Bell {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Costs a system call at most once until it is heard.
+    pub(super) fn ring(&self) {
+        let mut state = self.lock();
+        if *state == State::Silent {
+            *state = State::Rung;
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    fn end(&self) {
+        *self.lock() = State::Ended;
+        self.changed.notify_one();
+    }
+
+    /// Waits until it is rung; `false` at the end.
+    fn hear(&self) -> bool {
+        let silent = |state: &mut State| *state == State::Silent;
+        let heard = self.changed.wait_while(self.lock(), silent);
+        let mut state = heard.unwrap_or_else(PoisonError::into_inner);
+        let rung = *state == State::Rung;
+        if rung {
+            *state = State::Silent;
+        }
+        rung
+    }
+}
+
+/// A thread that keeps lines armed ahead for a [`Service`]. Dropping it ends the thread; the lines stay.
+///
+/// Without one, the service works all the same: MAP then asks for each eventfd and `KVM_IRQFD` itself.
+#[derive(Debug)]
+pub struct Armer {
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Armer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// As the system gave it.
+    pub fn start(service: Arc<Service>) -> io::Result<Self> {
+        let bell = Arc::clone(&service.bell);
+        let work = {
+            let bell = Arc::clone(&bell);
+            move || {
+                while bell.hear() {
+                    service.arm_ahead();
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("pvir-armer".into()).spawn(work)?;
+        Ok(Self { bell, thread: Some(thread) })
+    }
+}
+
+impl Drop for Armer {
+    fn drop(&mut self) {
+        self.bell.end();
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to tell.
+            let _ = thread.join();
+        }
+    }
+}
