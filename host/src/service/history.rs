@@ -1,8 +1,9 @@
 //! What became of IRTEs: the ones that are, and the latest of those that were, with what the host counted for them.
 
+use super::Service;
 use super::counted::{Counted, Place};
 use super::vm::Vm;
-use crate::device::HostInterrupt;
+use crate::device::{HostInterrupt, Reading};
 use crate::irte::{Irte, IrteInfo};
 use pvir_abi::Handle;
 use std::collections::VecDeque;
@@ -58,6 +59,26 @@ impl History {
     /// How many were given back but are not remembered any more.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
+    }
+}
+
+impl Service {
+    /// Every IRTE that the guest was ever given, those that it gave back first: of these the latest 4096.
+    #[must_use]
+    pub fn history(&self) -> Vec<IrteRecord> {
+        let counted = self.count(Reading::Look, |attached| attached.held > 0);
+        let (mut records, messages) = {
+            let vm = self.lock();
+            (vm.history.records(), vm.messages())
+        };
+        records.extend(messages.into_iter().map(|message| message.record(&counted)));
+        records
+    }
+
+    /// How many of those that were given back are in no history any more.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.lock().history.forgotten()
     }
 }
 

@@ -35,7 +35,7 @@ pub use live::{Live, TrappedRecord};
 pub use statistics::ServiceStatistics;
 pub use trapped::ServedBy;
 
-use crate::device::{Device, NotIsolated, Reading};
+use crate::device::{Device, NotIsolated};
 use crate::irte::IrteInfo;
 use crate::kvm::{GsiPool, IrqRouter};
 use crate::memory::GuestRam;
@@ -205,24 +205,6 @@ impl Service {
     #[must_use]
     pub fn irtes(&self) -> Vec<IrteInfo> {
         self.lock().infos()
-    }
-
-    /// Every IRTE that the guest was ever given, those that it gave back first: of these the latest 4096.
-    #[must_use]
-    pub fn history(&self) -> Vec<IrteRecord> {
-        let counted = self.count(Reading::Look, |attached| attached.held > 0);
-        let (mut records, messages) = {
-            let vm = self.lock();
-            (vm.history.records(), vm.messages())
-        };
-        records.extend(messages.into_iter().map(|message| message.record(&counted)));
-        records
-    }
-
-    /// How many of those that were given back are in no history any more.
-    #[must_use]
-    pub fn forgotten(&self) -> u64 {
-        self.lock().history.forgotten()
     }
 
     /// What was asked and answered so far.
