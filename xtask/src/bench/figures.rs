@@ -54,7 +54,9 @@ impl Figures {
         if let Some(first) = told.first {
             self.push(subject, Action::FirstInterrupt, way, first.cycles as f64, 0.0);
         }
-        for (action, delivery) in [(Action::Latency, &told.latency), (Action::Interval, &told.throughput)] {
+        for (action, delivery) in
+            [(Action::Own, &told.own), (Action::Other, &told.other), (Action::Interval, &told.throughput)]
+        {
             let Some(Delivery { together, histogram }) = delivery else { continue };
             let pool = self.pools.entry((subject.clone(), action, way)).or_default();
             pool.together = *together;
@@ -101,8 +103,11 @@ impl Figures {
     /// Median and spread, if it was measured.
     pub(super) fn get(&self, subject: &Subject, action: Action, way: Way) -> Option<Spread> {
         match action {
-            Action::Latency | Action::Interval => self.pooled(subject, action, way, [0.25, 0.5, 0.75]),
-            Action::Tail => self.pooled(subject, Action::Latency, way, [0.99; 3]),
+            Action::Own | Action::Other | Action::Interval => {
+                let Pool { together, histogram } = self.pools.get(&(subject.clone(), action, way))?;
+                pooled(histogram, *together, [0.25, 0.5, 0.75])
+            }
+            Action::Tail => pooled(&self.latency(subject, way)?, 1, [0.99; 3]),
             _ => {
                 let Series { cycles, exits } = self.series.get(&(subject.clone(), action, way))?;
                 let mut sorted = cycles.clone();
@@ -113,23 +118,28 @@ impl Figures {
         }
     }
 
-    fn pooled(&self, subject: &Subject, action: Action, way: Way, parts: [f64; 3]) -> Option<Spread> {
-        let Pool { together, histogram } = self.pools.get(&(subject.clone(), action, way))?;
-        let each = |part| Some(histogram.quantile(part)? / (*together).max(1) as f64);
-        let [low, median, high] = parts.map(each);
-        Some(Spread { median: median?, low: low?, high: high?, samples: histogram.total(), exits: 0.0 })
-    }
-
     /// How many times what the direct way takes another one takes.
     pub(super) fn ratio(&self, subject: &Subject, action: Action, way: Way) -> Option<f64> {
         let direct = self.get(subject, action, Way::Direct)?;
         Some(self.get(subject, action, way)?.median / direct.median)
     }
 
-    /// How long interrupts took.
-    pub(super) fn latency(&self, subject: &Subject, way: Way) -> Option<&Histogram> {
-        Some(&self.pools.get(&(subject.clone(), Action::Latency, way))?.histogram)
+    /// How long interrupts took that were raised one by one, on whatever processor.
+    pub(super) fn latency(&self, subject: &Subject, way: Way) -> Option<Histogram> {
+        let of = |action| Some(&self.pools.get(&(subject.clone(), action, way))?.histogram);
+        let own = of(Action::Own)?.clone();
+        Some(match of(Action::Other) {
+            Some(other) => own.with(other),
+            None => own,
+        })
     }
+}
+
+/// Quantiles of interrupts, for each of so many that were raised together.
+fn pooled(histogram: &Histogram, together: u64, parts: [f64; 3]) -> Option<Spread> {
+    let each = |part| Some(histogram.quantile(part)? / together.max(1) as f64);
+    let [low, median, high] = parts.map(each);
+    Some(Spread { median: median?, low: low?, high: high?, samples: histogram.total(), exits: 0.0 })
 }
 
 /// What this part of the samples, which are sorted and not none, does not exceed; between two of them in proportion.
@@ -166,7 +176,7 @@ mod tests {
     fn the_first_round_warms_up_and_the_median_is_of_the_others() {
         let mut figures = Figures::default();
         let rounds = [9000, 100, 400, 200].into_iter().zip(0..).map(|(cycles, n)| round(n, cycles)).collect();
-        let told = Told { rounds, first: Some(Once { cycles: 7 }), latency: None, throughput: None };
+        let told = Told { rounds, first: Some(Once { cycles: 7 }), ..Told::default() };
         figures.add(&SUBJECT, Way::Trapped, &told);
         let spread = figures.get(&SUBJECT, Action::SetUp, Way::Trapped).unwrap();
         assert_eq!((spread.low, spread.median, spread.high, spread.samples), (150.0, 200.0, 300.0, 3));
@@ -181,13 +191,13 @@ mod tests {
         let mut figures = Figures::default();
         for (together, histogram) in [(4, vec![4096, 90, 8192, 9]), (4, vec![1_048_576, 1])] {
             let delivery = Some(Delivery { together, histogram });
-            let (latency, throughput) = (delivery.clone(), delivery);
-            figures.add(&SUBJECT, Way::Qemu, &Told { rounds: Vec::new(), first: None, latency, throughput });
+            let (own, other, throughput) = (delivery.clone(), delivery.clone(), delivery);
+            figures.add(&SUBJECT, Way::Qemu, &Told { own, other, throughput, ..Told::default() });
         }
-        let [all, tail, burst] = [Action::Latency, Action::Tail, Action::Interval]
+        let [own, tail, burst] = [Action::Own, Action::Tail, Action::Interval]
             .map(|action| figures.get(&SUBJECT, action, Way::Qemu).unwrap());
-        assert_eq!((all.median.floor(), all.samples), (1024.0 + 35.0, 100));
-        assert_eq!((tail.median, tail.low, tail.high), (2176.0, 2176.0, 2176.0));
-        assert_eq!(burst.median, all.median);
+        assert_eq!((own.median.floor(), own.samples), (1024.0 + 35.0, 100));
+        assert_eq!((tail.median, tail.low, tail.high, tail.samples), (8704.0, 8704.0, 8704.0, 200));
+        assert_eq!(burst.median, own.median);
     }
 }

@@ -20,6 +20,14 @@ impl Histogram {
         }
     }
 
+    /// Both together.
+    pub(super) fn with(mut self, other: &Self) -> Self {
+        for (begin, count) in &other.0 {
+            *self.0.entry(*begin).or_default() += count;
+        }
+        self
+    }
+
     pub(super) fn total(&self) -> u64 {
         self.0.values().sum()
     }
@@ -63,7 +71,9 @@ mod tests {
     fn quantiles_lie_in_the_bucket_of_their_rank() {
         let mut histogram = Histogram::default();
         histogram.add(&[1024, 50, 2048, 40]);
-        histogram.add(&[2048, 9, 1_048_576, 1]);
+        let mut other = Histogram::default();
+        other.add(&[2048, 9, 1_048_576, 1]);
+        let histogram = histogram.with(&other);
         assert_eq!(histogram.total(), 100);
         assert_eq!(histogram.quantile(0.25), Some(1024.0 + 32.0));
         assert_eq!(histogram.quantile(0.5), Some(1024.0 + 64.0));

@@ -42,12 +42,15 @@ pub(super) struct Delivery {
 }
 
 /// One run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) rounds: Vec<Round>,
     /// From the kernel's first instruction to the device's first interrupt.
     pub(super) first: Option<Once>,
-    pub(super) latency: Option<Delivery>,
+    /// Interrupts one by one, taken by the processor that has raised them, and by another.
+    pub(super) own: Option<Delivery>,
+    pub(super) other: Option<Delivery>,
+    /// Bursts.
     pub(super) throughput: Option<Delivery>,
 }
 
@@ -70,7 +73,8 @@ impl Told {
         Ok(Self {
             rounds: rounds.collect::<Result<_, _>>().context("a round that is incomplete")?,
             first: first.transpose()?,
-            latency: delivery("latency")?,
+            own: delivery("latency-own")?,
+            other: delivery("latency-other")?,
             throughput: delivery("throughput")?,
         })
     }
@@ -118,6 +122,18 @@ mod tests {
         assert!(Told::read(&host(2, 7), "trapped").is_ok());
         assert!(Told::read(&host(2, 8), "trapped").unwrap_err().to_string().contains("counted 10"));
         assert!(Told::read(GOOD, "trapped").is_ok(), "QEMU reports nothing");
+    }
+
+    #[test]
+    fn what_happens_once_and_each_delivery_are_read() {
+        let events = concat!(
+            "@pvir {\"event\":\"first-interrupt\",\"cycles\":7}\n",
+            "@pvir {\"event\":\"latency-own\",\"together\":1,\"histogram\":[16,2,17,1]}\n",
+        );
+        let told = Told::read(&format!("{events}{GOOD}"), "trapped").unwrap();
+        assert_eq!(told.first.map(|first| first.cycles), Some(7));
+        assert_eq!(told.own.map(|own| own.histogram), Some(vec![16, 2, 17, 1]));
+        assert!(told.other.is_none() && told.throughput.is_none());
     }
 
     #[test]

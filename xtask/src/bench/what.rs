@@ -64,16 +64,18 @@ pub(super) enum Action {
     Unmask,
     /// All vectors.
     TearDown,
-    /// One interrupt.
-    Latency,
-    /// What one in a hundred exceeds.
+    /// One interrupt, to the processor that has raised it.
+    Own,
+    /// To another, which halts.
+    Other,
+    /// What one in a hundred of both exceeds.
     Tail,
     /// One interrupt of a burst.
     Interval,
 }
 
 impl Action {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::FirstInterrupt,
         Self::SetUp,
         Self::RetargetOne,
@@ -81,7 +83,8 @@ impl Action {
         Self::Mask,
         Self::Unmask,
         Self::TearDown,
-        Self::Latency,
+        Self::Own,
+        Self::Other,
         Self::Tail,
         Self::Interval,
     ];
@@ -95,8 +98,9 @@ impl Action {
             Self::Mask => "mask of one",
             Self::Unmask => "unmask of one",
             Self::TearDown => "tear-down of all",
-            Self::Latency => "trigger to handler",
-            Self::Tail => "trigger to handler 99%",
+            Self::Own => "to handler, own CPU",
+            Self::Other => "to handler, other CPU",
+            Self::Tail => "to handler, 99% of all",
             Self::Interval => "interrupt of a burst",
         }
     }

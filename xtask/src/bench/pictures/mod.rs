@@ -48,7 +48,7 @@ pub(super) fn draw(figures: &Figures, folder: &Path, machine: &Machine) -> Resul
             files.push(bars::draw(&page, figures, subject)?);
         }
         if *at == Place::Lab || *vectors == LATENCY_OF {
-            let caption = about("from trigger to handler");
+            let caption = about("from trigger to handler on two CPUs");
             let page = Page { folder, name: format!("latency-{device}"), caption, machine };
             files.extend(latency::draw(&page, figures, subject)?);
         }

@@ -12,7 +12,7 @@ use super::super::what::Way;
 use super::colour;
 
 const SIZE: (u32, u32) = (900, 540);
-const CAPTION: (&str, u32) = ("sans-serif", 22);
+const CAPTION: (&str, u32) = ("sans-serif", 20);
 pub(super) const SMALL: (&str, u32) = ("sans-serif", 16);
 const LEGEND_HEIGHT: u32 = 24;
 /// Two lines of small letters, and how many of them fit the width.
