@@ -33,12 +33,12 @@ impl Vm {
 }
 
 impl Service {
-    /// Has what the host counted for IRTEs read when they are given back, so that [`history`](Self::history) has it for
-    /// these too. Each UNMAP and DISABLE of a VM with VFIO devices then waits until the kernel has written
-    /// `/proc/interrupts`, which takes the longer the more interrupts and processors the host has.
+    /// Keeps IRTEs that are given back, and what the host counted for them, for [`history`](Self::history). Each UNMAP
+    /// and DISABLE of a VM with VFIO devices then waits until the kernel has written `/proc/interrupts`, which takes the
+    /// longer the more interrupts and processors the host has.
     #[must_use]
-    pub fn with_final_counts(mut self) -> Self {
-        self.final_counts = true;
+    pub fn with_history(mut self) -> Self {
+        self.keeps_history = true;
         self
     }
 
@@ -61,11 +61,8 @@ impl Service {
         counted
     }
 
-    /// Reads what IRTEs have that are about to be given back, if it is to be known afterwards.
-    pub(super) fn count_last(&self) -> Counted {
-        if !self.final_counts {
-            return Counted::default();
-        }
-        self.count(Reading::Last, |attached| attached.held > 0)
+    /// Reads what IRTEs have that are about to be given back, if a history of them is kept.
+    pub(super) fn count_last(&self) -> Option<Counted> {
+        self.keeps_history.then(|| self.count(Reading::Last, |attached| attached.held > 0))
     }
 }

@@ -16,8 +16,7 @@ const MOST: usize = 4096;
 pub struct IrteRecord {
     /// Where it comes from and where it goes.
     pub irte: IrteInfo,
-    /// What the host counted for it, where it counts; of one that was given back,
-    /// [where it was read then](super::Service::with_final_counts).
+    /// What the host counted for it, where it counts.
     pub host: Option<HostInterrupt>,
 }
 
@@ -63,7 +62,8 @@ impl History {
 }
 
 impl Service {
-    /// Every IRTE that the guest was ever given, those that it gave back first: of these the latest 4096.
+    /// Every IRTE that the guest was ever given, those that it gave back first: of these the latest 4096, and
+    /// [only where they are kept](Service::with_history).
     #[must_use]
     pub fn history(&self) -> Vec<IrteRecord> {
         let counted = self.count(Reading::Look, |attached| attached.held > 0);
@@ -84,9 +84,14 @@ impl Service {
 
 impl Vm {
     /// Remembers the IRTEs of `handles`, which are about to be given back: the host forgets its counts with them.
-    pub(super) fn remember(&mut self, handles: &[Handle], counted: &Counted) {
+    /// Where no history is kept, nothing was counted.
+    pub(super) fn remember(&mut self, handles: &[Handle], counted: Option<&Counted>) {
         for &handle in handles {
             let Some(irte) = self.irtes.get(handle) else { continue };
+            let Some(counted) = counted else {
+                self.history.forgotten += u64::from(irte.count());
+                continue;
+            };
             for message in self.messages_of(handle, irte) {
                 self.history.push(message.record(counted));
             }

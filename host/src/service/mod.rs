@@ -104,7 +104,7 @@ pub struct Service {
     waiting: AtomicU32,
     bell: Arc<Bell>,
     statistics: Statistics,
-    final_counts: bool,
+    keeps_history: bool,
 }
 
 impl Service {
@@ -147,7 +147,7 @@ impl Service {
             waiting: AtomicU32::new(0),
             bell: Arc::default(),
             statistics: Statistics::default(),
-            final_counts: false,
+            keeps_history: false,
         })
     }
 
@@ -195,7 +195,7 @@ impl Service {
         let counted = self.count_last();
         let mut vm = self.lock();
         if vm.session.is_some() {
-            vm.end_session(&counted);
+            vm.end_session(counted.as_ref());
         }
         vm.end_trapped();
         vm.sweep();
@@ -229,7 +229,7 @@ impl Service {
         self.statistics.count_operation(operation);
         let counted = match operation {
             Operation::UNMAP | Operation::DISABLE => self.count_last(),
-            _ => Counted::default(),
+            _ => None,
         };
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let mut vm = self.lock();
@@ -237,7 +237,7 @@ impl Service {
         let judged = header::judge(&block.header, &self.discovery, vm.session.is_some());
         block.judged(&*self.ram);
         let status = match judged {
-            Ok(flags) => self.dispatch(&mut vm, &mut block, operation, flags, &counted),
+            Ok(flags) => self.dispatch(&mut vm, &mut block, operation, flags, counted.as_ref()),
             Err(status) => status,
         };
         let (epoch, lacks_ahead) = (vm.current_epoch(), vm.lacks_ahead());
@@ -256,7 +256,7 @@ impl Service {
         block: &mut Block,
         operation: Operation,
         flags: CallFlags,
-        counted: &Counted,
+        counted: Option<&Counted>,
     ) -> Status {
         let ram = &*self.ram;
         let whole = flags.contains(CallFlags::ALL_OR_NOTHING);

@@ -138,7 +138,7 @@ fn close(vm: &mut Vm, id: DeviceId) {
 
 impl Vm {
     /// DISABLE: the end of the session, and trapped stores act again.
-    pub(super) fn disable(&mut self, counted: &Counted) {
+    pub(super) fn disable(&mut self, counted: Option<&Counted>) {
         for id in self.end_session(counted) {
             self.retrap(id);
         }
@@ -146,7 +146,7 @@ impl Vm {
 
     /// Gives every IRTE back, takes the stores from the guest, and ends the session. Answers with the devices that were
     /// the guest's.
-    pub(super) fn end_session(&mut self, counted: &Counted) -> Vec<DeviceId> {
+    pub(super) fn end_session(&mut self, counted: Option<&Counted>) -> Vec<DeviceId> {
         let handles: Vec<_> = self.irtes.iter().map(|(handle, _)| handle).collect();
         self.remember(&handles, counted);
         if !wrong::is(Wrong::DisableKeeps) {

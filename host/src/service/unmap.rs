@@ -5,7 +5,7 @@ use super::entry::{Takes, abort_others, clear_answer};
 use super::vm::Vm;
 use pvir_abi::{Entry, Handle, Status};
 
-pub(super) fn unmap(vm: &mut Vm, records: &mut [Entry], whole: bool, counted: &Counted) {
+pub(super) fn unmap(vm: &mut Vm, records: &mut [Entry], whole: bool, counted: Option<&Counted>) {
     let (mut given, mut handles) = (Slots::default(), Vec::with_capacity(records.len()));
     for record in records.iter_mut() {
         clear_answer(record, Takes::Handle);

@@ -55,7 +55,7 @@ fn one(programs: &Programs, plan: &Plan, vectors: u32, way: Way) -> Result<Told>
     let limit = LIMIT.to_string();
     let mut command = Command::new(pvir);
     command.args(["run", "--cpus", "2", "--json", "-", "--timeout", &limit, "--mode", vmm_mode]);
-    command.args(["--no-host-counts", "--device", &device, "--append", &words]).arg(&programs.kernel);
+    command.args(["--no-history", "--device", &device, "--append", &words]).arg(&programs.kernel);
     let output = command.output().context("cannot start pvir")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let told = Told::read(&text, way.mode())

@@ -117,10 +117,10 @@ pub(crate) struct RunArgs {
     /// Print tables of exits, ioctls and interrupts to stderr at the end
     #[arg(long, help_heading = "Run and report")]
     pub(crate) stats: bool,
-    /// Do not count the interrupts of entries that the guest gives back, though --stats, --stats-interval or --json tells
-    /// of them. Counted, each UNMAP and DISABLE waits for the kernel to write /proc/interrupts
+    /// Do not keep entries that the guest gives back, and how often they interrupted, for what --stats, --stats-interval
+    /// or --json tells. To keep them, each UNMAP and DISABLE waits for the kernel to write /proc/interrupts
     #[arg(long, help_heading = "Run and report")]
-    pub(crate) no_host_counts: bool,
+    pub(crate) no_history: bool,
     /// Print a line of counts and rates to stderr every so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]
     pub(crate) stats_interval: Option<f64>,
@@ -142,9 +142,9 @@ pub(crate) struct RunArgs {
 impl RunArgs {
     /// Whether somebody will be told of entries that were given back. Whoever asks the control socket is told of those
     /// in use, which are counted when they are asked for.
-    pub(crate) fn final_counts(&self) -> bool {
+    pub(crate) fn keeps_history(&self) -> bool {
         let told = self.stats || self.stats_interval.is_some() || self.json.is_some();
-        told && !self.no_host_counts
+        told && !self.no_history
     }
 
     /// The APIC id of each vCPU, first the boot CPU. Ends the program where the arguments contradict each other.
@@ -238,11 +238,11 @@ mod tests {
         let counts = |arguments: &[&str]| {
             let cli = Cli::try_parse_from([&["pvir", "run", "k"], arguments].concat()).unwrap();
             let Command::Run(run) = cli.command else { panic!("not `run`") };
-            run.final_counts()
+            run.keeps_history()
         };
         assert!(counts(&["--stats"]) && counts(&["--json", "-"]) && counts(&["--stats-interval", "1"]));
         assert!(!counts(&[]) && !counts(&["--control", "vm.sock"]));
-        assert!(!counts(&["--json", "-", "--no-host-counts"]));
+        assert!(!counts(&["--json", "-", "--no-history"]));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let quotas =
         Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device, armed_ahead: args.armed_ahead };
     let service = service::new(&vm, quotas)?;
-    let service = if args.final_counts() { service.with_final_counts() } else { service };
+    let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
     let pci = attach::all(&vm, &service, args.mode, &args.device)?;
     let image = Image {

@@ -203,7 +203,7 @@ fn a_message_that_does_not_come_off_again_is_made_good_later() {
 
 #[test]
 fn the_history_has_a_line_for_each_message() {
-    let bench = Bench::enabled().with_final_counts();
+    let bench = Bench::enabled().with_history();
     let mapped = bench.map(&[messages(4, 1, 0x40)]).records[0];
     [1, 1, 3].into_iter().for_each(|message| bench.raise_message(message));
     bench.unmap(&[named(&mapped)]);
