@@ -55,11 +55,13 @@ const fn guest(what: &'static str, entries: u64) -> Count {
     Count { side: "guest", what, entries, of: entries }
 }
 
-const COUNTS: [Count; 29] = [
+const COUNTS: [Count; 31] = [
     host("map", 1),
     host("map", 64),
     host("map", 512),
     host("map", 2048),
+    host("map-armed", 64),
+    host("map-armed", 512),
     host("retarget", 1),
     host("retarget", 64),
     host("retarget", 512),
