@@ -25,6 +25,7 @@ impl IrteTable {
     }
 
     /// Puts `irte` under a handle that was never given before (until a slot's 2^32 generations are through).
+    #[inline]
     pub fn insert(&mut self, irte: Irte) -> Handle {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 1, irte: None });
