@@ -32,7 +32,7 @@ impl Plan {
     pub(super) const FULL: Self = Self {
         sizes: &[1, 10, 64, 256, 512, 2048],
         at_least: 3,
-        repeats: 5,
+        repeats: 8,
         rounds: (4, 9),
         interrupts: (1000, 2000),
         limit: Duration::from_secs(180),

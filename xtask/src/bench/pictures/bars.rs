@@ -13,8 +13,9 @@ use super::colour;
 use super::curve::builder;
 use super::page::{Area, Page, SMALL, drawn};
 
-/// Height of the names below the bars.
+/// Height of the names below the bars, and their letters: eleven names stand side by side.
 const NAMES: u32 = 44;
+const LETTERS: (&str, u32) = ("sans-serif", 14);
 
 /// One picture.
 pub(super) fn draw(page: &Page<'_>, figures: &Figures, subject: &Subject) -> Result<PathBuf> {
@@ -76,7 +77,7 @@ fn bars(
 
 /// In two lines, below its bars.
 fn name(area: &Area<'_>, name: &str, (x, y): (i32, i32)) -> Result<()> {
-    let style = SMALL.into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
+    let style = LETTERS.into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
     for (line, offset) in halves(name).into_iter().zip([0, 16]) {
         area.draw(&Text::new(line.to_owned(), (x, y + offset), style.clone())).map_err(drawn)?;
     }
