@@ -88,7 +88,11 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "an unaware Linux, its interrupts on the CPU that was asked for",
-        [By(&["intel/linux", "intel/linux-apic300"]), By(&["amd/linux"]), Not("Linux has no driver for it")],
+        [
+            By(&["intel/linux", "intel/linux-apic300", "intel/linux-accesses"]),
+            By(&["amd/linux"]),
+            Not("Linux has no driver for it"),
+        ],
     ),
     row(
         "several devices in one call, virtual functions, two VMs at once",
