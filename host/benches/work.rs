@@ -11,7 +11,7 @@
 mod bare;
 
 use bare::{Bare, PER_CALL, map, retarget, unmap};
-use pvir_abi::{Operation, Status};
+use pvir_abi::{Entry, Operation, Status};
 use pvir_host::counters::{Counter, Counters, VcpuCounters};
 use std::hint::black_box;
 
@@ -50,7 +50,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let [what, count] = arguments.as_slice() else {
         println!(
-            "usage: work map|map-armed|retarget|retarget-one|unmap|query|bytes|count-ioctl|count-exit|counter-bytes|live|\
+            "usage: work map|map-armed|retarget|retarget-one|unmap|query|bytes|allocations|count-ioctl|count-exit|counter-bytes|live|\
              live-locked COUNT"
         );
         return;
@@ -59,6 +59,7 @@ fn main() {
     match what.as_str() {
         "bytes" => return bytes(count),
         "counter-bytes" => return counter_bytes(count),
+        "allocations" => return allocations(count),
         "count-ioctl" => return measured_ioctls(&Counters::new().ioctl("KVM_IRQFD"), count),
         "count-exit" => return measured_exits(&VcpuCounters::new(32), count),
         _ => {}
@@ -106,6 +107,30 @@ fn bytes(count: u32) {
     let _profiler = dhat::Profiler::builder().testing().build();
     let bare = Bare::new();
     tell_growth(|| drop(bare.map(count)));
+}
+
+/// How often a MAP, a RETARGET and an UNMAP of `count` entries ask the allocator, together, when all were mapped before:
+/// tables have grown then.
+fn allocations(count: u32) {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let bare = Bare::new();
+    let call = |operation, records: &[Entry]| {
+        bare.ask(operation, records);
+        let before = dhat::HeapStats::get().total_blocks;
+        assert_eq!(bare.call(), Status::OK);
+        let asked = dhat::HeapStats::get().total_blocks - before;
+        (asked, bare.answer(records.len()))
+    };
+    let life = || {
+        let (of_map, mapped) = call(Operation::MAP, &(0..count).map(map).collect::<Vec<_>>());
+        let of_others = [retarget as fn(&Entry) -> Entry, unmap].into_iter();
+        let of_others = of_others
+            .zip([Operation::RETARGET, Operation::UNMAP])
+            .map(|(record, operation)| call(operation, &mapped.iter().map(record).collect::<Vec<_>>()).0);
+        of_map + of_others.sum::<u64>()
+    };
+    life();
+    println!("{}", life());
 }
 
 /// Heap for the counters of one vCPU.

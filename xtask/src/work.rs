@@ -55,7 +55,7 @@ const fn guest(what: &'static str, entries: u64) -> Count {
     Count { side: "guest", what, entries, of: entries }
 }
 
-const COUNTS: [Count; 31] = [
+const COUNTS: [Count; 33] = [
     host("map", 1),
     host("map", 64),
     host("map", 512),
@@ -73,6 +73,8 @@ const COUNTS: [Count; 31] = [
     host("unmap", 2048),
     host("query", 512),
     Count { of: 2048, ..host("bytes", 2048) },
+    Count { of: 1, ..host("allocations", 64) },
+    Count { of: 1, ..host("allocations", 512) },
     Count { of: 1024, ..host("count-ioctl", 1024) },
     Count { of: 1024, ..host("count-exit", 1024) },
     Count { of: 1024, ..host("counter-bytes", 1024) },
@@ -139,11 +141,11 @@ fn count() -> Result<Recorded> {
     for Count { side, what, entries, of } in COUNTS {
         let (_, program) = programs.iter().find(|(known, _)| *known == side).context("no program")?;
         let total = match what {
-            "bytes" | "counter-bytes" => {
+            "bytes" | "counter-bytes" | "allocations" => {
                 process::output(Command::new(program).args([what, &entries.to_string()]))?
                     .trim()
                     .parse()
-                    .context("bytes")?
+                    .context(what)?
             }
             _ => instructions(program, what, entries)?,
         };

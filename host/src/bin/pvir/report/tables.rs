@@ -28,6 +28,10 @@ pub(crate) fn render(summary: &Summary) -> String {
             let _ = writeln!(text, "\n{title}\n{table}");
         }
     }
+    if summary.interrupts_forgotten > 0 {
+        let count = summary.interrupts_forgotten;
+        let _ = writeln!(text, "\nInterrupts that were given back and are not shown: {count}");
+    }
     text
 }
 
