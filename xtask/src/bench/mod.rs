@@ -10,6 +10,7 @@ mod machine;
 mod peers;
 mod pictures;
 mod plan;
+mod process;
 mod report;
 mod table;
 mod told;
@@ -27,7 +28,7 @@ use crate::workspace;
 use figures::Figures;
 use plan::Plan;
 
-/// Measure set-up, retarget, mask, tear-down and delivery, with pvir and beside what users have today (7 minutes)
+/// Measure set-up, retarget, mask, tear-down and delivery, with pvir and beside what users have today (8 minutes)
 #[derive(Args)]
 pub(crate) struct Options {
     /// Fewer repetitions and sizes: a minute or two
@@ -47,6 +48,8 @@ pub(crate) struct Options {
 /// Where is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// The service in a process, without a kernel or a device
+    Process,
     /// The machine's own KVM, with the emulated device
     Kvm,
     /// The nested lab, with devices passed through
@@ -55,28 +58,34 @@ enum Part {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
-    let lab_too = options.only != Some(Part::Kvm);
-    let cloud_hypervisor = if lab_too { peers::cloud_hypervisor()? } else { None };
-    let programs = Programs::build()?;
+    let wanted = |part| options.only.is_none_or(|only| only == part);
+    let cloud_hypervisor = if wanted(Part::Lab) { peers::cloud_hypervisor()? } else { None };
+    let times = wanted(Part::Process).then(|| process::measure(options.quick)).transpose()?;
     let mut figures = Figures::default();
     let (mut skipped, mut versions) = (Vec::new(), Vec::new());
-    if options.only != Some(Part::Lab) {
-        skipped.extend(kvm::measure(&programs, &plan, &mut figures)?);
+    if wanted(Part::Kvm) {
+        skipped.extend(kvm::measure(&Programs::build()?, &plan, &mut figures)?);
     }
-    if lab_too {
-        let peers = lab::measure(&programs, &plan, cloud_hypervisor.as_ref(), &mut figures)?;
+    if wanted(Part::Lab) {
+        let peers = lab::measure(&Programs::build()?, &plan, cloud_hypervisor.as_ref(), &mut figures)?;
         skipped.extend(peers.skipped);
         versions = peers.versions;
     }
     let machine = machine::Machine::here(versions);
     println!("{}\n", table::render(&figures, &machine));
+    if let Some(times) = &times {
+        println!("{}", times.render());
+    }
     let aims = aims::judge(&figures);
-    println!("{}", table::aims(&aims));
+    if !aims.is_empty() {
+        println!("{}", table::aims(&aims));
+    }
     for skipped in &skipped {
         println!("SKIPPED: {skipped}");
     }
     if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&report::json(&figures, &machine, &aims, &skipped))?;
+        let text =
+            serde_json::to_string_pretty(&report::json(&figures, times.as_ref(), &machine, &aims, &skipped))?;
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if options.pictures {

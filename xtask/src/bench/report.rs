@@ -5,10 +5,17 @@ use serde_json::{Map, Value, json};
 use super::aims::Aim;
 use super::figures::Figures;
 use super::machine::Machine;
+use super::process::Times;
 use super::what::{Action, Way};
 
 /// Everything, with the ratios to the direct way.
-pub(super) fn json(figures: &Figures, machine: &Machine, aims: &[Aim], skipped: &[String]) -> Value {
+pub(super) fn json(
+    figures: &Figures,
+    times: Option<&Times>,
+    machine: &Machine,
+    aims: &[Aim],
+    skipped: &[String],
+) -> Value {
     let subjects: Vec<Value> = figures
         .subjects()
         .into_iter()
@@ -31,5 +38,5 @@ pub(super) fn json(figures: &Figures, machine: &Machine, aims: &[Aim], skipped: 
             json!({"subject": subject, "runs": figures.runs(subject), "ways": ways})
         })
         .collect();
-    json!({"schema": 2, "machine": machine, "subjects": subjects, "aims": aims, "skipped": skipped})
+    json!({"schema": 2, "machine": machine, "process": times, "subjects": subjects, "aims": aims, "skipped": skipped})
 }

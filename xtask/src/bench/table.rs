@@ -16,8 +16,9 @@ pub(super) fn render(figures: &Figures, machine: &Machine) -> String {
     if !machine.peers.is_empty() {
         text += &format!("beside: {}\n", machine.peers.join("; "));
     }
-    text += LEGEND;
-    for subject in figures.subjects() {
+    let subjects = figures.subjects();
+    text += if subjects.is_empty() { "" } else { LEGEND };
+    for subject in subjects {
         text += &format!("\n\n{}\n", heading(subject, figures.runs(subject)));
         text += &one(figures, subject).join("\n");
     }
