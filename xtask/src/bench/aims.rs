@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::figures::Figures;
+use super::lab::VECTORS;
 use super::what::{Action, Place, Subject, Way};
 
 /// One aim.
@@ -37,9 +38,9 @@ pub(super) fn judge(figures: &Figures) -> Vec<Aim> {
     let mut aims = Vec::new();
     for subject in figures.subjects() {
         let (way, wanted): (Way, &[(Action, f64)]) = match subject.place {
-            Place::Lab => (Way::Qemu, &AGAINST_QEMU),
+            Place::Lab if is_whole(subject) => (Way::Qemu, &AGAINST_QEMU),
             Place::Kvm if LARGE.contains(&subject.vectors) => (Way::Trapped, &AGAINST_TRAPPING),
-            Place::Kvm => continue,
+            Place::Kvm | Place::Lab => continue,
         };
         for &(action, aim) in wanted {
             if let Some(reached) = figures.ratio(subject, action, way) {
@@ -52,6 +53,11 @@ pub(super) fn judge(figures: &Figures) -> Vec<Aim> {
     }
     aims.extend(growth(figures));
     aims
+}
+
+/// Whether it is about all vectors of a device of the lab.
+pub(super) fn is_whole(subject: &Subject) -> bool {
+    VECTORS.contains(&(subject.device, subject.vectors))
 }
 
 fn delivery(figures: &Figures, subject: &Subject) -> Vec<Aim> {

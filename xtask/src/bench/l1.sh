@@ -1,10 +1,10 @@
-# Arguments: names of the devices, ways, repetitions at least and at most, seconds for them, the kernel's words. The devices
-# are bound in the same order.
-names=$1 ways=$2 least=$3 most=$4 limit=$5 words=$6
+# Arguments: name:vectors of each subject, ways, repetitions at least and at most, seconds for them, the kernel's words. The
+# devices are bound in the order in which their names come.
+subjects=$1 ways=$2 least=$3 most=$4 limit=$5 all_words=$6
 cd "$PVIR_PAYLOAD" || exit 1
 
 run() {
-    way=$1 bdf=$2
+    way=$1 bdf=$2 words="$all_words vectors=$3"
     case $way in
         direct) pvir run --cpus 2 --timeout 100 --json - --no-history --device "vfio=$bdf" --append "$words" ;;
         trapped) pvir run --cpus 2 --timeout 100 --json - --no-history --mode trap --device "vfio=$bdf" --append "$words" ;;
@@ -27,19 +27,22 @@ seconds() {
 }
 
 # one VM for which nothing is warm, in L1 and in the emulator, and that does not count
-run trapped "${PVIR_DEVICES%% *}" >/dev/null || true
+run trapped "${PVIR_DEVICES%% *}" 1 >/dev/null || true
 
 started=$(seconds)
 repeat=0
 while [ "$repeat" -lt "$most" ]; do
     set -- $PVIR_DEVICES
-    for name in $names; do
+    before=${subjects%%:*}
+    for subject in $subjects; do
+        name=${subject%:*}
+        [ "$name" = "$before" ] || shift
+        before=$name
         for way in $ways; do
             echo "@run $name $way"
             # how a VMM ends tells less than what the kernel said
-            run "$way" "$1" || true
+            run "$way" "$1" "${subject#*:}" || true
         done
-        shift
     done
     # the next time another one goes first
     ways="${ways#* } ${ways%% *}"

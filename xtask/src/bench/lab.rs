@@ -16,6 +16,8 @@ use crate::setup::Setup;
 const SCRIPT: &str = include_str!("l1.sh");
 /// The devices: each has its name in figures, and how QEMU makes it for L1.
 const DEVICES: [(&str, &str); 2] = [("igb", "igb"), ("nvme", "nvme,serial=bench")];
+/// All vectors of each, which is what its figures are judged by.
+pub(super) const VECTORS: [(&str, u32); 2] = [("igb", 10), ("nvme", 65)];
 /// For the VMMs that travel along and unpack in memory.
 const MEMORY: &str = "2G";
 const LIMIT: u64 = 540;
@@ -39,12 +41,12 @@ pub(super) fn measure(
         timeout: Some(LIMIT),
         ..lab::Options::default()
     };
-    let (names_word, ways_word, words) = (names.join(" "), ways.join(" "), plan.words(Place::Lab));
+    let (subjects, ways_word, words) = (subjects(plan).join(" "), ways.join(" "), plan.words(Place::Lab));
     let [least, most] = [plan.at_least, plan.repeats].map(|times| times.to_string());
     let limit = plan.limit.as_secs().to_string();
     let argv =
-        ["sh", "-c", SCRIPT, "sh", &names_word, &ways_word, &least, &most, &limit, &words].map(Into::into);
-    let what = format!("{names_word} passed through, {} times, {ways_word} in turn", plan.repeats);
+        ["sh", "-c", SCRIPT, "sh", &subjects, &ways_word, &least, &most, &limit, &words].map(Into::into);
+    let what = format!("{} passed through, {} times, {ways_word} in turn", names.join(" "), plan.repeats);
     let text = step("the nested lab", what, || {
         let (streams, stdout, stderr) = Streams::captured(b"");
         match lab::run_with(&setup, programs, &options, &argv, streams)? {
@@ -54,6 +56,16 @@ pub(super) fn measure(
     })?;
     read(&text, &names, figures)?;
     Ok(peers)
+}
+
+/// What is measured: a device and its vectors, in the order of the devices.
+fn subjects(plan: &Plan) -> Vec<String> {
+    let sizes = |name: &str| if name == "nvme" { plan.lab_sizes } else { &[] };
+    let of_device = |(name, all): (&'static str, u32)| {
+        let vectors = sizes(name).iter().copied().chain([all]);
+        vectors.map(move |vectors| format!("{name}:{vectors}"))
+    };
+    VECTORS.into_iter().flat_map(of_device).collect()
 }
 
 fn read(text: &str, names: &[&'static str], figures: &mut Figures) -> Result<()> {

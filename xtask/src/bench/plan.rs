@@ -8,6 +8,8 @@ use super::what::Place;
 pub(super) struct Plan {
     /// Vectors of the emulated device.
     pub(super) sizes: &'static [u32],
+    /// Vectors of the `nvme` in the lab, beside all that it has.
+    pub(super) lab_sizes: &'static [u32],
     /// How often each pair is run, at least and at most; the ways take turns.
     pub(super) at_least: u32,
     pub(super) repeats: u32,
@@ -23,6 +25,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) const QUICK: Self = Self {
         sizes: &[1, 64, 256, 2048],
+        lab_sizes: &[],
         at_least: 1,
         repeats: 2,
         rounds: (3, 9),
@@ -31,6 +34,7 @@ impl Plan {
     };
     pub(super) const FULL: Self = Self {
         sizes: &[1, 10, 64, 256, 512, 2048],
+        lab_sizes: &[1, 8],
         at_least: 3,
         repeats: 8,
         rounds: (4, 9),

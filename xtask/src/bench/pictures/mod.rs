@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use plotters::style::RGBColor;
 
+use super::aims::is_whole;
 use super::figures::{Figures, Spread};
 use super::machine::Machine;
 use super::what::{Action, Place, Subject, Way};
@@ -23,24 +24,23 @@ type Curve = (Way, Vec<(f64, f64)>);
 /// Draws all for which there are figures; answers with the files.
 pub(super) fn draw(figures: &Figures, folder: &Path, machine: &Machine) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    let own = place(Place::Kvm);
-    for (name, action) in [
-        ("set-up", Action::SetUp),
-        ("retarget", Action::RetargetAll),
-        ("mask", Action::Mask),
-        ("tear-down", Action::TearDown),
-    ] {
-        let caption = format!("{}, emulated device ({own})", action.name());
-        let curves = against_vectors(figures, action, |spread| spread.median / 1000.0);
-        let page = Page { folder, name: name.into(), caption, machine };
-        files.extend(curve::draw(&page, Axes { x: "vectors", y: "kilocycles" }, &curves)?);
+    for (at, device, prefix) in [(Place::Kvm, "emulated", ""), (Place::Lab, "nvme", "lab-")] {
+        for (name, action) in COSTS {
+            let curves = against_vectors(figures, at, device, action, |spread| spread.median / 1000.0);
+            let caption = format!("{}, {device} ({})", action.name(), place(at));
+            let page = Page { folder, name: format!("{prefix}{name}"), caption, machine };
+            files.extend(curve::draw(&page, Axes { x: "vectors", y: "kilocycles" }, &curves)?);
+        }
+        let curves = against_vectors(figures, at, device, Action::SetUp, |spread| spread.exits);
+        let caption = format!("exits of set-up, {device} ({})", place(at));
+        let page = Page { folder, name: format!("{prefix}exits"), caption, machine };
+        files.extend(curve::draw(&page, Axes { x: "vectors", y: "exits to user space" }, &curves)?);
     }
-    let curves = against_vectors(figures, Action::SetUp, |spread| spread.exits);
-    let caption = format!("exits of set-up, emulated device ({own})");
-    let page = Page { folder, name: "exits".into(), caption, machine };
-    files.extend(curve::draw(&page, Axes { x: "vectors", y: "exits to user space" }, &curves)?);
     for subject in figures.subjects() {
         let Subject { place: at, device, vectors } = subject;
+        if *at == Place::Lab && !is_whole(subject) {
+            continue;
+        }
         let about = |what: &str| format!("{device}, {vectors} vectors: {what} ({})", place(*at));
         if *at == Place::Lab {
             let page =
@@ -75,10 +75,27 @@ fn place(place: Place) -> &'static str {
     }
 }
 
-/// A curve for each way, on this machine's KVM.
-fn against_vectors(figures: &Figures, action: Action, value: impl Fn(Spread) -> f64) -> Vec<Curve> {
-    let subjects: Vec<&Subject> =
-        figures.subjects().into_iter().filter(|subject| subject.place == Place::Kvm).collect();
+/// What is drawn against the number of vectors, and the name of the picture.
+const COSTS: [(&str, Action); 4] = [
+    ("set-up", Action::SetUp),
+    ("retarget", Action::RetargetAll),
+    ("mask", Action::Mask),
+    ("tear-down", Action::TearDown),
+];
+
+/// A curve for each way; none where there is but one number of vectors.
+fn against_vectors(
+    figures: &Figures,
+    at: Place,
+    device: &str,
+    action: Action,
+    value: impl Fn(Spread) -> f64,
+) -> Vec<Curve> {
+    let is_meant = |subject: &&Subject| subject.place == at && subject.device == device;
+    let subjects: Vec<&Subject> = figures.subjects().into_iter().filter(is_meant).collect();
+    if subjects.len() < 2 {
+        return Vec::new();
+    }
     let of = |way: Way| {
         let points = subjects.iter().filter_map(|subject| {
             let spread = figures.get(subject, action, way)?;
