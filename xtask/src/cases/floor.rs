@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use super::command::Output;
 use super::driver::{Driven, answers, drive};
 use super::own_kvm::{skipped, usable};
+use super::product::ONE_CPU;
 use crate::lab::{Iommu, Options};
 use crate::programs::Programs;
 use crate::test::{Batch, Finding, Verdict};
@@ -37,7 +38,7 @@ const NO_COUNTERS: &str =
 
 fn lab(iommu: Iommu, names: &[&str]) -> Result<Vec<Finding>> {
     let devices = DEVICES.map(String::from).to_vec();
-    let driven = drive(&Options { iommu, devices, ..Options::default() }, names)?;
+    let driven = drive(&Options { iommu, cpus: ONE_CPU, devices, ..Options::default() }, names)?;
     Ok(driven.into_iter().map(shown).collect())
 }
 

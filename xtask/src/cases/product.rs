@@ -6,18 +6,30 @@ use super::driver::findings;
 use crate::lab::{Iommu, Options};
 use crate::test::{Batch, Finding};
 
+/// CPUs of L1 for guests of several vCPUs that call, map and unmap all the time: with two of them QEMU's emulation of SVM
+/// loses such a guest, or all of L1, in one of some fifteen runs, and with one it never did (docs/lab-notes.md).
+pub(super) const ONE_CPU: u16 = 1;
+
 /// Devices 0 to 4: two of several vectors, one of a single MSI between them, and two functions that share a group.
 const DEVICES: [&str; 5] = ["igb", "edu", "igb", "edu,multifunction=on,addr=0x10.0", "edu,addr=0x10.1"];
 
+/// The host's own interrupts move from one of its CPUs to another.
+pub(super) const INTEL_MOVES: Batch = Batch {
+    cases: &[(
+        "intel/pairs",
+        "pair, table and IRTE agree, before and after the guest's and the host's moves",
+    )],
+    run: |names| run(Iommu::Intel, 2, "", names),
+};
+
 pub(super) const INTEL: Batch = Batch {
     cases: &[
-        ("intel/blocked-msix", "pairs that were not given, and another NIC's, reach nobody and are logged"),
-        ("intel/pairs", "pair, table and IRTE agree, before and after the guest's and the host's moves"),
-        ("intel/counts", "exits and ioctls of each step, by pvir and by KVM"),
         (
             "intel/routes",
             "`pvir routes` on a VM that runs, against the kernel's own tables; it costs the VM nothing",
         ),
+        ("intel/blocked-msix", "pairs that were not given, and another NIC's, reach nobody and are logged"),
+        ("intel/counts", "exits and ioctls of each step, by pvir and by KVM"),
         ("intel/apic300", "a vCPU with APIC id 300 gets its interrupts"),
         ("intel/refusals", "bad input, through the real service"),
         ("intel/conformance", "every statement of the contract, on igb and edu"),
@@ -39,7 +51,7 @@ pub(super) const INTEL: Batch = Batch {
         ("intel/unsafe-interrupts", "refused by --mode direct, trapped by default"),
         ("intel/blocked-msi", "pairs that were not given, and an MSI device's, reach nobody and are logged"),
     ],
-    run: |names| run(Iommu::Intel, 2, "", names),
+    run: |names| run(Iommu::Intel, ONE_CPU, "", names),
 };
 
 /// What two VMs at once need of L1: QEMU's emulation of nested paging sometimes walks L1's own page tables through those
@@ -70,14 +82,19 @@ pub(super) const AMD_SRIOV: Batch = Batch {
     run: |names| sriov(Iommu::Amd, names),
 };
 
+/// The host's own interrupts move from one of its CPUs to another.
+pub(super) const AMD_MOVES: Batch = Batch {
+    cases: &[("amd/pairs", "pair and table agree, before and after the guest's and the host's moves")],
+    run: |names| run(Iommu::Amd, 2, "", names),
+};
+
 pub(super) const AMD: Batch = Batch {
     cases: &[
-        ("amd/pairs", "pair and table agree, before and after the guest's and the host's moves"),
-        ("amd/counts", "exits and ioctls of each step, by pvir and by KVM"),
         (
             "amd/routes",
             "`pvir routes` on a VM that runs, against the kernel's own tables; it costs the VM nothing",
         ),
+        ("amd/counts", "exits and ioctls of each step, by pvir and by KVM"),
         ("amd/apic300", "a vCPU with APIC id 300 gets its interrupts"),
         ("amd/refusals", "bad input, through the real service"),
         ("amd/conformance", "every statement of the contract, on igb and edu"),
@@ -87,7 +104,7 @@ pub(super) const AMD: Batch = Batch {
         ("amd/several", "four devices in one call: interrupts of all, none mixed"),
         ("amd/killed", "pvir is killed in a storm"),
     ],
-    run: |names| run(Iommu::Amd, 2, "", names),
+    run: |names| run(Iommu::Amd, ONE_CPU, "", names),
 };
 
 pub(super) const OFF: Batch = Batch {

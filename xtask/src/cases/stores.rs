@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::driver::findings;
+use super::product::ONE_CPU;
 use crate::lab::{Iommu, Options};
 use crate::test::{Batch, Finding};
 
@@ -28,5 +29,5 @@ pub(super) const AMD: Batch = Batch {
 
 fn run(iommu: Iommu, names: &[&str]) -> Result<Vec<Finding>> {
     let devices = DEVICES.map(String::from).to_vec();
-    findings(&Options { iommu, devices, ..Options::default() }, names)
+    findings(&Options { iommu, cpus: ONE_CPU, devices, ..Options::default() }, names)
 }

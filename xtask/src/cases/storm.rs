@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::driver::drive;
+use super::product::ONE_CPU;
 use crate::lab::{Iommu, Options};
 use crate::test::{Batch, Finding, Verdict};
 
@@ -46,6 +47,7 @@ fn run(iommu: Iommu, names: &[&str]) -> Result<Vec<Finding>> {
     let logs = tempfile::tempdir()?;
     let options = Options {
         iommu,
+        cpus: ONE_CPU,
         devices: vec!["igb".into()],
         qemu: vec!["-trace".into(), event.into()],
         logs: Some(logs.path().to_path_buf()),
