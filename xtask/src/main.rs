@@ -13,6 +13,7 @@ mod image;
 mod kernel;
 mod lab;
 mod main_job;
+mod numbers;
 mod process;
 mod programs;
 mod progress;

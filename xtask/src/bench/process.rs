@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::table::grouped;
+use crate::numbers::grouped;
 use crate::progress::step;
 use crate::workspace;
 

@@ -6,6 +6,7 @@ use super::aims::Aim;
 use super::figures::{Figures, Spread};
 use super::machine::Machine;
 use super::what::{Action, Place, Subject, Way};
+use crate::numbers::grouped;
 
 const LEGEND: &str = "Medians in thousands of cycles, and half of what lies between their quartiles; exits to user space by calls and by\n\
                       accesses to the table; x: times the direct way.";
@@ -82,19 +83,6 @@ fn times(ratio: f64) -> String {
     format!("{ratio:.digits$}x")
 }
 
-/// A whole number, with a comma for each thousand.
-pub(super) fn grouped(number: impl std::fmt::Display) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// What was aimed at.
 pub(super) fn aims(aims: &[Aim]) -> String {
     let mut text = String::from("Aims\n");
@@ -114,10 +102,6 @@ mod tests {
 
     #[test]
     fn numbers_are_as_long_as_they_say_something() {
-        assert_eq!(
-            [0.0, 999.0, 1000.0, 1_234_567.0].map(|n: f64| grouped(n)),
-            ["0", "999", "1,000", "1,234,567"]
-        );
         assert_eq!([94.0, 94_321.0, 1_500_400.0].map(kilo), ["0.094", "94.3", "1,500"]);
         assert_eq!([1.249, 12.34, 123.4].map(times), ["1.25x", "12.3x", "123x"]);
     }

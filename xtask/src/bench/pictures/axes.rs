@@ -5,7 +5,7 @@ use std::ops::Range;
 use plotters::coord::combinators::WithKeyPoints;
 use plotters::prelude::*;
 
-use super::super::table::grouped;
+use crate::numbers::grouped;
 
 /// What they are about.
 #[derive(Clone, Copy)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::judge::Judgement;
 use super::told::{HostInterrupt, Told};
+use crate::numbers::grouped;
 
 pub(super) const WIDTH: usize = 110;
 /// It has a remapping table for each device.
@@ -73,7 +74,7 @@ pub(super) fn verdict(report: &Report<'_>, paint: Paint) -> String {
         guest.map(|ms| format!(", {:.1} of them in the guest", Duration::from_millis(ms).as_secs_f64()));
     let time = format!("{:.1} seconds{}", report.elapsed.as_secs_f64(), guest.unwrap_or_default());
     if problems.is_empty() {
-        let raised = number(*raised);
+        let raised = grouped(*raised);
         return format!(
             "{} {raised} interrupts, none lost, none on the wrong CPU or vector ({time})\n",
             paint.good("PASS:")
@@ -87,7 +88,7 @@ pub(super) fn verdict(report: &Report<'_>, paint: Paint) -> String {
         let _ = writeln!(text, "  and {more} more");
     }
     let (problem, raised, host, handled) =
-        (plural(problems.len(), "problem"), number(*raised), number(*host_counted), number(*handled));
+        (plural(problems.len(), "problem"), grouped(*raised), grouped(*host_counted), grouped(*handled));
     let _ = writeln!(
         text,
         "{} {problem}; {raised} interrupts raised, {host} counted by the host, {handled} handled ({time})",
@@ -122,7 +123,7 @@ fn done(report: &Report<'_>) -> String {
         "No interrupt was mapped".to_owned()
     } else {
         let devices = devices.join(" and ");
-        format!("{} interrupts of {devices} went to a guest's handlers", number(judgement.raised))
+        format!("{} interrupts of {devices} went to a guest's handlers", grouped(judgement.raised))
     };
     format!(
         "{what} {}: {}, {unit}, KVM ({}) of Linux {}. Why there: {}.",
@@ -153,19 +154,6 @@ fn plural(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// With a comma at each thousand.
-fn number(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Broken between words, each line after the first indented.
 fn wrap(text: &str, indent: &str) -> String {
     let (mut wrapped, mut column) = (String::new(), 0);
@@ -189,16 +177,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_long_lines_are_made_readable() {
-        let told = [0, 999, 1000, 1_234_567].map(number);
-        assert_eq!(told, ["0", "999", "1,000", "1,234,567"]);
+    fn long_lines_are_broken_and_indented() {
         let wrapped = wrap(&"word ".repeat(50), "    ");
         assert!(wrapped.lines().all(|line| line.len() <= WIDTH));
         assert!(wrapped.lines().skip(1).all(|line| line.starts_with("    word")));
     }
 
     #[test]
-    fn colours_are_only_atthey_are_wanted() {
+    fn colours_are_only_where_they_are_wanted() {
         assert_eq!(Paint { colours: false }.bad("x"), "x");
         assert_eq!(Paint { colours: true }.bad("x"), "\x1b[1;31mx\x1b[0m");
     }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{AMD, Paint, Report, iommu, number, store_name};
+use super::{AMD, Paint, Report, iommu, store_name};
 use crate::main_job::judge::{Row, STAGES};
+use crate::numbers::grouped;
 
 /// Between the two sides of a box.
 const INNER: usize = 88;
@@ -49,7 +50,7 @@ fn boxes(row: &Row, report: &Report<'_>) -> Vec<Part> {
     };
     let address = host.host_address();
     let counted =
-        host.count.map_or("not counted".to_owned(), |count| format!("counted {} times", number(count)));
+        host.count.map_or("not counted".to_owned(), |count| format!("counted {} times", grouped(count)));
     let kind = iommu(report.told);
     let table = if kind == Some(AMD) { "the device's own table" } else { "the host's table" };
     let unit = match address {
@@ -77,8 +78,8 @@ fn boxes(row: &Row, report: &Report<'_>) -> Vec<Part> {
         routes.push(format!("GSI {} while {name}: {place}", host.gsi));
         handlers.push(format!(
             "handler at {place}: ran {} times for {} raised",
-            number(stage.handled),
-            number(stage.raised)
+            grouped(stage.handled),
+            grouped(stage.raised)
         ));
     }
     let kvm = Part {

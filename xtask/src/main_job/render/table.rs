@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Paint, number};
+use super::Paint;
 use crate::main_job::judge::{Judgement, Row, Stage};
+use crate::numbers::grouped;
 
 /// Titles of the columns, in groups with a title each.
 const GROUPS: [(&str, &[&str]); 4] = [
@@ -59,7 +60,7 @@ fn cells(row: &Row) -> Cells {
         ],
         stage(row.stages[0].as_ref()),
         stage(row.stages[1].as_ref()),
-        vec![known(host.and_then(|host| host.count).map(number))],
+        vec![known(host.and_then(|host| host.count).map(grouped))],
     ]
 }
 
@@ -69,8 +70,8 @@ fn stage(stage: Option<&Stage>) -> Vec<String> {
         Some(stage) => vec![
             stage.apic_id.to_string(),
             format!("{:#04x}", stage.vector),
-            number(stage.raised),
-            number(stage.handled),
+            grouped(stage.raised),
+            grouped(stage.handled),
         ],
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Paint, number, wrap};
+use super::{Paint, wrap};
 use crate::main_job::judge::{Judgement, table_exits};
 use crate::main_job::told::Host;
+use crate::numbers::grouped;
 
 /// Causes of exits that are calls of pvir.
 const CALLS: &str = "pvir-";
@@ -24,7 +25,7 @@ const COUNT: usize = 8;
 pub(super) fn draw(host: &Host, judgement: &Judgement, paint: Paint) -> String {
     let mut text = format!("{}\n", paint.title("What it took"));
     let mut add = |label: &str, count: u64, notes: &str| {
-        let row = format!("{label:<LABEL$}{:>COUNT$}", number(count));
+        let row = format!("{label:<LABEL$}{:>COUNT$}", grouped(count));
         let start = row.chars().count() + 2;
         let width = super::WIDTH - start;
         let notes = fit(notes, width, start);
@@ -73,7 +74,10 @@ pub(super) fn draw(host: &Host, judgement: &Judgement, paint: Paint) -> String {
 /// `MAP 2, UNMAP 1`.
 fn list<'a, N: AsRef<str>>(counts: impl IntoIterator<Item = (N, &'a u64)>) -> String {
     let counts = counts.into_iter().filter(|(_, count)| **count > 0);
-    counts.map(|(name, count)| format!("{} {}", name.as_ref(), number(*count))).collect::<Vec<_>>().join(", ")
+    counts
+        .map(|(name, count)| format!("{} {}", name.as_ref(), grouped(*count)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Broken at commas so that each line has `width`, all but the first indented by `indent`.
