@@ -83,6 +83,15 @@ pub fn set_affinity(table: &impl Table, entry: u16, old: Message, new: Message) 
     between && moved
 }
 
+/// The same where the new processor had the old vector's number free: nothing has to be taken apart, so there is one
+/// message (`msi_set_affinity`, "Direct update is possible"). 5 writes, 2 reads.
+pub fn set_affinity_directly(table: &impl Table, entry: u16, new: Message) -> bool {
+    mask(table, entry);
+    let moved = write_message(table, entry, new);
+    unmask(table, entry);
+    moved
+}
+
 /// `free_irq`: masked, and a message of zeros. 4 writes, 2 reads.
 pub fn free(table: &impl Table, entry: u16) -> bool {
     mask(table, entry);
