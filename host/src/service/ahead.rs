@@ -100,7 +100,8 @@ impl Vm {
                 Ok(Some(line))
             }
             Err(error) => {
-                self.ahead.lines.push_front(line);
+                // It may be attached or not: nobody is to use it.
+                self.ahead.leaving.push(line);
                 Err(error)
             }
         }

@@ -30,12 +30,12 @@ impl Devices {
     }
 
     pub(super) fn get(&self, id: &DeviceId) -> Option<&Attached> {
-        Some(&self.0[self.place(*id).ok()?].1)
+        self.find(*id).map(|place| self.at(place))
     }
 
     pub(super) fn get_mut(&mut self, id: &DeviceId) -> Option<&mut Attached> {
-        let place = self.place(*id).ok()?;
-        Some(&mut self.0[place].1)
+        let place = self.find(*id)?;
+        Some(self.at_mut(place))
     }
 
     /// Puts `attached` in. Answers `false`, and drops it, if there is one of that id.

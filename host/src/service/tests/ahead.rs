@@ -116,6 +116,21 @@ fn a_parked_entry_gets_the_last_gsi_even_if_it_waits() {
 }
 
 #[test]
+fn a_line_that_does_not_come_off_for_a_parked_entry_is_not_used() {
+    let bench = Bench::with(&Config { armed_ahead: 512, max_irtes: 16, ..config() });
+    bench.enable();
+    bench.arm();
+    bench.world.lock().faults.fail_once(Some(Kind::Detach), 0, libc::EIO);
+    assert_eq!(statuses(&bench.map(&[parked(0, 3)]).records), [Status::HOST_ERROR]);
+    assert_eq!((bench.service.armed_ahead(), bench.world.lock().armed_ahead()), (15, 16));
+    // The next call takes it off.
+    assert_eq!(bench.map(&batch(0..1)).status, Status::OK);
+    assert_eq!((bench.service.armed_ahead(), bench.free_gsis()), (14, 1));
+    bench.disable();
+    bench.assert_baseline();
+}
+
+#[test]
 fn a_failure_to_arm_is_logged_and_a_map_goes_on_without() {
     let bench = Bench::with(&Config { armed_ahead: 512, ..config() });
     bench.enable();
