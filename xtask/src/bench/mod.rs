@@ -63,11 +63,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let times = wanted(Part::Process).then(|| process::measure(options.quick)).transpose()?;
     let mut figures = Figures::default();
     let (mut skipped, mut versions) = (Vec::new(), Vec::new());
-    if wanted(Part::Kvm) {
-        skipped.extend(kvm::measure(&Programs::build()?, &plan, &mut figures)?);
+    // A process needs neither VMM nor kernel.
+    let programs = (options.only != Some(Part::Process)).then(Programs::build).transpose()?;
+    if let Some(programs) = programs.as_ref().filter(|_| wanted(Part::Kvm)) {
+        skipped.extend(kvm::measure(programs, &plan, &mut figures)?);
     }
-    if wanted(Part::Lab) {
-        let peers = lab::measure(&Programs::build()?, &plan, cloud_hypervisor.as_ref(), &mut figures)?;
+    if let Some(programs) = programs.as_ref().filter(|_| wanted(Part::Lab)) {
+        let peers = lab::measure(programs, &plan, cloud_hypervisor.as_ref(), &mut figures)?;
         skipped.extend(peers.skipped);
         versions = peers.versions;
     }
