@@ -10,7 +10,7 @@
 use pvir_abi::{Bdf, DeviceId, Features, GuestPhysAddr, Status};
 use pvir_guest::fake::{FakeDevice, FakeHost};
 use pvir_guest::{
-    Conduit, EntryError, Grant, Irte, MapResult, NOT_MAPPED, Origin, Pvir, Request, Target, Wish,
+    BatchMode, Conduit, EnableOptions, EntryError, Irte, MapResult, NOT_MAPPED, Origin, Pvir, Request, Target,
 };
 use std::cell::Cell;
 
@@ -56,11 +56,11 @@ fn main() {
     let host = FakeHost::new(&[FakeDevice::new(DEVICE, 2048)]);
     let aside = Aside { host: host.clone(), counting: Cell::new(false) };
     let pvir = Pvir::negotiate(&host.discovered(), &aside, host.block(512)).unwrap();
-    let remapping = pvir.enable(Wish::new(Features::MSIX)).unwrap();
+    let remapping = pvir.enable(EnableOptions::new(Features::MSIX)).unwrap();
     let requests: Vec<_> =
         (0..count).map(|index| Request::new(Origin::msix(DEVICE, index), Target::fixed(1, 0x51))).collect();
     let mut mapped: Vec<MapResult> = requests.iter().map(|_| NOT_MAPPED).collect();
-    let mut map = || remapping.map_batch(&requests, &mut mapped, Grant::Partial);
+    let mut map = || remapping.map_batch(&requests, &mut mapped, BatchMode::Partial);
     let all = Ok(requests.len());
     aside.counting.set(what == "map");
     if what == "map" {
@@ -74,13 +74,13 @@ fn main() {
         "retarget" => {
             let targets = vec![Target::fixed(2, 0x52); irtes.len()];
             let mut moved = vec![Err(EntryError::NotAsked); irtes.len()];
-            let retarget = || remapping.retarget_batch(&mut irtes, &targets, &mut moved, Grant::Partial);
+            let retarget = || remapping.retarget_batch(&mut irtes, &targets, &mut moved, BatchMode::Partial);
             assert_eq!(measured(retarget), all);
         }
         "unmap" => {
             let mut irtes: Vec<_> = irtes.into_iter().map(Some).collect();
             let mut gone = vec![Err(EntryError::NotAsked); irtes.len()];
-            assert_eq!(measured(|| remapping.unmap_batch(&mut irtes, &mut gone, Grant::Partial)), all);
+            assert_eq!(measured(|| remapping.unmap_batch(&mut irtes, &mut gone, BatchMode::Partial)), all);
         }
         other => panic!("unknown: {other}"),
     }

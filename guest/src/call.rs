@@ -7,13 +7,13 @@ use crate::{Conduit, EntryError, Error, HostError};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pvir_abi::{
-    CallFlags, DeviceRecord, EnableRecord, Entry, FeaturesRecord, Header, Operation, Status, Version,
+    CallFlags, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, Header, Operation, Status, Version,
 };
 use spin::Mutex;
 
 /// What becomes of a batch in which some entries fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Grant {
+pub enum BatchMode {
     /// The others are carried out. A batch longer than one call is split into several.
     Partial,
     /// Nothing is done. A batch longer than one call is refused before anything is asked, because what earlier calls
@@ -52,7 +52,7 @@ macro_rules! record {
     )* };
 }
 
-record!(Entry, DeviceRecord, EnableRecord, FeaturesRecord);
+record!(EntryRecord, DeviceRecord, EnableRecord, FeaturesRecord);
 
 /// The records of one operation: what is asked, and where the answers go. Places count over the whole batch.
 pub(crate) trait Batch {
@@ -116,14 +116,14 @@ impl<C: Conduit> Transport<C> {
     /// Carries out a batch, in as many calls as it takes. Answers with the number of records that are OK.
     ///
     /// On an error what earlier calls did stays noted in the batch.
-    pub(crate) fn run<B: Batch>(&self, batch: &mut B, grant: Grant) -> Result<usize, Error> {
+    pub(crate) fn run<B: Batch>(&self, batch: &mut B, grant: BatchMode) -> Result<usize, Error> {
         let len = batch.len();
         let flags = match grant {
-            Grant::Partial => CallFlags::empty(),
-            Grant::AllOrNothing if len > self.most => {
+            BatchMode::Partial => CallFlags::empty(),
+            BatchMode::AllOrNothing if len > self.most => {
                 return Err(Error::TooMany { asked: len, most: self.most });
             }
-            Grant::AllOrNothing => CallFlags::ALL_OR_NOTHING,
+            BatchMode::AllOrNothing => CallFlags::ALL_OR_NOTHING,
         };
         let (mut start, mut done) = (0usize, 0usize);
         while start < len {

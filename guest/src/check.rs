@@ -2,7 +2,7 @@
 
 use crate::call::Asked;
 use crate::{HostError, Origin, Target};
-use pvir_abi::{CallFlags, Entry, EntryState, Handle, Header, Operation, Pair, Status, Store};
+use pvir_abi::{CallFlags, EntryRecord, EntryState, Handle, Header, Operation, Pair, Status, Store};
 
 /// Where messages to interrupt controllers go: 0xfee00000 to 0xfeefffff
 /// (Intel SDM Vol. 3A, "Message Signalled Interrupts", "Message Address Register Format").
@@ -97,7 +97,7 @@ pub(crate) fn totals(got: &Header, counted: u32, failed: bool, verdict: Verdict)
 }
 
 /// The fields that name the entry are those that were sent.
-pub(crate) fn same_entry(record: usize, asked: &Entry, got: &Entry) -> Result<(), HostError> {
+pub(crate) fn same_entry(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
     first_changed(
         record,
         [
@@ -111,7 +111,7 @@ pub(crate) fn same_entry(record: usize, asked: &Entry, got: &Entry) -> Result<()
 }
 
 /// So is the routing, where it was sent.
-pub(crate) fn same_routing(record: usize, asked: &Entry, got: &Entry) -> Result<(), HostError> {
+pub(crate) fn same_routing(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
     first_changed(record, [("arch", got.arch == asked.arch), ("routing", got.routing == asked.routing)])
 }
 
@@ -122,14 +122,14 @@ fn first_changed<const N: usize>(record: usize, fields: [(&'static str, bool); N
     }
 }
 
-impl Asked for Entry {
+impl Asked for EntryRecord {
     fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError> {
         no_answer(record, self, got)
     }
 }
 
 /// An answer without a pair: of UNMAP, and of any entry that failed. The handle may be repeated.
-pub(crate) fn no_answer(record: usize, asked: &Entry, got: &Entry) -> Result<(), HostError> {
+pub(crate) fn no_answer(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
     same_entry(record, asked, got)?;
     same_routing(record, asked, got)?;
     let fields = [
@@ -145,7 +145,7 @@ pub(crate) fn no_answer(record: usize, asked: &Entry, got: &Entry) -> Result<(),
 }
 
 /// The handle of an answer; that of the request, where one was given.
-pub(crate) fn handle(record: usize, asked: &Entry, got: &Entry) -> Result<Handle, HostError> {
+pub(crate) fn handle(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<Handle, HostError> {
     if got.handle == Handle::NONE {
         return Err(HostError::NoHandle { record });
     }
@@ -160,7 +160,7 @@ pub(crate) fn handle(record: usize, asked: &Entry, got: &Entry) -> Result<Handle
 /// On Intel the address is in remappable format, on AMD it looks like a plain message and the data is an index; both
 /// lie in the message window, word-aligned, with 16 bits of data, and the low bits of the data of a multi-message MSI
 /// are the device's.
-pub(crate) fn pair(record: usize, count: u32, got: &Entry) -> Result<Pair, HostError> {
+pub(crate) fn pair(record: usize, count: u32, got: &EntryRecord) -> Result<Pair, HostError> {
     let pair = got.pair();
     let in_window = pair.address >> 20 == MESSAGE_WINDOW && pair.address & 3 == 0;
     let numbers = count.saturating_sub(1);
@@ -176,7 +176,7 @@ pub(crate) fn mapped_state(
     record: usize,
     origin: Origin,
     target: Target,
-    got: &Entry,
+    got: &EntryRecord,
 ) -> Result<bool, HostError> {
     let wrong = Err(HostError::State { record, state: got.state });
     let Some(state) = EntryState::from_bits(got.state) else { return wrong };
@@ -187,7 +187,7 @@ pub(crate) fn mapped_state(
 }
 
 /// The state of a RETARGET: as asked, and nothing said of the mask.
-pub(crate) fn retargeted_state(record: usize, target: Target, got: &Entry) -> Result<(), HostError> {
+pub(crate) fn retargeted_state(record: usize, target: Target, got: &EntryRecord) -> Result<(), HostError> {
     if EntryState::from_bits(got.state) == Some(target.state()) {
         Ok(())
     } else {
@@ -196,7 +196,7 @@ pub(crate) fn retargeted_state(record: usize, target: Target, got: &Entry) -> Re
 }
 
 /// The state of a QUERY: parked or nothing.
-pub(crate) fn queried_state(record: usize, got: &Entry) -> Result<EntryState, HostError> {
+pub(crate) fn queried_state(record: usize, got: &EntryRecord) -> Result<EntryState, HostError> {
     EntryState::from_bits(got.state)
         .filter(|state| EntryState::PARKED.contains(*state))
         .ok_or(HostError::State { record, state: got.state })

@@ -1,6 +1,6 @@
 //! DEVICE_INFO: what a device can do. Works before ENABLE and after.
 
-use crate::call::{Asked, At, Batch, Grant, Transport};
+use crate::call::{Asked, At, Batch, BatchMode, Transport};
 use crate::{Conduit, EntryError, Error, HostError, Pvir, Remapping};
 use pvir_abi::{DeviceFlags, DeviceId, DeviceRecord, Operation, Stores};
 
@@ -62,7 +62,7 @@ fn device_info<C: Conduit>(
         return Err(Error::Lengths { requests: devices.len(), others: results.len() });
     }
     results.fill(Err(EntryError::NotAsked));
-    transport.run(&mut Ask { devices, results }, Grant::Partial)
+    transport.run(&mut Ask { devices, results }, BatchMode::Partial)
 }
 
 struct Ask<'a> {

@@ -32,7 +32,7 @@ impl EventWord {
         Self { words: UnsafeCell::new([0; 8]) }
     }
 
-    /// The area's memory, for [`Wish::with_events`](crate::Wish::with_events). `None` if `address` is not aligned to 64.
+    /// The area's memory, for [`EnableOptions::with_events`](crate::EnableOptions::with_events). `None` if `address` is not aligned to 64.
     ///
     /// # Safety
     ///

@@ -39,8 +39,11 @@ impl Origin {
     }
 
     /// The record that names this entry and nothing else.
-    pub(crate) fn record(self) -> pvir_abi::Entry {
-        pvir_abi::Entry { count: self.count, ..pvir_abi::Entry::query(self.device, self.store, self.index) }
+    pub(crate) fn record(self) -> pvir_abi::EntryRecord {
+        pvir_abi::EntryRecord {
+            count: self.count,
+            ..pvir_abi::EntryRecord::query(self.device, self.store, self.index)
+        }
     }
 }
 
@@ -67,10 +70,12 @@ impl Target {
     }
 
     /// `record` with this target.
-    pub(crate) fn put(self, record: pvir_abi::Entry) -> pvir_abi::Entry {
+    pub(crate) fn put(self, record: pvir_abi::EntryRecord) -> pvir_abi::EntryRecord {
         match self {
-            Self::Parked => pvir_abi::Entry { flags: EntryFlags::PARKED.bits(), ..record },
-            Self::Apic(route) => pvir_abi::Entry { arch: Arch::X86_APIC, routing: route.into(), ..record },
+            Self::Parked => pvir_abi::EntryRecord { flags: EntryFlags::PARKED.bits(), ..record },
+            Self::Apic(route) => {
+                pvir_abi::EntryRecord { arch: Arch::X86_APIC, routing: route.into(), ..record }
+            }
         }
     }
 

@@ -41,7 +41,7 @@ mod tests;
 mod unmap;
 
 pub use block::{BlockMemory, RequestBlock};
-pub use call::Grant;
+pub use call::BatchMode;
 pub use conduit::Conduit;
 pub use device::{Device, DeviceResult};
 pub use discover::{Discovered, NotDiscovered, discover};
@@ -60,7 +60,7 @@ pub use platform::Platform;
 pub use query::{Held, QueryResult};
 pub use remapping::{DisableFailed, Remapping};
 pub use retarget::RetargetResult;
-pub use session::{EnableFailed, Notify, Pvir, Wish};
+pub use session::{EnableFailed, EnableOptions, Notify, Pvir};
 pub use store::{Mask, Store};
 pub use unmap::{UnmapFailed, UnmapResult};
 

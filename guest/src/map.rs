@@ -1,8 +1,8 @@
 //! MAP: ask for pairs.
 
-use crate::call::{At, Batch, Grant};
+use crate::call::{At, Batch, BatchMode};
 use crate::{Conduit, EntryError, Error, HostError, Irte, Origin, Remapping, Target, check};
-use pvir_abi::{DeviceId, Entry, Handle, Operation, Store};
+use pvir_abi::{DeviceId, EntryRecord, Handle, Operation, Store};
 
 /// One entry to map.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -20,7 +20,7 @@ impl Request {
         Self { origin, target }
     }
 
-    fn record(&self) -> Entry {
+    fn record(&self) -> EntryRecord {
         self.target.put(self.origin.record())
     }
 }
@@ -39,24 +39,24 @@ impl<C: Conduit> Remapping<C> {
     /// The host's status, or what is wrong with its answer.
     pub fn map(&self, request: Request) -> Result<Irte, Error> {
         let mut results = [NOT_MAPPED];
-        self.map_batch(&[request], &mut results, Grant::Partial)?;
+        self.map_batch(&[request], &mut results, BatchMode::Partial)?;
         let [result] = results;
         result.map_err(|error| entry_error(Operation::MAP, request.origin, error))
     }
 
     /// Maps many entries, of any devices, and puts what became of each into `results`. Answers how many were granted.
     ///
-    /// With [`Grant::Partial`] fewer may be granted than asked, which is no error here. A batch longer than one call
-    /// is split; with [`Grant::AllOrNothing`] it is refused.
+    /// With [`BatchMode::Partial`] fewer may be granted than asked, which is no error here. A batch longer than one call
+    /// is split; with [`BatchMode::AllOrNothing`] it is refused.
     ///
     /// # Errors
-    /// If a call failed as a whole, or the batch cannot be asked. With [`Grant::AllOrNothing`] also if one entry
+    /// If a call failed as a whole, or the batch cannot be asked. With [`BatchMode::AllOrNothing`] also if one entry
     /// failed: `results` say which. IRTEs that earlier calls of a split batch were granted stay in `results`.
     pub fn map_batch(
         &self,
         requests: &[Request],
         results: &mut [MapResult],
-        grant: Grant,
+        grant: BatchMode,
     ) -> Result<usize, Error> {
         if requests.len() != results.len() {
             return Err(Error::Lengths { requests: requests.len(), others: results.len() });
@@ -162,18 +162,18 @@ impl Map<'_> {
 
 impl Batch for Map<'_> {
     const OPERATION: Operation = Operation::MAP;
-    type Record = Entry;
+    type Record = EntryRecord;
     type Answer = Irte;
 
     fn len(&self) -> usize {
         self.requests.len()
     }
 
-    fn ask(&self, place: usize) -> Option<Entry> {
+    fn ask(&self, place: usize) -> Option<EntryRecord> {
         self.requests.get(place).map(Request::record)
     }
 
-    fn judge(&self, at: At, asked: &Entry, got: &Entry) -> Result<Irte, HostError> {
+    fn judge(&self, at: At, asked: &EntryRecord, got: &EntryRecord) -> Result<Irte, HostError> {
         let At { place, record, epoch } = at;
         let Some(&Request { origin, target }) = self.requests.get(place) else {
             return Err(HostError::NothingFailed);

@@ -1,9 +1,9 @@
 //! QUERY: what the host holds for an entry. Changes nothing.
 
-use crate::call::{At, Batch, Grant};
+use crate::call::{At, Batch, BatchMode};
 use crate::map::entry_error;
 use crate::{Conduit, EntryError, Error, HostError, NamesIrte, Origin, Remapping, Target, check};
-use pvir_abi::{Entry, Handle, Operation, Pair};
+use pvir_abi::{EntryRecord, Handle, Operation, Pair};
 
 /// What the host holds for an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,13 +47,13 @@ impl<C: Conduit> Remapping<C> {
         }
         results.fill(Err(EntryError::NotAsked));
         let asked = |place| origins.get(place).copied().map(Origin::record);
-        self.transport.run(&mut Query { asked, results, pair: None }, Grant::Partial)
+        self.transport.run(&mut Query { asked, results, pair: None }, BatchMode::Partial)
     }
 
-    fn query_one(&self, origin: Origin, asked: Entry, pair: Option<Pair>) -> Result<Held, Error> {
+    fn query_one(&self, origin: Origin, asked: EntryRecord, pair: Option<Pair>) -> Result<Held, Error> {
         let mut results = [Err(EntryError::NotAsked)];
         let asked = |place| (place == 0).then_some(asked);
-        self.transport.run(&mut Query { asked, results: &mut results, pair }, Grant::Partial)?;
+        self.transport.run(&mut Query { asked, results: &mut results, pair }, BatchMode::Partial)?;
         let [result] = results;
         result.map_err(|error| entry_error(Operation::QUERY, origin, error))
     }
@@ -66,20 +66,25 @@ struct Query<'a, F> {
     pair: Option<Pair>,
 }
 
-impl<F: Fn(usize) -> Option<Entry>> Batch for Query<'_, F> {
+impl<F: Fn(usize) -> Option<EntryRecord>> Batch for Query<'_, F> {
     const OPERATION: Operation = Operation::QUERY;
-    type Record = Entry;
+    type Record = EntryRecord;
     type Answer = Held;
 
     fn len(&self) -> usize {
         self.results.len()
     }
 
-    fn ask(&self, place: usize) -> Option<Entry> {
+    fn ask(&self, place: usize) -> Option<EntryRecord> {
         (self.asked)(place)
     }
 
-    fn judge(&self, At { record, .. }: At, asked: &Entry, got: &Entry) -> Result<Held, HostError> {
+    fn judge(
+        &self,
+        At { record, .. }: At,
+        asked: &EntryRecord,
+        got: &EntryRecord,
+    ) -> Result<Held, HostError> {
         check::same_entry(record, asked, got)?;
         let handle = check::handle(record, asked, got)?;
         let pair = check::pair(record, asked.count, got)?;

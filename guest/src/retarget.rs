@@ -1,9 +1,9 @@
 //! RETARGET: new routing under the old pair. No device is touched.
 
-use crate::call::{At, Batch, Grant};
+use crate::call::{At, Batch, BatchMode};
 use crate::map::entry_error;
 use crate::{Conduit, EntryError, Error, HostError, NamesIrte, Remapping, Target, check};
-use pvir_abi::{Entry, Operation};
+use pvir_abi::{EntryRecord, Operation};
 
 /// What became of one IRTE.
 pub type RetargetResult = Result<(), EntryError>;
@@ -17,7 +17,7 @@ impl<C: Conduit> Remapping<C> {
     pub fn retarget<T: NamesIrte>(&self, irte: &mut T, target: Target) -> Result<(), Error> {
         let origin = irte.irte().origin;
         let mut results = [Err(EntryError::NotAsked)];
-        self.retarget_batch(core::slice::from_mut(irte), &[target], &mut results, Grant::Partial)?;
+        self.retarget_batch(core::slice::from_mut(irte), &[target], &mut results, BatchMode::Partial)?;
         let [result] = results;
         result.map_err(|error| entry_error(Operation::RETARGET, origin, error))
     }
@@ -33,17 +33,17 @@ impl<C: Conduit> Remapping<C> {
     /// Moves many interrupts, each to the target at its place, and puts what became of each into `results`. Answers
     /// how many were moved. `irtes` are IRTEs, or programmed or live entries, or `&mut` of these.
     ///
-    /// A batch longer than one call is split; with [`Grant::AllOrNothing`] it is refused.
+    /// A batch longer than one call is split; with [`BatchMode::AllOrNothing`] it is refused.
     ///
     /// # Errors
-    /// If a call failed as a whole, or the batch cannot be asked. With [`Grant::AllOrNothing`] also if one entry
+    /// If a call failed as a whole, or the batch cannot be asked. With [`BatchMode::AllOrNothing`] also if one entry
     /// failed: `results` say which.
     pub fn retarget_batch<T: NamesIrte>(
         &self,
         irtes: &mut [T],
         targets: &[Target],
         results: &mut [RetargetResult],
-        grant: Grant,
+        grant: BatchMode,
     ) -> Result<usize, Error> {
         for others in [targets.len(), results.len()] {
             if irtes.len() != others {
@@ -69,20 +69,25 @@ struct Retarget<'a, T> {
 
 impl<T: NamesIrte> Batch for Retarget<'_, T> {
     const OPERATION: Operation = Operation::RETARGET;
-    type Record = Entry;
+    type Record = EntryRecord;
     type Answer = ();
 
     fn len(&self) -> usize {
         self.irtes.len()
     }
 
-    fn ask(&self, place: usize) -> Option<Entry> {
+    fn ask(&self, place: usize) -> Option<EntryRecord> {
         let irte = self.irtes.get(place)?.irte();
         let target = self.targets.get(place)?;
         Some(target.put(irte.origin.record()).with_handle(irte.handle))
     }
 
-    fn judge(&self, At { place, record, .. }: At, asked: &Entry, got: &Entry) -> Result<(), HostError> {
+    fn judge(
+        &self,
+        At { place, record, .. }: At,
+        asked: &EntryRecord,
+        got: &EntryRecord,
+    ) -> Result<(), HostError> {
         let (Some(irte), Some(target)) = (self.irtes.get(place), self.targets.get(place)) else {
             return Err(HostError::NothingFailed);
         };

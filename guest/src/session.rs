@@ -1,7 +1,7 @@
 //! The session: what the host offers, and asking it to let the VM program its devices.
 
 use crate::block::BlockMemory;
-use crate::call::{Grant, Transport};
+use crate::call::{BatchMode, Transport};
 use crate::check::{self, Verdict};
 use crate::events::{EventMemory, Events};
 use crate::features::{AskFeatures, HostLimits};
@@ -22,14 +22,14 @@ pub struct Notify {
 /// What a kernel asks of ENABLE.
 #[must_use]
 #[derive(Debug)]
-pub struct Wish {
+pub struct EnableOptions {
     features: Features,
     events: Option<EventMemory>,
     notify: Option<Notify>,
 }
 
-impl Wish {
-    /// Asks for `features`. EPOCH and NOTIFY are asked for by [`Wish::with_events`] and [`Wish::with_notify`].
+impl EnableOptions {
+    /// Asks for `features`. EPOCH and NOTIFY are asked for by [`EnableOptions::with_events`] and [`EnableOptions::with_notify`].
     pub const fn new(features: Features) -> Self {
         Self { features, events: None, notify: None }
     }
@@ -71,7 +71,7 @@ pub struct EnableFailed<C> {
     /// The session, to ask again for less.
     pub pvir: Pvir<C>,
     /// What was asked.
-    pub wish: Wish,
+    pub wish: EnableOptions,
     /// Why it failed.
     pub error: Error,
 }
@@ -84,7 +84,7 @@ impl<C: Conduit> Pvir<C> {
     pub fn negotiate(discovered: &Discovered, conduit: C, block: BlockMemory) -> Result<Self, Error> {
         let transport = Transport::new(conduit, block, discovered.version, discovered.host.max_records)?;
         let mut asked = AskFeatures::new(discovered);
-        transport.run(&mut asked, Grant::Partial)?;
+        transport.run(&mut asked, BatchMode::Partial)?;
         let operation = Operation::FEATURES;
         let [limits] = asked.results;
         match limits {
@@ -117,7 +117,7 @@ impl<C: Conduit> Pvir<C> {
     /// # Errors
     /// [`Error::Refused`] with the host's reason, or why it could not be asked. The session comes back with it.
     #[expect(clippy::result_large_err, reason = "the session is moved, once in the life of a kernel")]
-    pub fn enable(self, wish: Wish) -> Result<Remapping<C>, EnableFailed<C>> {
+    pub fn enable(self, wish: EnableOptions) -> Result<Remapping<C>, EnableFailed<C>> {
         match self.ask_enable(&wish) {
             Ok(()) => {
                 let epoch = self.transport.epoch.load(Ordering::Relaxed);
@@ -137,7 +137,7 @@ impl<C: Conduit> Pvir<C> {
         Self { transport, limits }
     }
 
-    fn ask_enable(&self, wish: &Wish) -> Result<(), Error> {
+    fn ask_enable(&self, wish: &EnableOptions) -> Result<(), Error> {
         let operation = Operation::ENABLE;
         let missing = wish.features.difference(self.limits.features);
         if !missing.is_empty() {

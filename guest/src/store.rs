@@ -30,7 +30,7 @@ pub enum Mask {
 /// ```
 /// # use pvir_guest::fake::{FakeDevice, FakeHost};
 /// use pvir_guest::abi::{Bdf, DeviceId, Features, Pair};
-/// use pvir_guest::{Entry, Mask, Origin, Pvir, Request, Store, StoreError, Target, Wish};
+/// use pvir_guest::{Entry, Mask, Origin, Pvir, Request, Store, StoreError, Target, EnableOptions};
 /// use std::cell::Cell;
 ///
 /// /// The registers of a queue. In a driver they are volatile pointers.
@@ -77,7 +77,7 @@ pub enum Mask {
 /// # let nic = DeviceId::new(0, Bdf::new(0, 1, 0).ok_or("bdf")?);
 /// # let host = FakeHost::new(&[FakeDevice::new(nic, 10)]);
 /// # let pvir = Pvir::negotiate(&host.discovered(), host.clone(), host.block(512))?;
-/// let remapping = pvir.enable(Wish::new(Features::MSIX | Features::IMS))?;
+/// let remapping = pvir.enable(EnableOptions::new(Features::MSIX | Features::IMS))?;
 /// let queue = Queue::default();
 ///
 /// // Entry 0 of the device's IMS entries: any number will do that is not mapped. Its handler is in place.

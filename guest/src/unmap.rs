@@ -1,10 +1,10 @@
 //! UNMAP: give IRTEs back.
 
-use crate::call::{At, Batch, Grant};
+use crate::call::{At, Batch, BatchMode};
 use crate::map::entry_error;
 use crate::{Conduit, EntryError, Error, HostError, Irte, Remapping, check};
 use core::fmt;
-use pvir_abi::{Entry, Operation};
+use pvir_abi::{EntryRecord, Operation};
 
 /// What became of one IRTE.
 pub type UnmapResult = Result<(), EntryError>;
@@ -36,7 +36,7 @@ impl<C: Conduit> Remapping<C> {
         let origin = irte.origin;
         let mut irtes = [Some(irte)];
         let mut results = [Err(EntryError::NotAsked)];
-        let outcome = self.unmap_batch(&mut irtes, &mut results, Grant::Partial);
+        let outcome = self.unmap_batch(&mut irtes, &mut results, BatchMode::Partial);
         let ([irte], [result]) = (irtes, results);
         let error = match (outcome, result) {
             (Ok(_), Ok(())) => return Ok(()),
@@ -51,16 +51,16 @@ impl<C: Conduit> Remapping<C> {
     /// are taken out of `irtes`; those that were not, stay. Answers how many were given back.
     ///
     /// Empty places are not allowed before the end: the batch is what comes before the first `None`. A batch longer
-    /// than one call is split; with [`Grant::AllOrNothing`] it is refused.
+    /// than one call is split; with [`BatchMode::AllOrNothing`] it is refused.
     ///
     /// # Errors
-    /// If a call failed as a whole, or the batch cannot be asked. With [`Grant::AllOrNothing`] also if the host refused
+    /// If a call failed as a whole, or the batch cannot be asked. With [`BatchMode::AllOrNothing`] also if the host refused
     /// one entry: `results` say which. What it took but could not finish it does not undo: then fewer were given back.
     pub fn unmap_batch(
         &self,
         irtes: &mut [Option<Irte>],
         results: &mut [UnmapResult],
-        grant: Grant,
+        grant: BatchMode,
     ) -> Result<usize, Error> {
         if irtes.len() != results.len() {
             return Err(Error::Lengths { requests: irtes.len(), others: results.len() });
@@ -83,20 +83,20 @@ struct Unmap<'a> {
 
 impl Batch for Unmap<'_> {
     const OPERATION: Operation = Operation::UNMAP;
-    type Record = Entry;
+    type Record = EntryRecord;
     type Answer = ();
 
     fn len(&self) -> usize {
         self.irtes.iter().position(Option::is_none).unwrap_or(self.irtes.len())
     }
 
-    fn ask(&self, place: usize) -> Option<Entry> {
+    fn ask(&self, place: usize) -> Option<EntryRecord> {
         let irte = self.irtes.get(place)?.as_ref()?;
         Some(irte.origin.record().with_handle(irte.handle))
     }
 
     // The answer to UNMAP is its status alone, whatever it is.
-    fn judge(&self, at: At, asked: &Entry, got: &Entry) -> Result<(), HostError> {
+    fn judge(&self, at: At, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
         check::no_answer(at.record, asked, got)
     }
 

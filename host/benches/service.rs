@@ -7,14 +7,14 @@ mod bare;
 
 use bare::{Bare, PER_CALL, map, retarget, unmap};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use pvir_abi::{Entry, Operation, Status};
+use pvir_abi::{EntryRecord, Operation, Status};
 use std::time::{Duration, Instant};
 
 /// Entries: more than 512 are several calls.
 const COUNTS: [u32; 5] = [1, 10, 64, 512, 2048];
 
 /// Carries out `operation` on all of `records`, and tells how long the service was at it.
-fn timed(bare: &Bare, operation: Operation, records: &[Entry]) -> Duration {
+fn timed(bare: &Bare, operation: Operation, records: &[EntryRecord]) -> Duration {
     let parts = records.chunks(PER_CALL as usize);
     let took = parts.map(|part| {
         bare.ask(operation, part);
@@ -29,7 +29,7 @@ fn timed(bare: &Bare, operation: Operation, records: &[Entry]) -> Duration {
 
 /// One life of `count` entries; the time of one operation of it.
 fn life(bare: &Bare, count: u32, wanted: Operation) -> Duration {
-    let records: Vec<Entry> = (0..count).map(map).collect();
+    let records: Vec<EntryRecord> = (0..count).map(map).collect();
     let mut took = Duration::ZERO;
     let mut mapped = Vec::new();
     for part in records.chunks(PER_CALL as usize) {
@@ -38,9 +38,9 @@ fn life(bare: &Bare, count: u32, wanted: Operation) -> Duration {
         mapped.extend(bare.answer(part.len()));
     }
     for (operation, record) in
-        [(Operation::RETARGET, retarget as fn(&Entry) -> Entry), (Operation::UNMAP, unmap)]
+        [(Operation::RETARGET, retarget as fn(&EntryRecord) -> EntryRecord), (Operation::UNMAP, unmap)]
     {
-        let records: Vec<Entry> = mapped.iter().map(record).collect();
+        let records: Vec<EntryRecord> = mapped.iter().map(record).collect();
         let of_all = timed(bare, operation, &records);
         took += if wanted == operation { of_all } else { Duration::ZERO };
     }

@@ -11,7 +11,7 @@
 mod bare;
 
 use bare::{Bare, PER_CALL, map, retarget, unmap};
-use pvir_abi::{Entry, Operation, Status};
+use pvir_abi::{EntryRecord, Operation, Status};
 use pvir_host::counters::{Counter, Counters, VcpuCounters};
 use std::hint::black_box;
 
@@ -114,7 +114,7 @@ fn bytes(count: u32) {
 fn allocations(count: u32) {
     let _profiler = dhat::Profiler::builder().testing().build();
     let bare = Bare::new();
-    let call = |operation, records: &[Entry]| {
+    let call = |operation, records: &[EntryRecord]| {
         bare.ask(operation, records);
         let before = dhat::HeapStats::get().total_blocks;
         assert_eq!(bare.call(), Status::OK);
@@ -123,7 +123,7 @@ fn allocations(count: u32) {
     };
     let life = || {
         let (of_map, mapped) = call(Operation::MAP, &(0..count).map(map).collect::<Vec<_>>());
-        let of_others = [retarget as fn(&Entry) -> Entry, unmap].into_iter();
+        let of_others = [retarget as fn(&EntryRecord) -> EntryRecord, unmap].into_iter();
         let of_others = of_others
             .zip([Operation::RETARGET, Operation::UNMAP])
             .map(|(record, operation)| call(operation, &mapped.iter().map(record).collect::<Vec<_>>()).0);

@@ -13,5 +13,3 @@ pub mod memory;
 pub mod service;
 pub mod trapped;
 pub mod vfio;
-#[doc(hidden)]
-pub mod wrong;

@@ -43,7 +43,7 @@ bitflags! {
 /// The record of MAP, RETARGET, UNMAP and QUERY (`docs/abi.md`, "The entry record").
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Entry {
+pub struct EntryRecord {
     /// In: the device.
     pub device: DeviceId,
     /// Out: status of this record.
@@ -70,21 +70,21 @@ pub struct Entry {
     pub state: u32,
 }
 
-const _: () = assert!(size_of::<Entry>() == 64);
-const _: () = assert!(offset_of!(Entry, device) == 0);
-const _: () = assert!(offset_of!(Entry, status) == 4);
-const _: () = assert!(offset_of!(Entry, store) == 8);
-const _: () = assert!(offset_of!(Entry, arch) == 10);
-const _: () = assert!(offset_of!(Entry, index) == 12);
-const _: () = assert!(offset_of!(Entry, count) == 16);
-const _: () = assert!(offset_of!(Entry, flags) == 20);
-const _: () = assert!(offset_of!(Entry, handle) == 24);
-const _: () = assert!(offset_of!(Entry, routing) == 32);
-const _: () = assert!(offset_of!(Entry, address) == 48);
-const _: () = assert!(offset_of!(Entry, data) == 56);
-const _: () = assert!(offset_of!(Entry, state) == 60);
+const _: () = assert!(size_of::<EntryRecord>() == 64);
+const _: () = assert!(offset_of!(EntryRecord, device) == 0);
+const _: () = assert!(offset_of!(EntryRecord, status) == 4);
+const _: () = assert!(offset_of!(EntryRecord, store) == 8);
+const _: () = assert!(offset_of!(EntryRecord, arch) == 10);
+const _: () = assert!(offset_of!(EntryRecord, index) == 12);
+const _: () = assert!(offset_of!(EntryRecord, count) == 16);
+const _: () = assert!(offset_of!(EntryRecord, flags) == 20);
+const _: () = assert!(offset_of!(EntryRecord, handle) == 24);
+const _: () = assert!(offset_of!(EntryRecord, routing) == 32);
+const _: () = assert!(offset_of!(EntryRecord, address) == 48);
+const _: () = assert!(offset_of!(EntryRecord, data) == 56);
+const _: () = assert!(offset_of!(EntryRecord, state) == 60);
 
-impl Entry {
+impl EntryRecord {
     /// A record that names one message of a store and nothing else: a QUERY by entry.
     #[must_use]
     pub fn query(device: DeviceId, store: Store, index: u32) -> Self {

@@ -30,7 +30,7 @@ pub use conduit::{CALL_NUMBER, Conduits, PORT_SHIFT};
 pub use cpuid::{CpuidLeaf, Discovery, MAX_BASE, MIN_BASE, SIGNATURE, STEP};
 pub use device::{DeviceFlags, DeviceRecord, Stores};
 pub use enable::{EnableRecord, Refusal};
-pub use entry::{Entry, EntryFlags, EntryState, Store};
+pub use entry::{EntryFlags, EntryRecord, EntryState, Store};
 pub use events::{EVENT_AREA_ALIGN, EventArea, EventReason};
 pub use features::{Features, FeaturesRecord};
 pub use handle::Handle;

@@ -17,8 +17,8 @@ fn device() -> DeviceId {
     DeviceId::new(0, Bdf::new(0, 1, 0).unwrap())
 }
 
-fn map_request() -> Entry {
-    Entry::map(device(), Store::MSIX, 3, X86Route::fixed(300, 0x51).into())
+fn map_request() -> EntryRecord {
+    EntryRecord::map(device(), Store::MSIX, 3, X86Route::fixed(300, 0x51).into())
 }
 
 #[test]
@@ -34,8 +34,8 @@ fn entry_of_a_map() {
 
 #[test]
 fn answer_of_a_map() {
-    let answer = Entry::read_from_bytes(&golden("entry_map_answer")).unwrap();
-    let expected = Entry {
+    let answer = EntryRecord::read_from_bytes(&golden("entry_map_answer")).unwrap();
+    let expected = EntryRecord {
         status: Status::OK,
         handle: Handle::new(5, 1),
         address: 0xfee0_0298,

@@ -40,7 +40,7 @@ impl Programs {
 fn static_programs() -> Result<PathBuf> {
     let target_dir = workspace::target_dir("static");
     let mut pvir = cargo_build(&target_dir);
-    pvir.args(["--package", "pvir-host", "--bin", "pvir"]);
+    pvir.args(["--package", "pvir", "--bin", "pvir"]);
     workspace::run_build(&mut pvir, "pvir")?;
 
     let mut lab = cargo_build(&target_dir);

@@ -5,7 +5,7 @@ use super::judge;
 use super::std::sync::Arc;
 use super::std::vec::Vec;
 use pvir_abi::{
-    Arch, CallFlags, DeviceFlags, DeviceId, DeviceRecord, EnableRecord, Entry, EntryState, Features,
+    Arch, CallFlags, DeviceFlags, DeviceId, DeviceRecord, EnableRecord, EntryRecord, EntryState, Features,
     FeaturesRecord, Handle, Header, MAGIC, Operation, Pair, Routing, Status, Store, Stores, Version,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
@@ -139,8 +139,8 @@ fn entries(state: &mut State, header: &Header, rest: &mut [u8]) -> Status {
     assert!(header.count > 0, "BAD_COUNT");
     let whole = header.flags & CallFlags::ALL_OR_NOTHING.bits() != 0;
     let before = state.clone();
-    let mut records: Vec<Entry> =
-        rest.chunks(64).map(|bytes| Entry::read_from_bytes(bytes).unwrap()).collect();
+    let mut records: Vec<EntryRecord> =
+        rest.chunks(64).map(|bytes| EntryRecord::read_from_bytes(bytes).unwrap()).collect();
     for record in &mut records {
         let answered = match header.operation {
             Operation::MAP => map(state, record),
@@ -149,7 +149,7 @@ fn entries(state: &mut State, header: &Header, rest: &mut [u8]) -> Status {
             _ => query(state, record),
         };
         match answered {
-            Ok(answer) => *record = Entry { status: Status::OK, ..answer },
+            Ok(answer) => *record = EntryRecord { status: Status::OK, ..answer },
             Err(status) => record.status = status,
         }
     }
@@ -159,7 +159,7 @@ fn entries(state: &mut State, header: &Header, rest: &mut [u8]) -> Status {
         for record in &mut records {
             let status = if record.status == Status::OK { Status::ABORTED } else { record.status };
             let handle = if header.operation == Operation::MAP { Handle::NONE } else { record.handle };
-            *record = Entry { status, handle, address: 0, data: 0, state: 0, ..*record };
+            *record = EntryRecord { status, handle, address: 0, data: 0, state: 0, ..*record };
         }
     }
     let bytes: Vec<u8> = records.iter().flat_map(|record| record.as_bytes().to_vec()).collect();
@@ -175,12 +175,12 @@ fn parked(routing: Option<Routing>) -> EntryState {
     if routing.is_none() { EntryState::PARKED } else { EntryState::empty() }
 }
 
-fn answered(record: &Entry, held: &Held, state: EntryState) -> Entry {
+fn answered(record: &EntryRecord, held: &Held, state: EntryState) -> EntryRecord {
     let Pair { address, data } = held.pair;
-    Entry { handle: held.handle, address, data, state: state.bits(), ..*record }
+    EntryRecord { handle: held.handle, address, data, state: state.bits(), ..*record }
 }
 
-fn map(state: &mut State, record: &Entry) -> Result<Entry, Status> {
+fn map(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Status> {
     assert_eq!(record.handle, Handle::NONE, "statement B5: MAP takes no handle");
     let device = *judge::entry(state, record)?;
     let routing = judge::routing(state, record)?;
@@ -208,7 +208,7 @@ fn map(state: &mut State, record: &Entry) -> Result<Entry, Status> {
     Ok(answered(record, &held, parked(routing) | masked))
 }
 
-fn retarget(state: &mut State, record: &Entry) -> Result<Entry, Status> {
+fn retarget(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Status> {
     judge::entry(state, record)?;
     let held = judge::handle(state, record)?;
     let routing = judge::routing(state, record)?;
@@ -216,7 +216,7 @@ fn retarget(state: &mut State, record: &Entry) -> Result<Entry, Status> {
     Ok(answered(record, &held, parked(routing)))
 }
 
-fn unmap(state: &mut State, record: &Entry) -> Result<Entry, Status> {
+fn unmap(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Status> {
     assert_eq!(
         (record.flags, record.arch, record.routing),
         (0, Arch(0), Routing::new_zeroed()),
@@ -228,7 +228,7 @@ fn unmap(state: &mut State, record: &Entry) -> Result<Entry, Status> {
     Ok(*record)
 }
 
-fn query(state: &mut State, record: &Entry) -> Result<Entry, Status> {
+fn query(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Status> {
     assert_eq!(
         (record.flags, record.arch, record.routing),
         (0, Arch(0), Routing::new_zeroed()),
@@ -240,6 +240,6 @@ fn query(state: &mut State, record: &Entry) -> Result<Entry, Status> {
         _ => judge::handle(state, record)?,
     };
     let arch = if held.routing.is_some() { Arch::X86_APIC } else { Arch(0) };
-    let answer = Entry { arch, routing: held.routing.unwrap_or_default(), ..*record };
+    let answer = EntryRecord { arch, routing: held.routing.unwrap_or_default(), ..*record };
     Ok(answered(&answer, &held, parked(held.routing)))
 }

@@ -14,12 +14,12 @@ fn has(state: &State, feature: Features) -> bool {
     state.enabled.as_ref().is_some_and(|enabled| enabled.features.contains(feature))
 }
 
-pub(super) fn key(record: &pvir_abi::Entry) -> Key {
+pub(super) fn key(record: &pvir_abi::EntryRecord) -> Key {
     (record.device, record.store.0, record.index)
 }
 
 /// Device, store, index and count.
-pub(super) fn entry<'s>(state: &'s State, record: &pvir_abi::Entry) -> Result<&'s FakeDevice, Status> {
+pub(super) fn entry<'s>(state: &'s State, record: &pvir_abi::EntryRecord) -> Result<&'s FakeDevice, Status> {
     assert_eq!(
         (record.address, record.data, record.state),
         (0, 0, 0),
@@ -51,14 +51,14 @@ pub(super) fn entry<'s>(state: &'s State, record: &pvir_abi::Entry) -> Result<&'
 }
 
 /// The handle names a live IRTE of this entry.
-pub(super) fn handle(state: &State, record: &pvir_abi::Entry) -> Result<Held, Status> {
+pub(super) fn handle(state: &State, record: &pvir_abi::EntryRecord) -> Result<Held, Status> {
     let (of, held) =
         state.irtes.iter().find(|(_, held)| held.handle == record.handle).ok_or(Status::STALE_HANDLE)?;
     if *of == key(record) && held.count == record.count { Ok(*held) } else { Err(Status::HANDLE_MISMATCH) }
 }
 
 /// Where it goes; none for a parked entry.
-pub(super) fn routing(state: &State, record: &pvir_abi::Entry) -> Result<Option<Routing>, Status> {
+pub(super) fn routing(state: &State, record: &pvir_abi::EntryRecord) -> Result<Option<Routing>, Status> {
     let routing = record.routing;
     if record.flags == EntryFlags::PARKED.bits() {
         assert_eq!(
@@ -107,7 +107,7 @@ fn named(state: &State, to: u32, logical: bool) -> usize {
 }
 
 /// The entry of the other store that shares its interrupt with this one (statement M11), where one is so made.
-pub(super) fn backing(device: &FakeDevice, record: &pvir_abi::Entry) -> Option<Key> {
+pub(super) fn backing(device: &FakeDevice, record: &pvir_abi::EntryRecord) -> Option<Key> {
     if device.flags.contains(DeviceFlags::EMULATED) {
         return None;
     }

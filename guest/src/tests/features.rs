@@ -10,7 +10,7 @@ const LOWEST: DeliveryMode = DeliveryMode::LOWEST_PRIORITY;
 
 fn enabled_for(device: FakeDevice, features: Features) -> (FakeHost, Remapping<FakeHost>) {
     let host = FakeHost::new(&[device]);
-    let remapping = negotiated(&host, 4).enable(Wish::new(features)).unwrap();
+    let remapping = negotiated(&host, 4).enable(EnableOptions::new(features)).unwrap();
     (host, remapping)
 }
 

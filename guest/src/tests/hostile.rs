@@ -1,7 +1,7 @@
 //! A host that does not keep the contract, one wrong answer at a time.
 
 use super::*;
-use crate::{EntryError, Error, Grant, HostError, NOT_MAPPED};
+use crate::{BatchMode, EntryError, Error, HostError, NOT_MAPPED};
 use pvir_abi::{Handle, Operation, Pair, Status};
 
 /// Length of a header and of a record.
@@ -21,7 +21,7 @@ fn map_two(tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) -> HostE
     let (host, remapping) = enabled();
     host.tamper(tamper);
     let mut results = [const { NOT_MAPPED }; 2];
-    let error = remapping.map_batch(&[msix(0), msix(1)], &mut results, Grant::Partial).unwrap_err();
+    let error = remapping.map_batch(&[msix(0), msix(1)], &mut results, BatchMode::Partial).unwrap_err();
     assert_eq!(results, [const { Err(EntryError::Distrusted) }; 2]);
     match error {
         Error::Host { operation: Operation::MAP, what } => what,
@@ -189,7 +189,7 @@ fn two_devices_may_have_the_same_pair() {
     host.tamper(|block, _| block.copy_within(at(0, 48)..at(0, 60), at(1, 48)));
     let requests = [msix(0), Request::new(Origin::msix(OTHER, 0), Target::Parked)];
     let mut results = [const { NOT_MAPPED }; 2];
-    assert_eq!(remapping.map_batch(&requests, &mut results, Grant::Partial), Ok(2));
+    assert_eq!(remapping.map_batch(&requests, &mut results, BatchMode::Partial), Ok(2));
 }
 
 #[test]

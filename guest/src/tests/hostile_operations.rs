@@ -2,7 +2,7 @@
 
 use super::hostile::{at, put};
 use super::*;
-use crate::{EntryError, Error, Grant, HostError, NOT_MAPPED};
+use crate::{BatchMode, EntryError, Error, HostError, NOT_MAPPED};
 use pvir_abi::{Operation, Pair, Status};
 use std::vec::Vec;
 
@@ -104,7 +104,7 @@ fn enable_error(tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) -> 
     let host = host();
     let pvir = negotiated(&host, 1);
     host.tamper(tamper);
-    pvir.enable(Wish::new(Features::MSIX).with_events(host.event_memory())).unwrap_err().error
+    pvir.enable(EnableOptions::new(Features::MSIX).with_events(host.event_memory())).unwrap_err().error
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_later_call_that_lies_leaves_what_earlier_calls_granted() {
     });
     let requests: Vec<_> = (0..6).map(msix).collect();
     let mut results: Vec<_> = requests.iter().map(|_| NOT_MAPPED).collect();
-    assert!(remapping.map_batch(&requests, &mut results, Grant::Partial).is_err());
+    assert!(remapping.map_batch(&requests, &mut results, BatchMode::Partial).is_err());
     assert!(results[..2].iter().all(Result::is_ok));
     assert_eq!(
         results[2..],

@@ -28,7 +28,7 @@ fn a_session_comes_back_from_disable_and_enables_again() {
     let _irte = remapping.map(msix(0)).unwrap();
     let (pvir, area) = remapping.disable().unwrap();
     assert_eq!(host.held(), 0);
-    let wish = Wish::new(Features::MSIX).with_events(area.unwrap());
+    let wish = EnableOptions::new(Features::MSIX).with_events(area.unwrap());
     let remapping = pvir.enable(wish).unwrap();
     assert!(remapping.epoch() > first);
 }
@@ -37,7 +37,7 @@ fn a_session_comes_back_from_disable_and_enables_again() {
 fn a_refusal_names_reason_and_device_and_gives_the_session_back() {
     let host = host();
     host.refuse(Refusal::NO_SOURCE_ID, OTHER);
-    let failed = negotiated(&host, 1).enable(Wish::new(Features::MSIX)).unwrap_err();
+    let failed = negotiated(&host, 1).enable(EnableOptions::new(Features::MSIX)).unwrap_err();
     assert_eq!(failed.error, Error::Refused { reason: Refusal::NO_SOURCE_ID, device: OTHER });
     assert_eq!(
         failed.to_string(),
@@ -52,7 +52,7 @@ fn a_refusal_names_reason_and_device_and_gives_the_session_back() {
 fn a_feature_that_is_not_offered_is_not_asked_for() {
     let host = host();
     let unknown = Features::from_bits_retain(1 << 40);
-    let failed = negotiated(&host, 1).enable(Wish::new(Features::MSIX | unknown)).unwrap_err();
+    let failed = negotiated(&host, 1).enable(EnableOptions::new(Features::MSIX | unknown)).unwrap_err();
     assert_eq!(failed.error, Error::NotOffered(unknown));
     assert_eq!(host.calls(), [Operation::FEATURES]);
 }
@@ -60,9 +60,9 @@ fn a_feature_that_is_not_offered_is_not_asked_for() {
 #[test]
 fn epoch_and_notify_need_their_parts() {
     let host = host();
-    let failed = negotiated(&host, 1).enable(Wish::new(Features::EPOCH)).unwrap_err();
+    let failed = negotiated(&host, 1).enable(EnableOptions::new(Features::EPOCH)).unwrap_err();
     assert_eq!(failed.error, Error::FeatureWithoutItsParts(Features::EPOCH));
-    let wish = Wish::new(Features::MSIX).with_notify(Notify { apic_id: 0, vector: 0x40 });
+    let wish = EnableOptions::new(Features::MSIX).with_notify(Notify { apic_id: 0, vector: 0x40 });
     let failed = failed.pvir.enable(wish).unwrap_err();
     assert_eq!(failed.error, Error::FeatureWithoutItsParts(Features::NOTIFY));
 }

@@ -15,7 +15,7 @@ mod scripted;
 mod stores;
 
 use crate::fake::{FakeDevice, FakeHost};
-use crate::{Origin, Pvir, Remapping, Request, Target, Wish};
+use crate::{EnableOptions, Origin, Pvir, Remapping, Request, Target};
 use pvir_abi::{Bdf, DeviceId, Features};
 
 const DEVICE: DeviceId = DeviceId::new(0, Bdf(0x0008));
@@ -31,8 +31,9 @@ fn negotiated(host: &FakeHost, records: u32) -> Pvir<FakeHost> {
 }
 
 fn enabled_with(host: &FakeHost, records: u32) -> Remapping<FakeHost> {
-    let wish =
-        Wish::new(Features::MSI | Features::MSIX | Features::IMS | Features::MSI_MULTI | Features::PARKING);
+    let wish = EnableOptions::new(
+        Features::MSI | Features::MSIX | Features::IMS | Features::MSI_MULTI | Features::PARKING,
+    );
     negotiated(host, records).enable(wish.with_events(host.event_memory())).unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! Random answers: the driver never panics, and what it believes is consistent.
 
 use super::*;
-use crate::{EntryError, Grant, NOT_MAPPED};
+use crate::{BatchMode, EntryError, NOT_MAPPED};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use pvir_abi::Status;
@@ -37,7 +37,7 @@ proptest! {
         });
         let requests = [0, 1, 2].map(msix);
         let mut results = [const { NOT_MAPPED }; 3];
-        let granted = remapping.map_batch(&requests, &mut results, Grant::Partial);
+        let granted = remapping.map_batch(&requests, &mut results, BatchMode::Partial);
         let good: Vec<_> = requests.iter().zip(&results).filter_map(|(r, i)| Some((r, i.as_ref().ok()?))).collect();
         prop_assert_eq!(granted.unwrap_or(0), good.len());
         for (request, irte) in &good {
@@ -61,7 +61,7 @@ proptest! {
         });
         let mut info = [Err(EntryError::NotAsked); 2];
         prop_assert!(pvir.device_info(&[DEVICE, OTHER], &mut info).is_err());
-        prop_assert!(pvir.enable(Wish::new(Features::MSIX)).is_err());
+        prop_assert!(pvir.enable(EnableOptions::new(Features::MSIX)).is_err());
     }
 
     #[test]
@@ -80,12 +80,12 @@ proptest! {
         });
         let mut results = [Err(EntryError::NotAsked); 2];
         let targets = [Target::Parked, Target::fixed(3, 0x99)];
-        let moved = remapping.retarget_batch(&mut irtes, &targets, &mut results, Grant::Partial);
+        let moved = remapping.retarget_batch(&mut irtes, &targets, &mut results, BatchMode::Partial);
         prop_assert_eq!(moved.unwrap_or(0), results.iter().filter(|result| result.is_ok()).count());
         prop_assert_eq!([irtes[0].pair(), irtes[1].pair()], pairs);
         let _ = remapping.query(irtes[0].origin());
         let mut tokens = irtes.map(Some);
-        let gone = remapping.unmap_batch(&mut tokens, &mut results, Grant::Partial);
+        let gone = remapping.unmap_batch(&mut tokens, &mut results, BatchMode::Partial);
         prop_assert_eq!(gone.unwrap_or(0), tokens.iter().filter(|token| token.is_none()).count());
     }
 }

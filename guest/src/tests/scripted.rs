@@ -2,7 +2,7 @@
 //! it must not blame on the host.
 
 use super::*;
-use crate::{Error, Grant, Irte, NOT_MAPPED};
+use crate::{BatchMode, Error, Irte, NOT_MAPPED};
 use pvir_abi::scripted::{Answer, Kind, ScriptedHost};
 use pvir_abi::{Header, Operation, Status};
 use std::sync::{Arc, Mutex};
@@ -59,14 +59,14 @@ fn every_answer(operation: Operation, epoch: u64, work: impl Fn(&Guest, &dyn Fn(
 }
 
 fn enabled_on(guest: &Guest, arm: &dyn Fn()) -> Remapping<FakeHost> {
-    let wish = Wish::new(Features::MSI | Features::MSIX | Features::IMS | Features::PARKING);
+    let wish = EnableOptions::new(Features::MSI | Features::MSIX | Features::IMS | Features::PARKING);
     let remapping = negotiated(&guest.host, 512).enable(wish).unwrap();
     assert_eq!(remapping.epoch(), guest.script.epoch);
     arm();
     remapping
 }
 
-fn map_two(guest: &Guest, arm: &dyn Fn(), requests: &[Request; 2], grant: Grant) -> Result<(), Error> {
+fn map_two(guest: &Guest, arm: &dyn Fn(), requests: &[Request; 2], grant: BatchMode) -> Result<(), Error> {
     let remapping = enabled_on(guest, arm);
     let mut results = [const { NOT_MAPPED }; 2];
     let granted = remapping.map_batch(requests, &mut results, grant);
@@ -78,19 +78,21 @@ fn map_two(guest: &Guest, arm: &dyn Fn(), requests: &[Request; 2], grant: Grant)
 
 #[test]
 fn map_in_part() {
-    every_answer(Operation::MAP, 1, |guest, arm| map_two(guest, arm, &[msix(0), msix(1)], Grant::Partial));
+    every_answer(Operation::MAP, 1, |guest, arm| {
+        map_two(guest, arm, &[msix(0), msix(1)], BatchMode::Partial)
+    });
 }
 
 #[test]
 fn map_whole() {
-    let whole = Grant::AllOrNothing;
+    let whole = BatchMode::AllOrNothing;
     every_answer(Operation::MAP, 1, |guest, arm| map_two(guest, arm, &[msix(0), msix(1)], whole));
 }
 
 #[test]
 fn map_of_two_devices_one_parked() {
     let requests = [msix(0), Request::new(Origin::msix(OTHER, 1), Target::Parked)];
-    every_answer(Operation::MAP, 1, |guest, arm| map_two(guest, arm, &requests, Grant::Partial));
+    every_answer(Operation::MAP, 1, |guest, arm| map_two(guest, arm, &requests, BatchMode::Partial));
 }
 
 /// With an IRTE that the script has given.
@@ -142,7 +144,7 @@ fn enable() {
     every_answer(Operation::ENABLE, 0, |guest, arm| {
         let pvir = negotiated(&guest.host, 1);
         arm();
-        pvir.enable(Wish::new(Features::MSIX)).map(|_| ()).map_err(|failed| failed.error)
+        pvir.enable(EnableOptions::new(Features::MSIX)).map(|_| ()).map_err(|failed| failed.error)
     });
 }
 

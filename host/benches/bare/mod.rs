@@ -1,8 +1,8 @@
 //! The service over nothing: a KVM and a device that do nothing at once, so that only its own work is measured.
 
 use pvir_abi::{
-    Bdf, CallFlags, Conduits, DeviceFlags, DeviceId, EnableRecord, Entry, Features, GuestPhysAddr, Header,
-    Operation, Pair, Status, Store, Stores, Version, X86Route, block_len,
+    Bdf, CallFlags, Conduits, DeviceFlags, DeviceId, EnableRecord, EntryRecord, Features, GuestPhysAddr,
+    Header, Operation, Pair, Status, Store, Stores, Version, X86Route, block_len,
 };
 use pvir_host::device::{
     Capabilities, Device, HostCounts, HostInterrupt, KernelCounts, NotIsolated, Reading,
@@ -133,7 +133,7 @@ impl Bare {
 
     /// Puts a request into RAM. The answer to one is the request of the next: only the operation and a few fields
     /// change.
-    pub(crate) fn ask(&self, operation: Operation, records: &[Entry]) {
+    pub(crate) fn ask(&self, operation: Operation, records: &[EntryRecord]) {
         let count = u32::try_from(records.len()).unwrap();
         let header = Header::request(Version::V1, operation, CallFlags::empty(), count);
         self.put(&header, records.as_bytes());
@@ -150,21 +150,21 @@ impl Bare {
     }
 
     /// The records of the answer.
-    pub(crate) fn answer(&self, count: usize) -> Vec<Entry> {
+    pub(crate) fn answer(&self, count: usize) -> Vec<EntryRecord> {
         let mut bytes = vec![0; block_len(u32::try_from(count).unwrap())];
         self.ram.read_slice(&mut bytes, GuestAddress(BLOCK)).unwrap();
-        let mut records = vec![Entry::new_zeroed(); count];
+        let mut records = vec![EntryRecord::new_zeroed(); count];
         records.as_mut_bytes().copy_from_slice(&bytes[64..]);
         assert!(records.iter().all(|record| record.status == Status::OK), "{:?}", records[0]);
         records
     }
 
     /// Maps `count` entries in as few calls as possible. Answers with their records.
-    pub(crate) fn map(&self, count: u32) -> Vec<Entry> {
+    pub(crate) fn map(&self, count: u32) -> Vec<EntryRecord> {
         let entries: Vec<u32> = (0..count).collect();
         let mut mapped = Vec::new();
         for part in entries.chunks(PER_CALL as usize) {
-            let records: Vec<Entry> = part.iter().map(|&index| map(index)).collect();
+            let records: Vec<EntryRecord> = part.iter().map(|&index| map(index)).collect();
             self.ask(Operation::MAP, &records);
             assert_eq!(self.call(), Status::OK);
             mapped.extend(self.answer(records.len()));
@@ -178,17 +178,17 @@ fn device() -> DeviceId {
 }
 
 /// The request to map an entry.
-pub(crate) fn map(index: u32) -> Entry {
-    Entry::map(device(), Store::MSIX, index, X86Route::fixed(index % 64, 0x40).into())
+pub(crate) fn map(index: u32) -> EntryRecord {
+    EntryRecord::map(device(), Store::MSIX, index, X86Route::fixed(index % 64, 0x40).into())
 }
 
 /// The request to send a mapped entry to another vCPU.
-pub(crate) fn retarget(mapped: &Entry) -> Entry {
+pub(crate) fn retarget(mapped: &EntryRecord) -> EntryRecord {
     let to = X86Route::fixed((mapped.index + 1) % 64, 0x41);
-    Entry::map(device(), Store::MSIX, mapped.index, to.into()).with_handle(mapped.handle)
+    EntryRecord::map(device(), Store::MSIX, mapped.index, to.into()).with_handle(mapped.handle)
 }
 
 /// The request to give a mapped entry back.
-pub(crate) fn unmap(mapped: &Entry) -> Entry {
-    Entry::query(device(), Store::MSIX, mapped.index).with_handle(mapped.handle)
+pub(crate) fn unmap(mapped: &EntryRecord) -> EntryRecord {
+    EntryRecord::query(device(), Store::MSIX, mapped.index).with_handle(mapped.handle)
 }

@@ -7,7 +7,6 @@ use super::state::Mode;
 use crate::device::{Capabilities, Device, HostCounts, NotIsolated};
 use crate::trapped::{self, MsiShape};
 use crate::vfio::TableWindow;
-use crate::wrong::{self, Wrong};
 use pvir_abi::{DeviceFlags, Pair, Store, Stores};
 use std::io;
 use std::sync::Arc;
@@ -110,11 +109,6 @@ impl Device for EmulatedDevice {
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         self.number(store, first)?;
-        if wrong::is(Wrong::LostInMap) {
-            for (index, _) in (first..).zip(eventfds) {
-                self.core.pending().take(index);
-            }
-        }
         self.core.start(store, first, eventfds)?;
         self.sent.started(store, (first..).zip(eventfds).map(|(index, _)| index));
         Ok(())

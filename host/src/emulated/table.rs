@@ -4,7 +4,6 @@
 //! for granted. PCI Express Base Specification 6.0, section 7.7.2 "MSI-X Capability and Table Structure".
 
 use crate::vfio::RegionMap;
-use crate::wrong::{self, Wrong};
 use pvir_abi::Pair;
 use std::ffi::CString;
 use std::fs::File;
@@ -89,8 +88,7 @@ impl SharedTable {
     pub(super) fn mask(&self, index: u32) -> io::Result<()> {
         let at = self.at(index, 3)?;
         let control = self.memory.read(at)?;
-        let masked = if wrong::is(Wrong::MaskLeftUnset) { control & !MASK } else { control | MASK };
-        self.memory.write(at, masked)?;
+        self.memory.write(at, control | MASK)?;
         fence(Ordering::SeqCst);
         Ok(())
     }

@@ -11,7 +11,7 @@ pub use route::{Route, Target};
 pub use table::IrteTable;
 
 use crate::kvm::IrqRouter;
-use pvir_abi::{DeviceId, Entry, Handle, Pair, Store};
+use pvir_abi::{DeviceId, EntryRecord, Handle, Pair, Store};
 use std::io;
 use std::os::fd::AsRawFd;
 use vmm_sys_util::eventfd::EventFd;
@@ -30,7 +30,7 @@ pub struct Origin {
 impl Origin {
     /// The origin that a record names.
     #[must_use]
-    pub fn of(entry: &Entry) -> Self {
+    pub fn of(entry: &EntryRecord) -> Self {
         Self { device: entry.device, store: entry.store, index: entry.index }
     }
 }

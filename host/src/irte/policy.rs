@@ -1,8 +1,9 @@
 //! Which routings are served, and which vCPU each names (contract, "Which vCPU a destination names").
 
 use super::Target;
-use crate::wrong;
-use pvir_abi::{Arch, DeliveryMode, DestinationMode, Entry, FIRST_DEVICE_VECTOR, Features, Routing, Status};
+use pvir_abi::{
+    Arch, DeliveryMode, DestinationMode, EntryRecord, FIRST_DEVICE_VECTOR, Features, Routing, Status,
+};
 
 /// The broadcast id of x2APIC mode, physical and logical (Intel SDM Vol. 3A, "Extended XAPIC (x2APIC)").
 const BROADCAST: u32 = 0xffff_ffff;
@@ -39,8 +40,8 @@ impl RoutePolicy {
     ///
     /// # Errors
     /// The status for the record.
-    pub fn judge(&self, entry: &Entry, enabled: Features) -> Result<Target, Status> {
-        let routing = wrong::routing(entry.routing);
+    pub fn judge(&self, entry: &EntryRecord, enabled: Features) -> Result<Target, Status> {
+        let routing = entry.routing;
         let taken = |feature| enabled.contains(feature);
         if entry.arch != Arch::X86_APIC {
             return Err(Status::BAD_ARCH);

@@ -1,7 +1,6 @@
 //! Handles and what they name: slots with generations.
 
 use super::Irte;
-use crate::wrong::{self, Wrong};
 use pvir_abi::Handle;
 
 /// All IRTEs of a VM, by handle.
@@ -44,8 +43,7 @@ impl IrteTable {
             return None;
         }
         let irte = slot.irte.take()?;
-        let step = u32::from(!wrong::is(Wrong::HandleAgain));
-        slot.generation = slot.generation.checked_add(step).unwrap_or(1);
+        slot.generation = slot.generation.checked_add(1).unwrap_or(1);
         self.free.push(handle.slot());
         Some(irte)
     }
@@ -54,8 +52,7 @@ impl IrteTable {
     #[must_use]
     pub fn get(&self, handle: Handle) -> Option<&Irte> {
         let slot = self.slots.get(handle.slot() as usize)?;
-        let current = slot.generation == handle.generation() || wrong::is(Wrong::GenerationIgnored);
-        slot.irte.as_ref().filter(|_| current)
+        slot.irte.as_ref().filter(|_| slot.generation == handle.generation())
     }
 
     /// The IRTE that a handle names now.

@@ -150,7 +150,7 @@ impl Vm {
 
 impl Service {
     /// Arms as many lines as are wanted ahead ([`Config::armed_ahead`](super::Config::armed_ahead)). A call of the guest
-    /// that comes meanwhile goes first, and waits for one line at most. [`Armer`](super::Armer) does this in a thread.
+    /// that comes meanwhile goes first, and waits for one line at most. [`PrearmThread`](super::PrearmThread) does this in a thread.
     pub fn arm_ahead(&self) {
         loop {
             while self.waiting.load(Ordering::Relaxed) > 0 {

@@ -1,9 +1,8 @@
 //! The request block: copied in once, copied out once.
 
 use crate::memory::GuestRam;
-use crate::wrong::{self, Wrong};
 use pvir_abi::{
-    BLOCK_ALIGN, CallFlags, DeviceRecord, EnableRecord, Entry, FeaturesRecord, GuestPhysAddr, Header,
+    BLOCK_ALIGN, CallFlags, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Header,
     Operation, RECORD_LEN, Status, block_len,
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -30,7 +29,7 @@ macro_rules! records {
         )+
     };
 }
-records!(FeaturesRecord, EnableRecord, DeviceRecord, Entry);
+records!(FeaturesRecord, EnableRecord, DeviceRecord, EntryRecord);
 
 /// A request: our copy of what the guest wrote. The guest's memory is not read again.
 pub(super) struct Block {
@@ -44,17 +43,12 @@ pub(super) struct Block {
 impl Block {
     /// Copies the header in.
     pub(super) fn copy_in(ram: &dyn GuestRam, at: GuestPhysAddr) -> Result<Self, Status> {
-        if at.0 % BLOCK_ALIGN != 0 && !wrong::is(Wrong::UnalignedBlock) {
+        if at.0 % BLOCK_ALIGN != 0 {
             return Err(Status::UNALIGNED);
         }
         let mut header = Header::new_zeroed();
         ram.read(at, header.as_mut_bytes()).map_err(|_| Status::BAD_ADDRESS)?;
         Ok(Self { at, header, records: Vec::new(), done: 0 })
-    }
-
-    /// The guest writes it at any time: whoever reads it a second time is wrong.
-    pub(super) fn judged(&mut self, ram: &dyn GuestRam) {
-        wrong::header_again(ram, self.at, &mut self.header);
     }
 
     fn records_at(&self) -> GuestPhysAddr {
@@ -138,13 +132,12 @@ impl Block {
         self.header.status = status;
         self.header.done = self.done;
         self.header.epoch = epoch;
-        let said = wrong::answer(ram, self.at, &mut self.header, self.records.as_mut_slice().as_mut_bytes());
         let written = ram.write(self.records_at(), self.records.as_bytes()).or_else(|error| {
             // Nothing to write is no error; anything else was RAM when it was copied in.
             if self.records.is_empty() { Ok(()) } else { Err(error) }
         });
         match written.and_then(|()| ram.write(self.at, self.header.as_bytes())) {
-            Ok(()) => said,
+            Ok(()) => status,
             Err(_) => Status::BAD_ADDRESS,
         }
     }

@@ -3,7 +3,7 @@
 use super::devices::Place;
 use super::vm::Vm;
 use crate::irte::{Irte, Origin, Target};
-use pvir_abi::{Arch, Entry, EntryFlags, EntryState, Features, Handle, Pair, Routing, Status, Store};
+use pvir_abi::{Arch, EntryFlags, EntryRecord, EntryState, Features, Handle, Pair, Routing, Status, Store};
 
 /// Most messages of an MSI capability (PCI Express Base Specification 6.0, section 7.7.1.2 "Message Control Register
 /// for MSI").
@@ -51,7 +51,7 @@ pub(super) struct Judged {
 }
 
 /// Zeroes the answer fields, so that a record that fails says nothing but its status.
-pub(super) fn clear_answer(record: &mut Entry, takes: Takes) {
+pub(super) fn clear_answer(record: &mut EntryRecord, takes: Takes) {
     record.address = 0;
     record.data = 0;
     record.state = 0;
@@ -62,7 +62,7 @@ pub(super) fn clear_answer(record: &mut Entry, takes: Takes) {
 }
 
 /// Puts an IRTE into the record's answer fields.
-pub(super) fn fill_answer(record: &mut Entry, handle: Handle, irte: &Irte, mut state: EntryState) {
+pub(super) fn fill_answer(record: &mut EntryRecord, handle: Handle, irte: &Irte, mut state: EntryState) {
     state.set(EntryState::PARKED, irte.target.is_none());
     let Pair { address, data } = irte.pair;
     record.status = Status::OK;
@@ -74,7 +74,7 @@ pub(super) fn fill_answer(record: &mut Entry, handle: Handle, irte: &Irte, mut s
 
 impl Vm {
     /// Validates a record up to, and without, what is mapped and what is left.
-    pub(super) fn judge(&self, record: &Entry, takes: Takes) -> Result<Judged, Status> {
+    pub(super) fn judge(&self, record: &EntryRecord, takes: Takes) -> Result<Judged, Status> {
         let parked = takes.routing() && record.flags & EntryFlags::PARKED.bits() != 0;
         let routed = takes.routing() && !parked;
         let arch_and_routing_zero = || record.arch == Arch(0) && record.routing == Routing::default();
@@ -101,7 +101,7 @@ impl Vm {
         Ok(Judged { origin, device, count, target: Some(target) })
     }
 
-    fn judge_origin(&self, record: &Entry) -> Result<(Origin, Place), Status> {
+    fn judge_origin(&self, record: &EntryRecord) -> Result<(Origin, Place), Status> {
         let device = self.devices.find(record.device).ok_or(Status::NO_DEVICE)?;
         let attached = self.devices.at(device);
         let feature = feature_of(record.store).ok_or(Status::BAD_STORE)?;
@@ -121,7 +121,7 @@ impl Vm {
         Ok((Origin::of(record), device))
     }
 
-    fn judge_handle(&self, record: &Entry, takes: Takes, origin: &Origin) -> Result<(), Status> {
+    fn judge_handle(&self, record: &EntryRecord, takes: Takes, origin: &Origin) -> Result<(), Status> {
         let optional = takes == Takes::Lookup && record.handle == Handle::NONE;
         if takes == Takes::Routing || optional {
             return Ok(());
@@ -135,7 +135,7 @@ impl Vm {
 /// Applies what became of each record: with `whole`, one failure aborts all the others.
 ///
 /// Answers whether the call is aborted.
-pub(super) fn abort_others(records: &mut [Entry], whole: bool) -> bool {
+pub(super) fn abort_others(records: &mut [EntryRecord], whole: bool) -> bool {
     let aborted = whole && records.iter().any(|record| record.status != Status::OK);
     if aborted {
         for record in records.iter_mut().filter(|record| record.status == Status::OK) {

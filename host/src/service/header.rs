@@ -1,7 +1,6 @@
 //! What is common to all calls: the header, judged in the order of the contract (statement B6).
 
 use super::is_zero;
-use crate::wrong::{self, Wrong};
 use pvir_abi::{CallFlags, Discovery, Header, MAGIC, Operation, Status};
 
 /// Judges the header; answers with its flags.
@@ -23,7 +22,7 @@ pub(super) fn judge(header: &Header, discovery: &Discovery, enabled: bool) -> Re
     };
     let flags = CallFlags::from_bits(header.flags).filter(|flags| taken.contains(*flags));
     let flags = flags.ok_or(Status::BAD_FLAGS)?;
-    if !is_zero(&header.reserved) && !wrong::is(Wrong::ReservedIgnored) {
+    if !is_zero(&header.reserved) {
         return Err(Status::RESERVED_NOT_ZERO);
     }
     let counts = match operation {

@@ -4,8 +4,7 @@ use super::entry::{Takes, abort_others, clear_answer, fill_answer};
 use super::release::{Extent, runs};
 use super::vm::Vm;
 use crate::irte::{Held, Irte, Lines, Origin};
-use crate::wrong::{self, Wrong};
-use pvir_abi::{Entry, EntryState, Handle, Pair, Status};
+use pvir_abi::{EntryRecord, EntryState, Handle, Pair, Status};
 use std::collections::BTreeMap;
 use std::{io, slice};
 use vmm_sys_util::eventfd::EventFd;
@@ -13,7 +12,7 @@ use vmm_sys_util::eventfd::EventFd;
 /// The IRTEs of this call that failed, and how.
 type Failures = BTreeMap<Handle, Status>;
 
-pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
+pub(super) fn map(vm: &mut Vm, records: &mut [EntryRecord], whole: bool) {
     vm.sweep();
     vm.irtes.reserve(records.len());
     let mut plans = Vec::with_capacity(records.len());
@@ -24,7 +23,7 @@ pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
         plans.push(planned.ok());
     }
     let mut failures = Failures::new();
-    if !abort_others(records, whole) || wrong::is(Wrong::NotUndone) {
+    if !abort_others(records, whole) {
         vm.make(&mut plans, &mut failures);
         for (record, planned) in records.iter_mut().zip(&plans).filter(|_| !failures.is_empty()) {
             if let Some(status) = planned.and_then(|planned| failures.get(&planned.handle)) {
@@ -33,9 +32,7 @@ pub(super) fn map(vm: &mut Vm, records: &mut [Entry], whole: bool) {
         }
     }
     if abort_others(records, whole) {
-        if !wrong::is(Wrong::NotUndone) {
-            vm.release(&fresh(&plans).collect::<Vec<_>>());
-        }
+        vm.release(&fresh(&plans).collect::<Vec<_>>());
     } else if !failures.is_empty() {
         let failed: Vec<_> = failures.into_keys().collect();
         vm.release(&failed);
@@ -72,7 +69,7 @@ fn fresh(plans: &[Option<Planned>]) -> impl Iterator<Item = Handle> {
 
 impl Vm {
     /// Validates a record and reserves what it needs of ours: handle, GSI, eventfd. The kernel is not asked yet.
-    fn plan(&mut self, record: &Entry) -> Result<Planned, Status> {
+    fn plan(&mut self, record: &EntryRecord) -> Result<Planned, Status> {
         let judged = self.judge(record, Takes::Routing)?;
         let origin = judged.origin;
         let attached = self.devices.at(judged.device);
@@ -181,7 +178,7 @@ impl Vm {
         for run in runs(&mut good) {
             let Err(of_run) = self.start(run) else { continue };
             let mut of_run = Some(of_run).filter(|_| run.len() == 1);
-            // Grant as many as there are: the host may have vectors for some of the run.
+            // BatchMode as many as there are: the host may have vectors for some of the run.
             for extent in run {
                 let started = of_run.take().map_or_else(|| self.start(slice::from_ref(extent)), Err);
                 if let Err(error) = started {

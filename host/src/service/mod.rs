@@ -5,7 +5,6 @@
 //! given back, whether by UNMAP, by DISABLE, after a failure half-way or at the end of the VM.
 
 mod ahead;
-mod armer;
 mod block;
 mod counted;
 mod device_info;
@@ -17,6 +16,7 @@ mod history;
 mod holders;
 mod live;
 mod map;
+mod prearm_thread;
 mod query;
 mod release;
 mod retarget;
@@ -29,9 +29,9 @@ mod vm;
 #[cfg(test)]
 mod tests;
 
-pub use armer::Armer;
 pub use history::IrteRecord;
 pub use live::{Live, TrappedRecord};
+pub use prearm_thread::PrearmThread;
 pub use statistics::ServiceStatistics;
 pub use trapped::ServedBy;
 
@@ -39,10 +39,9 @@ use crate::device::{Device, NotIsolated};
 use crate::irte::IrteInfo;
 use crate::kvm::{GsiPool, IrqRouter};
 use crate::memory::GuestRam;
-use crate::wrong::{self, Wrong};
-use armer::Bell;
 use block::Block;
 use counted::Counted;
+use prearm_thread::Bell;
 use pvir_abi::{
     CallFlags, Conduits, DeviceId, Discovery, Features, GuestPhysAddr, MAX_RECORDS, Operation, Status,
     Version,
@@ -71,7 +70,7 @@ pub struct Config {
     /// Most IRTEs that one device may hold.
     pub max_irtes_per_device: u32,
     /// Most irqfds that are armed ahead of the guest's asking, so that MAP need not; 0 for none. Each holds a file
-    /// descriptor and a GSI until it is used. Somebody must arm them: an [`Armer`], or [`Service::arm_ahead`] now and then.
+    /// descriptor and a GSI until it is used. Somebody must arm them: an [`PrearmThread`], or [`Service::arm_ahead`] now and then.
     pub armed_ahead: u32,
 }
 
@@ -235,7 +234,6 @@ impl Service {
         let mut vm = self.lock();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         let judged = header::judge(&block.header, &self.discovery, vm.session.is_some());
-        block.judged(&*self.ram);
         let status = match judged {
             Ok(flags) => self.dispatch(&mut vm, &mut block, operation, flags, counted.as_ref()),
             Err(status) => status,
@@ -270,13 +268,7 @@ impl Service {
                 Status::OK
             }
             Operation::DEVICE_INFO => block.answer_each(ram, |record| device_info::answer(vm, record)),
-            Operation::QUERY => block.answer_each(ram, |record| {
-                let answered = query::answer(vm, record);
-                if wrong::is(Wrong::QueryChangesState) {
-                    vm.release(&[record.handle]);
-                }
-                answered
-            }),
+            Operation::QUERY => block.answer_each(ram, |record| query::answer(vm, record)),
             Operation::MAP => block.answer_all(ram, |records| map::map(vm, records, whole)),
             Operation::RETARGET => block.answer_all(ram, |records| retarget::retarget(vm, records, whole)),
             Operation::UNMAP => block.answer_all(ram, |records| unmap::unmap(vm, records, whole, counted)),

@@ -2,9 +2,9 @@
 
 use super::entry::{Takes, clear_answer, fill_answer};
 use super::vm::Vm;
-use pvir_abi::{Arch, Entry, EntryState, Handle, Status};
+use pvir_abi::{Arch, EntryRecord, EntryState, Handle, Status};
 
-pub(super) fn answer(vm: &Vm, record: &mut Entry) -> Result<(), Status> {
+pub(super) fn answer(vm: &Vm, record: &mut EntryRecord) -> Result<(), Status> {
     clear_answer(record, Takes::Lookup);
     let judged = vm.judge(record, Takes::Lookup)?;
     let handle = match record.handle {

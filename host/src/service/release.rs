@@ -2,7 +2,6 @@
 
 use super::vm::Vm;
 use crate::irte::{Held, Irte, Origin};
-use crate::wrong::{self, Wrong};
 use pvir_abi::{Handle, Status};
 use std::collections::BTreeMap;
 use std::io;
@@ -60,10 +59,6 @@ impl Vm {
             }
         }
         let mut stuck = Stuck::new();
-        if wrong::is(Wrong::PairLeftAlive) {
-            std::mem::forget(taken);
-            return stuck;
-        }
         self.stop_interrupts(&mut taken, &mut stuck);
         self.detach_irqfds(&mut taken, &mut stuck);
         self.drop_routes(&mut taken);

@@ -3,8 +3,7 @@
 use super::entry::{Takes, abort_others, clear_answer, fill_answer};
 use super::vm::Vm;
 use crate::irte::{Irte, Target};
-use crate::wrong::{self, Wrong};
-use pvir_abi::{Entry, EntryFlags, EntryState, Handle, Status};
+use pvir_abi::{EntryFlags, EntryRecord, EntryState, Handle, Status};
 use std::collections::BTreeMap;
 
 /// Where an IRTE is to go; `None` parks it.
@@ -12,7 +11,7 @@ type Move = (Handle, Option<Target>);
 /// Those that failed, and how. They are where they were.
 type Failures = BTreeMap<Handle, Status>;
 
-pub(super) fn retarget(vm: &mut Vm, records: &mut [Entry], whole: bool) {
+pub(super) fn retarget(vm: &mut Vm, records: &mut [EntryRecord], whole: bool) {
     let mut targets = Vec::with_capacity(records.len());
     for record in records.iter_mut() {
         clear_answer(record, Takes::HandleAndRouting);
@@ -76,24 +75,9 @@ impl Vm {
     fn go(&mut self, targets: &[Move]) -> Failures {
         let mut failures = Failures::new();
         self.park(targets, &mut failures);
-        self.lose(targets);
         self.reroute(targets, &mut failures);
         self.unpark(targets, &mut failures);
         failures
-    }
-
-    /// What a wrong host loses here; nothing, where it is right.
-    fn lose(&mut self, targets: &[Move]) {
-        let (moving, parked) = (wrong::is(Wrong::LostInRetarget), wrong::is(Wrong::ParkedLost));
-        for &(handle, _) in targets.iter().filter(|_| moving || parked) {
-            let Some(irte) = self.irtes.get_mut(handle) else { continue };
-            if moving && irte.detach(self.routes.router()).is_ok() {
-                std::thread::sleep(std::time::Duration::from_micros(500));
-            }
-            if !irte.is_attached() {
-                wrong::lose(irte);
-            }
-        }
     }
 
     fn park(&mut self, targets: &[Move], failures: &mut Failures) {

@@ -4,7 +4,6 @@ use super::counted::Counted;
 use super::is_zero;
 use super::vm::{Attached, Session, Vm};
 use crate::memory::GuestRam;
-use crate::wrong::{self, Wrong};
 use pvir_abi::{
     DeviceId, EVENT_AREA_ALIGN, EnableRecord, EventArea, EventReason, Features, GuestPhysAddr, Refusal,
     Status,
@@ -17,8 +16,8 @@ pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord)
     let (features, event_area) = judge(vm, ram, record)?;
     isolate(vm, record)?;
     hand_over(vm, features)?;
-    vm.epoch += u64::from(vm.epoch == 0 || !wrong::is(Wrong::EpochNotRaised));
-    if let Some(at) = event_area.filter(|_| !wrong::is(Wrong::AreaNotWritten)) {
+    vm.epoch += 1;
+    if let Some(at) = event_area {
         let area = EventArea {
             epoch: vm.epoch,
             sequence: 0,
@@ -48,16 +47,11 @@ fn judge(
     if !is_zero(&record.reserved0) || !is_zero(&record.reserved1) {
         return Err(Status::RESERVED_NOT_ZERO);
     }
-    if vm.session.is_some() && !wrong::is(Wrong::EnabledTwice) {
+    if vm.session.is_some() {
         return Err(Status::ALREADY_ENABLED);
     }
     let features =
         Features::from_bits(record.features).filter(|asked| super::Service::FEATURES.contains(*asked));
-    let features = if wrong::is(Wrong::AnyFeature) {
-        Some(Features::from_bits_truncate(record.features) & super::Service::FEATURES)
-    } else {
-        features
-    };
     let features = features.ok_or(Status::UNSUPPORTED_FEATURE)?;
     if record.notify_vector != 0 || record.notify_apic_id != 0 {
         // NOTIFY is not offered, so nobody can have taken it.
@@ -149,9 +143,7 @@ impl Vm {
     pub(super) fn end_session(&mut self, counted: Option<&Counted>) -> Vec<DeviceId> {
         let handles: Vec<_> = self.irtes.iter().map(|(handle, _)| handle).collect();
         self.remember(&handles, counted);
-        if !wrong::is(Wrong::DisableKeeps) {
-            self.release(&handles);
-        }
+        self.release(&handles);
         self.sweep();
         let closed = opened(self);
         for id in &closed {

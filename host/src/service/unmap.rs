@@ -3,9 +3,9 @@
 use super::counted::Counted;
 use super::entry::{Takes, abort_others, clear_answer};
 use super::vm::Vm;
-use pvir_abi::{Entry, Handle, Status};
+use pvir_abi::{EntryRecord, Handle, Status};
 
-pub(super) fn unmap(vm: &mut Vm, records: &mut [Entry], whole: bool, counted: Option<&Counted>) {
+pub(super) fn unmap(vm: &mut Vm, records: &mut [EntryRecord], whole: bool, counted: Option<&Counted>) {
     let (mut given, mut handles) = (Slots::default(), Vec::with_capacity(records.len()));
     for record in records.iter_mut() {
         clear_answer(record, Takes::Handle);
@@ -25,7 +25,7 @@ pub(super) fn unmap(vm: &mut Vm, records: &mut [Entry], whole: bool, counted: Op
     }
     vm.remember(&handles, counted);
     let stuck = vm.release(&handles);
-    let unfinished = |record: &&mut Entry| record.status == Status::OK && !stuck.is_empty();
+    let unfinished = |record: &&mut EntryRecord| record.status == Status::OK && !stuck.is_empty();
     for record in records.iter_mut().filter(unfinished) {
         record.status = stuck.get(&record.handle).copied().unwrap_or(Status::OK);
     }

@@ -1,12 +1,12 @@
 //! Message stores that the VMM emulates by trapping: what a guest has that did not enable pvir.
 //!
-//! Pure state, for any VMM: registers in, [`Wanted`] out. [`MsixTable`] is an MSI-X table with its pending bits and its
+//! Pure state, for any VMM: registers in, [`DesiredState`] out. [`MsixTable`] is an MSI-X table with its pending bits and its
 //! message control, [`MsiCapability`] the MSI capability; [`Emulation`] is either. What is wanted of each message is made
 //! real elsewhere: [`Service`](crate::service::Service) does it with KVM and the device, and keeps the state under the
 //! same lock as ENABLE and DISABLE.
 //!
 //! ```text
-//! guest's access ──exit──► Emulation::write ──► Wanted: Off | Masked | On(Message) | Void ──► route, irqfd, interrupt
+//! guest's access ──exit──► Emulation::write ──► DesiredState: Off | Masked | On(Message) | Void ──► route, irqfd, interrupt
 //! ```
 
 mod message;
@@ -22,7 +22,7 @@ use pvir_abi::Store;
 
 /// What is to become of the interrupts of one message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wanted {
+pub enum DesiredState {
     /// The capability is disabled: there are none.
     Off,
     /// They are held: the pending bit.
@@ -138,10 +138,10 @@ impl Emulation {
 
     /// What is to become of a message's interrupts.
     #[must_use]
-    pub fn wanted(&self, index: u32) -> Wanted {
+    pub fn desired_state(&self, index: u32) -> DesiredState {
         match self {
-            Self::Msix(table) => table.wanted(index),
-            Self::Msi(capability) => capability.wanted(index),
+            Self::Msix(table) => table.desired_state(index),
+            Self::Msi(capability) => capability.desired_state(index),
         }
     }
 

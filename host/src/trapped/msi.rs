@@ -2,7 +2,7 @@
 //!
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.1 "MSI Capability Structures".
 
-use super::{Message, Touched, Wanted, places};
+use super::{DesiredState, Message, Touched, places};
 use pvir_abi::Pair;
 
 /// Message control.
@@ -96,13 +96,13 @@ impl MsiCapability {
 
     /// What is to become of a message's interrupts.
     #[must_use]
-    pub fn wanted(&self, index: u32) -> Wanted {
+    pub fn desired_state(&self, index: u32) -> DesiredState {
         let messages = self.messages();
         if !self.is_enabled() || index >= messages {
-            return Wanted::Off;
+            return DesiredState::Off;
         }
         if self.is_masked(index) {
-            return Wanted::Masked;
+            return DesiredState::Masked;
         }
         let high = if self.shape.wide { self.word(UPPER_ADDRESS) } else { 0 };
         let data = self.word(self.shape.data()) & 0xffff;
@@ -111,7 +111,7 @@ impl MsiCapability {
             // The device puts the message's number into the low bits.
             data: data & !(messages - 1) | index,
         };
-        Message::judge(pair).map_or_else(Wanted::Void, Wanted::On)
+        Message::judge(pair).map_or_else(DesiredState::Void, DesiredState::On)
     }
 
     /// Reads any bytes behind id and link, which are left alone, as what is behind the end is. `pending` is asked of
@@ -228,10 +228,10 @@ mod tests {
             let capability = programmed(shape(wide, maskable, 3), 2);
             assert_eq!(capability.messages(), 4);
             for index in 0..8 {
-                let vector = match capability.wanted(index) {
-                    Wanted::On(message) => Some(u32::from(message.vector())),
+                let vector = match capability.desired_state(index) {
+                    DesiredState::On(message) => Some(u32::from(message.vector())),
                     other => {
-                        assert_eq!(other, Wanted::Off);
+                        assert_eq!(other, DesiredState::Off);
                         None
                     }
                 };
@@ -250,8 +250,8 @@ mod tests {
     fn mask_bits_hold_and_pending_bits_show() {
         let mut capability = programmed(shape(true, true, 2), 2);
         capability.write(0x10, &[0b0110, 0, 0, 0]);
-        assert_eq!(capability.wanted(1), Wanted::Masked);
-        assert!(matches!(capability.wanted(3), Wanted::On(_)));
+        assert_eq!(capability.desired_state(1), DesiredState::Masked);
+        assert!(matches!(capability.desired_state(3), DesiredState::On(_)));
         let mut bytes = [0; 4];
         let mut asked = Vec::new();
         capability.read(0x14, &mut bytes, |index| {
@@ -269,9 +269,9 @@ mod tests {
     fn bad_messages_and_disabled_ones_are_told_apart() {
         let mut capability = programmed(shape(true, false, 0), 0);
         capability.write(0x08, &[1]);
-        assert_eq!(capability.wanted(0), Wanted::Void(NotDeliverable::Address));
+        assert_eq!(capability.desired_state(0), DesiredState::Void(NotDeliverable::Address));
         assert_eq!(capability.write(2, &[0]), Touched::All);
         assert_eq!(capability.write(2, &[0]), Touched::Nothing);
-        assert_eq!(capability.wanted(0), Wanted::Off);
+        assert_eq!(capability.desired_state(0), DesiredState::Off);
     }
 }

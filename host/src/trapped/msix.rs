@@ -3,7 +3,7 @@
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.2 "MSI-X Capability and Table
 //! Structure".
 
-use super::{Message, Touched, Wanted, places};
+use super::{DesiredState, Message, Touched, places};
 use pvir_abi::Pair;
 
 /// Bytes of an entry.
@@ -54,15 +54,15 @@ impl MsixTable {
 
     /// What is to become of an entry's interrupts.
     #[must_use]
-    pub fn wanted(&self, index: u32) -> Wanted {
+    pub fn desired_state(&self, index: u32) -> DesiredState {
         match self.entries.get(index as usize) {
-            _ if !self.is_enabled() => Wanted::Off,
+            _ if !self.is_enabled() => DesiredState::Off,
             Some(&[low, high, data, _]) if !self.is_masked(index) => {
                 let pair = Pair { address: u64::from(high) << 32 | u64::from(low), data };
-                Message::judge(pair).map_or_else(Wanted::Void, Wanted::On)
+                Message::judge(pair).map_or_else(DesiredState::Void, DesiredState::On)
             }
-            Some(_) => Wanted::Masked,
-            None => Wanted::Off,
+            Some(_) => DesiredState::Masked,
+            None => DesiredState::Off,
         }
     }
 
@@ -197,14 +197,14 @@ mod tests {
                 let [enable, function_mask, masked, good] = to;
                 let message = Message::judge(Pair { address: 0xfee0_3000, data: 0x41 }).unwrap();
                 let expected = match (enable, function_mask || masked, good) {
-                    (false, ..) => Wanted::Off,
-                    (true, true, _) => Wanted::Masked,
-                    (true, false, true) => Wanted::On(message),
-                    (true, false, false) => Wanted::Void(crate::trapped::NotDeliverable::Address),
+                    (false, ..) => DesiredState::Off,
+                    (true, true, _) => DesiredState::Masked,
+                    (true, false, true) => DesiredState::On(message),
+                    (true, false, false) => DesiredState::Void(crate::trapped::NotDeliverable::Address),
                 };
-                assert_eq!(table.wanted(1), expected, "{from:?} to {to:?}");
-                let other = if enable { Wanted::Masked } else { Wanted::Off };
-                assert_eq!((table.wanted(0), table.wanted(3)), (other, Wanted::Off));
+                assert_eq!(table.desired_state(1), expected, "{from:?} to {to:?}");
+                let other = if enable { DesiredState::Masked } else { DesiredState::Off };
+                assert_eq!((table.desired_state(0), table.desired_state(3)), (other, DesiredState::Off));
             }
         }
     }

@@ -32,8 +32,10 @@ fn helpers_take_each_irqfd_off_once() {
     arm(&bench, 16);
     let asked: Vec<_> = (0..16).map(|index| routed(index, 1, 0x40)).collect();
     let (_, mapped) = bench.call(Operation::MAP, &asked);
-    let given_back: Vec<_> =
-        mapped.iter().map(|r| Entry::query(device(), Store::MSIX, r.index).with_handle(r.handle)).collect();
+    let given_back: Vec<_> = mapped
+        .iter()
+        .map(|r| EntryRecord::query(device(), Store::MSIX, r.index).with_handle(r.handle))
+        .collect();
     assert_eq!(bench.call(Operation::UNMAP, &given_back).0, Status::OK);
     assert_eq!(bench.ioctls("KVM_IRQFD (de-assign)"), 16);
     // An eventfd that is attached already would be refused with EBUSY, and a GSI that is still attached would deliver.

@@ -14,8 +14,8 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use messages::Messages;
 use pvir_abi::{
-    Bdf, CallFlags, Conduits, DeviceId, EnableRecord, Entry, GuestPhysAddr, Header, Operation, Pair, Status,
-    Store, Version, X86Route,
+    Bdf, CallFlags, Conduits, DeviceId, EnableRecord, EntryRecord, GuestPhysAddr, Header, Operation, Pair,
+    Status, Store, Version, X86Route,
 };
 use pvir_host::counters::Counters;
 use pvir_host::emulated::{Core, EmulatedDevice, Shape};
@@ -160,7 +160,7 @@ impl Bench {
         (status, answer)
     }
 
-    fn one(&self, operation: Operation, record: Entry) -> Entry {
+    fn one(&self, operation: Operation, record: EntryRecord) -> EntryRecord {
         let (status, answer) = self.call(operation, &[record]);
         assert_eq!((status, answer[0].status), (Status::OK, Status::OK), "{operation:?}");
         answer[0]
@@ -207,8 +207,8 @@ impl Bench {
     }
 }
 
-fn routed(index: u32, destination: u32, vector: u8) -> Entry {
-    Entry::map(device(), Store::MSIX, index, X86Route::fixed(destination, vector).into())
+fn routed(index: u32, destination: u32, vector: u8) -> EntryRecord {
+    EntryRecord::map(device(), Store::MSIX, index, X86Route::fixed(destination, vector).into())
 }
 
 #[test]
@@ -236,13 +236,13 @@ fn a_retarget_moves_the_interrupt_without_the_device() {
 #[test]
 fn what_is_raised_while_parked_arrives_with_the_first_route() {
     let Some(bench) = bench() else { return };
-    let mapped = bench.one(Operation::MAP, Entry::map_parked(device(), Store::MSIX, 0));
+    let mapped = bench.one(Operation::MAP, EntryRecord::map_parked(device(), Store::MSIX, 0));
     bench.program(0, mapped.pair());
     (0..3).for_each(|_| bench.core.raise(0));
     bench.assert_nothing_more(&[]);
     bench.one(Operation::RETARGET, routed(0, 300, 0x66).with_handle(mapped.handle));
     bench.assert_arrives(&[(300, 0x66)]);
-    let parked = Entry::map_parked(device(), Store::MSIX, 0).with_handle(mapped.handle);
+    let parked = EntryRecord::map_parked(device(), Store::MSIX, 0).with_handle(mapped.handle);
     bench.one(Operation::RETARGET, parked);
     bench.core.raise(0);
     bench.assert_nothing_more(&[(300, 0x66)]);
@@ -254,7 +254,7 @@ fn what_is_raised_while_parked_arrives_with_the_first_route() {
 fn an_unmapped_pair_is_dead() {
     let Some(bench) = bench() else { return };
     let mapped = bench.one(Operation::MAP, routed(0, 0, 0x51));
-    bench.one(Operation::UNMAP, Entry::query(device(), Store::MSIX, 0).with_handle(mapped.handle));
+    bench.one(Operation::UNMAP, EntryRecord::query(device(), Store::MSIX, 0).with_handle(mapped.handle));
     bench.program(0, mapped.pair());
     bench.core.raise(0);
     bench.assert_nothing_more(&[]);
@@ -275,8 +275,10 @@ fn ten_entries_cost_one_routing_for_a_map_and_one_for_a_retarget() {
     let moved: Vec<_> = mapped.iter().map(|r| routed(r.index, 0, 0x41).with_handle(r.handle)).collect();
     assert_eq!(bench.call(Operation::RETARGET, &moved).0, Status::OK);
     assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (2, 10));
-    let given_back: Vec<_> =
-        mapped.iter().map(|r| Entry::query(device(), Store::MSIX, r.index).with_handle(r.handle)).collect();
+    let given_back: Vec<_> = mapped
+        .iter()
+        .map(|r| EntryRecord::query(device(), Store::MSIX, r.index).with_handle(r.handle))
+        .collect();
     assert_eq!(bench.call(Operation::UNMAP, &given_back).0, Status::OK);
     assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD (de-assign)")), (3, 10));
 }

@@ -61,8 +61,10 @@ fn the_messages_of_an_msi_move_and_park_together() {
     let Some(bench) = bench_with(Some(Messages::default()), 0) else { return };
     let raise = |all: &[usize]| all.iter().for_each(|message| bench.messages.raise(*message));
     let count = Messages::ALL;
-    let msi =
-        |to| Entry { count, ..Entry::map(msi_device(), Store::MSI, 0, X86Route::fixed(to, 0x60).into()) };
+    let msi = |to| EntryRecord {
+        count,
+        ..EntryRecord::map(msi_device(), Store::MSI, 0, X86Route::fixed(to, 0x60).into())
+    };
     let mapped = bench.one(Operation::MAP, msi(300));
     assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (1, 8));
     raise(&[0, 3, 7]);
@@ -71,13 +73,13 @@ fn the_messages_of_an_msi_move_and_park_together() {
     assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (2, 8));
     raise(&[1]);
     bench.assert_arrives(&[(1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
-    let parked = Entry { count, ..Entry::map_parked(msi_device(), Store::MSI, 0) };
+    let parked = EntryRecord { count, ..EntryRecord::map_parked(msi_device(), Store::MSI, 0) };
     bench.one(Operation::RETARGET, parked.with_handle(mapped.handle));
     raise(&[2, 2, 2]);
     bench.assert_nothing_more(&[(1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
     bench.one(Operation::RETARGET, msi(0).with_handle(mapped.handle));
     bench.assert_arrives(&[(0, 0x62), (1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
-    let given_back = Entry { count, ..Entry::query(msi_device(), Store::MSI, 0) };
+    let given_back = EntryRecord { count, ..EntryRecord::query(msi_device(), Store::MSI, 0) };
     bench.one(Operation::UNMAP, given_back.with_handle(mapped.handle));
     assert_eq!(bench.ioctls("KVM_IRQFD (de-assign)"), 16, "parked once, unmapped once");
 }

@@ -29,7 +29,7 @@ fn a_vcpu_is_named_in_every_way() {
     let asked = |index, destination, vector, change: fn(&mut X86Route)| {
         let mut route = X86Route::fixed(destination, vector);
         change(&mut route);
-        Entry::map(device(), Store::MSIX, index, route.into())
+        EntryRecord::map(device(), Store::MSIX, index, route.into())
     };
     for (index, entry) in (0..).zip([
         // 300 is member 12 of cluster 18.

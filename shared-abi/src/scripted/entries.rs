@@ -2,14 +2,14 @@
 
 use super::{Answer, Change, Draft, Kind, STRANGER, ScriptedHost};
 use crate::{
-    Arch, CallFlags, Entry, EntryFlags, EntryState, Handle, Operation, Pair, Status, Store, X86Route,
+    Arch, CallFlags, EntryFlags, EntryRecord, EntryState, Handle, Operation, Pair, Status, Store, X86Route,
 };
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// The answer that all are made from.
-pub(super) fn honest(operation: Operation, entry: &mut Entry) {
+pub(super) fn honest(operation: Operation, entry: &mut EntryRecord) {
     entry.status = Status::OK;
     if operation == Operation::UNMAP {
         return;
@@ -37,7 +37,7 @@ pub(super) fn all(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
     let operation = sent.header.operation;
     if operation == Operation::MAP {
         Draft::add(honest, all, Kind::Legal, "every entry was mapped before", |draft| {
-            draft.each(|entry: &mut Entry| {
+            draft.each(|entry: &mut EntryRecord| {
                 entry.state = entry.state & EntryState::PARKED.bits() | EntryState::EXISTING.bits();
             });
         });
@@ -62,9 +62,9 @@ fn failed(sent: &Draft, honest: &Answer, place: usize, status: Status) -> Draft 
     let mut draft = Draft::of(honest);
     for record in 0..sent.records() {
         if whole || record == place {
-            let asked: Entry = sent.record(record);
+            let asked: EntryRecord = sent.record(record);
             let status = if record == place { status } else { Status::ABORTED };
-            draft.set(record, &Entry { status, address: 0, data: 0, state: 0, ..asked });
+            draft.set(record, &EntryRecord { status, address: 0, data: 0, state: 0, ..asked });
         }
     }
     draft.header.done = if whole { 0 } else { sent.header.count - 1 };
@@ -77,8 +77,8 @@ fn fail(sent: &Draft, honest: &Answer, place: usize, all: &mut Vec<Answer>) {
         let name = format!("record {place} is {status:?}");
         all.push(failed(sent, honest, place, status).into_answer(name, Kind::Legal));
     }
-    let answered: Entry = Draft::of(honest).record(place);
-    type Leak = fn(&mut Entry, &Entry);
+    let answered: EntryRecord = Draft::of(honest).record(place);
+    type Leak = fn(&mut EntryRecord, &EntryRecord);
     let leaks: [(&str, Leak); 4] = [
         ("handle", |entry, _| entry.handle = Handle(entry.handle.0 ^ 0x77_0000_0077)),
         ("address", |entry, answered| entry.address = answered.address | 0xfee0_0010),
@@ -97,7 +97,7 @@ fn statuses(sent: &Draft, honest: &Answer, place: usize, all: &mut Vec<Answer>) 
     for status in [Status::PENDING, Status::PARTIAL, Status::ABORTED, Status::NO_GSI, Status(0x7777)] {
         let name = format!("the call is OK, record {place} is {status:?}");
         Draft::add(honest, all, Kind::Hostile, name, |draft| {
-            draft.change(place, |entry: &mut Entry| entry.status = status);
+            draft.change(place, |entry: &mut EntryRecord| entry.status = status);
         });
     }
     let whole = sent.header.flags & CallFlags::ALL_OR_NOTHING.bits() != 0;
@@ -105,22 +105,22 @@ fn statuses(sent: &Draft, honest: &Answer, place: usize, all: &mut Vec<Answer>) 
     for status in others {
         let name = format!("the call failed in part, record {place} is {status:?}");
         let mut draft = failed(sent, honest, place, Status::NO_GSI);
-        draft.change(place, |entry: &mut Entry| entry.status = status);
+        draft.change(place, |entry: &mut EntryRecord| entry.status = status);
         all.push(draft.into_answer(name, Kind::Hostile));
     }
 }
 
 /// In fields that come back changed.
 fn echoes(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<Answer>) {
-    let mut changes: Vec<Change<Entry>> = Vec::from([
-        ("device", (|entry| entry.device = STRANGER) as fn(&mut Entry)),
+    let mut changes: Vec<Change<EntryRecord>> = Vec::from([
+        ("device", (|entry| entry.device = STRANGER) as fn(&mut EntryRecord)),
         ("store", |entry| entry.store.0 ^= 0x100),
         ("index", |entry| entry.index ^= 1),
         ("count", |entry| entry.count ^= 2),
         ("flags", |entry| entry.flags ^= 1 << 31),
     ]);
     if operation != Operation::QUERY {
-        let routing: [Change<Entry>; 6] = [
+        let routing: [Change<EntryRecord>; 6] = [
             ("arch", |entry| entry.arch.0 ^= 3),
             ("destination", |entry| entry.routing.destination ^= 1),
             ("vector", |entry| entry.routing.vector ^= 1),
@@ -138,7 +138,7 @@ fn echoes(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<Ans
 
 /// Fields that must be zero.
 fn bare(honest: &Answer, place: usize, what: &str, all: &mut Vec<Answer>) {
-    let fields: [Change<Entry>; 3] = [
+    let fields: [Change<EntryRecord>; 3] = [
         ("address", |entry| entry.address = 0xfee0_0010),
         ("data", |entry| entry.data = 1),
         ("state", |entry| entry.state = 1),
@@ -148,8 +148,8 @@ fn bare(honest: &Answer, place: usize, what: &str, all: &mut Vec<Answer>) {
 
 /// Handles, pairs and states that no host answers.
 fn answered(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<Answer>) {
-    let mut changes: Vec<Change<Entry>> = Vec::from([
-        ("no handle", (|entry| entry.handle = Handle::NONE) as fn(&mut Entry)),
+    let mut changes: Vec<Change<EntryRecord>> = Vec::from([
+        ("no handle", (|entry| entry.handle = Handle::NONE) as fn(&mut EntryRecord)),
         ("no pair", |entry| entry.address = 0),
         ("an address below the window", |entry| entry.address = 0xfedf_fffc),
         ("an address above the window", |entry| entry.address = 0xfef0_0000),
@@ -162,13 +162,13 @@ fn answered(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<A
     ]);
     match operation {
         Operation::MAP => changes.push(("parked and not, the other way round", |entry| entry.state ^= 1)),
-        Operation::RETARGET => changes.extend::<[Change<Entry>; 4]>([
+        Operation::RETARGET => changes.extend::<[Change<EntryRecord>; 4]>([
             ("another pair", |entry| entry.address ^= 1 << 12),
             ("parked and not, the other way round", |entry| entry.state ^= 1),
             ("MASKED", |entry| entry.state |= EntryState::MASKED.bits()),
             ("EXISTING", |entry| entry.state |= EntryState::EXISTING.bits()),
         ]),
-        _ => changes.extend::<[Change<Entry>; 6]>([
+        _ => changes.extend::<[Change<EntryRecord>; 6]>([
             ("MASKED", |entry| entry.state |= EntryState::MASKED.bits()),
             ("another architecture", |entry| entry.arch = Arch::ARM_ITS),
             ("an exception's vector", |entry| entry.routing.vector = 31),
@@ -177,7 +177,7 @@ fn answered(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<A
             ("parked with a routing", |entry| entry.state = EntryState::PARKED.bits()),
         ]),
     }
-    let first: Entry = Draft::of(honest).record(place);
+    let first: EntryRecord = Draft::of(honest).record(place);
     if operation == Operation::MAP && first.store == Store::MSIX {
         changes.push(("not MASKED", |entry| entry.state &= !EntryState::MASKED.bits()));
     }
@@ -189,14 +189,14 @@ fn answered(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<A
 
 /// What two entries must not share.
 fn doubles(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
-    let first: Entry = Draft::of(honest).record(0);
+    let first: EntryRecord = Draft::of(honest).record(0);
     Draft::add(honest, all, Kind::Hostile, "two entries with one handle", |draft| {
-        draft.change(1, |entry: &mut Entry| entry.handle = first.handle);
+        draft.change(1, |entry: &mut EntryRecord| entry.handle = first.handle);
     });
-    let same_device = sent.record::<Entry>(1).device == first.device;
+    let same_device = sent.record::<EntryRecord>(1).device == first.device;
     let kind = if same_device { Kind::Hostile } else { Kind::Legal };
     Draft::add(honest, all, kind, "two entries with one pair", |draft| {
-        draft.change(1, |entry: &mut Entry| (entry.address, entry.data) = (first.address, first.data));
+        draft.change(1, |entry: &mut EntryRecord| (entry.address, entry.data) = (first.address, first.data));
     });
 }
 
@@ -204,7 +204,7 @@ fn entry_changes(
     honest: &Answer,
     place: usize,
     what: &str,
-    changes: impl IntoIterator<Item = Change<Entry>>,
+    changes: impl IntoIterator<Item = Change<EntryRecord>>,
     all: &mut Vec<Answer>,
 ) {
     for (field, change) in changes {

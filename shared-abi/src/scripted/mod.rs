@@ -11,8 +11,8 @@ mod header;
 mod records;
 
 use crate::{
-    DeviceId, DeviceRecord, Discovery, EnableRecord, Entry, FeaturesRecord, Handle, Header, Operation, Pair,
-    RECORD_LEN, Status, Store,
+    DeviceId, DeviceRecord, Discovery, EnableRecord, EntryRecord, FeaturesRecord, Handle, Header, Operation,
+    Pair, RECORD_LEN, Status, Store,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -52,19 +52,19 @@ pub struct ScriptedHost {
 impl ScriptedHost {
     /// The handle of an entry.
     #[must_use]
-    pub fn handle(entry: &Entry) -> Handle {
+    pub fn handle(entry: &EntryRecord) -> Handle {
         Handle::new(Self::slot(entry), 1)
     }
 
     /// The pair of an entry, in Intel's remappable format.
     #[must_use]
-    pub fn pair(entry: &Entry) -> Pair {
+    pub fn pair(entry: &EntryRecord) -> Pair {
         let slot = u64::from(Self::slot(entry));
         Pair { address: 0xfee0_0010 | (slot & 0x7fff) << 5, data: 0 }
     }
 
     /// A number for the entry: different for the entries of a device below 2048, and mostly for those of others.
-    fn slot(entry: &Entry) -> u32 {
+    fn slot(entry: &EntryRecord) -> u32 {
         let store = u32::from(entry.store != Store::MSIX) << 11;
         (u32::from(entry.device.bdf.0) & 7) << 12 | store | entry.index & 0x7ff
     }
@@ -130,7 +130,7 @@ type Change<R> = (&'static str, fn(&mut R));
 
 /// A record that carries a status.
 trait Record: FromBytes + FromZeros + IntoBytes + Immutable {}
-impl Record for Entry {}
+impl Record for EntryRecord {}
 impl Record for EnableRecord {}
 impl Record for DeviceRecord {}
 impl Record for FeaturesRecord {}

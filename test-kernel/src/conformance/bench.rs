@@ -9,8 +9,8 @@ use crate::raw::{Answer, Raw};
 use arrayvec::ArrayVec;
 use pvir_guest::Discovered;
 use pvir_guest::abi::{
-    EnableRecord, Entry, EntryFlags, Features, FeaturesRecord, GuestPhysAddr, Operation, Routing, Status,
-    X86Route,
+    EnableRecord, EntryFlags, EntryRecord, Features, FeaturesRecord, GuestPhysAddr, Operation, Routing,
+    Status, X86Route,
 };
 use pvir_guest::conduit::Hardware;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -28,7 +28,7 @@ pub(super) struct Line {
     pub(super) cpu: usize,
     pub(super) vector: u8,
     /// As the host answered.
-    pub(super) entry: Entry,
+    pub(super) entry: EntryRecord,
 }
 
 /// Everything that there is to judge with.
@@ -95,7 +95,7 @@ impl Bench {
     /// As it is before ENABLE.
     pub(super) fn reset(&mut self) {
         self.subjects.iter_mut().for_each(Subject::silence);
-        self.call::<Entry>(Operation::DISABLE, &[]);
+        self.call::<EntryRecord>(Operation::DISABLE, &[]);
     }
 
     /// Calls with a good header.
@@ -116,9 +116,9 @@ impl Bench {
     pub(super) fn expect(
         &self,
         operation: Operation,
-        record: &Entry,
+        record: &EntryRecord,
         status: Status,
-    ) -> Result<Entry, Finding> {
+    ) -> Result<EntryRecord, Finding> {
         let (answer, got) = self.one(operation, record);
         ensure!(
             got.status == status,
@@ -166,7 +166,7 @@ impl Bench {
     }
 
     pub(super) fn disable(&self) -> Verdict {
-        let answer = self.call::<Entry>(Operation::DISABLE, &[]);
+        let answer = self.call::<EntryRecord>(Operation::DISABLE, &[]);
         ensure!(answer.status == Status::OK, "DISABLE: {answer}");
         Ok(())
     }
@@ -186,10 +186,14 @@ impl Bench {
     }
 
     /// A good MAP of an entry, to a fresh vector.
-    pub(super) fn request(&mut self, subject: usize, index: u32) -> Result<(Entry, usize, u8), Finding> {
+    pub(super) fn request(
+        &mut self,
+        subject: usize,
+        index: u32,
+    ) -> Result<(EntryRecord, usize, u8), Finding> {
         let (cpu, vector) = (Self::cpu_for(index), self.vector());
         let bare = self.subject(subject)?.entry(index);
-        let entry = Entry::map(bare.device, bare.store, index, Self::route(cpu, vector));
+        let entry = EntryRecord::map(bare.device, bare.store, index, Self::route(cpu, vector));
         Ok((entry, cpu, vector))
     }
 
@@ -202,23 +206,23 @@ impl Bench {
     }
 
     /// A RETARGET of a line: what is to be sent, and the line as it is then.
-    pub(super) fn moved(&mut self, line: &Line, cpu: usize) -> (Entry, Line) {
+    pub(super) fn moved(&mut self, line: &Line, cpu: usize) -> (EntryRecord, Line) {
         let vector = self.vector();
         let routing = Self::route(cpu, vector);
-        let record = Entry { routing, ..Self::bare(line) };
-        let record = Entry { arch: pvir_guest::abi::Arch::X86_APIC, ..record };
+        let record = EntryRecord { routing, ..Self::bare(line) };
+        let record = EntryRecord { arch: pvir_guest::abi::Arch::X86_APIC, ..record };
         (record, Line { cpu, vector, ..*line })
     }
 
     /// The line's entry with its handle and no routing: UNMAP, QUERY.
-    pub(super) fn bare(line: &Line) -> Entry {
-        let Entry { device, store, index, count, handle, .. } = line.entry;
-        Entry { count, ..Entry::query(device, store, index).with_handle(handle) }
+    pub(super) fn bare(line: &Line) -> EntryRecord {
+        let EntryRecord { device, store, index, count, handle, .. } = line.entry;
+        EntryRecord { count, ..EntryRecord::query(device, store, index).with_handle(handle) }
     }
 
     /// The same, to be parked.
-    pub(super) fn parked(line: &Line) -> Entry {
-        Entry { flags: EntryFlags::PARKED.bits(), ..Self::bare(line) }
+    pub(super) fn parked(line: &Line) -> EntryRecord {
+        EntryRecord { flags: EntryFlags::PARKED.bits(), ..Self::bare(line) }
     }
 
     /// Raises the line once; it must arrive once at its place, and nothing elsewhere.

@@ -5,7 +5,8 @@ use super::verdict::{Finding, Verdict, ensure, wrong};
 use super::{Tests, elsewhere};
 use crate::raw::{Raw, instructions, ram, ring3};
 use pvir_guest::abi::{
-    Conduits, DeviceId, Entry, FeaturesRecord, GuestPhysAddr, Header, Operation, Status, Store, block_len,
+    Conduits, DeviceId, EntryRecord, FeaturesRecord, GuestPhysAddr, Header, Operation, Status, Store,
+    block_len,
 };
 
 pub(super) const TESTS: Tests = &[("C1", c1), ("C2", c2), ("C3", c3), ("C4", c4), ("C5", c5), ("C6", c6)];
@@ -47,7 +48,7 @@ fn c2(bench: &mut Bench) -> Verdict {
 
 fn c3(bench: &mut Bench) -> Verdict {
     bench.enable()?;
-    let nowhere = Entry::query(DeviceId { segment: 0xffff, ..DeviceId::default() }, Store::MSIX, 0);
+    let nowhere = EntryRecord::query(DeviceId { segment: 0xffff, ..DeviceId::default() }, Store::MSIX, 0);
     for (name, conduit) in &bench.conduits {
         let raw = bench.raw.by(*conduit);
         let good = raw.call(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
@@ -85,7 +86,7 @@ fn each_vcpu_has_its_own(bench: &Bench) -> Verdict {
     let (Some(before), Ok(())) = (elsewhere::before_first(), elsewhere::needed()) else { return Ok(()) };
     ensure!(before == 0xffff_ffff, "before its first call a vCPU reads {before:#x}");
     elsewhere::run(elsewhere::ask_features, 1)?;
-    bench.raw.call::<Entry>(&Header { magic: 0, ..Raw::header(Operation::QUERY, 1) }, &[]);
+    bench.raw.call::<EntryRecord>(&Header { magic: 0, ..Raw::header(Operation::QUERY, 1) }, &[]);
     let other = elsewhere::run(elsewhere::last, 0)?;
     ensure!(other == 0, "the second vCPU's last call was OK, its status is {other:#x}");
     if bench.conduits.iter().any(|(name, _)| *name == "msr" || *name == "port") {
@@ -137,8 +138,8 @@ fn c6(bench: &mut Bench) -> Verdict {
             let answer = bench.call(Operation::MAP, &[a, b, c, d]);
             ensure!((answer.status, answer.header.done) == (Status::OK, 4), "MAP: {answer}");
             let back = [1, 2, 3, 4].map(|unit| {
-                let Entry { device, store, index, handle, .. } = bench.raw.read::<Entry>(unit);
-                Entry::query(device, store, index).with_handle(handle)
+                let EntryRecord { device, store, index, handle, .. } = bench.raw.read::<EntryRecord>(unit);
+                EntryRecord::query(device, store, index).with_handle(handle)
             });
             let answer = bench.call(Operation::UNMAP, &back);
             ensure!((answer.status, answer.header.done) == (Status::OK, 4), "UNMAP: {answer}");

@@ -4,7 +4,7 @@ use super::Tests;
 use super::bench::{Bench, Line};
 use super::verdict::{Finding, Verdict, ensure};
 use crate::cpu;
-use pvir_guest::abi::{DeliveryMode, DestinationMode, Entry, Features, Operation, Routing, Status};
+use pvir_guest::abi::{DeliveryMode, DestinationMode, EntryRecord, Features, Operation, Routing, Status};
 
 pub(super) const TESTS: Tests = &[("L1", l1), ("L2", l2), ("L3", l3), ("L4", l4), ("L5", l5), ("L6", l6)];
 
@@ -15,7 +15,7 @@ const CHOICE: &str = "the host offers neither LOWEST_PRIORITY nor REDIRECTION_HI
 fn arrives_at(bench: &mut Bench, routing: Routing, cpu: usize) -> Verdict {
     let subject = bench.msix().or_else(|_| bench.msi())?;
     let (request, ..) = bench.request(subject, 0)?;
-    let entry = bench.expect(Operation::MAP, &Entry { routing, ..request }, Status::OK)?;
+    let entry = bench.expect(Operation::MAP, &EntryRecord { routing, ..request }, Status::OK)?;
     bench.subject(subject)?.program(0, entry.pair());
     let line = Line { subject, index: 0, cpu, vector: routing.vector, entry };
     bench.arrives(&line)?;
@@ -30,7 +30,7 @@ fn arrives_at(bench: &mut Bench, routing: Routing, cpu: usize) -> Verdict {
 fn refused(bench: &mut Bench, routing: Routing, status: Status) -> Verdict {
     let subject = bench.msix().or_else(|_| bench.msi())?;
     let (request, ..) = bench.request(subject, 0)?;
-    bench.expect(Operation::MAP, &Entry { routing, ..request }, status)?;
+    bench.expect(Operation::MAP, &EntryRecord { routing, ..request }, status)?;
     Ok(())
 }
 

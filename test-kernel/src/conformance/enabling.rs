@@ -6,8 +6,8 @@ use super::verdict::{Finding, Verdict, ensure};
 use crate::cpu::interrupts;
 use crate::raw::ram;
 use pvir_guest::abi::{
-    DeviceFlags, DeviceId, DeviceRecord, EnableRecord, Entry, EventArea, Features, GuestPhysAddr, Operation,
-    Pair, Refusal, Status, Store,
+    DeviceFlags, DeviceId, DeviceRecord, EnableRecord, EntryRecord, EventArea, Features, GuestPhysAddr,
+    Operation, Pair, Refusal, Status, Store,
 };
 use zerocopy::FromBytes;
 
@@ -196,7 +196,7 @@ fn x1(bench: &mut Bench) -> Verdict {
     let line = bench.line(subject, 0)?;
     bench.arrives(&line)?;
     let all = interrupts::grand_total();
-    let answer = bench.call::<Entry>(Operation::DISABLE, &[]);
+    let answer = bench.call::<EntryRecord>(Operation::DISABLE, &[]);
     ensure!(
         (answer.status, answer.header.epoch) == (Status::OK, 0),
         "DISABLE: {answer}, epoch {}",
@@ -245,7 +245,7 @@ fn v5(bench: &mut Bench) -> Verdict {
     }
     let epoch = answer.header.epoch;
     ensure!(epoch != 0, "epoch 0 while enabled");
-    let nowhere = Entry::query(DeviceId::default(), Store::MSIX, 0);
+    let nowhere = EntryRecord::query(DeviceId::default(), Store::MSIX, 0);
     for operation in
         [Operation::MAP, Operation::RETARGET, Operation::UNMAP, Operation::QUERY, Operation::FEATURES]
     {

@@ -7,7 +7,7 @@ use super::verdict::{Finding, Verdict, ensure};
 use crate::cpu;
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{
-    Arch, CallFlags, DeliveryMode, DestinationMode, DeviceId, DeviceRecord, Entry, Features, Header,
+    Arch, CallFlags, DeliveryMode, DestinationMode, DeviceId, DeviceRecord, EntryRecord, Features, Header,
     Operation, Routing, Status, Store, Version,
 };
 
@@ -36,7 +36,7 @@ pub(super) const TESTS: Tests = &[
 const MAP: Header = Header::request(Version::V1, Operation::MAP, CallFlags::empty(), 1);
 
 /// Enabled, and a good MAP of entry 0.
-fn good(bench: &mut Bench) -> Result<(usize, Entry), Finding> {
+fn good(bench: &mut Bench) -> Result<(usize, EntryRecord), Finding> {
     bench.enable()?;
     let subject = bench.msix().or_else(|_| bench.msi())?;
     let (request, ..) = bench.request(subject, 0)?;
@@ -44,7 +44,7 @@ fn good(bench: &mut Bench) -> Result<(usize, Entry), Finding> {
 }
 
 /// MAPs of entry 0, changed, beside which nothing may be mapped.
-fn maps(bench: &mut Bench, expected: Status, changes: &[fn(&mut Entry)]) -> Verdict {
+fn maps(bench: &mut Bench, expected: Status, changes: &[fn(&mut EntryRecord)]) -> Verdict {
     let (_, good) = good(bench)?;
     for change in changes {
         let mut record = good;
@@ -76,7 +76,7 @@ fn routed(bench: &mut Bench, expected: Status, changes: &[fn(&mut Routing)]) -> 
 
 fn partial(bench: &mut Bench) -> Verdict {
     let (_, good) = good(bench)?;
-    let bare = Entry::query(good.device, good.store, 0);
+    let bare = EntryRecord::query(good.device, good.store, 0);
     let (answer, _) = bench.one(Operation::QUERY, &bare);
     ensure!(answer.status == Status::PARTIAL, "{answer}");
     Ok(())
@@ -85,7 +85,7 @@ fn partial(bench: &mut Bench) -> Verdict {
 fn aborted(bench: &mut Bench) -> Verdict {
     let (_, good) = good(bench)?;
     let whole = Header { flags: CallFlags::ALL_OR_NOTHING.bits(), count: 2, ..MAP };
-    let answer = bench.raw.call(&whole, &[good, Entry { index: u32::MAX, ..good }]);
+    let answer = bench.raw.call(&whole, &[good, EntryRecord { index: u32::MAX, ..good }]);
     ensure!(answer.status == Status::ABORTED, "{answer}");
     Ok(())
 }
@@ -123,7 +123,7 @@ fn bad_index(bench: &mut Bench) -> Verdict {
     let (_, info) = bench.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
     let end = if good.store == Store::MSIX { info.msix_entries } else { 1 };
     for index in [end, 2048, u32::MAX] {
-        bench.expect(Operation::MAP, &Entry { index, ..good }, Status::BAD_INDEX)?;
+        bench.expect(Operation::MAP, &EntryRecord { index, ..good }, Status::BAD_INDEX)?;
     }
     Ok(())
 }
@@ -142,7 +142,7 @@ fn bad_message_count(bench: &mut Bench) -> Verdict {
 }
 
 fn bad_arch(bench: &mut Bench) -> Verdict {
-    let changes: [fn(&mut Entry); 3] =
+    let changes: [fn(&mut EntryRecord); 3] =
         [|entry| entry.arch = Arch(0), |entry| entry.arch = Arch::ARM_ITS, |entry| entry.arch = Arch(9)];
     maps(bench, Status::BAD_ARCH, &changes)
 }
@@ -221,14 +221,14 @@ fn already_mapped(bench: &mut Bench) -> Verdict {
     let (_, good) = good(bench)?;
     bench.expect(Operation::MAP, &good, Status::OK)?;
     let other = Routing { vector: good.routing.vector ^ 1, ..good.routing };
-    bench.expect(Operation::MAP, &Entry { routing: other, ..good }, Status::ALREADY_MAPPED)?;
+    bench.expect(Operation::MAP, &EntryRecord { routing: other, ..good }, Status::ALREADY_MAPPED)?;
     Ok(())
 }
 
 fn stale_handle(bench: &mut Bench) -> Verdict {
     let (_, good) = good(bench)?;
     let mapped = bench.expect(Operation::MAP, &good, Status::OK)?;
-    let bare = Entry::query(good.device, good.store, 0).with_handle(mapped.handle);
+    let bare = EntryRecord::query(good.device, good.store, 0).with_handle(mapped.handle);
     bench.expect(Operation::UNMAP, &bare, Status::OK)?;
     bench.expect(Operation::UNMAP, &bare, Status::STALE_HANDLE)?;
     Ok(())
@@ -238,7 +238,7 @@ fn handle_mismatch(bench: &mut Bench) -> Verdict {
     let (_, good) = good(bench)?;
     bench.msix()?;
     let mapped = bench.expect(Operation::MAP, &good, Status::OK)?;
-    let other = Entry::query(good.device, good.store, 1).with_handle(mapped.handle);
+    let other = EntryRecord::query(good.device, good.store, 1).with_handle(mapped.handle);
     bench.expect(Operation::UNMAP, &other, Status::HANDLE_MISMATCH)?;
     Ok(())
 }
@@ -252,8 +252,12 @@ fn backing_in_use(bench: &mut Bench) -> Verdict {
     if info.ims_entries == 0 || emulated {
         return Err(Finding::CannotShow("no IMS entry here is made of an MSI-X entry"));
     }
-    bench.expect(Operation::MAP, &Entry { store: Store::IMS, ..good }, Status::OK)?;
-    bench.expect(Operation::MAP, &Entry { index: info.msix_entries - 1, ..good }, Status::BACKING_IN_USE)?;
+    bench.expect(Operation::MAP, &EntryRecord { store: Store::IMS, ..good }, Status::OK)?;
+    bench.expect(
+        Operation::MAP,
+        &EntryRecord { index: info.msix_entries - 1, ..good },
+        Status::BACKING_IN_USE,
+    )?;
     Ok(())
 }
 
@@ -262,14 +266,14 @@ fn no_quota(bench: &mut Bench) -> Verdict {
     let id = bench.subject(subject)?.id;
     let (_, info) = bench.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
     let most = info.max_irtes.min(bench.features().max_irtes);
-    let mut records = ArrayVec::<Entry, 64>::new();
+    let mut records = ArrayVec::<EntryRecord, 64>::new();
     if most >= info.msix_entries || most >= 64 {
         return Err(Finding::CannotShow("no device here has more entries than its quota"));
     }
-    records.extend((0..=most).map(|index| Entry { index, ..good }));
+    records.extend((0..=most).map(|index| EntryRecord { index, ..good }));
     let answer = bench.call(Operation::MAP, &records);
     ensure!((answer.status, answer.header.done) == (Status::PARTIAL, most), "{answer}, quota {most}");
-    let last: Entry = bench.raw.read(most as usize + 1);
+    let last: EntryRecord = bench.raw.read(most as usize + 1);
     ensure!(last.status == Status::NO_QUOTA, "the first beyond the quota: {:?}", last.status);
     Ok(())
 }

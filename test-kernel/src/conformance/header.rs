@@ -6,7 +6,7 @@ use super::verdict::{Verdict, ensure, wrong};
 use crate::raw::{Raw, ram};
 use pvir_guest::Conduit;
 use pvir_guest::abi::{
-    EnableRecord, Entry, FeaturesRecord, GuestPhysAddr, Header, MAX_RECORDS, Operation, Status, Version,
+    EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Header, MAX_RECORDS, Operation, Status, Version,
 };
 
 pub(super) const TESTS: Tests = &[("B1", b1), ("B4", b4), ("B6", b6)];
@@ -98,7 +98,7 @@ fn b6(bench: &mut Bench) -> Verdict {
         let mut header = Raw::header(Operation::MAP, 1);
         faults.iter().skip(first).for_each(|(_, apply)| apply(&mut header));
         let expected = faults.get(first).map_or(Status::NOT_ENABLED, |(status, _)| *status);
-        let answer = bench.raw.call::<Entry>(&header, &[]);
+        let answer = bench.raw.call::<EntryRecord>(&header, &[]);
         ensure!(answer.status == expected, "from fault {first} on: {answer}, not {expected:?}");
     }
     // FEATURES is understood with any version.

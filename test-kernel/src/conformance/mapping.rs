@@ -6,7 +6,7 @@ use super::verdict::{Finding, Verdict, ensure};
 use crate::cpu::interrupts;
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{
-    DeviceFlags, DeviceRecord, Entry, EntryState, Features, Operation, Pair, Routing, Status,
+    DeviceFlags, DeviceRecord, EntryRecord, EntryState, Features, Operation, Pair, Routing, Status,
 };
 
 pub(super) const TESTS: Tests =
@@ -101,10 +101,10 @@ fn m5(bench: &mut Bench) -> Verdict {
         ensure!(!table.is_masked(0), "the second MAP set the mask");
     }
     bench.arrives(&line)?;
-    let other = Entry { routing: Routing { vector: vector ^ 1, ..request.routing }, ..request };
+    let other = EntryRecord { routing: Routing { vector: vector ^ 1, ..request.routing }, ..request };
     bench.expect(Operation::MAP, &other, Status::ALREADY_MAPPED)?;
     if bench.offered().contains(Features::PARKING) {
-        let parked = Entry::map_parked(request.device, request.store, 0);
+        let parked = EntryRecord::map_parked(request.device, request.store, 0);
         bench.expect(Operation::MAP, &parked, Status::ALREADY_MAPPED)?;
     }
     bench.arrives(&line)
@@ -115,7 +115,7 @@ fn m6(bench: &mut Bench) -> Verdict {
     bench.enable()?;
     let subject = bench.msix().or_else(|_| bench.msi())?;
     let bare = bench.subject(subject)?.entry(0);
-    let parked = Entry::map_parked(bare.device, bare.store, 0);
+    let parked = EntryRecord::map_parked(bare.device, bare.store, 0);
     let entry = bench.expect(Operation::MAP, &parked, Status::OK)?;
     ensure!(entry.state & EntryState::PARKED.bits() != 0, "state {:#x} of a parked entry", entry.state);
     bench.subject(subject)?.program(0, entry.pair());

@@ -5,7 +5,7 @@ use super::bench::Bench;
 use super::verdict::{Finding, Verdict, ensure};
 use crate::raw::Raw;
 use pvir_guest::abi::{
-    CallFlags, DeviceId, DeviceRecord, Entry, EntryState, Features, FeaturesRecord, Handle, Header,
+    CallFlags, DeviceId, DeviceRecord, EntryRecord, EntryState, Features, FeaturesRecord, Handle, Header,
     Operation, Routing, Status, Stores, Version,
 };
 
@@ -26,14 +26,14 @@ fn whole(operation: Operation, count: u32) -> Header {
 }
 
 fn statuses<const N: usize>(bench: &Bench) -> [Status; N] {
-    core::array::from_fn(|record| bench.raw.read::<Entry>(record + 1).status)
+    core::array::from_fn(|record| bench.raw.read::<EntryRecord>(record + 1).status)
 }
 
 /// Good, bad, good: entries 0 and 1 and one beyond the end.
-fn mixed(bench: &mut Bench, subject: usize) -> Result<[Entry; 3], Finding> {
+fn mixed(bench: &mut Bench, subject: usize) -> Result<[EntryRecord; 3], Finding> {
     let (first, ..) = bench.request(subject, 0)?;
     let (second, ..) = bench.request(subject, 1)?;
-    Ok([first, Entry { index: u32::MAX, ..first }, second])
+    Ok([first, EntryRecord { index: u32::MAX, ..first }, second])
 }
 
 fn o1(bench: &mut Bench) -> Verdict {
@@ -70,9 +70,9 @@ fn o3(bench: &mut Bench) -> Verdict {
     let aborted = [Status::ABORTED, Status::BAD_INDEX, Status::ABORTED];
     let map = mixed(bench, subject)?;
     let (moved, _) = bench.moved(&line, 0);
-    let retarget = [moved, Entry { index: u32::MAX, ..moved }, moved];
+    let retarget = [moved, EntryRecord { index: u32::MAX, ..moved }, moved];
     let bare = Bench::bare(&line);
-    let unmap = [bare, Entry { index: u32::MAX, ..bare }, bare];
+    let unmap = [bare, EntryRecord { index: u32::MAX, ..bare }, bare];
     let all = [(Operation::MAP, map), (Operation::RETARGET, retarget)];
     for (operation, records) in all {
         let answer = bench.raw.call(&whole(operation, 3), &records);
@@ -104,11 +104,11 @@ fn o4(bench: &mut Bench) -> Verdict {
     bench.enable()?;
     let subject = bench.msix()?;
     let (request, _, vector) = bench.request(subject, 0)?;
-    let elsewhere = Entry { routing: Routing { vector: vector + 1, ..request.routing }, ..request };
+    let elsewhere = EntryRecord { routing: Routing { vector: vector + 1, ..request.routing }, ..request };
     bench.call(Operation::MAP, &[request, request, elsewhere]);
     let each = statuses::<3>(bench);
     ensure!(each == [Status::OK, Status::OK, Status::ALREADY_MAPPED], "MAP thrice in a call: {each:?}");
-    let [first, second]: [Entry; 2] = [bench.raw.read(1), bench.raw.read(2)];
+    let [first, second]: [EntryRecord; 2] = [bench.raw.read(1), bench.raw.read(2)];
     ensure!(
         (first.handle, first.pair()) == (second.handle, second.pair()),
         "the second MAP has another pair"
@@ -117,7 +117,7 @@ fn o4(bench: &mut Bench) -> Verdict {
     // The later of two RETARGETs counts.
     let [there, back] = [elsewhere, request].map(|record| record.with_handle(first.handle));
     bench.call(Operation::RETARGET, &[there, back]);
-    let bare = Entry::query(request.device, request.store, 0).with_handle(first.handle);
+    let bare = EntryRecord::query(request.device, request.store, 0).with_handle(first.handle);
     let held = bench.expect(Operation::QUERY, &bare, Status::OK)?;
     ensure!(held.routing == request.routing, "of two RETARGETs the first counts: {:?}", held.routing);
     bench.call(Operation::UNMAP, &[bare, bare]);
@@ -130,11 +130,12 @@ fn o5(bench: &mut Bench) -> Verdict {
     bench.enable()?;
     let subject = bench.msix().or_else(|_| bench.msi())?;
     let (good, ..) = bench.request(subject, 0)?;
-    let garbage = Entry { address: u64::MAX, data: 9, state: 5, ..good };
+    let garbage = EntryRecord { address: u64::MAX, data: 9, state: 5, ..good };
     let stale = Handle::new(0x7777, 0x7777);
-    let bare = Entry { address: 1, data: 9, state: 5, ..bench.subject(subject)?.entry(0).with_handle(stale) };
+    let bare =
+        EntryRecord { address: 1, data: 9, state: 5, ..bench.subject(subject)?.entry(0).with_handle(stale) };
     for (operation, record) in [
-        (Operation::MAP, Entry { routing: Routing { vector: 3, ..good.routing }, ..garbage }),
+        (Operation::MAP, EntryRecord { routing: Routing { vector: 3, ..good.routing }, ..garbage }),
         (Operation::RETARGET, garbage.with_handle(stale)),
         (Operation::UNMAP, bare),
         (Operation::QUERY, bare),

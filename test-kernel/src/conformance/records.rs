@@ -8,7 +8,7 @@ use core::mem::offset_of;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pvir_guest::abi::{
-    DeviceRecord, EnableRecord, Entry, EntryFlags, Features, FeaturesRecord, Handle, Header, Operation,
+    DeviceRecord, EnableRecord, EntryFlags, EntryRecord, Features, FeaturesRecord, Handle, Header, Operation,
     Routing, Status,
 };
 use spin::Mutex;
@@ -60,7 +60,7 @@ fn b2(bench: &mut Bench) -> Verdict {
     let subject = bench.msix()?;
     let (request, cpu, vector) = bench.request(subject, 0)?;
     // The vector is good or 5: whatever was judged is what was done.
-    aim(UNIT + offset_of!(Entry, routing) + offset_of!(Routing, vector), vector, 5);
+    aim(UNIT + offset_of!(EntryRecord, routing) + offset_of!(Routing, vector), vector, 5);
     elsewhere::meanwhile(fire, 0, || {
         for _ in 0..SHOTS {
             bench.call(Operation::MAP, &[request]);
@@ -80,8 +80,8 @@ fn b3(bench: &mut Bench) -> Verdict {
     let (request, ..) = bench.request(subject, 0)?;
     for (operation, asked) in [
         (Operation::MAP, request),
-        (Operation::MAP, Entry { index: u32::MAX, ..request }),
-        (Operation::MAP, Entry { routing: Routing { vector: 5, ..request.routing }, ..request }),
+        (Operation::MAP, EntryRecord { index: u32::MAX, ..request }),
+        (Operation::MAP, EntryRecord { routing: Routing { vector: 5, ..request.routing }, ..request }),
         (Operation::QUERY, bench.subject(subject)?.entry(0)),
         (Operation::UNMAP, bench.subject(subject)?.entry(0).with_handle(Handle(7))),
     ] {
@@ -90,7 +90,7 @@ fn b3(bench: &mut Bench) -> Verdict {
         let header = answer.header;
         let same = Header { status: sent.status, done: 0, epoch: 0, ..header } == sent;
         ensure!(same, "{operation:?}: the header came back as {header:x?}");
-        let got: Entry = bench.raw.read(1);
+        let got: EntryRecord = bench.raw.read(1);
         let named = (got.device, got.store, got.index, got.count, got.flags)
             == (asked.device, asked.store, asked.index, asked.count, asked.flags);
         let routed = operation == Operation::QUERY || (got.arch, got.routing) == (asked.arch, asked.routing);
@@ -145,16 +145,16 @@ where
 }
 
 /// Fields that an operation does not take.
-fn untaken(bench: &mut Bench, request: &Entry) -> Verdict {
+fn untaken(bench: &mut Bench, request: &EntryRecord) -> Verdict {
     let entry = bench.expect(Operation::MAP, request, Status::OK)?;
-    let bare = Entry::query(request.device, request.store, 0).with_handle(entry.handle);
-    let routed = Entry { arch: request.arch, routing: request.routing, ..bare };
+    let bare = EntryRecord::query(request.device, request.store, 0).with_handle(entry.handle);
+    let routed = EntryRecord { arch: request.arch, routing: request.routing, ..bare };
     let parked = EntryFlags::PARKED.bits();
     bench.expect(Operation::UNMAP, &routed, Status::RESERVED_NOT_ZERO)?;
-    bench.expect(Operation::UNMAP, &Entry { flags: parked, ..bare }, Status::BAD_FLAGS)?;
-    bench.expect(Operation::QUERY, &Entry { flags: parked, ..bare }, Status::BAD_FLAGS)?;
+    bench.expect(Operation::UNMAP, &EntryRecord { flags: parked, ..bare }, Status::BAD_FLAGS)?;
+    bench.expect(Operation::QUERY, &EntryRecord { flags: parked, ..bare }, Status::BAD_FLAGS)?;
     if bench.offered().contains(Features::PARKING) {
-        let both = Entry { flags: parked, ..routed };
+        let both = EntryRecord { flags: parked, ..routed };
         bench.expect(Operation::RETARGET, &both, Status::RESERVED_NOT_ZERO)?;
         bench.expect(Operation::MAP, &both.with_handle(Handle::NONE), Status::RESERVED_NOT_ZERO)?;
     }
@@ -162,16 +162,16 @@ fn untaken(bench: &mut Bench, request: &Entry) -> Verdict {
 }
 
 /// Whatever stands in the out fields before a call, it is the same call.
-fn out_fields_are_ignored(bench: &mut Bench, request: &Entry) -> Verdict {
+fn out_fields_are_ignored(bench: &mut Bench, request: &EntryRecord) -> Verdict {
     let header = Header { status: Status(7), done: 9, epoch: u64::MAX, ..Raw::header(Operation::QUERY, 1) };
-    let garbage = Entry {
+    let garbage = EntryRecord {
         status: Status::NO_GSI,
         address: u64::MAX,
         data: 7,
         state: u32::MAX,
         arch: request.arch,
         routing: Routing { reserved: u64::MAX, ..request.routing },
-        ..Entry::query(request.device, request.store, 0)
+        ..EntryRecord::query(request.device, request.store, 0)
     };
     let answer = bench.raw.call(&header, &[garbage]);
     ensure!(answer.status == Status::OK, "QUERY with garbage in the out fields: {answer}");

@@ -5,7 +5,7 @@ use super::bench::{Bench, Line};
 use super::verdict::{Verdict, ensure};
 use crate::cpu::interrupts;
 use arrayvec::ArrayVec;
-use pvir_guest::abi::{Arch, Entry, EntryState, Features, Handle, Operation, Routing, Status};
+use pvir_guest::abi::{Arch, EntryRecord, EntryState, Features, Handle, Operation, Routing, Status};
 
 pub(super) const TESTS: Tests = &[("U1", u1), ("U2", u2), ("Q1", q1), ("Q2", q2), ("H1", h1), ("H2", h2)];
 
@@ -53,11 +53,11 @@ fn q1(bench: &mut Bench) -> Verdict {
     let first = bench.expect(Operation::QUERY, &Bench::bare(&line), Status::OK)?;
     let second = bench.expect(Operation::QUERY, &Bench::bare(&line), Status::OK)?;
     ensure!(first == second, "two QUERYs in a row differ");
-    let unnamed = Entry { handle: Handle::NONE, ..Bench::bare(&line) };
+    let unnamed = EntryRecord { handle: Handle::NONE, ..Bench::bare(&line) };
     let third = bench.expect(Operation::QUERY, &unnamed, Status::OK)?;
     ensure!(third.handle == line.entry.handle, "QUERY without a handle answers {}", third.handle);
     if other.is_some() {
-        bench.expect(Operation::QUERY, &Entry { index: 2, ..unnamed }, Status::STALE_HANDLE)?;
+        bench.expect(Operation::QUERY, &EntryRecord { index: 2, ..unnamed }, Status::STALE_HANDLE)?;
     }
     let after = (bench.features(), bench.call(Operation::FEATURES, &[bench.features()]).header.epoch);
     ensure!(before == after, "QUERY changed something: {before:x?} {after:x?}");
@@ -80,7 +80,7 @@ fn q2(bench: &mut Bench) -> Verdict {
     Ok(())
 }
 
-fn says(held: &Entry, line: &Line, routing: Routing, state: EntryState) -> Verdict {
+fn says(held: &EntryRecord, line: &Line, routing: Routing, state: EntryState) -> Verdict {
     let arch = if state.contains(EntryState::PARKED) { Arch(0) } else { Arch::X86_APIC };
     let said = (held.handle, held.pair(), held.arch, held.routing, held.state);
     let expected = (line.entry.handle, line.entry.pair(), arch, routing, state.bits());
@@ -103,7 +103,7 @@ fn h1(bench: &mut Bench) -> Verdict {
             bench.disable()?;
             bench.enable()?;
         } else {
-            let bare = Entry::query(request.device, request.store, 0).with_handle(handle);
+            let bare = EntryRecord::query(request.device, request.store, 0).with_handle(handle);
             bench.expect(Operation::UNMAP, &bare, Status::OK)?;
         }
     }
@@ -142,10 +142,10 @@ fn h2(bench: &mut Bench) -> Verdict {
     bench.expect(Operation::RETARGET, &moved.with_handle(Handle::NONE), stale)?;
     if bench.msix().is_ok() {
         for operation in [Operation::QUERY, Operation::UNMAP] {
-            let wrong = Entry { index: 1, ..Bench::bare(&line) };
+            let wrong = EntryRecord { index: 1, ..Bench::bare(&line) };
             bench.expect(operation, &wrong, Status::HANDLE_MISMATCH)?;
         }
-        bench.expect(Operation::RETARGET, &Entry { index: 1, ..moved }, Status::HANDLE_MISMATCH)?;
+        bench.expect(Operation::RETARGET, &EntryRecord { index: 1, ..moved }, Status::HANDLE_MISMATCH)?;
     }
     let before = interrupts::grand_total();
     bench.nothing_came(before, None)?;

@@ -6,7 +6,7 @@ use super::{Tests, elsewhere};
 use crate::cpu::interrupts;
 use crate::cpu::time::wait_until;
 use crate::raw::Raw;
-use pvir_guest::abi::{Entry, EntryState, Features, Operation, Status};
+use pvir_guest::abi::{EntryRecord, EntryState, Features, Operation, Status};
 use spin::Mutex;
 
 pub(super) const TESTS: Tests = &[("R1", r1), ("R2", r2), ("R3", r3), ("R4", r4), ("R5", r5)];
@@ -30,7 +30,7 @@ fn r1(bench: &mut Bench) -> Verdict {
 }
 
 /// What the helper sends by turns.
-static TURNS: Mutex<Option<(Raw, [Entry; 2])>> = Mutex::new(None);
+static TURNS: Mutex<Option<(Raw, [EntryRecord; 2])>> = Mutex::new(None);
 
 /// Job: moves an entry to and fro until told to stop; how many calls were not OK.
 fn move_about(_: u64) -> u64 {
@@ -122,7 +122,7 @@ fn r5(bench: &mut Bench) -> Verdict {
     let subject = bench.msi().or_else(|_| bench.msix())?;
     let line = bench.line(subject, 0)?;
     let (record, _) = bench.moved(&line, 0);
-    let (_, got) = bench.one(Operation::RETARGET, &Entry { count: 2, ..record });
+    let (_, got) = bench.one(Operation::RETARGET, &EntryRecord { count: 2, ..record });
     // Two messages are more than the store takes, or more than were mapped.
     let refused = [Status::HANDLE_MISMATCH, Status::BAD_MESSAGE_COUNT].contains(&got.status);
     ensure!(refused, "RETARGET of two messages of one that was mapped: {:?}", got.status);

@@ -4,7 +4,7 @@ use super::Tests;
 use super::bench::{Bench, Line};
 use super::verdict::{Finding, Verdict, ensure};
 use pvir_guest::abi::{
-    DeviceFlags, DeviceRecord, Entry, Features, Operation, Routing, Status, Store, Stores,
+    DeviceFlags, DeviceRecord, EntryRecord, Features, Operation, Routing, Status, Store, Stores,
 };
 
 pub(super) const TESTS: Tests = &[("M7", m7), ("M8", m8), ("M10", m10), ("M11", m11), ("M12", m12)];
@@ -38,15 +38,15 @@ fn m8(bench: &mut Bench) -> Verdict {
     let (subject, info) = ims(bench)?;
     let (request, cpu, vector) = bench.request(subject, 0)?;
     for index in [0, info.ims_entries - 1] {
-        let asked = Entry { store: Store::IMS, index, ..request };
+        let asked = EntryRecord { store: Store::IMS, index, ..request };
         let entry = bench.expect(Operation::MAP, &asked, Status::OK)?;
         bench.subject(subject)?.program(0, entry.pair());
         bench.arrives(&Line { subject, index: 0, cpu, vector, entry })?;
         bench.subject(subject)?.silence();
-        let bare = Entry::query(asked.device, Store::IMS, index).with_handle(entry.handle);
+        let bare = EntryRecord::query(asked.device, Store::IMS, index).with_handle(entry.handle);
         bench.expect(Operation::UNMAP, &bare, Status::OK)?;
     }
-    let beyond = Entry { store: Store::IMS, index: info.ims_entries, ..request };
+    let beyond = EntryRecord { store: Store::IMS, index: info.ims_entries, ..request };
     bench.expect(Operation::MAP, &beyond, Status::BAD_INDEX)?;
     Ok(())
 }
@@ -58,16 +58,20 @@ fn m10(bench: &mut Bench) -> Verdict {
     let messages = info(bench, subject)?.msi_messages;
     let (request, ..) = bench.request(subject, 0)?;
     for count in [3, messages * 2, 64] {
-        bench.expect(Operation::MAP, &Entry { count, ..request }, Status::BAD_MESSAGE_COUNT)?;
+        bench.expect(Operation::MAP, &EntryRecord { count, ..request }, Status::BAD_MESSAGE_COUNT)?;
     }
     if messages < 2 {
         return Err(Finding::CannotShow("no device here has MSI with several messages and a driver"));
     }
     let odd = Routing { vector: 0x81, ..request.routing };
-    bench.expect(Operation::MAP, &Entry { count: messages, routing: odd, ..request }, Status::BAD_VECTOR)?;
+    bench.expect(
+        Operation::MAP,
+        &EntryRecord { count: messages, routing: odd, ..request },
+        Status::BAD_VECTOR,
+    )?;
     let before = bench.features().irtes;
     let even = Routing { vector: 0x80, ..request.routing };
-    let asked = Entry { count: messages, routing: even, ..request };
+    let asked = EntryRecord { count: messages, routing: even, ..request };
     let entry = bench.expect(Operation::MAP, &asked, Status::OK)?;
     ensure!(entry.data % messages == 0, "data {:#x} of {messages} messages", entry.data);
     let held = bench.features().irtes - before;
@@ -82,15 +86,15 @@ fn m11(bench: &mut Bench) -> Verdict {
     bench.enable()?;
     let (subject, info) = ims(bench)?;
     let (request, ..) = bench.request(subject, 0)?;
-    let ims = Entry { store: Store::IMS, ..request };
-    let behind = Entry { index: info.msix_entries - 1, ..request };
+    let ims = EntryRecord { store: Store::IMS, ..request };
+    let behind = EntryRecord { index: info.msix_entries - 1, ..request };
     let first = bench.expect(Operation::MAP, &ims, Status::OK)?;
     if info.flags & DeviceFlags::EMULATED.bits() != 0 {
         bench.expect(Operation::MAP, &behind, Status::OK)?;
         return Ok(());
     }
     bench.expect(Operation::MAP, &behind, Status::BACKING_IN_USE)?;
-    let bare = Entry::query(ims.device, Store::IMS, 0).with_handle(first.handle);
+    let bare = EntryRecord::query(ims.device, Store::IMS, 0).with_handle(first.handle);
     bench.expect(Operation::UNMAP, &bare, Status::OK)?;
     bench.expect(Operation::MAP, &behind, Status::OK)?;
     bench.expect(Operation::MAP, &ims, Status::BACKING_IN_USE)?;
@@ -109,6 +113,6 @@ fn m12(bench: &mut Bench) -> Verdict {
         info.stores
     );
     let (request, ..) = bench.request(subject, 0)?;
-    bench.expect(Operation::MAP, &Entry { store: Store::MSI, ..request }, Status::STORE_UNSUPPORTED)?;
+    bench.expect(Operation::MAP, &EntryRecord { store: Store::MSI, ..request }, Status::STORE_UNSUPPORTED)?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::devices::{self, Device, Trigger};
 use crate::pci::Function;
 use crate::pci::config::{PortAccess, set_multiple_messages};
 use crate::remapping::device_id;
-use pvir_guest::abi::{DeviceId, Entry, Pair, Store};
+use pvir_guest::abi::{DeviceId, EntryRecord, Pair, Store};
 
 /// Where its messages are.
 pub(super) enum Messages {
@@ -57,8 +57,8 @@ impl Subject {
     }
 
     /// A record that names one of its entries.
-    pub(super) fn entry(&self, index: u32) -> Entry {
-        Entry::query(self.id, self.store(), index)
+    pub(super) fn entry(&self, index: u32) -> EntryRecord {
+        EntryRecord::query(self.id, self.store(), index)
     }
 
     /// Puts the pair where the device takes it, and lets it be sent.

@@ -4,7 +4,7 @@ use super::Tests;
 use super::bench::{Bench, Line};
 use super::verdict::{Finding, Verdict, ensure};
 use crate::cpu::interrupts;
-use pvir_guest::abi::{DeviceId, Entry, Features, Operation, Pair, Status, Store};
+use pvir_guest::abi::{DeviceId, EntryRecord, Features, Operation, Pair, Status, Store};
 
 pub(super) const TESTS: Tests = &[("T1", t1), ("T2", t2), ("T3", t3), ("T4", t4), ("T5", t5)];
 
@@ -21,10 +21,10 @@ fn own_message(bench: &mut Bench, subject: usize, index: u32) -> Result<Line, Fi
         table.set_capability(true, false);
     }
     subject_ref.program(index, pair);
-    let entry = Entry {
+    let entry = EntryRecord {
         address: pair.address,
         data: pair.data,
-        ..Entry::query(DeviceId::default(), Store::MSIX, index)
+        ..EntryRecord::query(DeviceId::default(), Store::MSIX, index)
     };
     Ok(Line { subject, index, cpu: 0, vector, entry })
 }
@@ -114,7 +114,7 @@ fn t5(bench: &mut Bench) -> Verdict {
     }
     ensure!(answer.status == Status::OK, "ENABLE without MSIX: {answer}");
     let bare = bench.subject(subject)?.entry(0);
-    let asked = Entry::map(bare.device, bare.store, 0, Bench::route(0, 0x50));
+    let asked = EntryRecord::map(bare.device, bare.store, 0, Bench::route(0, 0x50));
     bench.expect(Operation::MAP, &asked, Status::STORE_UNSUPPORTED)?;
     let line = own_message(bench, subject, 0)?;
     bench.arrives(&line)

@@ -6,7 +6,7 @@ use crate::cpu::usermode;
 use core::fmt;
 use pvir_guest::abi::{Conduits, Features, GuestPhysAddr, Status};
 use pvir_guest::conduit::{Conduit, Hardware, NotUsable};
-use pvir_guest::{Discovered, Error, EventWord, NotDiscovered, Pvir, Remapping, RequestBlock, Wish};
+use pvir_guest::{Discovered, EnableOptions, Error, EventWord, NotDiscovered, Pvir, Remapping, RequestBlock};
 use pvir_test_kernel::cmdline::CommandLine;
 use x86_64::PhysAddr;
 
@@ -88,7 +88,7 @@ pub(crate) fn open(line: CommandLine<'static>) -> Result<Session, NoSession> {
     // SAFETY: called once; the image is mapped at its physical addresses.
     let block = unsafe { BLOCK.memory(physical(&raw const BLOCK)) }.ok_or(NoSession::Memory)?;
     let pvir = Pvir::negotiate(&discovered, AnyRing(conduit), block)?;
-    let wish = Wish::new(pvir.limits().features & KNOWN);
+    let wish = EnableOptions::new(pvir.limits().features & KNOWN);
     let wish = if pvir.limits().features.contains(Features::EPOCH) {
         // SAFETY: as for the block.
         let area = unsafe { EVENTS.memory(physical(&raw const EVENTS)) }.ok_or(NoSession::Memory)?;

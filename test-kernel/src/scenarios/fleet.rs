@@ -5,8 +5,8 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::DeviceId;
 use pvir_guest::{
-    Entry, EntryError, Error, Grant, Live, MapResult, MsixEntry, MsixTable, NOT_MAPPED, PciError, Request,
-    Target,
+    BatchMode, Entry, EntryError, Error, Live, MapResult, MsixEntry, MsixTable, NOT_MAPPED, PciError,
+    Request, Target,
 };
 use spin::{Mutex, MutexGuard, Once};
 
@@ -75,7 +75,7 @@ pub(super) fn enlist(
         let requests: ArrayVec<Request, MAP> =
             rest.by_ref().take(MAP).map(|index| Request::new(table.origin(index), target(index))).collect();
         let mut results: ArrayVec<MapResult, MAP> = requests.iter().map(|_| NOT_MAPPED).collect();
-        session.map_batch(&requests, &mut results, Grant::Partial).map_err(Failed::Call)?;
+        session.map_batch(&requests, &mut results, BatchMode::Partial).map_err(Failed::Call)?;
         for (request, result) in requests.iter().zip(results) {
             let index = request.origin.index;
             let irte = result.map_err(|error| Failed::Entry(index, error))?;

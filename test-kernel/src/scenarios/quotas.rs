@@ -13,7 +13,7 @@ use crate::{cpu, println};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{DeviceId, Status};
 use pvir_guest::{
-    Entry, EntryError, Error, Grant, Irte, Live, MapResult, Masked, MsixEntry, MsixTable, NOT_MAPPED,
+    BatchMode, Entry, EntryError, Error, Irte, Live, MapResult, Masked, MsixEntry, MsixTable, NOT_MAPPED,
     Request, Target,
 };
 use pvir_test_kernel::cmdline::CommandLine;
@@ -62,26 +62,26 @@ fn exceed(session: &Session, first: &mut Bank<'_>, second: &mut Bank<'_>, checks
         return checks.record("quotas", &reason, format_args!(""));
     }
 
-    let map = first.map(session, of_device + 2, Grant::Partial);
+    let map = first.map(session, of_device + 2, BatchMode::Partial);
     let right = map.granted == Ok(of_device) && map.is(&[(of_device, None), (2, Some(Status::NO_QUOTA))]);
     checks.expect("quota-of-device", right, format_args!("{map:?} of {}", of_device + 2));
     first.expect_delivery("first", checks);
 
-    let map = second.map(session, left + 1, Grant::AllOrNothing);
+    let map = second.map(session, left + 1, BatchMode::AllOrNothing);
     let aborted =
         map.granted.is_err() && map.is(&[(left, Some(Status::ABORTED)), (1, Some(Status::NO_QUOTA))]);
     checks.expect("quota-all-or-nothing", aborted, format_args!("{map:?} of {}", left + 1));
     let held = [first.held(session), second.held(session)];
     checks.expect("quota-all-or-nothing", held == [of_device, 0], format_args!("held after it: {held:?}"));
 
-    let map = second.map(session, left + 1, Grant::Partial);
+    let map = second.map(session, left + 1, BatchMode::Partial);
     let right = map.granted == Ok(left) && map.is(&[(left, None), (1, Some(Status::NO_QUOTA))]);
     checks.expect("quota-of-vm", right, format_args!("{map:?} of {}", left + 1));
     second.expect_delivery("second", checks);
     first.expect_delivery("first, unharmed", checks);
 
     let given = first.give_one_back(session);
-    let map = second.map(session, 1, Grant::Partial);
+    let map = second.map(session, 1, BatchMode::Partial);
     let held = [first.held(session), second.held(session)];
     let moved = given && map.granted == Ok(1) && held == [of_device - 1, left + 1];
     checks.expect(
@@ -151,7 +151,7 @@ impl<'t> Bank<'t> {
     }
 
     /// Asks for the next `count` entries in one call; what is granted goes live.
-    fn map(&mut self, session: &Session, count: usize, grant: Grant) -> Mapped {
+    fn map(&mut self, session: &Session, count: usize, grant: BatchMode) -> Mapped {
         let entries = self.free.iter().rev().take(count);
         let requests: ArrayVec<Request, MAX> = entries
             .map(|entry| {
@@ -218,6 +218,6 @@ impl<'t> Bank<'t> {
         let mut irtes: ArrayVec<Option<Irte>, MAX> = masked.map(|entry| Some(entry.retire().1)).collect();
         let mut results: ArrayVec<_, MAX> = irtes.iter().map(|_| Err(EntryError::NotAsked)).collect();
         let count = irtes.len();
-        session.unmap_batch(&mut irtes, &mut results, Grant::AllOrNothing) == Ok(count)
+        session.unmap_batch(&mut irtes, &mut results, BatchMode::AllOrNothing) == Ok(count)
     }
 }

@@ -15,7 +15,7 @@ use crate::remapping::{KERNEL, Session, device_id};
 use cases::{Case, Cases, Expected};
 use core::fmt;
 use pvir_guest::abi::{Features, Status, Stores};
-use pvir_guest::{Entry, Masked, MsiCapability, MsixTable, Request, Store, Target, Wish};
+use pvir_guest::{EnableOptions, Entry, Masked, MsiCapability, MsixTable, Request, Store, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 
 /// How often each routing is tried, unless `rounds=` says otherwise.
@@ -36,7 +36,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     each_device(&session, rounds, &mut checks);
     // Once more, with none of it taken.
     match session.disable() {
-        Ok((pvir, _)) => match pvir.enable(Wish::new(taken & (Features::MSI | Features::MSIX))) {
+        Ok((pvir, _)) => match pvir.enable(EnableOptions::new(taken & (Features::MSI | Features::MSIX))) {
             Ok(session) => each_device(&session, rounds, &mut checks),
             Err(failed) => checks.expect("enable", false, format_args!("without the features: {failed}")),
         },

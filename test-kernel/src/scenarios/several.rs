@@ -15,8 +15,8 @@ use crate::{cpu, println};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::DeviceId;
 use pvir_guest::{
-    Entry, EntryError, Grant, Irte, Live, MapResult, Masked, MsiCapability, MsiStore, MsixEntry, MsixTable,
-    NOT_MAPPED, Request, Target,
+    BatchMode, Entry, EntryError, Irte, Live, MapResult, Masked, MsiCapability, MsiStore, MsixEntry,
+    MsixTable, NOT_MAPPED, Request, Target,
 };
 use pvir_test_kernel::cmdline::CommandLine;
 
@@ -168,7 +168,7 @@ fn map<'t>(
     let requests: ArrayVec<Request, MAX> =
         entries.iter().zip(places).map(|(entry, place)| entry.request(place)).collect();
     let mut results: ArrayVec<MapResult, MAX> = requests.iter().map(|_| NOT_MAPPED).collect();
-    let granted = session.map_batch(&requests, &mut results, Grant::AllOrNothing);
+    let granted = session.map_batch(&requests, &mut results, BatchMode::AllOrNothing);
     let started = entries.into_iter().zip(results).filter_map(|(entry, result)| entry.start(result.ok()?));
     let live: ArrayVec<Any<'t, Live>, MAX> = started.collect();
     let all = live.len() == requests.len();
@@ -220,6 +220,6 @@ fn unmap(session: &Session, live: ArrayVec<Any<'_, Live>, MAX>, checks: &mut Che
     let wanted = live.len();
     let mut irtes: ArrayVec<Option<Irte>, MAX> = live.into_iter().filter_map(Any::stop).map(Some).collect();
     let mut results: ArrayVec<_, MAX> = irtes.iter().map(|_| Err(EntryError::NotAsked)).collect();
-    let given = session.unmap_batch(&mut irtes, &mut results, Grant::AllOrNothing);
+    let given = session.unmap_batch(&mut irtes, &mut results, BatchMode::AllOrNothing);
     checks.expect("unmap", given == Ok(wanted), format_args!("{wanted} entries in one call: {given:?}"));
 }

@@ -16,7 +16,6 @@ mod product;
 mod stores;
 mod storm;
 mod vendors;
-mod wrong_hosts;
 
 use command::in_lab;
 
@@ -29,7 +28,6 @@ pub(crate) fn all() -> Vec<Test> {
     let batches = [
         own_kvm::CASES,
         floor::OWN_KVM,
-        wrong_hosts::CASE,
         storm::INTEL,
         product::INTEL_MOVES,
         product::INTEL,

@@ -1,11 +1,11 @@
 use super::*;
 use pvir_abi::{DeviceId, Store, X86Route};
 
-fn entry(route: X86Route) -> Entry {
-    Entry::map(DeviceId::default(), Store::MSIX, 0, route.into())
+fn entry(route: X86Route) -> EntryRecord {
+    EntryRecord::map(DeviceId::default(), Store::MSIX, 0, route.into())
 }
 
-fn resolved(policy: &RoutePolicy, entry: &Entry, enabled: Features) -> Result<(u32, u8), Status> {
+fn resolved(policy: &RoutePolicy, entry: &EntryRecord, enabled: Features) -> Result<(u32, u8), Status> {
     let first = policy.judge(entry, enabled)?.route_of(0);
     Ok((first.destination(), first.vector()))
 }
@@ -82,7 +82,7 @@ fn every_routing_byte_is_judged() {
                     enabled.set(Features::LOWEST_PRIORITY, on(0));
                     enabled.set(Features::LOGICAL_DESTINATION, on(1));
                     enabled.set(Features::REDIRECTION_HINT, on(2));
-                    let asked = Entry::map(DeviceId::default(), Store::MSIX, 0, routing);
+                    let asked = EntryRecord::map(DeviceId::default(), Store::MSIX, 0, routing);
                     let told = resolved(&policy, &asked, enabled);
                     assert_eq!(told, stated(&IDS, &routing, on(0), on(1), on(2)), "{routing:?} {enabled:?}");
                     *if told.is_ok() { &mut served } else { &mut refused } += 1;
@@ -114,7 +114,7 @@ fn all_messages_go_to_the_vcpu_of_the_first() {
     let policy = RoutePolicy::new((0..16).collect());
     let hinted =
         X86Route { hint: true, destination_mode: DestinationMode::LOGICAL, ..X86Route::fixed(7, 0x68) };
-    let asked = Entry { count: 8, ..entry(hinted) };
+    let asked = EntryRecord { count: 8, ..entry(hinted) };
     let target = policy.judge(&asked, Features::all()).unwrap();
     assert_eq!(target.asked(), asked.routing, "L5");
     let routes: Vec<_> = (0..8).map(|i| target.route_of(i)).map(|r| (r.destination(), r.vector())).collect();
@@ -126,7 +126,7 @@ fn the_vector_is_a_multiple_of_the_count() {
     let policy = RoutePolicy::new(vec![0]);
     for count in [1, 2, 4, 8, 16, 32] {
         for vector in 32..=255u8 {
-            let asked = Entry { count, ..entry(X86Route::fixed(0, vector)) };
+            let asked = EntryRecord { count, ..entry(X86Route::fixed(0, vector)) };
             let fits = u32::from(vector) % count == 0;
             assert_eq!(policy.judge(&asked, Features::MSI).is_ok(), fits, "{vector} {count}");
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fake::Kind;
-use crate::service::Armer;
+use crate::service::PrearmThread;
 use std::time::{Duration, Instant};
 
 fn count(bench: &Bench, kind: Kind) -> usize {
@@ -158,7 +158,7 @@ fn the_armer_arms_after_enable_and_after_each_call_that_uses_many() {
     let config = Config { armed_ahead: 8, ..config() };
     let Bench { service, world, ram } = Bench::with(&config);
     let service = Arc::new(service);
-    let armer = Armer::start(Arc::clone(&service)).unwrap();
+    let armer = PrearmThread::start(Arc::clone(&service)).unwrap();
     let wait = || {
         let patience = Instant::now() + Duration::from_secs(20);
         while service.armed_ahead() < 8 {

@@ -26,7 +26,7 @@ fn with_the_flag_one_bad_record_aborts_all() {
     let wrong = routed(0, 63, 0, 5);
     for operation in [Operation::MAP, Operation::RETARGET, Operation::UNMAP] {
         for place in 0..5 {
-            let good = |entry: &Entry| match operation {
+            let good = |entry: &EntryRecord| match operation {
                 Operation::MAP => routed(0, entry.index + 8, 0, 0x60),
                 Operation::RETARGET => moved(entry, 1, 0x61),
                 _ => named(entry),
@@ -72,7 +72,7 @@ fn the_same_record_twice_in_a_map_exists_the_second_time() {
     let answer = bench.map(&asked).records;
     assert_eq!(statuses(&answer), [Status::OK, Status::OK, Status::ALREADY_MAPPED]);
     assert_eq!(answer[0].state, EntryState::MASKED.bits());
-    assert_eq!(answer[1], Entry { state: EntryState::EXISTING.bits(), ..answer[0] });
+    assert_eq!(answer[1], EntryRecord { state: EntryState::EXISTING.bits(), ..answer[0] });
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_handle_twice_in_an_unmap_is_stale_the_second_time() {
     // O4
     let bench = Bench::enabled();
     let mapped = bench.map(&batch(0..2)).records;
-    let for_another = Entry { index: 5, ..named(&mapped[0]) };
+    let for_another = EntryRecord { index: 5, ..named(&mapped[0]) };
     let asked = [named(&mapped[0]), named(&mapped[0]), for_another, named(&mapped[1])];
     let stale = Status::STALE_HANDLE;
     let aborted = bench.call(Operation::UNMAP, WHOLE, &asked);

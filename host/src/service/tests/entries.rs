@@ -3,22 +3,22 @@
 use super::*;
 use pvir_abi::{Arch, DeliveryMode, DestinationMode, Routing};
 
-type Spoil = fn(&mut Entry);
+type Spoil = fn(&mut EntryRecord);
 
 /// The status of a spoilt MAP of a free entry. Its state is as before, its out fields zero (O5).
-fn refused(bench: &Bench, spoil: impl FnOnce(&mut Entry)) -> Status {
+fn refused(bench: &Bench, spoil: impl FnOnce(&mut EntryRecord)) -> Status {
     let mut asked = routed(0, 7, 0, 0x51);
     spoil(&mut asked);
     refused_as(bench, Operation::MAP, asked)
 }
 
-fn refused_as(bench: &Bench, operation: Operation, asked: Entry) -> Status {
+fn refused_as(bench: &Bench, operation: Operation, asked: EntryRecord) -> Status {
     let before = bench.state();
     let answer = bench.call(operation, CallFlags::empty(), &[asked]);
     let got = answer.records[0];
     assert_eq!((answer.status, answer.header.done), (Status::PARTIAL, 0), "O2");
     assert_eq!((got.address, got.data, got.state), (0, 0, 0), "O5");
-    let input_of = |r: Entry| Entry { status: Status::OK, address: 0, data: 0, state: 0, ..r };
+    let input_of = |r: EntryRecord| EntryRecord { status: Status::OK, address: 0, data: 0, state: 0, ..r };
     if operation != Operation::QUERY {
         assert_eq!(input_of(got), input_of(asked), "B3");
     }
@@ -53,7 +53,7 @@ fn modes_that_are_never_served_are_refused() {
         assert_eq!(refused(&bench, |r| r.routing.delivery_mode = mode), Status::BAD_DELIVERY_MODE, "{mode}");
     }
     for mode in DestinationMode::LOGICAL.0 + 1..=255 {
-        let spoil = |r: &mut Entry| r.routing.destination_mode = mode;
+        let spoil = |r: &mut EntryRecord| r.routing.destination_mode = mode;
         assert_eq!(refused(&bench, spoil), Status::BAD_DESTINATION_MODE, "{mode}");
     }
     for hint in [2, 0x80, 0xff] {
@@ -98,13 +98,13 @@ fn stores_and_indices_that_the_device_does_not_have_are_refused() {
     }
     for index in [1, 2, 15, 16] {
         assert_eq!(
-            refused_as(&bench, Operation::MAP, Entry { index, ..messages(1, 0, 0x40) }),
+            refused_as(&bench, Operation::MAP, EntryRecord { index, ..messages(1, 0, 0x40) }),
             Status::BAD_INDEX
         );
     }
     for count in [0, 2, 32, u32::MAX] {
         assert_eq!(refused(&bench, |r| r.count = count), Status::BAD_MESSAGE_COUNT, "{count}");
-        let of_ims = |r: &mut Entry| (r.store, r.count) = (Store::IMS, count);
+        let of_ims = |r: &mut EntryRecord| (r.store, r.count) = (Store::IMS, count);
         assert_eq!(refused(&bench, of_ims), Status::BAD_MESSAGE_COUNT, "{count}");
     }
 }
@@ -146,7 +146,7 @@ fn unmap_takes_neither_flags_nor_routing() {
         asked.as_mut_bytes()[byte] = 1;
         assert_eq!(refused_as(&bench, Operation::UNMAP, asked), Status::RESERVED_NOT_ZERO, "byte {byte}");
     }
-    let flagged = Entry { flags: 1, ..named(&mapped) };
+    let flagged = EntryRecord { flags: 1, ..named(&mapped) };
     assert_eq!(refused_as(&bench, Operation::UNMAP, flagged), Status::BAD_FLAGS);
     assert_eq!(refused_as(&bench, Operation::QUERY, flagged), Status::BAD_FLAGS);
 }
@@ -155,12 +155,15 @@ fn unmap_takes_neither_flags_nor_routing() {
 fn what_the_host_answers_is_ignored_on_input() {
     // B5
     let bench = Bench::enabled();
-    let dirty = |r: Entry| Entry { status: Status(77), address: !0, data: !0, state: !0, ..r };
+    let dirty = |r: EntryRecord| EntryRecord { status: Status(77), address: !0, data: !0, state: !0, ..r };
     let mapped = bench.map(&[dirty(routed(0, 3, 1, 0x51))]).records[0];
     assert_eq!(mapped.status, Status::OK);
     assert_eq!(bench.retarget(&[dirty(moved(&mapped, 0, 0x52))]).status, Status::OK);
-    let looked =
-        Entry { arch: Arch(9), routing: Routing { destination: 9, ..mapped.routing }, ..named(&mapped) };
+    let looked = EntryRecord {
+        arch: Arch(9),
+        routing: Routing { destination: 9, ..mapped.routing },
+        ..named(&mapped)
+    };
     assert_eq!(bench.query(&[dirty(looked)]).records[0].routing.destination, 0);
     assert_eq!(bench.unmap(&[dirty(named(&mapped))]).status, Status::OK);
 }
@@ -216,9 +219,9 @@ fn a_live_handle_of_another_entry_is_a_mismatch() {
     let bench = Bench::enabled();
     let mapped = bench.map(&[routed(0, 3, 1, 0x51)]).records[0];
     let others = [
-        Entry { index: 4, ..mapped },
-        Entry { device: device(1), ..mapped },
-        Entry { store: Store::IMS, ..mapped },
+        EntryRecord { index: 4, ..mapped },
+        EntryRecord { device: device(1), ..mapped },
+        EntryRecord { store: Store::IMS, ..mapped },
         messages(1, 0, 0x40).with_handle(mapped.handle),
     ];
     for other in others {

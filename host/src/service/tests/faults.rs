@@ -27,7 +27,7 @@ enum Scene {
 }
 
 /// Four devices, every store, runs of several and single ones, parked ones among them.
-fn wanted() -> Vec<Entry> {
+fn wanted() -> Vec<EntryRecord> {
     let others = [
         parked(0, 20),
         parked(0, 21),
@@ -35,7 +35,7 @@ fn wanted() -> Vec<Entry> {
         routed(1, 2, 1, 0x71),
         messages(4, 1, 0x74),
         ims(0, 6, 0, 0x78),
-        Entry { device: device(3), ..parked_messages(8) },
+        EntryRecord { device: device(3), ..parked_messages(8) },
         ims(1, 1, 0, 0x79),
         ims(0, 5, 1, 0x7a),
     ];
@@ -45,8 +45,8 @@ fn wanted() -> Vec<Entry> {
 const WANTED: usize = 8 + 4 + 4 + 1 + 8 + 1 + 1;
 
 /// Routed ones move or park, parked ones are routed or stay.
-fn targets(mapped: &[Entry]) -> Vec<Entry> {
-    let target = |entry: &Entry| match (entry.device, entry.index) {
+fn targets(mapped: &[EntryRecord]) -> Vec<EntryRecord> {
+    let target = |entry: &EntryRecord| match (entry.device, entry.index) {
         (_, 2 | 5 | 21) => park(entry),
         (of, _) if of == device(2) => park(entry),
         _ => moved(entry, 1, 0xa0),
@@ -55,12 +55,12 @@ fn targets(mapped: &[Entry]) -> Vec<Entry> {
 }
 
 struct Told {
-    answer: Vec<Entry>,
+    answer: Vec<EntryRecord>,
     status: Status,
 }
 
 impl Scene {
-    fn prepare(self, ahead: u32) -> (Bench, Vec<Entry>) {
+    fn prepare(self, ahead: u32) -> (Bench, Vec<EntryRecord>) {
         let bench = Bench::with(&Config { armed_ahead: ahead, ..config() });
         bench.add(3, FakeDevice::with_msi(bench.world.clone(), 3, 32));
         if matches!(self, Self::Enable) {
@@ -72,7 +72,7 @@ impl Scene {
         (bench, mapped)
     }
 
-    fn play(self, bench: &Bench, mapped: &[Entry]) -> Told {
+    fn play(self, bench: &Bench, mapped: &[EntryRecord]) -> Told {
         let answer = match self {
             Self::Enable => {
                 let asked = EnableRecord::request(Service::FEATURES, None);
@@ -130,7 +130,7 @@ fn recover(bench: &Bench) {
 }
 
 /// O5: a record of a MAP or a RETARGET that failed left its entry as it was, with its handle and its pair.
-fn assert_as_before(scene: Scene, bench: &Bench, mapped: &[Entry], told: &Told) {
+fn assert_as_before(scene: Scene, bench: &Bench, mapped: &[EntryRecord], told: &Told) {
     if !matches!(scene, Scene::Map(_) | Scene::Retarget(_)) {
         return;
     }
@@ -170,7 +170,7 @@ fn inject(scene: Scene, ahead: u32, after: u32, errno: i32, lasting: bool) -> bo
     if undone && !lasting {
         assert_eq!(bench.world.lock().footprint(), before, "O3");
     }
-    let answered = |r: &&Entry| r.status != Status::OK && !matches!(scene, Scene::Unmap(_));
+    let answered = |r: &&EntryRecord| r.status != Status::OK && !matches!(scene, Scene::Unmap(_));
     assert!(told.answer.iter().filter(answered).all(|r| (r.address, r.data, r.state) == (0, 0, 0)), "O5");
     if !lasting {
         assert_as_before(scene, &bench, &mapped, &told);

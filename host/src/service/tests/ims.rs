@@ -37,7 +37,7 @@ fn an_ims_entry_has_no_mask_and_arrives_as_routed() {
 fn what_is_raised_while_parked_is_held() {
     // M6
     let bench = Bench::enabled();
-    let record = bench.map(&[Entry::map_parked(device(0), Store::IMS, 2)]).records[0];
+    let record = bench.map(&[EntryRecord::map_parked(device(0), Store::IMS, 2)]).records[0];
     assert_eq!(record.state, EntryState::PARKED.bits());
     (0..3).for_each(|_| bench.world.lock().raise(at(0, 2)));
     bench.retarget(&[moved(&record, 1, 0x60)]);
@@ -62,7 +62,7 @@ fn an_entry_and_its_backing_exclude_each_other() {
     let before = bench.state();
     let others = [routed(0, backing(3), 0, 0x51), parked(0, backing(3)), ims(0, 4, 0, 0x52)];
     assert_eq!(statuses(&bench.map(&others).records), [Status::BACKING_IN_USE; 3]);
-    let queries = [query_of(0, backing(3)), Entry::query(device(0), Store::IMS, 4)];
+    let queries = [query_of(0, backing(3)), EntryRecord::query(device(0), Store::IMS, 4)];
     assert_eq!(statuses(&bench.query(&queries).records), [Status::STALE_HANDLE; 2], "Q1");
     assert_eq!(bench.state(), before);
     assert_eq!(statuses(&bench.map(&[ims(0, 3, 1, 0x51)]).records), [Status::ALREADY_MAPPED]);

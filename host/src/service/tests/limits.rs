@@ -45,7 +45,7 @@ fn exhausted_gsis_grant_the_first_ones_and_come_back() {
     assert_eq!(granted_of_ten(&bench), (3, Status::NO_QUOTA));
 }
 
-fn batch_queries(count: u32) -> Vec<Entry> {
+fn batch_queries(count: u32) -> Vec<EntryRecord> {
     (0..count).map(|index| query_of(0, index)).collect()
 }
 

@@ -101,8 +101,8 @@ fn another_count_is_another_entry() {
     let mapped = bench.map(&[messages(4, 0, 0x40)]).records[0];
     let again = bench.map(&[messages(4, 0, 0x40), messages(2, 0, 0x40), messages(8, 0, 0x40)]);
     assert_eq!(statuses(&again.records), [Status::OK, Status::ALREADY_MAPPED, Status::ALREADY_MAPPED]);
-    assert_eq!(again.records[0], Entry { state: EntryState::EXISTING.bits(), ..mapped });
-    let other = Entry { count: 2, ..mapped };
+    assert_eq!(again.records[0], EntryRecord { state: EntryState::EXISTING.bits(), ..mapped });
+    let other = EntryRecord { count: 2, ..mapped };
     let before = bench.state();
     for answer in
         [bench.unmap(&[named(&other)]), bench.retarget(&[park(&other)]), bench.query(&[named(&other)])]
@@ -110,7 +110,7 @@ fn another_count_is_another_entry() {
         assert_eq!(statuses(&answer.records), [Status::HANDLE_MISMATCH]);
     }
     assert_eq!(statuses(&bench.query(&[named_by_entry(&other)]).records), [Status::STALE_HANDLE]);
-    assert_eq!(bench.query(&[named_by_entry(&mapped)]).records[0], Entry { state: 0, ..mapped });
+    assert_eq!(bench.query(&[named_by_entry(&mapped)]).records[0], EntryRecord { state: 0, ..mapped });
     assert_eq!(bench.state(), before);
 }
 
@@ -120,7 +120,7 @@ fn a_pair_that_the_messages_cannot_share_is_not_given() {
     let bench = Bench::new();
     bench.add(3, FakeDevice::with_msi(bench.world.clone(), 3, 8).with_odd_pairs());
     bench.enable();
-    let asked = |count| Entry { device: device(3), ..messages(count, 0, 0x40) };
+    let asked = |count| EntryRecord { device: device(3), ..messages(count, 0, 0x40) };
     assert_eq!(statuses(&bench.map(&[asked(4)]).records), [Status::BAD_PAIR]);
     bench.assert_baseline();
     assert_eq!(statuses(&bench.map(&[asked(1)]).records), [Status::OK]);

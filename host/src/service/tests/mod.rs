@@ -24,7 +24,9 @@ mod trapped_faults;
 
 use super::*;
 use crate::fake::{Entry as Place, FakeDevice, FakeKvm, Footprint, SharedWorld};
-use pvir_abi::{Bdf, DeviceRecord, EnableRecord, Entry, FeaturesRecord, Handle, Header, Store, X86Route};
+use pvir_abi::{
+    Bdf, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, Handle, Header, Store, X86Route,
+};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use zerocopy::{FromBytes, FromZeros};
 
@@ -79,7 +81,7 @@ struct State {
     world: Footprint,
     features: FeaturesRecord,
     irtes: String,
-    queries: Vec<Entry>,
+    queries: Vec<EntryRecord>,
 }
 
 impl Bench {
@@ -134,7 +136,7 @@ impl Bench {
     }
 
     fn disable(&self) -> Status {
-        self.call::<Entry>(Operation::DISABLE, CallFlags::empty(), &[]).status
+        self.call::<EntryRecord>(Operation::DISABLE, CallFlags::empty(), &[]).status
     }
 
     /// One call with a whole and valid header.
@@ -176,19 +178,19 @@ impl Bench {
         assert!(breaches.is_empty(), "{breaches:#?}");
     }
 
-    fn map(&self, records: &[Entry]) -> Answer<Entry> {
+    fn map(&self, records: &[EntryRecord]) -> Answer<EntryRecord> {
         self.call(Operation::MAP, CallFlags::empty(), records)
     }
 
-    fn retarget(&self, records: &[Entry]) -> Answer<Entry> {
+    fn retarget(&self, records: &[EntryRecord]) -> Answer<EntryRecord> {
         self.call(Operation::RETARGET, CallFlags::empty(), records)
     }
 
-    fn unmap(&self, records: &[Entry]) -> Answer<Entry> {
+    fn unmap(&self, records: &[EntryRecord]) -> Answer<EntryRecord> {
         self.call(Operation::UNMAP, CallFlags::empty(), records)
     }
 
-    fn query(&self, records: &[Entry]) -> Answer<Entry> {
+    fn query(&self, records: &[EntryRecord]) -> Answer<EntryRecord> {
         self.call(Operation::QUERY, CallFlags::empty(), records)
     }
 
@@ -250,65 +252,68 @@ fn place(number: u8, index: u32) -> Place {
 }
 
 /// A MAP of an MSI-X entry, fixed to one vCPU.
-fn routed(number: u8, index: u32, destination: u32, vector: u8) -> Entry {
-    Entry::map(device(number), Store::MSIX, index, X86Route::fixed(destination, vector).into())
+fn routed(number: u8, index: u32, destination: u32, vector: u8) -> EntryRecord {
+    EntryRecord::map(device(number), Store::MSIX, index, X86Route::fixed(destination, vector).into())
 }
 
-fn parked(number: u8, index: u32) -> Entry {
-    Entry::map_parked(device(number), Store::MSIX, index)
+fn parked(number: u8, index: u32) -> EntryRecord {
+    EntryRecord::map_parked(device(number), Store::MSIX, index)
 }
 
-fn query_of(number: u8, index: u32) -> Entry {
-    Entry::query(device(number), Store::MSIX, index)
+fn query_of(number: u8, index: u32) -> EntryRecord {
+    EntryRecord::query(device(number), Store::MSIX, index)
 }
 
 /// A MAP of messages of device 2, fixed to one vCPU.
-fn messages(count: u32, destination: u32, vector: u8) -> Entry {
-    Entry { count, ..Entry::map(device(2), Store::MSI, 0, X86Route::fixed(destination, vector).into()) }
+fn messages(count: u32, destination: u32, vector: u8) -> EntryRecord {
+    EntryRecord {
+        count,
+        ..EntryRecord::map(device(2), Store::MSI, 0, X86Route::fixed(destination, vector).into())
+    }
 }
 
-fn parked_messages(count: u32) -> Entry {
-    Entry { count, ..Entry::map_parked(device(2), Store::MSI, 0) }
+fn parked_messages(count: u32) -> EntryRecord {
+    EntryRecord { count, ..EntryRecord::map_parked(device(2), Store::MSI, 0) }
 }
 
-fn msi_query() -> Entry {
-    Entry::query(device(2), Store::MSI, 0)
+fn msi_query() -> EntryRecord {
+    EntryRecord::query(device(2), Store::MSI, 0)
 }
 
 /// A MAP of an IMS entry, fixed to one vCPU.
-fn ims(number: u8, index: u32, destination: u32, vector: u8) -> Entry {
-    Entry::map(device(number), Store::IMS, index, X86Route::fixed(destination, vector).into())
+fn ims(number: u8, index: u32, destination: u32, vector: u8) -> EntryRecord {
+    EntryRecord::map(device(number), Store::IMS, index, X86Route::fixed(destination, vector).into())
 }
 
 /// The RETARGET of a mapped entry.
-fn moved(mapped: &Entry, destination: u32, vector: u8) -> Entry {
+fn moved(mapped: &EntryRecord, destination: u32, vector: u8) -> EntryRecord {
     let to = X86Route::fixed(destination, vector).into();
-    let Entry { device, store, index, count, .. } = *mapped;
-    Entry { count, ..Entry::map(device, store, index, to) }.with_handle(mapped.handle)
+    let EntryRecord { device, store, index, count, .. } = *mapped;
+    EntryRecord { count, ..EntryRecord::map(device, store, index, to) }.with_handle(mapped.handle)
 }
 
 /// The RETARGET that parks a mapped entry.
-fn park(mapped: &Entry) -> Entry {
-    let Entry { device, store, index, count, .. } = *mapped;
-    Entry { count, ..Entry::map_parked(device, store, index) }.with_handle(mapped.handle)
+fn park(mapped: &EntryRecord) -> EntryRecord {
+    let EntryRecord { device, store, index, count, .. } = *mapped;
+    EntryRecord { count, ..EntryRecord::map_parked(device, store, index) }.with_handle(mapped.handle)
 }
 
 /// The UNMAP of a mapped entry, and its QUERY by handle.
-fn named(mapped: &Entry) -> Entry {
+fn named(mapped: &EntryRecord) -> EntryRecord {
     named_by_entry(mapped).with_handle(mapped.handle)
 }
 
 /// The QUERY of an entry without its handle.
-fn named_by_entry(entry: &Entry) -> Entry {
-    Entry { count: entry.count, ..Entry::query(entry.device, entry.store, entry.index) }
+fn named_by_entry(entry: &EntryRecord) -> EntryRecord {
+    EntryRecord { count: entry.count, ..EntryRecord::query(entry.device, entry.store, entry.index) }
 }
 
 /// Entries `from..to` of device 0, routed over all vCPUs with vectors from 0x40 on.
-fn batch(indices: std::ops::Range<u32>) -> Vec<Entry> {
+fn batch(indices: std::ops::Range<u32>) -> Vec<EntryRecord> {
     let route = |index: u32| routed(0, index, APIC_IDS[index as usize % 3], 0x40 + (index % 128) as u8);
     indices.map(route).collect()
 }
 
-fn statuses(records: &[Entry]) -> Vec<Status> {
+fn statuses(records: &[EntryRecord]) -> Vec<Status> {
     records.iter().map(|record| record.status).collect()
 }

@@ -151,15 +151,15 @@ impl Run {
         (handle.unwrap_or(Handle(!0)), handle.is_some() && ask.age == 0)
     }
 
-    fn record(ask: &Ask) -> Entry {
+    fn record(ask: &Ask) -> EntryRecord {
         let (number, store, index) = ask.at;
         let entry = match ask.target {
             Some((destination, vector)) => {
-                Entry::map(device(number), store, index, X86Route::fixed(destination, vector).into())
+                EntryRecord::map(device(number), store, index, X86Route::fixed(destination, vector).into())
             }
-            None => Entry::map_parked(device(number), store, index),
+            None => EntryRecord::map_parked(device(number), store, index),
         };
-        Entry { count: ask.count, ..entry }
+        EntryRecord { count: ask.count, ..entry }
     }
 
     /// Judges all records by `judge`, undoing everything if one fails and the call is whole.

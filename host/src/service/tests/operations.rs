@@ -82,7 +82,7 @@ fn the_same_map_again_answers_the_same_and_touches_nothing() {
     let first = bench.map(&[routed(0, 3, 1, 0x51)]).records[0];
     bench.unmask(0, 3);
     let again = bench.map(&[routed(0, 3, 1, 0x51)]);
-    assert_eq!(again.records[0], Entry { state: EntryState::EXISTING.bits(), ..first });
+    assert_eq!(again.records[0], EntryRecord { state: EntryState::EXISTING.bits(), ..first });
     assert!(bench.world.lock().calls().is_empty());
     bench.raise(0, 3);
     assert_eq!(bench.delivered(), [(1, 0x51)], "the mask is left alone");
@@ -200,7 +200,13 @@ fn the_answer_keeps_what_was_asked() {
     let bench = Bench::enabled();
     let asked = routed(0, 3, 300, 0x51);
     let got = bench.map(&[asked]).records[0];
-    let input_of =
-        |r: Entry| Entry { status: Status::OK, handle: Handle::NONE, address: 0, data: 0, state: 0, ..r };
+    let input_of = |r: EntryRecord| EntryRecord {
+        status: Status::OK,
+        handle: Handle::NONE,
+        address: 0,
+        data: 0,
+        state: 0,
+        ..r
+    };
     assert_eq!(input_of(got), input_of(asked));
 }

@@ -87,7 +87,7 @@ fn the_same_parked_map_again_exists() {
     let bench = Bench::enabled();
     let record = bench.map(&[parked(0, 3)]).records[0];
     let again = bench.map(&[parked(0, 3), routed(0, 3, 0, 0x51)]).records;
-    assert_eq!(again[0], Entry { state: (EntryState::PARKED | EntryState::EXISTING).bits(), ..record });
+    assert_eq!(again[0], EntryRecord { state: (EntryState::PARKED | EntryState::EXISTING).bits(), ..record });
     assert_eq!(again[1].status, Status::ALREADY_MAPPED);
 }
 

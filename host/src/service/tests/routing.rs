@@ -6,19 +6,19 @@ use pvir_abi::{DeliveryMode, DestinationMode, EntryState};
 /// Logical id of 300: member 12 of cluster 18.
 const LOGICAL_300: u32 = 0x12_1000;
 
-fn logical(index: u32, destination: u32, vector: u8) -> Entry {
+fn logical(index: u32, destination: u32, vector: u8) -> EntryRecord {
     let route =
         X86Route { destination_mode: DestinationMode::LOGICAL, ..X86Route::fixed(destination, vector) };
-    Entry { routing: route.into(), ..routed(0, index, 0, vector) }
+    EntryRecord { routing: route.into(), ..routed(0, index, 0, vector) }
 }
 
-fn lowest(asked: Entry) -> Entry {
+fn lowest(asked: EntryRecord) -> EntryRecord {
     let mut asked = asked;
     asked.routing.delivery_mode = DeliveryMode::LOWEST_PRIORITY.0;
     asked
 }
 
-fn hinted(asked: Entry) -> Entry {
+fn hinted(asked: EntryRecord) -> EntryRecord {
     let mut asked = asked;
     asked.routing.hint = 1;
     asked

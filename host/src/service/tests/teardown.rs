@@ -3,7 +3,7 @@
 use super::*;
 use crate::fake::Kind;
 
-fn failing(kind: Kind) -> (Bench, Entry) {
+fn failing(kind: Kind) -> (Bench, EntryRecord) {
     let bench = Bench::enabled();
     let mapped = bench.map(&[routed(0, 3, 0, 0x51)]).records[0];
     bench.unmask(0, 3);

@@ -7,7 +7,7 @@ const VCPUS: u32 = 4;
 const ROUNDS: u32 = 100;
 
 /// One call with a block of its own; order is checked at the end.
-fn call(bench: &Bench, vcpu: u32, operation: Operation, records: &[Entry]) -> Vec<Entry> {
+fn call(bench: &Bench, vcpu: u32, operation: Operation, records: &[EntryRecord]) -> Vec<EntryRecord> {
     let count = u32::try_from(records.len()).unwrap();
     let header = Header::request(Version::V1, operation, CallFlags::empty(), count);
     let answer = bench.send_at(u64::from(vcpu) * 0x1_0000 + 0x4000, header, records);
@@ -22,7 +22,7 @@ fn work(bench: &Bench, vcpu: u32) {
         let asked: Vec<_> = batch(own.clone()).into_iter().chain([routed(0, 63, 0, 0x40)]).collect();
         let mapped = call(bench, vcpu, Operation::MAP, &asked);
         assert!(mapped[..8].iter().all(|r| r.status == Status::OK), "{:?}", statuses(&mapped));
-        let to = |entry: &Entry| if round % 2 == 0 { park(entry) } else { moved(entry, 1, 0x99) };
+        let to = |entry: &EntryRecord| if round % 2 == 0 { park(entry) } else { moved(entry, 1, 0x99) };
         let to: Vec<_> = mapped[..8].iter().map(to).collect();
         let retargeted = call(bench, vcpu, Operation::RETARGET, &to);
         assert!(retargeted.iter().zip(&mapped).all(|(new, old)| new.pair() == old.pair()));

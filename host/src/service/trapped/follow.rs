@@ -7,13 +7,13 @@ use super::line::Line;
 use super::{Ground, Trapped};
 use crate::kvm::KvmMessage;
 use crate::service::vm::{Attached, Vm};
-use crate::trapped::{Message, Touched, Wanted};
+use crate::trapped::{DesiredState, Message, Touched};
 use pvir_abi::{DeviceId, Store};
 use std::collections::BTreeMap;
 use vmm_sys_util::eventfd::EventFd;
 
 /// What is wanted of the messages at hand.
-type Plan = BTreeMap<u32, Wanted>;
+type Plan = BTreeMap<u32, DesiredState>;
 
 impl Vm {
     /// Brings a device's lines in line with its emulated registers, of which an access may have changed some.
@@ -32,9 +32,9 @@ impl Vm {
 }
 
 /// The message of an entry that is sent.
-fn sent(wanted: Wanted) -> Option<Message> {
+fn sent(wanted: DesiredState) -> Option<Message> {
     match wanted {
-        Wanted::On(message) => Some(message),
+        DesiredState::On(message) => Some(message),
         _ => None,
     }
 }
@@ -77,7 +77,7 @@ impl Trapped {
             Touched::One(index) => indices.extend([index]),
             Touched::All => indices.extend(0..self.emulation.messages()),
         }
-        indices.into_iter().map(|index| (index, self.emulation.wanted(index))).collect()
+        indices.into_iter().map(|index| (index, self.emulation.desired_state(index))).collect()
     }
 
     fn prepare(&mut self, ground: &mut Ground<'_>) -> bool {
@@ -97,7 +97,7 @@ impl Trapped {
             if sent(wanted).is_none() && line.held.irqfd {
                 detach(ground, index, line);
             }
-            let void = matches!(wanted, Wanted::Void(_));
+            let void = matches!(wanted, DesiredState::Void(_));
             if line.void && !void {
                 line.drain();
             }
@@ -109,23 +109,23 @@ impl Trapped {
     /// device itself holds what it raises before that; of MSI for all.
     fn make_lines(&mut self, ground: &mut Ground<'_>, plan: &Plan) {
         for (&index, &wanted) in plan {
-            if let Wanted::Void(reason) = wanted {
+            if let DesiredState::Void(reason) = wanted {
                 // A guest may do so at any time: a notice.
                 ground
                     .log
                     .info(|| format!("message {index} of {}: no interrupt comes of it: {reason}", ground.id));
             }
             let used = match wanted {
-                Wanted::Off => false,
-                Wanted::Masked => self.emulation.store() == Store::MSI,
-                Wanted::On(_) | Wanted::Void(_) => true,
+                DesiredState::Off => false,
+                DesiredState::Masked => self.emulation.store() == Store::MSI,
+                DesiredState::On(_) | DesiredState::Void(_) => true,
             };
             if !used || self.lines.contains_key(&index) {
                 continue;
             }
             match Line::new() {
                 Ok(line) => {
-                    let line = Line { void: matches!(wanted, Wanted::Void(_)), ..line };
+                    let line = Line { void: matches!(wanted, DesiredState::Void(_)), ..line };
                     self.lines.insert(index, line);
                 }
                 Err(error) => ground.failed("making the eventfd", index, &error),
@@ -216,14 +216,14 @@ impl Trapped {
         started
     }
 
-    fn is_done(&self, index: u32, wanted: Wanted) -> bool {
+    fn is_done(&self, index: u32, wanted: DesiredState) -> bool {
         match (wanted, self.lines.get(&index)) {
-            (Wanted::On(message), Some(line)) => {
+            (DesiredState::On(message), Some(line)) => {
                 line.is_started() && line.held.irqfd && line.is_routed_to(message.into())
             }
             (_, Some(line)) => line.is_started() && !line.held.irqfd,
-            (Wanted::On(_) | Wanted::Void(_), None) => false,
-            (Wanted::Off | Wanted::Masked, None) => true,
+            (DesiredState::On(_) | DesiredState::Void(_), None) => false,
+            (DesiredState::Off | DesiredState::Masked, None) => true,
         }
     }
 }

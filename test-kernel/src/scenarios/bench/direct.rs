@@ -6,8 +6,8 @@ use crate::pci::Function;
 use crate::remapping::{Kernel, Session, device_id};
 use arrayvec::ArrayVec;
 use pvir_guest::{
-    Entry, EntryError, Grant, Irte, Live, MapResult, Masked, MsixEntry, MsixTable, NOT_MAPPED, Programmed,
-    Request, Target,
+    BatchMode, Entry, EntryError, Irte, Live, MapResult, Masked, MsixEntry, MsixTable, NOT_MAPPED,
+    Programmed, Request, Target,
 };
 use spin::{Mutex, MutexGuard};
 
@@ -88,7 +88,7 @@ impl Way for Direct<'_> {
         granted.extend(idle.iter().map(|_| NOT_MAPPED));
         for (asked, granted) in requests.chunks(self.batch).zip(granted.chunks_mut(self.batch)) {
             self.calls += 1;
-            if self.session.map_batch(asked, granted, Grant::AllOrNothing).is_err() {
+            if self.session.map_batch(asked, granted, BatchMode::AllOrNothing).is_err() {
                 return false;
             }
         }
@@ -112,7 +112,7 @@ impl Way for Direct<'_> {
             live.chunks_mut(self.batch).zip(targets.chunks(self.batch)).zip(moved.chunks_mut(self.batch));
         for ((live, targets), moved) in chunks {
             self.calls += 1;
-            if self.session.retarget_batch(live, targets, moved, Grant::AllOrNothing).is_err() {
+            if self.session.retarget_batch(live, targets, moved, BatchMode::AllOrNothing).is_err() {
                 return false;
             }
         }
@@ -148,7 +148,7 @@ impl Way for Direct<'_> {
         }
         for (irtes, given) in irtes.chunks_mut(self.batch).zip(moved.chunks_mut(self.batch)) {
             self.calls += 1;
-            if self.session.unmap_batch(irtes, given, Grant::AllOrNothing).is_err() {
+            if self.session.unmap_batch(irtes, given, BatchMode::AllOrNothing).is_err() {
                 return false;
             }
         }

@@ -7,7 +7,7 @@ use crate::console::report;
 use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::MAX_RECORDS;
-use pvir_guest::{Entry, EntryError, Grant, Irte, MapResult, MsixTable, NOT_MAPPED, Request, Target};
+use pvir_guest::{BatchMode, Entry, EntryError, Irte, MapResult, MsixTable, NOT_MAPPED, Request, Target};
 use spin::Mutex;
 
 /// Entries in one call.
@@ -81,7 +81,7 @@ fn map(session: &Session, table: &Table, entries: usize, scratch: &mut Scratch, 
         results.clear();
         results.extend(part.map(|_| NOT_MAPPED));
         calls += 1;
-        if let Err(error) = session.map_batch(requests, results, Grant::AllOrNothing) {
+        if let Err(error) = session.map_batch(requests, results, BatchMode::AllOrNothing) {
             checks.expect("map", false, format_args!("call {calls}: {error:?}"));
             return false;
         }
@@ -123,7 +123,7 @@ fn retarget(session: &Session, live: &mut Fleet, checks: &mut Checks) {
         let targets: ArrayVec<Target, CALL> =
             (first..first + part.len()).map(|entry| target(entry, true)).collect();
         let mut results: ArrayVec<_, CALL> = targets.iter().map(|_| Err(EntryError::NotAsked)).collect();
-        match session.retarget_batch(part, &targets, &mut results, Grant::AllOrNothing) {
+        match session.retarget_batch(part, &targets, &mut results, BatchMode::AllOrNothing) {
             Ok(moved) => done += moved,
             Err(error) => return checks.expect("retarget", false, format_args!("{error:?}")),
         }
@@ -141,7 +141,7 @@ fn unmap(session: &Session, wanted: usize, scratch: &mut Scratch, checks: &mut C
     let mut done = 0;
     for part in scratch.given.chunks_mut(CALL) {
         let mut results: ArrayVec<_, CALL> = part.iter().map(|_| Err(EntryError::NotAsked)).collect();
-        match session.unmap_batch(part, &mut results, Grant::AllOrNothing) {
+        match session.unmap_batch(part, &mut results, BatchMode::AllOrNothing) {
             Ok(given) => done += given,
             Err(error) => return checks.expect("unmap", false, format_args!("{error:?}")),
         }

@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::{DeviceId, Pair};
 use pvir_guest::{
-    Entry, EntryError, Grant, Irte, Live, MapResult, Masked, NOT_MAPPED, Request, Store, Target,
+    BatchMode, Entry, EntryError, Irte, Live, MapResult, Masked, NOT_MAPPED, Request, Store, Target,
 };
 
 /// Entries of a device in one state.
@@ -78,7 +78,7 @@ impl Bench<'_> {
             .map(|(entry, place)| Request::new(entry.origin(), place.target()))
             .collect();
         let mut results: ArrayVec<MapResult, MAX_ENTRIES> = requests.iter().map(|_| NOT_MAPPED).collect();
-        let granted = self.session.map_batch(&requests, &mut results, Grant::AllOrNothing);
+        let granted = self.session.map_batch(&requests, &mut results, BatchMode::AllOrNothing);
         self.expect(
             "map",
             granted.as_ref().is_ok_and(|granted| *granted == entries.len()),
@@ -153,7 +153,7 @@ impl Bench<'_> {
         let targets: ArrayVec<Target, MAX_ENTRIES> = places.iter().map(|place| place.target()).collect();
         let mut results: ArrayVec<_, MAX_ENTRIES> =
             targets.iter().map(|_| Err(EntryError::NotAsked)).collect();
-        let moved = self.session.retarget_batch(live, &targets, &mut results, Grant::AllOrNothing);
+        let moved = self.session.retarget_batch(live, &targets, &mut results, BatchMode::AllOrNothing);
         let right = moved.as_ref().is_ok_and(|moved| *moved == live.len());
         self.expect("retarget", right, format_args!("{} entries in one call: {moved:?}", live.len()));
         for (entry, place) in live.iter().zip(places) {
@@ -239,7 +239,7 @@ impl Bench<'_> {
             }
         }
         let mut results: ArrayVec<_, MAX_ENTRIES> = irtes.iter().map(|_| Err(EntryError::NotAsked)).collect();
-        let given = self.session.unmap_batch(&mut irtes, &mut results, Grant::AllOrNothing);
+        let given = self.session.unmap_batch(&mut irtes, &mut results, BatchMode::AllOrNothing);
         let before = interrupts::grand_total();
         for entry in 0..self.driver.vectors().min(u16::try_from(masked.len()).unwrap_or(0)) {
             self.driver.raise(entry);

@@ -15,7 +15,8 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::{DeviceFlags, DeviceId, Features, Status};
 use pvir_guest::{
-    Entry, EntryError, Grant, Irte, Live, Mask, Masked, MsixTable, NOT_MAPPED, Origin, Request, Store, Target,
+    BatchMode, Entry, EntryError, Irte, Live, Mask, Masked, MsixTable, NOT_MAPPED, Origin, Request, Store,
+    Target,
 };
 
 /// How long what is stale is given to arrive after all.
@@ -78,7 +79,7 @@ impl Bench<'_> {
     fn map(&mut self, lines: &Lines) -> Option<Irtes> {
         let requests: ArrayVec<Request, ALL> = lines.iter().map(Line::request).collect();
         let mut results: ArrayVec<_, ALL> = requests.iter().map(|_| NOT_MAPPED).collect();
-        let granted = self.session.map_batch(&requests, &mut results, Grant::AllOrNothing);
+        let granted = self.session.map_batch(&requests, &mut results, BatchMode::AllOrNothing);
         self.expect(
             "map",
             granted.is_ok(),
@@ -198,7 +199,7 @@ impl Bench<'_> {
         let (places, entries) = targets.split_at(senders.places.len());
         let mut results: ArrayVec<_, ALL> = targets.iter().map(|_| Err(EntryError::NotAsked)).collect();
         let (for_places, for_entries) = results.split_at_mut(places.len());
-        let whole = Grant::AllOrNothing;
+        let whole = BatchMode::AllOrNothing;
         let moved = [
             self.session.retarget_batch(&mut senders.places, places, for_places, whole),
             self.session.retarget_batch(&mut senders.entries, entries, for_entries, whole),
@@ -273,7 +274,7 @@ impl Bench<'_> {
         let entries = senders.entries.into_iter().filter_map(|entry| Some(entry.mask().ok()?.retire().1));
         let mut irtes: ArrayVec<Option<Irte>, ALL> = places.chain(entries).map(Some).collect();
         let mut results: ArrayVec<_, ALL> = irtes.iter().map(|_| Err(EntryError::NotAsked)).collect();
-        let given = self.session.unmap_batch(&mut irtes, &mut results, Grant::AllOrNothing);
+        let given = self.session.unmap_batch(&mut irtes, &mut results, BatchMode::AllOrNothing);
         self.expect("unmap", given.is_ok(), format_args!("all others in one call: {given:?}"));
         Some(())
     }

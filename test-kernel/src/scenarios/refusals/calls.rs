@@ -3,14 +3,15 @@
 use super::super::checks::Checks;
 use crate::raw::Raw;
 use pvir_guest::abi::{
-    DeviceId, DeviceRecord, Entry, FeaturesRecord, Header, MAX_RECORDS, Operation, Status, Store, Version,
+    DeviceId, DeviceRecord, EntryRecord, FeaturesRecord, Header, MAX_RECORDS, Operation, Status, Store,
+    Version,
 };
 
 const NOWHERE: DeviceId = DeviceId { segment: 0xffff, bdf: pvir_guest::abi::Bdf(0xffff) };
 
 /// What needs ENABLE and did not have it; and what does not need it.
 pub(super) fn before_enable(raw: &Raw, checks: &mut Checks) {
-    let entry = Entry::query(NOWHERE, Store::MSIX, 0);
+    let entry = EntryRecord::query(NOWHERE, Store::MSIX, 0);
     for operation in [Operation::MAP, Operation::RETARGET, Operation::UNMAP, Operation::QUERY] {
         expect(raw, checks, "before-enable", Status::NOT_ENABLED, &Raw::header(operation, 1), &entry);
     }
@@ -29,7 +30,7 @@ pub(super) fn before_enable(raw: &Raw, checks: &mut Checks) {
 
 /// Every field of the header, wrong.
 pub(super) fn headers(raw: &Raw, checks: &mut Checks) {
-    let entry = Entry::query(NOWHERE, Store::MSIX, 0);
+    let entry = EntryRecord::query(NOWHERE, Store::MSIX, 0);
     let map = Raw::header(Operation::MAP, 1);
     let query = Raw::header(Operation::QUERY, 1);
     let wrong: [(Status, Header); 17] = [

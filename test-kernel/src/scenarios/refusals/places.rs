@@ -2,7 +2,7 @@
 
 use super::super::checks::Checks;
 use crate::raw::{Raw, ram};
-use pvir_guest::abi::{Entry, FeaturesRecord, GuestPhysAddr, Operation, Status, Store};
+use pvir_guest::abi::{EntryRecord, FeaturesRecord, GuestPhysAddr, Operation, Status, Store};
 use pvir_guest::{Conduit, abi};
 
 pub(super) fn run(raw: &Raw, checks: &mut Checks) {
@@ -55,8 +55,10 @@ fn across_the_end(raw: &Raw, checks: &mut Checks) {
             format_args!("crosses the end of RAM: {status:?}"),
         );
     }
-    let good = raw
-        .call(&Raw::header(Operation::QUERY, 1), &[Entry::query(abi::DeviceId::default(), Store::MSIX, 0)]);
+    let good = raw.call(
+        &Raw::header(Operation::QUERY, 1),
+        &[EntryRecord::query(abi::DeviceId::default(), Store::MSIX, 0)],
+    );
     checks.expect(
         "place",
         good.status == Status::PARTIAL,

@@ -8,7 +8,7 @@ use crate::memory::dma::Dma;
 use arrayvec::ArrayVec;
 use pvir_guest::Conduit;
 use pvir_guest::abi::{
-    CallFlags, Entry, GuestPhysAddr, Header, MAX_BLOCK_LEN, MAX_RECORDS, Operation, RECORD_LEN, Status,
+    CallFlags, EntryRecord, GuestPhysAddr, Header, MAX_BLOCK_LEN, MAX_RECORDS, Operation, RECORD_LEN, Status,
     Version, X86Route,
 };
 use pvir_guest::conduit::Hardware;
@@ -50,7 +50,7 @@ impl Moves {
             for (place, entry) in entries.iter().enumerate() {
                 let origin = entry.origin();
                 let route = X86Route::fixed(0, vector(first + place));
-                let record = Entry::map(origin.device, origin.store, origin.index, route.into());
+                let record = EntryRecord::map(origin.device, origin.store, origin.index, route.into());
                 put(&memory, unit(place + 1), &record.with_handle(entry.irte().handle()));
             }
             blocks.try_push(Block { memory, first, records: entries.len() }).ok()?;

@@ -4,7 +4,7 @@
 mod guest;
 mod judge;
 
-pub(super) use guest::{Ran, bounded, start};
+pub(super) use guest::bounded;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

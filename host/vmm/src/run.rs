@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
-use pvir_host::service::Armer;
+use pvir_host::service::PrearmThread;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::cli::{Mode, RunArgs};
@@ -38,8 +38,6 @@ use crate::signals::{self, Wish};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
 pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
-    #[cfg(feature = "wrong-host")]
-    args.wrong.into_iter().for_each(pvir_host::wrong::choose);
     descriptors::raise_limit();
     // Before the first thread: some devices start one.
     let signals = signals::as_file().context("cannot take over Ctrl-C")?;
@@ -96,8 +94,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
         posting: OnceLock::new(),
     });
     let control = serve(args.control.as_deref(), &live)?;
-    let armer =
-        Armer::start(Arc::clone(&service)).context("cannot start the thread that arms irqfds ahead")?;
+    let armer = PrearmThread::start(Arc::clone(&service))
+        .context("cannot start the thread that arms irqfds ahead")?;
     let threads = start(vcpus)?;
     let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
     wait_for_end(&ending, &signals, args.timeout, &live, ticker.as_mut())?;

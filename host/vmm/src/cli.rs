@@ -129,10 +129,6 @@ pub(crate) struct RunArgs {
     /// given back are counted with --stats, --stats-interval or --json only
     #[arg(long, value_name = "PATH", help_heading = "Run and report")]
     pub(crate) control: Option<PathBuf>,
-    /// Break the contract in one way: for the proof that the conformance suite notices
-    #[cfg(feature = "wrong-host")]
-    #[arg(long, value_name = "NAME", value_parser = parse_wrong, hide = true)]
-    pub(crate) wrong: Option<pvir_host::wrong::Wrong>,
     /// Write the same as JSON to FILE at the end (`-`: stdout, after the guest's own output, in one line
     /// that starts with `@pvir-host `). SIGUSR1 prints such a line to stdout at any time
     #[arg(long, value_name = "FILE", help_heading = "Run and report")]
@@ -190,12 +186,6 @@ fn parse_apic_id(text: &str) -> Result<(u32, u32), String> {
     let (cpu, id) = text.split_once('=').ok_or("expected CPU=ID, for example 1=300")?;
     let number = |part: &str| part.parse().map_err(|_| format!("`{part}` is not a number"));
     Ok((number(cpu)?, number(id)?))
-}
-
-#[cfg(feature = "wrong-host")]
-fn parse_wrong(name: &str) -> Result<pvir_host::wrong::Wrong, String> {
-    let known = pvir_host::wrong::Wrong::ALL.iter().find(|(_, known, _)| *known == name);
-    known.map(|(wrong, ..)| *wrong).ok_or_else(|| format!("no wrong host is named `{name}`"))
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use kvm_bindings::CpuId;
 use kvm_ioctls::VcpuFd;
 use pvir_host::counters::{Counter, Counters};
-use pvir_host::wrong::{self, Wrong};
 use vm_memory::GuestMemoryMmap;
 
 use super::boot;
@@ -169,7 +168,7 @@ impl Vcpu {
 
     fn port(&mut self, access: &PortAccess, row: &Row) -> Cause {
         let offered = self.world.service.discovery().conduits.contains(Conduits::PORT);
-        let whole = access.size == 4 || wrong::is(Wrong::NarrowPort);
+        let whole = access.size == 4;
         if offered && access.port == conduit::PORT && whole {
             return self.conduit_port(access);
         }

@@ -57,12 +57,12 @@ impl Bell {
 ///
 /// Without one, the service works all the same: MAP then asks for each eventfd and `KVM_IRQFD` itself.
 #[derive(Debug)]
-pub struct Armer {
+pub struct PrearmThread {
     bell: Arc<Bell>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Armer {
+impl PrearmThread {
     /// Starts the thread.
     ///
     /// # Errors
@@ -77,12 +77,12 @@ impl Armer {
                 }
             }
         };
-        let thread = thread::Builder::new().name("pvir-armer".into()).spawn(work)?;
+        let thread = thread::Builder::new().name("pvir-prearm".into()).spawn(work)?;
         Ok(Self { bell, thread: Some(thread) })
     }
 }
 
-impl Drop for Armer {
+impl Drop for PrearmThread {
     fn drop(&mut self) {
         self.bell.end();
         if let Some(thread) = self.thread.take() {

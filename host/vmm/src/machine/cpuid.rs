@@ -2,8 +2,6 @@
 
 use kvm_bindings::{KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
-use pvir_host::wrong::{self, Wrong};
-
 use pvir_abi::{Discovery, MIN_BASE, STEP};
 
 /// Leaf 1: ECX bits.
@@ -65,9 +63,6 @@ impl Template {
             entries.extend(self.topology(leaf, apic_id));
         }
         entries.extend(self.signature_block());
-        if wrong::is(Wrong::CpuidDiffers) && apic_id != 0 {
-            entries.iter_mut().rev().take(2).for_each(|leaf| leaf.edx ^= 1);
-        }
         entries
     }
 
