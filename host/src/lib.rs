@@ -10,6 +10,7 @@ pub mod isolation;
 pub mod kvm;
 mod log_limit;
 pub mod memory;
+pub mod message;
 pub mod service;
 pub mod trapped;
 pub mod vfio;

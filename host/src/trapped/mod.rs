@@ -9,15 +9,14 @@
 //! guest's access ──exit──► Emulation::write ──► DesiredState: Off | Masked | On(Message) | Void ──► route, irqfd, interrupt
 //! ```
 
-mod message;
 mod msi;
 mod msix;
 
-pub use message::{Message, NotDeliverable};
 pub use msi::{MsiCapability, MsiShape};
 pub use msix::MsixTable;
 
 use crate::device::Capabilities;
+use crate::message::{Message, NotDeliverable};
 use pvir_abi::Store;
 
 /// What is to become of the interrupts of one message.

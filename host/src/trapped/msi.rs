@@ -2,7 +2,8 @@
 //!
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.1 "MSI Capability Structures".
 
-use super::{DesiredState, Message, Touched, places};
+use super::{DesiredState, Touched, places};
+use crate::message::Message;
 use pvir_abi::Pair;
 
 /// Message control.
@@ -111,7 +112,7 @@ impl MsiCapability {
             // The device puts the message's number into the low bits.
             data: data & !(messages - 1) | index,
         };
-        Message::judge(pair).map_or_else(DesiredState::Void, DesiredState::On)
+        Message::validate(pair).map_or_else(DesiredState::Void, DesiredState::On)
     }
 
     /// Reads any bytes behind id and link, which are left alone, as what is behind the end is. `pending` is asked of
@@ -175,7 +176,7 @@ impl MsiCapability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trapped::NotDeliverable;
+    use crate::message::NotDeliverable;
 
     const SHAPES: [(bool, bool, usize); 4] =
         [(false, false, 0x0a), (true, false, 0x0e), (false, true, 0x14), (true, true, 0x18)];

@@ -3,7 +3,8 @@
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.2 "MSI-X Capability and Table
 //! Structure".
 
-use super::{DesiredState, Message, Touched, places};
+use super::{DesiredState, Touched, places};
+use crate::message::Message;
 use pvir_abi::Pair;
 
 /// Bytes of an entry.
@@ -59,7 +60,7 @@ impl MsixTable {
             _ if !self.is_enabled() => DesiredState::Off,
             Some(&[low, high, data, _]) if !self.is_masked(index) => {
                 let pair = Pair { address: u64::from(high) << 32 | u64::from(low), data };
-                Message::judge(pair).map_or_else(DesiredState::Void, DesiredState::On)
+                Message::validate(pair).map_or_else(DesiredState::Void, DesiredState::On)
             }
             Some(_) => DesiredState::Masked,
             None => DesiredState::Off,
@@ -195,12 +196,12 @@ mod tests {
                     assert_eq!(table.write(24, &rest), Touched::One(1));
                 }
                 let [enable, function_mask, masked, good] = to;
-                let message = Message::judge(Pair { address: 0xfee0_3000, data: 0x41 }).unwrap();
+                let message = Message::validate(Pair { address: 0xfee0_3000, data: 0x41 }).unwrap();
                 let expected = match (enable, function_mask || masked, good) {
                     (false, ..) => DesiredState::Off,
                     (true, true, _) => DesiredState::Masked,
                     (true, false, true) => DesiredState::On(message),
-                    (true, false, false) => DesiredState::Void(crate::trapped::NotDeliverable::Address),
+                    (true, false, false) => DesiredState::Void(crate::message::NotDeliverable::Address),
                 };
                 assert_eq!(table.desired_state(1), expected, "{from:?} to {to:?}");
                 let other = if enable { DesiredState::Masked } else { DesiredState::Off };
