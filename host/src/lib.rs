@@ -11,6 +11,7 @@ pub mod kvm;
 mod log_limit;
 pub mod memory;
 pub mod message;
+pub mod pci;
 pub mod service;
 pub mod trapped;
 pub mod vfio;

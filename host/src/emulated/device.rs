@@ -4,8 +4,9 @@ use super::core::Core;
 use super::counts::SentSinceStart;
 use super::shape::{MessageStore, MsiForm};
 use super::state::Mode;
-use crate::device::{Capabilities, Device, HostCounts, NotIsolated};
-use crate::trapped::{self, MsiShape};
+use crate::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape};
+use crate::pci::MsiShape;
+
 use crate::vfio::TableWindow;
 use pvir_abi::{DeviceFlags, Pair, Store, Stores};
 use std::io;
@@ -96,13 +97,13 @@ impl Device for EmulatedDevice {
         self.core.is_pending(&self.core.state(), store, index)
     }
 
-    fn shape(&self) -> trapped::Shape {
+    fn shape(&self) -> StoreShape {
         let shape = self.core.shape();
         match shape.store() {
-            MessageStore::Msix => trapped::Shape::Msix(shape.msix_entries()),
+            MessageStore::Msix => StoreShape::Msix(shape.msix_entries()),
             MessageStore::Msi(MsiForm { wide, maskable }) => {
                 let messages_log2 = shape.vectors().trailing_zeros().to_le_bytes()[0];
-                trapped::Shape::Msi(MsiShape { wide, maskable, messages_log2 })
+                StoreShape::Msi(MsiShape { wide, maskable, messages_log2 })
             }
         }
     }
