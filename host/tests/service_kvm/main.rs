@@ -89,7 +89,7 @@ fn bench_with(messages: Option<Messages>, armed_ahead: u32) -> Option<Bench> {
         max_irtes_per_device: 64,
         armed_ahead,
     };
-    let router = Box::new(KvmRouter::new(Arc::clone(&vm), &counters).with_helpers(3));
+    let router = Box::new(KvmRouter::new(Arc::clone(&vm), &counters));
     let service = Service::new(&config, ram.clone(), router).unwrap();
     let core = Core::new(Shape::msix(16).unwrap(), &(0..16), ram.clone()).unwrap();
     core.set_bus_master(true);
