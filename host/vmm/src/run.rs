@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
-use pvir_host::service::PrearmThread;
+use pvir_host::service::{PrearmThread, Service};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
+use crate::assembly::Assembly;
 use crate::cli::{Mode, RunArgs};
 use crate::control::server::{Answer, Server};
 use crate::descriptors;
@@ -37,7 +38,7 @@ use crate::service::{self, Quotas};
 use crate::signals::{self, Wish};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
-pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
+pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     descriptors::raise_limit();
     // Before the first thread: some devices start one.
     let signals = signals::as_file().context("cannot take over Ctrl-C")?;
@@ -46,10 +47,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
     let quotas =
         Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device, armed_ahead: args.armed_ahead };
-    let service = service::new(&vm, quotas)?;
+    let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
-    let pci = attach::all(&vm, &service, args.mode, &args.device)?;
+    let pci = attach::all(&vm, &service, args.mode, &args.device, assembly)?;
     let image = Image {
         kernel: args.kernel.clone(),
         initrd: args.initrd.clone(),
@@ -62,19 +63,20 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let io_apic = Arc::new(IoApic::new(Arc::new(local_apics)));
     let console = Arc::new(Console::new(Arc::clone(&io_apic)));
     let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
+    let hypercalls = assembly.hypercalls(Arc::<Service>::clone(&service));
+    let template = vm.cpuid(&*hypercalls)?;
     let world = Arc::new(World {
         ports: Ports::new(Arc::clone(&console), Arc::clone(&pci), Arc::clone(&ending)),
         pci: Arc::clone(&pci),
         io_apic,
-        service: service.clone(),
+        service: hypercalls,
         memory: vm.memory.clone(),
         exits: Arc::clone(&exits),
         ending: Arc::clone(&ending),
         counters: Arc::clone(&counters),
     });
-    let template = vm.cpuid(&*service)?;
     let vcpus = (0..vm.apic_ids.len())
-        .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&world)))
+        .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&world), assembly))
         .collect::<Result<Vec<_>>>()?;
     let json = args.json.as_deref().map(JsonOutput::open).transpose()?;
 

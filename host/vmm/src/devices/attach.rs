@@ -17,6 +17,7 @@ use super::gate::{Gate, Window};
 use super::scratch::Scratch;
 use super::trapped::TrappedStores;
 use super::vfio::function::VfioFunction;
+use crate::assembly::Assembly;
 use crate::cli::Mode;
 use crate::device_spec::DeviceSpec;
 use crate::machine::memory;
@@ -39,7 +40,13 @@ struct Interrupts {
 }
 
 /// Builds the bus with all devices, and gives them to the service.
-pub(crate) fn all(vm: &Vm, service: &Arc<Service>, mode: Mode, specs: &[DeviceSpec]) -> Result<Arc<PciBus>> {
+pub(crate) fn all(
+    vm: &Vm,
+    service: &Arc<Service>,
+    mode: Mode,
+    specs: &[DeviceSpec],
+    assembly: &dyn Assembly,
+) -> Result<Arc<PciBus>> {
     let mut bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory))?;
     let mut host = HostDevices::new(vm, mode, specs)?;
     let mut gates = Vec::new();
@@ -54,6 +61,7 @@ pub(crate) fn all(vm: &Vm, service: &Arc<Service>, mode: Mode, specs: &[DeviceSp
         let place = bus.add(parts.function)?;
         tracing::info!(device = %name, %place, "device");
         if let Some(Interrupts { device, gate, stores }) = parts.interrupts {
+            let device = assembly.device(device);
             service.add_device(id_of(place), device).with_context(|| format!("device {name}"))?;
             stores.bind(id_of(place));
             gates.push((gate, place));

@@ -14,7 +14,7 @@ pub(crate) const MSR: u32 = 0x5056_0000;
 pub(crate) const NO_SUCH_CALL: u64 = 0_u64.wrapping_sub(1000);
 
 /// The service, as the machine sees it. A vCPU is named by its index, not by its APIC id.
-pub(crate) trait Hypercalls: Send + Sync {
+pub trait Hypercalls: Send + Sync {
     /// What the signature block says.
     fn discovery(&self) -> Discovery;
 
@@ -23,4 +23,10 @@ pub(crate) trait Hypercalls: Send + Sync {
 
     /// The status of the last call of a vCPU.
     fn last_status(&self, vcpu: usize) -> Status;
+
+    /// Whether an access of `bytes` bytes to the port reaches the service (`docs/abi.md`, statement C5). Any other goes
+    /// where accesses to ports go at which nothing is.
+    fn takes_port_access(&self, bytes: u8) -> bool {
+        bytes == 4
+    }
 }

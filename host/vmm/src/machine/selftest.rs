@@ -18,6 +18,7 @@ use super::exit::{self, Direction, Exit};
 use super::kick::{self, Armed};
 use super::vm::{Offer, Vm};
 use super::{boot, conduit, layout};
+use crate::assembly::OwnParts;
 use crate::service::{self, Quotas};
 
 /// What the code writes to a port between the instructions under test.
@@ -83,7 +84,7 @@ fn attempt(conduit: Conduits, limit: Duration) -> Result<()> {
 fn prepare(vm: &Vm, code: &[u8]) -> Result<VcpuFd> {
     vm.memory.write_slice(code, GuestAddress(layout::HIGH_RAM)).context("writing the code")?;
     let vcpu = vm.fd.create_vcpu(0).context("KVM_CREATE_VCPU failed")?;
-    let template = vm.cpuid(&service::new(vm, Quotas::default())?)?;
+    let template = vm.cpuid(&service::new(vm, Quotas::default(), &OwnParts)?)?;
     let cpuid = CpuId::from_entries(&template.for_cpu(0)).context("too many CPUID leaves")?;
     vcpu.set_cpuid2(&cpuid).context("KVM_SET_CPUID2 failed")?;
     let mut sregs = vcpu.get_sregs().context("KVM_GET_SREGS failed")?;

@@ -21,6 +21,7 @@ use super::layout;
 use super::ports::Ports;
 use super::privilege::Privilege;
 use super::vm::Vm;
+use crate::assembly::Assembly;
 use crate::devices::io_apic::IoApic;
 use crate::exit_code::Outcome;
 use crate::pci::bus::PciBus;
@@ -80,12 +81,14 @@ impl Vcpu {
         template: &Template,
         entry: u64,
         world: Arc<World>,
+        assembly: &dyn Assembly,
     ) -> Result<Self> {
         let apic_id = *vm.apic_ids.get(index).context("no such vCPU")?;
         let name = |what: &'static str| move || format!("{what} failed for vCPU {index} (APIC id {apic_id})");
         vm.counters.count_ioctl("KVM_CREATE_VCPU");
         let fd = vm.fd.create_vcpu(apic_id.into()).with_context(name("KVM_CREATE_VCPU"))?;
-        let cpuid = CpuId::from_entries(&template.for_cpu(apic_id)).context("too many CPUID leaves")?;
+        let leaves = assembly.cpuid(apic_id, template.for_cpu(apic_id));
+        let cpuid = CpuId::from_entries(&leaves).context("too many CPUID leaves")?;
         vm.counters.count_ioctl("KVM_SET_CPUID2");
         fd.set_cpuid2(&cpuid).with_context(name("KVM_SET_CPUID2"))?;
         let get_sregs = vm.counters.ioctl("KVM_GET_SREGS");
@@ -168,8 +171,7 @@ impl Vcpu {
 
     fn port(&mut self, access: &PortAccess, row: &Row) -> Cause {
         let offered = self.world.service.discovery().conduits.contains(Conduits::PORT);
-        let whole = access.size == 4;
-        if offered && access.port == conduit::PORT && whole {
+        if offered && access.port == conduit::PORT && self.world.service.takes_port_access(access.size) {
             return self.conduit_port(access);
         }
         let size = usize::from(access.size).max(1);
