@@ -10,7 +10,7 @@ use pvir_host::device::Device;
 use pvir_host::emulated::{EmulatedDevice, HandlePool, Shape};
 use pvir_host::isolation::{Host, Stance};
 use pvir_host::service::Service;
-use pvir_host::vfio::{Container, Demand, VfioDevice, VfioPci};
+use pvir_host::vfio::{Container, Demand, RegionMap, VfioDevice, VfioPci};
 
 use super::emulated::EmulatedFunction;
 use super::gate::{Gate, Window};
@@ -37,6 +37,8 @@ struct Interrupts {
     device: Box<dyn Device>,
     gate: Arc<Gate>,
     stores: Arc<TrappedStores>,
+    /// The memory of its MSI-X table, where that is ours.
+    table: Option<Arc<RegionMap>>,
 }
 
 /// Builds the bus with all devices, and gives them to the service.
@@ -60,8 +62,8 @@ pub(crate) fn all(
         let name = parts.function.name();
         let place = bus.add(parts.function)?;
         tracing::info!(device = %name, %place, "device");
-        if let Some(Interrupts { device, gate, stores }) = parts.interrupts {
-            let device = assembly.device(device);
+        if let Some(Interrupts { device, gate, stores, table }) = parts.interrupts {
+            let device = assembly.device(device, table.as_ref());
             service.add_device(id_of(place), device).with_context(|| format!("device {name}"))?;
             stores.bind(id_of(place));
             gates.push((gate, place));
@@ -106,7 +108,8 @@ fn emulated(vm: &Vm, shape: Shape, handles: &mut HandlePool, service: &Arc<Servi
         .with_context(|| format!("--device emulated with {} interrupts", shape.interrupts()))?;
     let device = EmulatedDevice::new(Arc::clone(function.core()), Box::new(Window(Arc::clone(&gate))));
     let stores = Arc::clone(function.stores());
-    let interrupts = Some(Interrupts { device: Box::new(device), gate, stores });
+    let table = function.core().table().map(|table| Arc::clone(table.memory()));
+    let interrupts = Some(Interrupts { device: Box::new(device), gate, stores, table });
     Ok(Parts { function: Arc::new(function), interrupts })
 }
 
@@ -144,7 +147,7 @@ impl<'a> HostDevices<'a> {
         let device = VfioDevice::new(pci, Box::new(Window(Arc::clone(&gate))))
             .with_context(|| format!("{address}: cannot map the BAR of the MSI-X table"))?;
         let stores = Arc::clone(function.stores());
-        let interrupts = Some(Interrupts { device: Box::new(device), gate, stores });
+        let interrupts = Some(Interrupts { device: Box::new(device), gate, stores, table: None });
         Ok(Parts { function: Arc::new(function), interrupts })
     }
 

@@ -1,0 +1,48 @@
+//! The VMM `pvir`, made wrong from outside: one part of its machine breaks one statement of the contract, everything
+//! else is as ever. The conformance suite must notice (`./run.sh test kvm/wrong-hosts`, `docs/conformance.md`).
+//!
+//! `pvir-wrong-hosts NAME run ...` is `pvir run ...` on the wrong host NAME ([`list`] has them all), or with `honest` on
+//! one whose parts are wrapped in the same way and change nothing. Without arguments it prints each name with the
+//! statement that the host breaks.
+//!
+//! The parts are those that an [`Assembly`](pvir::Assembly) chooses: what stands between guest and hypercall service
+//! ([`service`]), [`memory`], the interrupt [`router`], each [`device`], and [`cpuid`].
+
+mod cpuid;
+mod device;
+mod list;
+mod memory;
+mod parts;
+mod router;
+mod service;
+
+use std::env;
+use std::process::ExitCode;
+
+use list::Wrong;
+use parts::Parts;
+
+/// The host on which nothing is wrong.
+const HONEST: &str = "honest";
+/// As `pvir` answers a wrong command line.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<_> = env::args_os().collect();
+    if arguments.len() < 2 {
+        for (_, name, statement) in Wrong::ALL {
+            println!("{name} {statement}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let name = arguments.remove(1);
+    let known = Wrong::ALL.iter().find(|(_, known, _)| name == *known).map(|(wrong, ..)| *wrong);
+    if known.is_none() && name != HONEST {
+        eprintln!(
+            "{} is no wrong host; without arguments all are named, and `{HONEST}` is none",
+            name.display()
+        );
+        return ExitCode::from(USAGE);
+    }
+    pvir::run_program(arguments, &Parts::new(known))
+}
