@@ -9,7 +9,7 @@ use super::figures::Figures;
 use super::plan::Plan;
 use super::told::Told;
 use super::what::{Place, Subject, Way};
-use crate::programs::Programs;
+use crate::build::Programs;
 use crate::progress::step;
 
 const KVM: &str = "/dev/kvm";

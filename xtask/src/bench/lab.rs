@@ -7,10 +7,10 @@ use super::peers::{CloudHypervisor, Peers};
 use super::plan::Plan;
 use super::told::Told;
 use super::what::{Place, Subject, Way};
+use crate::build::Programs;
+use crate::lab::setup::Setup;
 use crate::lab::{self, Iommu, Outcome, Streams};
-use crate::programs::Programs;
 use crate::progress::step;
-use crate::setup::Setup;
 
 /// Runs in L1; marks where each run begins.
 const SCRIPT: &str = include_str!("l1.sh");

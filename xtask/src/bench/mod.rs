@@ -15,6 +15,7 @@ mod report;
 mod table;
 mod told;
 mod what;
+pub(crate) mod work;
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,8 +24,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::programs::Programs;
-use crate::workspace;
+use crate::build::Programs;
+use crate::build::workspace;
 use figures::Figures;
 use plan::Plan;
 

@@ -11,9 +11,9 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::build::workspace;
 use crate::numbers::grouped;
 use crate::progress::step;
-use crate::workspace;
 
 /// Entries between which growth is told.
 const GROWTH: [u32; 2] = [64, 2048];

@@ -12,8 +12,8 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use super::place::{LAB_DEVICES, Place};
+use crate::build::Programs;
 use crate::lab::{self, Outcome, Streams};
-use crate::programs::Programs;
 
 /// Tells where it runs, then becomes `pvir` with the place's devices. The same in every place.
 const SCRIPT: &str = r#"

@@ -16,10 +16,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
+use crate::build::Programs;
+use crate::lab::setup::Cache;
 use crate::lab::{Iommu, Outcome};
-use crate::programs::Programs;
 use crate::progress::step;
-use crate::setup::Cache;
 use judge::Judgement;
 use launch::Order;
 use place::{Choice, Place, Wish};

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::lab::Iommu;
-use crate::setup::Setup;
+use crate::lab::setup::Setup;
 
 const KVM: &str = "/dev/kvm";
 const VFIO: &str = "vfio-pci";
