@@ -12,8 +12,8 @@ mod pictures;
 mod plan;
 mod process;
 mod report;
+mod run_figures;
 mod table;
-mod told;
 mod what;
 pub(crate) mod work;
 
@@ -79,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(times) = &times {
         println!("{}", times.render());
     }
-    let aims = aims::judge(&figures);
+    let aims = aims::evaluate(&figures);
     if !aims.is_empty() {
         println!("{}", table::aims(&aims));
     }

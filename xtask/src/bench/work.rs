@@ -231,10 +231,10 @@ fn compare(recorded: &Recorded, now: &Recorded) -> Vec<String> {
     for (what, &figure) in &now.figures {
         let before = recorded.figures.get(what).copied();
         let within = before.is_some_and(|before| before.abs_diff(figure) * 100 <= before * tolerance);
-        let told = before.map_or_else(|| "none".into(), |before| before.to_string());
-        println!("{what:<24} {told:>9} {figure:>9} {:>7}", if within { "" } else { "BEYOND" });
+        let previous = before.map_or_else(|| "none".into(), |before| before.to_string());
+        println!("{what:<24} {previous:>9} {figure:>9} {:>7}", if within { "" } else { "BEYOND" });
         if !within {
-            beyond.push(format!("{what} (recorded {told}, now {figure})"));
+            beyond.push(format!("{what} (recorded {previous}, now {figure})"));
         }
     }
     let gone = recorded.figures.keys().filter(|what| !now.figures.contains_key(*what));

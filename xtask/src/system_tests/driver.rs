@@ -9,7 +9,7 @@ use super::command::{Output, in_lab};
 use crate::lab::Options;
 use crate::runner::{Finding, Verdict};
 
-/// A finding, and what the driver leaves to be judged here.
+/// A finding, and what the driver leaves to be checked here.
 pub(super) struct Driven {
     pub(super) finding: Finding,
     pub(super) data: Value,

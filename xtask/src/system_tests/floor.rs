@@ -66,7 +66,7 @@ fn own_kvm(names: &[&'static str]) -> Result<Vec<Finding>> {
             Some(Finding { name: BY_KERNEL.to_owned(), result: Ok(Verdict::passed()), took: Duration::ZERO })
         }
         (false, false) => Some(skipped(BY_KERNEL, NO_COUNTERS)),
-        // What failed is said once; this one was not judged.
+        // What failed is said once; this one was not checked.
         (_, true) => None,
     };
     let all = [Some(counts), confirmed].into_iter().flatten();

@@ -1,6 +1,6 @@
 //! The cases that run in the lab and on the machine's own KVM, one file each.
 //!
-//! A case says which lab it wants, runs a command there, and judges what came of it. To add one: a file with a `CASE`,
+//! A case says which lab it wants, runs a command there, and checks what came of it. To add one: a file with a `CASE`,
 //! and a line here.
 
 mod command;

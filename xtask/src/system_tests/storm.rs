@@ -1,4 +1,4 @@
-//! The storm, and messages of IMS, with a count of what the device sent: QEMU, which is the device and the remapping unit, tells of each
+//! The storm, and messages of IMS, with a count of what the device sent: QEMU, which is the device and the remapping unit, logs each
 //! message on L0.
 
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ fn run(iommu: Iommu, names: &[&str]) -> Result<Vec<Finding>> {
         let mut finding = driven.finding;
         if let Ok(Verdict::Passed(note)) = &finding.result {
             let started = Instant::now();
-            finding.result = judge(&logs.path().join("qemu.log"), event, &driven.data)
+            finding.result = check(&logs.path().join("qemu.log"), event, &driven.data)
                 .map(|sent| Verdict::Passed(format!("{note}; the device sent {sent}")));
             finding.took += started.elapsed();
         }
@@ -70,7 +70,7 @@ fn run(iommu: Iommu, names: &[&str]) -> Result<Vec<Finding>> {
 }
 
 /// Holds what the guest handled, entry by entry, against the messages in QEMU's log.
-fn judge(log: &Path, event: &str, handled: &Value) -> Result<u64> {
+fn check(log: &Path, event: &str, handled: &Value) -> Result<u64> {
     let text = fs::read_to_string(log).context("QEMU's log")?;
     let messages = count(&text, event);
     let entries = handled.as_array().context("the driver left no counts")?;
@@ -97,7 +97,7 @@ fn source_id(bdf: &str) -> Result<String> {
     Ok(format!("{:#x}", bus << 8 | device << 3 | function))
 }
 
-/// How often each pair of address and data was sent, and by whom if the trace tells.
+/// How often each pair of address and data was sent, and by whom if the trace says.
 fn count(log: &str, event: &str) -> BTreeMap<(Option<String>, (String, String)), u64> {
     let mut messages = BTreeMap::new();
     for line in log.lines().filter(|line| line.split(' ').next() == Some(event)) {

@@ -32,7 +32,7 @@ struct Unit {
 }
 
 #[derive(Serialize, Debug, PartialEq, Eq)]
-struct Entry {
+struct Irte {
     index: usize,
     present: bool,
     posted: bool,
@@ -91,10 +91,10 @@ fn show_unit(name: &str, address: &str, all: bool) -> Result<()> {
     Ok(())
 }
 
-fn decode(index: usize, low: u64, high: u64, extended: bool) -> Entry {
+fn decode(index: usize, low: u64, high: u64, extended: bool) -> Irte {
     let posted = low >> 15 & 1 == 1;
     let destination = bits(low, 32, 32);
-    Entry {
+    Irte {
         index,
         present: low & 1 == 1,
         posted,

@@ -13,7 +13,7 @@ const MSI: u8 = 0x05;
 const MSIX: u8 = 0x11;
 
 #[derive(Serialize)]
-pub(crate) struct Entry {
+pub(crate) struct MsixTableEntry {
     bdf: String,
     index: usize,
     address: String,
@@ -26,7 +26,7 @@ pub(crate) struct Entry {
 }
 
 /// Every entry of the device's table.
-pub(crate) fn msix_table(bdf: &str) -> Result<Vec<Entry>> {
+pub(crate) fn msix_table(bdf: &str) -> Result<Vec<MsixTableEntry>> {
     let function = Function::open(bdf)?;
     let capability = function.capability(MSIX)?.with_context(|| format!("{bdf} has no MSI-X"))?;
     let control = function.read_u16(capability + 2)?;
@@ -40,7 +40,7 @@ pub(crate) fn msix_table(bdf: &str) -> Result<Vec<Entry>> {
         .map(|index| {
             let offset = index * 16;
             let vector_control = table.read(offset + 12)?;
-            Ok(Entry {
+            Ok(MsixTableEntry {
                 bdf: bdf.to_owned(),
                 index,
                 address: format!("{:#x}", table.read_pair(offset)?),

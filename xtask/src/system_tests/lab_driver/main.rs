@@ -1,5 +1,5 @@
 //! Runs cases in L1: starts `pvir` with the test kernel, looks at kernel and hardware at each checkpoint through
-//! `lab-witness`, and judges. One line of JSON for each case, then a number as exit status: how many failed.
+//! `lab-witness`, and checks. One line of JSON for each case, then a number as exit status: how many failed.
 //!
 //! Nothing here is shared with the code under test.
 
@@ -21,21 +21,21 @@ const USAGE: &str = "lab-driver CASE...: runs cases in the lab; their names:";
 
 /// What a case that holds has to say.
 #[derive(Default)]
-pub(crate) struct Shown {
+pub(crate) struct CaseReport {
     /// For people.
     pub(crate) note: String,
-    /// For who started us, to judge further.
+    /// For who started us, to check further.
     pub(crate) data: Value,
 }
 
-impl From<String> for Shown {
+impl From<String> for CaseReport {
     fn from(note: String) -> Self {
         Self { note, data: Value::Null }
     }
 }
 
 /// A case.
-pub(crate) type Case = fn() -> Result<Shown>;
+pub(crate) type Case = fn() -> Result<CaseReport>;
 
 fn main() -> ExitCode {
     let names: Vec<String> = env::args().skip(1).collect();
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         let result = result.and_then(|shown| host::nothing_left().map(|()| shown));
         let seconds = started.elapsed().as_secs_f64();
         let line = match result {
-            Ok(Shown { note, data }) => {
+            Ok(CaseReport { note, data }) => {
                 json!({"case": name, "ok": true, "note": note, "data": data, "seconds": seconds})
             }
             Err(error) => {

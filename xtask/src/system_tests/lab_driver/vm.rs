@@ -86,7 +86,7 @@ impl Vm {
                 return Ok(());
             }
         }
-        bail!("the VM ended before {checkpoint}:\n{}", self.told())
+        bail!("the VM ended before {checkpoint}:\n{}", self.transcript())
     }
 
     /// Lets the guest go on from its checkpoint.
@@ -107,7 +107,7 @@ impl Vm {
         self.signal(Signal::USR1)?;
         while self.seen.reports.len() == known {
             if self.read()?.is_none() {
-                bail!("the VM ended when it was asked for its counts:\n{}", self.told());
+                bail!("the VM ended when it was asked for its counts:\n{}", self.transcript());
             }
         }
         self.seen.reports.pop().context("no report")
@@ -145,7 +145,7 @@ impl Vm {
         let line = match self.lines.recv_timeout(left) {
             Ok(line) => line,
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
-            Err(RecvTimeoutError::Timeout) => bail!("the VM takes too long:\n{}", self.told()),
+            Err(RecvTimeoutError::Timeout) => bail!("the VM takes too long:\n{}", self.transcript()),
         };
         let json = |text: &str| serde_json::from_str(text).with_context(|| format!("no JSON: {text}"));
         if let Some(text) = line.strip_prefix(GUEST) {
@@ -158,7 +158,7 @@ impl Vm {
         Ok(Some(()))
     }
 
-    fn told(&mut self) -> String {
+    fn transcript(&mut self) -> String {
         let _ = self.child.kill();
         let stderr = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         let skip = self.seen.lines.len().saturating_sub(10);

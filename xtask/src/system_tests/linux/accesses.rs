@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pvir_test_kernel::linux::{self, Message};
 use serde_json::Value;
 
-use super::counts::Shown;
+use super::counts::InterruptCounts;
 use super::trace::{self, Access, Recorder};
 use super::{Console, WORD, boot};
 use crate::lab::Iommu;
@@ -22,11 +22,11 @@ pub(super) fn run() -> Result<Verdict> {
     let console = Console::of(&output);
     let report = console.report("guest-power-off")?;
     let log = String::from_utf8_lossy(&output.stderr);
-    let judged = judge(&console, &log, &report).with_context(|| format!("the console:\n{}", console.0))?;
-    Ok(Verdict::Passed(judged))
+    let note = check(&console, &log, &report).with_context(|| format!("the console:\n{}", console.0))?;
+    Ok(Verdict::Passed(note))
 }
 
-fn judge(console: &Console, log: &str, report: &Value) -> Result<String> {
+fn check(console: &Console, log: &str, report: &Value) -> Result<String> {
     console.said("done").context("the guest's script did not come to its end")?;
     let parts = trace::parts(log)?;
     let all: usize = parts.iter().map(Vec::len).sum();
@@ -37,7 +37,7 @@ fn judge(console: &Console, log: &str, report: &Value) -> Result<String> {
         bail!("{} parts", parts.len())
     };
 
-    let shown = Shown::find(&console.0, "@counts requested ")?;
+    let shown = InterruptCounts::find(&console.0, "@counts requested ")?;
     let entries = |named: fn(&str) -> bool| -> BTreeSet<u16> {
         let lines = shown.lines.iter().filter(|line| named(&line.name));
         lines.filter_map(|line| u16::try_from(line.entry?).ok()).collect()

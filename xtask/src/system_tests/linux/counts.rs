@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 /// The lines that were shown at one moment.
-pub(super) struct Shown {
+pub(super) struct InterruptCounts {
     pub(super) lines: Vec<Counts>,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Counts {
 /// CPUs of both machines.
 const CPUS: usize = 2;
 
-impl Shown {
+impl InterruptCounts {
     /// Takes the lines that start with `mark`.
     pub(super) fn find(text: &str, mark: &str) -> Result<Self> {
         let marked = text.lines().filter_map(|line| line.strip_prefix(mark));
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn lines_have_counts_by_cpu_and_the_entry_of_the_table() {
-        let shown = Shown::find(TEXT, "@counts a ").unwrap().lines;
+        let shown = InterruptCounts::find(TEXT, "@counts a ").unwrap().lines;
         assert_eq!(shown.len(), 2);
         assert_eq!((shown[0].irq, shown[0].entry, shown[0].name.as_str()), (24, None, "ttyS0"));
         let expected = Counts { irq: 26, counts: vec![3, 2], entry: Some(1), name: "eth0-rx-0".into() };
@@ -75,8 +75,8 @@ mod tests {
 
     #[test]
     fn lines_of_the_host_are_understood_too() {
-        let shown = Shown::find(TEXT, "@host 2 ").unwrap().lines;
+        let shown = InterruptCounts::find(TEXT, "@host 2 ").unwrap().lines;
         assert_eq!((shown[0].entry, shown[0].total()), (Some(1), 7));
-        assert!(Shown::find(TEXT, "@host 3 ").is_err());
+        assert!(InterruptCounts::find(TEXT, "@host 3 ").is_err());
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::command::{Output, in_lab};
 use crate::lab::{Iommu, Options};
 use crate::runner::{Step, Verdict};
-use counts::{Counts, Shown};
+use counts::{Counts, InterruptCounts};
 
 pub(super) const CASES: [Step; 6] = [
     Step {
@@ -54,14 +54,14 @@ fn interrupts(iommu: Iommu, apic_ids: [u32; 2]) -> Result<Verdict> {
     output.expect_status(0)?;
     let console = Console::of(&output);
     let report = console.report("guest-power-off")?;
-    let judged = judge(&console, apic_ids).with_context(|| format!("the console:\n{}", console.0))?;
-    // Linux was told of no call of KVM's that is not served.
+    let note = check(&console, apic_ids).with_context(|| format!("the console:\n{}", console.0))?;
+    // Linux saw no call of KVM's that is not served.
     let exits = &report["exits"];
     ensure!(exits["hypercall-other"].as_u64().unwrap_or(0) == 0, "hypercalls that nobody serves: {exits}");
-    Ok(Verdict::Passed(judged))
+    Ok(Verdict::Passed(note))
 }
 
-fn judge(console: &Console, apic_ids: [u32; 2]) -> Result<String> {
+fn check(console: &Console, apic_ids: [u32; 2]) -> Result<String> {
     console.said("userland cpus=2").context("no userland with two CPUs")?;
     console.said("pci 0000:00:01.0 0x8086 0x10c9 0x020000").context("the card is not on the guest's bus")?;
     let ids: Vec<u32> = console.all("apicid ").map(str::parse).collect::<Result<_, _>>()?;
@@ -73,11 +73,11 @@ fn judge(console: &Console, apic_ids: [u32; 2]) -> Result<String> {
     let text = &console.0;
     let mut counted = [0; 2];
     for cpu in [1, 0] {
-        let before = Shown::find(text, &format!("@counts before-{cpu} "))?;
-        let after = Shown::find(text, &format!("@counts after-{cpu} "))?;
+        let before = InterruptCounts::find(text, &format!("@counts before-{cpu} "))?;
+        let after = InterruptCounts::find(text, &format!("@counts after-{cpu} "))?;
         counted[cpu] = grown_on(cpu, &before, &after)?;
     }
-    let end = Shown::find(text, "@counts after-0 ")?;
+    let end = InterruptCounts::find(text, "@counts after-0 ")?;
     let serial = end.lines.iter().find(|line| line.name == "ttyS0").context("no interrupt of ttyS0")?;
     ensure!(serial.total() > 0, "COM1 had no interrupt");
     host_counted(text, &end)?;
@@ -97,7 +97,7 @@ fn boot_time(text: &str) -> Result<f64> {
 }
 
 /// All entries of the card had interrupts on this CPU, and none on the other.
-fn grown_on(cpu: usize, before: &Shown, after: &Shown) -> Result<u64> {
+fn grown_on(cpu: usize, before: &InterruptCounts, after: &InterruptCounts) -> Result<u64> {
     let mut all = 0;
     let mut queues = 0;
     for line in after.lines.iter().filter(|line| line.name.starts_with("eth0-")) {
@@ -115,8 +115,8 @@ fn grown_on(cpu: usize, before: &Shown, after: &Shown) -> Result<u64> {
 }
 
 /// What the guest counted was an interrupt of the host's before: entry by entry, no more came than were sent.
-fn host_counted(text: &str, guest: &Shown) -> Result<()> {
-    let host = Shown::find(text, "@host 2 ")?;
+fn host_counted(text: &str, guest: &InterruptCounts) -> Result<()> {
+    let host = InterruptCounts::find(text, "@host 2 ")?;
     for line in guest.lines.iter().filter(|line| line.name.starts_with("eth0")) {
         let entry = line.entry.context("an interrupt of the card that is no MSI-X entry")?;
         let sent = host.lines.iter().find(|line| line.entry == Some(entry)).map_or(0, Counts::total);

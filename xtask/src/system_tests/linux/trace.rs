@@ -154,9 +154,9 @@ a warning of pvir's\n";
     #[test]
     fn a_log_is_read_by_its_parts_and_for_the_table_alone() {
         let parts = parts(LOG).unwrap();
-        let told: Vec<Vec<String>> =
+        let logged: Vec<Vec<String>> =
             parts.iter().map(|part| part.iter().map(ToString::to_string).collect()).collect();
-        assert_eq!(told, [["W e1.Control=0x1"], ["R e0.Low"]]);
+        assert_eq!(logged, [["W e1.Control=0x1"], ["R e0.Low"]]);
     }
 
     #[test]

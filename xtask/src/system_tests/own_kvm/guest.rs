@@ -25,7 +25,7 @@ pub(in crate::system_tests) struct Ran {
     pub(in crate::system_tests) stderr: String,
 }
 
-/// What a run told, if the guest's verdict is good.
+/// What a run reported, if the guest's verdict is good.
 pub(super) fn guest(
     programs: &Programs,
     limit: u64,

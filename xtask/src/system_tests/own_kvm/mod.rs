@@ -1,8 +1,8 @@
 //! The machine's own KVM, with the emulated device: no VFIO, but real irqfds. Skipped where there is no KVM, or where
 //! it cannot run the kernel's self-test in time.
 
+mod checks;
 mod guest;
-mod judge;
 
 pub(super) use guest::bounded;
 
@@ -139,7 +139,7 @@ fn one(programs: &Programs, name: &str) -> Finding {
             _ => (LIMIT, fixed.collect()),
         };
         match guest(programs, limit, &machine, words) {
-            Ok(told) => judge::judge(name, &told).map(Verdict::Passed),
+            Ok(ran) => checks::check(name, &ran).map(Verdict::Passed),
             // The VMM says what the KVM of this machine cannot do.
             Err(error) if name == "kvm/scale" && error.to_string().contains("this KVM has ") => {
                 Ok(Verdict::Skipped("a KVM with 350 vCPUs and APIC ids to 4095".to_owned()))

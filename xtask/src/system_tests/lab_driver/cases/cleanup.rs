@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::same;
 use crate::host;
 use crate::vm::Vm;
@@ -14,7 +14,7 @@ use crate::witness::ask;
 
 const WORDS: &str = "direct interrupts=200";
 
-pub(super) fn used_again() -> Result<Shown> {
+pub(super) fn used_again() -> Result<CaseReport> {
     let device = format!("vfio={}", host::device(0)?);
     for _ in 0..3 {
         Vm::start(&["--device", &device], WORDS)?.finish()?.passed()?;
@@ -24,7 +24,7 @@ pub(super) fn used_again() -> Result<Shown> {
 }
 
 /// Killed while interrupts come, without a chance to clean up.
-pub(super) fn killed() -> Result<Shown> {
+pub(super) fn killed() -> Result<CaseReport> {
     let bdf = host::device(0)?;
     let device = format!("vfio={bdf}");
     let mut vm = Vm::start(&["--device", &device], "direct interrupts=1000000 checkpoints")?;

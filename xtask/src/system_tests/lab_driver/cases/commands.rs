@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{same, text};
 use crate::host;
 use crate::vm::Vm;
@@ -58,7 +58,7 @@ fn expect(lines: &[Value], check: &str, level: &str, words: &[&str]) -> Result<(
     Ok(())
 }
 
-pub(super) fn doctor() -> Result<Shown> {
+pub(super) fn doctor() -> Result<CaseReport> {
     const SWITCH: &str = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
     let device = host::device(0)?;
     let vendor = if fs::exists("/sys/class/iommu/dmar0")? { "Intel VT-d" } else { "AMD-Vi" };
@@ -90,7 +90,7 @@ pub(super) fn doctor() -> Result<Shown> {
     Ok(format!("{vendor}: {} lines", lines.len()).into())
 }
 
-pub(super) fn doctor_without_iommu() -> Result<Shown> {
+pub(super) fn doctor_without_iommu() -> Result<CaseReport> {
     let lines = pvir(&["doctor", "--json"])?.with_status(DONE)?.lines()?;
     expect(&lines, "iommu", "fail", &["uses none"])?;
     expect(&lines, "interrupt remapping", "fail", &["off"])?;
@@ -99,7 +99,7 @@ pub(super) fn doctor_without_iommu() -> Result<Shown> {
     Ok(format!("{} lines", lines.len()).into())
 }
 
-pub(super) fn devices() -> Result<Shown> {
+pub(super) fn devices() -> Result<CaseReport> {
     let rows = pvir(&["devices", "--json"])?.with_status(DONE)?.lines()?;
     let row = |bdf: &str| {
         rows.iter().find(|row| row["address"] == bdf).with_context(|| format!("{bdf} is not there"))
@@ -118,14 +118,14 @@ pub(super) fn devices() -> Result<Shown> {
     Ok(format!("{} devices", rows.len()).into())
 }
 
-pub(super) fn bind_and_unbind() -> Result<Shown> {
+pub(super) fn bind_and_unbind() -> Result<CaseReport> {
     let device = host::device(2)?;
     let result = there_and_back(&device);
     host::bind(&device, Some("vfio-pci"))?;
     result
 }
 
-fn there_and_back(device: &str) -> Result<Shown> {
+fn there_and_back(device: &str) -> Result<CaseReport> {
     // Bound by the lab: what it had before is not known, so the kernel chooses.
     pvir(&["unbind", device])?.with_status(NOT_DONE)?;
     same("driver after a plan", &host::driver(device).as_deref(), &Some("vfio-pci"))?;
@@ -157,7 +157,7 @@ fn there_and_back(device: &str) -> Result<Shown> {
     Ok(format!("{device}: igb, vfio-pci and a guest, igb").into())
 }
 
-pub(super) fn bind_refused() -> Result<Shown> {
+pub(super) fn bind_refused() -> Result<CaseReport> {
     for (device, word) in
         [(ISA_BRIDGE, "is a bridge"), (OWN_SERIAL, "is open in process"), ("0000:44:00.0", "no such")]
     {
@@ -169,7 +169,7 @@ pub(super) fn bind_refused() -> Result<Shown> {
     Ok("a bridge, the lab's own channel, and nothing at all".to_owned().into())
 }
 
-pub(super) fn unbind_refused() -> Result<Shown> {
+pub(super) fn unbind_refused() -> Result<CaseReport> {
     let device = host::device(0)?;
     let mut vm = Vm::start(&["--device", &format!("vfio={device}")], "direct interrupts=100 checkpoints")?;
     vm.until("enabled")?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{grown, number, same, text};
 use crate::host;
 use crate::trace::{Exits, RDMSR, Trace, WRMSR, XEN};
@@ -30,7 +30,7 @@ const CONDUITS: [Conduit; 3] = [
     Conduit { exits: &["pvir-port", "pvir-status-port"], kernel: &[] },
 ];
 
-pub(super) fn run() -> Result<Shown> {
+pub(super) fn run() -> Result<CaseReport> {
     let device = host::device(0)?;
     let trace = Trace::start()?;
     let mut vm = Vm::start(&["--device", &format!("vfio={device}")], "conduits checkpoints")?;
@@ -39,7 +39,7 @@ pub(super) fn run() -> Result<Shown> {
         let (pvir, kernel) = (vm.counts()?, trace.exits()?);
         vm.resume()?;
         vm.until("after")?;
-        judge(conduit, (&pvir, &kernel), (&vm.counts()?, &trace.exits()?))
+        check(conduit, (&pvir, &kernel), (&vm.counts()?, &trace.exits()?))
             .with_context(|| conduit.exits[0].to_owned())?;
         vm.resume()?;
     }
@@ -52,7 +52,7 @@ pub(super) fn run() -> Result<Shown> {
     Ok(format!("exits of a call: VMMCALL 1, MSR 2, port 2; ioctls: none; {}", ratios(&measured)).into())
 }
 
-fn judge(conduit: &Conduit, before: (&Value, &Exits), after: (&Value, &Exits)) -> Result<()> {
+fn check(conduit: &Conduit, before: (&Value, &Exits), after: (&Value, &Exits)) -> Result<()> {
     let mut exits = grown(&before.0["exits"], &after.0["exits"]);
     exits.remove(SERIAL);
     let expected = conduit.exits.iter().map(|name| ((*name).to_owned(), CALLS)).collect();
@@ -69,7 +69,7 @@ fn judge(conduit: &Conduit, before: (&Value, &Exits), after: (&Value, &Exits)) -
     same("ioctls, by pvir", &ioctls, &BTreeMap::new())
 }
 
-/// For people: cycles in an emulator judge nothing.
+/// For people: cycles in an emulator say nothing.
 fn ratios(measured: &[Value]) -> String {
     let cycles = |event: &Value| number(event, "/cycles").max(1);
     let port = measured.iter().find(|event| text(event, "name") == "port").map_or(1, cycles);

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{grown, number, same};
 use crate::host;
 use crate::trace::{Exits, IO, MMIO, Trace, XEN};
@@ -43,14 +43,14 @@ const STEPS: [Step; 8] = [
 pub(super) const SERIAL: &str = "port-serial";
 const CALL: &str = "pvir-vmcall";
 
-struct Look {
+struct Snapshot {
     pvir: Value,
     kernel: Exits,
     /// KVM's own counter in debugfs.
     mmio: u64,
 }
 
-pub(super) fn run() -> Result<Shown> {
+pub(super) fn run() -> Result<CaseReport> {
     one(0)?;
     let kernel = one(ENTRIES)?;
     Ok(format!(
@@ -69,35 +69,35 @@ fn one(ahead: u64) -> Result<Exits> {
     let (device, armed) = (format!("vfio={device}"), ahead.to_string());
     let mut vm = Vm::start(&["--device", &device, "--armed-ahead", &armed], "counts checkpoints")?;
     vm.until("opened")?;
-    let is_armed = |look: &Look| look.pvir["ioctls"][AHEAD].as_u64().unwrap_or(0) == ahead;
-    let mut before = look(&mut vm, &trace)?;
+    let is_armed = |look: &Snapshot| look.pvir["ioctls"][AHEAD].as_u64().unwrap_or(0) == ahead;
+    let mut before = snapshot(&mut vm, &trace)?;
     while !is_armed(&before) {
         // the VM has a deadline
-        before = look(&mut vm, &trace)?;
+        before = snapshot(&mut vm, &trace)?;
     }
     for step in &STEPS {
         vm.resume()?;
         vm.until(step.until)?;
-        let after = look(&mut vm, &trace)?;
-        judge(&before, &after, step, ahead).with_context(|| format!("step to {}", step.until))?;
+        let after = snapshot(&mut vm, &trace)?;
+        check(&before, &after, step, ahead).with_context(|| format!("step to {}", step.until))?;
         before = after;
     }
     let ended = vm.run_out()?;
     ended.passed()?;
     let kernel = trace.exits()?;
-    whole(&ended.report, &kernel)?;
+    check_totals(&ended.report, &kernel)?;
     same("exits on BARs in the run", &number(&ended.report, "/exits/mmio-bar"), &0)?;
     Ok(kernel)
 }
 
-fn look(vm: &mut Vm, trace: &Trace) -> Result<Look> {
+fn snapshot(vm: &mut Vm, trace: &Trace) -> Result<Snapshot> {
     let pvir = vm.counts()?;
     let stats = ask(&["kvm-stats", &vm.pid()])?;
     ensure!(stats.len() == 1, "{} VMs in place of one", stats.len());
-    Ok(Look { pvir, kernel: trace.exits()?, mmio: number(&stats[0], "/stats/mmio_exits") })
+    Ok(Snapshot { pvir, kernel: trace.exits()?, mmio: number(&stats[0], "/stats/mmio_exits") })
 }
 
-fn judge(before: &Look, after: &Look, step: &Step, ahead: u64) -> Result<()> {
+fn check(before: &Snapshot, after: &Snapshot, step: &Step, ahead: u64) -> Result<()> {
     let kernel = |reason| count(&after.kernel, reason) - count(&before.kernel, reason);
     same("hypercall exits, by KVM", &kernel(XEN), &step.calls)?;
     same("MMIO exits, by KVM", &kernel(MMIO), &0)?;
@@ -120,7 +120,7 @@ fn judge(before: &Look, after: &Look, step: &Step, ahead: u64) -> Result<()> {
 }
 
 /// The counts of the whole run, when nothing moves any more.
-pub(super) fn whole(report: &Value, kernel: &Exits) -> Result<()> {
+pub(super) fn check_totals(report: &Value, kernel: &Exits) -> Result<()> {
     let exits = grown(&Value::Null, &report["exits"]);
     let of = |prefix: &str| -> u64 {
         exits.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, count)| *count).sum()

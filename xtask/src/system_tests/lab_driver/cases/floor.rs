@@ -7,7 +7,7 @@ mod step;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::host;
 use crate::trace::Trace;
 use run::Run;
@@ -55,7 +55,7 @@ fn emulated() -> Device {
 }
 
 /// In the lab: two devices by VFIO, then the emulated one.
-pub(super) fn in_lab() -> Result<Shown> {
+pub(super) fn in_lab() -> Result<CaseReport> {
     let vfio = |position, name, sizes, kind| -> Result<Device> {
         Ok(Device { name, argument: format!("vfio={}", host::device(position)?), sizes, kind })
     };
@@ -68,12 +68,12 @@ pub(super) fn in_lab() -> Result<Shown> {
 }
 
 /// On the machine's own KVM.
-pub(super) fn on_own_kvm() -> Result<Shown> {
+pub(super) fn on_own_kvm() -> Result<CaseReport> {
     let confirmed = if Trace::is_there() { Confirmed::ByKernel } else { Confirmed::No };
     measure(&[emulated()], confirmed)
 }
 
-fn measure(devices: &[Device], confirmed: Confirmed) -> Result<Shown> {
+fn measure(devices: &[Device], confirmed: Confirmed) -> Result<CaseReport> {
     let mut rows = Vec::new();
     for device in devices {
         for &vectors in device.sizes {
@@ -99,7 +99,7 @@ fn measure(devices: &[Device], confirmed: Confirmed) -> Result<Shown> {
         },
         if by_kernel { "confirmed by KVM's counters" } else { "KVM's COUNTERS ARE NOT ON THIS MACHINE" }
     );
-    Ok(Shown { note, data: json!({"by_kernel": by_kernel, "rows": rows}) })
+    Ok(CaseReport { note, data: json!({"by_kernel": by_kernel, "rows": rows}) })
 }
 
 fn row(device: &Device, vectors: u64, step: &step::Step, ours: &Run, trapped: &Run) -> Value {

@@ -1,4 +1,4 @@
-//! Cases that the guest judges: what it must see, and what the host's kernel must have said meanwhile.
+//! Cases that the guest checks: what it must see, and what the host's kernel must have said meanwhile.
 
 use std::time::Duration;
 use std::{fs, thread};
@@ -6,7 +6,7 @@ use std::{fs, thread};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{number, same, text};
 use crate::host;
 use crate::vm::{Ended, Vm};
@@ -28,7 +28,7 @@ fn run(positions: &[usize], arguments: &[&str], words: &str) -> Result<Ended> {
     Ok(ended)
 }
 
-pub(super) fn apic300() -> Result<Shown> {
+pub(super) fn apic300() -> Result<CaseReport> {
     let ended = run(&[0], &["--apic-ids", "0,300"], "direct interrupts=2000")?;
     let vectors = ended.of_kind("vector");
     let there: Vec<&Value> = vectors.iter().filter(|line| number(line, "/apic_id") == 300).collect();
@@ -41,7 +41,7 @@ pub(super) fn apic300() -> Result<Shown> {
     Ok(format!("{handled} interrupts handled by the CPU with APIC id 300").into())
 }
 
-pub(super) fn refusals() -> Result<Shown> {
+pub(super) fn refusals() -> Result<CaseReport> {
     let ended = run(&[0], &[], "refusals")?;
     let ring3: Vec<&str> = ended
         .events
@@ -56,7 +56,7 @@ pub(super) fn refusals() -> Result<Shown> {
     Ok(format!("{} refusals, from ring 3 by vmmcall, port and MSR too", ended.passed()?).into())
 }
 
-pub(super) fn conformance() -> Result<Shown> {
+pub(super) fn conformance() -> Result<CaseReport> {
     let ended = run(&[0, 1], &[], "conformance")?;
     let result = ended.events.last().context("no result")?;
     let of = |key: &str| number(result, &format!("/{key}"));
@@ -69,16 +69,16 @@ pub(super) fn conformance() -> Result<Shown> {
     .into())
 }
 
-pub(super) fn blocked_by_msix() -> Result<Shown> {
+pub(super) fn blocked_by_msix() -> Result<CaseReport> {
     blocked(&[0, 2])
 }
 
-pub(super) fn blocked_by_msi() -> Result<Shown> {
+pub(super) fn blocked_by_msi() -> Result<CaseReport> {
     blocked(&[0, 1])
 }
 
 /// The guest attacks from the first device, with pairs of its own making and of the second.
-fn blocked(positions: &[usize]) -> Result<Shown> {
+fn blocked(positions: &[usize]) -> Result<CaseReport> {
     let known = quiet_log()?;
     let ended = run(positions, &[], "blocked")?;
     for name in ["absent-handle", "stale-pair", "control-after"] {
@@ -99,7 +99,7 @@ fn blocked(positions: &[usize]) -> Result<Shown> {
             .with_context(|| text(fault, "text").to_owned())?;
     }
     // absent from the start, and absent again when given back
-    ensure!(of(ABSENT) >= 2 && of(FOREIGN) >= 1, "the kernel's log does not tell of each attack: {faults:?}");
+    ensure!(of(ABSENT) >= 2 && of(FOREIGN) >= 1, "the kernel's log does not show each attack: {faults:?}");
     Ok(format!(
         "nothing delivered, the VM went on, {} faults {ABSENT} and {} {FOREIGN} logged",
         of(ABSENT),
@@ -128,19 +128,19 @@ pub(super) fn faults() -> Result<Vec<Value>> {
     Ok(ask(&["faults"])?.into_iter().filter(|fault| fault["reason"].is_string()).collect())
 }
 
-pub(super) fn port() -> Result<Shown> {
+pub(super) fn port() -> Result<CaseReport> {
     conduit("port")
 }
 
-pub(super) fn msr() -> Result<Shown> {
+pub(super) fn msr() -> Result<CaseReport> {
     conduit("msr")
 }
 
-pub(super) fn vmmcall() -> Result<Shown> {
+pub(super) fn vmmcall() -> Result<CaseReport> {
     conduit("vmmcall")
 }
 
-fn conduit(name: &str) -> Result<Shown> {
+fn conduit(name: &str) -> Result<CaseReport> {
     let ended = run(&[0, 1], &[], &format!("direct interrupts=400 conduit={name}"))?;
     let cause = if name == "vmmcall" { "vmcall" } else { name };
     let calls = number(&ended.report, &format!("/exits/pvir-{cause}"));

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::tally::{Tally, agree, handled};
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{number, same, text};
 use crate::host;
 use crate::vm::Vm;
@@ -19,16 +19,16 @@ const ABSENT: &str = "0x22";
 const BESIDE: usize = 4;
 
 /// Transmit queues of the NIC, four of them.
-pub(super) fn in_queues() -> Result<Shown> {
+pub(super) fn in_queues() -> Result<CaseReport> {
     run("ims rounds=100 checkpoints", 4)
 }
 
 /// Entries of its MSI-X table that have no interrupt of their own, two of them.
-pub(super) fn in_table() -> Result<Shown> {
+pub(super) fn in_table() -> Result<CaseReport> {
     run("ims table rounds=100 checkpoints", 2)
 }
 
-fn run(words: &str, places: usize) -> Result<Shown> {
+fn run(words: &str, places: usize) -> Result<CaseReport> {
     let device = host::device(0)?;
     let known = absent_faults()?;
     let mut vm = Vm::start(&["--device", &format!("vfio={device}")], words)?;
@@ -56,13 +56,13 @@ fn run(words: &str, places: usize) -> Result<Shown> {
     let whole = |stage: &str| ["mapped", "released", "again"].contains(&stage);
     let total = agree(&ended, whole)?;
     let blocked = if has_intel() {
-        ensure!(absent_faults()? > known, "the kernel's log does not tell of the stale pair");
+        ensure!(absent_faults()? > known, "the kernel's log does not show the stale pair");
         "the stale pair was blocked and logged"
     } else {
         "the stale pair reached nobody"
     };
     let of_places: u64 = of_places(&ended.of_kind("vector"), whole)?.values().sum();
-    Ok(Shown {
+    Ok(CaseReport {
         note: format!(
             "{total} handled, {of_places} of them from {places} places that the host does not know; host and report count the same \
              for each of {} entries; {blocked}; {checks} checks",
@@ -137,13 +137,13 @@ fn sent(device: &str, entries: &[Value], vectors: &[Value]) -> Result<Value> {
             count.with_context(|| format!("{of:?} was never raised"))?;
         seen.push(of);
     }
-    let told = pairs.into_iter().map(|((address, data), count)| {
+    let counts = pairs.into_iter().map(|((address, data), count)| {
         json!({"device": device, "address": address, "data": data, "count": count})
     });
-    Ok(told.collect::<Vec<_>>().into())
+    Ok(counts.collect::<Vec<_>>().into())
 }
 
-/// How many messages without an IRTE the kernel has told of. Whose they were is not asked: QEMU gives this device's writes no
+/// How many messages without an IRTE the kernel has logged. Whose they were is not asked: QEMU gives this device's writes no
 /// requester id.
 fn absent_faults() -> Result<usize> {
     Ok(ask(&["faults"])?.iter().filter(|fault| fault["reason"] == ABSENT).count())

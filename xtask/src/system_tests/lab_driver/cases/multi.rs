@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::tally::{agree, handled};
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{number, same, text};
 use crate::host;
 use crate::vm::Vm;
@@ -15,7 +15,7 @@ const MESSAGES: u64 = 16;
 /// Exits of the guest's own lines and of its waiting at a checkpoint.
 const SERIAL: &str = "port-serial";
 
-pub(super) fn run() -> Result<Shown> {
+pub(super) fn run() -> Result<CaseReport> {
     let device = host::device(1)?;
     let mut vm = Vm::start(&["--device", &format!("vfio={device}")], "multi rounds=50 checkpoints")?;
     vm.until("enabled")?;

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{number, same, text};
 use crate::host;
 use crate::vm::Vm;
@@ -18,7 +18,7 @@ const TO: usize = 1;
 /// Address and data of each entry.
 type Pairs = Vec<(u64, u64)>;
 
-pub(super) fn run() -> Result<Shown> {
+pub(super) fn run() -> Result<CaseReport> {
     let device = host::device(0)?;
     let mut vm = Vm::start(&["--device", &format!("vfio={device}")], "direct interrupts=2000 checkpoints")?;
     vm.until("enabled")?;

@@ -1,15 +1,15 @@
-//! Cases whose steps the guest judges, and whose counts guest and host must agree on: routings of every mode, and entries
+//! Cases whose steps the guest checks, and whose counts guest and host must agree on: routings of every mode, and entries
 //! that come and go one by one.
 
 use anyhow::{Result, ensure};
 
 use super::tally::agree;
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{number, text};
 use crate::host;
 use crate::vm::Vm;
 
-pub(super) fn routings() -> Result<Shown> {
+pub(super) fn routings() -> Result<CaseReport> {
     let devices = [host::device(0)?, host::device(1)?].map(|device| format!("vfio={device}"));
     let [first, second] = &devices;
     let vm = Vm::start(&["--device", first, "--device", second], "routings rounds=20")?;
@@ -26,7 +26,7 @@ pub(super) fn routings() -> Result<Shown> {
     Ok(format!("{delivered} routings delivered, {total} interrupts; {refused} refused, {not_taken} without their features").into())
 }
 
-pub(super) fn dynamic() -> Result<Shown> {
+pub(super) fn dynamic() -> Result<CaseReport> {
     let device = host::device(0)?;
     let ended = Vm::start(&["--device", &format!("vfio={device}")], "dynamic rounds=10")?.finish()?;
     ended.passed()?;

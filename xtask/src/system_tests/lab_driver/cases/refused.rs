@@ -6,7 +6,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::same;
 use crate::host;
 use crate::vm::Vm;
@@ -24,7 +24,7 @@ const WEAKENING: [&str; 6] = [
 ];
 
 /// `pvir` with this device says all of `words`, and does not run.
-pub(super) fn refused(bdf: &str, words: &[&str]) -> Result<Shown> {
+pub(super) fn refused(bdf: &str, words: &[&str]) -> Result<CaseReport> {
     let bound = host::driver(bdf);
     let ended =
         Vm::start(&["--mode", "direct", "--device", &format!("vfio={bdf}")], "direct interrupts=100")?
@@ -44,7 +44,7 @@ pub(super) fn refused(bdf: &str, words: &[&str]) -> Result<Shown> {
 }
 
 /// By default it starts, says the same, and the guest gets every interrupt by trapping.
-fn trapped(bdf: &str, words: &[&str]) -> Result<Shown> {
+fn trapped(bdf: &str, words: &[&str]) -> Result<CaseReport> {
     let ended = Vm::start(&["--device", &format!("vfio={bdf}")], "trapped refused")?.finish()?;
     let passed = ended.passed()?;
     for word in [bdf, "direct programming of its interrupts is refused", "help: "].iter().chain(words) {
@@ -54,11 +54,11 @@ fn trapped(bdf: &str, words: &[&str]) -> Result<Shown> {
     Ok(format!("refused by --mode direct; trapped by default, {passed} checks").into())
 }
 
-pub(super) fn no_such_device() -> Result<Shown> {
+pub(super) fn no_such_device() -> Result<CaseReport> {
     refused("0000:44:00.0", &["no such PCI device"])
 }
 
-pub(super) fn no_driver() -> Result<Shown> {
+pub(super) fn no_driver() -> Result<CaseReport> {
     let device = host::device(1)?;
     host::bind(&device, None)?;
     let result = refused(&device, &["bound to no driver"]);
@@ -66,7 +66,7 @@ pub(super) fn no_driver() -> Result<Shown> {
     result
 }
 
-pub(super) fn other_driver() -> Result<Shown> {
+pub(super) fn other_driver() -> Result<CaseReport> {
     let device = host::device(2)?;
     host::bind(&device, Some("igb"))?;
     let result = refused(&device, &["bound to igb"]);
@@ -75,7 +75,7 @@ pub(super) fn other_driver() -> Result<Shown> {
 }
 
 /// The last two devices of the lab are functions of one, in one group.
-pub(super) fn shared_group() -> Result<Shown> {
+pub(super) fn shared_group() -> Result<CaseReport> {
     let (device, other) = (host::device(3)?, host::device(4)?);
     let shown = refused(&device, &["shares IOMMU group", &other])?;
     refused(&other, &["shares IOMMU group", &device])?;
@@ -83,7 +83,7 @@ pub(super) fn shared_group() -> Result<Shown> {
 }
 
 /// The administrator told VFIO to take devices whose interrupts nobody checks.
-pub(super) fn unsafe_interrupts() -> Result<Shown> {
+pub(super) fn unsafe_interrupts() -> Result<CaseReport> {
     const SWITCH: &str = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
     fs::write(SWITCH, "Y").context(SWITCH)?;
     let device = host::device(0)?;
@@ -93,24 +93,24 @@ pub(super) fn unsafe_interrupts() -> Result<Shown> {
     result
 }
 
-pub(super) fn no_iommu() -> Result<Shown> {
+pub(super) fn no_iommu() -> Result<CaseReport> {
     refused(&host::device(0)?, &["direct programming is refused", "no IOMMU group", "turn on the IOMMU"])
 }
 
-pub(super) fn no_remapping() -> Result<Shown> {
+pub(super) fn no_remapping() -> Result<CaseReport> {
     refused(
         &host::device(0)?,
         &["direct programming is refused", "interrupt remapping is off", "turn on interrupt remapping"],
     )
 }
 
-pub(super) fn no_source_id() -> Result<Shown> {
+pub(super) fn no_source_id() -> Result<CaseReport> {
     let (device, words) = (host::device(0)?, ["does not verify the source id", "remove 'intremap=nosid'"]);
     refused(&device, &[["direct programming is refused"].as_slice(), &words].concat())?;
     trapped(&device, &words)
 }
 
-pub(super) fn acs_override() -> Result<Shown> {
+pub(super) fn acs_override() -> Result<CaseReport> {
     refused(
         &host::device(0)?,
         &[
@@ -121,7 +121,7 @@ pub(super) fn acs_override() -> Result<Shown> {
     )
 }
 
-pub(super) fn remapping_switched_off() -> Result<Shown> {
+pub(super) fn remapping_switched_off() -> Result<CaseReport> {
     refused(
         &host::device(0)?,
         &["direct programming is refused", "interrupt remapping is off", "remove 'intremap=off'"],
@@ -129,7 +129,7 @@ pub(super) fn remapping_switched_off() -> Result<Shown> {
 }
 
 /// The first device is behind the bridge; the other one shows that nothing else is wrong.
-pub(super) fn behind_bridge() -> Result<Shown> {
+pub(super) fn behind_bridge() -> Result<CaseReport> {
     let (behind, beside) = (host::device(0)?, host::device(1)?);
     let shown =
         refused(&behind, &["direct programming is refused", "is below 0000:00:12.0", "PCI Express port"])?;

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{grown, number, same, text};
 use crate::host;
 use crate::trace::{Exits, IO, Trace};
@@ -18,7 +18,7 @@ use crate::witness::{ask, has_intel, hex, index_of, irte};
 const ENTRIES: usize = 10;
 const QUESTIONS: usize = 20;
 
-pub(super) fn run() -> Result<Shown> {
+pub(super) fn run() -> Result<CaseReport> {
     let device = host::device(0)?;
     let trace = Trace::start()?;
     let mut vm = Vm::start(&["--device", &format!("vfio={device}")], "direct interrupts=2000 checkpoints")?;
@@ -29,9 +29,9 @@ pub(super) fn run() -> Result<Shown> {
     let before = counts(&device)?;
     vm.resume()?;
     // The guest is at it now.
-    let told = routes(&vm.pid())?;
+    let report = routes(&vm.pid())?;
     let after = counts(&device)?;
-    for row in rows(&told) {
+    for row in rows(&report) {
         let (index, count) = (number(row, "/index"), number(row, "/count"));
         ensure!(
             (before[&index]..=after[&index]).contains(&count),
@@ -42,11 +42,11 @@ pub(super) fn run() -> Result<Shown> {
     }
     vm.until("stormed")?;
 
-    let told = routes(&vm.pid())?;
-    same("rows", &rows(&told).len(), &ENTRIES)?;
+    let report = routes(&vm.pid())?;
+    same("rows", &rows(&report).len(), &ENTRIES)?;
     let entries = vm.events("entry");
     let irqs = ask(&["irqs", &device])?;
-    for ((row, irq), entry) in rows(&told).iter().zip(&irqs).zip(&entries) {
+    for ((row, irq), entry) in rows(&report).iter().zip(&irqs).zip(&entries) {
         agree(row, irq, entry, &vm.pid())?;
         if let Some(table) = &table {
             let index = index_of((hex(row, "address")?, hex(row, "data")?))?;
@@ -54,12 +54,12 @@ pub(super) fn run() -> Result<Shown> {
             irte(table, index).with_context(|| format!("IRTE {index} is not present"))?;
         }
     }
-    let counted: u64 = rows(&told).iter().map(|row| number(row, "/count")).sum();
+    let counted: u64 = rows(&report).iter().map(|row| number(row, "/count")).sum();
     ensure!(counted > 0, "no interrupt was counted");
 
     costs_nothing(&mut vm, &trace)?;
     vm.run_out()?.passed()?;
-    let posted = rows(&told).first().map(|row| text(row, "posted").to_owned()).unwrap_or_default();
+    let posted = rows(&report).first().map(|row| text(row, "posted").to_owned()).unwrap_or_default();
     Ok(format!(
         "{ENTRIES} routes as the kernel, the guest and the device have them, {counted} interrupts counted, {posted}; \
          {QUESTIONS} questions: no exit but the guest's own at its serial port, no ioctl"
@@ -74,8 +74,8 @@ fn routes(pid: &str) -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("pvir routes printed no JSON")
 }
 
-fn rows(told: &Value) -> &[Value] {
-    told["routes"].as_array().map_or(&[], Vec::as_slice)
+fn rows(report: &Value) -> &[Value] {
+    report["routes"].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// What the kernel counts, by the number of the entry.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 
 use super::refused::refused;
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{grown, number, same};
 use crate::host;
 use crate::vm::{Ended, Vm};
@@ -24,7 +24,7 @@ fn start(devices: &[String], others: &[&str], words: &str) -> Result<Vm> {
 }
 
 /// Two NICs with MSI-X, a device with MSI between them, and an emulated one: one call maps all their entries.
-pub(super) fn together() -> Result<Shown> {
+pub(super) fn together() -> Result<CaseReport> {
     let devices = (0..3).map(host::device).collect::<Result<Vec<_>>>()?;
     let others = ["--device", "emulated,vectors=5", "--armed-ahead", "0"];
     let mut vm = start(&devices, &others, "several interrupts=100 checkpoints")?;
@@ -61,7 +61,7 @@ fn step(checkpoint: &str, entries: u64, ioctls: &BTreeMap<String, u64>, calls: u
 }
 
 /// Both functions of a group in one VM work; one of them alone is refused.
-pub(super) fn group() -> Result<Shown> {
+pub(super) fn group() -> Result<CaseReport> {
     let devices = [host::device(3)?, host::device(4)?];
     let ended = run(&devices, &[], "direct interrupts=200")?;
     let seen = ended.checks("delivered");
@@ -71,7 +71,7 @@ pub(super) fn group() -> Result<Shown> {
 }
 
 /// The guest runs into both quotas.
-pub(super) fn quotas() -> Result<Shown> {
+pub(super) fn quotas() -> Result<CaseReport> {
     let devices = [host::device(0)?, host::device(2)?];
     let ended = run(&devices, &["--max-irtes", "6", "--max-irtes-per-device", "4"], "quotas")?;
     for name in ["quota-of-device", "quota-of-vm", "quota-after-unmap"] {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{several, two};
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::same;
 use crate::host;
 
@@ -18,7 +18,7 @@ const FUNCTIONS: usize = 3;
 /// MSI-X entries of each.
 const ENTRIES: usize = 3;
 
-pub(super) fn run() -> Result<Shown> {
+pub(super) fn run() -> Result<CaseReport> {
     let physical = host::device(0)?;
     host::bind(&physical, Some("igb"))?;
     let result = with(&physical);
@@ -27,7 +27,7 @@ pub(super) fn run() -> Result<Shown> {
     result
 }
 
-fn with(physical: &str) -> Result<Shown> {
+fn with(physical: &str) -> Result<CaseReport> {
     bring_up(physical)?;
     let functions = create(physical)?;
     let ended = several::run(&functions, &[], "several interrupts=100")?;

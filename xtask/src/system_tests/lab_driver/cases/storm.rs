@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{number, same, text};
 use crate::host;
 use crate::vm::Vm;
@@ -14,7 +14,7 @@ const VECTORS: usize = 10;
 /// Raised in each of the two stages.
 const HALF: u64 = 10_000;
 
-pub(super) fn run() -> Result<Shown> {
+pub(super) fn run() -> Result<CaseReport> {
     let device = host::device(0)?;
     let words = format!("direct interrupts={} checkpoints", 2 * HALF);
     let mut vm = Vm::start(&["--device", &format!("vfio={device}")], &words)?;
@@ -57,7 +57,7 @@ pub(super) fn run() -> Result<Shown> {
             json!({"device": device, "address": address, "data": data, "count": count})
         })
         .collect();
-    Ok(Shown {
+    Ok(CaseReport {
         note: format!("{total} handled, host and report count the same for each of {VECTORS} entries"),
         data: json!(sent),
     })

@@ -1,4 +1,4 @@
-//! Counts by store and number of the message, as the guest and `pvir` tell them.
+//! Counts by store and number of the message, as the guest and `pvir` report them.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::expect::{number, same, text};
 use crate::vm::Ended;
 
 /// Store, and the entry's index or, for several messages of MSI, the message's.
-pub(super) type Entry = (String, u64);
-pub(super) type Tally = BTreeMap<Entry, u64>;
+pub(super) type MessageSource = (String, u64);
+pub(super) type Tally = BTreeMap<MessageSource, u64>;
 
 /// What the guest says it handled in some stages, each of which must be exact.
 pub(super) fn handled(vectors: &[Value], in_stage: impl Fn(&str) -> bool) -> Result<Tally> {

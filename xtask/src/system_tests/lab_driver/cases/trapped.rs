@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{number, same, text};
 use crate::host;
 use crate::vm::{Ended, Vm};
@@ -19,7 +19,7 @@ fn run(arguments: &[&str], words: &str) -> Result<Ended> {
 }
 
 /// Trapped, then enabled over live interrupts, then trapped again.
-pub(super) fn auto() -> Result<Shown> {
+pub(super) fn auto() -> Result<CaseReport> {
     let ended = run(&[], "trapped")?;
     for name in ["enable", "cleared"] {
         same(name, &ended.checks(name), &vec!["ok"])?;
@@ -30,11 +30,11 @@ pub(super) fn auto() -> Result<Shown> {
 }
 
 /// Nothing is offered; each access of the guest to the table is an exit, and there are no others to its BAR.
-pub(super) fn unoffered() -> Result<Shown> {
+pub(super) fn unoffered() -> Result<CaseReport> {
     let ended = run(&["--mode", "trap"], "trapped unoffered")?;
     same("unoffered", &ended.checks("unoffered"), &vec!["ok"])?;
-    let told = ended.of_kind("trapped");
-    let accesses = number(told.first().context("no table was trapped")?, "/table_accesses");
+    let events = ended.of_kind("trapped");
+    let accesses = number(events.first().context("no table was trapped")?, "/table_accesses");
     let devices = ended.report["devices"].as_array().context("no devices in the report")?;
     let bars = devices.iter().filter_map(|device| device["bars"].as_array()).flatten();
     let of_table: Vec<&Value> = bars.filter(|bar| bar["msix"] == true).collect();
@@ -49,8 +49,8 @@ pub(super) fn unoffered() -> Result<Shown> {
 }
 
 fn exits(ended: &Ended) -> Result<String> {
-    let told = ended.of_kind("programmed");
-    let line = told.first().context("nothing was programmed")?;
+    let events = ended.of_kind("programmed");
+    let line = events.first().context("nothing was programmed")?;
     let each = number(line, "/exits_per_vector");
     same("exits to program a vector", &each, &8)?;
     Ok(format!("{each} exits to program a vector of {}", text(line, "device")))

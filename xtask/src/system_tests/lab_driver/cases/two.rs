@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 
 use super::guest::{FOREIGN, faults, quiet_log};
-use crate::Shown;
+use crate::CaseReport;
 use crate::expect::{same, text};
 use crate::host;
 use crate::vm::Vm;
 use crate::witness::ask;
 
-pub(super) fn run() -> Result<Shown> {
+pub(super) fn run() -> Result<CaseReport> {
     Ok(side_by_side(&[host::device(0)?, host::device(2)?], 10)?.into())
 }
 
@@ -51,7 +51,7 @@ pub(super) fn side_by_side(devices: &[String], entries: usize) -> Result<String>
 }
 
 /// One VM's guest writes a live pair of the other VM into its own device's table.
-pub(super) fn attack() -> Result<Shown> {
+pub(super) fn attack() -> Result<CaseReport> {
     let (attacker, victim) = (host::device(0)?, host::device(2)?);
     let mut other = Vm::start(&["--device", &format!("vfio={victim}")], "direct interrupts=400 checkpoints")?;
     other.until("enabled")?;
@@ -65,7 +65,7 @@ pub(super) fn attack() -> Result<Shown> {
     same("pair-of-another-vm", &ended.checks("pair-of-another-vm"), &vec!["ok"])?;
     let faults = faults()?.split_off(known);
     let foreign: Vec<_> = faults.iter().filter(|fault| text(fault, "reason") == FOREIGN).collect();
-    ensure!(foreign.len() == 1, "the kernel's log does not tell of the attack alone: {faults:?}");
+    ensure!(foreign.len() == 1, "the kernel's log does not show the attack alone: {faults:?}");
     same("device of the fault", &format!("0000:{}", text(foreign[0], "device")), &attacker)?;
     // its guest has counted every interrupt: one that it did not raise would show
     other.run_out()?.passed()?;

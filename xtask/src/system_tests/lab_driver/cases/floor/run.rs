@@ -1,4 +1,4 @@
-//! One VM through all steps, its counts taken at each checkpoint and judged.
+//! One VM through all steps, its counts taken at each checkpoint and checked.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ struct Spent {
 }
 
 /// The counts at a checkpoint.
-struct Look {
+struct Snapshot {
     pvir: Value,
     kernel: Option<Kernel>,
 }
@@ -45,17 +45,17 @@ impl Run {
         let arguments = ["--device", &device.argument, "--mode", mode, "--armed-ahead", "0"];
         let mut vm = Vm::start(&arguments, &words)?;
         vm.until("opened")?;
-        let mut before = look(&mut vm, trace.as_ref())?;
+        let mut before = snapshot(&mut vm, trace.as_ref())?;
         let mut spent = BTreeMap::new();
         for step in STEPS {
             for checkpoint in step.checkpoints {
                 vm.resume()?;
                 vm.until(checkpoint)?;
             }
-            let after = look(&mut vm, trace.as_ref())?;
+            let after = snapshot(&mut vm, trace.as_ref())?;
             let of_step = between(&before, &after).with_context(|| step.name.to_owned())?;
-            if step.is_judged() {
-                of_step.judge(step, vectors, device.kind, trapped).with_context(|| step.name.to_owned())?;
+            if step.is_checked() {
+                of_step.check(step, vectors, device.kind, trapped).with_context(|| step.name.to_owned())?;
             }
             spent.insert(step.name, of_step);
             before = after;
@@ -63,7 +63,7 @@ impl Run {
         let ended = vm.run_out()?;
         ended.passed()?;
         if let Some(trace) = trace {
-            counts::whole(&ended.report, &trace.exits()?)?;
+            counts::check_totals(&ended.report, &trace.exits()?)?;
         }
         Ok(Self(spent))
     }
@@ -80,7 +80,7 @@ impl Run {
     }
 }
 
-fn look(vm: &mut Vm, trace: Option<&Trace>) -> Result<Look> {
+fn snapshot(vm: &mut Vm, trace: Option<&Trace>) -> Result<Snapshot> {
     let pvir = vm.counts()?;
     let kernel = match trace {
         None => None,
@@ -90,12 +90,12 @@ fn look(vm: &mut Vm, trace: Option<&Trace>) -> Result<Look> {
             Some(Kernel { exits: trace.exits()?, mmio: number(&stats[0], "/stats/mmio_exits") })
         }
     };
-    Ok(Look { pvir, kernel })
+    Ok(Snapshot { pvir, kernel })
 }
 
 /// What was counted between two looks; the kernel's counts must say the same. Its exits on ports go on while it is asked,
 /// because the guest waits at the checkpoint by polling: those of the whole run are compared.
-fn between(before: &Look, after: &Look) -> Result<Spent> {
+fn between(before: &Snapshot, after: &Snapshot) -> Result<Spent> {
     let mut exits = grown(&before.pvir["exits"], &after.pvir["exits"]);
     exits.remove(SERIAL);
     let mut ioctls = grown(&before.pvir["ioctls"], &after.pvir["ioctls"]);
@@ -129,7 +129,7 @@ const AT_MOST: [&str; 2] = ["KVM_IRQFD", "KVM_IRQFD (de-assign)"];
 const ACCESS: &str = "mmio-bar";
 
 impl Spent {
-    fn judge(&self, step: &Step, vectors: u64, kind: Kind, trapped: bool) -> Result<()> {
+    fn check(&self, step: &Step, vectors: u64, kind: Kind, trapped: bool) -> Result<()> {
         if trapped {
             let exits = step.trapped(vectors, kind);
             return same("exits where the table is trapped", &self.exits, &expected(&[ACCESS], exits));
@@ -164,7 +164,7 @@ mod tests {
     fn set_up(exits: &[(&str, u64)], ioctls: &[(&str, u64)]) -> bool {
         let counts = |list: &[(&str, u64)]| list.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
         let spent = Spent { exits: counts(exits), ioctls: counts(ioctls) };
-        spent.judge(&STEPS[0], 10, Kind::PassedThrough, false).is_ok()
+        spent.check(&STEPS[0], 10, Kind::PassedThrough, false).is_ok()
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Step {
     }
 
     /// Whether it must cost what it says; the others are there to be passed.
-    pub(super) fn is_judged(&self) -> bool {
+    pub(super) fn is_checked(&self) -> bool {
         self.what != What::Between
     }
 

@@ -1,4 +1,4 @@
-//! What the kernel and the VMM tell of a run, and whether both counted the same.
+//! What the kernel and the VMM report of a run, and whether both counted the same.
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -43,7 +43,7 @@ pub(super) struct Delivery {
 
 /// One run.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct RunFigures {
     pub(super) rounds: Vec<Round>,
     /// From the kernel's first instruction to the device's first interrupt.
     pub(super) first: Option<Once>,
@@ -54,7 +54,7 @@ pub(super) struct Told {
     pub(super) throughput: Option<Delivery>,
 }
 
-impl Told {
+impl RunFigures {
     /// Reads what a run printed. Fails unless the kernel passed, in this mode, and the VMM (if it reports) counted as
     /// many accesses to the table as the kernel says it made: none, where it has pvir.
     pub(super) fn read(text: &str, mode: &str) -> Result<Self> {
@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn both_sides_must_have_counted_the_same() {
-        assert!(Told::read(&host(2, 7), "trapped").is_ok());
-        assert!(Told::read(&host(2, 8), "trapped").unwrap_err().to_string().contains("counted 10"));
-        assert!(Told::read(GOOD, "trapped").is_ok(), "QEMU reports nothing");
+        assert!(RunFigures::read(&host(2, 7), "trapped").is_ok());
+        assert!(RunFigures::read(&host(2, 8), "trapped").unwrap_err().to_string().contains("counted 10"));
+        assert!(RunFigures::read(GOOD, "trapped").is_ok(), "QEMU reports nothing");
     }
 
     #[test]
@@ -130,16 +130,16 @@ mod tests {
             "@pvir {\"event\":\"first-interrupt\",\"cycles\":7}\n",
             "@pvir {\"event\":\"latency-own\",\"together\":1,\"histogram\":[16,2,17,1]}\n",
         );
-        let told = Told::read(&format!("{events}{GOOD}"), "trapped").unwrap();
-        assert_eq!(told.first.map(|first| first.cycles), Some(7));
-        assert_eq!(told.own.map(|own| own.histogram), Some(vec![16, 2, 17, 1]));
-        assert!(told.other.is_none() && told.throughput.is_none());
+        let run = RunFigures::read(&format!("{events}{GOOD}"), "trapped").unwrap();
+        assert_eq!(run.first.map(|first| first.cycles), Some(7));
+        assert_eq!(run.own.map(|own| own.histogram), Some(vec![16, 2, 17, 1]));
+        assert!(run.other.is_none() && run.throughput.is_none());
     }
 
     #[test]
     fn another_mode_or_verdict_is_an_error() {
-        assert!(Told::read(GOOD, "direct").is_err());
-        assert!(Told::read(&GOOD.replace("pass", "fail"), "trapped").is_err());
-        assert!(Told::read("", "trapped").is_err());
+        assert!(RunFigures::read(GOOD, "direct").is_err());
+        assert!(RunFigures::read(&GOOD.replace("pass", "fail"), "trapped").is_err());
+        assert!(RunFigures::read("", "trapped").is_err());
     }
 }

@@ -17,7 +17,7 @@ pub(super) const LAB_DEVICES: [&str; 2] = ["igb", "edu"];
 
 /// What `--place` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Wish {
+pub(super) enum RequestedEnvironment {
     /// The best that there is
     Auto,
     /// This machine's own KVM, IOMMU and device
@@ -28,7 +28,7 @@ pub(super) enum Wish {
     Emulated,
 }
 
-pub(super) enum Place {
+pub(super) enum Environment {
     Machine { devices: Vec<String> },
     Lab { setup: Box<Setup>, iommu: Iommu },
     Emulated,
@@ -36,11 +36,11 @@ pub(super) enum Place {
 
 /// A place, and why it is this one.
 pub(super) struct Choice {
-    pub(super) place: Place,
+    pub(super) place: Environment,
     pub(super) why: String,
 }
 
-impl Place {
+impl Environment {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Machine { .. } => "machine",
@@ -59,26 +59,28 @@ impl Place {
 }
 
 /// Chooses. A device that was named has to do; none is guessed, for it would be taken from its owner.
-pub(super) fn choose(wish: Wish, devices: &[String], iommu: Iommu) -> Result<Choice> {
+pub(super) fn choose(requested: RequestedEnvironment, devices: &[String], iommu: Iommu) -> Result<Choice> {
     let chosen = |place, why: &str| Ok(Choice { place, why: why.to_owned() });
-    match wish {
-        Wish::Auto | Wish::Machine if !devices.is_empty() => {
+    match requested {
+        RequestedEnvironment::Auto | RequestedEnvironment::Machine if !devices.is_empty() => {
             open_kvm().context("help: without --device the nested lab is used")?;
             let devices = devices.iter().map(|device| usable(device)).collect::<Result<_>>()?;
-            chosen(Place::Machine { devices }, "--device names what this machine has")
+            chosen(Environment::Machine { devices }, "--device names what this machine has")
         }
-        Wish::Machine => bail!("no device is named; help: --device BDF names one that is bound to {VFIO}"),
-        Wish::Lab | Wish::Emulated if !devices.is_empty() => {
+        RequestedEnvironment::Machine => {
+            bail!("no device is named; help: --device BDF names one that is bound to {VFIO}")
+        }
+        RequestedEnvironment::Lab | RequestedEnvironment::Emulated if !devices.is_empty() => {
             bail!(
                 "--device names a device of this machine; help: use it with --place machine, or without --place"
             )
         }
-        Wish::Emulated => {
+        RequestedEnvironment::Emulated => {
             open_kvm()?;
-            chosen(Place::Emulated, "--place asks for it")
+            chosen(Environment::Emulated, "--place asks for it")
         }
-        Wish::Lab => lab(iommu, "--place asks for it"),
-        Wish::Auto => match lab(iommu, "no --device is named, and none is guessed") {
+        RequestedEnvironment::Lab => lab(iommu, "--place asks for it"),
+        RequestedEnvironment::Auto => match lab(iommu, "no --device is named, and none is guessed") {
             Ok(choice) => Ok(choice),
             Err(error) => without_lab(&error),
         },
@@ -87,13 +89,15 @@ pub(super) fn choose(wish: Wish, devices: &[String], iommu: Iommu) -> Result<Cho
 
 fn lab(iommu: Iommu, why: &str) -> Result<Choice> {
     let setup = Box::new(Setup::ready()?);
-    Ok(Choice { place: Place::Lab { setup, iommu }, why: why.to_owned() })
+    Ok(Choice { place: Environment::Lab { setup, iommu }, why: why.to_owned() })
 }
 
 /// The last resort: no IOMMU, but everything else is real.
 fn without_lab(error: &anyhow::Error) -> Result<Choice> {
     match open_kvm() {
-        Ok(()) => Ok(Choice { place: Place::Emulated, why: format!("the lab cannot be had: {error:#}") }),
+        Ok(()) => {
+            Ok(Choice { place: Environment::Emulated, why: format!("the lab cannot be had: {error:#}") })
+        }
         Err(kvm) => bail!(
             "there is no place to run\n  no device is named; help: --device BDF names one that is bound to {VFIO}\n  \
              the lab cannot be had: {error:#}; help: install qemu-system-x86 (9 or newer)\n  {kvm:#}"
@@ -141,8 +145,12 @@ mod tests {
     #[test]
     fn a_place_that_contradicts_the_devices_is_an_error_with_a_remedy() {
         let named = ["03:00.0".to_owned()];
-        for (wish, devices) in [(Wish::Lab, &named[..]), (Wish::Emulated, &named), (Wish::Machine, &[])] {
-            let error = choose(wish, devices, Iommu::Intel).err().unwrap();
+        for (requested, devices) in [
+            (RequestedEnvironment::Lab, &named[..]),
+            (RequestedEnvironment::Emulated, &named),
+            (RequestedEnvironment::Machine, &[]),
+        ] {
+            let error = choose(requested, devices, Iommu::Intel).err().unwrap();
             assert!(error.to_string().contains("help: "), "{error}");
         }
     }

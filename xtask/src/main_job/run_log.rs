@@ -1,4 +1,4 @@
-//! What a run told: the guest's events, the host's report, and facts of the place, each on a line with a mark. Every
+//! What a run logged: the guest's events, the host's report, and facts of the place, each on a line with a mark. Every
 //! other line is for people and passes by.
 
 use std::collections::BTreeMap;
@@ -13,14 +13,14 @@ const HOST_MARK: &str = "@pvir-host ";
 pub(super) const FACT_MARK: &str = "@pvir-where ";
 
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct RunLog {
     /// Name and value; a name may come more than once.
     pub(super) facts: Vec<(String, String)>,
-    pub(super) entries: Vec<Entry>,
-    pub(super) vectors: Vec<Vector>,
-    pub(super) checks: Vec<Check>,
-    /// The guest's own judgement.
-    pub(super) result: Option<Outcome>,
+    pub(super) entries: Vec<EntryEvent>,
+    pub(super) vectors: Vec<VectorEvent>,
+    pub(super) checks: Vec<CheckEvent>,
+    /// The guest's own verdict.
+    pub(super) result: Option<ResultEvent>,
     pub(super) host: Option<Host>,
     /// The events and the host's report as they came.
     pub(super) events: Vec<Value>,
@@ -31,7 +31,7 @@ pub(super) struct Told {
 
 /// An entry was given a pair, or a new route under its pair.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct EntryEvent {
     pub(super) device: String,
     pub(super) name: String,
     pub(super) store: String,
@@ -45,7 +45,7 @@ pub(super) struct Entry {
 
 /// What the guest counted of an entry in a stage.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Vector {
+pub(super) struct VectorEvent {
     pub(super) device: String,
     pub(super) stage: String,
     pub(super) index: u32,
@@ -57,14 +57,14 @@ pub(super) struct Vector {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Check {
+pub(super) struct CheckEvent {
     pub(super) name: String,
     pub(super) outcome: String,
     pub(super) detail: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Outcome {
+pub(super) struct ResultEvent {
     pub(super) verdict: String,
     pub(super) error: Option<String>,
 }
@@ -133,26 +133,26 @@ impl HostInterrupt {
     }
 }
 
-impl Told {
+impl RunLog {
     pub(super) fn parse(log: &str) -> Self {
-        let mut told = Self::default();
+        let mut run_log = Self::default();
         for line in log.lines().map(str::trim_end) {
             let understood = if let Some(json) = line.strip_prefix(GUEST_MARK) {
-                told.event(json)
+                run_log.event(json)
             } else if let Some(json) = line.strip_prefix(HOST_MARK) {
-                told.report(json)
+                run_log.report(json)
             } else if let Some(fact) = line.strip_prefix(FACT_MARK) {
                 let (name, value) = fact.split_once(' ').unwrap_or((fact, ""));
-                told.facts.push((name.to_owned(), value.trim().to_owned()));
+                run_log.facts.push((name.to_owned(), value.trim().to_owned()));
                 Some(())
             } else {
                 Some(())
             };
             if understood.is_none() {
-                told.damaged.push(line.to_owned());
+                run_log.damaged.push(line.to_owned());
             }
         }
-        told
+        run_log
     }
 
     fn event(&mut self, json: &str) -> Option<()> {
@@ -162,7 +162,7 @@ impl Told {
             "vector" => self.vectors.push(typed(&event)?),
             "check" => self.checks.push(typed(&event)?),
             "result" => self.result = Some(typed(&event)?),
-            // newer kernels may tell more
+            // newer kernels may report more
             _ => {}
         }
         self.events.push(event);
@@ -195,10 +195,10 @@ mod tests {
         let log = "[INFO ] hello\r\n@pvir-where cpu A  CPU\n@pvir-where iommu\n\
                    @pvir {\"event\":\"result\",\"verdict\":\"pass\",\"passed\":1}\r\n\
                    @pvir {\"event\":\"of tomorrow\"}\n@pvir {\"event\":\"vec\n@pvir {\"event\":\"vector\"}\n@pvirtual\n";
-        let told = Told::parse(log);
-        assert_eq!((told.fact("cpu"), told.fact("iommu")), (Some("A  CPU"), None));
-        assert_eq!(told.result.unwrap().verdict, "pass");
-        assert_eq!(told.damaged, ["@pvir {\"event\":\"vec", "@pvir {\"event\":\"vector\"}"]);
-        assert_eq!(told.events.len(), 2);
+        let run_log = RunLog::parse(log);
+        assert_eq!((run_log.fact("cpu"), run_log.fact("iommu")), (Some("A  CPU"), None));
+        assert_eq!(run_log.result.unwrap().verdict, "pass");
+        assert_eq!(run_log.damaged, ["@pvir {\"event\":\"vec", "@pvir {\"event\":\"vector\"}"]);
+        assert_eq!(run_log.events.len(), 2);
     }
 }

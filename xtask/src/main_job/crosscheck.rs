@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::told::{Entry, Host, HostInterrupt, Told, Vector};
+use super::run_log::{EntryEvent, Host, HostInterrupt, RunLog, VectorEvent};
 
 /// The stages of an entry, in their order.
 pub(super) const STAGES: [&str; 2] = ["mapped", "retargeted"];
@@ -11,9 +11,9 @@ const REPEATING: [&str; 1] = ["e1000e"];
 const PASSED: &str = "pass";
 const CHECK_FAILED: &str = "FAILED";
 
-/// A run, judged.
+/// A run, cross-checked.
 #[derive(Serialize)]
-pub(super) struct Judgement {
+pub(super) struct Crosscheck {
     pub(super) rows: Vec<Row>,
     pub(super) raised: u64,
     pub(super) handled: u64,
@@ -49,14 +49,14 @@ pub(super) struct Stage {
     pub(super) elsewhere: u64,
 }
 
-impl Judgement {
+impl Crosscheck {
     /// `wanted` interrupts at least have to be raised.
-    pub(super) fn of(told: &Told, wanted: u64) -> Self {
-        let mut problems = whole(told);
+    pub(super) fn of(run_log: &RunLog, wanted: u64) -> Self {
+        let mut problems = check_run(run_log);
         let mut rows: Vec<Row> = Vec::new();
-        for entry in &told.entries {
+        for entry in &run_log.entries {
             if !rows.iter().any(|row| row.is(entry)) {
-                rows.push(Row::of(entry, told));
+                rows.push(Row::of(entry, run_log));
             }
         }
         for row in &rows {
@@ -78,12 +78,12 @@ impl Judgement {
 }
 
 /// What is wrong with the run as a whole.
-fn whole(told: &Told) -> Vec<String> {
+fn check_run(run_log: &RunLog) -> Vec<String> {
     let mut problems = Vec::new();
-    let failed = told.checks.iter().filter(|check| check.outcome == CHECK_FAILED);
+    let failed = run_log.checks.iter().filter(|check| check.outcome == CHECK_FAILED);
     problems
         .extend(failed.map(|check| format!("the guest's check `{}` failed: {}", check.name, check.detail)));
-    match &told.result {
+    match &run_log.result {
         None => problems.push("the guest did not come to a result".into()),
         Some(result) if result.verdict == PASSED => {}
         Some(result) => {
@@ -91,7 +91,7 @@ fn whole(told: &Told) -> Vec<String> {
             problems.push(format!("the guest's own verdict is {}{why}", result.verdict));
         }
     }
-    match &told.host {
+    match &run_log.host {
         None => problems.push("there is no report of the host".into()),
         Some(host) => {
             if host.exit_code != 0 {
@@ -104,10 +104,10 @@ fn whole(told: &Told) -> Vec<String> {
             }
         }
     }
-    if told.entries.is_empty() {
+    if run_log.entries.is_empty() {
         problems.push("the guest mapped no interrupt".into());
     }
-    problems.extend(told.damaged.iter().map(|line| format!("not understood: {line}")));
+    problems.extend(run_log.damaged.iter().map(|line| format!("not understood: {line}")));
     problems
 }
 
@@ -118,14 +118,14 @@ pub(super) fn table_exits(host: &Host) -> u64 {
 }
 
 impl Row {
-    fn of(entry: &Entry, told: &Told) -> Self {
+    fn of(entry: &EntryEvent, run_log: &RunLog) -> Self {
         let stages = STAGES.map(|stage| {
-            let counted = told.vectors.iter().find(|vector| {
+            let counted = run_log.vectors.iter().find(|vector| {
                 vector.stage == stage && vector.device == entry.device && vector.index == entry.index
             });
             counted.map(Stage::from)
         });
-        let host = told.host.as_ref().and_then(|host| {
+        let host = run_log.host.as_ref().and_then(|host| {
             let same = |other: &&HostInterrupt| {
                 (&other.guest, &other.store, other.index, &other.handle)
                     == (&entry.device, &entry.store, entry.index, &entry.handle)
@@ -144,12 +144,12 @@ impl Row {
             host,
             problems: Vec::new(),
         };
-        let told: Vec<&Entry> = told.entries.iter().filter(|entry| row.is(entry)).collect();
-        row.problems = row.look(&told);
+        let events: Vec<&EntryEvent> = run_log.entries.iter().filter(|entry| row.is(entry)).collect();
+        row.problems = row.check(&events);
         row
     }
 
-    fn is(&self, entry: &Entry) -> bool {
+    fn is(&self, entry: &EntryEvent) -> bool {
         (&self.device, &self.store, self.index) == (&entry.device, &entry.store, entry.index)
     }
 
@@ -162,14 +162,14 @@ impl Row {
         REPEATING.contains(&self.name.as_str())
     }
 
-    /// `told` is what the guest said of it, one for each stage.
-    fn look(&self, told: &[&Entry]) -> Vec<String> {
+    /// `events` are the guest's for this entry, one for each stage.
+    fn check(&self, events: &[&EntryEvent]) -> Vec<String> {
         let mut problems = Vec::new();
-        if told.iter().any(|entry| (&entry.address, entry.data) != (&self.address, self.data)) {
+        if events.iter().any(|entry| (&entry.address, entry.data) != (&self.address, self.data)) {
             problems.push("its pair changed".into());
         }
         for (position, (name, stage)) in STAGES.iter().zip(&self.stages).enumerate() {
-            match (stage, told.get(position)) {
+            match (stage, events.get(position)) {
                 (None, _) => problems.push(format!("was not counted while {name}")),
                 (Some(stage), entry) => {
                     let place = entry.map(|entry| (entry.apic_id, entry.vector));
@@ -177,15 +177,15 @@ impl Row {
                         problems.push(format!("was counted elsewhere than routed while {name}"));
                     }
                     problems
-                        .extend(stage.look(self.repeats()).map(|problem| format!("{problem} while {name}")));
+                        .extend(stage.check(self.repeats()).map(|problem| format!("{problem} while {name}")));
                 }
             }
         }
-        problems.extend(self.look_at_host());
+        problems.extend(self.check_host());
         problems
     }
 
-    fn look_at_host(&self) -> Vec<String> {
+    fn check_host(&self) -> Vec<String> {
         let Some(host) = &self.host else { return vec!["the host knows nothing of it".into()] };
         let mut problems = Vec::new();
         if (host.address.as_str(), host.data.as_str())
@@ -212,7 +212,7 @@ impl Row {
 }
 
 impl Stage {
-    fn look(&self, repeats: bool) -> impl Iterator<Item = String> {
+    fn check(&self, repeats: bool) -> impl Iterator<Item = String> {
         let lost = self.raised.saturating_sub(self.handled);
         let extra = self.handled.saturating_sub(self.raised);
         let lost = (lost > 0).then(|| format!("{lost} of {} lost", self.raised));
@@ -223,9 +223,9 @@ impl Stage {
     }
 }
 
-impl From<&Vector> for Stage {
-    fn from(vector: &Vector) -> Self {
-        let &Vector { apic_id, vector, raised, handled, elsewhere, .. } = vector;
+impl From<&VectorEvent> for Stage {
+    fn from(vector: &VectorEvent) -> Self {
+        let &VectorEvent { apic_id, vector, raised, handled, elsewhere, .. } = vector;
         Self { apic_id, vector, raised, handled, elsewhere }
     }
 }

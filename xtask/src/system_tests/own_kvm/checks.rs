@@ -1,13 +1,13 @@
-//! What of a run the guest does not judge itself.
+//! What of a run the guest does not check itself.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::guest::Ran;
 
-/// What the guest does not judge itself, and a word about the whole.
-pub(super) fn judge(name: &str, told: &Ran) -> Result<String> {
-    let events = &told.events;
+/// What the guest does not check itself, and a word about the whole.
+pub(super) fn check(name: &str, ran: &Ran) -> Result<String> {
+    let events = &ran.events;
     if name == "kvm/conformance" {
         return conformance(events);
     }
@@ -19,10 +19,10 @@ pub(super) fn judge(name: &str, told: &Ran) -> Result<String> {
         return Ok(format!("{handled} handled by the CPU with APIC id 300"));
     }
     if name == "kvm/scale" {
-        let told = events.iter().find(|event| event["event"] == "scale").context("no event `scale`")?;
-        let number = |key: &str| told[key].as_u64().unwrap_or(0);
+        let scale = events.iter().find(|event| event["event"] == "scale").context("no event `scale`")?;
+        let number = |key: &str| scale[key].as_u64().unwrap_or(0);
         let exact = (number("entries"), number("cpus"), number("highest_apic_id"), number("missing"));
-        ensure!(exact == (2048, 350, 4095, 0) && number("elsewhere") == 0, "{told}");
+        ensure!(exact == (2048, 350, 4095, 0) && number("elsewhere") == 0, "{scale}");
         let (pairs, all) = (number("pairs"), number("pairs_all"));
         return Ok(format!("{} interrupts, {pairs} of {all} pairs of entry and CPU", number("handled")));
     }
@@ -35,9 +35,9 @@ pub(super) fn judge(name: &str, told: &Ran) -> Result<String> {
         );
     }
     match name {
-        "kvm/conduits" => return conduits(told),
-        "kvm/bench-direct" => return steps(told, STEPS_DIRECT, "calls"),
-        "kvm/bench-trapped" => return steps(told, STEPS_TRAPPED, "accesses"),
+        "kvm/conduits" => return conduits(ran),
+        "kvm/bench-direct" => return steps(ran, STEPS_DIRECT, "calls"),
+        "kvm/bench-trapped" => return steps(ran, STEPS_TRAPPED, "accesses"),
         "kvm/quotas" => ensure!(no_skips(events), "the quotas were not reached"),
         _ => {}
     }
@@ -117,7 +117,7 @@ fn conduits(ran: &Ran) -> Result<String> {
     Ok(format!("a call: {}; KVM_GET_SREGS {levels} in {by_port} calls by port", shown.join(", ")))
 }
 
-/// How many statements were judged, none of which may be broken.
+/// How many statements were checked, none of which may be broken.
 fn conformance(events: &[Value]) -> Result<String> {
     let result = events.last().context("no result")?;
     let number = |key: &str| result[key].as_u64().with_context(|| format!("no {key} in {result}"));
