@@ -120,7 +120,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "every statement of the contract that a guest can observe",
-        [By(&["intel/conformance"]), By(&["amd/conformance"]), By(&["kvm/conformance"])],
+        [By(&["intel/conformance"]), By(&["amd/conformance"]), By(&["kvm/conformance", "kvm/wrong-hosts"])],
     ),
     row(
         "a host that does not isolate is refused",

@@ -2,8 +2,7 @@
 //! else is as ever. The conformance suite must notice (`./run.sh test kvm/wrong-hosts`, `docs/conformance.md`).
 //!
 //! `pvir-wrong-hosts NAME run ...` is `pvir run ...` on the wrong host NAME ([`list`] has them all), or with `honest` on
-//! one whose parts are wrapped in the same way and change nothing. Without arguments it prints each name with the
-//! statement that the host breaks.
+//! one whose parts are wrapped in the same way and change nothing.
 //!
 //! The parts are those that an [`Assembly`](pvir::Assembly) chooses: what stands between guest and hypercall service
 //! ([`service`]), [`memory`], the interrupt [`router`], each [`device`], and [`cpuid`].
@@ -17,6 +16,7 @@ mod router;
 mod service;
 
 use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use list::Wrong;
@@ -29,19 +29,13 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<_> = env::args_os().collect();
-    if arguments.len() < 2 {
-        for (_, name, statement) in Wrong::ALL {
-            println!("{name} {statement}");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let name = arguments.remove(1);
+    let name = if arguments.len() > 1 { arguments.remove(1) } else { OsString::new() };
     let known = Wrong::ALL.iter().find(|(_, known, _)| name == *known).map(|(wrong, ..)| *wrong);
     if known.is_none() && name != HONEST {
         eprintln!(
-            "{} is no wrong host; without arguments all are named, and `{HONEST}` is none",
-            name.display()
+            "usage: pvir-wrong-hosts HOST run ...\nHOST is `{HONEST}`, or breaks a statement of docs/abi.md:"
         );
+        Wrong::ALL.iter().for_each(|(_, name, statement)| eprintln!("  {name:<22} {statement}"));
         return ExitCode::from(USAGE);
     }
     pvir::run_program(arguments, &Parts::new(known))
