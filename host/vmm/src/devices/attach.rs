@@ -7,12 +7,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
 use pvir_abi::{Bdf, DeviceId};
 use pvir_host::device::Device;
-use pvir_host::emulated::{EmulatedDevice, HandlePool, Shape};
+use pvir_host::emulation::{HandlePool, StoreLayout};
 use pvir_host::isolation::{Host, Stance};
 use pvir_host::service::Service;
 use pvir_host::vfio::{Container, Demand, VfioDevice, VfioPci};
 
-use super::emulated::EmulatedFunction;
+use super::emulated::{EmulatedDevice, EmulatedFunction};
 use super::gate::{Gate, Window};
 use super::scratch::Scratch;
 use super::trapped::TrappedStores;
@@ -54,7 +54,7 @@ pub(crate) fn all(
     for spec in specs {
         let parts = match spec {
             DeviceSpec::Scratch => Parts { function: Arc::new(Scratch::new()?), interrupts: None },
-            DeviceSpec::Emulated(shape) => emulated(vm, *shape, &mut handles, service)?,
+            DeviceSpec::Emulated(layout) => emulated(vm, *layout, &mut handles, service)?,
             DeviceSpec::Vfio(address) => host.open(*address, service)?,
         };
         let name = parts.function.name();
@@ -95,16 +95,16 @@ pub(crate) fn id_of(place: DevFn) -> DeviceId {
     DeviceId::new(0, Bdf(place.requester_id()))
 }
 
-fn emulated(vm: &Vm, shape: Shape, handles: &mut HandlePool, service: &Arc<Service>) -> Result<Parts> {
+fn emulated(vm: &Vm, layout: StoreLayout, handles: &mut HandlePool, service: &Arc<Service>) -> Result<Parts> {
     let gate = Arc::new(Gate::default());
     let ram = Arc::new(vm.memory.clone());
     let function = handles
-        .take(&shape)
+        .take(&layout)
         .and_then(|handles| {
-            EmulatedFunction::new(shape, &handles, ram, Arc::clone(&gate), Arc::clone(service))
+            EmulatedFunction::new(layout, &handles, ram, Arc::clone(&gate), Arc::clone(service))
         })
-        .with_context(|| format!("--device emulated with {} interrupts", shape.interrupts()))?;
-    let device = EmulatedDevice::new(Arc::clone(function.core()), Box::new(Window(Arc::clone(&gate))));
+        .with_context(|| format!("--device emulated with {} interrupts", layout.interrupts()))?;
+    let device = EmulatedDevice::new(Arc::clone(function.model()), Box::new(Window(Arc::clone(&gate))));
     let stores = Arc::clone(function.stores());
     let interrupts = Some(Interrupts { device: Box::new(device), gate, stores });
     Ok(Parts { function: Arc::new(function), interrupts })

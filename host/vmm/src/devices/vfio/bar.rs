@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use pvir_host::mapping::RegionMap;
 use pvir_host::trapped::Place;
-use pvir_host::vfio::{RegionMap, VfioPci};
+use pvir_host::vfio::VfioPci;
 
 use super::layout::Structures;
 use crate::devices::region;
