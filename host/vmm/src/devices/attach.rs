@@ -10,7 +10,7 @@ use pvir_host::device::Device;
 use pvir_host::emulation::{HandlePool, StoreLayout};
 use pvir_host::isolation::{Host, Stance};
 use pvir_host::service::Service;
-use pvir_host::vfio::{Container, Demand, VfioDevice, VfioPci};
+use pvir_host::vfio::{AttachError, Container, Demand, VfioDevice, VfioPci};
 
 use super::emulated::{EmulatedDevice, EmulatedFunction};
 use super::gate::{Gate, Window};
@@ -135,10 +135,11 @@ impl<'a> HostDevices<'a> {
     fn open(&mut self, address: DeviceId, service: &Arc<Service>) -> Result<Parts> {
         let host = Host::default();
         // What is wrong with the device comes before what is wrong with VFIO: it says more.
-        host.check_bound(address)?;
+        host.check_bound(address).map_err(with_remedy)?;
         let container = self.container()?;
         let demand = if self.mode == Mode::Direct { Demand::Isolation } else { Demand::OfVfio };
-        let pci = Arc::new(VfioPci::open(&container, &host, address, &self.assigned, demand)?);
+        let pci =
+            Arc::new(VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?);
         let gate = Arc::new(Gate::default());
         let function = VfioFunction::new(Arc::clone(&pci), Arc::clone(&gate), Arc::clone(service))?;
         let device = VfioDevice::new(pci, Box::new(Window(Arc::clone(&gate))))
@@ -168,6 +169,16 @@ impl<'a> HostDevices<'a> {
     }
 }
 
+/// An error of the library, with the command of this program that mends what is wrong, where there is one.
+fn with_remedy(error: AttachError) -> anyhow::Error {
+    match error {
+        AttachError::WrongDriver { device, .. } => anyhow!(
+            "{error}; help: `pvir bind {device}` says what gives it to vfio-pci, and does it with --yes"
+        ),
+        _ => error.into(),
+    }
+}
+
 /// Tells of what the host's kernel has that is not met here. Its number may be wrong: distributions mend kernels without
 /// a new one.
 fn tell_defects() {
@@ -179,5 +190,22 @@ fn tell_defects() {
                 defect.what
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_of_another_driver_is_refused_with_the_command_that_binds_it() {
+        let device = DeviceId::new(0, Bdf::new(0, 6, 0).unwrap());
+        let error = AttachError::WrongDriver { device, driver: Some("e1000".into()) };
+        assert_eq!(
+            with_remedy(error).to_string(),
+            "0000:00:06.0: is bound to e1000, not to vfio-pci; help: `pvir bind 0000:00:06.0` says what gives it to \
+             vfio-pci, and does it with --yes"
+        );
+        assert!(with_remedy(AttachError::NotFound(device)).to_string().starts_with("0000:00:06.0: no such"));
     }
 }
