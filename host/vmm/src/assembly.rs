@@ -7,7 +7,7 @@ use pvir_host::device::Device;
 use pvir_host::kvm::IrqRouter;
 use pvir_host::memory::GuestRam;
 
-use crate::machine::conduit::Hypercalls;
+use crate::vm::conduit::Hypercalls;
 
 /// Chooses the parts of a machine. Each function is given the part that the VMM has made, and answers with the part that
 /// the machine gets: the same one (which the functions do by themselves), one around it, or another.

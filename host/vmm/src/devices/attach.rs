@@ -14,16 +14,16 @@ use pvir_host::vfio::{AttachError, Container, Demand, VfioDevice, VfioPci};
 
 use super::emulated::{EmulatedDevice, EmulatedFunction};
 use super::gate::{Gate, Window};
+use super::interrupt_mode::InterruptMode;
 use super::scratch::Scratch;
 use super::trapped::TrappedStores;
 use super::vfio::function::VfioFunction;
 use crate::assembly::Assembly;
-use crate::cli::Mode;
 use crate::device_spec::DeviceSpec;
-use crate::machine::memory;
-use crate::machine::vm::Vm;
 use crate::pci::bus::PciBus;
 use crate::pci::function::{DevFn, PciFunction};
+use crate::vm::Vm;
+use crate::vm::memory;
 
 /// Both sides of a device.
 struct Parts {
@@ -43,7 +43,7 @@ struct Interrupts {
 pub(crate) fn all(
     vm: &Vm,
     service: &Arc<Service>,
-    mode: Mode,
+    mode: InterruptMode,
     specs: &[DeviceSpec],
     assembly: &dyn Assembly,
 ) -> Result<Arc<PciBus>> {
@@ -71,18 +71,18 @@ pub(crate) fn all(
     for (gate, place) in gates {
         gate.bind(&bus, place);
     }
-    if mode != Mode::Trap {
+    if mode != InterruptMode::Trap {
         judge(service, mode)?;
     }
     Ok(bus)
 }
 
 /// Whether the guest could enable pvir now. If not, that ends the run only where nothing else will do.
-fn judge(service: &Service, mode: Mode) -> Result<()> {
+fn judge(service: &Service, mode: InterruptMode) -> Result<()> {
     for (id, judged) in service.isolation() {
         let Err(reason) = judged else { continue };
         let refused = anyhow!("guest device {id}: direct programming of its interrupts is refused: {reason}");
-        if mode == Mode::Direct {
+        if mode == InterruptMode::Direct {
             return Err(refused);
         }
         tracing::warn!("{refused}; until then its guest's interrupts are trapped");
@@ -113,14 +113,14 @@ fn emulated(vm: &Vm, layout: StoreLayout, handles: &mut HandlePool, service: &Ar
 /// The host devices of the VM, which share one IOMMU domain.
 struct HostDevices<'a> {
     vm: &'a Vm,
-    mode: Mode,
+    mode: InterruptMode,
     /// All that the VM gets: a group is judged as a whole.
     assigned: Vec<DeviceId>,
     container: Option<Arc<Container>>,
 }
 
 impl<'a> HostDevices<'a> {
-    fn new(vm: &'a Vm, mode: Mode, specs: &[DeviceSpec]) -> Result<Self> {
+    fn new(vm: &'a Vm, mode: InterruptMode, specs: &[DeviceSpec]) -> Result<Self> {
         let mut assigned = BTreeSet::new();
         for spec in specs {
             if let DeviceSpec::Vfio(address) = spec {
@@ -137,7 +137,7 @@ impl<'a> HostDevices<'a> {
         // What is wrong with the device comes before what is wrong with VFIO: it says more.
         host.check_bound(address).map_err(with_remedy)?;
         let container = self.container()?;
-        let demand = if self.mode == Mode::Direct { Demand::Isolation } else { Demand::OfVfio };
+        let demand = if self.mode == InterruptMode::Direct { Demand::Isolation } else { Demand::OfVfio };
         let pci =
             Arc::new(VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?);
         let gate = Arc::new(Gate::default());

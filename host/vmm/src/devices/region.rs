@@ -3,7 +3,7 @@
 
 use pvir_host::mapping::RegionMap;
 
-use crate::machine::slots::HostMemory;
+use crate::vm::slots::HostMemory;
 
 // SAFETY: a `RegionMap` stays mapped, unmoved, until it is dropped, and gives access only by volatile words and a raw
 // pointer.

@@ -16,9 +16,9 @@ use crate::devices::config::space::{BUS_MASTER, ConfigSpace};
 use crate::devices::gate::Gate;
 use crate::devices::region;
 use crate::devices::trapped::TrappedStores;
-use crate::machine::slots::Access;
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::{MappedPart, PciFunction};
+use crate::vm::slots::Access;
 
 const PAGE: u64 = 4096;
 /// Bytes of one MSI-X table entry.

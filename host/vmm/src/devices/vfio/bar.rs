@@ -10,9 +10,9 @@ use pvir_host::vfio::VfioPci;
 use super::layout::Structures;
 use crate::devices::region;
 use crate::devices::trapped::TrappedStores;
-use crate::machine::slots::{Access, HostMemory};
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::MappedPart;
+use crate::vm::slots::{Access, HostMemory};
 
 const PAGE: u64 = 4096;
 
