@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kvm_bindings::kvm_cpuid_entry2;
 use pvir_host::device::Device;
 use pvir_host::kvm::IrqRouter;
+use pvir_host::mapping::RegionMap;
 use pvir_host::memory::GuestRam;
-use pvir_host::vfio::RegionMap;
 
-use crate::machine::conduit::Hypercalls;
+use crate::vm::conduit::Hypercalls;
 
 /// Chooses the parts of a machine. Each function is given the part that the VMM has made, and answers with the part that
 /// the machine gets: the same one (which the functions do by themselves), one around it, or another.

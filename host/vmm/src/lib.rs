@@ -4,30 +4,29 @@
 //! machine that it runs: whoever embeds the VMM may put its own service, guest memory, interrupt router or devices in
 //! place of those here, or around them. The program itself takes them as they are ([`OwnParts`]).
 //!
-//! `doctor`, `devices` (here: `inventory`), `bind` and `unbind` (`binding`) look at the host and start no guest of the
-//! user's. `run` puts the parts together: a `machine` (VM, vCPUs, memory, boot), a `pci` bus with devices, and at the end a
-//! `report`, which it also gives while it runs by its `control` socket: `routes` asks there. The service that guests call is the library; here it appears as `machine::conduit::Hypercalls`.
+//! `host_commands` look at the host and start no guest of the user's. `run` puts the parts together: a `vm` with its
+//! memory, into which `boot` loads a kernel, a `pci` bus with `devices`, and the threads of its `vcpu`s.
+//! `observation` is what it tells of itself, at its end and while it runs. The `service` that guests call is the
+//! library's; the vCPUs see it as [`Hypercalls`].
 
 mod assembly;
-mod binding;
+mod boot;
 mod cli;
-mod control;
 mod descriptors;
 mod device_spec;
 mod devices;
-mod doctor;
 mod exit_code;
 #[cfg(test)]
 mod fake_host;
-mod inventory;
-mod machine;
+mod host_commands;
+mod memory_size;
+mod observation;
 mod pci;
-mod report;
-mod routes;
 mod run;
 mod service;
 mod signals;
-mod size;
+mod vcpu;
+mod vm;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -38,7 +37,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use crate::assembly::{Assembly, OwnParts};
 use crate::cli::{Cli, Command, LogArgs};
-pub use crate::machine::conduit::Hypercalls;
+pub use crate::vm::conduit::Hypercalls;
 
 /// Runs the command line `arguments`, the first of which is the program's name, on a machine of the parts that `assembly`
 /// chooses. A wrong command line, `--help` and `--version` end the process.
@@ -49,12 +48,12 @@ pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn
         return ExitCode::from(exit_code::USAGE);
     }
     let result = match &cli.command {
-        Command::Routes(args) => routes::run(args),
+        Command::Routes(args) => observation::routes::run(args),
         Command::Run(args) => run::run(args, assembly).map(|outcome| ExitCode::from(&outcome)),
-        Command::Doctor(args) => doctor::run(args),
-        Command::Devices(args) => inventory::run(args),
-        Command::Bind(args) => binding::bind(args),
-        Command::Unbind(args) => binding::unbind(args),
+        Command::Doctor(args) => host_commands::doctor::run(args),
+        Command::Devices(args) => host_commands::devices::run(args),
+        Command::Bind(args) => host_commands::binding::bind(args),
+        Command::Unbind(args) => host_commands::binding::unbind(args),
     };
     match result {
         Ok(code) => code,

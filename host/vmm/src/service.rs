@@ -8,8 +8,8 @@ use pvir_host::kvm::{KvmRouter, MAX_GSI};
 use pvir_host::service::{Config, Service};
 
 use crate::assembly::Assembly;
-use crate::machine::conduit::{self, Hypercalls};
-use crate::machine::vm::{RESERVED_PINS, Vm};
+use crate::vm::conduit::{self, Hypercalls};
+use crate::vm::{RESERVED_PINS, Vm};
 
 /// What a VM may hold, where the user limits it.
 #[derive(Debug, Clone, Copy, Default)]

@@ -11,3 +11,17 @@ pub(crate) fn with_other_max_records(mut leaves: Vec<kvm_cpuid_entry2>) -> Vec<k
     second.for_each(|leaf| leaf.edx ^= 1);
     leaves
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_number_of_records_is_another() {
+        let [ebx, ecx, edx] = SIGNATURE;
+        let base = kvm_cpuid_entry2 { function: 0x4000_0100, ebx, ecx, edx, ..Default::default() };
+        let of = |edx| kvm_cpuid_entry2 { function: 0x4000_0101, edx, ..Default::default() };
+        let other = kvm_cpuid_entry2 { function: 1, edx: 512, ..Default::default() };
+        assert_eq!(with_other_max_records(vec![other, base, of(512)]), [other, base, of(513)]);
+    }
+}

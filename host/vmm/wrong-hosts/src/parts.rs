@@ -6,8 +6,8 @@ use kvm_bindings::kvm_cpuid_entry2;
 use pvir::{Assembly, Hypercalls};
 use pvir_host::device::Device;
 use pvir_host::kvm::IrqRouter;
+use pvir_host::mapping::RegionMap;
 use pvir_host::memory::GuestRam;
-use pvir_host::vfio::RegionMap;
 
 use crate::cpuid;
 use crate::device::WrongDevice;

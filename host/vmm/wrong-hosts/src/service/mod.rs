@@ -12,6 +12,8 @@ mod handles;
 mod memory;
 mod requests;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use memory::ServiceMemory;
 
