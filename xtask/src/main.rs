@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod cases;
+#[cfg(test)]
+mod docs;
 mod image;
 mod kernel;
 mod lab;
@@ -19,7 +21,6 @@ mod programs;
 mod progress;
 mod scale;
 mod setup;
-mod shown;
 mod test;
 mod work;
 mod workspace;
@@ -43,7 +44,6 @@ enum Task {
     Lab(Box<lab::Command>),
     Kernel(kernel::Options),
     Scale(scale::Options),
-    Shown(shown::Options),
     Bench(bench::Options),
     Work(work::Options),
 }
@@ -65,7 +65,6 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test(options) => Ok(test::run(&options)),
         Task::Lab(command) => Ok(lab::command_line(&command)),
         Task::Scale(options) => scale::run(&options),
-        Task::Shown(options) => shown::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Work(options) => work::run(&options),
         Task::Kernel(options) => {
