@@ -3,7 +3,7 @@
 use crate::block::{BlockMemory, Unit};
 use crate::check::{self, Verdict};
 use crate::cpu::memory_barrier;
-use crate::{Conduit, EntryError, Error, HostError};
+use crate::{Conduit, ContractViolation, EntryError, Error};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pvir_abi::{
@@ -31,7 +31,7 @@ pub(crate) trait Record: Copy {
 /// A record that is asked in a batch.
 pub(crate) trait Asked: Record {
     /// Checks what the record `got`, which failed, still says. `record` counts within the call, for errors.
-    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError>;
+    fn check_failed(&self, record: usize, got: &Self) -> Result<(), ContractViolation>;
 }
 
 macro_rules! record {
@@ -65,7 +65,12 @@ pub(crate) trait Batch {
     /// The request at `place`, the same each time; `None` beyond the end.
     fn ask(&self, place: usize) -> Option<Self::Record>;
     /// Judges the answer `got` to `asked`, which has status OK.
-    fn judge(&self, at: At, asked: &Self::Record, got: &Self::Record) -> Result<Self::Answer, HostError>;
+    fn judge(
+        &self,
+        at: At,
+        asked: &Self::Record,
+        got: &Self::Record,
+    ) -> Result<Self::Answer, ContractViolation>;
     /// Where the answers go.
     fn results(&mut self) -> &mut [Result<Self::Answer, EntryError>];
 
@@ -94,7 +99,7 @@ pub(crate) struct Transport<C> {
     block: Mutex<BlockMemory>,
     pub(crate) version: Version,
     /// Most records in one call.
-    pub(crate) most: usize,
+    pub(crate) max_records: usize,
     /// The latest epoch seen since ENABLE, 0 while not enabled.
     pub(crate) epoch: AtomicU64,
 }
@@ -109,25 +114,25 @@ impl<C: Conduit> Transport<C> {
         if !conduit.reaches(block.address()) {
             return Err(Error::BlockOutOfReach(block.address()));
         }
-        let most = usize::try_from(max_records).unwrap_or(usize::MAX).min(block.records());
-        Ok(Self { conduit, block: Mutex::new(block), version, most, epoch: AtomicU64::new(0) })
+        let max_records = usize::try_from(max_records).unwrap_or(usize::MAX).min(block.records());
+        Ok(Self { conduit, block: Mutex::new(block), version, max_records, epoch: AtomicU64::new(0) })
     }
 
     /// Carries out a batch, in as many calls as it takes. Answers with the number of records that are OK.
     ///
     /// On an error what earlier calls did stays noted in the batch.
-    pub(crate) fn run<B: Batch>(&self, batch: &mut B, grant: BatchMode) -> Result<usize, Error> {
+    pub(crate) fn run<B: Batch>(&self, batch: &mut B, mode: BatchMode) -> Result<usize, Error> {
         let len = batch.len();
-        let flags = match grant {
+        let flags = match mode {
             BatchMode::Partial => CallFlags::empty(),
-            BatchMode::AllOrNothing if len > self.most => {
-                return Err(Error::TooMany { asked: len, most: self.most });
+            BatchMode::AllOrNothing if len > self.max_records => {
+                return Err(Error::TooMany { asked: len, max: self.max_records });
             }
             BatchMode::AllOrNothing => CallFlags::ALL_OR_NOTHING,
         };
         let (mut start, mut done) = (0usize, 0usize);
         while start < len {
-            let end = start.saturating_add(self.most).min(len);
+            let end = start.saturating_add(self.max_records).min(len);
             done = done.saturating_add(self.exchange(batch, flags, start..end)?);
             start = end;
         }
@@ -149,9 +154,9 @@ impl<C: Conduit> Transport<C> {
             Ok(Exchanged::Failed(status)) => {
                 (Error::Status { operation, status }, EntryError::Status(status))
             }
-            Err(what) => {
-                log::error!("pvir: {operation:?}: the host broke the contract: {what}");
-                (Error::Host { operation, what }, EntryError::Distrusted)
+            Err(violation) => {
+                log::error!("pvir: {operation:?}: the host broke the contract: {violation}");
+                (Error::ContractViolation { operation, violation }, EntryError::ContractViolation)
             }
         };
         for place in places {
@@ -165,7 +170,7 @@ impl<C: Conduit> Transport<C> {
         batch: &mut B,
         flags: CallFlags,
         places: Range<usize>,
-    ) -> Result<Exchanged, HostError> {
+    ) -> Result<Exchanged, ContractViolation> {
         let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let sent = Header::request(self.version, B::OPERATION, flags, count);
         let mut block = self.block.lock();
@@ -219,12 +224,12 @@ impl<C: Conduit> Transport<C> {
         // After DISABLE the epoch is 0, after a failure it is what it was: judged as if there were none.
         match check::header(&sent, &got, status, 0) {
             Ok(Verdict::Carried) if got.done == 0 => Ok(()),
-            Ok(Verdict::Carried) => Err(HostError::Done { said: got.done, counted: 0 }),
+            Ok(Verdict::Carried) => Err(ContractViolation::Done { said: got.done, counted: 0 }),
             Ok(Verdict::Failed(status)) => return Err(Error::Status { operation, status }),
-            Ok(Verdict::Partial | Verdict::Aborted) => Err(HostError::CallStatus(got.status)),
-            Err(what) => Err(what),
+            Ok(Verdict::Partial | Verdict::Aborted) => Err(ContractViolation::CallStatus(got.status)),
+            Err(violation) => Err(violation),
         }
-        .map_err(|what| Error::Host { operation, what })
+        .map_err(|violation| Error::ContractViolation { operation, violation })
     }
 
     /// ENABLE, whose record is written even if it is refused: answered raw, for the session to judge.
@@ -266,13 +271,13 @@ enum Exchanged {
     /// Nothing was, because a record failed.
     Aborted,
     /// Nothing was, because the call failed.
-    Failed(pvir_abi::Error),
+    Failed(pvir_abi::StatusError),
 }
 
 fn aborted(operation: Operation) -> Error {
-    match pvir_abi::Error::try_from(Status::ABORTED) {
+    match pvir_abi::StatusError::try_from(Status::ABORTED) {
         Ok(status) => Error::Status { operation, status },
         // ABORTED is not OK, so this is never reached; it is the closest truth.
-        Err(()) => Error::Host { operation, what: HostError::NothingFailed },
+        Err(()) => Error::ContractViolation { operation, violation: ContractViolation::NothingFailed },
     }
 }

@@ -1,7 +1,7 @@
 //! What is checked of every answer before anything in it is used.
 
 use crate::call::Asked;
-use crate::{HostError, Origin, Target};
+use crate::{ContractViolation, Origin, Target};
 use pvir_abi::{CallFlags, EntryRecord, EntryState, Handle, Header, Operation, Pair, Status, Store};
 
 /// Where messages to interrupt controllers go: 0xfee00000 to 0xfeefffff
@@ -20,7 +20,7 @@ pub(crate) enum Verdict {
     /// One failed, none was carried out.
     Aborted,
     /// The call failed; nothing was done and no record written.
-    Failed(pvir_abi::Error),
+    Failed(pvir_abi::StatusError),
 }
 
 /// Judges the header `got` that answers `sent`. `before` is the latest epoch known, 0 while not enabled.
@@ -29,7 +29,7 @@ pub(crate) fn header(
     got: &Header,
     conduit: Status,
     before: u64,
-) -> Result<Verdict, HostError> {
+) -> Result<Verdict, ContractViolation> {
     // Statement C3: these three cannot be written into a header that was not reached.
     let unreached = [Status::BAD_ADDRESS, Status::UNALIGNED, Status::PRIVILEGE].contains(&conduit);
     if let (true, true, Err(status)) = (unreached, got == sent, conduit.result()) {
@@ -44,16 +44,16 @@ pub(crate) fn header(
         ("reserved", got.reserved == sent.reserved),
     ];
     if let Some((field, _)) = echoed.into_iter().find(|(_, same)| !same) {
-        return Err(HostError::HeaderChanged { field });
+        return Err(ContractViolation::HeaderChanged { field });
     }
     if conduit != got.status {
-        return Err(HostError::ConduitDisagrees { conduit, header: got.status });
+        return Err(ContractViolation::ConduitDisagrees { conduit, header: got.status });
     }
     if got.status == Status::PENDING {
-        return Err(HostError::CallPending);
+        return Err(ContractViolation::CallPending);
     }
     if before != 0 && got.epoch < before && got.status != Status::NOT_ENABLED {
-        return Err(HostError::Epoch { before, said: got.epoch });
+        return Err(ContractViolation::Epoch { before, said: got.epoch });
     }
     let whole = sent.flags & CallFlags::ALL_OR_NOTHING.bits() != 0;
     // An UNMAP that the host could not finish is not undone (U3).
@@ -62,9 +62,9 @@ pub(crate) fn header(
         (_, Ok(())) => Ok(Verdict::Carried),
         (Status::PARTIAL, _) if may_be_partial => Ok(Verdict::Partial),
         (Status::ABORTED, _) if whole => Ok(Verdict::Aborted),
-        (Status::PARTIAL | Status::ABORTED, _) => Err(HostError::CallStatus(got.status)),
-        (status, _) if status.0 >= RECORD_STATUSES => Err(HostError::CallStatus(status)),
-        _ if got.done != 0 => Err(HostError::Done { said: got.done, counted: 0 }),
+        (Status::PARTIAL | Status::ABORTED, _) => Err(ContractViolation::CallStatus(got.status)),
+        (status, _) if status.0 >= RECORD_STATUSES => Err(ContractViolation::CallStatus(status)),
+        _ if got.done != 0 => Err(ContractViolation::Done { said: got.done, counted: 0 }),
         (_, Err(status)) => Ok(Verdict::Failed(status)),
     }
 }
@@ -74,8 +74,8 @@ pub(crate) fn record_status(
     record: usize,
     status: Status,
     verdict: Verdict,
-) -> Result<Result<(), pvir_abi::Error>, HostError> {
-    let wrong = Err(HostError::RecordStatus { record, status });
+) -> Result<Result<(), pvir_abi::StatusError>, ContractViolation> {
+    let wrong = Err(ContractViolation::RecordStatus { record, status });
     if [Status::PENDING, Status::PARTIAL].contains(&status) {
         return wrong;
     }
@@ -88,16 +88,25 @@ pub(crate) fn record_status(
 }
 
 /// Judges the header's count against the records.
-pub(crate) fn totals(got: &Header, counted: u32, failed: bool, verdict: Verdict) -> Result<(), HostError> {
+pub(crate) fn totals(
+    got: &Header,
+    counted: u32,
+    failed: bool,
+    verdict: Verdict,
+) -> Result<(), ContractViolation> {
     if got.done != counted {
-        return Err(HostError::Done { said: got.done, counted });
+        return Err(ContractViolation::Done { said: got.done, counted });
     }
     let failed_in_part = matches!(verdict, Verdict::Partial | Verdict::Aborted);
-    if failed_in_part && !failed { Err(HostError::NothingFailed) } else { Ok(()) }
+    if failed_in_part && !failed { Err(ContractViolation::NothingFailed) } else { Ok(()) }
 }
 
 /// The fields that name the entry are those that were sent.
-pub(crate) fn same_entry(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
+pub(crate) fn same_entry(
+    record: usize,
+    asked: &EntryRecord,
+    got: &EntryRecord,
+) -> Result<(), ContractViolation> {
     first_changed(
         record,
         [
@@ -111,25 +120,36 @@ pub(crate) fn same_entry(record: usize, asked: &EntryRecord, got: &EntryRecord) 
 }
 
 /// So is the routing, where it was sent.
-pub(crate) fn same_routing(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
+pub(crate) fn same_routing(
+    record: usize,
+    asked: &EntryRecord,
+    got: &EntryRecord,
+) -> Result<(), ContractViolation> {
     first_changed(record, [("arch", got.arch == asked.arch), ("routing", got.routing == asked.routing)])
 }
 
-fn first_changed<const N: usize>(record: usize, fields: [(&'static str, bool); N]) -> Result<(), HostError> {
+fn first_changed<const N: usize>(
+    record: usize,
+    fields: [(&'static str, bool); N],
+) -> Result<(), ContractViolation> {
     match fields.into_iter().find(|(_, same)| !same) {
-        Some((field, _)) => Err(HostError::RecordChanged { record, field }),
+        Some((field, _)) => Err(ContractViolation::RecordChanged { record, field }),
         None => Ok(()),
     }
 }
 
 impl Asked for EntryRecord {
-    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError> {
+    fn check_failed(&self, record: usize, got: &Self) -> Result<(), ContractViolation> {
         no_answer(record, self, got)
     }
 }
 
 /// An answer without a pair: of UNMAP, and of any entry that failed. The handle may be repeated.
-pub(crate) fn no_answer(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
+pub(crate) fn no_answer(
+    record: usize,
+    asked: &EntryRecord,
+    got: &EntryRecord,
+) -> Result<(), ContractViolation> {
     same_entry(record, asked, got)?;
     same_routing(record, asked, got)?;
     let fields = [
@@ -139,18 +159,22 @@ pub(crate) fn no_answer(record: usize, asked: &EntryRecord, got: &EntryRecord) -
         ("state", got.state == 0),
     ];
     match fields.into_iter().find(|(_, zero)| !zero) {
-        Some((field, _)) => Err(HostError::NotZero { record, field }),
+        Some((field, _)) => Err(ContractViolation::NotZero { record, field }),
         None => Ok(()),
     }
 }
 
 /// The handle of an answer; that of the request, where one was given.
-pub(crate) fn handle(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<Handle, HostError> {
+pub(crate) fn handle(
+    record: usize,
+    asked: &EntryRecord,
+    got: &EntryRecord,
+) -> Result<Handle, ContractViolation> {
     if got.handle == Handle::NONE {
-        return Err(HostError::NoHandle { record });
+        return Err(ContractViolation::NoHandle { record });
     }
     if asked.handle != Handle::NONE && got.handle != asked.handle {
-        return Err(HostError::RecordChanged { record, field: "handle" });
+        return Err(ContractViolation::RecordChanged { record, field: "handle" });
     }
     Ok(got.handle)
 }
@@ -160,14 +184,14 @@ pub(crate) fn handle(record: usize, asked: &EntryRecord, got: &EntryRecord) -> R
 /// On Intel the address is in remappable format, on AMD it looks like a plain message and the data is an index; both
 /// lie in the message window, word-aligned, with 16 bits of data, and the low bits of the data of a multi-message MSI
 /// are the device's.
-pub(crate) fn pair(record: usize, count: u32, got: &EntryRecord) -> Result<Pair, HostError> {
+pub(crate) fn pair(record: usize, count: u32, got: &EntryRecord) -> Result<Pair, ContractViolation> {
     let pair = got.pair();
     let in_window = pair.address >> 20 == MESSAGE_WINDOW && pair.address & 3 == 0;
     let numbers = count.saturating_sub(1);
     if in_window && pair.data <= u32::from(u16::MAX) && pair.data & numbers == 0 {
         Ok(pair)
     } else {
-        Err(HostError::BadPair { record, pair })
+        Err(ContractViolation::BadPair { record, pair })
     }
 }
 
@@ -177,8 +201,8 @@ pub(crate) fn mapped_state(
     origin: Origin,
     target: Target,
     got: &EntryRecord,
-) -> Result<bool, HostError> {
-    let wrong = Err(HostError::State { record, state: got.state });
+) -> Result<bool, ContractViolation> {
+    let wrong = Err(ContractViolation::State { record, state: got.state });
     let Some(state) = EntryState::from_bits(got.state) else { return wrong };
     let existing = state.contains(EntryState::EXISTING);
     let must_mask = origin.store == Store::MSIX && !existing;
@@ -187,19 +211,23 @@ pub(crate) fn mapped_state(
 }
 
 /// The state of a RETARGET: as asked, and nothing said of the mask.
-pub(crate) fn retargeted_state(record: usize, target: Target, got: &EntryRecord) -> Result<(), HostError> {
+pub(crate) fn retargeted_state(
+    record: usize,
+    target: Target,
+    got: &EntryRecord,
+) -> Result<(), ContractViolation> {
     if EntryState::from_bits(got.state) == Some(target.state()) {
         Ok(())
     } else {
-        Err(HostError::State { record, state: got.state })
+        Err(ContractViolation::State { record, state: got.state })
     }
 }
 
 /// The state of a QUERY: parked or nothing.
-pub(crate) fn queried_state(record: usize, got: &EntryRecord) -> Result<EntryState, HostError> {
+pub(crate) fn queried_state(record: usize, got: &EntryRecord) -> Result<EntryState, ContractViolation> {
     EntryState::from_bits(got.state)
         .filter(|state| EntryState::PARKED.contains(*state))
-        .ok_or(HostError::State { record, state: got.state })
+        .ok_or(ContractViolation::State { record, state: got.state })
 }
 
 #[cfg(test)]
@@ -216,7 +244,7 @@ mod tests {
         };
         assert!(matches!(judge(Operation::UNMAP), Ok(Verdict::Partial)));
         for operation in [Operation::MAP, Operation::RETARGET] {
-            assert!(matches!(judge(operation), Err(HostError::CallStatus(Status::PARTIAL))));
+            assert!(matches!(judge(operation), Err(ContractViolation::CallStatus(Status::PARTIAL))));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! FEATURES: what the host offers, held against what CPUID says.
 
 use crate::call::{Asked, At, Batch};
-use crate::{Discovered, EntryError, HostError};
+use crate::{ContractViolation, Discovered, EntryError};
 use pvir_abi::{Conduits, Features, FeaturesRecord, Operation};
 
 /// What the host offers and holds, as FEATURES said it.
@@ -34,9 +34,9 @@ impl<'a> AskFeatures<'a> {
 }
 
 impl Asked for FeaturesRecord {
-    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError> {
+    fn check_failed(&self, record: usize, got: &Self) -> Result<(), ContractViolation> {
         let expected = Self { status: got.status, ..*self };
-        if *got == expected { Ok(()) } else { Err(HostError::NotZero { record, field: "features" }) }
+        if *got == expected { Ok(()) } else { Err(ContractViolation::NotZero { record, field: "features" }) }
     }
 }
 
@@ -58,10 +58,10 @@ impl Batch for AskFeatures<'_> {
         At { record, epoch, .. }: At,
         _asked: &FeaturesRecord,
         got: &FeaturesRecord,
-    ) -> Result<HostLimits, HostError> {
+    ) -> Result<HostLimits, ContractViolation> {
         let host = &self.discovered.host;
         if (got.reserved0, got.reserved1, got.reserved2) != (0, 0, 0) {
-            return Err(HostError::RecordChanged { record, field: "reserved" });
+            return Err(ContractViolation::RecordChanged { record, field: "reserved" });
         }
         let same = [
             ("oldest", got.oldest == host.oldest),
@@ -70,11 +70,11 @@ impl Batch for AskFeatures<'_> {
             ("features", got.features == host.features.bits()),
         ];
         if let Some((field, _)) = same.into_iter().find(|(_, same)| !same) {
-            return Err(HostError::NotAsDiscovered { field });
+            return Err(ContractViolation::NotAsDiscovered { field });
         }
         if got.conduits != host.conduits.bits() {
             let said = Conduits::from_bits_retain(got.conduits);
-            return Err(HostError::Conduits { discovered: host.conduits, said });
+            return Err(ContractViolation::Conduits { discovered: host.conduits, said });
         }
         let limits = HostLimits {
             features: Features::from_bits_retain(got.features),
@@ -85,10 +85,10 @@ impl Batch for AskFeatures<'_> {
             devices: got.devices,
         };
         if !limits.features.contains(limits.enabled) || got.irtes > got.max_irtes {
-            return Err(HostError::NotAsDiscovered { field: "enabled or irtes" });
+            return Err(ContractViolation::NotAsDiscovered { field: "enabled or irtes" });
         }
         if !limits.enabled.is_empty() && epoch == 0 {
-            return Err(HostError::Epoch { before: 0, said: 0 });
+            return Err(ContractViolation::Epoch { before: 0, said: 0 });
         }
         Ok(limits)
     }

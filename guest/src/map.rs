@@ -1,19 +1,19 @@
 //! MAP: ask for pairs.
 
 use crate::call::{At, Batch, BatchMode};
-use crate::{Conduit, EntryError, Error, HostError, Irte, Origin, Remapping, Target, check};
+use crate::{Conduit, ContractViolation, EntryError, Error, Irte, Origin, Remapping, Target, check};
 use pvir_abi::{DeviceId, EntryRecord, Handle, Operation, Store};
 
 /// One entry to map.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Request {
+pub struct MapRequest {
     /// The entry.
     pub origin: Origin,
     /// Where it goes.
     pub target: Target,
 }
 
-impl Request {
+impl MapRequest {
     /// `origin` to `target`.
     #[must_use]
     pub const fn new(origin: Origin, target: Target) -> Self {
@@ -37,7 +37,7 @@ impl<C: Conduit> Remapping<C> {
     ///
     /// # Errors
     /// The host's status, or what is wrong with its answer.
-    pub fn map(&self, request: Request) -> Result<Irte, Error> {
+    pub fn map(&self, request: MapRequest) -> Result<Irte, Error> {
         let mut results = [NOT_MAPPED];
         self.map_batch(&[request], &mut results, BatchMode::Partial)?;
         let [result] = results;
@@ -54,12 +54,12 @@ impl<C: Conduit> Remapping<C> {
     /// failed: `results` say which. IRTEs that earlier calls of a split batch were granted stay in `results`.
     pub fn map_batch(
         &self,
-        requests: &[Request],
+        requests: &[MapRequest],
         results: &mut [MapResult],
-        grant: BatchMode,
+        mode: BatchMode,
     ) -> Result<usize, Error> {
         if requests.len() != results.len() {
-            return Err(Error::Lengths { requests: requests.len(), others: results.len() });
+            return Err(Error::LengthMismatch { requests: requests.len(), others: results.len() });
         }
         if let Some(place) = results.iter().position(Result::is_ok) {
             return Err(Error::ResultInUse { place });
@@ -67,7 +67,7 @@ impl<C: Conduit> Remapping<C> {
         refuse_twice(requests.iter().map(|request| request.origin))?;
         results.fill_with(|| NOT_MAPPED);
         let given = Given::default();
-        self.transport.run(&mut Map { requests, results, given }, grant)
+        self.transport.run(&mut Map { requests, results, given }, mode)
     }
 }
 
@@ -80,7 +80,7 @@ fn refuse_twice(origins: impl Iterator<Item = Origin> + Clone) -> Result<(), Err
     let mut rest = origins;
     while let Some(origin) = rest.next() {
         if rest.clone().any(|other| entry(&origin) == entry(&other)) {
-            return Err(Error::AskedTwice { origin });
+            return Err(Error::DuplicateEntry { origin });
         }
     }
     Ok(())
@@ -95,14 +95,14 @@ pub(crate) fn entry_error(operation: Operation, origin: Origin, error: EntryErro
     match error {
         EntryError::Status(status) => Error::Entry { operation, origin, status },
         // A call that carried a record and did not fail has judged it.
-        EntryError::NotAsked | EntryError::Distrusted => {
-            Error::Host { operation, what: HostError::NothingFailed }
+        EntryError::NotAsked | EntryError::ContractViolation => {
+            Error::ContractViolation { operation, violation: ContractViolation::NothingFailed }
         }
     }
 }
 
 struct Map<'a> {
-    requests: &'a [Request],
+    requests: &'a [MapRequest],
     results: &'a mut [MapResult],
     given: Given,
 }
@@ -142,7 +142,7 @@ fn pair_of(irte: &Irte) -> (DeviceId, u64, u32) {
 
 impl Map<'_> {
     /// Neither handle nor pair may be those of another entry.
-    fn unlike_others(&self, place: usize, record: usize, irte: &Irte) -> Result<(), HostError> {
+    fn unlike_others(&self, place: usize, record: usize, irte: &Irte) -> Result<(), ContractViolation> {
         if !self.given.handles.may_have(irte.handle) && !self.given.pairs.may_have(pair_of(irte)) {
             return Ok(());
         }
@@ -150,10 +150,10 @@ impl Map<'_> {
         for (_, other) in others {
             let Ok(other) = other else { continue };
             if other.handle == irte.handle {
-                return Err(HostError::HandleTwice { record, handle: irte.handle });
+                return Err(ContractViolation::HandleTwice { record, handle: irte.handle });
             }
             if pair_of(other) == pair_of(irte) {
-                return Err(HostError::PairTwice { record, pair: irte.pair });
+                return Err(ContractViolation::PairTwice { record, pair: irte.pair });
             }
         }
         Ok(())
@@ -170,13 +170,13 @@ impl Batch for Map<'_> {
     }
 
     fn ask(&self, place: usize) -> Option<EntryRecord> {
-        self.requests.get(place).map(Request::record)
+        self.requests.get(place).map(MapRequest::record)
     }
 
-    fn judge(&self, at: At, asked: &EntryRecord, got: &EntryRecord) -> Result<Irte, HostError> {
+    fn judge(&self, at: At, asked: &EntryRecord, got: &EntryRecord) -> Result<Irte, ContractViolation> {
         let At { place, record, epoch } = at;
-        let Some(&Request { origin, target }) = self.requests.get(place) else {
-            return Err(HostError::NothingFailed);
+        let Some(&MapRequest { origin, target }) = self.requests.get(place) else {
+            return Err(ContractViolation::NothingFailed);
         };
         check::same_entry(record, asked, got)?;
         check::same_routing(record, asked, got)?;

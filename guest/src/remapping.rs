@@ -46,8 +46,8 @@ impl<C: Conduit> Remapping<C> {
 
     /// Most entries in one call: the least of what the host takes and the block holds.
     #[must_use]
-    pub const fn most_in_one_call(&self) -> usize {
-        self.transport.most
+    pub const fn max_entries_per_call(&self) -> usize {
+        self.transport.max_records
     }
 
     /// The event area, if one was given.

@@ -5,7 +5,7 @@ use crate::call::{BatchMode, Transport};
 use crate::check::{self, Verdict};
 use crate::events::{EventMemory, Events};
 use crate::features::{AskFeatures, HostLimits};
-use crate::{Conduit, Discovered, EntryError, Error, HostError, Remapping};
+use crate::{Conduit, ContractViolation, Discovered, EntryError, Error, Remapping};
 use core::fmt;
 use core::sync::atomic::Ordering;
 use pvir_abi::{DeviceId, EnableRecord, Features, Operation, Refusal, Status, Version};
@@ -47,11 +47,11 @@ impl EnableOptions {
     fn record(&self) -> Result<EnableRecord, Error> {
         let has = |feature| self.features.contains(feature);
         if has(Features::EPOCH) != self.events.is_some() {
-            return Err(Error::FeatureWithoutItsParts(Features::EPOCH));
+            return Err(Error::InconsistentOptions(Features::EPOCH));
         }
         if has(Features::NOTIFY) != self.notify.is_some() || (has(Features::NOTIFY) && !has(Features::EPOCH))
         {
-            return Err(Error::FeatureWithoutItsParts(Features::NOTIFY));
+            return Err(Error::InconsistentOptions(Features::NOTIFY));
         }
         let area = self.events.as_ref().map(EventMemory::address);
         let request = EnableRecord::request(self.features, area);
@@ -71,7 +71,7 @@ pub struct EnableFailed<C> {
     /// The session, to ask again for less.
     pub pvir: Pvir<C>,
     /// What was asked.
-    pub wish: EnableOptions,
+    pub options: EnableOptions,
     /// Why it failed.
     pub error: Error,
 }
@@ -90,7 +90,7 @@ impl<C: Conduit> Pvir<C> {
         match limits {
             Ok(limits) => Ok(Self { transport, limits }),
             Err(EntryError::Status(status)) => Err(Error::Status { operation, status }),
-            Err(_) => Err(Error::Host { operation, what: HostError::NothingFailed }),
+            Err(_) => Err(Error::ContractViolation { operation, violation: ContractViolation::NothingFailed }),
         }
     }
 
@@ -108,8 +108,8 @@ impl<C: Conduit> Pvir<C> {
 
     /// Most entries in one call: the least of what the host takes and the block holds.
     #[must_use]
-    pub const fn most_in_one_call(&self) -> usize {
-        self.transport.most
+    pub const fn max_entries_per_call(&self) -> usize {
+        self.transport.max_records
     }
 
     /// Asks for the whole VM to program its devices itself.
@@ -117,19 +117,19 @@ impl<C: Conduit> Pvir<C> {
     /// # Errors
     /// [`Error::Refused`] with the host's reason, or why it could not be asked. The session comes back with it.
     #[expect(clippy::result_large_err, reason = "the session is moved, once in the life of a kernel")]
-    pub fn enable(self, wish: EnableOptions) -> Result<Remapping<C>, EnableFailed<C>> {
-        match self.ask_enable(&wish) {
+    pub fn enable(self, options: EnableOptions) -> Result<Remapping<C>, EnableFailed<C>> {
+        match self.ask_enable(&options) {
             Ok(()) => {
                 let epoch = self.transport.epoch.load(Ordering::Relaxed);
-                let events = wish.events.map(|memory| Events::new(memory, epoch));
+                let events = options.events.map(|memory| Events::new(memory, epoch));
                 Ok(Remapping {
                     transport: self.transport,
                     limits: self.limits,
-                    features: wish.features,
+                    features: options.features,
                     events,
                 })
             }
-            Err(error) => Err(EnableFailed { pvir: self, wish, error }),
+            Err(error) => Err(EnableFailed { pvir: self, options, error }),
         }
     }
 
@@ -137,45 +137,47 @@ impl<C: Conduit> Pvir<C> {
         Self { transport, limits }
     }
 
-    fn ask_enable(&self, wish: &EnableOptions) -> Result<(), Error> {
+    fn ask_enable(&self, options: &EnableOptions) -> Result<(), Error> {
         let operation = Operation::ENABLE;
-        let missing = wish.features.difference(self.limits.features);
+        let missing = options.features.difference(self.limits.features);
         if !missing.is_empty() {
-            return Err(Error::NotOffered(missing));
+            return Err(Error::FeaturesNotOffered(missing));
         }
-        let request = wish.record()?;
+        let request = options.record()?;
         let raw = self.transport.call_enable(request);
-        let nonsense = |what| Error::Host { operation, what };
-        let verdict = check::header(&raw.sent, &raw.got, raw.conduit, 0).map_err(nonsense)?;
+        let violated = |violation| Error::ContractViolation { operation, violation };
+        let verdict = check::header(&raw.sent, &raw.got, raw.conduit, 0).map_err(violated)?;
         match verdict {
             Verdict::Carried => {
-                enable_record(&request, &raw.record, Status::OK).map_err(nonsense)?;
-                check::totals(&raw.got, 1, false, verdict).map_err(nonsense)?;
+                enable_record(&request, &raw.record, Status::OK).map_err(violated)?;
+                check::totals(&raw.got, 1, false, verdict).map_err(violated)?;
                 if raw.got.epoch == 0 {
-                    return Err(nonsense(HostError::Epoch { before: 0, said: 0 }));
+                    return Err(violated(ContractViolation::Epoch { before: 0, said: 0 }));
                 }
-                if wish.events.as_ref().is_some_and(|area| !area.is_written(raw.got.epoch)) {
-                    return Err(nonsense(HostError::EventArea));
+                if options.events.as_ref().is_some_and(|area| !area.is_written(raw.got.epoch)) {
+                    return Err(violated(ContractViolation::EventArea));
                 }
                 self.transport.epoch.store(raw.got.epoch, Ordering::Relaxed);
                 Ok(())
             }
             Verdict::Failed(status) if status.status() == Status::REFUSED => {
-                enable_record(&request, &raw.record, Status::REFUSED).map_err(nonsense)?;
+                enable_record(&request, &raw.record, Status::REFUSED).map_err(violated)?;
                 Err(Error::Refused { reason: raw.record.refusal, device: raw.record.device })
             }
             Verdict::Failed(status) => Err(Error::Status { operation, status }),
             // One record with the status of the call cannot fail in part.
-            Verdict::Partial | Verdict::Aborted => Err(nonsense(HostError::CallStatus(raw.got.status))),
+            Verdict::Partial | Verdict::Aborted => {
+                Err(violated(ContractViolation::CallStatus(raw.got.status)))
+            }
         }
     }
 }
 
 /// Judges the record of ENABLE, granted or refused.
-fn enable_record(asked: &EnableRecord, got: &EnableRecord, status: Status) -> Result<(), HostError> {
+fn enable_record(asked: &EnableRecord, got: &EnableRecord, status: Status) -> Result<(), ContractViolation> {
     let record = 0;
     if got.status != status {
-        return Err(HostError::RecordStatus { record, status: got.status });
+        return Err(ContractViolation::RecordStatus { record, status: got.status });
     }
     let echoed = [
         ("features", got.features == asked.features),
@@ -185,12 +187,12 @@ fn enable_record(asked: &EnableRecord, got: &EnableRecord, status: Status) -> Re
         ("reserved", (got.reserved0, got.reserved1) == (0, [0; 3])),
     ];
     if let Some((field, _)) = echoed.into_iter().find(|(_, same)| !same) {
-        return Err(HostError::RecordChanged { record, field });
+        return Err(ContractViolation::RecordChanged { record, field });
     }
     match (status == Status::REFUSED, got.refusal == Refusal::NONE, got.device == DeviceId::default()) {
-        (true, true, _) => Err(HostError::NoReason),
-        (false, false, _) => Err(HostError::NotZero { record, field: "refusal" }),
-        (false, _, false) => Err(HostError::NotZero { record, field: "device" }),
+        (true, true, _) => Err(ContractViolation::NoReason),
+        (false, false, _) => Err(ContractViolation::NotZero { record, field: "refusal" }),
+        (false, _, false) => Err(ContractViolation::NotZero { record, field: "device" }),
         _ => Ok(()),
     }
 }

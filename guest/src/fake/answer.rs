@@ -1,12 +1,12 @@
 //! The fake host's answers: the contract, written from the page, on the bytes of a block.
 
-use super::host::{Enabled, FakeDevice, Held, State};
+use super::host::{Enabled, FakeDevice, FakeIrte, State};
 use super::judge;
 use super::std::sync::Arc;
 use super::std::vec::Vec;
 use pvir_abi::{
     Arch, CallFlags, DeviceFlags, DeviceId, DeviceRecord, EnableRecord, EntryRecord, EntryState, Features,
-    FeaturesRecord, Handle, Header, MAGIC, Operation, Pair, Routing, Status, Store, Stores, Version,
+    FeaturesRecord, Handle, Header, Operation, Pair, REQUEST_MAGIC, Routing, Status, Store, Stores, Version,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -16,7 +16,11 @@ pub(super) fn call(state: &mut State, bytes: &mut [u8]) -> Status {
     let mut header = Header::read_from_bytes(head).unwrap();
     let sent = Header { status: Status::PENDING, done: 0, epoch: 0, ..header };
     assert_eq!(header, sent, "section 3: a request has status PENDING, and nothing in the out fields");
-    assert_eq!((header.magic, header.version, header.reserved), (MAGIC, Version::V1, [0; 4]), "statement B5");
+    assert_eq!(
+        (header.magic, header.version, header.reserved),
+        (REQUEST_MAGIC, Version::V1, [0; 4]),
+        "statement B5"
+    );
     for record in rest.chunks(64) {
         assert_eq!(record[4..8], [0xff; 4], "section 3: a record has status PENDING before the call");
     }
@@ -175,7 +179,7 @@ fn parked(routing: Option<Routing>) -> EntryState {
     if routing.is_none() { EntryState::PARKED } else { EntryState::empty() }
 }
 
-fn answered(record: &EntryRecord, held: &Held, state: EntryState) -> EntryRecord {
+fn answered(record: &EntryRecord, held: &FakeIrte, state: EntryState) -> EntryRecord {
     let Pair { address, data } = held.pair;
     EntryRecord { handle: held.handle, address, data, state: state.bits(), ..*record }
 }
@@ -202,7 +206,7 @@ fn map(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Status> {
     // Statement M10: the low bits of the data are the device's.
     let data = if record.count > 1 { (slot * record.count) & 0xffff } else { 0 };
     let held =
-        Held { handle: Handle::new(slot, 1), count: record.count, routing, pair: Pair { address, data } };
+        FakeIrte { handle: Handle::new(slot, 1), count: record.count, routing, pair: Pair { address, data } };
     state.irtes.insert(judge::key(record), held);
     let masked = if record.store == Store::MSIX { EntryState::MASKED } else { EntryState::empty() };
     Ok(answered(record, &held, parked(routing) | masked))
@@ -212,7 +216,7 @@ fn retarget(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Stat
     judge::entry(state, record)?;
     let held = judge::handle(state, record)?;
     let routing = judge::routing(state, record)?;
-    state.irtes.insert(judge::key(record), Held { routing, ..held });
+    state.irtes.insert(judge::key(record), FakeIrte { routing, ..held });
     Ok(answered(record, &held, parked(routing)))
 }
 

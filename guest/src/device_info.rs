@@ -1,12 +1,12 @@
 //! DEVICE_INFO: what a device can do. Works before ENABLE and after.
 
 use crate::call::{Asked, At, Batch, BatchMode, Transport};
-use crate::{Conduit, EntryError, Error, HostError, Pvir, Remapping};
+use crate::{Conduit, ContractViolation, EntryError, Error, Pvir, Remapping};
 use pvir_abi::{DeviceFlags, DeviceId, DeviceRecord, Operation, Stores};
 
 /// What the host says of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Device {
+pub struct DeviceInfo {
     /// The device.
     pub id: DeviceId,
     /// Store kinds served. Bits that this driver does not know are kept.
@@ -26,19 +26,23 @@ pub struct Device {
 }
 
 /// What the host says of one device.
-pub type DeviceResult = Result<Device, EntryError>;
+pub type DeviceInfoResult = Result<DeviceInfo, EntryError>;
 
 /// Most entries of an MSI-X table.
-const MOST_MSIX: u32 = 2048;
+const MAX_MSIX_ENTRIES: u32 = 2048;
 /// Most messages of an MSI capability.
-const MOST_MSI: u32 = 32;
+const MAX_MSI_MESSAGES: u32 = 32;
 
 impl<C: Conduit> Pvir<C> {
     /// Asks about `devices` and puts what the host says of each into `results`. Answers how many it knows.
     ///
     /// # Errors
     /// If a call failed as a whole, or the batch cannot be asked.
-    pub fn device_info(&self, devices: &[DeviceId], results: &mut [DeviceResult]) -> Result<usize, Error> {
+    pub fn device_info(
+        &self,
+        devices: &[DeviceId],
+        results: &mut [DeviceInfoResult],
+    ) -> Result<usize, Error> {
         device_info(&self.transport, devices, results)
     }
 }
@@ -48,7 +52,11 @@ impl<C: Conduit> Remapping<C> {
     ///
     /// # Errors
     /// As for [`Pvir::device_info`].
-    pub fn device_info(&self, devices: &[DeviceId], results: &mut [DeviceResult]) -> Result<usize, Error> {
+    pub fn device_info(
+        &self,
+        devices: &[DeviceId],
+        results: &mut [DeviceInfoResult],
+    ) -> Result<usize, Error> {
         device_info(&self.transport, devices, results)
     }
 }
@@ -56,10 +64,10 @@ impl<C: Conduit> Remapping<C> {
 fn device_info<C: Conduit>(
     transport: &Transport<C>,
     devices: &[DeviceId],
-    results: &mut [DeviceResult],
+    results: &mut [DeviceInfoResult],
 ) -> Result<usize, Error> {
     if devices.len() != results.len() {
-        return Err(Error::Lengths { requests: devices.len(), others: results.len() });
+        return Err(Error::LengthMismatch { requests: devices.len(), others: results.len() });
     }
     results.fill(Err(EntryError::NotAsked));
     transport.run(&mut Ask { devices, results }, BatchMode::Partial)
@@ -67,11 +75,11 @@ fn device_info<C: Conduit>(
 
 struct Ask<'a> {
     devices: &'a [DeviceId],
-    results: &'a mut [DeviceResult],
+    results: &'a mut [DeviceInfoResult],
 }
 
-fn echoed(record: usize, asked: &DeviceRecord, got: &DeviceRecord) -> Result<(), HostError> {
-    let changed = |field| Err(HostError::RecordChanged { record, field });
+fn echoed(record: usize, asked: &DeviceRecord, got: &DeviceRecord) -> Result<(), ContractViolation> {
+    let changed = |field| Err(ContractViolation::RecordChanged { record, field });
     if asked.device != got.device {
         changed("device")
     } else if (got.reserved0, got.reserved1) != (0, [0; 3]) {
@@ -82,13 +90,13 @@ fn echoed(record: usize, asked: &DeviceRecord, got: &DeviceRecord) -> Result<(),
 }
 
 impl Asked for DeviceRecord {
-    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError> {
+    fn check_failed(&self, record: usize, got: &Self) -> Result<(), ContractViolation> {
         echoed(record, self, got)?;
         let expected = Self { status: got.status, ..*self };
         if *got == expected {
             Ok(())
         } else {
-            Err(HostError::NotZero { record, field: "device information" })
+            Err(ContractViolation::NotZero { record, field: "device information" })
         }
     }
 }
@@ -96,7 +104,7 @@ impl Asked for DeviceRecord {
 impl Batch for Ask<'_> {
     const OPERATION: Operation = Operation::DEVICE_INFO;
     type Record = DeviceRecord;
-    type Answer = Device;
+    type Answer = DeviceInfo;
 
     fn len(&self) -> usize {
         self.devices.len()
@@ -111,17 +119,17 @@ impl Batch for Ask<'_> {
         At { record, .. }: At,
         asked: &DeviceRecord,
         got: &DeviceRecord,
-    ) -> Result<Device, HostError> {
+    ) -> Result<DeviceInfo, ContractViolation> {
         echoed(record, asked, got)?;
         let possible = [
-            ("msix_entries", got.msix_entries <= MOST_MSIX),
-            ("msi_messages", got.msi_messages <= MOST_MSI),
+            ("msix_entries", got.msix_entries <= MAX_MSIX_ENTRIES),
+            ("msi_messages", got.msi_messages <= MAX_MSI_MESSAGES),
             ("irtes", got.irtes <= got.max_irtes),
         ];
         if let Some((field, _)) = possible.into_iter().find(|(_, possible)| !possible) {
-            return Err(HostError::Limit { record, field });
+            return Err(ContractViolation::Limit { record, field });
         }
-        Ok(Device {
+        Ok(DeviceInfo {
             id: got.device,
             stores: Stores::from_bits_retain(got.stores),
             flags: DeviceFlags::from_bits_retain(got.flags),
@@ -133,7 +141,7 @@ impl Batch for Ask<'_> {
         })
     }
 
-    fn results(&mut self) -> &mut [DeviceResult] {
+    fn results(&mut self) -> &mut [DeviceInfoResult] {
         self.results
     }
 }
