@@ -1,6 +1,7 @@
 //! DEVICE_INFO: what a device can do. Works before ENABLE and after.
 
-use crate::call::{Asked, At, Batch, BatchMode, Transport};
+use crate::call::{AnswerPosition, Batch, BatchMode, Transport};
+use crate::record::BatchRecord;
 use crate::{Conduit, ContractViolation, EntryError, Error, Pvir, Remapping};
 use pvir_abi::{DeviceFlags, DeviceId, DeviceRecord, Operation, Stores};
 
@@ -78,22 +79,22 @@ struct Ask<'a> {
     results: &'a mut [DeviceInfoResult],
 }
 
-fn echoed(record: usize, asked: &DeviceRecord, got: &DeviceRecord) -> Result<(), ContractViolation> {
+fn echoed(record: usize, request: &DeviceRecord, answer: &DeviceRecord) -> Result<(), ContractViolation> {
     let changed = |field| Err(ContractViolation::RecordChanged { record, field });
-    if asked.device != got.device {
+    if request.device != answer.device {
         changed("device")
-    } else if (got.reserved0, got.reserved1) != (0, [0; 3]) {
+    } else if (answer.reserved0, answer.reserved1) != (0, [0; 3]) {
         changed("reserved")
     } else {
         Ok(())
     }
 }
 
-impl Asked for DeviceRecord {
-    fn check_failed(&self, record: usize, got: &Self) -> Result<(), ContractViolation> {
-        echoed(record, self, got)?;
-        let expected = Self { status: got.status, ..*self };
-        if *got == expected {
+impl BatchRecord for DeviceRecord {
+    fn check_failed(&self, record: usize, answer: &Self) -> Result<(), ContractViolation> {
+        echoed(record, self, answer)?;
+        let expected = Self { status: answer.status, ..*self };
+        if *answer == expected {
             Ok(())
         } else {
             Err(ContractViolation::NotZero { record, field: "device information" })
@@ -110,34 +111,34 @@ impl Batch for Ask<'_> {
         self.devices.len()
     }
 
-    fn ask(&self, place: usize) -> Option<DeviceRecord> {
-        self.devices.get(place).copied().map(DeviceRecord::request)
+    fn request(&self, index: usize) -> Option<DeviceRecord> {
+        self.devices.get(index).copied().map(DeviceRecord::request)
     }
 
-    fn judge(
+    fn validate(
         &self,
-        At { record, .. }: At,
-        asked: &DeviceRecord,
-        got: &DeviceRecord,
+        AnswerPosition { record, .. }: AnswerPosition,
+        request: &DeviceRecord,
+        answer: &DeviceRecord,
     ) -> Result<DeviceInfo, ContractViolation> {
-        echoed(record, asked, got)?;
+        echoed(record, request, answer)?;
         let possible = [
-            ("msix_entries", got.msix_entries <= MAX_MSIX_ENTRIES),
-            ("msi_messages", got.msi_messages <= MAX_MSI_MESSAGES),
-            ("irtes", got.irtes <= got.max_irtes),
+            ("msix_entries", answer.msix_entries <= MAX_MSIX_ENTRIES),
+            ("msi_messages", answer.msi_messages <= MAX_MSI_MESSAGES),
+            ("irtes", answer.irtes <= answer.max_irtes),
         ];
         if let Some((field, _)) = possible.into_iter().find(|(_, possible)| !possible) {
             return Err(ContractViolation::Limit { record, field });
         }
         Ok(DeviceInfo {
-            id: got.device,
-            stores: Stores::from_bits_retain(got.stores),
-            flags: DeviceFlags::from_bits_retain(got.flags),
-            msix_entries: got.msix_entries,
-            msi_messages: got.msi_messages,
-            ims_entries: got.ims_entries,
-            max_irtes: got.max_irtes,
-            irtes: got.irtes,
+            id: answer.device,
+            stores: Stores::from_bits_retain(answer.stores),
+            flags: DeviceFlags::from_bits_retain(answer.flags),
+            msix_entries: answer.msix_entries,
+            msi_messages: answer.msi_messages,
+            ims_entries: answer.ims_entries,
+            max_irtes: answer.max_irtes,
+            irtes: answer.irtes,
         })
     }
 

@@ -41,7 +41,7 @@ pub enum Error {
     /// All or nothing was asked of more entries than one call carries. Nothing was asked.
     TooMany {
         /// Entries.
-        asked: usize,
+        requested: usize,
         /// Most entries in one call.
         max: usize,
     },
@@ -55,7 +55,7 @@ pub enum Error {
     /// A place for a result still holds an IRTE, which would be lost. Nothing was asked.
     ResultInUse {
         /// Its place.
-        place: usize,
+        index: usize,
     },
     /// Two requests of one batch name the same entry. Nothing was asked.
     DuplicateEntry {
@@ -96,11 +96,14 @@ impl fmt::Display for Error {
             Self::ContractViolation { operation, violation } => {
                 write!(f, "{operation:?}: the host broke the contract: {violation}")
             }
-            Self::TooMany { asked, max } => {
-                write!(f, "all or nothing of {asked} entries, but one call carries {max}; split the batch")
+            Self::TooMany { requested, max } => {
+                write!(
+                    f,
+                    "all or nothing of {requested} entries, but one call carries {max}; split the batch"
+                )
             }
             Self::LengthMismatch { requests, others } => write!(f, "{requests} requests but {others} places"),
-            Self::ResultInUse { place } => write!(f, "place {place} for a result still holds an IRTE"),
+            Self::ResultInUse { index } => write!(f, "place {index} for a result still holds an IRTE"),
             Self::DuplicateEntry { origin } => write!(f, "{origin} was asked for twice in one batch"),
             Self::FeaturesNotOffered(features) => {
                 write!(f, "the host does not offer features {:#x}", features.bits())

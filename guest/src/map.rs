@@ -1,6 +1,6 @@
 //! MAP: ask for pairs.
 
-use crate::call::{At, Batch, BatchMode};
+use crate::call::{AnswerPosition, Batch, BatchMode};
 use crate::{Conduit, ContractViolation, EntryError, Error, Irte, Origin, Remapping, Target, check};
 use pvir_abi::{DeviceId, EntryRecord, Handle, Operation, Store};
 
@@ -61,8 +61,8 @@ impl<C: Conduit> Remapping<C> {
         if requests.len() != results.len() {
             return Err(Error::LengthMismatch { requests: requests.len(), others: results.len() });
         }
-        if let Some(place) = results.iter().position(Result::is_ok) {
-            return Err(Error::ResultInUse { place });
+        if let Some(index) = results.iter().position(Result::is_ok) {
+            return Err(Error::ResultInUse { index });
         }
         refuse_twice(requests.iter().map(|request| request.origin))?;
         results.fill_with(|| NOT_MAPPED);
@@ -142,11 +142,11 @@ fn pair_of(irte: &Irte) -> (DeviceId, u64, u32) {
 
 impl Map<'_> {
     /// Neither handle nor pair may be those of another entry.
-    fn unlike_others(&self, place: usize, record: usize, irte: &Irte) -> Result<(), ContractViolation> {
+    fn unlike_others(&self, index: usize, record: usize, irte: &Irte) -> Result<(), ContractViolation> {
         if !self.given.handles.may_have(irte.handle) && !self.given.pairs.may_have(pair_of(irte)) {
             return Ok(());
         }
-        let others = self.results.iter().enumerate().filter(|(other, _)| *other != place);
+        let others = self.results.iter().enumerate().filter(|(other, _)| *other != index);
         for (_, other) in others {
             let Ok(other) = other else { continue };
             if other.handle == irte.handle {
@@ -169,22 +169,27 @@ impl Batch for Map<'_> {
         self.requests.len()
     }
 
-    fn ask(&self, place: usize) -> Option<EntryRecord> {
-        self.requests.get(place).map(MapRequest::record)
+    fn request(&self, index: usize) -> Option<EntryRecord> {
+        self.requests.get(index).map(MapRequest::record)
     }
 
-    fn judge(&self, at: At, asked: &EntryRecord, got: &EntryRecord) -> Result<Irte, ContractViolation> {
-        let At { place, record, epoch } = at;
-        let Some(&MapRequest { origin, target }) = self.requests.get(place) else {
+    fn validate(
+        &self,
+        at: AnswerPosition,
+        request: &EntryRecord,
+        answer: &EntryRecord,
+    ) -> Result<Irte, ContractViolation> {
+        let AnswerPosition { index, record, epoch } = at;
+        let Some(&MapRequest { origin, target }) = self.requests.get(index) else {
             return Err(ContractViolation::NothingFailed);
         };
-        check::same_entry(record, asked, got)?;
-        check::same_routing(record, asked, got)?;
-        let handle = check::handle(record, asked, got)?;
-        let pair = check::pair(record, origin.count, got)?;
-        let existing = check::mapped_state(record, origin, target, got)?;
+        check::same_entry(record, request, answer)?;
+        check::same_routing(record, request, answer)?;
+        let handle = check::handle(record, request, answer)?;
+        let pair = check::pair(record, origin.count, answer)?;
+        let existing = check::mapped_state(record, origin, target, answer)?;
         let irte = Irte { origin, handle, pair, target, epoch, existing };
-        self.unlike_others(place, record, &irte)?;
+        self.unlike_others(index, record, &irte)?;
         Ok(irte)
     }
 
@@ -192,12 +197,12 @@ impl Batch for Map<'_> {
         self.results
     }
 
-    fn put(&mut self, place: usize, result: MapResult) {
+    fn put(&mut self, index: usize, result: MapResult) {
         if let Ok(irte) = &result {
             self.given.handles.add(irte.handle);
             self.given.pairs.add(pair_of(irte));
         }
-        if let Some(slot) = self.results.get_mut(place) {
+        if let Some(slot) = self.results.get_mut(index) {
             *slot = result;
         }
     }
@@ -224,8 +229,8 @@ mod tests {
         #[test]
         fn a_batch_names_an_entry_twice_or_not(indices in proptest::collection::vec(0u32..12, 0..8)) {
             let device = DeviceId::default();
-            let before = |place, index| indices.iter().take(place).any(|other| other == index);
-            let twice = indices.iter().enumerate().any(|(place, index)| before(place, index));
+            let before = |position, index| indices.iter().take(position).any(|other| other == index);
+            let twice = indices.iter().enumerate().any(|(position, index)| before(position, index));
             let origins = indices.iter().map(|index| Origin::msix(device, *index));
             prop_assert_eq!(refuse_twice(origins).is_err(), twice);
         }

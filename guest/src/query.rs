@@ -1,6 +1,6 @@
 //! QUERY: what the host holds for an entry. Changes nothing.
 
-use crate::call::{At, Batch, BatchMode};
+use crate::call::{AnswerPosition, Batch, BatchMode};
 use crate::map::entry_error;
 use crate::{Conduit, ContractViolation, EntryError, Error, HoldsIrte, Origin, Remapping, Target, check};
 use pvir_abi::{EntryRecord, Handle, Operation, Pair};
@@ -46,21 +46,21 @@ impl<C: Conduit> Remapping<C> {
             return Err(Error::LengthMismatch { requests: origins.len(), others: results.len() });
         }
         results.fill(Err(EntryError::NotAsked));
-        let asked = |place| origins.get(place).copied().map(Origin::record);
-        self.transport.run(&mut Query { asked, results, pair: None }, BatchMode::Partial)
+        let request = |index| origins.get(index).copied().map(Origin::record);
+        self.transport.run(&mut Query { request, results, pair: None }, BatchMode::Partial)
     }
 
-    fn query_one(&self, origin: Origin, asked: EntryRecord, pair: Option<Pair>) -> Result<IrteInfo, Error> {
+    fn query_one(&self, origin: Origin, request: EntryRecord, pair: Option<Pair>) -> Result<IrteInfo, Error> {
         let mut results = [Err(EntryError::NotAsked)];
-        let asked = |place| (place == 0).then_some(asked);
-        self.transport.run(&mut Query { asked, results: &mut results, pair }, BatchMode::Partial)?;
+        let request = |index| (index == 0).then_some(request);
+        self.transport.run(&mut Query { request, results: &mut results, pair }, BatchMode::Partial)?;
         let [result] = results;
         result.map_err(|error| entry_error(Operation::QUERY, origin, error))
     }
 }
 
 struct Query<'a, F> {
-    asked: F,
+    request: F,
     results: &'a mut [QueryResult],
     /// What the pair must be, if it is known.
     pair: Option<Pair>,
@@ -75,22 +75,22 @@ impl<F: Fn(usize) -> Option<EntryRecord>> Batch for Query<'_, F> {
         self.results.len()
     }
 
-    fn ask(&self, place: usize) -> Option<EntryRecord> {
-        (self.asked)(place)
+    fn request(&self, index: usize) -> Option<EntryRecord> {
+        (self.request)(index)
     }
 
-    fn judge(
+    fn validate(
         &self,
-        At { record, .. }: At,
-        asked: &EntryRecord,
-        got: &EntryRecord,
+        AnswerPosition { record, .. }: AnswerPosition,
+        request: &EntryRecord,
+        answer: &EntryRecord,
     ) -> Result<IrteInfo, ContractViolation> {
-        check::same_entry(record, asked, got)?;
-        let handle = check::handle(record, asked, got)?;
-        let pair = check::pair(record, asked.count, got)?;
-        let state = check::queried_state(record, got)?;
-        let target =
-            Target::from_wire(got.arch, got.routing, state).ok_or(ContractViolation::Routing { record })?;
+        check::same_entry(record, request, answer)?;
+        let handle = check::handle(record, request, answer)?;
+        let pair = check::pair(record, request.count, answer)?;
+        let state = check::queried_state(record, answer)?;
+        let target = Target::from_wire(answer.arch, answer.routing, state)
+            .ok_or(ContractViolation::Routing { record })?;
         if let Some(was) = self.pair.filter(|was| *was != pair) {
             return Err(ContractViolation::PairChanged { record, was, now: pair });
         }

@@ -1,6 +1,6 @@
 //! RETARGET: new routing under the old pair. No device is touched.
 
-use crate::call::{At, Batch, BatchMode};
+use crate::call::{AnswerPosition, Batch, BatchMode};
 use crate::map::entry_error;
 use crate::{Conduit, ContractViolation, EntryError, Error, HoldsIrte, Remapping, Target, check};
 use pvir_abi::{EntryRecord, Operation};
@@ -76,28 +76,28 @@ impl<T: HoldsIrte> Batch for Retarget<'_, T> {
         self.irtes.len()
     }
 
-    fn ask(&self, place: usize) -> Option<EntryRecord> {
-        let irte = self.irtes.get(place)?.irte();
-        let target = self.targets.get(place)?;
+    fn request(&self, index: usize) -> Option<EntryRecord> {
+        let irte = self.irtes.get(index)?.irte();
+        let target = self.targets.get(index)?;
         Some(target.put(irte.origin.record()).with_handle(irte.handle))
     }
 
-    fn judge(
+    fn validate(
         &self,
-        At { place, record, .. }: At,
-        asked: &EntryRecord,
-        got: &EntryRecord,
+        AnswerPosition { index, record, .. }: AnswerPosition,
+        request: &EntryRecord,
+        answer: &EntryRecord,
     ) -> Result<(), ContractViolation> {
-        let (Some(irte), Some(target)) = (self.irtes.get(place), self.targets.get(place)) else {
+        let (Some(irte), Some(target)) = (self.irtes.get(index), self.targets.get(index)) else {
             return Err(ContractViolation::NothingFailed);
         };
         let irte = irte.irte();
-        check::same_entry(record, asked, got)?;
-        check::same_routing(record, asked, got)?;
-        check::handle(record, asked, got)?;
-        check::retargeted_state(record, *target, got)?;
-        if got.pair() != irte.pair {
-            return Err(ContractViolation::PairChanged { record, was: irte.pair, now: got.pair() });
+        check::same_entry(record, request, answer)?;
+        check::same_routing(record, request, answer)?;
+        check::handle(record, request, answer)?;
+        check::retargeted_state(record, *target, answer)?;
+        if answer.pair() != irte.pair {
+            return Err(ContractViolation::PairChanged { record, was: irte.pair, now: answer.pair() });
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ fn all_or_nothing_longer_than_one_call_is_refused_before_anything_is_asked() {
     let requests = [msix(0), msix(1), msix(2)];
     let mut results = [NOT_MAPPED, NOT_MAPPED, NOT_MAPPED];
     let refused = remapping.map_batch(&requests, &mut results, BatchMode::AllOrNothing);
-    assert_eq!(refused, Err(Error::TooMany { asked: 3, max: 2 }));
+    assert_eq!(refused, Err(Error::TooMany { requested: 3, max: 2 }));
     assert!(!host.calls().contains(&Operation::MAP));
 }
 
@@ -105,7 +105,7 @@ fn a_place_that_holds_an_irte_is_not_overwritten() {
     let (_host, remapping) = enabled();
     let mut results = [Ok(remapping.map(msix(0)).unwrap())];
     let refused = remapping.map_batch(&[msix(1)], &mut results, BatchMode::Partial);
-    assert_eq!(refused, Err(Error::ResultInUse { place: 0 }));
+    assert_eq!(refused, Err(Error::ResultInUse { index: 0 }));
     assert!(results[0].is_ok());
 }
 

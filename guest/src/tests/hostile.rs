@@ -80,7 +80,10 @@ fn a_host_that_does_nothing_is_noticed() {
         *status = seen;
     });
     let violation = ContractViolation::ConduitDisagrees { conduit: seen, header: Status::PENDING };
-    assert_eq!(remapping.map(msix(0)), Err(Error::ContractViolation { operation: Operation::MAP, violation }));
+    assert_eq!(
+        remapping.map(msix(0)),
+        Err(Error::ContractViolation { operation: Operation::MAP, violation })
+    );
     let pending = map_two(|block, status| {
         put(block, 16, &[0xff; 4]);
         *status = Status::PENDING;
@@ -217,5 +220,8 @@ fn the_epoch_is_never_zero_and_never_goes_back() {
     let _irte = remapping.map(msix(0)).unwrap();
     host.be_honest();
     let violation = ContractViolation::Epoch { before: 9, said: 1 };
-    assert_eq!(remapping.map(msix(1)), Err(Error::ContractViolation { operation: Operation::MAP, violation }));
+    assert_eq!(
+        remapping.map(msix(1)),
+        Err(Error::ContractViolation { operation: Operation::MAP, violation })
+    );
 }

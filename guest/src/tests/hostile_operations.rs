@@ -79,9 +79,11 @@ fn the_low_bits_of_a_multi_message_data_are_the_devices() {
             let data = 1u32 << bit;
             host.tamper(move |block, _| put(block, at(0, 56), &data.to_le_bytes()));
             let error = remapping.map(request).unwrap_err();
-            let bad =
-                |violation| matches!(violation, ContractViolation::BadPair { record: 0, pair } if pair.data == data);
-            assert!(matches!(error, Error::ContractViolation { violation, .. } if bad(violation)), "{count}: {error}");
+            let bad = |violation| matches!(violation, ContractViolation::BadPair { record: 0, pair } if pair.data == data);
+            assert!(
+                matches!(error, Error::ContractViolation { violation, .. } if bad(violation)),
+                "{count}: {error}"
+            );
         }
         host.be_honest();
         remapping.unmap(remapping.map(request).unwrap()).unwrap();

@@ -1,64 +1,16 @@
 //! The session: what the host offers, and asking it to let the VM program its devices.
 
+use super::enable::check_record;
+use super::{EnableOptions, Remapping};
 use crate::block::BlockMemory;
 use crate::call::{BatchMode, Transport};
 use crate::check::{self, Verdict};
-use crate::events::{EventMemory, Events};
+use crate::events::Events;
 use crate::features::{AskFeatures, HostLimits};
-use crate::{Conduit, ContractViolation, Discovered, EntryError, Error, Remapping};
+use crate::{Conduit, ContractViolation, Discovered, EntryError, Error};
 use core::fmt;
 use core::sync::atomic::Ordering;
-use pvir_abi::{DeviceId, EnableRecord, Features, Operation, Refusal, Status, Version};
-
-/// The vector on which events are announced.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Notify {
-    /// The vCPU.
-    pub apic_id: u32,
-    /// The vector, 32 or more.
-    pub vector: u8,
-}
-
-/// What a kernel asks of ENABLE.
-#[must_use]
-#[derive(Debug)]
-pub struct EnableOptions {
-    features: Features,
-    events: Option<EventMemory>,
-    notify: Option<Notify>,
-}
-
-impl EnableOptions {
-    /// Asks for `features`. EPOCH and NOTIFY are asked for by [`EnableOptions::with_events`] and [`EnableOptions::with_notify`].
-    pub const fn new(features: Features) -> Self {
-        Self { features, events: None, notify: None }
-    }
-
-    /// Asks for EPOCH too, with the event area at `memory`.
-    pub fn with_events(self, memory: EventMemory) -> Self {
-        Self { features: self.features | Features::EPOCH, events: Some(memory), ..self }
-    }
-
-    /// Asks for NOTIFY too. Needs an event area.
-    pub fn with_notify(self, notify: Notify) -> Self {
-        Self { features: self.features | Features::NOTIFY, notify: Some(notify), ..self }
-    }
-
-    fn record(&self) -> Result<EnableRecord, Error> {
-        let has = |feature| self.features.contains(feature);
-        if has(Features::EPOCH) != self.events.is_some() {
-            return Err(Error::InconsistentOptions(Features::EPOCH));
-        }
-        if has(Features::NOTIFY) != self.notify.is_some() || (has(Features::NOTIFY) && !has(Features::EPOCH))
-        {
-            return Err(Error::InconsistentOptions(Features::NOTIFY));
-        }
-        let area = self.events.as_ref().map(EventMemory::address);
-        let request = EnableRecord::request(self.features, area);
-        let (apic_id, vector) = self.notify.map_or((0, 0), |to| (to.apic_id, u32::from(to.vector)));
-        Ok(EnableRecord { notify_apic_id: apic_id, notify_vector: vector, ..request })
-    }
-}
+use pvir_abi::{Operation, Status, Version};
 
 /// A host with which a version was agreed, and that has not been asked to let the VM program its devices.
 pub struct Pvir<C> {
@@ -90,7 +42,9 @@ impl<C: Conduit> Pvir<C> {
         match limits {
             Ok(limits) => Ok(Self { transport, limits }),
             Err(EntryError::Status(status)) => Err(Error::Status { operation, status }),
-            Err(_) => Err(Error::ContractViolation { operation, violation: ContractViolation::NothingFailed }),
+            Err(_) => {
+                Err(Error::ContractViolation { operation, violation: ContractViolation::NothingFailed })
+            }
         }
     }
 
@@ -133,7 +87,7 @@ impl<C: Conduit> Pvir<C> {
         }
     }
 
-    pub(crate) fn from_parts(transport: Transport<C>, limits: HostLimits) -> Self {
+    pub(super) fn from_parts(transport: Transport<C>, limits: HostLimits) -> Self {
         Self { transport, limits }
     }
 
@@ -149,7 +103,7 @@ impl<C: Conduit> Pvir<C> {
         let verdict = check::header(&raw.sent, &raw.got, raw.conduit, 0).map_err(violated)?;
         match verdict {
             Verdict::Carried => {
-                enable_record(&request, &raw.record, Status::OK).map_err(violated)?;
+                check_record(&request, &raw.record, Status::OK).map_err(violated)?;
                 check::totals(&raw.got, 1, false, verdict).map_err(violated)?;
                 if raw.got.epoch == 0 {
                     return Err(violated(ContractViolation::Epoch { before: 0, said: 0 }));
@@ -161,7 +115,7 @@ impl<C: Conduit> Pvir<C> {
                 Ok(())
             }
             Verdict::Failed(status) if status.status() == Status::REFUSED => {
-                enable_record(&request, &raw.record, Status::REFUSED).map_err(violated)?;
+                check_record(&request, &raw.record, Status::REFUSED).map_err(violated)?;
                 Err(Error::Refused { reason: raw.record.refusal, device: raw.record.device })
             }
             Verdict::Failed(status) => Err(Error::Status { operation, status }),
@@ -170,30 +124,6 @@ impl<C: Conduit> Pvir<C> {
                 Err(violated(ContractViolation::CallStatus(raw.got.status)))
             }
         }
-    }
-}
-
-/// Judges the record of ENABLE, granted or refused.
-fn enable_record(asked: &EnableRecord, got: &EnableRecord, status: Status) -> Result<(), ContractViolation> {
-    let record = 0;
-    if got.status != status {
-        return Err(ContractViolation::RecordStatus { record, status: got.status });
-    }
-    let echoed = [
-        ("features", got.features == asked.features),
-        ("event_area", got.event_area == asked.event_area),
-        ("notify_apic_id", got.notify_apic_id == asked.notify_apic_id),
-        ("notify_vector", got.notify_vector == asked.notify_vector),
-        ("reserved", (got.reserved0, got.reserved1) == (0, [0; 3])),
-    ];
-    if let Some((field, _)) = echoed.into_iter().find(|(_, same)| !same) {
-        return Err(ContractViolation::RecordChanged { record, field });
-    }
-    match (status == Status::REFUSED, got.refusal == Refusal::NONE, got.device == DeviceId::default()) {
-        (true, true, _) => Err(ContractViolation::NoReason),
-        (false, false, _) => Err(ContractViolation::NotZero { record, field: "refusal" }),
-        (false, _, false) => Err(ContractViolation::NotZero { record, field: "device" }),
-        _ => Ok(()),
     }
 }
 

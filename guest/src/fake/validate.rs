@@ -1,4 +1,4 @@
-//! The fake host's judgement of entry records, in the order of the contract.
+//! What the fake host validates in entry records, in the order of the contract.
 
 use super::host::{FakeDevice, FakeIrte, Key, State};
 use pvir_abi::{
