@@ -12,6 +12,8 @@ mod cases;
 #[cfg(test)]
 mod docs;
 mod image;
+#[cfg(test)]
+mod imports;
 mod kernel;
 mod lab;
 mod main_job;
