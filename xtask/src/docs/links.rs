@@ -1,7 +1,7 @@
 //! A link to a file of this tree leads to a file.
 
 use super::{pages, prose};
-use crate::workspace;
+use crate::build::workspace;
 
 #[test]
 fn every_relative_link_leads_to_a_file() {

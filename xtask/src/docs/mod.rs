@@ -8,7 +8,7 @@ mod width;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::workspace;
+use crate::build::workspace;
 
 /// Every Markdown page of the source tree, by its path from the root, with its text.
 fn pages() -> Vec<(String, String)> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::workspace;
+use crate::build::workspace;
 
 #[test]
 fn no_picture_names_a_path() {

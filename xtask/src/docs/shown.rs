@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::{test, workspace};
+use crate::build::workspace;
+use crate::suite;
 
 const COLUMNS: usize = 4;
 
@@ -38,7 +39,7 @@ fn rows(page: &str) -> Vec<Vec<&str>> {
 #[test]
 fn every_test_that_is_named_exists_and_no_cell_is_empty() {
     let page = fs::read_to_string(workspace::root().join("docs/shown.md")).unwrap();
-    let known = test::names();
+    let known = suite::names();
     let rows = rows(&page);
     assert!(rows.len() >= 22, "only {} rows found", rows.len());
     for row in rows {
