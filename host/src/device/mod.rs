@@ -1,8 +1,10 @@
 //! The seam between the service and a device: whatever raises interrupts into eventfds, and knows its pairs.
 
 mod kernel_counts;
+mod window;
 
 pub use kernel_counts::KernelCounts;
+pub use window::TableWindow;
 
 use crate::trapped::Shape;
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};

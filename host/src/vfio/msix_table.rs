@@ -1,8 +1,8 @@
 //! The physical MSI-X table, by mmap: `pread` on the region reads all ones there.
 
 use super::capability::{ENTRY_LEN, MsixCapability};
-use super::mapping::RegionMap;
 use crate::isolation::RemappingUnit;
+use crate::mapping::RegionMap;
 use pvir_abi::Pair;
 use std::io;
 use std::sync::Arc;
