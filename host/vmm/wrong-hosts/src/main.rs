@@ -4,7 +4,7 @@
 //! `pvir-wrong-hosts NAME run ...` is `pvir run ...` on the wrong host NAME ([`list`] has them all), or with `honest` on
 //! one whose parts are wrapped in the same way and change nothing.
 //!
-//! The parts are those that an [`Assembly`](pvir::Assembly) chooses: what stands between guest and hypercall service
+//! The parts are those that an [`Assembly`](pvir::Assembly) chooses: an interposer before the hypercall service
 //! ([`service`]), [`memory`], the interrupt [`router`], each [`device`], and [`cpuid`].
 
 mod cpuid;

@@ -14,7 +14,7 @@ use crate::device::WrongDevice;
 use crate::list::Wrong;
 use crate::memory::WrongMemory;
 use crate::router::WrongRouter;
-use crate::service::{Between, ServiceMemory};
+use crate::service::{Interposer, ServiceMemory};
 
 /// The parts of one wrong host, or of the honest one.
 pub(crate) struct Parts {
@@ -50,7 +50,7 @@ impl Assembly for Parts {
 
     fn hypercalls(&self, service: Arc<dyn Hypercalls>) -> Arc<dyn Hypercalls> {
         match self.memory.get() {
-            Some(memory) => Arc::new(Between::new(service, Arc::clone(memory), self.wrong)),
+            Some(memory) => Arc::new(Interposer::new(service, Arc::clone(memory), self.wrong)),
             // The VMM asks for memory first: it needs it for the service.
             None => service,
         }

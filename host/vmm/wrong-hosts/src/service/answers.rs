@@ -3,7 +3,7 @@
 use pvir_abi::{EntryRecord, EntryState, Operation, Status};
 
 use super::block::Block;
-use super::{Change, Honest};
+use super::{Change, HonestService};
 use crate::device::NEXT_HANDLE;
 use crate::list::Wrong;
 
@@ -14,7 +14,7 @@ const SOME_ADDRESS: u64 = 0xfee0_0010;
 pub(super) struct Answers(pub(super) Wrong);
 
 impl Change for Answers {
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         let mut answer = service.call(request);
         let (answered, operation) = (answer.is_answered(), answer.header.operation);
         let header = &mut answer.header;

@@ -65,8 +65,8 @@ impl Block {
         Some(Self { header, records: as_records(records) })
     }
 
-    /// The answer to a request that is refused as a whole.
-    pub(super) fn refused(&self, status: Status) -> Self {
+    /// An answer of this status that leaves the records as they were sent.
+    pub(super) fn with_status(&self, status: Status) -> Self {
         Self { header: Header { status, done: 0, ..self.header }, ..self.clone() }
     }
 

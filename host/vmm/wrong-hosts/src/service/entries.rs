@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use pvir_abi::{CallFlags, EntryRecord, EntryState, Handle, Operation, Status};
 
 use super::block::Block;
-use super::{Change, Honest};
+use super::{Change, HonestService};
 
 /// A handle that the service has never given.
 const NEVER_GIVEN: Handle = Handle(u64::MAX);
@@ -15,7 +15,7 @@ const NEVER_GIVEN: Handle = Handle(u64::MAX);
 pub(super) struct NotUndone;
 
 impl Change for NotUndone {
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         let whole = CallFlags::ALL_OR_NOTHING.bits();
         if request.header.operation != Operation::MAP || request.header.flags & whole == 0 {
             return service.call(request);
@@ -43,7 +43,7 @@ pub(super) struct PairLeftAlive {
 }
 
 impl Change for PairLeftAlive {
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
         let unmap = request.header.operation == Operation::UNMAP;
         let mut answer = service.call_changed(request, |request| {
@@ -75,7 +75,7 @@ impl Change for PairLeftAlive {
 pub(super) struct QueryChangesState;
 
 impl Change for QueryChangesState {
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         let mut answer = service.call(request);
         let mut found = Vec::new();
         if answer.answers(Operation::QUERY) {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use pvir_abi::{Handle, Operation, Status};
 
 use super::block::Block;
-use super::{Change, Honest};
+use super::{Change, HonestService};
 
 /// The generation that every handle has on a host that knows no other.
 const ONLY_GENERATION: u32 = 1;
@@ -17,7 +17,7 @@ struct Newest(Mutex<BTreeMap<u32, Handle>>);
 
 impl Newest {
     /// Calls with each handle replaced by the newest of its slot, if `replace` says so.
-    fn call(&self, request: &Block, service: &Honest<'_>, replace: impl Fn(Handle) -> bool) -> Block {
+    fn call(&self, request: &Block, service: &HonestService<'_>, replace: impl Fn(Handle) -> bool) -> Block {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut answer = service.call_changed(request, |request| {
             request.each_entry(|record| {
@@ -42,7 +42,7 @@ impl Newest {
 pub(super) struct HandleAgain(Newest);
 
 impl Change for HandleAgain {
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         let mut answer = self.0.call(request, service, |handle| handle.generation() == ONLY_GENERATION);
         if answer.answers(Operation::MAP) || answer.answers(Operation::QUERY) {
             answer.each_entry(|record| {
@@ -60,7 +60,7 @@ impl Change for HandleAgain {
 pub(super) struct GenerationIgnored(Newest);
 
 impl Change for GenerationIgnored {
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         self.0.call(request, service, |handle| handle != Handle::NONE)
     }
 }

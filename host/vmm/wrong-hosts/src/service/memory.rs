@@ -9,8 +9,8 @@ use pvir_host::memory::{GuestRam, NotRam};
 
 use crate::list::Wrong;
 
-/// The first address that no guest has: x86 has 52 bits of physical address.
-const NOBODYS: u64 = 1 << 52;
+/// The first address that no guest has: physical addresses of x86 have 52 bits at most.
+const BEYOND_GUEST: u64 = 1 << 52;
 /// From the block of one vCPU to that of the next: more than the longest block.
 const STRIDE: u64 = 0x1_0000;
 
@@ -36,7 +36,7 @@ impl ServiceMemory {
 
     /// Puts a block of a vCPU where the service finds it.
     pub(super) fn lay_out(&self, vcpu: usize, block: Vec<u8>) -> GuestPhysAddr {
-        let at = NOBODYS + vcpu as u64 * STRIDE;
+        let at = BEYOND_GUEST + vcpu as u64 * STRIDE;
         self.blocks().insert(at, block);
         GuestPhysAddr(at)
     }
@@ -61,7 +61,7 @@ fn place(blocks: &Blocks, at: GuestPhysAddr, len: usize) -> Option<(u64, Range<u
 
 impl GuestRam for ServiceMemory {
     fn read(&self, at: GuestPhysAddr, bytes: &mut [u8]) -> Result<(), NotRam> {
-        if at.0 < NOBODYS {
+        if at.0 < BEYOND_GUEST {
             return self.ram.read(at, bytes);
         }
         let blocks = self.blocks();
@@ -73,7 +73,7 @@ impl GuestRam for ServiceMemory {
 
     /// The service's blocks are here, so all that it writes to the guest's RAM is the event area.
     fn write(&self, at: GuestPhysAddr, bytes: &[u8]) -> Result<(), NotRam> {
-        if at.0 < NOBODYS {
+        if at.0 < BEYOND_GUEST {
             let lost = self.wrong == Some(Wrong::AreaNotWritten);
             return if lost { Ok(()) } else { self.ram.write(at, bytes) };
         }
@@ -85,6 +85,6 @@ impl GuestRam for ServiceMemory {
     }
 
     fn is_ram(&self, at: GuestPhysAddr, len: usize) -> bool {
-        if at.0 < NOBODYS { self.ram.is_ram(at, len) } else { place(&self.blocks(), at, len).is_some() }
+        if at.0 < BEYOND_GUEST { self.ram.is_ram(at, len) } else { place(&self.blocks(), at, len).is_some() }
     }
 }

@@ -1,9 +1,9 @@
-//! The hypercall service with somebody between it and the guest.
+//! The hypercall service, with an interposer between it and the guest.
 //!
-//! The service itself is honest and does not notice: [`Between`] copies the guest's block in, hands the service a block
-//! of its own, in memory that the guest does not have ([`ServiceMemory`]), and copies out what came of it. What is changed
-//! on the way is a [`Change`]: of the request ([`requests`]), of the answer ([`answers`]), or by calls that the guest did
-//! not make and calls of its that are not carried out ([`handles`], [`sessions`], [`entries`]).
+//! The service itself is honest and does not notice. [`Interposer`] copies the guest's block in, hands the service a block
+//! of its own, in memory that the guest does not have ([`ServiceMemory`]), and copies out what came of it. A [`Change`] says
+//! what is changed on the way: the request ([`requests`]), the answer ([`answers`]), or both, with calls to the service
+//! that the guest has not made, or without one that it has ([`handles`], [`sessions`], [`entries`]).
 
 mod answers;
 mod block;
@@ -26,11 +26,11 @@ use pvir_abi::{BLOCK_ALIGN, Discovery, GuestPhysAddr, Status};
 use crate::list::Wrong;
 use block::Block;
 
-/// What is changed between guest and service. By themselves these functions change nothing.
+/// What an interposer changes. By themselves these functions change nothing.
 trait Change: Send + Sync {
     /// Serves a request, with the help of the honest service. The answer has the form of the request: its operation, and
     /// as many records.
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         service.call(request)
     }
 
@@ -80,19 +80,19 @@ fn change(wrong: Option<Wrong>) -> Box<dyn Change> {
 }
 
 /// The honest service, for one call of a vCPU.
-struct Honest<'a> {
-    between: &'a Between,
+struct HonestService<'a> {
+    interposer: &'a Interposer,
     vcpu: usize,
 }
 
-impl Honest<'_> {
+impl HonestService<'_> {
     /// What the service does with a request.
     fn call(&self, request: &Block) -> Block {
-        let Between { memory, service, .. } = self.between;
+        let Interposer { memory, service, .. } = self.interposer;
         let at = memory.lay_out(self.vcpu, request.to_bytes());
         let status = service.call(self.vcpu, 0, at);
         let answer = memory.take_away(at).as_deref().and_then(Block::from_bytes);
-        answer.unwrap_or_else(|| request.refused(status))
+        answer.unwrap_or_else(|| request.with_status(status))
     }
 
     /// What the service does with a request that is changed first. The guest does not see that: *in* fields of the answer
@@ -106,17 +106,17 @@ impl Honest<'_> {
     }
 
     fn discovery(&self) -> Discovery {
-        self.between.service.discovery()
+        self.interposer.service.discovery()
     }
 
     /// The memory of the guest.
     fn guest_ram(&self) -> &dyn pvir_host::memory::GuestRam {
-        self.between.memory.guest_ram()
+        self.interposer.memory.guest_ram()
     }
 }
 
-/// Stands between the guest and the service.
-pub(crate) struct Between {
+/// What the guest calls in place of the service, which it calls in turn.
+pub(crate) struct Interposer {
     service: Arc<dyn Hypercalls>,
     memory: Arc<ServiceMemory>,
     change: Box<dyn Change>,
@@ -124,7 +124,7 @@ pub(crate) struct Between {
     last: Mutex<BTreeMap<usize, Status>>,
 }
 
-impl Between {
+impl Interposer {
     pub(crate) fn new(
         service: Arc<dyn Hypercalls>,
         memory: Arc<ServiceMemory>,
@@ -140,13 +140,13 @@ impl Between {
         }
         let ram = self.memory.guest_ram();
         let request = Block::copy_in(ram, at)?;
-        let answer = self.change.serve(&request, &Honest { between: self, vcpu });
+        let answer = self.change.serve(&request, &HonestService { interposer: self, vcpu });
         answer.copy_out(ram, at, &request).ok()?;
         Some(answer.header.status)
     }
 }
 
-impl Hypercalls for Between {
+impl Hypercalls for Interposer {
     fn discovery(&self) -> Discovery {
         self.service.discovery()
     }

@@ -3,14 +3,14 @@
 use pvir_abi::{FIRST_DEVICE_VECTOR, GuestPhysAddr};
 
 use super::block::Block;
-use super::{Change, Honest};
+use super::{Change, HonestService};
 use crate::list::Wrong;
 
 /// Something of the request is overlooked.
 pub(super) struct Requests(pub(super) Wrong);
 
 impl Change for Requests {
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         service.call_changed(request, |request| match self.0 {
             Wrong::ReservedIgnored => request.header.reserved = [0; 4],
             Wrong::AnyFeature => {

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pvir_abi::{EnableRecord, EventArea, FeaturesRecord, GuestPhysAddr, Operation, Status};
 
 use super::block::Block;
-use super::{Change, Honest};
+use super::{Change, HonestService};
 
 /// An ENABLE while enabled begins another session; the one before is ended.
 pub(super) struct EnabledTwice;
 
 impl Change for EnabledTwice {
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         if request.header.operation == Operation::ENABLE {
             // Where there is no session the service says so, and nobody hears it.
             service.call(&Block::request::<EnableRecord>(&request.header, Operation::DISABLE, &[]));
@@ -28,7 +28,7 @@ impl EpochNotRaised {
 }
 
 impl Change for EpochNotRaised {
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         let mut answer = service.call(request);
         if answer.header.epoch != 0 {
             answer.header.epoch = Self::ONLY_EPOCH;
@@ -54,7 +54,7 @@ pub(super) struct DisableKeeps {
 }
 
 impl DisableKeeps {
-    fn is_enabled(&self, request: &Block, service: &Honest<'_>) -> bool {
+    fn is_enabled(&self, request: &Block, service: &HonestService<'_>) -> bool {
         let asked = Block::request(&request.header, Operation::FEATURES, &[FeaturesRecord::request()]);
         let mut enabled = false;
         service.call(&asked).each_features(|record| enabled = record.enabled != 0);
@@ -63,10 +63,10 @@ impl DisableKeeps {
 }
 
 impl Change for DisableKeeps {
-    fn serve(&self, request: &Block, service: &Honest<'_>) -> Block {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
         if request.header.operation == Operation::DISABLE && self.is_enabled(request, service) {
             self.disabled.store(true, Ordering::Relaxed);
-            let mut answer = request.refused(Status::OK);
+            let mut answer = request.with_status(Status::OK);
             answer.header.epoch = 0;
             return answer;
         }

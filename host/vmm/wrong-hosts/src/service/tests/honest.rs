@@ -1,4 +1,4 @@
-//! Where nothing is wrong the guest cannot tell that somebody is between.
+//! Where nothing is wrong the guest cannot tell that there is an interposer.
 
 use super::*;
 use pvir_abi::{Handle, MAX_RECORDS};
@@ -8,7 +8,7 @@ struct Both([Host; 2]);
 
 impl Both {
     fn call_at<R: IntoBytes + Immutable>(&self, at: u64, cpl: u8, header: &Header, records: &[R]) -> Status {
-        let [bare, between] = self.0.each_ref().map(|host| {
+        let [bare, interposed] = self.0.each_ref().map(|host| {
             if host.ram.is_ram(GuestPhysAddr(at), 64 + size_of_val(records)) {
                 host.write(at, header, records);
             }
@@ -18,8 +18,8 @@ impl Both {
             host.ram.read_slice(&mut ram, GuestAddress(0)).unwrap();
             (status, ram)
         });
-        assert_eq!(bare.0, between.0);
-        assert!(bare.1 == between.1, "{header:?}: RAM differs");
+        assert_eq!(bare.0, interposed.0);
+        assert!(bare.1 == interposed.1, "{header:?}: RAM differs");
         bare.0
     }
 

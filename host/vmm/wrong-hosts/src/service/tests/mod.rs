@@ -16,7 +16,7 @@ use pvir_host::service::{Config, Service};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{Between, ServiceMemory};
+use super::{Interposer, ServiceMemory};
 use crate::device::WrongDevice;
 use crate::list::Wrong;
 use crate::memory::WrongMemory;
@@ -63,7 +63,7 @@ impl Host {
         Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM)]).unwrap())
     }
 
-    /// With nobody between.
+    /// Without an interposer.
     fn bare() -> Self {
         let (ram, kernel) = (Self::ram(), SharedWorld::new(FIRST_GSI));
         Self { service: Self::service(&kernel, ram.clone(), None), ram, kernel }
@@ -73,8 +73,8 @@ impl Host {
         let (ram, kernel) = (Self::ram(), SharedWorld::new(FIRST_GSI));
         let memory = ServiceMemory::new(Arc::new(WrongMemory { ram: ram.clone(), wrong }), wrong);
         let memory = Arc::new(memory);
-        let between = Between::new(Self::service(&kernel, memory.clone(), wrong), memory, wrong);
-        Self { ram, service: Arc::new(between), kernel }
+        let interposer = Interposer::new(Self::service(&kernel, memory.clone(), wrong), memory, wrong);
+        Self { ram, service: Arc::new(interposer), kernel }
     }
 
     /// With everything that the service offers, and an event area.
