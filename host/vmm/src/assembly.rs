@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kvm_bindings::kvm_cpuid_entry2;
 use pvir_host::device::Device;
 use pvir_host::kvm::IrqRouter;
+use pvir_host::mapping::RegionMap;
 use pvir_host::memory::GuestRam;
 
 use crate::vm::conduit::Hypercalls;
@@ -22,8 +23,10 @@ pub trait Assembly {
         router
     }
 
-    /// A device as the hypercall service uses it, in the order of the command line.
-    fn device(&self, device: Box<dyn Device>) -> Box<dyn Device> {
+    /// A device as the hypercall service uses it, in the order of the command line. `table` is the memory of its MSI-X
+    /// table where that is the VMM's own: of an emulated device.
+    fn device(&self, device: Box<dyn Device>, table: Option<&Arc<RegionMap>>) -> Box<dyn Device> {
+        let _ = table;
         device
     }
 

@@ -34,6 +34,14 @@ impl Programs {
         let [init, witness, driver] = LAB_PROGRAMS.map(|name| folder.join(name));
         Ok(Self { init, on_path: vec![folder.join("pvir"), witness, driver], kernel })
     }
+
+    /// Builds the program of another package, called as its package is, in the same folder and in the same way: it takes
+    /// what [`build`](Self::build) has compiled.
+    pub(crate) fn build_beside(package: &str) -> Result<PathBuf> {
+        let target_dir = workspace::target_dir("static");
+        workspace::run_build(cargo_build(&target_dir).args(["--package", package]), package)?;
+        Ok(target_dir.join(TARGET).join("release").join(package))
+    }
 }
 
 /// Builds the static programs and returns the folder that holds them.

@@ -9,6 +9,7 @@ use pvir_abi::{Bdf, DeviceId};
 use pvir_host::device::Device;
 use pvir_host::emulation::{HandlePool, StoreLayout};
 use pvir_host::isolation::{Host, Stance};
+use pvir_host::mapping::RegionMap;
 use pvir_host::service::Service;
 use pvir_host::vfio::{AttachError, Container, Demand, VfioDevice, VfioPci};
 
@@ -37,6 +38,8 @@ struct Interrupts {
     device: Box<dyn Device>,
     gate: Arc<Gate>,
     stores: Arc<TrappedStores>,
+    /// The memory of its MSI-X table, where that is ours.
+    table: Option<Arc<RegionMap>>,
 }
 
 /// Builds the bus with all devices, and gives them to the service.
@@ -60,8 +63,8 @@ pub(crate) fn all(
         let name = parts.function.name();
         let place = bus.add(parts.function)?;
         tracing::info!(device = %name, %place, "device");
-        if let Some(Interrupts { device, gate, stores }) = parts.interrupts {
-            let device = assembly.device(device);
+        if let Some(Interrupts { device, gate, stores, table }) = parts.interrupts {
+            let device = assembly.device(device, table.as_ref());
             service.add_device(id_of(place), device).with_context(|| format!("device {name}"))?;
             stores.bind(id_of(place));
             gates.push((gate, place));
@@ -106,7 +109,8 @@ fn emulated(vm: &Vm, layout: StoreLayout, handles: &mut HandlePool, service: &Ar
         .with_context(|| format!("--device emulated with {} interrupts", layout.interrupts()))?;
     let device = EmulatedDevice::new(Arc::clone(function.model()), Box::new(Window(Arc::clone(&gate))));
     let stores = Arc::clone(function.stores());
-    let interrupts = Some(Interrupts { device: Box::new(device), gate, stores });
+    let table = function.model().table().map(|table| Arc::clone(table.memory()));
+    let interrupts = Some(Interrupts { device: Box::new(device), gate, stores, table });
     Ok(Parts { function: Arc::new(function), interrupts })
 }
 
@@ -145,7 +149,7 @@ impl<'a> HostDevices<'a> {
         let device = VfioDevice::new(pci, Box::new(Window(Arc::clone(&gate))))
             .with_context(|| format!("{address}: cannot map the BAR of the MSI-X table"))?;
         let stores = Arc::clone(function.stores());
-        let interrupts = Some(Interrupts { device: Box::new(device), gate, stores });
+        let interrupts = Some(Interrupts { device: Box::new(device), gate, stores, table: None });
         Ok(Parts { function: Arc::new(function), interrupts })
     }
 

@@ -33,22 +33,21 @@ pub(super) fn guest(
     words: &str,
 ) -> Result<Ran> {
     let pvir = programs.on_path.first().context("no pvir was built")?;
-    let ran = start(pvir, &programs.kernel, limit, machine, words)?;
+    let ran = start(Command::new(pvir), &programs.kernel, limit, machine, words)?;
     if !ran.passed {
         bail!("the guest did not pass ({}): {:?} {}", ran.status, ran.failed, ran.stderr);
     }
     Ok(ran)
 }
 
-/// Runs the test kernel to its end, however that is.
+/// Runs the test kernel to its end, however that is. `command` is `pvir`, or a program with its command line.
 pub(in crate::system_tests) fn start(
-    pvir: &Path,
+    mut command: Command,
     kernel: &Path,
     limit: u64,
     machine: &[impl AsRef<OsStr>],
     words: &str,
 ) -> Result<Ran> {
-    let mut command = Command::new(pvir);
     command
         .args(["run", "--json", "-", "--timeout", &limit.to_string(), "--append", words])
         .args(machine)

@@ -4,7 +4,7 @@
 mod checks;
 mod guest;
 
-pub(super) use guest::bounded;
+pub(super) use guest::{Ran, bounded, start};
 
 use std::path::Path;
 use std::time::{Duration, Instant};
