@@ -1,6 +1,7 @@
 //! Tests of the documentation: that it can be read in any editor, and that what it names exists.
 
 mod links;
+mod paths;
 mod pictures;
 mod shown;
 mod width;
