@@ -3,11 +3,13 @@
 mod kernel_counts;
 mod origin;
 mod store_shape;
+mod window;
 
 pub use crate::isolation::NotIsolated;
 pub use kernel_counts::KernelCounts;
 pub use origin::Origin;
 pub use store_shape::StoreShape;
+pub use window::TableWindow;
 
 use pvir_abi::{DeviceFlags, Pair, Store, Stores};
 use std::io;

@@ -28,10 +28,7 @@ pub enum IsolationError {
     )]
     NoGroup(DeviceId),
     /// Bound to another driver than vfio-pci, or to none.
-    #[error(
-        "{device}: is bound to {}, not to vfio-pci; help: `pvir bind {device}` says what gives it to vfio-pci, and does \
-         it with --yes", driver.as_deref().unwrap_or("no driver")
-    )]
+    #[error("{device}: is bound to {}, not to vfio-pci", driver.as_deref().unwrap_or("no driver"))]
     WrongDriver {
         /// The device.
         device: DeviceId,

@@ -4,7 +4,7 @@ use super::interrupts::DeviceCounts;
 use super::msix_table::PhysicalMsixTable;
 use super::pci::VfioPci;
 use super::vectors::{SetIrqs, Vectors, kind};
-use crate::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape};
+use crate::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape, TableWindow};
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
 use std::sync::Arc;
@@ -12,21 +12,6 @@ use vfio_bindings::bindings::vfio::VFIO_PCI_MSIX_IRQ_INDEX;
 use vmm_sys_util::eventfd::EventFd;
 
 const PAGE: u64 = 4096;
-
-/// How the VMM hands the MSI-X table to the guest, and takes it back.
-pub trait TableWindow: Send {
-    /// Maps the pages of the table into the guest: its accesses reach the device.
-    ///
-    /// # Errors
-    /// As the kernel gave it; nothing is then mapped.
-    fn open(&mut self) -> io::Result<()>;
-
-    /// Unmaps them: the guest's accesses are trapped.
-    ///
-    /// # Errors
-    /// As the kernel gave it.
-    fn close(&mut self) -> io::Result<()>;
-}
 
 /// A host PCI device, programmed by the guest.
 pub struct VfioDevice {

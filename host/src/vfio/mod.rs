@@ -9,13 +9,11 @@ mod device;
 mod error;
 mod interrupts;
 mod irqs;
-mod mapping;
 mod msix_table;
 mod pci;
 mod vectors;
 
 pub use container::Container;
-pub use device::{TableWindow, VfioDevice};
+pub use device::VfioDevice;
 pub use error::AttachError;
-pub use mapping::RegionMap;
 pub use pci::{Demand, VfioPci};

@@ -1,7 +1,7 @@
 //! The physical MSI-X table, by mmap: `pread` on the region reads all ones there.
 
-use super::mapping::RegionMap;
 use crate::isolation::RemappingUnit;
+use crate::mapping::RegionMap;
 use crate::pci::{ENTRY_LEN, MsixCapability};
 use pvir_abi::Pair;
 use std::io;

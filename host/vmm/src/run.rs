@@ -10,46 +10,49 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
-use pvir_host::service::PrearmThread;
+use pvir_host::service::{PrearmThread, Service};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
-use crate::cli::{Mode, RunArgs};
-use crate::control::server::{Answer, Server};
+use crate::assembly::Assembly;
+use crate::boot::{self, Image};
+use crate::cli::RunArgs;
 use crate::descriptors;
 use crate::devices::attach;
+use crate::devices::interrupt_mode::InterruptMode;
 use crate::devices::io_apic::IoApic;
 use crate::devices::serial::Console;
 use crate::devices::terminal::{self, CharacterMode};
-use crate::exit_code::Outcome;
-use crate::machine::boot::{self, Image};
-use crate::machine::ending::Ending;
-use crate::machine::kick;
-use crate::machine::message::LocalApics;
-use crate::machine::ports::Ports;
-use crate::machine::vcpu::{Vcpu, World};
-use crate::machine::vm::{Offer, Vm};
+use crate::observation::control::server::{Answer, Server};
+use crate::observation::report::live::{Live, Ticker};
+use crate::observation::report::summary::{DeviceName, Summary};
+use crate::observation::report::tables;
 use crate::pci::bus::PciBus;
-use crate::report::exits::ExitCounters;
-use crate::report::live::{Live, Ticker};
-use crate::report::summary::{DeviceName, Summary};
-use crate::report::tables;
 use crate::service::{self, Quotas};
 use crate::signals::{self, Wish};
+use crate::vcpu::Vcpu;
+use crate::vcpu::ending::Ending;
+use crate::vcpu::exit_counters::ExitCounters;
+use crate::vcpu::kick;
+use crate::vcpu::outcome::Outcome;
+use crate::vcpu::platform::Platform;
+use crate::vcpu::ports::Ports;
+use crate::vm::message::LocalApics;
+use crate::vm::{Offer, Vm};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
-pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
+pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     descriptors::raise_limit();
     // Before the first thread: some devices start one.
     let signals = signals::as_file().context("cannot take over Ctrl-C")?;
     let counters = Arc::new(Counters::new());
-    let offer = if args.mode == Mode::Trap { Offer::Nothing } else { Offer::Pvir };
+    let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
     let quotas =
         Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device, armed_ahead: args.armed_ahead };
-    let service = service::new(&vm, quotas)?;
+    let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
-    let pci = attach::all(&vm, &service, args.mode, &args.device)?;
+    let pci = attach::all(&vm, &service, args.mode, &args.device, assembly)?;
     let image = Image {
         kernel: args.kernel.clone(),
         initrd: args.initrd.clone(),
@@ -62,19 +65,20 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let io_apic = Arc::new(IoApic::new(Arc::new(local_apics)));
     let console = Arc::new(Console::new(Arc::clone(&io_apic)));
     let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
-    let world = Arc::new(World {
+    let hypercalls = assembly.hypercalls(Arc::<Service>::clone(&service));
+    let template = vm.cpuid(&*hypercalls)?;
+    let platform = Arc::new(Platform {
         ports: Ports::new(Arc::clone(&console), Arc::clone(&pci), Arc::clone(&ending)),
         pci: Arc::clone(&pci),
         io_apic,
-        service: service.clone(),
+        service: hypercalls,
         memory: vm.memory.clone(),
         exits: Arc::clone(&exits),
         ending: Arc::clone(&ending),
         counters: Arc::clone(&counters),
     });
-    let template = vm.cpuid(&*service)?;
     let vcpus = (0..vm.apic_ids.len())
-        .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&world)))
+        .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&platform), assembly))
         .collect::<Result<Vec<_>>>()?;
     let json = args.json.as_deref().map(JsonOutput::open).transpose()?;
 

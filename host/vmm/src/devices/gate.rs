@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use pvir_host::vfio::TableWindow;
+use pvir_host::device::TableWindow;
 
 use crate::pci::bus::PciBus;
 use crate::pci::function::DevFn;

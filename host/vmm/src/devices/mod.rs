@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod emulated;
 pub(crate) mod gate;
+pub(crate) mod interrupt_mode;
 pub(crate) mod io_apic;
 pub(crate) mod region;
 pub(crate) mod scratch;

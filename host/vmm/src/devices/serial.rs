@@ -9,7 +9,7 @@ use vm_superio::Trigger;
 use vm_superio::serial::{NoEvents, Serial};
 
 use super::io_apic::IoApic;
-use crate::machine::layout;
+use crate::vm::layout;
 
 /// Its interrupt: an edge for each new reason, which a driver takes as long as the port has one.
 struct Interrupt(Arc<IoApic>);

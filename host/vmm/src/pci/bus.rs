@@ -11,9 +11,9 @@ use super::decoder::Decoder;
 use super::function::{DevFn, PciFunction};
 use super::host_bridge::HostBridge;
 use super::slot::{Change, Header, Slot};
-use crate::machine::layout;
-use crate::machine::memory::Range;
-use crate::machine::slots::MemorySlots;
+use crate::vm::layout;
+use crate::vm::memory::Range;
+use crate::vm::slots::MemorySlots;
 
 /// 64-bit BARs up to this size are put below 4 GiB, where the smallest of kernels reaches them.
 const LARGE_BAR: u64 = 128 << 20;

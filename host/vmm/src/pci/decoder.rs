@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::slot::Slot;
-use crate::machine::memory::Range;
+use crate::vm::memory::Range;
 
 /// A BAR that decodes.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pvir_abi::DeviceId;
 
 use super::bars::BarSpec;
-use crate::machine::slots::{Access, HostMemory};
+use crate::vm::slots::{Access, HostMemory};
 
 /// Device and function number on bus 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::bus::PciBus;
 use super::function::DevFn;
 use super::slot::Slot;
-use crate::machine::layout;
+use crate::vm::layout;
 
 const ENABLE: u32 = 1 << 31;
 

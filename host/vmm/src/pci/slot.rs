@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bars::{BarKind, Bars};
 use super::function::{DevFn, MappedPart, PciFunction};
-use crate::machine::memory::Range;
-use crate::machine::slots::SlotId;
+use crate::vm::memory::Range;
+use crate::vm::slots::SlotId;
 
 /// Config space offsets of a type 0 header.
 const COMMAND: u16 = 0x04;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redirection::Redirection;
 
-use crate::machine::message::MessageSink;
-use crate::machine::vm::RESERVED_PINS;
+use crate::vm::RESERVED_PINS;
+use crate::vm::message::MessageSink;
 
 /// The two registers that memory shows, by which the others are reached.
 const SELECT: u64 = 0x00;

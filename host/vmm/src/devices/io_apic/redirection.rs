@@ -2,7 +2,7 @@
 
 use pvir_abi::Pair;
 
-use crate::machine::layout;
+use crate::vm::layout;
 
 /// Bits of an entry; of its second byte the delivery mode.
 const DELIVERY_MODE: u8 = 7;

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use pvir_host::mapping::RegionMap;
 use pvir_host::trapped::StoreArea;
-use pvir_host::vfio::{RegionMap, VfioPci};
+use pvir_host::vfio::VfioPci;
 
 use super::layout::Structures;
 use crate::devices::region;
 use crate::devices::trapped::TrappedStores;
-use crate::machine::slots::{Access, HostMemory};
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::MappedPart;
+use crate::vm::slots::{Access, HostMemory};
 
 const PAGE: u64 = 4096;
 
