@@ -20,7 +20,8 @@ use crate::descriptors;
 use crate::devices::attach;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::devices::io_apic::IoApic;
-use crate::devices::serial::Console;
+use crate::devices::line_console::LineConsole;
+use crate::devices::serial::SerialPort;
 use crate::devices::terminal::{self, CharacterMode};
 use crate::observation::control::server::{Answer, Server};
 use crate::observation::report::live::{Live, Ticker};
@@ -63,12 +64,17 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
     let local_apics = LocalApics::new(Arc::clone(&vm.fd), &counters);
     let io_apic = Arc::new(IoApic::new(Arc::new(local_apics)));
-    let console = Arc::new(Console::new(Arc::clone(&io_apic)));
+    let serial = Arc::new(SerialPort::new(Arc::clone(&io_apic)));
     let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
     let hypercalls = assembly.hypercalls(Arc::<Service>::clone(&service));
     let template = vm.cpuid(&*hypercalls)?;
     let platform = Arc::new(Platform {
-        ports: Ports::new(Arc::clone(&console), Arc::clone(&pci), Arc::clone(&ending)),
+        ports: Ports::new(
+            Arc::clone(&serial),
+            LineConsole::new(Box::new(vm.memory.clone())),
+            Arc::clone(&pci),
+            Arc::clone(&ending),
+        ),
         pci: Arc::clone(&pci),
         io_apic,
         service: hypercalls,
@@ -85,7 +91,7 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     kick::install_handler()?;
     let character_mode = CharacterMode::enter().context("cannot set up the terminal")?;
     if terminal::may_read_stdin() {
-        Arc::clone(&console).read_stdin().context("cannot start the thread that reads stdin")?;
+        Arc::clone(&serial).read_stdin().context("cannot start the thread that reads stdin")?;
     }
     let live = Arc::new(Live {
         service: Arc::clone(&service),

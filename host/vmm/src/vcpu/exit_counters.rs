@@ -35,6 +35,8 @@ causes! {
     PortPciConfig = "port-pci-config",
     PortBar = "port-bar",
     PortSerial = "port-serial",
+    /// The paravirtual console.
+    PortConsole = "port-console",
     PortExit = "port-exit",
     PortReset = "port-reset",
     PortPowerOff = "port-power-off",

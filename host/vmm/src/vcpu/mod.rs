@@ -32,6 +32,7 @@ use crate::boot;
 use crate::vm::Vm;
 use crate::vm::conduit;
 use crate::vm::cpuid::Template;
+use crate::vm::layout;
 
 /// One vCPU, ready to run.
 pub(crate) struct Vcpu {
@@ -41,6 +42,7 @@ pub(crate) struct Vcpu {
     run_size: usize,
     privilege: Privilege,
     get_sregs: Counter,
+    console_get_sregs: Counter,
     platform: Arc<Platform>,
 }
 
@@ -82,7 +84,17 @@ impl Vcpu {
         vm.counters.count_ioctl("KVM_SET_SREGS");
         fd.set_sregs(&sregs).with_context(name("KVM_SET_SREGS"))?;
         let privilege = Privilege::of(&vm.kvm);
-        Ok(Self { fd, index, apic_id, run_size: vm.fd.run_size(), privilege, get_sregs, platform })
+        let console_get_sregs = vm.counters.ioctl("KVM_GET_SREGS (console)");
+        Ok(Self {
+            fd,
+            index,
+            apic_id,
+            run_size: vm.fd.run_size(),
+            privilege,
+            get_sregs,
+            console_get_sregs,
+            platform,
+        })
     }
 
     /// Runs on the calling thread until the run ends.
@@ -150,6 +162,10 @@ impl Vcpu {
         if offered && access.port == conduit::PORT && self.platform.service.takes_port_access(access.size) {
             return self.conduit_port(access);
         }
+        if access.port == layout::CONSOLE_PAGE_PORT && access.size == 4 && access.direction == Direction::Out
+        {
+            return self.console_page(access);
+        }
         let size = usize::from(access.size).max(1);
         let platform = Arc::clone(&self.platform);
         let mut cause = Cause::PortOther;
@@ -172,7 +188,6 @@ impl Vcpu {
                 Cause::StatusByPort
             }
             Direction::Out => {
-                let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
                 let data = exit::port_data(&mut self.fd, access, self.run_size);
                 let pages: Vec<u32> = data.chunks_exact(4).map(word).collect();
                 let cpl = self.privilege.level(&mut self.fd, &self.get_sregs);
@@ -182,6 +197,14 @@ impl Vcpu {
                 Cause::CallByPort
             }
         }
+    }
+
+    fn console_page(&mut self, access: &PortAccess) -> Cause {
+        let cpl = Privilege::ask(&self.fd, &self.console_get_sregs);
+        for number in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact(4) {
+            self.platform.ports.console().set_page(cpl, word(number));
+        }
+        Cause::PortConsole
     }
 
     fn hypercall(&mut self, call: &Hypercall) -> Cause {
@@ -207,6 +230,10 @@ impl Vcpu {
         }
         Cause::Crash
     }
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    bytes.try_into().map_or(0, u32::from_le_bytes)
 }
 
 /// A panic of a vCPU's thread ends the run: the guest would go on without it for ever.

@@ -36,6 +36,11 @@ impl Privilege {
             vcpu.set_sync_valid_reg(SyncReg::SystemRegister);
             *self = Self::Synced;
         }
+        Self::ask(vcpu, get_sregs)
+    }
+
+    /// The same by an ioctl, for what is asked too rarely to have it come along.
+    pub(crate) fn ask(vcpu: &VcpuFd, get_sregs: &Counter) -> u8 {
         get_sregs.count();
         vcpu.get_sregs().map_or(UNKNOWN, |sregs| sregs.ss.dpl)
     }

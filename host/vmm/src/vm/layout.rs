@@ -44,6 +44,10 @@ pub(crate) const COM1_PIN: u8 = 4;
 pub(crate) const SLEEP_CONTROL: u16 = 0x600;
 pub(crate) const SLEEP_STATUS: u16 = 0x601;
 pub(crate) const SLEEP_TYPE_OFF: u8 = 5;
+/// The paravirtual console, beside the port of the conduit: the number of its page and its signature, and the length of
+/// what is put out.
+pub(crate) const CONSOLE_PAGE_PORT: u16 = 0x505c;
+pub(crate) const CONSOLE_LENGTH_PORT: u16 = 0x5060;
 pub(crate) const EXIT_PORT: u16 = 0xf4;
 pub(crate) const RESET_PORT: u16 = 0xcf9;
 /// What to write there for a full reset.
