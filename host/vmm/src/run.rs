@@ -29,7 +29,7 @@ use crate::observation::report::summary::{DeviceName, Summary};
 use crate::observation::report::tables;
 use crate::pci::bus::PciBus;
 use crate::service::{self, Quotas};
-use crate::signals::{self, Wish};
+use crate::signals::{SignalRequest, Signals};
 use crate::vcpu::Vcpu;
 use crate::vcpu::ending::Ending;
 use crate::vcpu::exit_counters::ExitCounters;
@@ -44,7 +44,7 @@ use crate::vm::{Offer, Vm};
 pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     descriptors::raise_limit();
     // Before the first thread: some devices start one.
-    let signals = signals::as_file().context("cannot take over Ctrl-C")?;
+    let signals = Signals::take_over().context("cannot take over Ctrl-C")?;
     let counters = Arc::new(Counters::new());
     let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
@@ -154,15 +154,17 @@ fn start(vcpus: Vec<Vcpu>) -> Result<Vec<JoinHandle<()>>> {
 /// Blocks until the guest has ended, a signal has ended it, or time is up. Tells the counts to who asks meanwhile.
 fn wait_for_end(
     ending: &Ending,
-    signals: &File,
+    signals: &Signals,
     timeout: Option<f64>,
     live: &Live,
     mut ticker: Option<&mut Ticker>,
 ) -> Result<()> {
     let epoll = Epoll::new().context("epoll_create1 failed")?;
-    for fd in [ending.as_raw_fd(), signals.as_raw_fd()] {
+    let [end_run, print_counts] = signals.descriptors();
+    for fd in [ending.as_raw_fd(), end_run, print_counts] {
         epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)).context("epoll_ctl failed")?;
     }
+    signals.listen().context("cannot take over Ctrl-C")?;
     let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
     let left_to = |moment: Instant| moment.saturating_duration_since(Instant::now());
     loop {
@@ -177,11 +179,11 @@ fn wait_for_end(
         let left = deadline.into_iter().chain(next).map(left_to).min();
         // Rounded up, so as not to spin through the last millisecond.
         let milliseconds = left.map_or(-1, |left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
-        let mut events = [EpollEvent::default(); 2];
+        let mut events = [EpollEvent::default(); 3];
         match epoll.wait(milliseconds, &mut events) {
-            Ok(_) => match signals::next(signals).context("cannot read signals")? {
-                Some(Wish::End) => ending.finish(Outcome::Interrupted),
-                Some(Wish::Counts) => print_line(&live.summary(&Outcome::Running))?,
+            Ok(_) => match signals.next().context("cannot read signals")? {
+                Some(SignalRequest::EndRun) => ending.finish(Outcome::Interrupted),
+                Some(SignalRequest::PrintCounts) => print_line(&live.summary(&Outcome::Running))?,
                 None => {}
             },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
