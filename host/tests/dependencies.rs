@@ -1,7 +1,5 @@
 //! What taking `pvir-host` brings along, by name: a crate more is a decision, and is made here.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 use std::process::Command;
 

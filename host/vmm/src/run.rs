@@ -14,7 +14,7 @@ use pvir_host::service::{PrearmThread, Service};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::assembly::Assembly;
-use crate::boot::{self, Image};
+use crate::boot::{self, BootImage};
 use crate::cli::RunArgs;
 use crate::descriptors;
 use crate::devices::attach;
@@ -24,10 +24,11 @@ use crate::devices::line_console::LineConsole;
 use crate::devices::serial::SerialPort;
 use crate::devices::terminal::{self, CharacterMode};
 use crate::observation::control::server::{Answer, Server};
-use crate::observation::report::live::{Live, Ticker};
+use crate::observation::report::live::{LiveReport, Ticker};
 use crate::observation::report::summary::{DeviceName, Summary};
 use crate::observation::report::tables;
 use crate::pci::bus::PciBus;
+use crate::pci::slot::PciSlot;
 use crate::service::{self, Quotas};
 use crate::signals::{SignalRequest, Signals};
 use crate::vcpu::Vcpu;
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
     let pci = attach::all(&vm, &service, args.mode, &args.device, assembly)?;
-    let image = Image {
+    let image = BootImage {
         kernel: args.kernel.clone(),
         initrd: args.initrd.clone(),
         command_line: args.append.join(" "),
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     if terminal::may_read_stdin() {
         Arc::clone(&serial).read_stdin().context("cannot start the thread that reads stdin")?;
     }
-    let live = Arc::new(Live {
+    let live = Arc::new(LiveReport {
         service: Arc::clone(&service),
         exits,
         counters,
@@ -104,14 +105,14 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
         posting: OnceLock::new(),
     });
     let control = serve(args.control.as_deref(), &live)?;
-    let armer = PrearmThread::start(Arc::clone(&service))
+    let prearm_thread = PrearmThread::start(Arc::clone(&service))
         .context("cannot start the thread that arms irqfds ahead")?;
     let threads = start(vcpus)?;
     let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
     wait_for_end(&ending, &signals, args.timeout, &live, ticker.as_mut())?;
     stop(threads);
     drop(control);
-    drop(armer);
+    drop(prearm_thread);
     service.shut_down();
     drop(character_mode);
 
@@ -121,7 +122,7 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
 }
 
 fn device_names(bus: &PciBus) -> Vec<DeviceName> {
-    let name = |slot: &Arc<crate::pci::slot::Slot>| DeviceName {
+    let name = |slot: &Arc<PciSlot>| DeviceName {
         id: attach::id_of(slot.devfn()),
         host: slot.function().host_address(),
         address: slot.devfn().to_string(),
@@ -133,7 +134,7 @@ fn device_names(bus: &PciBus) -> Vec<DeviceName> {
 }
 
 /// The control socket: one that was asked for must be there.
-fn serve(path: Option<&Path>, live: &Arc<Live>) -> Result<Option<Server>> {
+fn serve(path: Option<&Path>, live: &Arc<LiveReport>) -> Result<Option<Server>> {
     let live = Arc::clone(live);
     let answer: Arc<Answer> = Arc::new(move |request| live.answer(request));
     match path {
@@ -156,7 +157,7 @@ fn wait_for_end(
     ending: &Ending,
     signals: &Signals,
     timeout: Option<f64>,
-    live: &Live,
+    live: &LiveReport,
     mut ticker: Option<&mut Ticker>,
 ) -> Result<()> {
     let epoll = Epoll::new().context("epoll_create1 failed")?;

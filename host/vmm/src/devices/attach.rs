@@ -13,7 +13,7 @@ use pvir_host::service::Service;
 use pvir_host::vfio::{AttachError, Container, Demand, VfioDevice, VfioPci};
 
 use super::emulated::{EmulatedDevice, EmulatedFunction};
-use super::gate::{Gate, Window};
+use super::gate::{Gate, GateWindow};
 use super::interrupt_mode::InterruptMode;
 use super::scratch::Scratch;
 use super::trapped::TrappedStores;
@@ -26,7 +26,7 @@ use crate::vm::Vm;
 use crate::vm::memory;
 
 /// Both sides of a device.
-struct Parts {
+struct Attached {
     function: Arc<dyn PciFunction>,
     /// Nothing for what has no interrupts.
     interrupts: Option<Interrupts>,
@@ -53,34 +53,34 @@ pub(crate) fn all(
     let mut handles = HandlePool::default();
     for spec in specs {
         let parts = match spec {
-            DeviceSpec::Scratch => Parts { function: Arc::new(Scratch::new()?), interrupts: None },
+            DeviceSpec::Scratch => Attached { function: Arc::new(Scratch::new()?), interrupts: None },
             DeviceSpec::Emulated(layout) => emulated(vm, *layout, &mut handles, service)?,
             DeviceSpec::Vfio(address) => host.open(*address, service)?,
         };
         let name = parts.function.name();
-        let place = bus.add(parts.function)?;
-        tracing::info!(device = %name, %place, "device");
+        let devfn = bus.add(parts.function)?;
+        tracing::info!(device = %name, place = %devfn, "device");
         if let Some(Interrupts { device, gate, stores }) = parts.interrupts {
             let device = assembly.device(device);
-            service.add_device(id_of(place), device).with_context(|| format!("device {name}"))?;
-            stores.bind(id_of(place));
-            gates.push((gate, place));
+            service.add_device(id_of(devfn), device).with_context(|| format!("device {name}"))?;
+            stores.bind(id_of(devfn));
+            gates.push((gate, devfn));
         }
     }
     let bus = Arc::new(bus);
-    for (gate, place) in gates {
-        gate.bind(&bus, place);
+    for (gate, devfn) in gates {
+        gate.bind(&bus, devfn);
     }
     if mode != InterruptMode::Trap {
-        judge(service, mode)?;
+        check_isolation(service, mode)?;
     }
     Ok(bus)
 }
 
 /// Whether the guest could enable pvir now. If not, that ends the run only where nothing else will do.
-fn judge(service: &Service, mode: InterruptMode) -> Result<()> {
-    for (id, judged) in service.isolation() {
-        let Err(reason) = judged else { continue };
+fn check_isolation(service: &Service, mode: InterruptMode) -> Result<()> {
+    for (id, isolated) in service.isolation() {
+        let Err(reason) = isolated else { continue };
         let refused = anyhow!("guest device {id}: direct programming of its interrupts is refused: {reason}");
         if mode == InterruptMode::Direct {
             return Err(refused);
@@ -91,11 +91,16 @@ fn judge(service: &Service, mode: InterruptMode) -> Result<()> {
 }
 
 /// How guest and service name a function.
-pub(crate) fn id_of(place: DevFn) -> DeviceId {
-    DeviceId::new(0, Bdf(place.requester_id()))
+pub(crate) fn id_of(devfn: DevFn) -> DeviceId {
+    DeviceId::new(0, Bdf(devfn.requester_id()))
 }
 
-fn emulated(vm: &Vm, layout: StoreLayout, handles: &mut HandlePool, service: &Arc<Service>) -> Result<Parts> {
+fn emulated(
+    vm: &Vm,
+    layout: StoreLayout,
+    handles: &mut HandlePool,
+    service: &Arc<Service>,
+) -> Result<Attached> {
     let gate = Arc::new(Gate::default());
     let ram = Arc::new(vm.memory.clone());
     let function = handles
@@ -104,17 +109,17 @@ fn emulated(vm: &Vm, layout: StoreLayout, handles: &mut HandlePool, service: &Ar
             EmulatedFunction::new(layout, &handles, ram, Arc::clone(&gate), Arc::clone(service))
         })
         .with_context(|| format!("--device emulated with {} interrupts", layout.interrupts()))?;
-    let device = EmulatedDevice::new(Arc::clone(function.model()), Box::new(Window(Arc::clone(&gate))));
+    let device = EmulatedDevice::new(Arc::clone(function.model()), Box::new(GateWindow(Arc::clone(&gate))));
     let stores = Arc::clone(function.stores());
     let interrupts = Some(Interrupts { device: Box::new(device), gate, stores });
-    Ok(Parts { function: Arc::new(function), interrupts })
+    Ok(Attached { function: Arc::new(function), interrupts })
 }
 
 /// The host devices of the VM, which share one IOMMU domain.
 struct HostDevices<'a> {
     vm: &'a Vm,
     mode: InterruptMode,
-    /// All that the VM gets: a group is judged as a whole.
+    /// All that the VM gets: a group is validated as a whole.
     assigned: Vec<DeviceId>,
     container: Option<Arc<Container>>,
 }
@@ -132,7 +137,7 @@ impl<'a> HostDevices<'a> {
         Ok(Self { vm, mode, assigned: assigned.into_iter().collect(), container: None })
     }
 
-    fn open(&mut self, address: DeviceId, service: &Arc<Service>) -> Result<Parts> {
+    fn open(&mut self, address: DeviceId, service: &Arc<Service>) -> Result<Attached> {
         let host = Host::default();
         // What is wrong with the device comes before what is wrong with VFIO: it says more.
         host.check_bound(address).map_err(with_remedy)?;
@@ -142,11 +147,11 @@ impl<'a> HostDevices<'a> {
             Arc::new(VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?);
         let gate = Arc::new(Gate::default());
         let function = VfioFunction::new(Arc::clone(&pci), Arc::clone(&gate), Arc::clone(service))?;
-        let device = VfioDevice::new(pci, Box::new(Window(Arc::clone(&gate))))
+        let device = VfioDevice::new(pci, Box::new(GateWindow(Arc::clone(&gate))))
             .with_context(|| format!("{address}: cannot map the BAR of the MSI-X table"))?;
         let stores = Arc::clone(function.stores());
         let interrupts = Some(Interrupts { device: Box::new(device), gate, stores });
-        Ok(Parts { function: Arc::new(function), interrupts })
+        Ok(Attached { function: Arc::new(function), interrupts })
     }
 
     /// The container, made when the first device needs it.
@@ -154,7 +159,7 @@ impl<'a> HostDevices<'a> {
         if let Some(container) = &self.container {
             return Ok(Arc::clone(container));
         }
-        tell_defects();
+        warn_of_kernel_defects();
         let (vm, counters) = (self.vm, &self.vm.counters);
         counters.count_ioctl("KVM_CREATE_DEVICE");
         let mut request =
@@ -179,9 +184,9 @@ fn with_remedy(error: AttachError) -> anyhow::Error {
     }
 }
 
-/// Tells of what the host's kernel has that is not met here. Its number may be wrong: distributions mend kernels without
-/// a new one.
-fn tell_defects() {
+/// Warns of known defects of the host's kernel that no VM of this program meets, and says why not. The kernel's number may
+/// be wrong: distributions mend kernels without a new one.
+fn warn_of_kernel_defects() {
     for defect in Host::default().defects() {
         if let Stance::Avoided(why) = defect.stance {
             tracing::warn!(

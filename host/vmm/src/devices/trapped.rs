@@ -25,7 +25,7 @@ impl TrappedStores {
 
     /// Says which device it is.
     pub(crate) fn bind(&self, id: DeviceId) {
-        // A device has one place for life, so there is nothing to bind twice.
+        // A device has one id for life, so there is nothing to bind twice.
         let _ = self.id.set(id);
     }
 
@@ -40,7 +40,7 @@ impl TrappedStores {
         self.trace("guest reads", place, offset, data);
     }
 
-    /// Serves a write likewise.
+    /// Serves a write to a store: the service's while it traps the store, otherwise the device's.
     pub(crate) fn write(&self, place: Place, offset: u64, data: &[u8], device: impl FnOnce(&[u8])) {
         // First, so that what the access causes stands behind it.
         self.trace("guest writes", place, offset, data);
@@ -66,7 +66,7 @@ impl TrappedStores {
         }
     }
 
-    /// Serves a write likewise.
+    /// Serves a write to config space: what of it lies in the capability goes to the service.
     pub(crate) fn config_write(&self, offset: u16, data: &[u8], device: impl FnOnce(u16, &[u8])) {
         let Some((part, at)) = self.registers(offset, data.len()) else { return };
         let place = part.start;

@@ -21,7 +21,7 @@ use pvir_host::counters::Counter;
 use crash::CrashReport;
 use ending::Ending;
 use exit::{Direction, Exit, Hypercall, PortAccess};
-use exit_counters::{Cause, Row};
+use exit_counters::{Cause, VcpuExits};
 use kick::Armed;
 use outcome::Outcome;
 use platform::Platform;
@@ -31,7 +31,7 @@ use crate::assembly::Assembly;
 use crate::boot;
 use crate::vm::Vm;
 use crate::vm::conduit;
-use crate::vm::cpuid::Template;
+use crate::vm::cpuid::CpuidTemplate;
 use crate::vm::layout;
 
 /// One vCPU, ready to run.
@@ -56,7 +56,7 @@ impl Vcpu {
     pub(crate) fn new(
         vm: &Vm,
         index: usize,
-        template: &Template,
+        template: &CpuidTemplate,
         entry: u64,
         platform: Arc<Platform>,
         assembly: &dyn Assembly,
@@ -102,13 +102,13 @@ impl Vcpu {
         let _armed = Armed::new(&mut self.fd);
         let platform = Arc::clone(&self.platform);
         let _ends = EndsWithPanic { ending: &platform.ending, vcpu: self.index };
-        let Some(row) = platform.exits.row(self.index) else { return };
+        let Some(exits) = platform.exits.row(self.index) else { return };
         while platform.ending.outcome().is_none() {
             match exit::run(&mut self.fd) {
                 Ok(exit) => {
                     tracing::trace!(vcpu = self.index, ?exit);
-                    let cause = self.handle(&exit, row);
-                    row.count(cause);
+                    let cause = self.handle(&exit, exits);
+                    exits.count(cause);
                 }
                 Err(error) => {
                     let error =
@@ -119,17 +119,17 @@ impl Vcpu {
         }
     }
 
-    fn handle(&mut self, exit: &Exit, row: &Row) -> Cause {
+    fn handle(&mut self, exit: &Exit, exits: &VcpuExits) -> Cause {
         match *exit {
-            Exit::Port(access) => self.port(&access, row),
+            Exit::Port(access) => self.port(&access, exits),
             Exit::MmioRead { address, size } => {
                 let mut data = [0xff; 8];
-                let cause = self.platform.memory_read(address, &mut data[..size.into()], row);
+                let cause = self.platform.memory_read(address, &mut data[..size.into()], exits);
                 exit::set_mmio_data(&mut self.fd, data);
                 cause
             }
             Exit::MmioWrite { address, size, data } => {
-                self.platform.memory_write(address, &data[..size.into()], row)
+                self.platform.memory_write(address, &data[..size.into()], exits)
             }
             Exit::ReadMsr { index } => {
                 let ours = index == conduit::MSR;
@@ -157,7 +157,7 @@ impl Vcpu {
         }
     }
 
-    fn port(&mut self, access: &PortAccess, row: &Row) -> Cause {
+    fn port(&mut self, access: &PortAccess, exits: &VcpuExits) -> Cause {
         let offered = self.platform.service.discovery().conduits.contains(Conduits::PORT);
         if offered && access.port == conduit::PORT && self.platform.service.takes_port_access(access.size) {
             return self.conduit_port(access);
@@ -171,8 +171,8 @@ impl Vcpu {
         let mut cause = Cause::PortOther;
         for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(size) {
             cause = match access.direction {
-                Direction::In => platform.ports.read(access.port, element, row),
-                Direction::Out => platform.ports.write(access.port, element, row),
+                Direction::In => platform.ports.read(access.port, element, exits),
+                Direction::Out => platform.ports.write(access.port, element, exits),
             };
         }
         cause

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ending::Ending;
-use super::exit_counters::{Access, Cause, Row};
+use super::exit_counters::{Access, Cause, VcpuExits};
 use super::outcome::Outcome;
 use crate::devices::line_console::{self, LineConsole};
 use crate::devices::serial::SerialPort;
@@ -47,7 +47,7 @@ impl Ports {
     }
 
     /// IN of 1, 2 or 4 bytes. What nothing answers reads as ones.
-    pub(crate) fn read(&self, port: u16, data: &mut [u8], row: &Row) -> Cause {
+    pub(crate) fn read(&self, port: u16, data: &mut [u8], exits: &VcpuExits) -> Cause {
         data.fill(0xff);
         match port {
             _ if SERIAL.contains(&port) => {
@@ -66,7 +66,7 @@ impl Ports {
             }
             layout::PCI_ADDRESS..=0xcff => {
                 if let Some(function) = self.config.read(port, data) {
-                    row.count_config(function, Access::Read);
+                    exits.count_config(function, Access::Read);
                 }
                 Cause::PortPciConfig
             }
@@ -77,7 +77,7 @@ impl Ports {
             }
             _ => match self.pci.port_read(port, data) {
                 Some((function, bar)) => {
-                    row.count_bar(function, bar, Access::Read);
+                    exits.count_bar(function, bar, Access::Read);
                     Cause::PortBar
                 }
                 None => {
@@ -90,7 +90,7 @@ impl Ports {
 
     /// OUT of 1, 2 or 4 bytes. What goes where nothing is has no effect. The page of the paravirtual console is not set
     /// here: that takes the privilege of the code that sets it.
-    pub(crate) fn write(&self, port: u16, data: &[u8], row: &Row) -> Cause {
+    pub(crate) fn write(&self, port: u16, data: &[u8], exits: &VcpuExits) -> Cause {
         match port {
             layout::EXIT_PORT => {
                 let mut value = [0; 4];
@@ -128,13 +128,13 @@ impl Ports {
             }
             layout::PCI_ADDRESS..=0xcff => {
                 if let Some(function) = self.config.write(port, data) {
-                    row.count_config(function, Access::Write);
+                    exits.count_config(function, Access::Write);
                 }
                 Cause::PortPciConfig
             }
             _ => match self.pci.port_write(port, data) {
                 Some((function, bar)) => {
-                    row.count_bar(function, bar, Access::Write);
+                    exits.count_bar(function, bar, Access::Write);
                     Cause::PortBar
                 }
                 None => {

@@ -39,7 +39,7 @@ impl Privilege {
         Self::ask(vcpu, get_sregs)
     }
 
-    /// The same by an ioctl, for what is asked too rarely to have it come along.
+    /// The level of the code that runs, by an ioctl: for what is asked too rarely to have the level come with each exit.
     pub(crate) fn ask(vcpu: &VcpuFd, get_sregs: &Counter) -> u8 {
         get_sregs.count();
         vcpu.get_sregs().map_or(UNKNOWN, |sregs| sregs.ss.dpl)

@@ -18,7 +18,7 @@ pub(crate) struct MsiRegisters {
     pub(crate) mask: u32,
 }
 
-/// The capability as it acts.
+/// The MSI capability of an emulated device, as it acts.
 #[derive(Debug, Default)]
 pub(crate) struct EmulatedMsi {
     registers: MsiRegisters,
