@@ -7,8 +7,7 @@ use kvm_bindings::kvm_msi;
 use kvm_ioctls::VmFd;
 use pvir_abi::Pair;
 use pvir_host::counters::{Counter, Counters};
-use pvir_host::kvm::KvmMessage;
-use pvir_host::trapped::Message;
+use pvir_host::message::Message;
 
 /// Takes interrupt messages.
 pub(crate) trait MessageSink: Send + Sync {
@@ -33,10 +32,10 @@ impl LocalApics {
 impl MessageSink for LocalApics {
     fn send(&self, message: Pair) {
         // The guest composed it, so it is validated as those of its devices are.
-        match Message::judge(message) {
+        match Message::validate(message) {
             Ok(message) => {
                 self.signal_msi.count();
-                if let Err(error) = self.vm.signal_msi(to_kvm(message.into())) {
+                if let Err(error) = self.vm.signal_msi(to_kvm(message)) {
                     if !self.logged.swap(true, Relaxed) {
                         tracing::warn!(?message, "KVM_SIGNAL_MSI: {error} (further failures are not logged)");
                     }
@@ -47,7 +46,7 @@ impl MessageSink for LocalApics {
     }
 }
 
-fn to_kvm(message: KvmMessage) -> kvm_msi {
+fn to_kvm(message: Message) -> kvm_msi {
     kvm_msi {
         address_lo: message.address_lo(),
         address_hi: message.address_hi(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pvir_host::emulation::{SharedTable, StoreLayout};
 use pvir_host::memory::GuestRam;
 use pvir_host::service::Service;
-use pvir_host::trapped::Place;
+use pvir_host::trapped::StoreArea;
 
 use super::config::{TABLE_BAR, capability, config, msi, pending_byte};
 use super::model::DeviceModel;
@@ -75,11 +75,11 @@ impl EmulatedFunction {
 
     /// The structure at an offset in its BAR, and the offset in it. The array of pending bits is as long as its page:
     /// behind its end it is zero.
-    fn structure(&self, offset: u64) -> Option<(Place, u64)> {
+    fn structure(&self, offset: u64) -> Option<(StoreArea, u64)> {
         let table = u64::from(self.model.layout().msix_entries()) * ENTRY;
         match offset.checked_sub(self.pba()) {
-            Some(at) => (at < PAGE).then_some((Place::PendingBits, at)),
-            None => (offset < table).then_some((Place::Table, offset)),
+            Some(at) => (at < PAGE).then_some((StoreArea::PendingBits, at)),
+            None => (offset < table).then_some((StoreArea::Table, offset)),
         }
     }
 }
@@ -139,9 +139,9 @@ impl PciFunction for EmulatedFunction {
             }
             (TABLE_BAR, _, Some(table)) => {
                 // The pending bits are the device's.
-                if let Some((Place::Table, at)) = self.structure(offset) {
+                if let Some((StoreArea::Table, at)) = self.structure(offset) {
                     let direct = |data: &[u8]| region::write(table.memory(), offset, data);
-                    self.stores.write(Place::Table, at, data, direct);
+                    self.stores.write(StoreArea::Table, at, data, direct);
                 }
             }
             _ => {}

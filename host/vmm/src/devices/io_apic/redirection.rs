@@ -74,7 +74,7 @@ mod tests {
         entry.set_half(false, 0x0931);
         entry.set_half(true, 0x2c02_0000);
         assert_eq!(entry.message(), Pair { address: 0xfee2_c004 | 1 << 5, data: 0x131 });
-        let message = pvir_host::trapped::Message::judge(entry.message()).unwrap();
+        let message = pvir_host::message::Message::validate(entry.message()).unwrap();
         assert_eq!((message.destination(), message.is_logical(), message.vector()), (300, true, 0x31));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use pvir_host::mapping::RegionMap;
-use pvir_host::trapped::Place;
+use pvir_host::trapped::StoreArea;
 use pvir_host::vfio::VfioPci;
 
 use super::layout::Structures;
@@ -104,7 +104,7 @@ impl Bar {
         let (head, tail) = data.split_at(Self::split(offset, data.len()));
         match self.structures.find(offset) {
             // Nobody writes the pending bits but the device.
-            Some((Place::PendingBits, _)) => {}
+            Some((StoreArea::PendingBits, _)) => {}
             Some((place, at)) => device.stores.write(place, at, head, |bytes| {
                 if let Some(region) = &self.region {
                     region::write(region, offset, bytes);

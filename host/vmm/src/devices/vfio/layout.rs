@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use pvir_host::trapped::Place;
-use pvir_host::vfio::MsixCapability;
+use pvir_host::pci::MsixCapability;
+use pvir_host::trapped::StoreArea;
 
 const PAGE: u64 = 4096;
 
@@ -30,8 +30,8 @@ impl Structures {
     }
 
     /// The structure at an offset in the BAR, and the offset in it.
-    pub(crate) fn find(&self, offset: u64) -> Option<(Place, u64)> {
-        let structures = [(Place::Table, &self.table), (Place::PendingBits, &self.pba)];
+    pub(crate) fn find(&self, offset: u64) -> Option<(StoreArea, u64)> {
+        let structures = [(StoreArea::Table, &self.table), (StoreArea::PendingBits, &self.pba)];
         let (place, range) = structures.into_iter().find(|(_, range)| range.contains(&offset))?;
         Some((place, offset - range.start))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pvir_host::irte::Route;
+use pvir_host::message::Message;
 use pvir_host::service::IrteRecord;
 use serde::Serialize;
 
@@ -60,8 +60,8 @@ pub(crate) fn summarize(history: &[IrteRecord], devices: &[DeviceName]) -> Vec<I
             host_irq: record.host.and_then(|host| host.irq),
             eventfd: irte.eventfd,
             gsi: irte.gsi,
-            apic_id: irte.route.map(Route::destination),
-            vector: irte.route.map(Route::vector),
+            apic_id: irte.route.map(Message::destination),
+            vector: irte.route.map(Message::vector),
             count: record.host.and_then(|host| host.count),
         }
     };

@@ -4,9 +4,9 @@ use std::fs;
 
 use pvir_abi::DeviceId;
 use pvir_host::device::HostInterrupt;
-use pvir_host::irte::{IrteInfo, Origin, Route};
+use pvir_host::irte::{IrteInfo, Origin};
 use pvir_host::isolation::{Posting, ShownIrtes};
-use pvir_host::kvm::KvmMessage;
+use pvir_host::message::Message;
 use pvir_host::service::{IrteRecord, Live, TrappedRecord};
 
 use super::{Posted, Programmed, RouteRow};
@@ -43,9 +43,9 @@ impl Known<'_> {
             irte_index: Some(irte.pair.intel_index().unwrap_or(irte.pair.data)),
             eventfd: irte.eventfd,
             gsi: Some(irte.gsi),
-            apic_id: irte.route.map(Route::destination),
+            apic_id: irte.route.map(Message::destination),
             vcpu: irte.route.and_then(|route| self.vcpu(route.destination())),
-            vector: irte.route.map(Route::vector),
+            vector: irte.route.map(Message::vector),
             ..common
         }
     }
@@ -56,9 +56,9 @@ impl Known<'_> {
         RouteRow {
             eventfd: record.eventfd,
             gsi: record.gsi,
-            apic_id: physical.map(KvmMessage::destination),
+            apic_id: physical.map(Message::destination),
             vcpu: physical.and_then(|message| self.vcpu(message.destination())),
-            vector: record.message.map(KvmMessage::vector),
+            vector: record.message.map(Message::vector),
             ..self.common(&record.origin, record.host)
         }
     }
