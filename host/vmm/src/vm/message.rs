@@ -9,7 +9,7 @@ use pvir_abi::Pair;
 use pvir_host::counters::{Counter, Counters};
 use pvir_host::message::Message;
 
-/// Where messages go.
+/// Takes interrupt messages.
 pub(crate) trait MessageSink: Send + Sync {
     /// A message that no local APIC takes is lost, as on hardware.
     fn send(&self, message: Pair);
@@ -20,24 +20,24 @@ pub(crate) struct LocalApics {
     vm: Arc<VmFd>,
     signal_msi: Counter,
     /// Whether a failure was logged: a guest can repeat it without end.
-    told: AtomicBool,
+    logged: AtomicBool,
 }
 
 impl LocalApics {
     pub(crate) fn new(vm: Arc<VmFd>, counters: &Counters) -> Self {
-        Self { vm, signal_msi: counters.ioctl("KVM_SIGNAL_MSI"), told: AtomicBool::new(false) }
+        Self { vm, signal_msi: counters.ioctl("KVM_SIGNAL_MSI"), logged: AtomicBool::new(false) }
     }
 }
 
 impl MessageSink for LocalApics {
     fn send(&self, message: Pair) {
-        // The guest composed it, so it is judged as those of its devices are.
+        // The guest composed it, so it is validated as those of its devices are.
         match Message::validate(message) {
             Ok(message) => {
                 self.signal_msi.count();
                 if let Err(error) = self.vm.signal_msi(to_kvm(message)) {
-                    if !self.told.swap(true, Relaxed) {
-                        tracing::warn!(?message, "KVM_SIGNAL_MSI: {error} (further failures are not told)");
+                    if !self.logged.swap(true, Relaxed) {
+                        tracing::warn!(?message, "KVM_SIGNAL_MSI: {error} (further failures are not logged)");
                     }
                 }
             }

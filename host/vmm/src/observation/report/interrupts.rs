@@ -143,9 +143,9 @@ mod tests {
             record
         };
         let rows = summarize(&[of(0), of(1), of(2)], &[]);
-        let told: Vec<_> =
+        let shown: Vec<_> =
             rows.iter().map(|row| (row.store.as_str(), row.index, row.data.as_str())).collect();
-        assert_eq!(told, [("MSI", 0, "0x0000"), ("MSI", 1, "0x0001"), ("MSI", 2, "0x0002")]);
+        assert_eq!(shown, [("MSI", 0, "0x0000"), ("MSI", 1, "0x0001"), ("MSI", 2, "0x0002")]);
     }
 
     #[test]
@@ -155,9 +155,9 @@ mod tests {
         let intel = record(1, Pair { address: 0xfee0_0298, data: 0 }, Some(host));
         let amd = record(0, Pair { address: 0xfee0_0000, data: 7 }, None);
         let rows = summarize(&[intel, amd], &[]);
-        let told: Vec<_> =
+        let shown: Vec<_> =
             rows.iter().map(|row| (row.index, row.irte_index, row.host_irq, row.count)).collect();
-        assert_eq!(told, [(0, 7, None, None), (1, 20, Some(33), Some(1000))]);
+        assert_eq!(shown, [(0, 7, None, None), (1, 20, Some(33), Some(1000))]);
         assert_eq!((rows[1].address.as_str(), rows[1].data.as_str()), ("0xfee00298", "0x0000"));
         assert_eq!((rows[1].handle.as_str(), rows[1].handle_value.as_str()), ("5.1", "0x0000000100000005"));
     }
