@@ -82,8 +82,12 @@ pub fn discover() -> Result<Discovered, NotDiscovered> {
     discover_with(cpuid)
 }
 
-/// [`discover`], with the leaves from anywhere.
-pub(crate) fn discover_with(mut leaf: impl FnMut(u32) -> CpuidLeaf) -> Result<Discovered, NotDiscovered> {
+/// [`discover`], with CPUID leaves that `leaf` reads: for a kernel that must not execute CPUID, or that has validated the
+/// leaves before, as the guest of a confidential VM does.
+///
+/// # Errors
+/// Why there is no host that this driver can use.
+pub fn discover_with(mut leaf: impl FnMut(u32) -> CpuidLeaf) -> Result<Discovered, NotDiscovered> {
     if leaf(1).ecx & HYPERVISOR_PRESENT == 0 {
         return Err(NotDiscovered::NoHypervisor);
     }
