@@ -68,7 +68,8 @@ pub(crate) fn fault() -> impl Strategy<Value = Option<Fault>> {
         [Kind::SetRoutes, Kind::Attach, Kind::Detach, Kind::Start, Kind::Stop, Kind::Pair, Kind::Mask];
     let kind = prop_oneof![1 => Just(None), 2 => prop::sample::select(kinds.to_vec()).prop_map(Some)];
     let errno = prop::sample::select(vec![libc::EIO, libc::ENOMEM, libc::ENOSPC, libc::EBADMSG]);
-    let fault = (kind, 0..6u32, errno).prop_map(|(kind, after, errno)| Some(Fault { kind, after, errno }));
+    let after = prop_oneof![1 => Just(0u32), 1 => 0..6u32];
+    let fault = (kind, after, errno).prop_map(|(kind, after, errno)| Some(Fault { kind, after, errno }));
     prop_oneof![2 => Just(None), 1 => fault]
 }
 
