@@ -9,7 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const BLOCK_ALIGN: u64 = 4096;
 /// Length of the header and of every record, in bytes.
 pub const RECORD_LEN: usize = 64;
-/// Maximum number of records in one call. A host may take fewer: [`Discovery::max_records`](crate::Discovery::max_records).
+/// Maximum number of records in one call. A host may take fewer:
+/// [`Discovery::max_records`](crate::Discovery::max_records).
 pub const MAX_RECORDS: u32 = 512;
 /// First four bytes of every request block: `"PVRQ"`, little-endian.
 pub const REQUEST_MAGIC: u32 = u32::from_le_bytes(*b"PVRQ");
@@ -33,8 +34,8 @@ bitflags! {
 
 /// The header of a request block (`docs/abi.md`, "The request block").
 ///
-/// *In* fields are written by the guest before the call, *out* fields by the host during it. The guest fills the *out*
-/// fields as [`Header::request`] does.
+/// *In* fields are written by the guest before the call, *out* fields by the host during it. The guest fills the
+/// *out* fields as [`Header::request`] does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Header {
@@ -69,8 +70,8 @@ const _: () = assert!(offset_of!(Header, epoch) == 24);
 const _: () = assert!(offset_of!(Header, reserved) == 32);
 
 impl Header {
-    /// The header of a call with `count` records, as a guest fills it: the status is [`Status::PENDING`], the other *out*
-    /// fields are zero.
+    /// The header of a call with `count` records, as a guest fills it: the status is [`Status::PENDING`], the other
+    /// *out* fields are zero.
     #[must_use]
     pub const fn request(version: Version, operation: Operation, flags: CallFlags, count: u32) -> Self {
         Self {

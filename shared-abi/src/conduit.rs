@@ -23,11 +23,11 @@ bitflags! {
         const VMCALL = 1 << 0;
         /// The `VMMCALL` instruction (AMD64 Architecture Programmer's Manual Vol. 3, "VMMCALL").
         const VMMCALL = 1 << 1;
-        /// `WRMSR` of the block's address to [`Discovery::msr`](crate::Discovery::msr); `RDMSR` reads the status of this vCPU's
-        /// last call.
+        /// `WRMSR` of the block's address to [`Discovery::msr`](crate::Discovery::msr); `RDMSR` reads the status of
+        /// this vCPU's last call.
         const MSR = 1 << 2;
-        /// `OUT` (32 bits) of the block's page number to [`Discovery::port`](crate::Discovery::port); `IN` (32 bits) reads the
-        /// status of this vCPU's last call.
+        /// `OUT` (32 bits) of the block's page number to [`Discovery::port`](crate::Discovery::port); `IN` (32 bits)
+        /// reads the status of this vCPU's last call.
         const PORT = 1 << 3;
         /// Reserved for VMGEXIT of SEV-ES and SEV-SNP guests; version 1 does not serve it.
         const GHCB = 1 << 4;

@@ -78,8 +78,8 @@ impl Discovery {
 
     /// Reads the block that starts at leaf `base`. `None` if there is no such block.
     ///
-    /// `leaf` answers what CPUID answers for a leaf. Only the form is checked. Unknown bits of features and conduits are
-    /// kept, so that a newer host is understood as far as this version goes (statement D4).
+    /// `leaf` answers what CPUID answers for a leaf. Only the form is checked. Unknown bits of features and conduits
+    /// are kept, so that a newer host is understood as far as this version goes (statement D4).
     pub fn at(base: u32, leaf: &mut impl FnMut(u32) -> CpuidLeaf) -> Option<Self> {
         let head = leaf(base);
         let last = base.checked_add(Self::LEAVES - 1)?;
@@ -102,8 +102,8 @@ impl Discovery {
 
     /// Scans the leaves at which the block may start and reads the first block found. `None` if there is none.
     ///
-    /// `leaf` answers what CPUID answers for a leaf. That a hypervisor is present at all (CPUID.1:ECX bit 31) is for the
-    /// caller to ask before.
+    /// `leaf` answers what CPUID answers for a leaf. That a hypervisor is present at all (CPUID.1:ECX bit 31) is for
+    /// the caller to ask before.
     pub fn scan(mut leaf: impl FnMut(u32) -> CpuidLeaf) -> Option<Self> {
         (MIN_CPUID_BASE..=MAX_CPUID_BASE)
             .step_by(CPUID_BASE_STEP as usize)

@@ -26,15 +26,16 @@ bitflags! {
         const DIRECT = 1 << 0;
         /// The host can start and stop each MSI-X entry of the device by itself.
         ///
-        /// Without this flag ENABLE takes interrupts of the host for the whole table. A MAP or an UNMAP may then stop the
-        /// device's other entries for a moment, and what they raise meanwhile may be lost.
+        /// Without this flag ENABLE takes interrupts of the host for the whole table. A MAP or an UNMAP may then stop
+        /// the device's other entries for a moment, and what they raise meanwhile may be lost.
         const DYNAMIC = 1 << 1;
         /// The device is emulated, and the VMM itself is the remapping unit.
         const EMULATED = 1 << 2;
     }
 }
 
-/// The record of DEVICE_INFO (`docs/abi.md`, "DEVICE_INFO"). The guest writes the *in* fields, the host the *out* fields.
+/// The record of DEVICE_INFO (`docs/abi.md`, "DEVICE_INFO"). The guest writes the *in* fields, the host the *out*
+/// fields.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DeviceRecord {

@@ -6,7 +6,8 @@ use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 open_enum! {
-    /// The reason for which a host refused ENABLE (`docs/abi.md`, "ENABLE"). It means something with the status REFUSED only.
+    /// The reason for which a host refused ENABLE (`docs/abi.md`, "ENABLE"). It means something with the status
+    /// REFUSED only.
     Refusal(u32) {
         /// ENABLE was not refused.
         NONE = 0,
@@ -22,8 +23,8 @@ open_enum! {
         NO_IOMMU = 5,
         /// The device shares its IOMMU group with something outside of this VM.
         SHARED_GROUP = 6,
-        /// The device's requester id is not its own alone: a bridge puts its id in place, or the device has phantom functions
-        /// or an alias.
+        /// The device's requester id is not its own alone: a bridge puts its id in place, or the device has phantom
+        /// functions or an alias.
         ALIASED_REQUESTER = 7,
         /// The page of the MSI-X table also holds something that the guest must not reach.
         SHARED_PAGE = 8,

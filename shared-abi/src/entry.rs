@@ -11,10 +11,11 @@ open_enum! {
     Store(u16) {
         /// The MSI capability (PCI Express Base Specification 6.0, section 7.7.1 "MSI Capability Structures").
         MSI = 1,
-        /// The MSI-X table (PCI Express Base Specification 6.0, section 7.7.2 "MSI-X Capability and Table Structure").
+        /// The MSI-X table (PCI Express Base Specification 6.0, section 7.7.2 "MSI-X Capability and Table
+        /// Structure").
         MSIX = 2,
-        /// Any other place of the device's own making: Interrupt Message Store (Intel Scalable I/O Virtualization Technical
-        /// Specification, "Interrupt Message Storage").
+        /// Any other place of the device's own making: Interrupt Message Store (Intel Scalable I/O Virtualization
+        /// Technical Specification, "Interrupt Message Storage").
         IMS = 3,
     }
 }
@@ -23,8 +24,9 @@ bitflags! {
     /// Flags of an entry record, in [`EntryRecord::flags`].
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
     pub struct EntryFlags: u32 {
-        /// For MAP and RETARGET: the entry gets no destination. The host holds what the device raises, and delivers it at the
-        /// first RETARGET to a routing (statement M6). Needs [`Features::PARKING`](crate::Features::PARKING).
+        /// For MAP and RETARGET: the entry gets no destination. The host holds what the device raises, and delivers
+        /// it at the first RETARGET to a routing (statement M6). Needs
+        /// [`Features::PARKING`](crate::Features::PARKING).
         const PARKED = 1 << 0;
     }
 }
@@ -107,8 +109,8 @@ impl EntryRecord {
         Self { flags: EntryFlags::PARKED.bits(), ..Self::query(device, store, index) }
     }
 
-    /// The same record with a handle: from [`EntryRecord::query`] the request of an UNMAP or of a QUERY by handle, from
-    /// [`EntryRecord::map`] or [`EntryRecord::map_parked`] that of a RETARGET.
+    /// The same record with a handle: from [`EntryRecord::query`] the request of an UNMAP or of a QUERY by handle,
+    /// from [`EntryRecord::map`] or [`EntryRecord::map_parked`] that of a RETARGET.
     #[must_use]
     pub fn with_handle(self, handle: Handle) -> Self {
         Self { handle, ..self }

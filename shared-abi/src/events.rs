@@ -1,4 +1,5 @@
-//! The event area: 64 bytes of guest RAM in which the host announces events, and which the guest reads without an exit.
+//! The event area: 64 bytes of guest RAM in which the host announces events, and which the guest reads without an
+//! exit.
 
 use crate::DeviceId;
 use crate::open_enum::open_enum;

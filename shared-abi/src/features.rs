@@ -6,8 +6,8 @@ use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 bitflags! {
-    /// Optional parts of the contract: offered in CPUID and by FEATURES, taken by ENABLE (`docs/abi.md`, "Versions and
-    /// features"). What a guest did not take is refused.
+    /// Optional parts of the contract: offered in CPUID and by FEATURES, taken by ENABLE (`docs/abi.md`, "Versions
+    /// and features"). What a guest did not take is refused.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
     pub struct Features: u64 {
         /// Entries of the MSI capability, with one message.
@@ -18,7 +18,8 @@ bitflags! {
         const IMS = 1 << 2;
         /// Multi-message MSI: 2, 4, 8, 16 or 32 messages of one MSI capability (statement M10).
         const MSI_MULTI = 1 << 3;
-        /// Entries may be mapped parked and parked later: without destination, with what is raised held (statement M6).
+        /// Entries may be mapped parked and parked later: without destination, with what is raised held (statement
+        /// M6).
         const PARKING = 1 << 4;
         /// The [`EventArea`](crate::EventArea): an epoch that is read without an exit.
         const EPOCH = 1 << 5;

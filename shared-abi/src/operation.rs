@@ -5,13 +5,15 @@ use crate::open_enum::open_enum;
 open_enum! {
     /// What a call asks for, in [`Header::operation`](crate::Header::operation) (`docs/abi.md`, "Operations").
     Operation(u16) {
-        /// Asks for the host's versions, features and limits; changes nothing. One [`FeaturesRecord`](crate::FeaturesRecord).
+        /// Asks for the host's versions, features and limits; changes nothing. One
+        /// [`FeaturesRecord`](crate::FeaturesRecord).
         FEATURES = 1,
         /// Asks the host to let the VM program its devices directly. One [`EnableRecord`](crate::EnableRecord).
         ENABLE = 2,
         /// Gives back everything that the VM holds, and ends what ENABLE began. No record.
         DISABLE = 3,
-        /// Asks what the host serves of each device; changes nothing. 1 to 512 [`DeviceRecord`](crate::DeviceRecord)s.
+        /// Asks what the host serves of each device; changes nothing. 1 to 512
+        /// [`DeviceRecord`](crate::DeviceRecord)s.
         DEVICE_INFO = 4,
         /// Prepares an IRTE for each entry and answers with its pair. 1 to 512 [`EntryRecord`](crate::EntryRecord)s.
         MAP = 5,

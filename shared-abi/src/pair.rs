@@ -4,10 +4,10 @@ use core::fmt;
 
 /// Address and data of one message, as they stand in an entry of the device's store.
 ///
-/// The guest copies the pair and never looks into it. What its bits mean is for the host's remapping unit: on Intel the address is in
-/// remappable format (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2 "Interrupt Requests in Remappable
-/// Format"), on AMD it looks like a plain message whose data is an index into the device's own table (AMD I/O
-/// Virtualization Technology Specification, 48882 Rev 3.11, section 2.2.5 "Interrupt Remapping Tables").
+/// The guest copies the pair and never looks into it. What its bits mean is for the host's remapping unit: on Intel
+/// the address is in remappable format (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2 "Interrupt Requests in
+/// Remappable Format"), on AMD it looks like a plain message whose data is an index into the device's own table (AMD
+/// I/O Virtualization Technology Specification, 48882 Rev 3.11, section 2.2.5 "Interrupt Remapping Tables").
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Pair {
     /// The message address, 0xfee00000 to 0xfeefffff on x86 (statement M9).
@@ -17,11 +17,12 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The index into the interrupt remapping table that a pair in Intel's remappable format names. `None` for a pair in
-    /// any other format.
+    /// The index into the interrupt remapping table that a pair in Intel's remappable format names. `None` for a pair
+    /// in any other format.
     ///
-    /// Bits 19:5 of the address hold bits 14:0 of the handle, bit 2 holds bit 15. If bit 3 (SHV) is set, the low half of the
-    /// data is added (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2 "Interrupt Requests in Remappable Format").
+    /// Bits 19:5 of the address hold bits 14:0 of the handle, bit 2 holds bit 15. If bit 3 (SHV) is set, the low half
+    /// of the data is added (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2 "Interrupt Requests in Remappable
+    /// Format").
     #[must_use]
     pub fn intel_index(self) -> Option<u32> {
         let address = u32::try_from(self.address).ok()?;

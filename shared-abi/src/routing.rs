@@ -24,8 +24,9 @@ open_enum! {
     DeliveryMode(u8) {
         /// The interrupt is delivered to the destination with the vector.
         FIXED = 0,
-        /// The interrupt is delivered to the vCPU of the destination that has the lowest priority; here the host chooses one
-        /// when it validates the record (statement L3). Needs [`Features::LOWEST_PRIORITY`](crate::Features::LOWEST_PRIORITY).
+        /// The interrupt is delivered to the vCPU of the destination that has the lowest priority; here the host
+        /// chooses one when it validates the record (statement L3). Needs
+        /// [`Features::LOWEST_PRIORITY`](crate::Features::LOWEST_PRIORITY).
         LOWEST_PRIORITY = 1,
         /// System management interrupt; never served.
         SMI = 2,
@@ -50,7 +51,8 @@ open_enum! {
     }
 }
 
-/// Where an interrupt goes, as 16 bytes of an [`EntryRecord`](crate::EntryRecord), whose [`Arch`] gives them their meaning.
+/// Where an interrupt goes, as 16 bytes of an [`EntryRecord`](crate::EntryRecord), whose [`Arch`] gives them their
+/// meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Routing {
@@ -92,7 +94,8 @@ pub struct X86Route {
 }
 
 impl X86Route {
-    /// Fixed delivery of `vector` to the vCPU whose APIC id is `destination`, in physical mode: what nearly every guest wants.
+    /// Fixed delivery of `vector` to the vCPU whose APIC id is `destination`, in physical mode: what nearly every
+    /// guest wants.
     #[must_use]
     pub const fn fixed(destination: u32, vector: u8) -> Self {
         Self {

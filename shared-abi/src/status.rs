@@ -10,7 +10,8 @@ macro_rules! statuses {
         impl Status {
             $( #[doc = concat!(stringify!($number), ": ", $cause, ". What the guest does: ", $remedy, ".")] pub const $name: Self = Self($number); )*
 
-            /// Every status that this version knows: the status, its name, its cause, and what the guest does about it.
+            /// Every status that this version knows: the status, its name, its cause, and what the guest does about
+            /// it.
             pub const TABLE: &'static [(Self, &'static str, &'static str, &'static str)] =
                 &[ $( (Self::$name, stringify!($name), $cause, $remedy), )* ];
         }

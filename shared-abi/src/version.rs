@@ -16,8 +16,8 @@ impl Version {
     /// The newest version of the contract that this crate speaks.
     pub const NEWEST: Self = Self::V1;
 
-    /// The newest version that lies in both ranges, each given as (oldest, newest) and both included. `None` if no version
-    /// does.
+    /// The newest version that lies in both ranges, each given as (oldest, newest) and both included. `None` if no
+    /// version does.
     #[must_use]
     pub fn newest_common(ours: (Self, Self), theirs: (Self, Self)) -> Option<Self> {
         let newest = ours.1.min(theirs.1);

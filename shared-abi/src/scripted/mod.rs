@@ -1,8 +1,9 @@
 //! A scripted host, for tests of guests: every answer, legal and hostile, that a request can get.
 //!
-//! [`ScriptedHost`] keeps no state. The handle and the pair of an entry follow from the entry itself, so that its answers
-//! to MAP, RETARGET and QUERY agree. A guest's test writes one loop over [`ScriptedHost::all_answers`]: for every hostile answer the guest
-//! must report that the host broke the contract and use nothing of it; for every legal one it must not.
+//! [`ScriptedHost`] keeps no state. The handle and the pair of an entry follow from the entry itself, so that its
+//! answers to MAP, RETARGET and QUERY agree. A guest's test writes one loop over [`ScriptedHost::all_answers`]: for
+//! every hostile answer the guest must report that the host broke the contract and use nothing of it; for every legal
+//! one it must not.
 //!
 //! What cannot stand in the bytes of one answer is not here: interrupts, and the event area.
 
@@ -93,8 +94,8 @@ impl ScriptedHost {
         draft.into_answer("all as asked".into(), AnswerKind::Legal)
     }
 
-    /// Every answer to `request`, which is a header and its records. [`ScriptedHost::honest`] is the first; each of the
-    /// others differs from it in one thing.
+    /// Every answer to `request`, which is a header and its records. [`ScriptedHost::honest`] is the first; each of
+    /// the others differs from it in one thing.
     pub fn all_answers(&self, request: &[u8]) -> impl Iterator<Item = Answer> + use<> {
         let honest = self.honest(request);
         let sent = Draft::new(request);
