@@ -1,6 +1,7 @@
 //! The nested lab: L1, a machine in QEMU with an emulated IOMMU and KVM, in which a command meets the real stack
 //! without hardware for it.
 
+mod clock;
 mod devices;
 mod image;
 mod machine;
