@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::own_kvm::{LIMIT, Ran, skipped, start, usable};
+use super::own_kvm::{Ran, skipped, start, usable};
 use crate::build::Programs;
 use crate::runner::{Batch, Finding, Verdict};
 
@@ -56,7 +56,7 @@ fn all(program: &Path, kernel: &Path) -> Result<Verdict> {
     let statements: Vec<&str> = hosts.iter().map(|(_, statement)| *statement).collect();
     // As patient as the suite is by itself: a busy machine is no wrong host.
     let all = format!("conformance only={}", statements.join(","));
-    let right = start(host(program, HONEST), kernel, LIMIT, &MACHINE, &all)?;
+    let right = start(host(program, HONEST), kernel, &MACHINE, &all)?;
     ensure!(
         right.passed,
         "the same host, not made wrong, does not pass ({}): {:?} {}",
@@ -101,7 +101,7 @@ fn host(program: &Path, name: &str) -> Command {
 /// What the guest says of a statement on the host that breaks it.
 fn on_wrong_host(program: &Path, kernel: &Path, name: &str, statement: &str) -> Result<String> {
     let one = format!("conformance patience={PATIENCE} only={statement}");
-    let ran = start(host(program, name), kernel, LIMIT, &MACHINE, &one)?;
+    let ran = start(host(program, name), kernel, &MACHINE, &one)?;
     outcome(&ran, statement)
 }
 

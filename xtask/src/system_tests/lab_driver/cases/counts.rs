@@ -1,7 +1,10 @@
 //! What each step costs, as `pvir` counts it and as the kernel counts it: mapping, programming, masking, retargeting,
 //! interrupts. Between two checkpoints only one thing happens, but for the guest's own lines and its asking the serial port.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use patience::Patience;
 use serde_json::Value;
 
 use crate::CaseReport;
@@ -23,6 +26,8 @@ struct Step {
 const ENTRIES: u64 = 10;
 /// Irqfds that were attached before the guest asked: counted by themselves, since no step waits for them.
 const AHEAD: &str = "KVM_IRQFD (ahead)";
+/// For all to be armed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const STEPS: [Step; 8] = [
     Step {
@@ -72,8 +77,9 @@ fn one(ahead: u64) -> Result<Exits> {
     vm.until("opened")?;
     let is_armed = |look: &Snapshot| look.pvir["ioctls"][AHEAD].as_u64().unwrap_or(0) == ahead;
     let mut before = snapshot(&mut vm, &trace)?;
+    let mut patience = Patience::new(PATIENCE);
     while !is_armed(&before) {
-        // the VM has a deadline
+        ensure!(!patience.is_over(), "not armed ahead: {}", before.pvir["ioctls"]);
         before = snapshot(&mut vm, &trace)?;
     }
     for step in &STEPS {
