@@ -1,14 +1,17 @@
 //! A Rust panic: where and why on the console, then the end of the VM with its own exit code.
 
+use crate::cpu::usermode;
 use crate::exit::{ExitCode, exit};
 use core::panic::PanicInfo;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    crate::console::steal();
-    crate::println!("{info}");
-    crate::console::report::result("fail", |result| {
-        result.display("error", info.message());
+    usermode::in_ring0(|| {
+        crate::console::steal();
+        crate::println!("{info}");
+        crate::console::report::result("fail", |result| {
+            result.display("error", info.message());
+        });
     });
     exit(ExitCode::Panic)
 }

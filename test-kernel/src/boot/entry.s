@@ -50,7 +50,7 @@ pvh_start32:
     loop 2b
 
     movl %cr4, %eax
-    orl $0x20, %eax                     # PAE
+    orl $0x620, %eax                    # OSXMMEXCPT, OSFXSR (SSE instructions may be executed), PAE
     movl %eax, %cr4
     movl $boot_pml4, %eax
     movl %eax, %cr3
@@ -59,7 +59,8 @@ pvh_start32:
     orl $0x100, %eax                    # LME
     wrmsr
     movl %cr0, %eax
-    orl $0x80000001, %eax               # PG, PE
+    andl $~0xc, %eax                    # neither TS nor EM, with which SSE instructions fault
+    orl $0x80000003, %eax               # PG, MP, PE
     movl %eax, %cr0
     lgdtl boot_gdt_pointer
     ljmpl $0x08, $start64

@@ -1,7 +1,7 @@
 //! The `log` crate's messages on the console.
 
 use crate::println;
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct Logger;
 
@@ -12,11 +12,23 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            println!("[{:<5}] {}", record.level(), record.args());
+            println!("[{}] {}", name(record.level()), record.args());
         }
     }
 
     fn flush(&self) {}
+}
+
+/// The level's name, all equally long. Not padded by core: the first messages come before ring 3 can be entered (see
+/// `usermode::with_all_instructions`).
+const fn name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "ERROR",
+        Level::Warn => "WARN ",
+        Level::Info => "INFO ",
+        Level::Debug => "DEBUG",
+        Level::Trace => "TRACE",
+    }
 }
 
 /// Installs the logger with the level named on the command line, `info` if none or an unknown one.

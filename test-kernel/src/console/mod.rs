@@ -4,6 +4,7 @@ mod logger;
 pub(crate) mod report;
 mod serial;
 
+use crate::cpu::usermode;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 use pvir_test_kernel::cmdline::CommandLine;
@@ -30,7 +31,9 @@ pub(crate) fn init(command_line: CommandLine<'static>) {
 /// What [`println!`] calls.
 pub(crate) fn print_line(arguments: fmt::Arguments<'_>) {
     // A serial port does not fail; `fmt::Error` could only come from a `Display` of ours.
-    let _ = with(|out| out.write_fmt(arguments).and_then(|()| out.write_char('\n')));
+    let _ = with(|out| {
+        usermode::with_all_instructions(|| out.write_fmt(arguments).and_then(|()| out.write_char('\n')))
+    });
 }
 
 /// Waits until everything is out.

@@ -3,7 +3,8 @@
 
 use super::serial::Serial;
 use super::with;
-use core::fmt::Write;
+use crate::cpu::usermode;
+use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 use pvir_test_kernel::cmdline::CommandLine;
 use pvir_test_kernel::json::Object;
@@ -19,15 +20,16 @@ pub(super) fn init(command_line: CommandLine<'static>) {
 
 /// Writes an event with the fields that `build` adds. It has the console meanwhile: it must not print.
 pub(crate) fn event(name: &str, build: impl FnOnce(&mut Event<'_>)) {
-    with(|out| {
-        // A serial port does not fail; `fmt::Error` could only come from a `Display` of ours.
-        let _ = out.write_str("@pvir ");
+    let write = |out: &mut Serial| -> fmt::Result {
+        out.write_str("@pvir ")?;
         let mut object = Object::begin(&mut *out);
         object.str("event", name);
         build(&mut object);
-        let _ = object.finish();
-        let _ = out.write_char('\n');
-    });
+        object.finish()?;
+        out.write_char('\n')
+    };
+    // A serial port does not fail; `fmt::Error` could only come from a `Display` of ours.
+    let _ = with(|out| usermode::with_all_instructions(|| write(out)));
 }
 
 /// The last event: what it all came to (`pass` or `fail`).

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "port input and output")]
 
+use crate::cpu::usermode;
 use core::fmt;
 use x86_64::instructions::port::Port;
 
@@ -67,13 +68,16 @@ impl Serial {
 
 impl fmt::Write for Serial {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.send(b'\r');
+        // text is formatted in ring 3 where that is better, and ports are ring 0's
+        let sent = usermode::in_ring0(|| {
+            for byte in text.bytes() {
+                if byte == b'\n' {
+                    self.send(b'\r');
+                }
+                self.send(byte);
             }
-            self.send(byte);
-        }
-        Ok(())
+        });
+        sent.ok_or(fmt::Error)
     }
 }
 

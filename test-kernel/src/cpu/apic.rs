@@ -14,6 +14,9 @@ const EOI: u32 = 0x80b;
 const SPURIOUS_VECTOR: u32 = 0x80f;
 const IN_SERVICE: u32 = 0x810;
 const COMMAND: u32 = 0x830;
+/// Interrupts the processor that writes a vector to it.
+#[cfg(target_feature = "sse2")]
+pub(super) const SELF_INTERRUPT: u32 = 0x83f;
 const LVT_TIMER: u32 = 0x832;
 const LVT_LINT0: u32 = 0x835;
 const LVT_LINT1: u32 = 0x836;

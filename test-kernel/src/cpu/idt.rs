@@ -2,14 +2,18 @@
 
 #![expect(unsafe_code, reason = "the stubs in assembly and loading the table")]
 
-use super::segments::{IST_DEVICE, IST_EXCEPTION, IST_FATAL, IST_NMI};
+use super::segments::{IST_DEVICE, IST_EXCEPTION, IST_FATAL, IST_NMI, IST_RING3_GATE};
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::{Mutex, MutexGuard};
 use x86_64::VirtAddr;
 use x86_64::structures::DescriptorTablePointer;
 
-global_asm!(include_str!("stubs.s"), options(att_syntax));
+global_asm!(
+    include_str!("stubs.s"),
+    keep_xmm = const cfg!(target_feature = "sse2") as u8,
+    options(att_syntax)
+);
 
 /// A gate as the processor reads it.
 #[derive(Clone, Copy)]
@@ -50,6 +54,7 @@ impl Gate {
         let stub = (&raw const interrupt_stubs) as u64 + vector * 16;
         let stack = u64::from(match vector {
             2 => IST_NMI,
+            RING3_GATE => IST_RING3_GATE,
             8 | 18 => IST_FATAL,
             0..=30 => IST_EXCEPTION,
             _ => IST_DEVICE,

@@ -12,6 +12,7 @@ mod segments;
 pub(crate) mod smp;
 pub(crate) mod time;
 pub(crate) mod usermode;
+pub(crate) mod xmm;
 
 use crate::memory::frames;
 use core::arch::asm;
@@ -28,8 +29,10 @@ pub(crate) const MAX_CPUS: usize = 512;
 pub(crate) struct Cpu {
     /// GS:0, so that the pointer can be had with one instruction.
     this: *const Cpu,
-    /// GS:8, where ring 0's stack was when ring 3 was entered.
+    /// GS:8, where ring 0's stack was when ring 3 was entered; 0 while nothing runs there.
     ring0_stack: Cell<u64>,
+    /// What ring 3 wants done in ring 0.
+    errand: Cell<*const usermode::Errand>,
     /// Position in the table: 0 is the boot processor.
     pub(crate) index: usize,
     /// The 32-bit id that messages are sent to.
@@ -41,7 +44,7 @@ pub(crate) struct Cpu {
     counts: [AtomicU64; 256],
 }
 
-// SAFETY: `this` and `ring0_stack` are used by the processor itself alone, `segments` is written before the
+// SAFETY: `this`, `ring0_stack` and `errand` are used by the processor itself alone, `segments` is written before the
 // processor is published, and everything else is atomic.
 unsafe impl Sync for Cpu {}
 
@@ -87,6 +90,7 @@ fn create(index: usize, apic_id: u32) -> Option<&'static Cpu> {
     let cpu = Cpu {
         this: place.as_ptr(),
         ring0_stack: Cell::new(0),
+        errand: Cell::new(core::ptr::null()),
         index,
         apic_id,
         stacks,

@@ -56,6 +56,8 @@ macro_rules! guarded {
         concat!("2: ", $instruction, "\n3:\n.pushsection .fixup, \"a\"\n.balign 8\n.quad 2b, 3b\n.popsection")
     };
 }
+#[cfg(target_feature = "sse2")]
+pub(super) use guarded;
 
 /// Reads a model-specific register.
 pub(crate) fn rdmsr(index: u32) -> Result<u64, Fault> {

@@ -17,6 +17,8 @@ pub(super) const IST_DEVICE: u8 = 1;
 pub(super) const IST_EXCEPTION: u8 = 2;
 pub(super) const IST_NMI: u8 = 3;
 pub(super) const IST_FATAL: u8 = 4;
+/// Apart from that of exceptions, so that a report of an exception can be written in ring 3.
+pub(super) const IST_RING3_GATE: u8 = 5;
 
 const IA32_GS_BASE: u32 = 0xc000_0101;
 
@@ -25,7 +27,7 @@ const IA32_GS_BASE: u32 = 0xc000_0101;
 pub(super) struct Stacks {
     pub(super) main: u64,
     pub(super) user: u64,
-    interrupt: [u64; 4],
+    interrupt: [u64; 5],
 }
 
 impl Stacks {
@@ -34,7 +36,7 @@ impl Stacks {
         Some(Self {
             main: stack(8)?,
             user: stack(4)?,
-            interrupt: [stack(2)?, stack(4)?, stack(1)?, stack(3)?],
+            interrupt: [stack(2)?, stack(4)?, stack(1)?, stack(3)?, stack(4)?],
         })
     }
 }

@@ -2,6 +2,28 @@
 #
 # Every gate has an interrupt stack (IST), so the red zone of interrupted code is safe, and stubs need no
 # swapgs: GS points to the CPU's own data in ring 3 too.
+#
+# Where the target's functions may use the XMM registers (`keep_xmm` is 1, see idt.rs), all sixteen are kept: whatever
+# was interrupted may have values in them, and the ABI lets a Rust function clobber each. MXCSR is not kept, since
+# nothing here changes its control bits or reads its status bits; x87 and MMX are not, since Rust does not use them.
+
+    .macro push_xmm
+    .if {keep_xmm}
+    subq $256, %rsp
+    .irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    movaps %xmm\number, 16 * \number(%rsp)
+    .endr
+    .endif
+    .endm
+
+    .macro pop_xmm
+    .if {keep_xmm}
+    .irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    movaps 16 * \number(%rsp), %xmm\number
+    .endr
+    addq $256, %rsp
+    .endif
+    .endm
 
     .section .text.stubs, "ax"
     .balign 16
@@ -36,7 +58,9 @@ device_entry:
     pushq %r10
     pushq %r11
     movq 72(%rsp), %rdi                 # the vector
-    call device_interrupt               # 16-byte aligned: 5 + 2 + 9 words below an aligned stack
+    push_xmm                            # 16-byte aligned: 5 + 2 + 9 words below an aligned stack
+    call device_interrupt
+    pop_xmm
     popq %r11
     popq %r10
     popq %r9
@@ -70,7 +94,9 @@ exception_entry:
     movq %rsp, %rdi
     movq %rsp, %rbp                     # kept by the callee
     andq $-16, %rsp
+    push_xmm
     call exception
+    pop_xmm
     movq %rbp, %rsp
     popq %r15
     popq %r14
@@ -91,7 +117,8 @@ exception_entry:
     iretq
 
 # fn usermode_enter(code: u64, argument: u64, rflags: u64, stack_top: u64) -> UserExit
-# The kernel's stack pointer is kept at GS:8; usermode_leave, called by exception(), comes back through it.
+# The kernel's stack pointer is kept at GS:8, which is 0 otherwise; usermode_leave, called by exception(), comes back
+# through it.
     .global usermode_enter
 usermode_enter:
     pushq %rbx
@@ -121,6 +148,7 @@ usermode_leave:
     movq %rdi, %rax
     movq %rsi, %rdx
     movq %gs:8, %rsp
+    movq $0, %gs:8
     popfq
     popq %r15
     popq %r14

@@ -13,7 +13,7 @@ trampoline_start:
     xorw %ax, %ax
     movw %ax, %ds
     lgdtl BASE + trampoline_gdt_pointer - trampoline_start
-    movl $0x20, %eax                    # PAE
+    movl $0x620, %eax                   # OSXMMEXCPT, OSFXSR (SSE instructions may be executed), PAE
     movl %eax, %cr4
     movl BASE + trampoline_cr3 - trampoline_start, %eax
     movl %eax, %cr3
@@ -21,7 +21,7 @@ trampoline_start:
     rdmsr
     orl $0x100, %eax                    # LME
     wrmsr
-    movl $0x80000031, %eax              # PG, NE, ET, PE; caches on
+    movl $0x80000033, %eax              # PG, NE, ET, MP, PE; caches on
     movl %eax, %cr0
     ljmpl $0x08, $(BASE + 1f - trampoline_start)
 

@@ -3,6 +3,7 @@
 
 mod devices;
 mod machine;
+mod xmm;
 
 use super::checks::{Checks, Outcome};
 use super::setup;
@@ -21,6 +22,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     machine::handler(&mut checks);
     machine::interprocessor_interrupts(&mut checks, rounds);
     machine::every_vector(&mut checks);
+    xmm::kept(&mut checks);
     devices::run(&mut checks, rounds);
     Ok(checks.finish("selftest"))
 }
