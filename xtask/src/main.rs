@@ -10,6 +10,8 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod cases;
 mod image;
+#[cfg(test)]
+mod imports;
 mod kernel;
 mod lab;
 mod main_job;

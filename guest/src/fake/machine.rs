@@ -5,7 +5,7 @@ use super::std::boxed::Box;
 use super::std::cell::UnsafeCell;
 use super::std::sync::{Mutex, MutexGuard, PoisonError};
 use super::std::vec;
-use crate::Platform;
+use crate::{Mask, Platform};
 use core::fmt;
 use core::ptr::NonNull;
 use pci_types::{ConfigRegionAccess, PciAddress};
@@ -100,6 +100,42 @@ impl FakeMachine {
     pub fn set_pending(&self, index: usize) {
         let word = word_of(PENDING) + index / 32;
         self.write(word, self.read(word) | 1 << (index % 32));
+    }
+
+    /// Takes the pending bit of entry `index` away; answers whether it was set.
+    pub fn take_pending(&self, index: usize) -> bool {
+        let (word, bit) = (word_of(PENDING) + index / 32, 1 << (index % 32));
+        let was = self.read(word);
+        self.write(word, was & !bit);
+        was & bit != 0
+    }
+
+    /// Writes entry `index` of the table from the other side, as the host does inside MAP and UNMAP.
+    pub fn write_entry(&self, index: usize, pair: Pair, mask: Mask) {
+        let [a0, a1, a2, a3, a4, a5, a6, a7] = pair.address.to_le_bytes();
+        let word = word_of(TABLE) + index * 4;
+        self.write(word, u32::from_le_bytes([a0, a1, a2, a3]));
+        self.write(word + 1, u32::from_le_bytes([a4, a5, a6, a7]));
+        self.write(word + 2, pair.data);
+        self.write(word + 3, u32::from(mask == Mask::Set));
+    }
+
+    /// The message that MSI-X entry `index` sends when it is raised: none while MSI-X is disabled or the entry masked.
+    #[must_use]
+    pub fn msix_message(&self, index: usize) -> Option<Pair> {
+        (self.msix_enabled() && !self.is_masked(index)).then(|| self.pair(index))
+    }
+
+    /// The message that MSI sends when its message `number` is raised: none while MSI is disabled, has fewer messages
+    /// enabled, or has this one masked.
+    #[must_use]
+    pub fn msi_message(&self, number: u32) -> Option<Pair> {
+        let (enabled, pair) = self.msi();
+        let dwords = self.config.dwords();
+        let at = usize::from(MSI) / 4;
+        let messages = 1 << (dwords[at] >> 20 & 0b111);
+        let sends = enabled && number < messages && dwords[at + 4] >> number & 1 == 0;
+        sends.then_some(Pair { data: pair.data | number, ..pair })
     }
 
     /// Whether MSI-X is enabled, without Function Mask.

@@ -2,7 +2,7 @@
 
 use kvm_bindings::{KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
-use pvir_abi::{Discovery, MIN_BASE, STEP};
+use pvir_abi::{CPUID_BASE_STEP, Discovery, MIN_CPUID_BASE};
 
 /// Leaf 1: ECX bits.
 const X2APIC: u32 = 1 << 21;
@@ -84,8 +84,12 @@ impl Template {
 
     /// The base of the first free block of the hypervisor range.
     fn free_block(&self) -> u32 {
-        let taken = |base: u32| self.supported.iter().any(|entry| entry.function & !(STEP - 1) == base);
-        (0..0x100).map(|k| MIN_BASE + k * STEP).find(|base| !taken(*base)).unwrap_or(MIN_BASE)
+        let taken =
+            |base: u32| self.supported.iter().any(|entry| entry.function & !(CPUID_BASE_STEP - 1) == base);
+        (0..0x100)
+            .map(|k| MIN_CPUID_BASE + k * CPUID_BASE_STEP)
+            .find(|base| !taken(*base))
+            .unwrap_or(MIN_CPUID_BASE)
     }
 
     fn leaf_1(&self, entry: &mut kvm_cpuid_entry2, apic_id: u32) {

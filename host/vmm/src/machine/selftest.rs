@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kvm_bindings::CpuId;
 use kvm_ioctls::VcpuFd;
-use pvir_abi::{CALL_NUMBER, Conduits};
+use pvir_abi::{Conduits, HYPERCALL_NUMBER};
 use pvir_host::counters::Counters;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -105,8 +105,8 @@ fn code(conduit: Conduits) -> Vec<u8> {
             let wrmsr = vec![0x31, 0xd2, 0x0f, 0x30];
             [load_ecx, load_eax(0x1000), wrmsr].concat()
         }
-        Conduits::VMCALL => [load_eax(CALL_NUMBER), vec![0x0f, 0x01, 0xc1]].concat(),
-        Conduits::VMMCALL => [load_eax(CALL_NUMBER), vec![0x0f, 0x01, 0xd9]].concat(),
+        Conduits::VMCALL => [load_eax(HYPERCALL_NUMBER), vec![0x0f, 0x01, 0xc1]].concat(),
+        Conduits::VMMCALL => [load_eax(HYPERCALL_NUMBER), vec![0x0f, 0x01, 0xd9]].concat(),
         _ => [load_dx(conduit::PORT), load_eax(1), out_dx_eax].concat(),
     };
     [instruction, load_dx(MARK_PORT), load_eax(MARK.into()), out_dx_al, vec![0xf4]].concat()
@@ -129,7 +129,7 @@ fn follow(vcpu: &mut VcpuFd, conduit: Conduits) -> Result<()> {
                 exit::answer_msr(vcpu, Some(0));
                 seen = true;
             }
-            Exit::Hypercall(call) if call.number == u64::from(CALL_NUMBER) => {
+            Exit::Hypercall(call) if call.number == u64::from(HYPERCALL_NUMBER) => {
                 exit::set_hypercall_result(vcpu, 0);
                 seen = true;
             }

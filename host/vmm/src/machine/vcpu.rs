@@ -9,7 +9,7 @@ use pvir_host::counters::{Counter, Counters};
 use vm_memory::GuestMemoryMmap;
 
 use super::boot;
-use pvir_abi::{CALL_NUMBER, Conduits, GuestPhysAddr, PORT_SHIFT};
+use pvir_abi::{Conduits, GuestPhysAddr, HYPERCALL_NUMBER, PORT_ADDRESS_SHIFT};
 
 use super::conduit::{self, Hypercalls};
 use super::cpuid::Template;
@@ -199,7 +199,7 @@ impl Vcpu {
                 let pages: Vec<u32> = data.chunks_exact(4).map(word).collect();
                 let cpl = self.privilege.level(&mut self.fd, &self.get_sregs);
                 for page in pages {
-                    self.call(cpl, u64::from(page) << PORT_SHIFT);
+                    self.call(cpl, u64::from(page) << PORT_ADDRESS_SHIFT);
                 }
                 Cause::CallByPort
             }
@@ -207,7 +207,7 @@ impl Vcpu {
     }
 
     fn hypercall(&mut self, call: &Hypercall) -> Cause {
-        let ours = call.number == u64::from(CALL_NUMBER);
+        let ours = call.number == u64::from(HYPERCALL_NUMBER);
         let result = if ours { self.call(call.cpl, call.rdi).into() } else { conduit::NO_SUCH_CALL };
         exit::set_hypercall_result(&mut self.fd, result);
         if ours { Cause::CallByVmcall } else { Cause::HypercallOther }

@@ -6,7 +6,7 @@ use pvir_abi::{Conduits, Handle, Pair, Status};
 /// What no host that keeps the contract says. `record` counts within one call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum HostError {
+pub enum ContractViolation {
     /// A field of the header that is the guest's came back changed.
     HeaderChanged {
         /// The field.
@@ -132,7 +132,7 @@ pub enum HostError {
     },
 }
 
-impl fmt::Display for HostError {
+impl fmt::Display for ContractViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HeaderChanged { field } => write!(f, "header field {field} came back changed"),
@@ -179,4 +179,4 @@ impl fmt::Display for HostError {
     }
 }
 
-impl core::error::Error for HostError {}
+impl core::error::Error for ContractViolation {}

@@ -15,11 +15,11 @@ pub enum Mask {
 
 /// One entry of a device's store, owned. [`Entry`](crate::Entry) drives it in the right order:
 ///
-/// 1. [`Store::set_mask`] with [`Mask::Set`] before anything else, then [`Store::mask`] to see that it is,
-/// 2. [`Store::write`] while masked, then [`Store::read`] to compare,
-/// 3. [`Store::set_mask`] with [`Mask::Clear`].
+/// 1. [`StoreEntry::set_mask`] with [`Mask::Set`] before anything else, then [`StoreEntry::mask`] to see that it is,
+/// 2. [`StoreEntry::write`] while masked, then [`StoreEntry::read`] to compare,
+/// 3. [`StoreEntry::set_mask`] with [`Mask::Clear`].
 ///
-/// A device without masks (IMS may be one) answers `None` to [`Store::mask`] and ignores [`Store::set_mask`]; its
+/// A device without masks (IMS may be one) answers `None` to [`StoreEntry::mask`] and ignores [`StoreEntry::set_mask`]; its
 /// driver sees to it that the device does not send while the pair is written, nor after the entry was retired.
 ///
 /// # A store of a driver's own
@@ -30,7 +30,7 @@ pub enum Mask {
 /// ```
 /// # use pvir_guest::fake::{FakeDevice, FakeHost};
 /// use pvir_guest::abi::{Bdf, DeviceId, Features, Pair};
-/// use pvir_guest::{Entry, Mask, Origin, Pvir, Request, Store, StoreError, Target, EnableOptions};
+/// use pvir_guest::{Entry, Mask, Origin, Pvir, MapRequest, StoreEntry, StoreError, Target, EnableOptions};
 /// use std::cell::Cell;
 ///
 /// /// The registers of a queue. In a driver they are volatile pointers.
@@ -47,7 +47,7 @@ pub enum Mask {
 ///     origin: Origin,
 /// }
 ///
-/// impl Store for Message<'_> {
+/// impl StoreEntry for Message<'_> {
 ///     fn origin(&self) -> Origin {
 ///         self.origin
 ///     }
@@ -82,7 +82,7 @@ pub enum Mask {
 ///
 /// // Entry 0 of the device's IMS entries: any number will do that is not mapped. Its handler is in place.
 /// let origin = Origin::ims(nic, 0);
-/// let irte = remapping.map(Request::new(origin, Target::fixed(0, 0x60)))?;
+/// let irte = remapping.map(MapRequest::new(origin, Target::fixed(0, 0x60)))?;
 /// let pair = irte.pair();
 /// let entry = Entry::claim(Message { queue: &queue, origin })?;
 /// let mut live = entry.program(irte).map_err(StoreError::from)?.unmask();
@@ -101,7 +101,7 @@ pub enum Mask {
 /// # Ok(())
 /// # }
 /// ```
-pub trait Store {
+pub trait StoreEntry {
     /// Which entry this is.
     fn origin(&self) -> Origin;
 
@@ -111,7 +111,7 @@ pub trait Store {
     /// Reads the pair back from the device.
     fn read(&self) -> Pair;
 
-    /// Sets or clears the mask. Nothing need be read back: where it matters, [`Store::mask`] is called next.
+    /// Sets or clears the mask. Nothing need be read back: where it matters, [`StoreEntry::mask`] is called next.
     fn set_mask(&mut self, mask: Mask);
 
     /// The mask as the device has it, or `None` if it has none. It is read from the device: on PCI that pushes out what

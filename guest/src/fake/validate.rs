@@ -1,6 +1,6 @@
-//! The fake host's judgement of entry records, in the order of the contract.
+//! What the fake host validates in entry records, in the order of the contract.
 
-use super::host::{FakeDevice, Held, Key, State};
+use super::host::{FakeDevice, FakeIrte, Key, State};
 use pvir_abi::{
     Arch, DeliveryMode, DestinationMode, DeviceFlags, EntryFlags, Features, Routing, Status, Store,
 };
@@ -51,7 +51,7 @@ pub(super) fn entry<'s>(state: &'s State, record: &pvir_abi::EntryRecord) -> Res
 }
 
 /// The handle names a live IRTE of this entry.
-pub(super) fn handle(state: &State, record: &pvir_abi::EntryRecord) -> Result<Held, Status> {
+pub(super) fn handle(state: &State, record: &pvir_abi::EntryRecord) -> Result<FakeIrte, Status> {
     let (of, held) =
         state.irtes.iter().find(|(_, held)| held.handle == record.handle).ok_or(Status::STALE_HANDLE)?;
     if *of == key(record) && held.count == record.count { Ok(*held) } else { Err(Status::HANDLE_MISMATCH) }

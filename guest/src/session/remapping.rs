@@ -1,7 +1,8 @@
 //! The session once the host has granted direct programming.
 
+use super::Pvir;
 use crate::call::Transport;
-use crate::{Conduit, Error, EventMemory, Events, HostLimits, Pvir};
+use crate::{Conduit, Error, EventMemory, Events, HostLimits};
 use core::fmt;
 use core::sync::atomic::Ordering;
 use pvir_abi::{Features, Operation, Version};
@@ -12,9 +13,9 @@ use pvir_abi::{Features, Operation, Version};
 /// interrupt a call on the same CPU: turn interrupts off around calls, or call from threads only.
 pub struct Remapping<C> {
     pub(crate) transport: Transport<C>,
-    pub(crate) limits: HostLimits,
-    pub(crate) features: Features,
-    pub(crate) events: Option<Events>,
+    pub(super) limits: HostLimits,
+    pub(super) features: Features,
+    pub(super) events: Option<Events>,
 }
 
 /// DISABLE failed: the error, and the session as it was.
@@ -46,8 +47,8 @@ impl<C: Conduit> Remapping<C> {
 
     /// Most entries in one call: the least of what the host takes and the block holds.
     #[must_use]
-    pub const fn most_in_one_call(&self) -> usize {
-        self.transport.most
+    pub const fn max_entries_per_call(&self) -> usize {
+        self.transport.max_records
     }
 
     /// The event area, if one was given.
