@@ -12,9 +12,10 @@ mod pictures;
 mod plan;
 mod process;
 mod report;
+mod run_figures;
 mod table;
-mod told;
 mod what;
+pub(crate) mod work;
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,8 +24,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::programs::Programs;
-use crate::workspace;
+use crate::build::Programs;
+use crate::build::workspace;
 use figures::Figures;
 use plan::Plan;
 
@@ -78,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if let Some(times) = &times {
         println!("{}", times.render());
     }
-    let aims = aims::judge(&figures);
+    let aims = aims::evaluate(&figures);
     if !aims.is_empty() {
         println!("{}", table::aims(&aims));
     }

@@ -2,6 +2,7 @@
 //! without hardware for it.
 
 mod devices;
+mod image;
 mod machine;
 mod options;
 mod qemu;
@@ -9,6 +10,7 @@ mod qmp;
 mod run;
 mod scratch;
 mod session;
+pub(crate) mod setup;
 mod signals;
 mod streams;
 mod terminal;

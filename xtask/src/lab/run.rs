@@ -21,10 +21,10 @@ use super::session::{self, EXIT_UNWANTED, Event, Sinks};
 use super::signals::Watch;
 use super::streams::Streams;
 use super::{machine, terminal};
-use crate::image::run as run_image;
+use crate::build::Programs;
+use crate::lab::image::run as run_image;
+use crate::lab::setup::Setup;
 use crate::process::tail;
-use crate::programs::Programs;
-use crate::setup::Setup;
 
 /// L1 needs 3 s on an idle machine; tests run side by side on busy ones.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);

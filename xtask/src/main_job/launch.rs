@@ -11,17 +11,17 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::place::{LAB_DEVICES, Place};
+use super::environment::{Environment, LAB_DEVICES};
+use crate::build::Programs;
 use crate::lab::{self, Outcome, Streams};
-use crate::programs::Programs;
 
-/// Tells where it runs, then becomes `pvir` with the place's devices. The same in every place.
+/// Reports where it runs, then becomes `pvir` with the place's devices. The same in every place.
 const SCRIPT: &str = r#"
-tell() { echo "@pvir-where $*"; }
-tell cpu "$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)"
-tell kernel "$(uname -r)"
-for module in /sys/module/kvm_*; do [ -e "$module" ] && tell kvm "${module##*/}"; done
-for unit in /sys/class/iommu/*; do [ -e "$unit" ] && tell iommu "${unit##*/}"; done
+report() { echo "@pvir-where $*"; }
+report cpu "$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)"
+report kernel "$(uname -r)"
+for module in /sys/module/kvm_*; do [ -e "$module" ] && report kvm "${module##*/}"; done
+for unit in /sys/class/iommu/*; do [ -e "$unit" ] && report iommu "${unit##*/}"; done
 for device in $PVIR_DEVICES; do set -- "$@" --device "vfio=$device"; done
 exec pvir "$@"
 "#;
@@ -54,13 +54,13 @@ impl Order<'_> {
         BASE_SECONDS + self.interrupts / INTERRUPTS_PER_SECOND
     }
 
-    fn arguments(&self, place: &Place) -> Vec<OsString> {
+    fn arguments(&self, place: &Environment) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = ["sh", "-c", SCRIPT, "pvir", "run"].map(OsString::from).to_vec();
         let append = format!("direct interrupts={}", self.interrupts);
         let (cpus, seconds) = (self.cpus.to_string(), self.seconds().to_string());
         arguments.extend(["--cpus", &cpus, "--timeout", &seconds, "--json", "-"].map(OsString::from));
         arguments.extend(["--append", &append].map(OsString::from));
-        if matches!(place, Place::Emulated) {
+        if matches!(place, Environment::Emulated) {
             arguments.extend(["--device", EMULATED].map(OsString::from));
         }
         arguments
@@ -73,11 +73,11 @@ impl Order<'_> {
 }
 
 /// Runs it and returns how it ended. That it failed is no error.
-pub(super) fn run(place: &Place, programs: &Programs, order: &Order<'_>) -> Result<Outcome> {
+pub(super) fn run(place: &Environment, programs: &Programs, order: &Order<'_>) -> Result<Outcome> {
     let arguments = order.arguments(place);
     let (stdout, stderr) = (order.tee(&order.guest_log())?, order.tee(&order.pvir_log())?);
     match place {
-        Place::Lab { setup, iommu } => {
+        Environment::Lab { setup, iommu } => {
             let options = lab::Options {
                 iommu: *iommu,
                 devices: LAB_DEVICES.map(str::to_owned).to_vec(),
@@ -88,8 +88,8 @@ pub(super) fn run(place: &Place, programs: &Programs, order: &Order<'_>) -> Resu
             };
             lab::run_with(setup, programs, &options, &arguments, Streams::output_only(stdout, stderr))
         }
-        Place::Machine { devices } => here(&arguments, &devices.join(" "), programs, stdout, stderr),
-        Place::Emulated => here(&arguments, "", programs, stdout, stderr),
+        Environment::Machine { devices } => here(&arguments, &devices.join(" "), programs, stdout, stderr),
+        Environment::Emulated => here(&arguments, "", programs, stdout, stderr),
     }
 }
 
@@ -114,10 +114,10 @@ fn here(
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot start sh")?;
-    let (said, told) = (child.stdout.take(), child.stderr.take());
+    let (out, err) = (child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
-        scope.spawn(|| stderr.copy(told));
-        stdout.copy(said)
+        scope.spawn(|| stderr.copy(err));
+        stdout.copy(out)
     })
     .context("cannot keep the output of pvir")?;
     let status = child.wait()?;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::workspace;
+use crate::build::workspace;
 use rows::{COLUMNS, ROWS};
 
 /// Print the table of what was shown where, by which test; its source is xtask/src/shown/rows.rs.
@@ -80,11 +80,11 @@ impl Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test;
+    use crate::suite;
 
     #[test]
     fn every_test_that_is_named_exists() {
-        let known = test::names();
+        let known = suite::names();
         let named = ROWS.iter().flat_map(|row| &row.cells).filter_map(|cell| match cell {
             Cell::By(tests) => Some(*tests),
             Cell::Not(_) => None,

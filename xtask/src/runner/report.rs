@@ -1,0 +1,111 @@
+//! Shows steps as they go, and the sum at the end.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, stdout};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Finding;
+use super::verdict::{Counts, Verdict};
+
+/// Name and purpose.
+type Title = (&'static str, &'static str);
+
+#[derive(Default)]
+pub(super) struct Report {
+    counts: Counts,
+    failed: Vec<&'static str>,
+    spinner: Option<ProgressBar>,
+}
+
+impl Report {
+    pub(super) fn start(&mut self, name: &str, about: &str) {
+        if stdout().is_terminal() {
+            let spinner = ProgressBar::new_spinner().with_message(format!("{name}: {about}"));
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+                spinner.set_style(style);
+            }
+            spinner.enable_steady_tick(Duration::from_millis(120));
+            self.spinner = Some(spinner);
+        }
+    }
+
+    /// The lines of a batch: what it answers, and for the rest why it did not.
+    pub(super) fn end_batch(
+        &mut self,
+        cases: &[Title],
+        result: Result<Vec<Finding>>,
+        took: Duration,
+    ) -> ControlFlow<()> {
+        let (findings, error) = match result {
+            Ok(findings) => (findings, "it was not run".to_owned()),
+            Err(error) => (Vec::new(), format!("{error:#}")),
+        };
+        let mut findings: BTreeMap<String, Finding> =
+            findings.into_iter().map(|finding| (finding.name.clone(), finding)).collect();
+        let inside: Duration = findings.values().map(|finding| finding.took).sum();
+        for (position, case) in cases.iter().enumerate() {
+            let ended = match findings.remove(case.0) {
+                Some(finding) => self.end(*case, finding.result, finding.took),
+                // the whole story once is enough
+                None if position == 0 => self.end(*case, Err(anyhow!("{error}")), Duration::ZERO),
+                None => {
+                    let first = error.lines().next().unwrap_or_default();
+                    self.end(*case, Err(anyhow!("{first}")), Duration::ZERO)
+                }
+            };
+            if ended.is_break() {
+                return ended;
+            }
+        }
+        let around = took.saturating_sub(inside).as_secs_f32();
+        println!("      {:<24} {around:>6.1} s  around the {} above", "machine", cases.len());
+        ControlFlow::Continue(())
+    }
+
+    pub(super) fn end(
+        &mut self,
+        (name, about): Title,
+        result: Result<Verdict>,
+        took: Duration,
+    ) -> ControlFlow<()> {
+        if let Some(spinner) = self.spinner.take() {
+            spinner.finish_and_clear();
+        }
+        let (word, note, counts) = match result {
+            Ok(Verdict::Passed(note)) => ("ok", note, Counts { passed: 1, ..Counts::default() }),
+            Ok(Verdict::Skipped(missing)) => {
+                ("SKIP", format!("missing: {missing}"), Counts { skipped: 1, ..Counts::default() })
+            }
+            Ok(Verdict::Counted(counts)) => {
+                (if counts.failed == 0 { "ok" } else { "FAIL" }, counts.to_string(), counts)
+            }
+            Ok(Verdict::Interrupted) => {
+                println!("interrupted in {name}");
+                return ControlFlow::Break(());
+            }
+            Err(error) => ("FAIL", format!("{error:#}"), Counts { failed: 1, ..Counts::default() }),
+        };
+        let note = if note.is_empty() { about.to_owned() } else { format!("{about}: {note}") };
+        println!("{word:<5} {name:<24} {:>6.1} s  {note}", took.as_secs_f32());
+        if counts.failed > 0 {
+            self.failed.push(name);
+        }
+        self.counts += counts;
+        ControlFlow::Continue(())
+    }
+
+    /// The last line, and what the program's status is.
+    pub(super) fn finish(&self, no_skip: bool) -> ExitCode {
+        if !self.failed.is_empty() {
+            println!("failed: {}", self.failed.join(", "));
+        }
+        println!("{}", self.counts);
+        let bad = self.counts.failed > 0 || (no_skip && self.counts.skipped > 0);
+        if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}
