@@ -1,15 +1,15 @@
 //! A device under test: one whose interrupts software can raise.
 
-use super::table::Table;
-use crate::devices::{self, Device, Trigger};
-use crate::pci::Function;
-use crate::pci::config::{PortAccess, set_multiple_messages};
-use crate::remapping::device_id;
+use super::table::RawMsixTable;
+use crate::machine::devices::{self, Device, Trigger};
+use crate::machine::pci::Function;
+use crate::machine::pci::config::{PortAccess, set_multiple_messages};
+use crate::machine::pci::device_id;
 use pvir_guest::abi::{DeviceId, EntryRecord, Pair, Store};
 
 /// Where its messages are.
 pub(super) enum Messages {
-    Msix(Table),
+    Msix(RawMsixTable),
     Msi,
 }
 
@@ -31,7 +31,7 @@ impl Subject {
         let id = device_id(function.address)?;
         let mut driver = devices::probe(function).ok().flatten()?;
         driver.init();
-        let messages = Table::open(function).map_or(Messages::Msi, Messages::Msix);
+        let messages = RawMsixTable::open(function).map_or(Messages::Msi, Messages::Msix);
         let limit = match &messages {
             Messages::Msix(table) => table.len(),
             Messages::Msi => 1,
@@ -49,7 +49,7 @@ impl Subject {
     }
 
     /// Its table, if it has one.
-    pub(super) fn table(&self) -> Option<&Table> {
+    pub(super) fn table(&self) -> Option<&RawMsixTable> {
         match &self.messages {
             Messages::Msix(table) => Some(table),
             Messages::Msi => None,

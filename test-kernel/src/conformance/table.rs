@@ -1,8 +1,8 @@
 //! An MSI-X table and its pending bits, as they are: no rule of `pvir-guest` in the way.
 
-use crate::memory::registers::{Registers, halves};
-use crate::pci::config::PortAccess;
-use crate::pci::{Function, bars};
+use crate::machine::memory::registers::{Registers, halves};
+use crate::machine::pci::config::PortAccess;
+use crate::machine::pci::{Function, bars};
 use core::cell::RefCell;
 use pci_types::capability::MsixCapability;
 use pvir_guest::abi::Pair;
@@ -11,9 +11,9 @@ const ENTRY: u64 = 16;
 const CONTROL: u64 = 12;
 const MASKED: u32 = 1;
 
-/// The table of one device.
+/// The MSI-X table of one device.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct RawMsixTable {
     registers: Registers,
     pending: Registers,
     capability: RefCell<MsixCapability>,
@@ -22,7 +22,7 @@ pub(super) struct Table {
     len: u32,
 }
 
-impl Table {
+impl RawMsixTable {
     /// Maps it; nothing is changed.
     pub(super) fn open(function: &Function) -> Option<Self> {
         let capability = function.msix()?;

@@ -1,8 +1,8 @@
 //! The results, in the Test Anything Protocol (version 14, testanything.org), and one event each.
 
 use super::verdict::{Finding, Verdict};
-use crate::console::report;
-use crate::exit::ExitCode;
+use crate::machine::console::report;
+use crate::machine::exit::ExitCode;
 use crate::println;
 use pvir_test_kernel::statements::{Kind, Statement};
 

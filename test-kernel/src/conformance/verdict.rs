@@ -1,6 +1,6 @@
 //! What became of a statement.
 
-use crate::cpu::usermode;
+use crate::machine::cpu::usermode;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
 use spin::{Mutex, MutexGuard};

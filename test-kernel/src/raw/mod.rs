@@ -6,7 +6,7 @@ pub(crate) mod instructions;
 pub(crate) mod ram;
 pub(crate) mod ring3;
 
-use crate::memory::frames;
+use crate::machine::memory::frames;
 use core::fmt;
 use core::ptr::NonNull;
 use pvir_guest::Conduit;

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "executes the conduits' instructions in ring 3")]
 
 use super::Raw;
-use crate::cpu::usermode::{self, IoPrivilege, Outcome};
+use crate::machine::cpu::usermode::{self, IoPrivilege, Outcome};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use pvir_guest::Discovered;
