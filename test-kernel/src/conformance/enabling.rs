@@ -87,12 +87,8 @@ fn e3(fixture: &mut Fixture) -> Verdict {
     for offset in [1, 8, 32, 63] {
         refused(fixture, "an unaligned area", &request(features, spare + offset), Status::UNALIGNED)?;
     }
-    let mut places = arrayvec::ArrayVec::<u64, 3>::from([0xfee0_0000, 0xff0_0000_0000, u64::MAX - 63]);
-    if let Some(last) = ram::last_page(&fixture.raw) {
-        places.pop();
-        places.push(last.0 + 4096);
-    }
-    for place in places {
+    let beyond_ram = ram::last_page(&fixture.raw).map(|last| last.0 + 4096);
+    for place in [0xfee0_0000, 0xff0_0000_0000, u64::MAX - 63].into_iter().chain(beyond_ram) {
         refused(fixture, "an area where there is no RAM", &request(features, place), Status::BAD_ADDRESS)?;
     }
     Ok(())

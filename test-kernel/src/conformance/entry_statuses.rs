@@ -3,12 +3,13 @@
 use super::Tests;
 use super::destinations::nobody;
 use super::fixture::Fixture;
+use super::refused::{beside_a_good_one, enable_without, good, maps, routed, routed_as_enabled};
 use super::verdict::{Finding, Verdict, ensure};
 use crate::machine::cpu;
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{
-    Arch, CallFlags, DeliveryMode, DestinationMode, DeviceId, DeviceRecord, EntryRecord, Features, Header,
-    Operation, Routing, Status, Store, Version,
+    Arch, CallFlags, DeliveryMode, DestinationMode, DeviceId, DeviceRecord, EntryFlags, EntryRecord,
+    Features, Handle, Header, Operation, Routing, Status, Store, Version,
 };
 
 pub(super) const TESTS: Tests = &[
@@ -35,41 +36,23 @@ pub(super) const TESTS: Tests = &[
 
 const MAP: Header = Header::request(Version::V1, Operation::MAP, CallFlags::empty(), 1);
 
-/// Enabled, and a good MAP of entry 0.
-fn good(fixture: &mut Fixture) -> Result<(usize, EntryRecord), Finding> {
-    fixture.enable()?;
-    let subject = fixture.msix().or_else(|_| fixture.msi())?;
-    let (request, ..) = fixture.request(subject, 0)?;
-    Ok((subject, request))
+/// Flags that a record cannot have.
+pub(super) fn bad_flags(fixture: &mut Fixture) -> Verdict {
+    maps(fixture, Status::BAD_FLAGS, &[|entry| entry.flags = 1 << 7, |entry| entry.flags = 1 << 31])
 }
 
-/// MAPs of entry 0, changed, beside which nothing may be mapped.
-fn maps(fixture: &mut Fixture, expected: Status, changes: &[fn(&mut EntryRecord)]) -> Verdict {
-    let (_, good) = good(fixture)?;
-    for change in changes {
-        let mut record = good;
-        change(&mut record);
-        fixture.expect(Operation::MAP, &record, expected)?;
-    }
-    let held = fixture.features().irtes;
-    ensure!(held == 0, "{held} IRTEs are held after {expected:?}");
-    Ok(())
-}
-
-/// The same with changes of the routing.
-fn routed(fixture: &mut Fixture, expected: Status, changes: &[fn(&mut Routing)]) -> Verdict {
-    let (_, good) = good(fixture)?;
-    for change in changes {
-        let mut record = good;
-        change(&mut record.routing);
-        fixture.expect(Operation::MAP, &record, expected)?;
-    }
-    // Of an entry that is mapped too.
-    let mapped = fixture.expect(Operation::MAP, &good, Status::OK)?;
-    for change in changes {
-        let mut record = good.with_handle(mapped.handle);
-        change(&mut record.routing);
-        fixture.expect(Operation::RETARGET, &record, expected)?;
+/// Fields of a record that must be zero.
+pub(super) fn reserved_not_zero(fixture: &mut Fixture) -> Verdict {
+    let changes: [fn(&mut EntryRecord); 3] = [
+        |entry| entry.routing.hint = 2,
+        |entry| entry.routing.reserved = 1,
+        |entry| entry.handle = Handle(1),
+    ];
+    maps(fixture, Status::RESERVED_NOT_ZERO, &changes)?;
+    if fixture.offered().contains(Features::PARKING) {
+        fixture.reset();
+        let parked: [fn(&mut EntryRecord); 1] = [|entry| entry.flags = EntryFlags::PARKED.bits()];
+        maps(fixture, Status::RESERVED_NOT_ZERO, &parked)?;
     }
     Ok(())
 }
@@ -114,7 +97,13 @@ fn store_unsupported(fixture: &mut Fixture) -> Verdict {
         &[|entry| {
             entry.store = if entry.store == Store::MSIX { Store::MSI } else { Store::MSIX };
         }],
-    )
+    )?;
+    enable_without(fixture, Features::IMS)?;
+    let subject = fixture.msix().or_else(|_| fixture.msi())?;
+    let (good, ..) = fixture.request(subject, 0)?;
+    let record = EntryRecord { store: Store::IMS, ..good };
+    fixture.expect(Operation::MAP, &record, Status::STORE_UNSUPPORTED)?;
+    beside_a_good_one(fixture, subject, Status::STORE_UNSUPPORTED, [record].into_iter())
 }
 
 fn bad_index(fixture: &mut Fixture) -> Verdict {
@@ -122,10 +111,11 @@ fn bad_index(fixture: &mut Fixture) -> Verdict {
     let id = fixture.subject(subject)?.id;
     let (_, info) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
     let end = if good.store == Store::MSIX { info.msix_entries } else { 1 };
-    for index in [end, 2048, u32::MAX] {
-        fixture.expect(Operation::MAP, &EntryRecord { index, ..good }, Status::BAD_INDEX)?;
+    let records = [end, 2048, u32::MAX].map(|index| EntryRecord { index, ..good });
+    for record in &records {
+        fixture.expect(Operation::MAP, record, Status::BAD_INDEX)?;
     }
-    Ok(())
+    beside_a_good_one(fixture, subject, Status::BAD_INDEX, records.into_iter())
 }
 
 fn bad_message_count(fixture: &mut Fixture) -> Verdict {
@@ -138,7 +128,13 @@ fn bad_message_count(fixture: &mut Fixture) -> Verdict {
             |entry| entry.count = 64,
             |entry| entry.count = u32::MAX,
         ],
-    )
+    )?;
+    if fixture.msix().is_err() {
+        return Ok(());
+    }
+    fixture.reset();
+    let two: [fn(&mut EntryRecord); 1] = [|entry| entry.count = 2];
+    maps(fixture, Status::BAD_MESSAGE_COUNT, &two)
 }
 
 fn bad_arch(fixture: &mut Fixture) -> Verdict {
@@ -170,17 +166,11 @@ fn bad_destination_mode(fixture: &mut Fixture) -> Verdict {
         Status::BAD_DESTINATION_MODE,
         &[|r| r.destination_mode = 2, |r| r.destination_mode = 255],
     )?;
-    let offered = fixture.offered();
-    if !offered.contains(Features::LOGICAL_DESTINATION) {
-        fixture.reset();
-        let logical: [fn(&mut Routing); 1] = [|r| r.destination_mode = DestinationMode::LOGICAL.0];
-        routed(fixture, Status::BAD_DESTINATION_MODE, &logical)?;
-    }
-    if !offered.contains(Features::REDIRECTION_HINT) {
-        fixture.reset();
-        routed(fixture, Status::BAD_DESTINATION_MODE, &[|r| r.hint = 1])?;
-    }
-    Ok(())
+    enable_without(fixture, Features::LOGICAL_DESTINATION)?;
+    let logical: [fn(&mut Routing); 1] = [|r| r.destination_mode = DestinationMode::LOGICAL.0];
+    routed_as_enabled(fixture, Status::BAD_DESTINATION_MODE, &logical)?;
+    enable_without(fixture, Features::REDIRECTION_HINT)?;
+    routed_as_enabled(fixture, Status::BAD_DESTINATION_MODE, &[|r| r.hint = 1])
 }
 
 fn bad_delivery_mode(fixture: &mut Fixture) -> Verdict {
@@ -197,12 +187,9 @@ fn bad_delivery_mode(fixture: &mut Fixture) -> Verdict {
             |r| r.delivery_mode = 255,
         ],
     )?;
-    if !fixture.offered().contains(Features::LOWEST_PRIORITY) {
-        fixture.reset();
-        let lowest: [fn(&mut Routing); 1] = [|r| r.delivery_mode = DeliveryMode::LOWEST_PRIORITY.0];
-        routed(fixture, Status::BAD_DELIVERY_MODE, &lowest)?;
-    }
-    Ok(())
+    enable_without(fixture, Features::LOWEST_PRIORITY)?;
+    let lowest: [fn(&mut Routing); 1] = [|r| r.delivery_mode = DeliveryMode::LOWEST_PRIORITY.0];
+    routed_as_enabled(fixture, Status::BAD_DELIVERY_MODE, &lowest)
 }
 
 fn ambiguous_destination(fixture: &mut Fixture) -> Verdict {

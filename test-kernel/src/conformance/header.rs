@@ -6,7 +6,8 @@ use super::verdict::{Verdict, ensure, wrong};
 use crate::raw::{Raw, ram};
 use pvir_guest::Conduit;
 use pvir_guest::abi::{
-    EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Header, MAX_RECORDS, Operation, Status, Version,
+    DeviceId, EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Header, MAX_RECORDS, Operation,
+    Status, Store, Version,
 };
 
 pub(super) const TESTS: Tests = &[("B1", b1), ("B4", b4), ("B6", b6)];
@@ -35,11 +36,19 @@ fn b1(fixture: &mut Fixture) -> Verdict {
             ensure!(status == expected, "a block at {address:?} gets {status:?}, not {expected:?}");
         }
     }
+    // A block on the last page is looked at: it is refused by what stands in it.
+    let no_header = Header { magic: 0, ..Raw::header(Operation::QUERY, 1) };
+    if Raw::plant(last, &no_header) {
+        let status = raw.call_at(last);
+        ensure!(status == Status::BAD_MAGIC, "no header on the last page of RAM gets {status:?}");
+    }
     fixture.enable()?;
     if Raw::plant(last, &Raw::header(Operation::QUERY, MAX_RECORDS)) {
         let status = fixture.raw.call_at(last);
         ensure!(status == Status::BAD_ADDRESS, "a block across the end of RAM gets {status:?}");
     }
+    let good = fixture.call(Operation::QUERY, &[EntryRecord::query(DeviceId::default(), Store::MSIX, 0)]);
+    ensure!(good.status == Status::PARTIAL, "a good block after all that: {good}");
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod mapping;
 mod masks;
 mod operations;
 mod records;
+mod refused;
 mod releasing;
 mod retargeting;
 mod statuses;
@@ -80,13 +81,23 @@ const PATIENCE_MS: u64 = 5_000;
 /// # Errors
 /// What the kernel exits with if there is nothing to judge; it was told.
 pub(crate) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
-    let mut fixture = open(line)?;
-    elsewhere::remember(&fixture);
-    let asked = |statement: &&Statement| match line.value("only") {
+    judge(line, |statement| match line.value("only") {
         None => true,
         Some(only) => only.split(',').any(|id| id == statement.id),
-    };
-    let chosen = || STATEMENTS.iter().chain(STATUSES).filter(asked);
+    })
+}
+
+/// Judges those statements that are asked for.
+///
+/// # Errors
+/// What the kernel exits with if there is nothing to judge; it was told.
+pub(crate) fn judge(
+    line: CommandLine<'static>,
+    asked: impl Fn(&Statement) -> bool,
+) -> Result<ExitCode, ExitCode> {
+    let mut fixture = open(line)?;
+    elsewhere::remember(&fixture);
+    let chosen = || STATEMENTS.iter().chain(STATUSES).filter(|statement| asked(statement));
     let mut tap = Tap::begin(chosen().count());
     for statement in chosen() {
         let verdict = test(statement.id).map_or(Ok(()), |test| {

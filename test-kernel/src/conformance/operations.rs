@@ -120,9 +120,10 @@ fn o4(fixture: &mut Fixture) -> Verdict {
     let bare = EntryRecord::query(request.device, request.store, 0).with_handle(first.handle);
     let held = fixture.expect(Operation::QUERY, &bare, Status::OK)?;
     ensure!(held.routing == request.routing, "of two RETARGETs the first counts: {:?}", held.routing);
-    fixture.call(Operation::UNMAP, &[bare, bare]);
+    let answer = fixture.call(Operation::UNMAP, &[bare, bare]);
     let each = statuses::<2>(fixture);
-    ensure!(each == [Status::OK, Status::STALE_HANDLE], "UNMAP twice in a call: {each:?}");
+    let right = answer.status == Status::PARTIAL && each == [Status::OK, Status::STALE_HANDLE];
+    ensure!(right, "UNMAP twice in a call: {answer}, {each:?}");
     Ok(())
 }
 

@@ -49,6 +49,11 @@ impl Checks {
         self.record(name, &outcome, detail);
     }
 
+    /// Whether none has failed.
+    pub(crate) const fn all_passed(&self) -> bool {
+        self.failed == 0
+    }
+
     /// The last line and the result, and what the kernel exits with.
     pub(crate) fn finish(self, what: &str) -> ExitCode {
         let Self { passed, skipped, failed } = self;

@@ -11,7 +11,7 @@ use core::fmt;
 use core::ptr::NonNull;
 use pvir_guest::Conduit;
 use pvir_guest::abi::{
-    CallFlags, FeaturesRecord, GuestPhysAddr, Header, MAX_BLOCK_LEN, Operation, RECORD_LEN, Status, Version,
+    CallFlags, GuestPhysAddr, Header, MAX_BLOCK_LEN, Operation, RECORD_LEN, Status, Version,
 };
 use pvir_guest::conduit::HardwareConduit;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -145,12 +145,6 @@ impl Raw {
             store(place, at, *byte);
         }
         true
-    }
-
-    /// How many IRTEs the host says that this VM holds.
-    pub(crate) fn irtes(&self) -> u32 {
-        self.call(&Self::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
-        self.read::<FeaturesRecord>(1).irtes
     }
 }
 
