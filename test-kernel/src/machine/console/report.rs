@@ -1,7 +1,7 @@
 //! Lines for programs: `@pvir {"event":...}`, one JSON object each, and checkpoints where the kernel waits for
 //! whoever looks at it from outside.
 
-use super::serial::Serial;
+use super::output::Output;
 use super::with;
 use crate::machine::cpu::usermode;
 use core::fmt::{self, Write};
@@ -10,7 +10,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 use pvir_test_kernel::json::Object;
 
 /// An object being written to the console.
-pub(crate) type Event<'w> = Object<'w, Serial>;
+pub(crate) type Event<'w> = Object<'w, Output>;
 
 static CHECKPOINTS: AtomicBool = AtomicBool::new(false);
 
@@ -20,7 +20,7 @@ pub(super) fn init(command_line: CommandLine<'static>) {
 
 /// Writes an event with the fields that `build` adds. It has the console meanwhile: it must not print.
 pub(crate) fn event(name: &str, build: impl FnOnce(&mut Event<'_>)) {
-    let write = |out: &mut Serial| -> fmt::Result {
+    let write = |out: &mut Output| -> fmt::Result {
         out.write_str("@pvir ")?;
         let mut object = Object::begin(&mut *out);
         object.str("event", name);
@@ -28,7 +28,7 @@ pub(crate) fn event(name: &str, build: impl FnOnce(&mut Event<'_>)) {
         object.finish()?;
         out.write_char('\n')
     };
-    // A serial port does not fail; `fmt::Error` could only come from a `Display` of ours.
+    // The way out does not fail; `fmt::Error` could only come from a `Display` of ours.
     let _ = with(|out| usermode::with_all_instructions(|| write(out)));
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn checkpoint(name: &str) {
     event("checkpoint", |object| {
         object.str("name", name);
     });
-    while with(Serial::receive).is_none() {
+    while with(Output::receive).is_none() {
         core::hint::spin_loop();
     }
 }
