@@ -81,8 +81,8 @@ fn latency(driver: &mut Device, entries: u16, count: u64, checks: &mut Checks) {
         histogram.add(handled.saturating_sub(raised));
         came += 1;
     }
-    told("latency-own", 1, &own);
-    told("latency-other", 1, &other);
+    report_histogram("latency-own", 1, &own);
+    report_histogram("latency-other", 1, &other);
     checks.expect("latency", came == count, format_args!("{came} of {count} interrupts came"));
 }
 
@@ -105,12 +105,12 @@ fn throughput(driver: &mut Device, entries: u16, count: u64, checks: &mut Checks
         histogram.add(cycles().wrapping_sub(start));
         done += 1;
     }
-    told("throughput", entries, &histogram);
+    report_histogram("throughput", entries, &histogram);
     checks.expect("throughput", done == bursts, format_args!("{done} of {bursts} bursts of {entries} came"));
 }
 
 /// How long it took until so many were handled that had been raised together.
-fn told(name: &str, together: u16, histogram: &Histogram) {
+fn report_histogram(name: &str, together: u16, histogram: &Histogram) {
     report::event(name, |event| {
         event
             .num("together", together)

@@ -54,7 +54,7 @@ impl Plan {
 
 /// A way to program the first entries of a table. Every step answers whether it went as it should.
 trait Way {
-    /// Its name.
+    /// Name of the way, as events carry it.
     const NAME: &'static str;
     /// Entries.
     fn len(&self) -> usize;
@@ -99,7 +99,7 @@ pub(crate) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
             Ok(way) => measure(way, plan, driver, &mut checks),
             Err(what) => checks.expect("table", false, format_args!("{what}")),
         }
-        setup::tell(&session);
+        setup::report_session(&session);
         setup::close(session, &mut checks);
     } else {
         match trapped::Trapped::open(function, plan) {

@@ -256,15 +256,18 @@ fn no_quota(fixture: &mut Fixture) -> Verdict {
     let (subject, good) = good(fixture)?;
     let id = fixture.subject(subject)?.id;
     let (_, info) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
-    let most = info.max_irtes.min(fixture.features().max_irtes);
+    let max_irtes = info.max_irtes.min(fixture.features().max_irtes);
     let mut records = ArrayVec::<EntryRecord, 64>::new();
-    if most >= info.msix_entries || most >= 64 {
+    if max_irtes >= info.msix_entries || max_irtes >= 64 {
         return Err(Finding::CannotShow("no device here has more entries than its quota"));
     }
-    records.extend((0..=most).map(|index| EntryRecord { index, ..good }));
+    records.extend((0..=max_irtes).map(|index| EntryRecord { index, ..good }));
     let answer = fixture.call(Operation::MAP, &records);
-    ensure!((answer.status, answer.header.done) == (Status::PARTIAL, most), "{answer}, quota {most}");
-    let last: EntryRecord = fixture.raw.read(most as usize + 1);
+    ensure!(
+        (answer.status, answer.header.done) == (Status::PARTIAL, max_irtes),
+        "{answer}, quota {max_irtes}"
+    );
+    let last: EntryRecord = fixture.raw.read(max_irtes as usize + 1);
     ensure!(last.status == Status::NO_QUOTA, "the first beyond the quota: {:?}", last.status);
     Ok(())
 }

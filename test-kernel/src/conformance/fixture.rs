@@ -220,7 +220,7 @@ impl Fixture {
         EntryRecord { count, ..EntryRecord::query(device, store, index).with_handle(handle) }
     }
 
-    /// The same, to be parked.
+    /// A record that parks the entry.
     pub(super) fn parked(line: &MappedEntry) -> EntryRecord {
         EntryRecord { flags: EntryFlags::PARKED.bits(), ..Self::bare(line) }
     }

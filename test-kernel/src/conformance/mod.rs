@@ -104,7 +104,7 @@ pub(crate) fn judge(
             fixture.reset();
             test(&mut fixture)
         });
-        tap.tell(statement, &verdict);
+        tap.report(statement, &verdict);
     }
     fixture.reset();
     Ok(tap.finish())

@@ -69,13 +69,13 @@ pub(super) fn beside_a_good_one(
     Ok(())
 }
 
-/// The same with changes of the routing.
+/// MAPs and RETARGETs with changed routings, with all features taken.
 pub(super) fn routed(fixture: &mut Fixture, expected: Status, changes: &[fn(&mut Routing)]) -> Verdict {
     fixture.enable()?;
     routed_as_enabled(fixture, expected, changes)
 }
 
-/// The same with the features that were taken.
+/// MAPs and RETARGETs with changed routings, with those features that are taken now.
 pub(super) fn routed_as_enabled(
     fixture: &mut Fixture,
     expected: Status,

@@ -103,8 +103,8 @@ fn bad_operation(fixture: &mut Fixture) -> Verdict {
 }
 
 fn bad_count(fixture: &mut Fixture) -> Verdict {
-    let most = fixture.discovered.host.max_records;
-    for count in [0, most + 1, MAX_RECORDS + 1, u32::MAX] {
+    let max_records = fixture.discovered.host.max_records;
+    for count in [0, max_records + 1, MAX_RECORDS + 1, u32::MAX] {
         call(fixture, Header { count, ..MAP }, Status::BAD_COUNT)?;
     }
     call(fixture, Raw::header(Operation::DISABLE, 1), Status::BAD_COUNT)

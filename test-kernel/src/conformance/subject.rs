@@ -40,7 +40,7 @@ impl Subject {
         Some(Self { id, name, function: *function, driver, messages, entries })
     }
 
-    /// Its store.
+    /// The store that holds the device's messages.
     pub(super) fn store(&self) -> Store {
         match self.messages {
             Messages::Msix(_) => Store::MSIX,
@@ -48,7 +48,7 @@ impl Subject {
         }
     }
 
-    /// Its table, if it has one.
+    /// The device's MSI-X table, if it has one.
     pub(super) fn table(&self) -> Option<&RawMsixTable> {
         match &self.messages {
             Messages::Msix(table) => Some(table),

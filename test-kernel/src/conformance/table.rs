@@ -75,7 +75,7 @@ impl RawMsixTable {
         self.registers.write(at + 8, pair.data);
     }
 
-    /// The mask bit.
+    /// Whether the entry's mask bit is set.
     pub(super) fn is_masked(&self, index: u32) -> bool {
         self.registers.read(self.entry(index) + CONTROL) & MASKED != 0
     }
@@ -86,7 +86,7 @@ impl RawMsixTable {
         self.is_masked(index);
     }
 
-    /// The pending bit.
+    /// Whether the entry's pending bit is set.
     pub(super) fn is_pending(&self, index: u32) -> bool {
         let at = self.pending_at + u64::from(index / 32) * 4;
         self.pending.read(at) & 1 << (index % 32) != 0

@@ -112,7 +112,7 @@ impl MsixTable {
         self.registers.write(at, word);
     }
 
-    /// Reads one.
+    /// Reads a word of the table, at this place of its BAR.
     pub(crate) fn get(&self, at: u64) -> u32 {
         self.accesses.set(self.accesses.get() + 1);
         self.registers.read(at)

@@ -19,7 +19,7 @@ pub(crate) struct CountedInterrupt {
     before: (u64, u64),
 }
 
-/// What a line came to.
+/// How often an interrupt was raised, and how often it came.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) raised: u64,
@@ -34,17 +34,17 @@ impl CountedInterrupt {
         Self { origin, place, raised: 0, lost: 0, before }
     }
 
-    /// What it comes from.
+    /// The store entry that sends it.
     pub(crate) const fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// What asks for it.
+    /// The MAP request for it.
     pub(crate) const fn request(&self) -> MapRequest {
         MapRequest::new(self.origin, self.place.target())
     }
 
-    /// Where it must arrive.
+    /// The processor and the vector where it must arrive.
     pub(crate) const fn place(&self) -> Destination {
         self.place
     }
@@ -83,8 +83,8 @@ impl CountedInterrupt {
         Sum { raised: self.raised, handled, elsewhere: everywhere - handled }
     }
 
-    /// What it came to, told as an event.
-    pub(crate) fn tell(&self, stage: &str, message: u32) -> Sum {
+    /// What it came to, reported as an event.
+    pub(crate) fn report(&self, stage: &str, message: u32) -> Sum {
         let sum = self.sum();
         report::event("vector", |event| {
             event
@@ -125,8 +125,8 @@ impl core::ops::AddAssign for Sum {
     }
 }
 
-/// Tells what the host gave for an entry.
-pub(crate) fn tell_entry(irte: &Irte, place: Destination) {
+/// Reports what the host gave for an entry.
+pub(crate) fn report_entry(irte: &Irte, place: Destination) {
     let (origin, pair) = (irte.origin(), irte.pair());
     report::event("entry", |event| {
         event

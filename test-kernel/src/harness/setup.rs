@@ -47,7 +47,7 @@ fn no_pvir(error: &dyn fmt::Display) -> ExitCode {
 /// A session, or what the kernel exits with.
 pub(crate) fn open(line: CommandLine<'static>) -> Result<Session, ExitCode> {
     let session = open_silently(line)?;
-    tell(&session);
+    report_session(&session);
     Ok(session)
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn open_silently(line: CommandLine<'static>) -> Result<Session, ExitC
 }
 
 /// What the host and the kernel have agreed on.
-pub(crate) fn tell(session: &Session) {
+pub(crate) fn report_session(session: &Session) {
     let limits = session.limits();
     let conduits = pvir_guest::discover().map_or(Conduits::empty(), |found| found.host.conduits);
     println!(

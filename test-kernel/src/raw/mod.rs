@@ -24,12 +24,12 @@ pub(crate) struct Raw {
     spare: NonNull<u8>,
 }
 
-/// What came back.
+/// The answer to a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
-    /// By the conduit.
+    /// The status that the conduit returned.
     pub(crate) status: Status,
-    /// As it stands in the block.
+    /// The header as it stands in the block.
     pub(crate) header: Header,
 }
 
@@ -60,7 +60,7 @@ impl Raw {
         self.conduit
     }
 
-    /// Where the block lies.
+    /// Guest-physical address of the block.
     pub(crate) fn address(&self) -> GuestPhysAddr {
         GuestPhysAddr(self.block.as_ptr() as u64)
     }
@@ -70,7 +70,7 @@ impl Raw {
         GuestPhysAddr(self.spare.as_ptr() as u64)
     }
 
-    /// A good header.
+    /// The header of a good request.
     pub(crate) fn header(operation: Operation, count: u32) -> Header {
         Header::request(Version::V1, operation, CallFlags::empty(), count)
     }

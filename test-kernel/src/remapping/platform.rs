@@ -12,7 +12,7 @@ use x86_64::PhysAddr;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kernel;
 
-/// The one there is.
+/// The only instance of [`Kernel`].
 pub(crate) static KERNEL: Kernel = Kernel;
 
 // SAFETY: configuration space is reached by the ports under a lock, any offset of the first 256 bytes. Device memory

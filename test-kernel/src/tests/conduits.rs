@@ -115,7 +115,7 @@ unsafe fn vmcall(number: u64) -> u64 {
 }
 
 /// # Safety
-/// As for [`vmcall`].
+/// Calls by VMMCALL; as [`vmcall`] in all else.
 unsafe fn vmmcall(number: u64) -> u64 {
     let answer;
     // SAFETY: the caller's promise.

@@ -27,7 +27,7 @@ const VECTORS: u8 = 0x40;
 const INTERRUPTS: u64 = 10_000;
 
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
-    let most = setup::number(line, "n", u64::MAX)?;
+    let max_entries = setup::number(line, "n", u64::MAX)?;
     let interrupts = setup::number(line, "interrupts", INTERRUPTS)?;
     let mut checks = Checks::new();
     let session = if line.flag("trapped") { None } else { Some(setup::open(line)?) };
@@ -36,7 +36,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
         checks.record("device", &Outcome::Skipped("no device with MSI-X"), format_args!(""));
         return Ok(checks.finish("counts"));
     };
-    match Subject::open(function, most, interrupts) {
+    match Subject::open(function, max_entries, interrupts) {
         Ok(mut subject) => {
             println!("{}: {} entries", subject.id, subject.entries);
             match session {
@@ -57,7 +57,7 @@ struct Subject {
 }
 
 impl Subject {
-    fn open(function: &Function, most: u64, interrupts: u64) -> Result<Self, bars::BarError> {
+    fn open(function: &Function, max_entries: u64, interrupts: u64) -> Result<Self, bars::BarError> {
         let missing = bars::BarError::Missing(function.address, 0);
         let (id, msix) = device_id(function.address).zip(function.msix()).ok_or(missing)?;
         // One without a driver can be mapped, moved and masked all the same; so its table must have a place.
@@ -68,7 +68,7 @@ impl Subject {
         }
         let table = usize::from(msix.table_size()).min(MAX_ENTRIES);
         let there = driver.as_ref().map_or(table, |driver| table.min(usize::from(driver.vectors())));
-        let entries = there.min(usize::try_from(most).unwrap_or(usize::MAX));
+        let entries = there.min(usize::try_from(max_entries).unwrap_or(usize::MAX));
         Ok(Self { id, entries, flow: Flow { driver, interrupts } })
     }
 }

@@ -4,7 +4,7 @@
 mod storm;
 
 use crate::harness::checks::{Checks, Outcome};
-use crate::harness::counted_interrupt::{CountedInterrupt, Sum, tell_entry};
+use crate::harness::counted_interrupt::{CountedInterrupt, Sum, report_entry};
 use crate::harness::setup;
 use crate::harness::vectors::{Destination, Vectors};
 use crate::machine::console::report;
@@ -22,13 +22,13 @@ use pvir_test_kernel::cmdline::CommandLine;
 use storm::Storm;
 
 /// Most entries that come and go.
-const MOST: usize = 8;
+const MAX_ENTRIES: usize = 8;
 /// How often each comes and goes, unless `rounds=` says otherwise.
 const ROUNDS: u64 = 10;
 
-type Lines = ArrayVec<CountedInterrupt, MOST>;
+type Lines = ArrayVec<CountedInterrupt, MAX_ENTRIES>;
 /// At the place of each line, its entry while it is mapped.
-type Entries<'t> = ArrayVec<Option<Entry<MsixEntry<'t>, Live>>, MOST>;
+type Entries<'t> = ArrayVec<Option<Entry<MsixEntry<'t>, Live>>, MAX_ENTRIES>;
 
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let rounds = setup::number(line, "rounds", ROUNDS)?;
@@ -75,7 +75,7 @@ struct Field<'a, 't> {
 impl<'t> Field<'_, 't> {
     /// Answers nothing when a step has failed so that the next makes no sense.
     fn run(&mut self, second: Device) -> Option<()> {
-        let wanted = usize::from(self.driver.vectors()).min(MOST + 1);
+        let wanted = usize::from(self.driver.vectors()).min(MAX_ENTRIES + 1);
         let first = Vectors::new().take(wanted)?;
         // The last processor fires entry 0 by itself, and handles it.
         let own = CountedInterrupt::new(self.table.origin(0), Destination::on(cpu::count() - 1, first)?);
@@ -113,7 +113,7 @@ impl<'t> Field<'_, 't> {
             Ok(irte) => irte,
             Err(error) => return self.fail(format_args!("map: {error}")),
         };
-        tell_entry(&irte, line.place());
+        report_entry(&irte, line.place());
         let Some(entry) = self.table.claim(origin.index) else {
             return self.fail(format_args!("{origin} cannot be claimed"));
         };
@@ -159,7 +159,7 @@ impl<'t> Field<'_, 't> {
         let mut all = Sum::default();
         let mut exact = true;
         for line in lines {
-            let sum = line.tell("steps", 0);
+            let sum = line.report("steps", 0);
             exact &= sum.is_exact();
             all += sum;
         }
@@ -170,7 +170,7 @@ impl<'t> Field<'_, 't> {
         };
         match storm.stop() {
             Some(line) => {
-                let sum = line.tell("storm", 0);
+                let sum = line.report("storm", 0);
                 let right = sum.is_exact() && sum.raised >= steps;
                 self.checks.expect("storm", right, format_args!("meanwhile, by another processor: {sum}"));
             }
@@ -182,7 +182,7 @@ impl<'t> Field<'_, 't> {
 }
 
 /// The numbers below `count`, upwards or downwards, from another one in each round.
-fn order(round: u64, count: usize) -> ArrayVec<usize, MOST> {
+fn order(round: u64, count: usize) -> ArrayVec<usize, MAX_ENTRIES> {
     let start = usize::try_from(round).unwrap_or(0);
     let turn = |step: usize| (start + step) % count;
     if round % 2 == 0 { (0..count).map(turn).collect() } else { (0..count).rev().map(turn).collect() }

@@ -20,7 +20,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 use stages::ImsTest;
 
 /// Places, and MSI-X entries beside them, that take part.
-const MOST: u16 = 4;
+const MAX_SENDERS: u16 = 4;
 /// How often each is raised in each stage, unless `rounds=` says otherwise.
 const ROUNDS: u64 = 100;
 

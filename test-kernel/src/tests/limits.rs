@@ -36,7 +36,7 @@ fn two(session: &Session, mut devices: [(DeviceId, Emulated); live_entries::DEVI
     let (Some(mut first), Some(mut second)) = (live_entries::of_device(0), live_entries::of_device(1)) else {
         return;
     };
-    let most = session.limits().max_irtes as usize;
+    let max_irtes = session.limits().max_irtes as usize;
     let mapped = grow(session, 0, devices[0].0, &mut first);
     let entries = first.len();
     checks.expect(
@@ -52,8 +52,8 @@ fn two(session: &Session, mut devices: [(DeviceId, Emulated); live_entries::DEVI
     };
     checks.expect(
         "second",
-        entries + left == most && matches!(status, Some(Status::NO_QUOTA | Status::NO_GSI)),
-        format_args!("{left} entries of the second, {most} IRTEs in all, then {status:?}"),
+        entries + left == max_irtes && matches!(status, Some(Status::NO_QUOTA | Status::NO_GSI)),
+        format_args!("{left} entries of the second, {max_irtes} IRTEs in all, then {status:?}"),
     );
     let [(_, one), (_, other)] = &mut devices;
     unharmed("after-refusal", one, &first, VECTORS[0], checks);

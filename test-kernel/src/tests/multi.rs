@@ -3,7 +3,7 @@
 //! between two checkpoints.
 
 use crate::harness::checks::{Checks, Outcome};
-use crate::harness::counted_interrupt::{CountedInterrupt, Sum, refusal, tell_entry};
+use crate::harness::counted_interrupt::{CountedInterrupt, Sum, refusal, report_entry};
 use crate::harness::setup;
 use crate::harness::vectors::{Destination, Vectors};
 use crate::machine::console::report;
@@ -21,11 +21,11 @@ use pvir_guest::{Entry, Live, MapRequest, Masked, MsiCapability, Origin, StoreEn
 use pvir_test_kernel::cmdline::CommandLine;
 
 /// Most messages of a capability.
-const MOST: usize = 32;
+const MAX_MESSAGES: usize = 32;
 /// How often each is raised in each stage, unless `rounds=` says otherwise.
 const ROUNDS: u64 = 50;
 
-type Lines = ArrayVec<CountedInterrupt, MOST>;
+type Lines = ArrayVec<CountedInterrupt, MAX_MESSAGES>;
 
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let rounds = setup::number(line, "rounds", ROUNDS)?;
@@ -59,8 +59,8 @@ fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Chec
     let mut test = MultiMessageTest { session, name, id, driver, rounds, vectors: Vectors::new(), checks };
     test.refusals(info.msi_messages);
     let finished = MsiCapability::open(&KERNEL, id).and_then(|capability| {
-        let most = capability.messages().min(info.msi_messages);
-        capability.claim(most)
+        let messages = capability.messages().min(info.msi_messages);
+        capability.claim(messages)
     });
     match finished {
         Ok(entry) => {
@@ -125,7 +125,7 @@ impl MultiMessageTest<'_> {
         self.expect("map", mapped.is_ok(), format_args!("{} messages in one IRTE", origin.count));
         let irte = mapped.ok()?;
         let pair = irte.pair();
-        tell_entry(&irte, first.first()?.place());
+        report_entry(&irte, first.first()?.place());
         report::checkpoint("mapped");
         let programmed = entry.program(irte);
         report::checkpoint("programmed");
@@ -148,7 +148,7 @@ impl MultiMessageTest<'_> {
         let live = self.disabled(live, &mut lines)?;
         let live = self.park(live, &mut lines)?;
         for (message, line) in (0..).zip(&lines) {
-            line.tell("released", message);
+            line.report("released", message);
         }
         let exact = lines.iter().all(|line| line.sum().is_exact());
         self.expect("delivered", exact, format_args!("until the end, each once"));
@@ -166,7 +166,7 @@ impl MultiMessageTest<'_> {
         let mut all = Sum::default();
         let mut exact = true;
         for (message, line) in (0..).zip(lines.iter()) {
-            let sum = line.tell(stage, message);
+            let sum = line.report(stage, message);
             exact &= sum.is_exact();
             all += sum;
         }

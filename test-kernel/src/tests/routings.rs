@@ -5,7 +5,7 @@
 mod cases;
 
 use crate::harness::checks::{Checks, Outcome};
-use crate::harness::counted_interrupt::{CountedInterrupt, refusal, tell_entry};
+use crate::harness::counted_interrupt::{CountedInterrupt, refusal, report_entry};
 use crate::harness::setup;
 use crate::harness::vectors::Destination;
 use crate::machine::devices::{self, Device, Trigger};
@@ -21,7 +21,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 
 /// How often each routing is tried, unless `rounds=` says otherwise.
 const ROUNDS: u64 = 20;
-/// What this is about.
+/// The features that this test needs.
 const FEATURES: Features =
     Features::LOGICAL_DESTINATION.union(Features::LOWEST_PRIORITY).union(Features::REDIRECTION_HINT);
 
@@ -134,7 +134,7 @@ impl RoutingTest<'_> {
                 return Some(entry);
             }
         };
-        tell_entry(&irte, place);
+        report_entry(&irte, place);
         let mut live = entry.program(irte).ok()?.unmask();
         let mut line = CountedInterrupt::new(live.origin(), place);
         self.raise(&mut line);
@@ -144,7 +144,7 @@ impl RoutingTest<'_> {
             [self.session.retarget(&mut live, away.target()), self.session.retarget(&mut live, target)];
         self.raise(&mut line);
         let said = self.session.verify(&live).is_ok_and(|held| held.target == target);
-        let sum = line.tell(case.what, 0);
+        let sum = line.report(case.what, 0);
         let right = moved.iter().all(Result::is_ok) && said && sum.is_exact();
         self.expect(
             "delivered",

@@ -18,7 +18,7 @@ const FIFO: u32 = 16;
 /// A port that never gets empty is none; its output is dropped.
 const PATIENCE: u32 = 1_000_000;
 
-/// The port.
+/// COM1.
 #[derive(Debug)]
 pub(super) struct Serial {
     /// Bytes that fit without another look at the status: each look is an exit from the VM.

@@ -45,7 +45,7 @@ fn stack(pages: u64) -> Option<u64> {
     Some(frames::allocate(pages)?.as_ptr() as u64 + pages * frames::PAGE)
 }
 
-/// The tables.
+/// The descriptor tables of a processor.
 #[derive(Debug)]
 pub(super) struct Segments {
     gdt: GlobalDescriptorTable<8>,

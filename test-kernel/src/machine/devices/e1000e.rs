@@ -17,7 +17,7 @@ const QUEUES: u16 = 4;
 /// Each nibble of the allocation register: a vector, and a bit that makes it count.
 const VALID: u32 = 8;
 
-/// The device.
+/// An Intel 82574 with its registers mapped.
 #[derive(Debug)]
 pub(crate) struct E1000e {
     registers: Registers,

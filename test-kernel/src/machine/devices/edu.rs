@@ -8,7 +8,7 @@ const ACKNOWLEDGE: u64 = 0x64;
 /// Any bit of the cause will do.
 const CAUSE: u32 = 1;
 
-/// The device.
+/// An edu device with its registers mapped.
 #[derive(Debug)]
 pub(crate) struct Edu(Registers);
 

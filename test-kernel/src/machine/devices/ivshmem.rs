@@ -6,7 +6,7 @@ use crate::machine::memory::registers::Registers;
 const OWN_ID: u64 = 0x8;
 const DOORBELL: u64 = 0xc;
 
-/// The device.
+/// An ivshmem device with its registers mapped.
 #[derive(Debug)]
 pub(crate) struct Ivshmem {
     registers: Registers,

@@ -43,7 +43,7 @@ const EVENT_LEN: u64 = 16;
 /// The table that tells of it, behind it.
 const TABLE: u64 = 0x800;
 
-/// The device.
+/// An xHCI controller with its registers mapped.
 #[derive(Debug)]
 pub(crate) struct Xhci {
     registers: Registers,

@@ -21,7 +21,7 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Its header, if it is a device and not a bridge.
+    /// The function's header, if it is a device and not a bridge.
     pub(crate) fn endpoint(&self) -> Option<EndpointHeader> {
         EndpointHeader::from_header(PciHeader::new(self.address), PortAccess)
     }
@@ -36,7 +36,7 @@ impl Function {
         });
     }
 
-    /// Its MSI-X capability.
+    /// The function's MSI-X capability.
     pub(crate) fn msix(&self) -> Option<MsixCapability> {
         self.endpoint()?.capabilities(PortAccess).find_map(|capability| match capability {
             PciCapability::MsiX(msix) => Some(msix),
@@ -44,7 +44,7 @@ impl Function {
         })
     }
 
-    /// Its MSI capability.
+    /// The function's MSI capability.
     pub(crate) fn msi(&self) -> Option<MsiCapability> {
         self.endpoint()?.capabilities(PortAccess).find_map(|capability| match capability {
             PciCapability::Msi(msi) => Some(msi),

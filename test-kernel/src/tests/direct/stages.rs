@@ -88,7 +88,7 @@ impl DeviceUnderTest<'_> {
         let mut live = Entries::new();
         for ((entry, result), place) in entries.into_iter().zip(results).zip(places) {
             let Ok(irte) = result else { continue };
-            self.tell(&irte, *place);
+            self.report_entry(&irte, *place);
             match entry.program(irte) {
                 Ok(programmed) => live.push(programmed.unmask()),
                 Err(failed) => self.fail("program", format_args!("{failed}")),
@@ -99,7 +99,7 @@ impl DeviceUnderTest<'_> {
         all.then_some(live)
     }
 
-    fn tell(&self, irte: &Irte, place: Destination) {
+    fn report_entry(&self, irte: &Irte, place: Destination) {
         let Pair { address, data } = irte.pair();
         report::event("entry", |event| {
             event
@@ -162,7 +162,7 @@ impl DeviceUnderTest<'_> {
         let right = moved.as_ref().is_ok_and(|moved| *moved == live.len());
         self.expect("retarget", right, format_args!("{} entries in one call: {moved:?}", live.len()));
         for (entry, place) in live.iter().zip(places) {
-            self.tell(entry.irte(), *place);
+            self.report_entry(entry.irte(), *place);
         }
         right
     }

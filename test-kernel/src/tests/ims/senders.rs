@@ -1,6 +1,6 @@
 //! What sends, and the lines that it sends on: in one order, places first, then entries of the table.
 
-use super::MOST;
+use super::MAX_SENDERS;
 use super::location::MessageLocation;
 use crate::harness::counted_interrupt::CountedInterrupt;
 use crate::harness::vectors::{Destination, Vectors};
@@ -9,13 +9,13 @@ use pvir_guest::abi::Pair;
 use pvir_guest::{Entry, Live, MsixEntry, Origin};
 
 /// Places, or MSI-X entries.
-const HALF: usize = MOST as usize;
+const HALF: usize = MAX_SENDERS as usize;
 /// Both together.
 pub(super) const ALL: usize = 2 * HALF;
 
 pub(super) type Lines = ArrayVec<CountedInterrupt, ALL>;
 
-/// What sends.
+/// The entries that send.
 pub(super) struct Senders<'t> {
     pub(super) places: ArrayVec<Entry<MessageLocation<'t>, Live>, HALF>,
     pub(super) entries: ArrayVec<Entry<MsixEntry<'t>, Live>, HALF>,

@@ -1,10 +1,10 @@
 //! The stages that a device goes through.
 
-use super::MOST;
+use super::MAX_SENDERS;
 use super::location::MessageLocation;
 use super::senders::{ALL, Lines, Senders, lines};
 use crate::harness::checks::{Checks, Outcome};
-use crate::harness::counted_interrupt::{CountedInterrupt, Sum, refusal, tell_entry};
+use crate::harness::counted_interrupt::{CountedInterrupt, Sum, refusal, report_entry};
 use crate::harness::vectors::Vectors;
 use crate::machine::console::report;
 use crate::machine::cpu::interrupts;
@@ -44,10 +44,10 @@ impl ImsTest<'_> {
     /// All stages, one after the other. Answers nothing when one has failed so that the next makes no sense.
     pub(super) fn run(&mut self, table: &MsixTable<'_, Kernel>) -> Option<()> {
         let id: DeviceId = self.info.id;
-        let entries = u32::from(self.driver.vectors().min(MOST)).min(self.info.msix_entries);
-        let places = u32::from(self.driver.ims_places().min(MOST)).min(self.info.ims_entries);
+        let entries = u32::from(self.driver.vectors().min(MAX_SENDERS)).min(self.info.msix_entries);
+        let places = u32::from(self.driver.ims_places().min(MAX_SENDERS)).min(self.info.ims_entries);
         // Between the entries at the start of the table and those behind IMS entries at its end.
-        let spare = self.info.msix_entries.saturating_sub(2 * u32::from(MOST));
+        let spare = self.info.msix_entries.saturating_sub(2 * u32::from(MAX_SENDERS));
         let places = if self.in_table { places.min(spare) } else { places };
         self.expect(
             "entries",
@@ -87,7 +87,7 @@ impl ImsTest<'_> {
         );
         let irtes: Irtes = results.into_iter().filter_map(Result::ok).collect();
         for (irte, line) in irtes.iter().zip(lines) {
-            tell_entry(irte, line.place());
+            report_entry(irte, line.place());
         }
         granted.ok().map(|_| irtes)
     }
@@ -119,7 +119,7 @@ impl ImsTest<'_> {
     /// Where the message of an IMS entry is kept.
     fn seat<'t>(&mut self, table: &'t MsixTable<'_, Kernel>, origin: Origin) -> Option<MessageLocation<'t>> {
         if self.in_table {
-            let entry = table.claim(u32::from(MOST) + origin.index)?;
+            let entry = table.claim(u32::from(MAX_SENDERS) + origin.index)?;
             return Some(MessageLocation::InTable(entry.release(), origin));
         }
         self.driver.ims_place(u16::try_from(origin.index).ok()?, origin).map(MessageLocation::Own)
@@ -127,8 +127,8 @@ impl ImsTest<'_> {
 
     fn send(&mut self, number: u16) {
         if self.in_table {
-            self.driver.raise(MOST + number);
-            self.driver.acknowledge(MOST + number);
+            self.driver.raise(MAX_SENDERS + number);
+            self.driver.acknowledge(MAX_SENDERS + number);
         } else {
             self.driver.raise_ims(number);
         }
@@ -167,7 +167,7 @@ impl ImsTest<'_> {
         let mut all = Sum::default();
         let mut exact = true;
         for line in lines.iter() {
-            let sum = line.tell(stage, 0);
+            let sum = line.report(stage, 0);
             exact &= sum.is_exact();
             all += sum;
         }
@@ -236,7 +236,7 @@ impl ImsTest<'_> {
         let gone = lines.remove(0);
         let given = self.session.unmap(irte);
         self.expect("unmap", given.is_ok(), format_args!("{}", stale.origin()));
-        gone.tell("released", 0);
+        gone.report("released", 0);
         let before = interrupts::grand_total();
         let mut stale = stale.release();
         stale.set_mask(Mask::Clear);
@@ -256,17 +256,17 @@ impl ImsTest<'_> {
         match again {
             Ok(irte) => {
                 let mut again = CountedInterrupt::new(gone.origin(), gone.place());
-                tell_entry(&irte, again.place());
+                report_entry(&irte, again.place());
                 let place = self.program(stale, irte)?;
                 let came = self.raise(&mut again);
-                again.tell("again", 0);
+                again.report("again", 0);
                 self.expect("again", came, format_args!("mapped again, with {}", place.irte().pair()));
                 senders.places.insert(0, place);
             }
             Err(error) => self.expect("again", false, format_args!("{error}")),
         }
         for line in &lines {
-            line.tell("released", 0);
+            line.report("released", 0);
         }
         let exact = lines.iter().all(|line| line.sum().is_exact());
         self.expect("delivered", exact, format_args!("until the end, each once"));

@@ -15,9 +15,9 @@ const MEMBERS: u32 = 16;
 /// All of them, whether they exist or not.
 const EVERYBODY: u32 = 0xffff;
 /// Most cases.
-const MOST: usize = 48;
+const MAX_CASES: usize = 48;
 
-/// A routing.
+/// A routing that is tried.
 pub(super) struct Case {
     pub(super) what: &'static str,
     pub(super) route: X86Route,
@@ -51,13 +51,13 @@ impl Case {
 
 /// All cases that this machine's processors make.
 pub(super) struct Cases {
-    list: ArrayVec<Case, MOST>,
+    list: ArrayVec<Case, MAX_CASES>,
     vectors: Vectors,
 }
 
 impl Cases {
     /// All of them; `None` if there are too few vectors.
-    pub(super) fn of_this_machine() -> Option<ArrayVec<Case, MOST>> {
+    pub(super) fn of_this_machine() -> Option<ArrayVec<Case, MAX_CASES>> {
         let mut cases = Self { list: ArrayVec::new(), vectors: Vectors::new() };
         cases.single()?;
         cases.several()?;

@@ -41,9 +41,9 @@ impl Moves {
         live_entries: &LiveEntries,
         vector: impl Fn(usize) -> u8,
     ) -> Option<Self> {
-        let most = MAX_RECORDS as usize;
+        let max_records = MAX_RECORDS as usize;
         let mut blocks = ArrayVec::new();
-        for (entries, first) in live_entries.chunks(most).zip((0..).step_by(most)) {
+        for (entries, first) in live_entries.chunks(max_records).zip((0..).step_by(max_records)) {
             let memory = Dma::allocate(MAX_BLOCK_LEN as u64)?;
             let count = u32::try_from(entries.len()).ok()?;
             put(

@@ -148,8 +148,8 @@ impl Run {
     /// Everything came where it should, and nothing else came anywhere. Exactness of a single interrupt follows
     /// from the sum.
     fn is_exact(&self) -> bool {
-        let most = if self.repeats { 2 * self.raised } else { self.raised };
-        wait_until(QUIET_MS, || self.taken() > most);
-        self.lost == 0 && (self.raised..=most).contains(&self.taken())
+        let max_taken = if self.repeats { 2 * self.raised } else { self.raised };
+        wait_until(QUIET_MS, || self.taken() > max_taken);
+        self.lost == 0 && (self.raised..=max_taken).contains(&self.taken())
     }
 }

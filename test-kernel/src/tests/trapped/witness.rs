@@ -4,7 +4,7 @@ use crate::machine::cpu::time::{PATIENCE_MS, QUIET_MS, wait_until};
 use crate::machine::cpu::{self, Cpu, interrupts};
 use crate::machine::devices::{Device, Trigger};
 
-/// Where a message goes.
+/// The processor and the vector that a message in compatibility format goes to.
 #[derive(Clone, Copy)]
 pub(super) struct MessageTarget {
     pub(super) cpu: &'static Cpu,
@@ -44,11 +44,11 @@ impl Witness {
     /// Whether exactly so many came, all in all. A device that repeats may send each twice.
     pub(super) fn saw(&self, raised: u64, device: &Device) -> bool {
         let came = || interrupts::grand_total() - self.before;
-        let most = if device.repeats() { 2 * raised } else { raised };
-        wait_until(PATIENCE_MS, || came() >= raised) && !wait_until(QUIET_MS, || came() > most)
+        let max_taken = if device.repeats() { 2 * raised } else { raised };
+        wait_until(PATIENCE_MS, || came() >= raised) && !wait_until(QUIET_MS, || came() > max_taken)
     }
 
-    /// Whether nothing comes.
+    /// Whether no interrupt comes.
     pub(super) fn saw_nothing(&self) -> bool {
         !wait_until(QUIET_MS, || interrupts::grand_total() != self.before)
     }

@@ -33,7 +33,7 @@ const RATE_RUN: u64 = 0x50;
 /// `"PVED"`.
 const IDENTITY_VALUE: u32 = u32::from_le_bytes(*b"PVED");
 
-/// The device.
+/// An emulated device of pvir with its registers mapped.
 #[derive(Debug)]
 pub(crate) struct Emulated(Registers);
 

@@ -27,7 +27,7 @@ enum Kind {
     Virtual,
 }
 
-/// The device.
+/// An Intel 82576 with its registers mapped.
 #[derive(Debug)]
 pub(crate) struct Igb {
     registers: Registers,
