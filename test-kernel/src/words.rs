@@ -3,11 +3,8 @@
 use crate::machine::boot::BootInfo;
 use crate::machine::console::report;
 use crate::machine::exit::ExitCode;
+use crate::tests::Word;
 use crate::{bench, conformance, println, tests};
-use pvir_test_kernel::cmdline::CommandLine;
-
-/// What a word stands for. The error, which was reported, is why it did not begin.
-pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// Does what the command line asks for.
 pub(crate) fn run(boot: &BootInfo) -> ExitCode {

@@ -19,8 +19,12 @@ mod sequences;
 mod several;
 mod trapped;
 
-use crate::words::Word;
+use crate::machine::exit::ExitCode;
 pub(crate) use crash::run as crash;
+use pvir_test_kernel::cmdline::CommandLine;
+
+/// What a word stands for. The error, which was reported, is why it did not begin.
+pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
 pub(crate) const WORDS: [(&str, Word); 16] = [
