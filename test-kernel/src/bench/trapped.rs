@@ -1,20 +1,21 @@
 //! As a Linux guest does it that knows nothing of pvir.
 
 use super::{Plan, Way, place};
-use crate::harness::compat::{self, MsixTable};
+use crate::harness::compat;
 use crate::machine::cpu::usermode;
 use crate::machine::pci::Function;
+use crate::machine::pci::msix_table::RawMsixTable;
 use pvir_test_kernel::linux::{self, Message};
 
 /// The first entries of a table.
 pub(super) struct Trapped {
-    table: MsixTable,
+    table: RawMsixTable,
     entries: u16,
 }
 
 impl Trapped {
     pub(super) fn open(function: &Function, plan: Plan) -> Option<Self> {
-        let mut table = MsixTable::open(function)?;
+        let table = RawMsixTable::open_masked(function)?;
         table.set_enabled(false);
         let wanted = u16::try_from(plan.vectors).unwrap_or(u16::MAX);
         let entries = table.len().min(wanted);

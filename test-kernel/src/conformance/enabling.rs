@@ -101,7 +101,7 @@ fn e4(fixture: &mut Fixture) -> Verdict {
     let (_, info) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
     ensure!(info.flags & DeviceFlags::DIRECT.bits() != 0, "{id} is enabled and not DIRECT");
     let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
-    let live = (0..table.len()).find(|index| !table.is_masked(*index));
+    let live = (0..u32::from(table.len())).find(|index| !table.is_masked(*index));
     ensure!(live.is_none(), "{id}: entry {live:?} is not masked after ENABLE");
     let pair = Pair { address: 0xfee0_0ff0, data: 0x1234 };
     table.set_pair(1, pair);

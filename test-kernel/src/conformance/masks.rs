@@ -15,7 +15,7 @@ fn w1(fixture: &mut Fixture) -> Verdict {
     let control = fixture.line(subject, 1)?;
     for _ in 0..3 {
         let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
-        table.set_masked(0, true);
+        table.set_masked_at_once(0, true);
         ensure!(table.is_masked(0), "the mask bit does not read back");
         let before = interrupts::count(line.cpu, line.vector);
         let all = interrupts::grand_total();
@@ -23,7 +23,7 @@ fn w1(fixture: &mut Fixture) -> Verdict {
         fixture.nothing_came(all, Some(&control))?;
         let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
         ensure!(table.is_pending(0), "the pending bit is clear");
-        table.set_masked(0, false);
+        table.set_masked_at_once(0, false);
         fixture.comes(&line, before)?;
         fixture.subject(subject)?.acknowledge(0);
         fixture.arrives(&line)?;
@@ -86,7 +86,7 @@ fn w5(fixture: &mut Fixture) -> Verdict {
         for index in 1..entries {
             let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
             table.set_pair(index, pair);
-            table.set_masked(index, false);
+            table.set_masked_at_once(index, false);
             fixture.subject(subject)?.raise(index);
             fixture.subject(subject)?.acknowledge(index);
         }

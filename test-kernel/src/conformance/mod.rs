@@ -22,7 +22,6 @@ mod retargeting;
 mod statuses;
 mod stores;
 mod subject;
-mod table;
 mod tap;
 mod untaken;
 mod verdict;

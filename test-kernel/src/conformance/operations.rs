@@ -215,7 +215,7 @@ fn i1(fixture: &mut Fixture) -> Verdict {
         let table = fixture
             .subjects
             .get(place)
-            .and_then(|subject| subject.table().map(super::table::RawMsixTable::len));
+            .and_then(|subject| subject.table().map(|table| u32::from(table.len())));
         let entries = if stores.contains(Stores::MSIX) { record.msix_entries } else { 0 };
         ensure!(table.is_none_or(|len| entries <= len), "{id}: {entries} entries of a table of {table:?}");
         ensure!(table.is_some() || !stores.contains(Stores::MSIX), "{id} has no MSI-X: {stores:?}");

@@ -38,9 +38,9 @@ fn u2(fixture: &mut Fixture) -> Verdict {
     if let Some(table) = fixture.subject(line.subject)?.table() {
         ensure!(table.is_masked(0), "the entry is not masked after UNMAP");
         table.set_pair(0, line.entry.pair());
-        table.set_masked(0, false);
+        table.set_masked_at_once(0, false);
         fixture.is_silent(line.subject, line.index, other.as_ref())?;
-        fixture.subject(line.subject)?.table().inspect(|table| table.set_masked(0, true));
+        fixture.subject(line.subject)?.table().inspect(|table| table.set_masked_at_once(0, true));
     }
     fixture.expect(Operation::UNMAP, &Fixture::bare(&line), Status::STALE_HANDLE)?;
     fixture.expect(Operation::QUERY, &Fixture::bare(&line), Status::STALE_HANDLE)?;

@@ -106,7 +106,7 @@ fn r4(fixture: &mut Fixture) -> Verdict {
     let line = fixture.line(subject, 0)?;
     for masked in [true, false, true] {
         if let Some(table) = fixture.subject(subject)?.table() {
-            table.set_masked(0, masked);
+            table.set_masked_at_once(0, masked);
         }
         let (record, _) = fixture.moved(&line, 0);
         let got = fixture.expect(Operation::RETARGET, &record, Status::OK)?;

@@ -1,10 +1,10 @@
 //! A device under test: one whose interrupts software can raise.
 
-use super::table::RawMsixTable;
 use crate::machine::devices::{self, Device, Trigger};
 use crate::machine::pci::Function;
 use crate::machine::pci::config::{PortAccess, set_multiple_messages};
 use crate::machine::pci::device_id;
+use crate::machine::pci::msix_table::RawMsixTable;
 use pvir_guest::abi::{DeviceId, EntryRecord, Pair, Store};
 
 /// Where its messages are.
@@ -33,7 +33,7 @@ impl Subject {
         driver.init();
         let messages = RawMsixTable::open(function).map_or(Messages::Msi, Messages::Msix);
         let limit = match &messages {
-            Messages::Msix(table) => table.len(),
+            Messages::Msix(table) => table.len().into(),
             Messages::Msi => 1,
         };
         let entries = u32::from(driver.vectors()).min(limit);
@@ -65,9 +65,9 @@ impl Subject {
     pub(super) fn program(&self, index: u32, pair: Pair) {
         match &self.messages {
             Messages::Msix(table) => {
-                table.set_masked(index, true);
+                table.set_masked_at_once(index, true);
                 table.set_pair(index, pair);
-                table.set_masked(index, false);
+                table.set_masked_at_once(index, false);
             }
             Messages::Msi => self.program_msi(pair, 1),
         }

@@ -35,10 +35,10 @@ fn t1(fixture: &mut Fixture) -> Verdict {
         fixture.arrives(&line)?;
         let Some(table) = fixture.subject(subject)?.table() else { continue };
         ensure!(table.pair(0) == line.entry.pair(), "the entry reads {}", table.pair(0));
-        table.set_masked(0, true);
+        table.set_masked_at_once(0, true);
         held_until(fixture, &line, |fixture| {
             if let Some(table) = fixture.subject(subject)?.table() {
-                table.set_masked(0, false);
+                table.set_masked_at_once(0, false);
             }
             Ok(())
         })?;
@@ -101,7 +101,7 @@ fn t4(fixture: &mut Fixture) -> Verdict {
     fixture.arrives(&line)?;
     fixture.disable()?;
     let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
-    for index in 0..table.len() {
+    for index in 0..u32::from(table.len()) {
         let said = (table.pair(index), table.is_masked(index));
         ensure!(said == (Pair::default(), true), "entry {index} after DISABLE: {said:?}");
     }

@@ -4,7 +4,7 @@
 //! The victim's table is written by the kernel itself here, past the types of `pvir-guest`, which would not do it.
 
 use crate::harness::checks::{Checks, Outcome};
-use crate::harness::compat::MsixTable;
+use crate::harness::compat;
 use crate::harness::setup;
 use crate::machine::console::report;
 use crate::machine::cpu;
@@ -13,6 +13,7 @@ use crate::machine::cpu::time::{PATIENCE_MS, wait_until};
 use crate::machine::devices::{self, Device, Trigger};
 use crate::machine::exit::ExitCode;
 use crate::machine::pci::device_id;
+use crate::machine::pci::msix_table::RawMsixTable;
 use crate::machine::pci::{self, Function};
 use crate::remapping::{KERNEL, Session};
 use pvir_guest::abi::Pair;
@@ -59,7 +60,7 @@ fn attack(
         return checks.expect("driver", false, format_args!("{id}: no driver"));
     };
     driver.init();
-    let Some(table) = MsixTable::open(victim) else {
+    let Some(table) = RawMsixTable::open_masked(victim) else {
         return checks.expect("table", false, format_args!("{id}: no table"));
     };
     let own = session.map(MapRequest::new(Origin::msix(id, 0), Target::fixed(apic_id, OWN)));
@@ -101,14 +102,14 @@ fn absent(own: Pair) -> Pair {
 
 struct Field<'c> {
     driver: Device,
-    table: MsixTable,
+    table: RawMsixTable,
     checks: &'c mut Checks,
 }
 
 impl Field<'_> {
     fn raise_with(&mut self, entry: u16, pair: Pair) -> u64 {
         let before = interrupts::grand_total();
-        if !self.table.program(entry, (pair.address, pair.data)) {
+        if !compat::program(&self.table, entry, (pair.address, pair.data)) {
             log::warn!("entry {entry} does not keep {pair}");
         }
         self.driver.raise(entry);
@@ -121,7 +122,7 @@ impl Field<'_> {
         self.raise_with(entry, pair);
         let came = wait_until(PATIENCE_MS, || interrupts::total(OWN) == before + 1);
         self.driver.acknowledge(entry);
-        self.table.set_masked(entry, true);
+        self.table.set_masked(entry.into(), true);
         self.checks.expect(name, came, format_args!("entry {entry}, {pair}: delivered {came}"));
     }
 
@@ -130,7 +131,7 @@ impl Field<'_> {
         let before = self.raise_with(ATTACKER, pair);
         let came = wait_until(LONG_QUIET_MS, || interrupts::grand_total() != before);
         self.driver.acknowledge(ATTACKER);
-        self.table.set_masked(ATTACKER, true);
+        self.table.set_masked(ATTACKER.into(), true);
         report::event("attack", |event| {
             event
                 .str("name", name)

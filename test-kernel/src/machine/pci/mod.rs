@@ -2,6 +2,7 @@
 
 pub(crate) mod bars;
 pub(crate) mod config;
+pub(crate) mod msix_table;
 
 use config::PortAccess;
 use pci_types::capability::{MsiCapability, MsixCapability, PciCapability};

@@ -10,9 +10,10 @@
 
 use super::{Subject, apic_id, place};
 use crate::harness::checks::Checks;
-use crate::harness::compat::{self, MsixTable};
+use crate::harness::compat;
 use crate::machine::console::report;
 use crate::machine::pci::Function;
+use crate::machine::pci::msix_table::RawMsixTable;
 use pvir_test_kernel::linux::{self, Message};
 
 /// Accesses for each entry.
@@ -23,7 +24,7 @@ const MOVE: u32 = 11;
 const FREE: u32 = 6;
 
 pub(super) fn run(function: &Function, subject: &mut Subject, checks: &mut Checks) {
-    let Some(table) = MsixTable::open(function) else {
+    let Some(table) = RawMsixTable::open_masked(function) else {
         return checks.expect("device", false, format_args!("{}: no table", subject.id));
     };
     let entries = u16::try_from(subject.entries).unwrap_or(u16::MAX);
@@ -36,12 +37,12 @@ pub(super) fn run(function: &Function, subject: &mut Subject, checks: &mut Check
     });
     report::checkpoint("programmed");
     trapped.step("mask", MASK_AND_UNMASK, checks, |entry| {
-        table.set_masked(entry, true);
-        table.set_masked(entry, false);
+        table.set_masked(entry.into(), true);
+        table.set_masked(entry.into(), false);
     });
     report::checkpoint("masked");
     trapped.step("pending", PENDING, checks, |entry| {
-        table.is_pending(entry);
+        table.is_pending(entry.into());
     });
     report::checkpoint("pending");
     trapped.step("move", MOVE, checks, |entry| {
@@ -57,7 +58,7 @@ pub(super) fn run(function: &Function, subject: &mut Subject, checks: &mut Check
 }
 
 struct Trapped {
-    table: MsixTable,
+    table: RawMsixTable,
     entries: u16,
 }
 

@@ -1,10 +1,11 @@
 //! Checks of PCI and of the devices that are there, with messages in compatibility format.
 
 use super::{Checks, Outcome};
-use crate::harness::compat::{self, MsixTable};
+use crate::harness::compat;
 use crate::machine::cpu::time::{PATIENCE_MS, QUIET_MS, wait_until};
 use crate::machine::cpu::{self, Cpu, interrupts};
 use crate::machine::devices::{self, Device, Trigger};
+use crate::machine::pci::msix_table::RawMsixTable;
 use crate::machine::pci::{self, Function, bars};
 use crate::println;
 
@@ -51,7 +52,7 @@ fn list(function: &Function) {
 fn try_device(checks: &mut Checks, function: &Function, mut device: Device, rounds: u64) {
     let name = devices::name(function).unwrap_or("device");
     device.init();
-    let Some(table) = MsixTable::open(function) else {
+    let Some(table) = RawMsixTable::open_masked(function) else {
         return try_msi(checks, name, function, &mut device, rounds);
     };
     let entries = device.vectors().min(table.len()).min(MAX_VECTORS);
@@ -59,7 +60,7 @@ fn try_device(checks: &mut Checks, function: &Function, mut device: Device, roun
     let mut programmed = true;
     for index in 0..entries {
         let Some((target, message)) = target(index) else { continue };
-        programmed &= table.program(index, message);
+        programmed &= compat::program(&table, index, message);
         run.raise(&mut device, index, target);
     }
     let masked = quiet_while_masked(&mut device, &table, &mut run);
@@ -100,7 +101,7 @@ fn vector(index: u16) -> u8 {
 }
 
 /// A raised but masked interrupt does not come; unmasked it comes, once.
-fn quiet_while_masked(device: &mut Device, table: &MsixTable, run: &mut Run) -> bool {
+fn quiet_while_masked(device: &mut Device, table: &RawMsixTable, run: &mut Run) -> bool {
     let Some((target, _)) = target(0) else { return false };
     table.set_masked(0, true);
     let before = interrupts::count(target.index, vector(0));

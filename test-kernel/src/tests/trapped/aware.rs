@@ -111,7 +111,7 @@ impl Driven {
         match self {
             Self::Msix(msix) => {
                 let on = msix.table.set_enabled(true);
-                let clear = msix.each(|msix, index, _| msix.table.entry(index) == [0, 0, 0, 1]);
+                let clear = msix.each(|msix, index, _| msix.table.entry(index.into()) == [0, 0, 0, 1]);
                 let right = on && clear == usize::from(msix.entries);
                 let name = msix.name;
                 checks.expect("cleared", right, format_args!("{name}: {clear} entries masked and zero"));

@@ -3,11 +3,12 @@
 use super::VECTORS_EACH;
 use super::witness::{MessageTarget, Witness, comes_to, raise_to};
 use crate::harness::checks::Checks;
-use crate::harness::compat::MsixTable;
+use crate::harness::compat;
 use crate::machine::console::report;
 use crate::machine::cpu::time::{PATIENCE_MS, wait_until};
 use crate::machine::devices::{Device, Trigger};
 use crate::machine::pci::Function;
+use crate::machine::pci::msix_table::RawMsixTable;
 use pvir_guest::abi::DeviceId;
 
 /// A device, its table and where each entry goes.
@@ -15,7 +16,7 @@ pub(super) struct Msix {
     pub(super) name: &'static str,
     pub(super) id: Option<DeviceId>,
     pub(super) device: Device,
-    pub(super) table: MsixTable,
+    pub(super) table: RawMsixTable,
     /// Entries that take part; each has the vector `first` and its number, and as many behind for when it moves.
     pub(super) entries: u16,
     first: u8,
@@ -30,7 +31,7 @@ impl Msix {
         device: Device,
         first: u8,
     ) -> Result<Self, Device> {
-        let Some(table) = MsixTable::open(function) else { return Err(device) };
+        let Some(table) = RawMsixTable::open_masked(function) else { return Err(device) };
         let entries = device.vectors().min(table.len()).min(u16::from(VECTORS_EACH / 2));
         let id = crate::machine::pci::device_id(function.address);
         Ok(Self { name, id, device, table, entries, first, moved: false })
@@ -71,7 +72,7 @@ impl Msix {
 
     /// A device that is passed through needs a moment: its message goes through the host's kernel.
     fn becomes_pending(&self, index: u16) -> bool {
-        wait_until(PATIENCE_MS, || self.table.is_pending(index))
+        wait_until(PATIENCE_MS, || self.table.is_pending(index.into()))
     }
 
     fn all(&self) -> usize {
@@ -88,10 +89,10 @@ impl Msix {
         let quiet = witness.saw_nothing();
         self.expect(checks, "held-before-use", quiet && held == self.all(), held);
         let came = self.each(|this, index, place| {
-            let wrote = this.table.write(index, place.message());
-            let came = comes_to(place, || this.table.set_masked(index, false));
+            let wrote = compat::write(&this.table, index, place.message());
+            let came = comes_to(place, || this.table.set_masked(index.into(), false));
             this.device.acknowledge(index);
-            wrote && came && !this.table.is_pending(index)
+            wrote && came && !this.table.is_pending(index.into())
         });
         let exact = witness.saw(self.entries.into(), &self.device);
         self.expect(checks, "sent-at-first-use", exact && came == self.all(), came);
@@ -100,7 +101,7 @@ impl Msix {
     /// What it costs to program an entry.
     pub(super) fn programmed(&mut self, checks: &mut Checks) {
         let before = self.table.accesses();
-        let wrote = self.each(|this, index, place| this.table.program(index, place.message()));
+        let wrote = self.each(|this, index, place| compat::program(&this.table, index, place.message()));
         let (name, entries, accesses) = (self.name, self.entries, self.table.accesses() - before);
         let each = accesses / u32::from(entries.max(1));
         report::event("programmed", |event| {
@@ -127,8 +128,8 @@ impl Msix {
     fn masked(&mut self, checks: &mut Checks) {
         let witness = Witness::new();
         let held = self.each(|this, index, _| {
-            this.table.set_masked(index, true);
-            let clear = !this.table.is_pending(index);
+            this.table.set_masked(index.into(), true);
+            let clear = !this.table.is_pending(index.into());
             this.device.raise(index);
             let pending = this.becomes_pending(index);
             this.device.acknowledge(index);
@@ -141,9 +142,9 @@ impl Msix {
         let quiet = witness.saw_nothing();
         self.expect(checks, "held-while-masked", quiet && held == self.all(), held);
         let came = self.each(|this, index, place| {
-            let came = comes_to(place, || this.table.set_masked(index, false));
+            let came = comes_to(place, || this.table.set_masked(index.into(), false));
             this.device.acknowledge(index);
-            came && !this.table.is_pending(index)
+            came && !this.table.is_pending(index.into())
         });
         let exact = witness.saw(self.entries.into(), &self.device);
         self.expect(checks, "sent-once-on-unmask", exact && came == self.all(), came);
@@ -162,7 +163,7 @@ impl Msix {
         let exact = witness.saw(self.entries.into(), &self.device);
         let gone = self.each(|this, index, _| {
             this.device.acknowledge(index);
-            !this.table.is_pending(index)
+            !this.table.is_pending(index.into())
         });
         self.expect(checks, "sent-once-by-function-mask", clear && exact && gone == self.all(), gone);
     }
@@ -170,7 +171,7 @@ impl Msix {
     /// Another message while unmasked, to another processor.
     fn moved_while_live(&mut self, rounds: u64, checks: &mut Checks) {
         self.moved = true;
-        let wrote = self.each(|this, index, place| this.table.write(index, place.message()));
+        let wrote = self.each(|this, index, place| compat::write(&this.table, index, place.message()));
         self.expect(checks, "changed-while-live", wrote == self.all(), wrote);
         self.delivered(rounds, "delivered-after-change", checks);
     }
@@ -188,7 +189,7 @@ impl Msix {
         let on = self.table.set_enabled(true);
         let kept = self.each(|this, index, place| {
             let (address, data) = place.message();
-            let [low, high, kept, control] = this.table.entry(index);
+            let [low, high, kept, control] = this.table.entry(index.into());
             (u64::from(low) | u64::from(high) << 32, kept, control) == (address, data, 0)
         });
         self.expect(checks, "disabled", off && quiet && on && kept == self.all(), kept);
@@ -201,14 +202,14 @@ impl Msix {
             let (address, data) = place.message();
             let bad = [(address, data | 4 << 8), (address, 14), (address | 1 << 4, data)];
             bad.into_iter().all(|message| {
-                let wrote = this.table.program(index, message);
+                let wrote = compat::program(&this.table, index, message);
                 this.device.raise(index);
                 this.device.acknowledge(index);
-                wrote && !this.table.is_pending(index)
+                wrote && !this.table.is_pending(index.into())
             })
         });
         let quiet = (0..10).all(|_| witness.saw_nothing());
-        let again = self.each(|this, index, place| this.table.program(index, place.message()));
+        let again = self.each(|this, index, place| compat::program(&this.table, index, place.message()));
         let lost = witness.saw_nothing();
         let right = quiet && lost && again == self.all() && silent == self.all();
         self.expect(checks, "no-interrupt-of-bad-messages", right, silent);
