@@ -16,7 +16,7 @@ mod streams;
 mod terminal;
 
 pub(crate) use options::{Command, Iommu, Options};
-pub(crate) use run::{Outcome, run, run_with};
+pub(crate) use run::{Outcome, prepare, run, run_with};
 pub(crate) use streams::Streams;
 
 use std::process::ExitCode;

@@ -7,9 +7,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use lab_wire::{INITRD_FILE, Job, KERNEL_FILE, Kind, LINUX_FILE, PAYLOAD_DIR, write_frame};
 
 use super::devices::{self, Device};
@@ -44,9 +45,18 @@ pub(crate) enum Outcome {
 
 /// Gets and builds what a lab needs, and runs `argv` in one.
 pub(crate) fn run(options: &Options, argv: &[OsString], streams: Streams) -> Result<Outcome> {
-    let setup = Setup::ready()?;
-    let programs = Programs::build()?;
-    run_with(&setup, &programs, options, argv, streams)
+    let (setup, programs) = prepare();
+    run_with(&setup?, &programs?, options, argv, streams)
+}
+
+/// Fetches and builds what every lab needs, at the same time: the one waits for the network, the other for the compiler.
+pub(crate) fn prepare() -> (Result<Setup>, Result<Programs>) {
+    thread::scope(|scope| {
+        let setup = scope.spawn(Setup::ready);
+        let programs = Programs::build();
+        let setup = setup.join().unwrap_or_else(|_| Err(anyhow!("fetching what the lab needs panicked")));
+        (setup, programs)
+    })
 }
 
 /// Runs `argv` in a lab.
@@ -63,7 +73,7 @@ pub(crate) fn run_with(
         scratch.keep_logs(folder)?;
     }
     result.map_err(|error| match explain(setup, &scratch, options.logs.as_deref()) {
-        Some(explanation) => anyhow::anyhow!("{error:#}\n{explanation}"),
+        Some(explanation) => anyhow!("{error:#}\n{explanation}"),
         None => error,
     })
 }
