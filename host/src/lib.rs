@@ -11,6 +11,8 @@ pub mod kvm;
 mod log_limit;
 pub mod mapping;
 pub mod memory;
+pub mod message;
+pub mod pci;
 pub mod service;
 pub mod trapped;
 pub mod vfio;

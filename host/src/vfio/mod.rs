@@ -4,7 +4,6 @@
 //! - [`VfioPci`]: one device: config space, BARs, what it can do.
 //! - [`VfioDevice`]: the same device behind the service's [`Device`](crate::device::Device) trait.
 
-mod capability;
 mod container;
 mod device;
 mod error;
@@ -14,8 +13,6 @@ mod msix_table;
 mod pci;
 mod vectors;
 
-pub(crate) use capability::ConfigHeader;
-pub use capability::{MsiCapability, MsixCapability};
 pub use container::Container;
 pub use device::VfioDevice;
 pub use error::AttachError;

@@ -128,11 +128,11 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// Whether somebody will be told of entries that were given back. Whoever asks the control socket is told of those
-    /// in use, which are counted when they are asked for.
+    /// Whether entries that were given back are reported. The control socket reports those in use only, which are counted
+    /// when it is asked.
     pub(crate) fn keeps_history(&self) -> bool {
-        let told = self.stats || self.stats_interval.is_some() || self.json.is_some();
-        told && !self.no_history
+        let reported = self.stats || self.stats_interval.is_some() || self.json.is_some();
+        reported && !self.no_history
     }
 
     /// The APIC id of each vCPU, first the boot CPU. Ends the program where the arguments contradict each other.

@@ -11,9 +11,9 @@ pub(crate) fn parse_address(text: &str) -> Result<DeviceId, String> {
     let name = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let (front, function) = name.rsplit_once('.').ok_or_else(bad)?;
     let mut parts = front.rsplit(':');
-    let mut hex = |most_digits: usize| -> Option<Result<u16, String>> {
+    let mut hex = |max_digits: usize| -> Option<Result<u16, String>> {
         let part = parts.next()?;
-        let plain = (1..=most_digits).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit());
+        let plain = (1..=max_digits).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit());
         Some(if plain { u16::from_str_radix(part, 16).map_err(|_| bad()) } else { Err(bad()) })
     };
     let device = hex(2).ok_or_else(bad)??;
@@ -63,7 +63,7 @@ impl FromStr for DeviceSpec {
 
 /// Vectors of the emulated device where nothing else is said.
 const DEFAULT_VECTORS: u32 = 16;
-/// Its IMS entries likewise.
+/// The number of its IMS entries where the user does not say.
 const DEFAULT_IMS: u32 = 16;
 
 /// The options of the emulated device.

@@ -1,7 +1,7 @@
 //! The kernel file, looked at before it is loaded, so that each way in which it is wrong has its own message.
 
 use crate::vm::layout;
-use crate::vm::memory::Range;
+use crate::vm::memory::GuestRange;
 
 const HEADER_SIZE: usize = 64;
 const PROGRAM_HEADER_SIZE: usize = 56;
@@ -36,7 +36,7 @@ pub(crate) enum ElfError {
 }
 
 /// Checks the file's headers against the guest's memory. Gives the end of the loaded kernel.
-pub(crate) fn check(file: &[u8], ram: &[Range]) -> Result<u64, ElfError> {
+pub(crate) fn check(file: &[u8], ram: &[GuestRange]) -> Result<u64, ElfError> {
     if file.get(..4) != Some(b"\x7fELF") {
         return Err(ElfError::NotElf);
     }
@@ -72,7 +72,7 @@ fn program_headers(file: &[u8]) -> Result<impl Iterator<Item = &[u8]>, ElfError>
 }
 
 /// The range of a segment that is loaded.
-fn check_segment(file: &[u8], header: &[u8], ram: &[Range]) -> Result<Option<Range>, ElfError> {
+fn check_segment(file: &[u8], header: &[u8], ram: &[GuestRange]) -> Result<Option<GuestRange>, ElfError> {
     let kind = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
     let (offset, address, in_file, in_memory) =
         (u64_at(header, 8), u64_at(header, 24), u64_at(header, 32), u64_at(header, 40));
@@ -86,8 +86,8 @@ fn check_segment(file: &[u8], header: &[u8], ram: &[Range]) -> Result<Option<Ran
     if in_file > in_memory {
         return Err(ElfError::Truncated("a segment that is larger in the file than in memory: its end"));
     }
-    let segment = Range::new(address, in_memory);
-    let inside = |range: &Range| {
+    let segment = GuestRange::new(address, in_memory);
+    let inside = |range: &GuestRange| {
         range.start <= address && address.checked_add(in_memory).is_some_and(|end| end <= range.end())
     };
     if !ram.iter().any(inside) {
@@ -101,10 +101,10 @@ fn check_segment(file: &[u8], header: &[u8], ram: &[Range]) -> Result<Option<Ran
 }
 
 /// What the VMM writes, or does not tell the guest of.
-const RESERVED: [Range; 3] = [
-    Range { start: layout::START_INFO, size: 0x2000 },
-    Range { start: layout::COMMAND_LINE, size: layout::COMMAND_LINE_SIZE },
-    Range { start: layout::LOW_RAM_END, size: layout::HIGH_RAM - layout::LOW_RAM_END },
+const RESERVED: [GuestRange; 3] = [
+    GuestRange { start: layout::START_INFO, size: 0x2000 },
+    GuestRange { start: layout::COMMAND_LINE, size: layout::COMMAND_LINE_SIZE },
+    GuestRange { start: layout::LOW_RAM_END, size: layout::HIGH_RAM - layout::LOW_RAM_END },
 ];
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
@@ -119,7 +119,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    const RAM: [Range; 1] = [Range { start: 0, size: 16 << 20 }];
+    const RAM: [GuestRange; 1] = [GuestRange { start: 0, size: 16 << 20 }];
 
     fn elf(address: u64, in_memory: u64) -> Vec<u8> {
         let mut file = vec![0; HEADER_SIZE + PROGRAM_HEADER_SIZE];

@@ -19,7 +19,7 @@ use linux_loader::loader::elf::{Elf, PvhBootCapability};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::vm::layout;
-use crate::vm::memory::{self, Range};
+use crate::vm::memory::{self, GuestRange};
 
 const START_INFO_MAGIC: u32 = 0x336e_c578;
 const USABLE: u32 = 1;
@@ -27,14 +27,14 @@ const RESERVED: u32 = 2;
 
 /// What to boot.
 #[derive(Debug, Clone)]
-pub(crate) struct Image {
+pub(crate) struct BootImage {
     pub(crate) kernel: PathBuf,
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) command_line: String,
 }
 
 /// Puts all into memory. Gives the entry point.
-pub(crate) fn load(memory: &GuestMemoryMmap, image: &Image, apic_ids: &[u32]) -> Result<u64> {
+pub(crate) fn load(memory: &GuestMemoryMmap, image: &BootImage, apic_ids: &[u32]) -> Result<u64> {
     let ram = memory::ranges_of(memory);
     let (entry, kernel_end) = load_kernel(memory, &image.kernel, &ram)?;
     let mut modules = Vec::new();
@@ -53,7 +53,7 @@ fn read_file(flag: &str, path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {flag} {}", path.display()))
 }
 
-fn load_kernel(memory: &GuestMemoryMmap, path: &Path, ram: &[Range]) -> Result<(u64, u64)> {
+fn load_kernel(memory: &GuestMemoryMmap, path: &Path, ram: &[GuestRange]) -> Result<(u64, u64)> {
     let file = read_file("kernel", path)?;
     let end = elf::check(&file, ram).with_context(|| format!("kernel {} cannot be run", path.display()))?;
     let loaded = Elf::load(memory, None, &mut Cursor::new(&file), None)
@@ -72,7 +72,7 @@ fn load_kernel(memory: &GuestMemoryMmap, path: &Path, ram: &[Range]) -> Result<(
     }
 }
 
-fn contains(range: &Range, address: u64) -> bool {
+fn contains(range: &GuestRange, address: u64) -> bool {
     range.start <= address && address < range.end()
 }
 
@@ -80,12 +80,12 @@ fn contains(range: &Range, address: u64) -> bool {
 fn load_initrd(
     memory: &GuestMemoryMmap,
     path: &Path,
-    ram: &[Range],
+    ram: &[GuestRange],
     kernel_end: u64,
 ) -> Result<hvm_modlist_entry> {
     let file = read_file("--initrd", path)?;
     let size = file.len() as u64;
-    let low = ram.first().map_or(0, Range::end);
+    let low = ram.first().map_or(0, GuestRange::end);
     let lowest = kernel_end.max(layout::HIGH_RAM);
     let address = low.checked_sub(size).map(|address| address & !0xfff).filter(|address| *address >= lowest);
     let address = address.ok_or_else(|| {
@@ -110,14 +110,18 @@ fn load_command_line(memory: &GuestMemoryMmap, line: &str) -> Result<()> {
     memory.write_slice(&bytes, GuestAddress(layout::COMMAND_LINE)).context("command line")
 }
 
-fn write_start_info(memory: &GuestMemoryMmap, ram: &[Range], modules: &[hvm_modlist_entry]) -> Result<()> {
-    let entry = |range: &Range, kind| hvm_memmap_table_entry {
+fn write_start_info(
+    memory: &GuestMemoryMmap,
+    ram: &[GuestRange],
+    modules: &[hvm_modlist_entry],
+) -> Result<()> {
+    let entry = |range: &GuestRange, kind| hvm_memmap_table_entry {
         addr: range.start,
         size: range.size,
         type_: kind,
         ..Default::default()
     };
-    let reserved = Range::new(layout::LOW_RAM_END, layout::HIGH_RAM - layout::LOW_RAM_END);
+    let reserved = GuestRange::new(layout::LOW_RAM_END, layout::HIGH_RAM - layout::LOW_RAM_END);
     let mut map: Vec<_> = memory::usable_ranges(ram).iter().map(|range| entry(range, USABLE)).collect();
     map.insert(1, entry(&reserved, RESERVED));
     let count = |length: usize| u32::try_from(length).context("too many entries");

@@ -8,13 +8,13 @@ use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
 use pvir_abi::{Bdf, DeviceId};
 use pvir_host::device::Device;
 use pvir_host::emulation::{HandlePool, StoreLayout};
-use pvir_host::isolation::{Host, Stance};
+use pvir_host::isolation::{Host, IsolationError, Stance};
 use pvir_host::mapping::RegionMap;
 use pvir_host::service::Service;
 use pvir_host::vfio::{AttachError, Container, Demand, VfioDevice, VfioPci};
 
 use super::emulated::{EmulatedDevice, EmulatedFunction};
-use super::gate::{Gate, Window};
+use super::gate::{Gate, GateWindow};
 use super::interrupt_mode::InterruptMode;
 use super::scratch::Scratch;
 use super::trapped::TrappedStores;
@@ -27,7 +27,7 @@ use crate::vm::Vm;
 use crate::vm::memory;
 
 /// Both sides of a device.
-struct Parts {
+struct Attached {
     function: Arc<dyn PciFunction>,
     /// Nothing for what has no interrupts.
     interrupts: Option<Interrupts>,
@@ -56,34 +56,34 @@ pub(crate) fn all(
     let mut handles = HandlePool::default();
     for spec in specs {
         let parts = match spec {
-            DeviceSpec::Scratch => Parts { function: Arc::new(Scratch::new()?), interrupts: None },
+            DeviceSpec::Scratch => Attached { function: Arc::new(Scratch::new()?), interrupts: None },
             DeviceSpec::Emulated(layout) => emulated(vm, *layout, &mut handles, service)?,
             DeviceSpec::Vfio(address) => host.open(*address, service)?,
         };
         let name = parts.function.name();
-        let place = bus.add(parts.function)?;
-        tracing::info!(device = %name, %place, "device");
+        let devfn = bus.add(parts.function)?;
+        tracing::info!(device = %name, place = %devfn, "device");
         if let Some(Interrupts { device, gate, stores, table }) = parts.interrupts {
             let device = assembly.device(device, table.as_ref());
-            service.add_device(id_of(place), device).with_context(|| format!("device {name}"))?;
-            stores.bind(id_of(place));
-            gates.push((gate, place));
+            service.add_device(id_of(devfn), device).with_context(|| format!("device {name}"))?;
+            stores.bind(id_of(devfn));
+            gates.push((gate, devfn));
         }
     }
     let bus = Arc::new(bus);
-    for (gate, place) in gates {
-        gate.bind(&bus, place);
+    for (gate, devfn) in gates {
+        gate.bind(&bus, devfn);
     }
     if mode != InterruptMode::Trap {
-        judge(service, mode)?;
+        check_isolation(service, mode)?;
     }
     Ok(bus)
 }
 
 /// Whether the guest could enable pvir now. If not, that ends the run only where nothing else will do.
-fn judge(service: &Service, mode: InterruptMode) -> Result<()> {
-    for (id, judged) in service.isolation() {
-        let Err(reason) = judged else { continue };
+fn check_isolation(service: &Service, mode: InterruptMode) -> Result<()> {
+    for (id, isolated) in service.isolation() {
+        let Err(reason) = isolated else { continue };
         let refused = anyhow!("guest device {id}: direct programming of its interrupts is refused: {reason}");
         if mode == InterruptMode::Direct {
             return Err(refused);
@@ -94,11 +94,16 @@ fn judge(service: &Service, mode: InterruptMode) -> Result<()> {
 }
 
 /// How guest and service name a function.
-pub(crate) fn id_of(place: DevFn) -> DeviceId {
-    DeviceId::new(0, Bdf(place.requester_id()))
+pub(crate) fn id_of(devfn: DevFn) -> DeviceId {
+    DeviceId::new(0, Bdf(devfn.requester_id()))
 }
 
-fn emulated(vm: &Vm, layout: StoreLayout, handles: &mut HandlePool, service: &Arc<Service>) -> Result<Parts> {
+fn emulated(
+    vm: &Vm,
+    layout: StoreLayout,
+    handles: &mut HandlePool,
+    service: &Arc<Service>,
+) -> Result<Attached> {
     let gate = Arc::new(Gate::default());
     let ram = Arc::new(vm.memory.clone());
     let function = handles
@@ -107,18 +112,18 @@ fn emulated(vm: &Vm, layout: StoreLayout, handles: &mut HandlePool, service: &Ar
             EmulatedFunction::new(layout, &handles, ram, Arc::clone(&gate), Arc::clone(service))
         })
         .with_context(|| format!("--device emulated with {} interrupts", layout.interrupts()))?;
-    let device = EmulatedDevice::new(Arc::clone(function.model()), Box::new(Window(Arc::clone(&gate))));
+    let device = EmulatedDevice::new(Arc::clone(function.model()), Box::new(GateWindow(Arc::clone(&gate))));
     let stores = Arc::clone(function.stores());
     let table = function.model().table().map(|table| Arc::clone(table.memory()));
     let interrupts = Some(Interrupts { device: Box::new(device), gate, stores, table });
-    Ok(Parts { function: Arc::new(function), interrupts })
+    Ok(Attached { function: Arc::new(function), interrupts })
 }
 
 /// The host devices of the VM, which share one IOMMU domain.
 struct HostDevices<'a> {
     vm: &'a Vm,
     mode: InterruptMode,
-    /// All that the VM gets: a group is judged as a whole.
+    /// All that the VM gets: a group is validated as a whole.
     assigned: Vec<DeviceId>,
     container: Option<Arc<Container>>,
 }
@@ -136,7 +141,7 @@ impl<'a> HostDevices<'a> {
         Ok(Self { vm, mode, assigned: assigned.into_iter().collect(), container: None })
     }
 
-    fn open(&mut self, address: DeviceId, service: &Arc<Service>) -> Result<Parts> {
+    fn open(&mut self, address: DeviceId, service: &Arc<Service>) -> Result<Attached> {
         let host = Host::default();
         // What is wrong with the device comes before what is wrong with VFIO: it says more.
         host.check_bound(address).map_err(with_remedy)?;
@@ -146,11 +151,11 @@ impl<'a> HostDevices<'a> {
             Arc::new(VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?);
         let gate = Arc::new(Gate::default());
         let function = VfioFunction::new(Arc::clone(&pci), Arc::clone(&gate), Arc::clone(service))?;
-        let device = VfioDevice::new(pci, Box::new(Window(Arc::clone(&gate))))
+        let device = VfioDevice::new(pci, Box::new(GateWindow(Arc::clone(&gate))))
             .with_context(|| format!("{address}: cannot map the BAR of the MSI-X table"))?;
         let stores = Arc::clone(function.stores());
         let interrupts = Some(Interrupts { device: Box::new(device), gate, stores, table: None });
-        Ok(Parts { function: Arc::new(function), interrupts })
+        Ok(Attached { function: Arc::new(function), interrupts })
     }
 
     /// The container, made when the first device needs it.
@@ -158,7 +163,7 @@ impl<'a> HostDevices<'a> {
         if let Some(container) = &self.container {
             return Ok(Arc::clone(container));
         }
-        tell_defects();
+        warn_of_kernel_defects();
         let (vm, counters) = (self.vm, &self.vm.counters);
         counters.count_ioctl("KVM_CREATE_DEVICE");
         let mut request =
@@ -174,18 +179,18 @@ impl<'a> HostDevices<'a> {
 }
 
 /// An error of the library, with the command of this program that mends what is wrong, where there is one.
-fn with_remedy(error: AttachError) -> anyhow::Error {
-    match error {
-        AttachError::WrongDriver { device, .. } => anyhow!(
+fn with_remedy(error: impl Into<AttachError>) -> anyhow::Error {
+    match error.into() {
+        error @ AttachError::Host(IsolationError::WrongDriver { device, .. }) => anyhow!(
             "{error}; help: `pvir bind {device}` says what gives it to vfio-pci, and does it with --yes"
         ),
-        _ => error.into(),
+        error => error.into(),
     }
 }
 
-/// Tells of what the host's kernel has that is not met here. Its number may be wrong: distributions mend kernels without
-/// a new one.
-fn tell_defects() {
+/// Warns of known defects of the host's kernel that no VM of this program meets, and says why not. The kernel's number may
+/// be wrong: distributions mend kernels without a new one.
+fn warn_of_kernel_defects() {
     for defect in Host::default().defects() {
         if let Stance::Avoided(why) = defect.stance {
             tracing::warn!(
@@ -204,12 +209,14 @@ mod tests {
     #[test]
     fn a_device_of_another_driver_is_refused_with_the_command_that_binds_it() {
         let device = DeviceId::new(0, Bdf::new(0, 6, 0).unwrap());
-        let error = AttachError::WrongDriver { device, driver: Some("e1000".into()) };
+        let error = IsolationError::WrongDriver { device, driver: Some("e1000".into()) };
         assert_eq!(
             with_remedy(error).to_string(),
             "0000:00:06.0: is bound to e1000, not to vfio-pci; help: `pvir bind 0000:00:06.0` says what gives it to \
              vfio-pci, and does it with --yes"
         );
-        assert!(with_remedy(AttachError::NotFound(device)).to_string().starts_with("0000:00:06.0: no such"));
+        assert!(
+            with_remedy(IsolationError::NotFound(device)).to_string().starts_with("0000:00:06.0: no such")
+        );
     }
 }

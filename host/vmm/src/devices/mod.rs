@@ -6,6 +6,7 @@ pub(crate) mod emulated;
 pub(crate) mod gate;
 pub(crate) mod interrupt_mode;
 pub(crate) mod io_apic;
+pub(crate) mod line_console;
 pub(crate) mod region;
 pub(crate) mod scratch;
 pub(crate) mod serial;

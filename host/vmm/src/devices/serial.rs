@@ -24,12 +24,12 @@ impl Trigger for Interrupt {
 }
 
 /// The port, shared by all vCPUs and by the thread that reads stdin.
-pub(crate) struct Console {
+pub(crate) struct SerialPort {
     port: Mutex<Serial<Interrupt, NoEvents, Stdout>>,
     room: Condvar,
 }
 
-impl Console {
+impl SerialPort {
     pub(crate) fn new(io_apic: Arc<IoApic>) -> Self {
         Self { port: Mutex::new(Serial::new(Interrupt(io_apic), io::stdout())), room: Condvar::new() }
     }

@@ -8,7 +8,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::outcome::Outcome;
 
-/// The end of the run, once there is one.
+/// The outcome of the run, once there is one, and the event that says so.
 #[derive(Debug)]
 pub(crate) struct Ending {
     outcome: OnceLock<Outcome>,

@@ -35,6 +35,8 @@ causes! {
     PortPciConfig = "port-pci-config",
     PortBar = "port-bar",
     PortSerial = "port-serial",
+    /// The paravirtual console.
+    PortConsole = "port-console",
     PortExit = "port-exit",
     PortReset = "port-reset",
     PortPowerOff = "port-power-off",
@@ -62,9 +64,9 @@ const BARS: usize = 6;
 
 /// The counts of one vCPU: those by cause, then those of each function.
 #[derive(Debug)]
-pub(crate) struct Row(VcpuCounters);
+pub(crate) struct VcpuExits(VcpuCounters);
 
-impl Row {
+impl VcpuExits {
     fn new(functions: usize) -> Self {
         Self(VcpuCounters::new(CAUSES + functions * OF_FUNCTION))
     }
@@ -103,20 +105,20 @@ fn of_config(function: usize, access: Access) -> usize {
 /// All rows.
 #[derive(Debug)]
 pub(crate) struct ExitCounters {
-    rows: Vec<Row>,
+    rows: Vec<VcpuExits>,
 }
 
 impl ExitCounters {
     pub(crate) fn new(cpus: usize, functions: usize) -> Self {
-        Self { rows: (0..cpus).map(|_| Row::new(functions)).collect() }
+        Self { rows: (0..cpus).map(|_| VcpuExits::new(functions)).collect() }
     }
 
     /// The row of a vCPU.
-    pub(crate) fn row(&self, vcpu: usize) -> Option<&Row> {
+    pub(crate) fn row(&self, vcpu: usize) -> Option<&VcpuExits> {
         self.rows.get(vcpu)
     }
 
-    pub(crate) fn rows(&self) -> &[Row] {
+    pub(crate) fn rows(&self) -> &[VcpuExits] {
         &self.rows
     }
 

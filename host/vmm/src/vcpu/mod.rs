@@ -21,7 +21,7 @@ use pvir_host::counters::Counter;
 use crash::CrashReport;
 use ending::Ending;
 use exit::{Direction, Exit, Hypercall, PortAccess};
-use exit_counters::{Cause, Row};
+use exit_counters::{Cause, VcpuExits};
 use kick::Armed;
 use outcome::Outcome;
 use platform::Platform;
@@ -31,7 +31,8 @@ use crate::assembly::Assembly;
 use crate::boot;
 use crate::vm::Vm;
 use crate::vm::conduit;
-use crate::vm::cpuid::Template;
+use crate::vm::cpuid::CpuidTemplate;
+use crate::vm::layout;
 
 /// One vCPU, ready to run.
 pub(crate) struct Vcpu {
@@ -41,6 +42,7 @@ pub(crate) struct Vcpu {
     run_size: usize,
     privilege: Privilege,
     get_sregs: Counter,
+    console_get_sregs: Counter,
     platform: Arc<Platform>,
 }
 
@@ -54,7 +56,7 @@ impl Vcpu {
     pub(crate) fn new(
         vm: &Vm,
         index: usize,
-        template: &Template,
+        template: &CpuidTemplate,
         entry: u64,
         platform: Arc<Platform>,
         assembly: &dyn Assembly,
@@ -82,7 +84,17 @@ impl Vcpu {
         vm.counters.count_ioctl("KVM_SET_SREGS");
         fd.set_sregs(&sregs).with_context(name("KVM_SET_SREGS"))?;
         let privilege = Privilege::of(&vm.kvm);
-        Ok(Self { fd, index, apic_id, run_size: vm.fd.run_size(), privilege, get_sregs, platform })
+        let console_get_sregs = vm.counters.ioctl("KVM_GET_SREGS (console)");
+        Ok(Self {
+            fd,
+            index,
+            apic_id,
+            run_size: vm.fd.run_size(),
+            privilege,
+            get_sregs,
+            console_get_sregs,
+            platform,
+        })
     }
 
     /// Runs on the calling thread until the run ends.
@@ -90,13 +102,13 @@ impl Vcpu {
         let _armed = Armed::new(&mut self.fd);
         let platform = Arc::clone(&self.platform);
         let _ends = EndsWithPanic { ending: &platform.ending, vcpu: self.index };
-        let Some(row) = platform.exits.row(self.index) else { return };
+        let Some(exits) = platform.exits.row(self.index) else { return };
         while platform.ending.outcome().is_none() {
             match exit::run(&mut self.fd) {
                 Ok(exit) => {
                     tracing::trace!(vcpu = self.index, ?exit);
-                    let cause = self.handle(&exit, row);
-                    row.count(cause);
+                    let cause = self.handle(&exit, exits);
+                    exits.count(cause);
                 }
                 Err(error) => {
                     let error =
@@ -107,17 +119,17 @@ impl Vcpu {
         }
     }
 
-    fn handle(&mut self, exit: &Exit, row: &Row) -> Cause {
+    fn handle(&mut self, exit: &Exit, exits: &VcpuExits) -> Cause {
         match *exit {
-            Exit::Port(access) => self.port(&access, row),
+            Exit::Port(access) => self.port(&access, exits),
             Exit::MmioRead { address, size } => {
                 let mut data = [0xff; 8];
-                let cause = self.platform.memory_read(address, &mut data[..size.into()], row);
+                let cause = self.platform.memory_read(address, &mut data[..size.into()], exits);
                 exit::set_mmio_data(&mut self.fd, data);
                 cause
             }
             Exit::MmioWrite { address, size, data } => {
-                self.platform.memory_write(address, &data[..size.into()], row)
+                self.platform.memory_write(address, &data[..size.into()], exits)
             }
             Exit::ReadMsr { index } => {
                 let ours = index == conduit::MSR;
@@ -145,18 +157,22 @@ impl Vcpu {
         }
     }
 
-    fn port(&mut self, access: &PortAccess, row: &Row) -> Cause {
+    fn port(&mut self, access: &PortAccess, exits: &VcpuExits) -> Cause {
         let offered = self.platform.service.discovery().conduits.contains(Conduits::PORT);
         if offered && access.port == conduit::PORT && self.platform.service.takes_port_access(access.size) {
             return self.conduit_port(access);
+        }
+        if access.port == layout::CONSOLE_PAGE_PORT && access.size == 4 && access.direction == Direction::Out
+        {
+            return self.console_page(access);
         }
         let size = usize::from(access.size).max(1);
         let platform = Arc::clone(&self.platform);
         let mut cause = Cause::PortOther;
         for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(size) {
             cause = match access.direction {
-                Direction::In => platform.ports.read(access.port, element, row),
-                Direction::Out => platform.ports.write(access.port, element, row),
+                Direction::In => platform.ports.read(access.port, element, exits),
+                Direction::Out => platform.ports.write(access.port, element, exits),
             };
         }
         cause
@@ -172,7 +188,6 @@ impl Vcpu {
                 Cause::StatusByPort
             }
             Direction::Out => {
-                let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
                 let data = exit::port_data(&mut self.fd, access, self.run_size);
                 let pages: Vec<u32> = data.chunks_exact(4).map(word).collect();
                 let cpl = self.privilege.level(&mut self.fd, &self.get_sregs);
@@ -182,6 +197,14 @@ impl Vcpu {
                 Cause::CallByPort
             }
         }
+    }
+
+    fn console_page(&mut self, access: &PortAccess) -> Cause {
+        let cpl = Privilege::ask(&self.fd, &self.console_get_sregs);
+        for number in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact(4) {
+            self.platform.ports.console().set_page(cpl, word(number));
+        }
+        Cause::PortConsole
     }
 
     fn hypercall(&mut self, call: &Hypercall) -> Cause {
@@ -207,6 +230,10 @@ impl Vcpu {
         }
         Cause::Crash
     }
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    bytes.try_into().map_or(0, u32::from_le_bytes)
 }
 
 /// A panic of a vCPU's thread ends the run: the guest would go on without it for ever.

@@ -6,7 +6,7 @@ use pvir_host::counters::Counters;
 use vm_memory::GuestMemoryMmap;
 
 use super::ending::Ending;
-use super::exit_counters::{Access, Cause, ExitCounters, Row};
+use super::exit_counters::{Access, Cause, ExitCounters, VcpuExits};
 use super::ports::Ports;
 use crate::devices::io_apic::IoApic;
 use crate::pci::bus::PciBus;
@@ -27,28 +27,28 @@ pub(crate) struct Platform {
 
 impl Platform {
     /// Reads guest physical memory that is not RAM.
-    pub(super) fn memory_read(&self, address: u64, data: &mut [u8], row: &Row) -> Cause {
+    pub(super) fn memory_read(&self, address: u64, data: &mut [u8], exits: &VcpuExits) -> Cause {
         if layout::IO_APIC.contains(&address) {
             self.io_apic.read(address - layout::IO_APIC.start, data);
             return Cause::MmioIoApic;
         }
-        count_mmio(row, self.pci.memory_read(address, data), address, Access::Read)
+        count_mmio(exits, self.pci.memory_read(address, data), address, Access::Read)
     }
 
     /// Writes guest physical memory that is not RAM.
-    pub(super) fn memory_write(&self, address: u64, data: &[u8], row: &Row) -> Cause {
+    pub(super) fn memory_write(&self, address: u64, data: &[u8], exits: &VcpuExits) -> Cause {
         if layout::IO_APIC.contains(&address) {
             self.io_apic.write(address - layout::IO_APIC.start, data);
             return Cause::MmioIoApic;
         }
-        count_mmio(row, self.pci.memory_write(address, data), address, Access::Write)
+        count_mmio(exits, self.pci.memory_write(address, data), address, Access::Write)
     }
 }
 
-fn count_mmio(row: &Row, served: Option<(usize, u8)>, address: u64, access: Access) -> Cause {
+fn count_mmio(exits: &VcpuExits, served: Option<(usize, u8)>, address: u64, access: Access) -> Cause {
     match served {
         Some((function, bar)) => {
-            row.count_bar(function, bar, access);
+            exits.count_bar(function, bar, access);
             Cause::MmioBar
         }
         None => {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::ending::Ending;
-use super::exit_counters::{Access, Cause, Row};
+use super::exit_counters::{Access, Cause, VcpuExits};
 use super::outcome::Outcome;
-use crate::devices::serial::Console;
+use crate::devices::line_console::{self, LineConsole};
+use crate::devices::serial::SerialPort;
 use crate::pci::bus::PciBus;
 use crate::pci::ports::ConfigPorts;
 use crate::vm::layout;
@@ -23,30 +24,49 @@ const SLEEP_TYPE_SHIFT: u8 = 2;
 
 /// What answers at the ports.
 pub(crate) struct Ports {
-    console: Arc<Console>,
+    serial: Arc<SerialPort>,
+    console: LineConsole,
     pci: Arc<PciBus>,
     config: ConfigPorts,
     ending: Arc<Ending>,
 }
 
 impl Ports {
-    pub(crate) fn new(console: Arc<Console>, pci: Arc<PciBus>, ending: Arc<Ending>) -> Self {
-        Self { console, config: ConfigPorts::new(Arc::clone(&pci)), pci, ending }
+    pub(crate) fn new(
+        serial: Arc<SerialPort>,
+        console: LineConsole,
+        pci: Arc<PciBus>,
+        ending: Arc<Ending>,
+    ) -> Self {
+        Self { serial, console, config: ConfigPorts::new(Arc::clone(&pci)), pci, ending }
+    }
+
+    /// The paravirtual console.
+    pub(super) fn console(&self) -> &LineConsole {
+        &self.console
     }
 
     /// IN of 1, 2 or 4 bytes. What nothing answers reads as ones.
-    pub(crate) fn read(&self, port: u16, data: &mut [u8], row: &Row) -> Cause {
+    pub(crate) fn read(&self, port: u16, data: &mut [u8], exits: &VcpuExits) -> Cause {
         data.fill(0xff);
         match port {
             _ if SERIAL.contains(&port) => {
                 if let [byte] = data {
-                    *byte = self.console.read(offset_in_serial(port));
+                    *byte = self.serial.read(offset_in_serial(port));
                 }
                 Cause::PortSerial
             }
+            layout::CONSOLE_PAGE_PORT | layout::CONSOLE_LENGTH_PORT => {
+                let page = port == layout::CONSOLE_PAGE_PORT;
+                let value = if page { line_console::SIGNATURE } else { self.console.room() };
+                if data.len() == 4 {
+                    data.copy_from_slice(&value.to_le_bytes());
+                }
+                Cause::PortConsole
+            }
             layout::PCI_ADDRESS..=0xcff => {
                 if let Some(function) = self.config.read(port, data) {
-                    row.count_config(function, Access::Read);
+                    exits.count_config(function, Access::Read);
                 }
                 Cause::PortPciConfig
             }
@@ -57,7 +77,7 @@ impl Ports {
             }
             _ => match self.pci.port_read(port, data) {
                 Some((function, bar)) => {
-                    row.count_bar(function, bar, Access::Read);
+                    exits.count_bar(function, bar, Access::Read);
                     Cause::PortBar
                 }
                 None => {
@@ -68,8 +88,9 @@ impl Ports {
         }
     }
 
-    /// OUT likewise.
-    pub(crate) fn write(&self, port: u16, data: &[u8], row: &Row) -> Cause {
+    /// OUT of 1, 2 or 4 bytes. What goes where nothing is has no effect. The page of the paravirtual console is not set
+    /// here: that takes the privilege of the code that sets it.
+    pub(crate) fn write(&self, port: u16, data: &[u8], exits: &VcpuExits) -> Cause {
         match port {
             layout::EXIT_PORT => {
                 let mut value = [0; 4];
@@ -79,9 +100,15 @@ impl Ports {
             }
             _ if SERIAL.contains(&port) => {
                 if let [byte] = data {
-                    self.console.write(offset_in_serial(port), *byte);
+                    self.serial.write(offset_in_serial(port), *byte);
                 }
                 Cause::PortSerial
+            }
+            layout::CONSOLE_PAGE_PORT | layout::CONSOLE_LENGTH_PORT => {
+                if let (layout::CONSOLE_LENGTH_PORT, Ok(length)) = (port, <[u8; 4]>::try_from(data)) {
+                    self.console.put_out(u32::from_le_bytes(length));
+                }
+                Cause::PortConsole
             }
             layout::RESET_PORT if data.len() == 1 => {
                 if data.first().is_some_and(|value| value & RESET_CPU != 0) {
@@ -101,13 +128,13 @@ impl Ports {
             }
             layout::PCI_ADDRESS..=0xcff => {
                 if let Some(function) = self.config.write(port, data) {
-                    row.count_config(function, Access::Write);
+                    exits.count_config(function, Access::Write);
                 }
                 Cause::PortPciConfig
             }
             _ => match self.pci.port_write(port, data) {
                 Some((function, bar)) => {
-                    row.count_bar(function, bar, Access::Write);
+                    exits.count_bar(function, bar, Access::Write);
                     Cause::PortBar
                 }
                 None => {

@@ -36,6 +36,11 @@ impl Privilege {
             vcpu.set_sync_valid_reg(SyncReg::SystemRegister);
             *self = Self::Synced;
         }
+        Self::ask(vcpu, get_sregs)
+    }
+
+    /// The level of the code that runs, by an ioctl: for what is asked too rarely to have the level come with each exit.
+    pub(crate) fn ask(vcpu: &VcpuFd, get_sregs: &Counter) -> u8 {
         get_sregs.count();
         vcpu.get_sregs().map_or(UNKNOWN, |sregs| sregs.ss.dpl)
     }

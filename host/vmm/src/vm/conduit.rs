@@ -10,12 +10,12 @@ pub(crate) const PORT: u16 = 0x5058;
 /// The MSR. KVM has 0x4b564d00 to 0x4b564dff, Hyper-V and Xen have 0x40000000 and up.
 pub(crate) const MSR: u32 = 0x5056_0000;
 
-/// What KVM answers to a hypercall that nobody knows: -KVM_ENOSYS.
+/// What KVM answers to a hypercall that does not exist: -KVM_ENOSYS.
 pub(crate) const NO_SUCH_CALL: u64 = 0_u64.wrapping_sub(1000);
 
 /// The service, as the machine sees it. A vCPU is named by its index, not by its APIC id.
 pub trait Hypercalls: Send + Sync {
-    /// What the signature block says.
+    /// What the signature block of CPUID says of the service.
     fn discovery(&self) -> Discovery;
 
     /// Serves the request block at `block` for a caller at privilege level `cpl`. Gives the status of the whole call.

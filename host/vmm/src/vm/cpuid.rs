@@ -24,7 +24,7 @@ const TOPOLOGY: [u32; 2] = [0xb, 0x1f];
 
 /// What the CPUID of a machine depends on.
 #[derive(Debug, Clone)]
-pub(crate) struct Template {
+pub(crate) struct CpuidTemplate {
     pub(crate) supported: Vec<kvm_cpuid_entry2>,
     pub(crate) cpus: u32,
     pub(crate) highest_apic_id: u32,
@@ -36,7 +36,7 @@ pub(crate) struct Template {
     pub(crate) discovery: Option<Discovery>,
 }
 
-impl Template {
+impl CpuidTemplate {
     /// The entries for the vCPU with this APIC id.
     pub(crate) fn for_cpu(&self, apic_id: u32) -> Vec<kvm_cpuid_entry2> {
         let mut entries: Vec<_> =
@@ -142,8 +142,8 @@ mod tests {
         kvm_cpuid_entry2 { function, eax, ..Default::default() }
     }
 
-    fn template() -> Template {
-        Template {
+    fn template() -> CpuidTemplate {
+        CpuidTemplate {
             supported: vec![
                 leaf(0, 0xd),
                 leaf(1, 0),
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn without_an_offer_there_is_no_block() {
-        let template = Template { discovery: None, ..template() };
+        let template = CpuidTemplate { discovery: None, ..template() };
         assert!(template.for_cpu(0).iter().all(|entry| entry.function & !0xff != 0x4000_0100));
     }
 

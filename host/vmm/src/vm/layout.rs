@@ -1,6 +1,6 @@
 //! Where everything is in the guest's physical address space and in its ports.
 
-use super::memory::Range;
+use super::memory::GuestRange;
 
 /// PVH start info; its modules and memory map follow in the same two pages.
 pub(crate) const START_INFO: u64 = 0x6000;
@@ -31,10 +31,10 @@ pub(crate) const PORTS: std::ops::Range<u64> = 0xc000..0x1_0000;
 /// Size of the window for large 64-bit BARs, which starts above RAM.
 const MMIO64_SIZE: u64 = 1 << 36;
 
-/// That window, for a machine with this RAM.
-pub(crate) fn mmio64(ram: &[Range]) -> Range {
-    let above = ram.iter().map(Range::end).max().unwrap_or(0).max(FOUR_GIB);
-    Range::new(above.next_multiple_of(1 << 30), MMIO64_SIZE)
+/// The window for large 64-bit BARs, in a machine with this RAM.
+pub(crate) fn mmio64(ram: &[GuestRange]) -> GuestRange {
+    let above = ram.iter().map(GuestRange::end).max().unwrap_or(0).max(FOUR_GIB);
+    GuestRange::new(above.next_multiple_of(1 << 30), MMIO64_SIZE)
 }
 
 pub(crate) const COM1: u16 = 0x3f8;
@@ -44,9 +44,13 @@ pub(crate) const COM1_PIN: u8 = 4;
 pub(crate) const SLEEP_CONTROL: u16 = 0x600;
 pub(crate) const SLEEP_STATUS: u16 = 0x601;
 pub(crate) const SLEEP_TYPE_OFF: u8 = 5;
+/// The paravirtual console, beside the port of the conduit: the number of its page and its signature, and the length of
+/// what is put out.
+pub(crate) const CONSOLE_PAGE_PORT: u16 = 0x505c;
+pub(crate) const CONSOLE_LENGTH_PORT: u16 = 0x5060;
 pub(crate) const EXIT_PORT: u16 = 0xf4;
 pub(crate) const RESET_PORT: u16 = 0xcf9;
-/// What to write there for a full reset.
+/// What to write to the reset port for a full reset.
 pub(crate) const RESET_VALUE: u8 = 6;
 pub(crate) const KEYBOARD_PORT: u16 = 0x64;
 pub(crate) const PCI_ADDRESS: u16 = 0xcf8;

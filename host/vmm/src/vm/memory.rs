@@ -1,4 +1,4 @@
-//! Guest RAM: its regions, and the map of it that the guest is told.
+//! Guest RAM: its regions, and the map of it that the guest is given.
 
 use anyhow::{Context, Result};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
@@ -8,12 +8,12 @@ use crate::memory_size::MemorySize;
 
 /// A range of guest physical addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Range {
+pub(crate) struct GuestRange {
     pub(crate) start: u64,
     pub(crate) size: u64,
 }
 
-impl Range {
+impl GuestRange {
     pub(crate) fn new(start: u64, size: u64) -> Self {
         Self { start, size }
     }
@@ -28,28 +28,28 @@ impl Range {
 }
 
 /// Splits `size` bytes of RAM around the hole below 4 GiB.
-pub(crate) fn ram_ranges(size: MemorySize) -> Vec<Range> {
+pub(crate) fn ram_ranges(size: MemorySize) -> Vec<GuestRange> {
     let low = size.bytes().min(layout::HOLE_START);
     let high = size.bytes() - low;
-    let mut ranges = vec![Range::new(0, low)];
+    let mut ranges = vec![GuestRange::new(0, low)];
     if high > 0 {
-        ranges.push(Range::new(layout::FOUR_GIB, high));
+        ranges.push(GuestRange::new(layout::FOUR_GIB, high));
     }
     ranges
 }
 
-/// What of it the guest may use (PVH memory map, type 1); the rest below 1 MiB is reserved.
-pub(crate) fn usable_ranges(ram: &[Range]) -> Vec<Range> {
-    let mut usable = vec![Range::new(0, layout::LOW_RAM_END)];
+/// The ranges of RAM that the guest may use (PVH memory map, type 1); the rest below 1 MiB is reserved.
+pub(crate) fn usable_ranges(ram: &[GuestRange]) -> Vec<GuestRange> {
+    let mut usable = vec![GuestRange::new(0, layout::LOW_RAM_END)];
     for range in ram {
         let start = range.start.max(layout::HIGH_RAM);
-        usable.push(Range::new(start, range.end().saturating_sub(start)));
+        usable.push(GuestRange::new(start, range.end().saturating_sub(start)));
     }
     usable
 }
 
 /// Allocates the RAM, untouched: the host backs a page when the guest first writes it.
-pub(crate) fn allocate(ranges: &[Range]) -> Result<GuestMemoryMmap> {
+pub(crate) fn allocate(ranges: &[GuestRange]) -> Result<GuestMemoryMmap> {
     let mut regions = Vec::with_capacity(ranges.len());
     for range in ranges {
         let size =
@@ -62,9 +62,9 @@ pub(crate) fn allocate(ranges: &[Range]) -> Result<GuestMemoryMmap> {
     })
 }
 
-/// The regions as ranges, from the memory itself.
-pub(crate) fn ranges_of(memory: &GuestMemoryMmap) -> Vec<Range> {
-    memory.iter().map(|region| Range::new(region.start_addr().0, region.len())).collect()
+/// The ranges of guest memory that is allocated.
+pub(crate) fn ranges_of(memory: &GuestMemoryMmap) -> Vec<GuestRange> {
+    memory.iter().map(|region| GuestRange::new(region.start_addr().0, region.len())).collect()
 }
 
 #[cfg(test)]
@@ -73,13 +73,13 @@ mod tests {
 
     #[test]
     fn small_memory_is_one_region() {
-        assert_eq!(ram_ranges("256M".parse().unwrap()), [Range::new(0, 256 << 20)]);
+        assert_eq!(ram_ranges("256M".parse().unwrap()), [GuestRange::new(0, 256 << 20)]);
     }
 
     #[test]
     fn large_memory_goes_on_above_four_gib() {
         let ranges = ram_ranges("5G".parse().unwrap());
-        assert_eq!(ranges, [Range::new(0, 3 << 30), Range::new(4 << 30, 2 << 30)]);
+        assert_eq!(ranges, [GuestRange::new(0, 3 << 30), GuestRange::new(4 << 30, 2 << 30)]);
     }
 
     #[test]
@@ -88,16 +88,16 @@ mod tests {
         assert_eq!(
             usable,
             [
-                Range::new(0, 0x9_fc00),
-                Range::new(1 << 20, (3 << 30) - (1 << 20)),
-                Range::new(4 << 30, 2 << 30)
+                GuestRange::new(0, 0x9_fc00),
+                GuestRange::new(1 << 20, (3 << 30) - (1 << 20)),
+                GuestRange::new(4 << 30, 2 << 30)
             ]
         );
     }
 
     #[test]
     fn neighbours_do_not_overlap() {
-        assert!(!Range::new(0, 10).overlaps(&Range::new(10, 1)));
-        assert!(Range::new(0, 11).overlaps(&Range::new(10, 1)));
+        assert!(!GuestRange::new(0, 10).overlaps(&GuestRange::new(10, 1)));
+        assert!(GuestRange::new(0, 11).overlaps(&GuestRange::new(10, 1)));
     }
 }

@@ -7,10 +7,9 @@ use kvm_bindings::kvm_msi;
 use kvm_ioctls::VmFd;
 use pvir_abi::Pair;
 use pvir_host::counters::{Counter, Counters};
-use pvir_host::kvm::KvmMessage;
-use pvir_host::trapped::Message;
+use pvir_host::message::Message;
 
-/// Where messages go.
+/// Takes interrupt messages.
 pub(crate) trait MessageSink: Send + Sync {
     /// A message that no local APIC takes is lost, as on hardware.
     fn send(&self, message: Pair);
@@ -21,24 +20,24 @@ pub(crate) struct LocalApics {
     vm: Arc<VmFd>,
     signal_msi: Counter,
     /// Whether a failure was logged: a guest can repeat it without end.
-    told: AtomicBool,
+    logged: AtomicBool,
 }
 
 impl LocalApics {
     pub(crate) fn new(vm: Arc<VmFd>, counters: &Counters) -> Self {
-        Self { vm, signal_msi: counters.ioctl("KVM_SIGNAL_MSI"), told: AtomicBool::new(false) }
+        Self { vm, signal_msi: counters.ioctl("KVM_SIGNAL_MSI"), logged: AtomicBool::new(false) }
     }
 }
 
 impl MessageSink for LocalApics {
     fn send(&self, message: Pair) {
-        // The guest composed it, so it is judged as those of its devices are.
-        match Message::judge(message) {
+        // The guest composed it, so it is validated as those of its devices are.
+        match Message::validate(message) {
             Ok(message) => {
                 self.signal_msi.count();
-                if let Err(error) = self.vm.signal_msi(to_kvm(message.into())) {
-                    if !self.told.swap(true, Relaxed) {
-                        tracing::warn!(?message, "KVM_SIGNAL_MSI: {error} (further failures are not told)");
+                if let Err(error) = self.vm.signal_msi(to_kvm(message)) {
+                    if !self.logged.swap(true, Relaxed) {
+                        tracing::warn!(?message, "KVM_SIGNAL_MSI: {error} (further failures are not logged)");
                     }
                 }
             }
@@ -47,7 +46,7 @@ impl MessageSink for LocalApics {
     }
 }
 
-fn to_kvm(message: KvmMessage) -> kvm_msi {
+fn to_kvm(message: Message) -> kvm_msi {
     kvm_msi {
         address_lo: message.address_lo(),
         address_hi: message.address_hi(),

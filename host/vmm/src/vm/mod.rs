@@ -24,7 +24,7 @@ use vm_memory::GuestMemoryMmap;
 
 use crate::memory_size::MemorySize;
 use conduit::Hypercalls;
-use cpuid::Template;
+use cpuid::CpuidTemplate;
 use slots::MemorySlots;
 
 /// GSIs that KVM keeps for the pins of an I/O APIC in user space; MSI routes take those from here on.
@@ -35,17 +35,17 @@ pub(crate) const RESERVED_PINS: u32 = 24;
 pub(crate) enum Offer {
     /// All conduits that work, and the signature block.
     Pvir,
-    /// No conduit and no block: a guest cannot tell it from a VMM without pvir.
+    /// No conduit and no block: for a guest the interface does not exist.
     Nothing,
 }
 
-/// The VM and what its parts share.
+/// A VM, and what its parts share.
 pub(crate) struct Vm {
     pub(crate) kvm: Kvm,
     pub(crate) fd: Arc<VmFd>,
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) slots: Arc<MemorySlots>,
-    /// As KVM supports it.
+    /// The CPUID leaves that KVM supports.
     cpuid: Vec<kvm_cpuid_entry2>,
     pub(crate) conduits: Conduits,
     pub(crate) apic_ids: Vec<u32>,
@@ -53,7 +53,7 @@ pub(crate) struct Vm {
 }
 
 impl Vm {
-    /// Creates it. The first of `apic_ids` is the boot CPU's.
+    /// Creates the VM. The first of `apic_ids` is the boot CPU's.
     pub(crate) fn new(
         apic_ids: Vec<u32>,
         size: MemorySize,
@@ -87,9 +87,9 @@ impl Vm {
         Ok(Self { kvm, fd, memory, slots, cpuid, conduits, apic_ids, counters })
     }
 
-    /// What the CPUID of its vCPUs is made of.
-    pub(crate) fn cpuid(&self, service: &dyn Hypercalls) -> Result<Template> {
-        Ok(Template {
+    /// What the CPUID of the VM's vCPUs is made of.
+    pub(crate) fn cpuid(&self, service: &dyn Hypercalls) -> Result<CpuidTemplate> {
+        Ok(CpuidTemplate {
             supported: self.cpuid.clone(),
             cpus: u32::try_from(self.apic_ids.len())?,
             highest_apic_id: self.apic_ids.iter().copied().max().unwrap_or(0),
@@ -115,7 +115,7 @@ fn open_conduits(fd: &VmFd, counters: &Counters, cpuid: &[kvm_cpuid_entry2]) -> 
     Ok(conduits)
 }
 
-/// The instruction that this CPU has for it. The other one faults, and works only as far as KVM patches the guest.
+/// The conduit by the hypercall instruction that this CPU has. The other instruction faults, and works only as far as KVM patches the guest.
 fn hypercall_of(cpuid: &[kvm_cpuid_entry2]) -> Conduits {
     let vendor = cpuid.iter().find(|entry| entry.function == 0);
     let name = vendor.map(|leaf| [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat());

@@ -5,7 +5,7 @@ use kvm_bindings::{KVM_MSR_EXIT_REASON_FILTER, kvm_enable_cap};
 use kvm_ioctls::{Cap, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
 use pvir_host::counters::Counters;
 
-/// Makes accesses to `index` exit. False where this KVM cannot.
+/// Makes accesses to the MSR `index` exit. Answers false where this KVM cannot.
 pub(crate) fn enable_exits(vm: &VmFd, counters: &Counters, index: u32) -> Result<bool> {
     if !vm.check_extension(Cap::X86UserSpaceMsr) || !vm.check_extension(Cap::X86MsrFilter) {
         return Ok(false);

@@ -7,7 +7,7 @@ const DEVICE: &str = "/dev/kvm";
 /// The API version of every Linux since 2.6.22.
 const API_VERSION: i32 = 12;
 
-/// Without these there is no machine.
+/// Capabilities of KVM without which no machine can be built.
 const NEEDED: [(Cap, &str); 8] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::SplitIrqchip, "KVM_CAP_SPLIT_IRQCHIP"),
@@ -19,7 +19,7 @@ const NEEDED: [(Cap, &str); 8] = [
     (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
 ];
 
-/// Opens KVM and checks what does not depend on the wished machine.
+/// Opens KVM and checks what does not depend on the machine that is asked for.
 pub(crate) fn open() -> Result<Kvm> {
     let kvm = Kvm::new().map_err(|error| match error.errno() {
         libc::ENOENT | libc::ENODEV | libc::ENXIO => anyhow::anyhow!(

@@ -1,6 +1,6 @@
 #![expect(
     unsafe_code,
-    reason = "KVM is told of host addresses, which it then reads and writes on behalf of the guest"
+    reason = "KVM is given host addresses, which it then reads and writes on behalf of the guest"
 )]
 //! KVM memory slots: RAM, and host memory that is mapped into the guest while it runs.
 //!
@@ -16,7 +16,7 @@ use kvm_ioctls::{Cap, VmFd};
 use pvir_host::counters::Counters;
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MmapRegion};
 
-use super::memory::Range;
+use super::memory::GuestRange;
 
 /// Memory of this process which a guest can be given.
 ///
@@ -25,9 +25,9 @@ use super::memory::Range;
 /// From `address()` on, `size()` bytes are mapped and stay so, unmoved, as long as the value lives; and nothing in this
 /// process holds Rust references into them that a guest's writes would break.
 pub(crate) unsafe trait HostMemory: Send + Sync + fmt::Debug {
-    /// Where it is; aligned to 4 KiB.
+    /// The address of the memory in this process; aligned to 4 KiB.
     fn address(&self) -> u64;
-    /// How long it is.
+    /// The length of the memory in bytes.
     fn size(&self) -> u64;
 }
 
@@ -49,13 +49,13 @@ pub(crate) enum Access {
     ReadOnly,
 }
 
-/// Names an installed slot.
+/// The number of an installed memory slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SlotId(u32);
 
 #[derive(Debug)]
-struct Slot {
-    range: Range,
+struct MemorySlot {
+    range: GuestRange,
     access: Access,
     memory: Arc<dyn HostMemory>,
 }
@@ -66,7 +66,7 @@ pub(crate) struct MemorySlots {
     vm: Arc<VmFd>,
     counters: Arc<Counters>,
     limit: u32,
-    installed: Mutex<BTreeMap<SlotId, Slot>>,
+    installed: Mutex<BTreeMap<SlotId, MemorySlot>>,
 }
 
 const PAGE: u64 = 4096;
@@ -94,7 +94,7 @@ impl MemorySlots {
         size: u64,
         access: Access,
     ) -> Result<SlotId> {
-        let range = Range::new(gpa, size);
+        let range = GuestRange::new(gpa, size);
         let inside = offset.checked_add(size).is_some_and(|end| end <= memory.size());
         if !inside || size == 0 {
             bail!(
@@ -117,7 +117,7 @@ impl MemorySlots {
         }
         let free = (0..self.limit).map(SlotId).find(|id| !installed.contains_key(id));
         let id = free.ok_or_else(|| anyhow!("all {} memory slots of KVM are in use", self.limit))?;
-        let slot = Slot { range, access, memory };
+        let slot = MemorySlot { range, access, memory };
         self.set(id, &slot, slot.memory.address() + offset, size).with_context(|| {
             format!("cannot map {size:#x} bytes of host memory into the guest at {gpa:#x}")
         })?;
@@ -136,7 +136,7 @@ impl MemorySlots {
         Ok(())
     }
 
-    fn set(&self, id: SlotId, slot: &Slot, host: u64, size: u64) -> Result<(), kvm_ioctls::Error> {
+    fn set(&self, id: SlotId, slot: &MemorySlot, host: u64, size: u64) -> Result<(), kvm_ioctls::Error> {
         self.counters.count_ioctl("KVM_SET_USER_MEMORY_REGION");
         let flags = if slot.access == Access::ReadOnly { KVM_MEM_READONLY } else { 0 };
         let region = kvm_userspace_memory_region {

@@ -15,7 +15,7 @@ ioctl_iow_nr!(KVM_XEN_HVM_CONFIG, KVMIO, 0x7a, kvm_xen_hvm_config);
 /// The MSR by which a Xen guest would ask for hypercall pages. With 0 here KVM accepts the call and intercepts nothing.
 const XEN_MSR: u32 = 0x4000_0000;
 
-/// Sends every VMCALL and VMMCALL of the guest to user space. False where this KVM cannot: then such an instruction must
+/// Sends every VMCALL and VMMCALL of the guest to user space. Answers false where this KVM cannot: then such an instruction must
 /// not be offered to the guest as a conduit.
 pub(crate) fn enable_hypercall_intercept(vm: &VmFd, counters: &Counters) -> Result<bool> {
     let offered = u32::try_from(vm.check_extension_int(Cap::XenHvm)).unwrap_or(0);

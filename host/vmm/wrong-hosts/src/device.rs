@@ -6,9 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pvir_abi::{Pair, Store};
-use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated};
+use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape};
 use pvir_host::mapping::RegionMap;
-use pvir_host::trapped::Shape;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::list::Wrong;
@@ -105,7 +104,7 @@ impl Device for WrongDevice {
         self.device.close()
     }
 
-    fn shape(&self) -> Shape {
+    fn shape(&self) -> StoreShape {
         self.device.shape()
     }
 

@@ -11,13 +11,13 @@ use acpi_tables::sdt::Sdt;
 
 use super::{HEADER_SIZE, OEM, OEM_REVISION, OEM_TABLE};
 use crate::vm::layout;
-use crate::vm::memory::Range;
+use crate::vm::memory::GuestRange;
 
 const REVISION: u8 = 2;
 /// Size of COM1's, and of the PCI configuration mechanism's ports.
 const EIGHT_PORTS: u8 = 8;
 
-pub(super) fn table(high_window: Range) -> Sdt {
+pub(super) fn table(high_window: GuestRange) -> Sdt {
     let pci = [
         &AddressSpace::new_bus_number(0_u16, 0) as &dyn Aml,
         &ports(layout::PCI_ADDRESS),
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn bytes() -> Vec<u8> {
-        table(Range::new(4 << 30, 64 << 30)).as_slice().to_vec()
+        table(GuestRange::new(4 << 30, 64 << 30)).as_slice().to_vec()
     }
 
     fn has(bytes: &[u8], part: &[u8]) -> bool {

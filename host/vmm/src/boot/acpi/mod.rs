@@ -12,7 +12,7 @@ use acpi_tables::Aml;
 use acpi_tables::rsdp::Rsdp;
 use acpi_tables::xsdt::XSDT;
 
-use crate::vm::memory::Range;
+use crate::vm::memory::GuestRange;
 
 const OEM: [u8; 6] = *b"PVIR  ";
 const OEM_TABLE: [u8; 8] = *b"PVIRVMM ";
@@ -22,21 +22,21 @@ const OEM_REVISION: u32 = 1;
 const HEADER_SIZE: u32 = 36;
 
 /// All tables as they are in memory from `address` (the RSDP's) on. `high_window` is where 64-bit BARs are.
-pub(crate) fn build(address: u64, apic_ids: &[u32], high_window: Range) -> Vec<u8> {
+pub(crate) fn build(address: u64, apic_ids: &[u32], high_window: GuestRange) -> Vec<u8> {
     let mut bytes = vec![0; Rsdp::len()];
-    let mut place = |table: &dyn Aml| {
+    let mut append = |table: &dyn Aml| {
         bytes.resize(bytes.len().next_multiple_of(16), 0);
         let at = address + bytes.len() as u64;
         table.to_aml_bytes(&mut bytes);
         at
     };
-    let dsdt = place(&dsdt::table(high_window));
-    let fadt = place(&fadt::table(dsdt));
-    let madt = place(&madt::table(apic_ids));
+    let dsdt = append(&dsdt::table(high_window));
+    let fadt = append(&fadt::table(dsdt));
+    let madt = append(&madt::table(apic_ids));
     let mut xsdt = XSDT::new(OEM, OEM_TABLE, OEM_REVISION);
     xsdt.add_entry(fadt);
     xsdt.add_entry(madt);
-    let xsdt = place(&xsdt);
+    let xsdt = append(&xsdt);
     let mut rsdp = Vec::with_capacity(Rsdp::len());
     Rsdp::new(OEM, xsdt).to_aml_bytes(&mut rsdp);
     bytes[..Rsdp::len()].copy_from_slice(&rsdp);
@@ -50,7 +50,7 @@ mod tests {
 
     const BASE: u64 = 0xe_0000;
     const HEADER: usize = HEADER_SIZE as usize;
-    const WINDOW: Range = Range { start: 1 << 32, size: 1 << 36 };
+    const WINDOW: GuestRange = GuestRange { start: 1 << 32, size: 1 << 36 };
 
     fn sum(bytes: &[u8]) -> u8 {
         bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte))

@@ -24,7 +24,7 @@ const MSI_ENABLED_MESSAGES: u16 = 7 << 4;
 const MSI_WIDE: u16 = 1 << 7;
 const MSI_MASKABLE: u16 = 1 << 8;
 
-/// For a device of this layout.
+/// Config space of a device of this layout.
 pub(crate) fn config(layout: &StoreLayout) -> ConfigSpace {
     let mut space = ConfigSpace::new();
     for id in [0, 0x2c] {
@@ -69,7 +69,7 @@ fn put_msi(space: &mut ConfigSpace, messages: u32, form: MsiForm) {
     }
 }
 
-/// Where the capability's registers are.
+/// The range of config space in which the capability's registers are.
 pub(crate) fn capability(layout: &StoreLayout) -> Range<u16> {
     let end = match layout.store() {
         MessageStore::Msix => CAPABILITY + MSIX_SIZE,
@@ -78,7 +78,7 @@ pub(crate) fn capability(layout: &StoreLayout) -> Range<u16> {
     CAPABILITY.into()..end.into()
 }
 
-/// Where message data stands; mask and pending bits follow it.
+/// The offset of message data; mask and pending bits follow it.
 fn data(form: MsiForm) -> u8 {
     CAPABILITY + if form.wide { 12 } else { 8 }
 }

@@ -4,10 +4,9 @@ use super::counts::SentSinceStart;
 use super::model::DeviceModel;
 use super::state::StoreOwner;
 use pvir_abi::{DeviceFlags, Pair, Store, Stores};
-use pvir_host::device::TableWindow;
-use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated};
+use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape, TableWindow};
 use pvir_host::emulation::{MessageStore, MsiForm};
-use pvir_host::trapped::{self, MsiShape};
+use pvir_host::pci::MsiShape;
 use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
@@ -96,13 +95,13 @@ impl Device for EmulatedDevice {
         self.model.is_pending(&self.model.state(), store, index)
     }
 
-    fn shape(&self) -> trapped::Shape {
+    fn shape(&self) -> StoreShape {
         let layout = self.model.layout();
         match layout.store() {
-            MessageStore::Msix => trapped::Shape::Msix(layout.msix_entries()),
+            MessageStore::Msix => StoreShape::Msix(layout.msix_entries()),
             MessageStore::Msi(MsiForm { wide, maskable }) => {
                 let messages_log2 = layout.vectors().trailing_zeros().to_le_bytes()[0];
-                trapped::Shape::Msi(MsiShape { wide, maskable, messages_log2 })
+                StoreShape::Msi(MsiShape { wide, maskable, messages_log2 })
             }
         }
     }

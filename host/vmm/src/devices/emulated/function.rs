@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pvir_host::emulation::{SharedTable, StoreLayout};
 use pvir_host::memory::GuestRam;
 use pvir_host::service::Service;
-use pvir_host::trapped::Place;
+use pvir_host::trapped::StoreArea;
 
 use super::config::{TABLE_BAR, capability, config, msi, pending_byte};
 use super::model::DeviceModel;
@@ -25,7 +25,7 @@ const PAGE: u64 = 4096;
 const ENTRY: u64 = 16;
 const REGISTERS_BAR: u8 = 0;
 
-/// The function. While the gate is open the guest has the table for reading and writing and the pending bits for
+/// The PCI function of the emulated device. While the gate is open the guest has the table for reading and writing and the pending bits for
 /// reading; what exits all the same acts on the same memory. While it is closed the service emulates both. The MSI
 /// capability is the device's at any time, and the service's beside it while the gate is closed.
 pub(crate) struct EmulatedFunction {
@@ -58,28 +58,28 @@ impl EmulatedFunction {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the pending bits begin: the length of the table in whole pages.
+    /// The offset in BAR2 at which the pending bits begin: the length of the table in whole pages.
     fn pba(&self) -> u64 {
         SharedTable::pba_offset(self.model.layout().msix_entries())
     }
 
-    /// The device behind it, for the service.
+    /// The device behind the function, for the service.
     pub(crate) fn model(&self) -> &Arc<DeviceModel> {
         &self.model
     }
 
-    /// What is to be told of its place.
+    /// Its emulated stores, which are to learn its device id.
     pub(crate) fn stores(&self) -> &Arc<TrappedStores> {
         &self.stores
     }
 
     /// The structure at an offset in its BAR, and the offset in it. The array of pending bits is as long as its page:
     /// behind its end it is zero.
-    fn structure(&self, offset: u64) -> Option<(Place, u64)> {
+    fn structure(&self, offset: u64) -> Option<(StoreArea, u64)> {
         let table = u64::from(self.model.layout().msix_entries()) * ENTRY;
         match offset.checked_sub(self.pba()) {
-            Some(at) => (at < PAGE).then_some((Place::PendingBits, at)),
-            None => (offset < table).then_some((Place::Table, offset)),
+            Some(at) => (at < PAGE).then_some((StoreArea::PendingBits, at)),
+            None => (offset < table).then_some((StoreArea::Table, offset)),
         }
     }
 }
@@ -139,9 +139,9 @@ impl PciFunction for EmulatedFunction {
             }
             (TABLE_BAR, _, Some(table)) => {
                 // The pending bits are the device's.
-                if let Some((Place::Table, at)) = self.structure(offset) {
+                if let Some((StoreArea::Table, at)) = self.structure(offset) {
                     let direct = |data: &[u8]| region::write(table.memory(), offset, data);
-                    self.stores.write(Place::Table, at, data, direct);
+                    self.stores.write(StoreArea::Table, at, data, direct);
                 }
             }
             _ => {}
@@ -174,7 +174,7 @@ mod tests {
 
     use super::super::EmulatedDevice;
     use super::*;
-    use crate::devices::gate::Window;
+    use crate::devices::gate::GateWindow;
 
     /// A KVM that takes everything.
     struct AnyKvm;
@@ -211,7 +211,8 @@ mod tests {
         let handles = 0..layout.handles();
         let function =
             EmulatedFunction::new(layout, &handles, ram, Arc::clone(&gate), Arc::clone(&service)).unwrap();
-        let device = EmulatedDevice::new(Arc::clone(function.model()), Box::new(Window(Arc::clone(&gate))));
+        let device =
+            EmulatedDevice::new(Arc::clone(function.model()), Box::new(GateWindow(Arc::clone(&gate))));
         let id = DeviceId::new(0, Bdf(8));
         service.add_device(id, Box::new(device)).unwrap();
         function.stores().bind(id);

@@ -1,6 +1,6 @@
 //! Interrupts that wait for their entry to be unmasked.
 //!
-//! Unmasking costs no exit, so nobody tells the device. It looks for itself, but only while something waits: a thread
+//! Unmasking costs no exit, so the device does not learn of it. It looks for itself, but only while something waits: a thread
 //! sleeps until then.
 
 use super::model::DeviceModel;
@@ -53,14 +53,14 @@ impl HeldVectors {
     }
 
     /// Starts the thread; it ends with the device.
-    pub(crate) fn watch(model: &Arc<DeviceModel>) -> io::Result<()> {
+    pub(crate) fn start_thread(model: &Arc<DeviceModel>) -> io::Result<()> {
         let model = Arc::downgrade(model);
-        thread::Builder::new().name("emulated".into()).spawn(move || look(&model))?;
+        thread::Builder::new().name("emulated".into()).spawn(move || poll_masks(&model))?;
         Ok(())
     }
 }
 
-fn look(model: &Weak<DeviceModel>) {
+fn poll_masks(model: &Weak<DeviceModel>) {
     while let Some(model) = model.upgrade() {
         model.pending().wait();
         model.send_pending();

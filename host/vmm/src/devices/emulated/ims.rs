@@ -9,12 +9,12 @@ use pvir_host::memory::GuestRam;
 use std::collections::BTreeSet;
 use std::sync::atomic::{Ordering, fence};
 
-/// Bytes of an entry, and what the array is aligned to.
+/// Bytes of an entry, and the alignment of the array.
 pub(crate) const ENTRY: u64 = 16;
 const CONTROL: u64 = 12;
 const MASK: u32 = 1;
 
-/// Where the array is, and what waits.
+/// The IMS array of a device: where it is, and which entries hold an interrupt.
 #[derive(Debug, Default)]
 pub(crate) struct ImsArray {
     base: u64,

@@ -56,9 +56,9 @@ impl DeviceModel {
             dma_faults: AtomicU64::new(0),
         });
         if model.table.is_some() {
-            HeldVectors::watch(&model)?;
+            HeldVectors::start_thread(&model)?;
         }
-        model.generator.watch(&model)?;
+        model.generator.start_thread(&model)?;
         Ok(model)
     }
 
@@ -114,7 +114,7 @@ impl DeviceModel {
         self.state().ims.set_base(base);
     }
 
-    /// See [`DeviceModel::set_ims_base`].
+    /// The address that [`set_ims_base`](Self::set_ims_base) has set.
     #[must_use]
     pub(crate) fn ims_base(&self) -> u64 {
         self.state().ims.base()
@@ -125,7 +125,7 @@ impl DeviceModel {
         self.state().sequences = base;
     }
 
-    /// See [`DeviceModel::set_sequences`].
+    /// The address that [`set_sequences`](Self::set_sequences) has set.
     #[must_use]
     pub(crate) fn sequences(&self) -> u64 {
         self.state().sequences
@@ -145,12 +145,12 @@ impl DeviceModel {
     /// Raises an interrupt once: its sequence number is written, then it is held while its entry is masked, otherwise the
     /// message that stands in the entry is sent, whatever it says. One that does not exist is ignored.
     pub(crate) fn raise(&self, number: u32) {
-        let Some(place) = self.layout.entry(number) else { return };
+        let Some(entry) = self.layout.entry(number) else { return };
         // One lock around both, so that the numbers of one interrupt never go back.
         let mut state = self.state();
         let sequence = self.count(number, |counters| &counters.raised);
         self.write_sequence(&state, number, sequence);
-        self.send(&mut state, number, place);
+        self.send(&mut state, number, entry);
     }
 
     /// Raises interrupts from a thread, in place of those that it raises now.
@@ -158,7 +158,7 @@ impl DeviceModel {
         self.generator.run(plan);
     }
 
-    /// Ends that: when it returns the thread raises nothing more.
+    /// Stops the rate thread: when it returns the thread raises nothing more.
     pub(crate) fn stop_running(&self) {
         self.generator.stop();
     }

@@ -18,14 +18,14 @@ pub(crate) struct MsiRegisters {
     pub(crate) mask: u32,
 }
 
-/// The capability as it acts.
+/// The MSI capability of an emulated device, as it acts.
 #[derive(Debug, Default)]
-pub(crate) struct EmulatedMsi {
+pub(crate) struct DeviceMsi {
     registers: MsiRegisters,
     pending: u32,
 }
 
-impl EmulatedMsi {
+impl DeviceMsi {
     pub(crate) fn set(&mut self, registers: MsiRegisters) {
         self.registers = registers;
     }
@@ -40,7 +40,7 @@ impl EmulatedMsi {
         enabled.then_some(TableEntry { message: Pair { data, ..message }, masked: mask >> index & 1 != 0 })
     }
 
-    /// The bit of a message, as [`EmulatedMsi::entry`] numbers it.
+    /// The bit of a message, as [`DeviceMsi::entry`] numbers it.
     fn bit(&self, index: u32) -> u32 {
         1 << (index % (1 << self.registers.messages_log2.min(5)))
     }
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn the_device_varies_the_low_bits_that_it_was_given() {
-        let mut msi = EmulatedMsi::default();
+        let mut msi = DeviceMsi::default();
         assert_eq!(msi.entry(0), None);
         msi.set(REGISTERS);
         let sent: Vec<_> =
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_held_once() {
-        let mut msi = EmulatedMsi::default();
+        let mut msi = DeviceMsi::default();
         msi.set(REGISTERS);
         msi.hold(2);
         msi.hold(6);

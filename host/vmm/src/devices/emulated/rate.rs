@@ -7,17 +7,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Most rounds of a plan: a bound on the time for which a guest can keep the device busy.
+/// The number of rounds that a plan can have at most: a bound on the time for which a guest can keep the device busy.
 pub(crate) const MAX_ROUNDS: u32 = 1 << 20;
 
-/// What to raise.
+/// Which interrupts to raise, how often and how fast.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct RatePlan {
     /// Numbers of the interrupts that each round raises, all of them; those that do not exist are ignored.
     pub(crate) interrupts: Range<u32>,
-    /// From one round to the next. A round that comes late is not left out.
+    /// The time from one round to the next. A round that comes late is not left out.
     pub(crate) interval: Duration,
-    /// How many; [`MAX_ROUNDS`] at most.
+    /// The number of rounds; [`MAX_ROUNDS`] at most.
     pub(crate) rounds: u32,
 }
 
@@ -53,13 +53,13 @@ impl RateGenerator {
         self.changed.notify_all();
     }
 
-    /// Stops: when it returns nothing more is raised.
+    /// Stops the plan: when it returns nothing more is raised.
     pub(crate) fn stop(&self) {
         // The thread raises under this lock.
         self.job().running = None;
     }
 
-    /// How many rounds are left.
+    /// The number of rounds that are left.
     pub(crate) fn left(&self) -> u32 {
         self.job().running.as_ref().map_or(0, |running| running.left)
     }
@@ -71,7 +71,7 @@ impl RateGenerator {
     }
 
     /// Starts the thread; it ends with the device.
-    pub(crate) fn watch(self: &Arc<Self>, model: &Arc<DeviceModel>) -> io::Result<()> {
+    pub(crate) fn start_thread(self: &Arc<Self>, model: &Arc<DeviceModel>) -> io::Result<()> {
         let (generator, model) = (Arc::clone(self), Arc::downgrade(model));
         thread::Builder::new().name("emulated-rate".into()).spawn(move || generator.work(&model))?;
         Ok(())

@@ -56,7 +56,7 @@ registers! {
 
 /// Value of [`IDENTITY`].
 pub(crate) const IDENTITY_VALUE: u32 = u32::from_le_bytes(*b"PVED");
-/// Most interrupts of one write to [`RAISE`]: a bound on the time that a guest can keep the device busy.
+/// The number of interrupts that one write to [`RAISE`] raises at most: a bound on the time that a guest can keep the device busy.
 pub(crate) const MAX_TIMES: u32 = 1 << 16;
 /// Shortest interval of the rate generator, in microseconds.
 pub(crate) const MIN_INTERVAL: u32 = 1;
@@ -132,16 +132,16 @@ impl Registers {
     /// A guest's write of 32 bits.
     pub(crate) fn write(&self, offset: u64, value: u32) {
         let model = &self.model;
-        let whole = |low: &AtomicU32| u64::from(value) << 32 | u64::from(low.load(Relaxed));
+        let with_low = |low: &AtomicU32| u64::from(value) << 32 | u64::from(low.load(Relaxed));
         match offset {
             TIMES => self.times.store(value.min(MAX_TIMES), Relaxed),
             SELECT => self.select.store(value, Relaxed),
             RAISE => (0..self.times.load(Relaxed)).for_each(|_| model.raise(value)),
             IMS_BASE_LOW => self.ims_base_low.store(value, Relaxed),
-            IMS_BASE_HIGH => model.set_ims_base(whole(&self.ims_base_low)),
+            IMS_BASE_HIGH => model.set_ims_base(with_low(&self.ims_base_low)),
             IMS_DOORBELL => model.ring_doorbell(value),
             SEQUENCES_LOW => self.sequences_low.store(value, Relaxed),
-            SEQUENCES_HIGH => model.set_sequences(whole(&self.sequences_low)),
+            SEQUENCES_HIGH => model.set_sequences(with_low(&self.sequences_low)),
             RATE_FIRST => self.rate_first.store(value, Relaxed),
             RATE_COUNT => self.rate_count.store(value, Relaxed),
             RATE_INTERVAL => self.rate_interval.store(value.max(MIN_INTERVAL), Relaxed),

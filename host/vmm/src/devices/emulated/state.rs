@@ -1,7 +1,7 @@
 //! What the guest and the service have set, all under one lock.
 
 use super::ims::ImsArray;
-use super::msi::EmulatedMsi;
+use super::msi::DeviceMsi;
 use pvir_abi::{Pair, Store};
 
 use pvir_host::emulation::{SharedTable, SoftwareUnit, StoreLayout, TableEntry};
@@ -24,7 +24,7 @@ pub(crate) struct DeviceState {
     pub(crate) unit: SoftwareUnit,
     pub(crate) owner: StoreOwner,
     pub(crate) bus_master: bool,
-    pub(crate) msi: EmulatedMsi,
+    pub(crate) msi: DeviceMsi,
     pub(crate) ims: ImsArray,
     pub(crate) sequences: u64,
 }
@@ -35,7 +35,7 @@ impl DeviceState {
             unit: SoftwareUnit::new(layout, first_handle),
             owner: StoreOwner::Nobody,
             bus_master: false,
-            msi: EmulatedMsi::default(),
+            msi: DeviceMsi::default(),
             ims: ImsArray::default(),
             sequences: 0,
         }

@@ -83,17 +83,17 @@ impl Look<'_> {
         let entries =
             fs::read_dir(self.host.path(&format!("sys/class/{class}"))).into_iter().flatten().flatten();
         let below = |entry: fs::DirEntry| {
-            let place = fs::canonicalize(entry.path()).ok()?;
+            let path = fs::canonicalize(entry.path()).ok()?;
             let name = entry.file_name().into_string().ok()?;
-            place.starts_with(&self.folder).then_some((name, place))
+            path.starts_with(&self.folder).then_some((name, path))
         };
         entries.filter_map(below).collect()
     }
 
     fn interfaces(&self) -> Result<(), Used> {
         const UP: u32 = 1;
-        for (name, place) in self.members("net") {
-            let flags = self.text(&place.join("flags"));
+        for (name, path) in self.members("net") {
+            let flags = self.text(&path.join("flags"));
             // What cannot be read is taken for up.
             let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(UP);
             if flags & UP != 0 {
@@ -112,15 +112,15 @@ impl Look<'_> {
             Err(source) => return Err(unread(self.device, &mounts_file, source)),
         };
         let swaps = self.text(&self.host.path("proc/swaps"));
-        for (name, place) in disks {
-            let number = self.text(&place.join("dev"));
+        for (name, path) in disks {
+            let number = self.text(&path.join("dev"));
             let node = format!("/dev/{name}");
             // Fields: id, parent, major:minor, root, mount point, ... ` - ` type source (proc_pid_mountinfo(5)).
             let is_mounted = |line: &&str| {
                 let mut fields = line.split_whitespace();
                 fields.nth(2) == Some(&number) || fields.any(|field| field == node)
             };
-            let holder = fs::read_dir(place.join("holders")).into_iter().flatten().flatten().next();
+            let holder = fs::read_dir(path.join("holders")).into_iter().flatten().flatten().next();
             let how = if let Some(line) = mounts.lines().find(is_mounted) {
                 format!("mounted at {}", line.split_whitespace().nth(4).unwrap_or("?"))
             } else if swaps.lines().any(|line| line.split_whitespace().next() == Some(&node)) {

@@ -135,7 +135,7 @@ fn open(host: &Host, device: DeviceId, all: &[DeviceId]) -> Result<VfioPci, Unop
 fn describe(pci: &VfioPci) -> Check {
     let device = pci.address();
     let Some(msix) = pci.msix() else {
-        let messages = pci.msi().map_or(0, |msi| 1 << msi.messages_log2);
+        let messages = pci.msi().map_or(0, |msi| msi.shape.messages());
         return Check::ok("device", format!("{device}: MSI with {messages} message(s), no MSI-X"));
     };
     if !pci.is_mappable(msix.table_bar) {

@@ -30,13 +30,13 @@ pub(super) fn checks() -> Vec<Check> {
 }
 
 fn capabilities(kvm: &Kvm) -> Check {
-    let wished = [
+    let optional = [
         (Cap::SetBootCpuId, "KVM_CAP_SET_BOOT_CPU_ID"),
         (Cap::X86UserSpaceMsr, "KVM_CAP_X86_USER_SPACE_MSR"),
         (Cap::X86MsrFilter, "KVM_CAP_X86_MSR_FILTER"),
     ];
     let missing: Vec<_> =
-        wished.iter().filter(|(cap, _)| !kvm.check_extension(*cap)).map(|(_, name)| *name).collect();
+        optional.iter().filter(|(cap, _)| !kvm.check_extension(*cap)).map(|(_, name)| *name).collect();
     let what = format!(
         "/dev/kvm has all that is needed; at most {} vCPUs, APIC ids below {}",
         kvm.get_max_vcpus(),

@@ -47,7 +47,8 @@ pub(crate) fn find(named: Option<&str>) -> Result<PathBuf> {
 }
 
 fn find_in(folders: &[PathBuf], named: Option<&str>) -> Result<PathBuf> {
-    let places = || folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
+    let searched =
+        || folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
     let Some(named) = named else {
         let mut running = running(folders);
         return match running.len() {
@@ -55,7 +56,7 @@ fn find_in(folders: &[PathBuf], named: Option<&str>) -> Result<PathBuf> {
             0 => bail!(
                 "no running VM has a socket in {}\nhelp: start one with `pvir run`, as the same user; or name the \
                  socket that it was given with --control",
-                places()
+                searched()
             ),
             number => {
                 let pids: Vec<String> = running.iter().map(|(pid, _)| pid.to_string()).collect();
@@ -69,7 +70,7 @@ fn find_in(folders: &[PathBuf], named: Option<&str>) -> Result<PathBuf> {
         format!(
             "process {pid} has no socket in {}\nhelp: is it a `pvir run` of this user? If it was given --control, \
              name that path",
-            places()
+            searched()
         )
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pvir_host::irte::Route;
+use pvir_host::message::Message;
 use pvir_host::service::IrteRecord;
 use serde::Serialize;
 
@@ -60,8 +60,8 @@ pub(crate) fn summarize(history: &[IrteRecord], devices: &[DeviceName]) -> Vec<I
             host_irq: record.host.and_then(|host| host.irq),
             eventfd: irte.eventfd,
             gsi: irte.gsi,
-            apic_id: irte.route.map(Route::destination),
-            vector: irte.route.map(Route::vector),
+            apic_id: irte.route.map(Message::destination),
+            vector: irte.route.map(Message::vector),
             count: record.host.and_then(|host| host.count),
         }
     };
@@ -143,9 +143,9 @@ mod tests {
             record
         };
         let rows = summarize(&[of(0), of(1), of(2)], &[]);
-        let told: Vec<_> =
+        let shown: Vec<_> =
             rows.iter().map(|row| (row.store.as_str(), row.index, row.data.as_str())).collect();
-        assert_eq!(told, [("MSI", 0, "0x0000"), ("MSI", 1, "0x0001"), ("MSI", 2, "0x0002")]);
+        assert_eq!(shown, [("MSI", 0, "0x0000"), ("MSI", 1, "0x0001"), ("MSI", 2, "0x0002")]);
     }
 
     #[test]
@@ -155,9 +155,9 @@ mod tests {
         let intel = record(1, Pair { address: 0xfee0_0298, data: 0 }, Some(host));
         let amd = record(0, Pair { address: 0xfee0_0000, data: 7 }, None);
         let rows = summarize(&[intel, amd], &[]);
-        let told: Vec<_> =
+        let shown: Vec<_> =
             rows.iter().map(|row| (row.index, row.irte_index, row.host_irq, row.count)).collect();
-        assert_eq!(told, [(0, 7, None, None), (1, 20, Some(33), Some(1000))]);
+        assert_eq!(shown, [(0, 7, None, None), (1, 20, Some(33), Some(1000))]);
         assert_eq!((rows[1].address.as_str(), rows[1].data.as_str()), ("0xfee00298", "0x0000"));
         assert_eq!((rows[1].handle.as_str(), rows[1].handle_value.as_str()), ("5.1", "0x0000000100000005"));
     }

@@ -18,7 +18,7 @@ use crate::vcpu::exit_counters::ExitCounters;
 use crate::vcpu::outcome::Outcome;
 
 /// Where all counts of a VM are.
-pub(crate) struct Live {
+pub(crate) struct LiveReport {
     pub(crate) service: Arc<Service>,
     pub(crate) exits: Arc<ExitCounters>,
     pub(crate) counters: Arc<Counters>,
@@ -30,7 +30,7 @@ pub(crate) struct Live {
     pub(crate) posting: OnceLock<Posting>,
 }
 
-impl Live {
+impl LiveReport {
     /// The report as it would be now.
     pub(crate) fn summary(&self, outcome: &Outcome) -> Summary {
         Summary::new(Sources {
@@ -93,7 +93,7 @@ impl Live {
     }
 }
 
-/// What `--stats-interval` tells.
+/// The line that `--stats-interval` prints.
 #[derive(Debug, Clone, Copy)]
 struct Sums {
     at: Duration,
@@ -130,13 +130,13 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    pub(crate) fn new(live: &Live, seconds: f64) -> Self {
+    pub(crate) fn new(live: &LiveReport, seconds: f64) -> Self {
         let period = Duration::from_secs_f64(seconds);
         Self { period, next: Instant::now() + period, before: live.sums() }
     }
 
     /// Tells them if it is time; answers when it will be. What was missed is not made up for.
-    pub(crate) fn tick(&mut self, live: &Live) -> Instant {
+    pub(crate) fn tick(&mut self, live: &LiveReport) -> Instant {
         let now = Instant::now();
         if now >= self.next {
             let sums = live.sums();

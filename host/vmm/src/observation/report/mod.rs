@@ -1,4 +1,4 @@
-//! What a run tells at its end, and while it goes on.
+//! The report of a run, at its end and while it goes on.
 
 pub(crate) mod interrupts;
 pub(crate) mod live;

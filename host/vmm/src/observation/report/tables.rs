@@ -45,11 +45,11 @@ pub(crate) fn number(value: u64) -> Cell {
     Cell::new(value).set_alignment(CellAlignment::Right)
 }
 
-/// More vCPUs than this would not fit a screen: then only their sum is shown.
-const MOST_COLUMNS: usize = 8;
+/// The number of vCPUs that fit a screen at most. Of more, only the sum is shown.
+const MAX_COLUMNS: usize = 8;
 
 fn exits(summary: &Summary) -> Table {
-    let shown = if summary.vcpus.len() <= MOST_COLUMNS { &summary.vcpus[..] } else { &[] };
+    let shown = if summary.vcpus.len() <= MAX_COLUMNS { &summary.vcpus[..] } else { &[] };
     let ids = shown.iter().map(|vcpu| vcpu.apic_id.to_string());
     let mut table = table(["cause".to_owned()].into_iter().chain(ids).chain(["all".to_owned()]).collect());
     for (cause, sum) in &summary.exits {

@@ -42,8 +42,8 @@ impl Picture {
 
 /// The stations of an interrupt, those that are known.
 fn steps(row: &RouteRow) -> Vec<String> {
-    let place = format!("{} {}[{}]", row.guest, row.store, row.index);
-    let entry = pair(row).map_or_else(|| place.clone(), |pair| format!("{place}\n{pair}"));
+    let name = format!("{} {}[{}]", row.guest, row.store, row.index);
+    let entry = pair(row).map_or_else(|| name.clone(), |pair| format!("{name}\n{pair}"));
     let posted = match row.posted {
         Posted::Yes => "posted",
         Posted::No => "not posted",

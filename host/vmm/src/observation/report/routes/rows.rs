@@ -4,9 +4,9 @@ use std::fs;
 
 use pvir_abi::DeviceId;
 use pvir_host::device::HostInterrupt;
-use pvir_host::irte::{IrteInfo, Origin, Route};
+use pvir_host::irte::{IrteInfo, Origin};
 use pvir_host::isolation::{Posting, ShownIrtes};
-use pvir_host::kvm::KvmMessage;
+use pvir_host::message::Message;
 use pvir_host::service::{IrteRecord, Live, TrappedRecord};
 
 use super::{Posted, Programmed, RouteRow};
@@ -43,9 +43,9 @@ impl Known<'_> {
             irte_index: Some(irte.pair.intel_index().unwrap_or(irte.pair.data)),
             eventfd: irte.eventfd,
             gsi: Some(irte.gsi),
-            apic_id: irte.route.map(Route::destination),
+            apic_id: irte.route.map(Message::destination),
             vcpu: irte.route.and_then(|route| self.vcpu(route.destination())),
-            vector: irte.route.map(Route::vector),
+            vector: irte.route.map(Message::vector),
             ..common
         }
     }
@@ -56,9 +56,9 @@ impl Known<'_> {
         RouteRow {
             eventfd: record.eventfd,
             gsi: record.gsi,
-            apic_id: physical.map(KvmMessage::destination),
+            apic_id: physical.map(Message::destination),
             vcpu: physical.and_then(|message| self.vcpu(message.destination())),
-            vector: record.message.map(KvmMessage::vector),
+            vector: record.message.map(Message::vector),
             ..self.common(&record.origin, record.host)
         }
     }
@@ -165,7 +165,7 @@ Posted Interrupt supported on IOMMU: dmar0
         let silent = fake.host.shown_irtes(&[host_device]);
         fake.write("sys/kernel/debug/iommu/intel/ir_translation_struct", SHOWN);
         let shown = fake.host.shown_irtes(&[host_device]);
-        let told = |posting, irtes: &ShownIrtes, address, irq: Option<Option<u32>>| {
+        let shown_as = |posting, irtes: &ShownIrtes, address, irq: Option<Option<u32>>| {
             let host =
                 irq.map(|irq| HostInterrupt { store: Store::MSIX, index: 2, irq, count: Some(7), total: 9 });
             let record = IrteRecord { irte: of_entry(address), host };
@@ -176,14 +176,22 @@ Posted Interrupt supported on IOMMU: dmar0
         // No host has so many IRQs: their CPUs are not read.
         let irq = Some(Some(u32::MAX));
         let (on, unknown) = (Posting::On, Posting::Unknown);
-        assert_eq!(told(Posting::Off, &silent, entry_20, irq), (Posted::No, Some(7)));
-        assert_eq!(told(on, &silent, entry_20, irq), (Posted::Unknown, Some(7)));
-        assert_eq!(told(unknown, &silent, entry_20, irq), (Posted::Unknown, Some(7)));
-        assert_eq!(told(on, &silent, entry_20, Some(None)), (Posted::No, Some(7)), "the VMM raises it");
-        assert_eq!(told(on, &silent, entry_20, None), (Posted::Unknown, None), "the host could not be asked");
-        assert_eq!(told(on, &shown, entry_20, irq).0, Posted::No);
-        assert_eq!(told(unknown, &shown, entry_21, irq).0, Posted::Yes);
-        assert_eq!(told(on, &shown, entry_22, irq).0, Posted::Unknown, "it is not shown");
-        assert_eq!(told(on, &shown, entry_21, Some(None)).0, Posted::No, "the VMM's own entry of that index");
+        assert_eq!(shown_as(Posting::Off, &silent, entry_20, irq), (Posted::No, Some(7)));
+        assert_eq!(shown_as(on, &silent, entry_20, irq), (Posted::Unknown, Some(7)));
+        assert_eq!(shown_as(unknown, &silent, entry_20, irq), (Posted::Unknown, Some(7)));
+        assert_eq!(shown_as(on, &silent, entry_20, Some(None)), (Posted::No, Some(7)), "the VMM raises it");
+        assert_eq!(
+            shown_as(on, &silent, entry_20, None),
+            (Posted::Unknown, None),
+            "the host could not be asked"
+        );
+        assert_eq!(shown_as(on, &shown, entry_20, irq).0, Posted::No);
+        assert_eq!(shown_as(unknown, &shown, entry_21, irq).0, Posted::Yes);
+        assert_eq!(shown_as(on, &shown, entry_22, irq).0, Posted::Unknown, "it is not shown");
+        assert_eq!(
+            shown_as(on, &shown, entry_21, Some(None)).0,
+            Posted::No,
+            "the VMM's own entry of that index"
+        );
     }
 }

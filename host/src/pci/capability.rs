@@ -4,7 +4,7 @@
 //! (PCI Express Base Specification 6.0, sections 7.7.1 "MSI Capability Structures" and 7.7.2 "MSI-X Capability and
 //! Table Structure").
 
-use crate::trapped::MsiShape;
+use super::MsiShape;
 
 /// Capability ids.
 const MSI: u8 = 0x05;
@@ -35,37 +35,21 @@ pub struct MsixCapability {
 pub struct MsiCapability {
     /// Offset of the capability in config space.
     pub offset: u16,
-    /// Whether the address has 64 bits.
-    pub wide: bool,
-    /// Whether there is a mask bit for each vector.
-    pub maskable: bool,
-    /// log2 of the number of messages, 0 to 5.
-    pub messages_log2: u8,
+    /// Its form.
+    pub shape: MsiShape,
 }
 
 impl MsiCapability {
     /// Offset of the data register in config space.
     #[must_use]
     pub fn data_offset(&self) -> u16 {
-        self.offset + if self.wide { 0x0c } else { 0x08 }
-    }
-
-    /// What of it is emulated while it is trapped.
-    #[must_use]
-    pub fn shape(&self) -> MsiShape {
-        let Self { wide, maskable, messages_log2, .. } = *self;
-        MsiShape { wide, maskable, messages_log2 }
+        self.offset + u16::from(self.shape.data())
     }
 
     /// Length of the capability in bytes.
     #[must_use]
     pub fn size(&self) -> u16 {
-        match (self.wide, self.maskable) {
-            (false, false) => 0x0a,
-            (true, false) => 0x0e,
-            (false, true) => 0x14,
-            (true, true) => 0x18,
-        }
+        self.shape.size().into()
     }
 }
 
@@ -138,12 +122,12 @@ impl ConfigHeader<'_> {
     pub(crate) fn msi(&self) -> Option<MsiCapability> {
         let offset = self.find(MSI)?;
         let control = self.word(offset + 2);
-        let capability = MsiCapability {
-            offset,
+        let shape = MsiShape {
             wide: control & 1 << 7 != 0,
             maskable: control & 1 << 8 != 0,
             messages_log2: (control >> 1 & 7).to_le_bytes()[0].min(5),
         };
+        let capability = MsiCapability { offset, shape };
         (offset + capability.size() <= 0x100).then_some(capability)
     }
 }
@@ -179,7 +163,7 @@ mod tests {
         };
         assert_eq!(msix, expected);
         let msi = header.msi().unwrap();
-        assert_eq!((msi.wide, msi.maskable, msi.messages_log2), (true, true, 0));
+        assert_eq!((msi.shape.wide, msi.shape.maskable, msi.shape.messages_log2), (true, true, 0));
         assert_eq!((msi.data_offset(), msi.size()), (0x5c, 0x18));
     }
 
