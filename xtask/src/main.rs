@@ -10,6 +10,8 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod build;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod imports;
 mod lab;
 mod main_job;
@@ -17,7 +19,6 @@ mod numbers;
 mod process;
 mod progress;
 mod runner;
-mod shown;
 mod suite;
 mod system_tests;
 
@@ -40,7 +41,6 @@ enum Task {
     Lab(Box<lab::Command>),
     Kernel(build::kernel::Options),
     Scale(system_tests::scale::Options),
-    Shown(shown::Options),
     Bench(bench::Options),
     Work(bench::work::Options),
 }
@@ -62,7 +62,6 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test(options) => Ok(suite::run(&options)),
         Task::Lab(command) => Ok(lab::command_line(&command)),
         Task::Scale(options) => system_tests::scale::run(&options),
-        Task::Shown(options) => shown::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Work(options) => bench::work::run(&options),
         Task::Kernel(options) => {

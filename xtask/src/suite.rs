@@ -14,10 +14,12 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     runner::run(options, &tests(), &LONG)
 }
 
-/// Everything, the fast ones first.
+/// Everything: what the source is first asked, then what has to be built, then what takes longest, so that no lane is left
+/// alone with it at the end.
 fn tests() -> Vec<Test> {
-    let cargo = build::steps::all().into_iter().map(Test::One);
-    cargo.chain([Test::One(bench::work::CASE)]).chain(system_tests::all()).collect()
+    let source = Test::InTurn(build::steps::of_source());
+    let builds = Test::InTurn(build::steps::builds());
+    [source, builds, Test::One(bench::work::CASE)].into_iter().chain(system_tests::all()).collect()
 }
 
 /// The names of all tests.

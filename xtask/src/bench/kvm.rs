@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -10,11 +11,12 @@ use super::plan::Plan;
 use super::run_figures::RunFigures;
 use super::what::{Subject, Testbed, Way};
 use crate::build::Programs;
+use crate::process::patient_output;
 use crate::progress::step;
 
 const KVM: &str = "/dev/kvm";
-/// Seconds for one run.
-const LIMIT: u32 = 120;
+/// How long a run may say nothing.
+const SILENCE: Duration = Duration::from_secs(60);
 const WAYS: [Way; 2] = [Way::Direct, Way::Trapped];
 
 /// Measures; answers with what was skipped and why.
@@ -52,11 +54,10 @@ fn one(programs: &Programs, plan: &Plan, vectors: u32, way: Way) -> Result<RunFi
     let words = format!("{} ring={}", plan.words(Testbed::Kvm), if way == Way::Direct { 3 } else { 0 });
     let vmm_mode = if way == Way::Direct { "auto" } else { "trap" };
     let device = format!("emulated,vectors={vectors},ims=0");
-    let limit = LIMIT.to_string();
     let mut command = Command::new(pvir);
-    command.args(["run", "--cpus", "2", "--json", "-", "--timeout", &limit, "--mode", vmm_mode]);
+    command.args(["run", "--cpus", "2", "--json", "-", "--mode", vmm_mode]);
     command.args(["--no-history", "--device", &device, "--append", &words]).arg(&programs.kernel);
-    let output = command.output().context("cannot start pvir")?;
+    let output = patient_output(&mut command, SILENCE)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let run = RunFigures::read(&text, way.mode())
         .with_context(|| format!("pvir said: {}", String::from_utf8_lossy(&output.stderr)))?;

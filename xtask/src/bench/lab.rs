@@ -20,7 +20,6 @@ const DEVICES: [(&str, &str); 2] = [("igb", "igb"), ("nvme", "nvme,serial=bench"
 pub(super) const VECTORS: [(&str, u32); 2] = [("igb", 10), ("nvme", 65)];
 /// For the VMMs that travel along and unpack in memory.
 const MEMORY: &str = "2G";
-const LIMIT: u64 = 540;
 
 /// Measures; answers with the peers that took part.
 pub(super) fn measure(
@@ -38,7 +37,6 @@ pub(super) fn measure(
         devices: DEVICES.iter().map(|(_, argument)| (*argument).to_owned()).collect(),
         payload: Some(peers.folder().to_path_buf()),
         memory: MEMORY.into(),
-        timeout: Some(LIMIT),
         ..lab::Options::default()
     };
     let (subjects, ways_word, words) = (subjects(plan).join(" "), ways.join(" "), plan.words(Testbed::Lab));

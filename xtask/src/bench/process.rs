@@ -31,7 +31,7 @@ pub(super) fn measure(quick: bool) -> Result<Times> {
     // a folder of its own, so that nothing of an earlier run is read
     let folder = tempfile::tempdir()?;
     let mut cargo = workspace::cargo();
-    cargo.args(["bench", "--quiet", "--package", "pvir-host", "--bench", "service", "--"]);
+    cargo.args(["bench", "--quiet", "--package", "pvir-bench", "--bench", "service", "--"]);
     cargo.args(if quick { &QUICK[..] } else { &FULL }).env("CRITERION_HOME", folder.path());
     cargo.stdin(Stdio::null());
     step("the service in a process", "criterion, five sizes", || {

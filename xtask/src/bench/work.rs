@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::num::NonZero;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::build::workspace;
+use crate::build::{programs, workspace};
 use crate::process;
 use crate::runner::{Step, Verdict, skip};
 
@@ -137,21 +138,23 @@ fn recorded(file: &Path) -> Result<Recorded> {
 }
 
 fn count() -> Result<Recorded> {
-    let programs = [("host", build("pvir-host")?), ("guest", build("pvir-guest")?)];
-    let mut figures = Figures::new();
-    for Count { side, what, entries, of } in COUNTS {
-        let (_, program) = programs.iter().find(|(known, _)| *known == side).context("no program")?;
-        let total = match what {
-            "bytes" | "counter-bytes" | "allocations" => {
-                process::output(Command::new(program).args([what, &entries.to_string()]))?
-                    .trim()
-                    .parse()
-                    .context(what)?
-            }
-            _ => instructions(program, what, entries)?,
+    let [host, guest] = programs::work()?;
+    let lanes = thread::available_parallelism().map_or(1, NonZero::get);
+    // every so-manieth, so that all lanes have of the long ones
+    let lane = &|first: usize| {
+        let counts = COUNTS.iter().skip(first).step_by(lanes);
+        let figure = |count: &Count| {
+            let total = count.total(if count.side == "host" { &host } else { &guest })?;
+            Ok((format!("{} {} {:>4}", count.side, count.what, count.entries), total / count.of))
         };
-        figures.insert(format!("{side} {what} {entries:>4}"), total / of);
-    }
+        counts.map(figure).collect::<Result<Vec<_>>>()
+    };
+    let figures = thread::scope(|scope| -> Result<Figures> {
+        let lanes: Vec<_> = (0..lanes).map(|first| scope.spawn(move || lane(first))).collect();
+        let results =
+            lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        Ok(results.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    })?;
     let version = |program: &mut Command| Ok::<_, anyhow::Error>(process::output(program)?.trim().to_owned());
     Ok(Recorded {
         rustc: version(Command::new(workspace::tool("RUSTC", "rustc")).arg("--version"))?,
@@ -160,20 +163,20 @@ fn count() -> Result<Recorded> {
     })
 }
 
-/// Builds the bench `work` of a package, as it is released, and answers where it is.
-fn build(package: &str) -> Result<PathBuf> {
-    let mut cargo = workspace::cargo();
-    cargo.args(["bench", "--quiet", "--no-run", "--package", package, "--bench", "work"]);
-    cargo.args(["--message-format", "json"]).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = cargo.output().context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("building the benchmark of {package} failed; the compiler's messages are above");
+impl Count {
+    /// What `program` counts, or callgrind, of the whole call.
+    fn total(&self, program: &Path) -> Result<u64> {
+        match self.what {
+            "bytes" | "counter-bytes" | "allocations" => {
+                let entries = self.entries.to_string();
+                process::output(Command::new(program).args([self.what, &entries]))?
+                    .trim()
+                    .parse()
+                    .context(self.what)
+            }
+            _ => instructions(program, self.what, self.entries),
+        }
     }
-    let text = String::from_utf8(output.stdout).context("cargo printed no UTF-8")?;
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut work = messages.filter(|message| message["target"]["name"] == "work");
-    let program = work.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    program.with_context(|| format!("cargo does not say where the benchmark of {package} is"))
 }
 
 fn instructions(program: &Path, what: &str, entries: u64) -> Result<u64> {
@@ -202,7 +205,7 @@ fn frames(what: &str) -> &'static [&'static str] {
         // A part of what is counted for `live`: it would cease there.
         "live-locked" => &["*::copy_under_lock"],
         // The guest's bench calls the fake host by the latter, which is not to be counted; the host's has none.
-        _ => &["work::measured*", "work::the_host*"],
+        _ => &["work_host::measured*", "work_guest::measured*", "work_guest::the_host*"],
     }
 }
 

@@ -1,7 +1,7 @@
 //! Builds what the lab and the tests run, and checks the source tree with cargo's own tools.
 
 pub(crate) mod kernel;
-mod programs;
+pub(crate) mod programs;
 pub(crate) mod steps;
 pub(crate) mod workspace;
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::lab::Iommu;
 use crate::lab::setup::Setup;
+use crate::lab::{self, Iommu};
 
 const KVM: &str = "/dev/kvm";
 const VFIO: &str = "vfio-pci";
@@ -79,16 +79,18 @@ pub(super) fn choose(requested: RequestedEnvironment, devices: &[String], iommu:
             open_kvm()?;
             chosen(Environment::Emulated, "--place asks for it")
         }
-        RequestedEnvironment::Lab => lab(iommu, "--place asks for it"),
-        RequestedEnvironment::Auto => match lab(iommu, "no --device is named, and none is guessed") {
+        RequestedEnvironment::Lab => nested_lab(iommu, "--place asks for it"),
+        RequestedEnvironment::Auto => match nested_lab(iommu, "no --device is named, and none is guessed") {
             Ok(choice) => Ok(choice),
             Err(error) => without_lab(&error),
         },
     }
 }
 
-fn lab(iommu: Iommu, why: &str) -> Result<Choice> {
-    let setup = Box::new(Setup::ready()?);
+fn nested_lab(iommu: Iommu, why: &str) -> Result<Choice> {
+    // why a build failed is said when its result is asked for
+    let (setup, _) = lab::prepare();
+    let setup = Box::new(setup?);
     Ok(Choice { place: Environment::Lab { setup, iommu }, why: why.to_owned() })
 }
 

@@ -1,21 +1,21 @@
-//! `xtask test`: everything that can be tested on this machine, in a table of steps, with a last line that counts.
+//! Runs tests and counts them: a table of steps, with a last line that counts.
 //!
 //! A step that lacks something is skipped loudly, with the name of what is missing. A step of cargo's own tests counts
-//! each of them.
+//! each of them. As many tests run at once as there are processors: most of them keep one busy.
 
 mod report;
+mod schedule;
 mod verdict;
 
 pub(crate) use verdict::{Counts, Verdict, skip};
 
-use std::ops::ControlFlow;
+use std::num::NonZero;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::thread::available_parallelism;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-
-use report::Report;
 
 /// Run all tests, or those whose names contain one of the words.
 #[derive(Args)]
@@ -29,13 +29,24 @@ pub(crate) struct Options {
     /// Count a skipped test as a failed one
     #[arg(long)]
     no_skip: bool,
+    /// Tests at once [default: one for each processor, 4 at most]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
 }
+
+/// Each nested machine takes memory, and what all wait for is not done sooner by more lanes.
+const MAX_JOBS: usize = 4;
 
 /// A thing to do, which gives one line of the table or several.
 pub(crate) enum Test {
     One(Step),
+    /// One after the other, since they share what only one at a time can use, such as a build folder.
+    InTurn(Vec<Step>),
     Many(Batch),
 }
+
+/// Name and purpose of a line of the table.
+pub(crate) type Title = (&'static str, &'static str);
 
 /// One line of the table.
 pub(crate) struct Step {
@@ -50,7 +61,7 @@ pub(crate) struct Step {
 /// Several lines that share what is dear, such as a machine that has to boot.
 pub(crate) struct Batch {
     /// Name and purpose of each, such as `intel/storm`.
-    pub(crate) cases: &'static [(&'static str, &'static str)],
+    pub(crate) cases: &'static [Title],
     /// Does those whose names it is given. An error is the failure of all that it does not answer.
     pub(crate) run: fn(&[&'static str]) -> Result<Vec<Finding>>,
 }
@@ -63,67 +74,51 @@ pub(crate) struct Finding {
     pub(crate) took: Duration,
 }
 
+impl Step {
+    fn title(&self) -> Title {
+        (self.name, self.about)
+    }
+}
+
 impl Test {
     /// Name and purpose of each line.
-    pub(crate) fn titles(&self) -> Vec<(&'static str, &'static str)> {
+    pub(crate) fn titles(&self) -> Vec<Title> {
         match self {
-            Self::One(step) => vec![(step.name, step.about)],
+            Self::One(step) => vec![step.title()],
+            Self::InTurn(steps) => steps.iter().map(Step::title).collect(),
             Self::Many(batch) => batch.cases.to_vec(),
-        }
-    }
-
-    /// Does the lines that were chosen.
-    fn run(&self, chosen: &[(&'static str, &'static str)], report: &mut Report) -> ControlFlow<()> {
-        let started = Instant::now();
-        match self {
-            Self::One(step) => {
-                report.start(step.name, step.about);
-                report.end((step.name, step.about), (step.run)(), started.elapsed())
-            }
-            Self::Many(batch) => {
-                let names: Vec<&str> = chosen.iter().map(|(name, _)| *name).collect();
-                report.start(&names.join(", "), "");
-                let result = (batch.run)(&names);
-                report.end_batch(chosen, result, started.elapsed())
-            }
         }
     }
 }
 
 /// Runs what `options` chooses of `tests`; those in `long` only if they are named.
 pub(crate) fn run(options: &Options, tests: &[Test], long: &[&str]) -> ExitCode {
-    let mut report = Report::default();
-    let mut any = false;
-    for test in tests {
-        let mut chosen = test.titles();
-        chosen.retain(|(name, _)| {
-            options.list && options.words.is_empty() || is_chosen(name, &options.words, long)
-        });
-        if chosen.is_empty() {
-            continue;
-        }
-        any = true;
-        if options.list {
-            for (name, about) in &chosen {
-                println!("{name:<24} {about}");
-            }
-        } else if test.run(&chosen, &mut report).is_break() {
-            return ExitCode::from(130);
-        }
+    let all = options.list && options.words.is_empty();
+    let chosen = |test: &Test| -> Vec<Title> {
+        let titles = test.titles().into_iter();
+        titles.filter(|(name, _)| all || is_chosen(name, &options.words, long)).collect()
+    };
+    let chosen: Vec<(&Test, Vec<Title>)> = tests.iter().map(|test| (test, chosen(test))).collect();
+    let chosen: Vec<_> = chosen.into_iter().filter(|(_, titles)| !titles.is_empty()).collect();
+    if chosen.is_empty() {
+        eprintln!("no test's name contains {}; help: --list names them all", options.words.join(" or "));
+        return ExitCode::FAILURE;
     }
-    match (any, options.list) {
-        (true, true) => ExitCode::SUCCESS,
-        (true, false) => {
-            if options.words.is_empty() {
-                println!("left out, as it takes minutes: {} (name it to run it)", long.join(", "));
-            }
-            report.finish(options.no_skip)
+    if options.list {
+        for (name, about) in chosen.iter().flat_map(|(_, titles)| titles) {
+            println!("{name:<24} {about}");
         }
-        (false, _) => {
-            eprintln!("no test's name contains {}; help: --list names them all", options.words.join(" or "));
-            ExitCode::FAILURE
-        }
+        return ExitCode::SUCCESS;
     }
+    let jobs = match options.jobs {
+        Some(jobs) => jobs.get(),
+        None => available_parallelism().map_or(1, NonZero::get).min(MAX_JOBS),
+    };
+    let Some(report) = schedule::run(&chosen, jobs) else { return ExitCode::from(130) };
+    if options.words.is_empty() {
+        println!("left out, as it takes minutes: {} (name it to run it)", long.join(", "));
+    }
+    report.finish(options.no_skip)
 }
 
 fn is_chosen(name: &str, words: &[String], long: &[&str]) -> bool {

@@ -9,6 +9,8 @@ use anyhow::Result;
 pub(crate) enum Verdict {
     /// It holds; a word about it, or nothing.
     Passed(String),
+    /// It holds, and what was measured is worth showing.
+    Measured { note: String, table: String },
     /// It could not be tried, for this reason.
     Skipped(String),
     /// Many tests at once.
@@ -23,6 +25,11 @@ pub(crate) struct Counts {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
+}
+
+impl Counts {
+    /// One that passed.
+    pub(super) const PASSED: Self = Self { passed: 1, failed: 0, skipped: 0 };
 }
 
 impl Verdict {

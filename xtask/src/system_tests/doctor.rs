@@ -6,8 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::own_kvm::{LIMIT, bounded};
+use super::own_kvm::SILENCE;
 use crate::build::Programs;
+use crate::process::patient_output;
 use crate::runner::{Step, Verdict, skip};
 
 const KVM: &str = "/dev/kvm";
@@ -21,7 +22,7 @@ fn run() -> Result<Verdict> {
     }
     let programs = Programs::build()?;
     let pvir = programs.on_path.first().context("no pvir was built")?;
-    let output = bounded(Command::new(pvir).args(["doctor", "--json"]), LIMIT)?;
+    let output = patient_output(Command::new(pvir).args(["doctor", "--json"]), SILENCE)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
     let lines: Vec<Value> =

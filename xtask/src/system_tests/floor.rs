@@ -42,10 +42,10 @@ fn lab(iommu: Iommu, names: &[&str]) -> Result<Vec<Finding>> {
     Ok(driven.into_iter().map(shown).collect())
 }
 
-/// Prints the table of a case and gives its finding.
-fn shown(Driven { finding, data }: Driven) -> Finding {
-    if let Some(text) = table::render(&data) {
-        println!("\n{text}");
+/// The finding of a case, with its table.
+fn shown(Driven { mut finding, data }: Driven) -> Finding {
+    if let (Ok(Verdict::Passed(note)), Some(table)) = (&finding.result, table::render(&data)) {
+        finding.result = Ok(Verdict::Measured { note: note.clone(), table });
     }
     finding
 }

@@ -3,19 +3,21 @@
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lab_wire::{BIN_DIR, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, Job, Kind, OUT_DIR, PAYLOAD_DIR};
+use patience::Patience;
 
 use crate::channel::{Channel, Sender};
 use crate::forward;
 use crate::terminal::Terminal;
 
-/// How long output may follow the command's end, from processes that it left behind.
-const LEFTOVER: Duration = Duration::from_millis(500);
+/// How long the streams may be silent after the command's end before they are given up: processes that it left behind may
+/// keep them open. By the clock of a machine that is no emulator.
+const LEFTOVER: Duration = Duration::from_millis(100);
 
 /// Runs the job's command to its end and returns its exit status.
 pub(crate) fn run(job: &Job, channel: Channel) -> Result<u8> {
@@ -55,9 +57,15 @@ pub(crate) fn run(job: &Job, channel: Channel) -> Result<u8> {
     pump_input(&mut child, terminal, channel);
 
     let status = child.wait().context("cannot wait for the command")?;
-    let deadline = Instant::now() + LEFTOVER;
-    // each sender that goes away is a stream at its end
-    while output.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+    let mut patience = Patience::new(LEFTOVER);
+    loop {
+        match output.recv_timeout(patience.left()) {
+            Ok(()) => patience.progress(),
+            Err(RecvTimeoutError::Timeout) if !patience.is_over() => {}
+            // all streams are at their ends, or nothing comes any more
+            Err(_) => break,
+        }
+    }
     Ok(exit_code(status))
 }
 
@@ -73,7 +81,7 @@ fn exit_code(status: ExitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// Starts a thread for each stream of output; the receiver ends when all of them did.
+/// Starts a thread for each stream of output; the receiver hears of each piece, and ends when all of them did.
 fn pump_output(
     child: &mut Child,
     terminal: Option<&Terminal>,
@@ -100,10 +108,11 @@ fn pump(
 ) {
     let (sender, running) = (sender.clone(), running.clone());
     thread::spawn(move || {
-        if let Err(error) = forward(reader, kind, &sender) {
+        // whether anybody listens any more is all the same
+        let sent = || _ = running.send(());
+        if let Err(error) = forward(reader, kind, &sender, sent) {
             crate::klog::say(&format!("{error:#}"));
         }
-        drop(running);
     });
 }
 

@@ -79,13 +79,16 @@ fn raise_limits() -> Result<()> {
     setrlimit(Resource::Nofile, files).context("cannot raise the limit of open files")
 }
 
-/// Sends what a reader yields until its end, each piece a frame.
-fn forward(mut reader: impl std::io::Read, kind: Kind, sender: &Sender) -> Result<()> {
+/// Sends what a reader yields until its end, each piece a frame, after which `sent` is called.
+fn forward(mut reader: impl std::io::Read, kind: Kind, sender: &Sender, sent: impl Fn()) -> Result<()> {
     let mut buffer = vec![0; 32 << 10];
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(length) => sender.send(kind, &buffer[..length])?,
+            Ok(length) => {
+                sender.send(kind, &buffer[..length])?;
+                sent();
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             // how a terminal says that its last user is gone
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => return Ok(()),

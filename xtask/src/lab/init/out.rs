@@ -15,7 +15,7 @@ pub(crate) fn send(sender: &Sender) -> Result<()> {
         .spawn()
         .context("cannot start tar")?;
     if let Some(archive) = tar.stdout.take() {
-        forward(archive, Kind::Out, sender)?;
+        forward(archive, Kind::Out, sender, || ())?;
     }
     let status = tar.wait()?;
     if !status.success() {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+#[derive(Clone)]
 pub(crate) struct Cache {
     root: PathBuf,
 }

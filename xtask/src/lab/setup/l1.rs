@@ -18,6 +18,7 @@ const RECIPE: u32 = 1;
 const BASE: &str = "base.cpio";
 const GUEST_BASE: &str = "guest.cpio";
 
+#[derive(Clone)]
 pub(crate) struct L1 {
     folder: PathBuf,
 }

@@ -14,9 +14,15 @@ pub(crate) use cache::Cache;
 pub(crate) use l1::L1;
 pub(crate) use tools::Tools;
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::Result;
 
+/// What was found since this program started: it is looked for once.
+static READY: Mutex<Option<Setup>> = Mutex::new(None);
+
 /// Everything fetched that the lab runs on.
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) cache: Cache,
     pub(crate) tools: Tools,
@@ -24,11 +30,15 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Finds everything, fetching what is missing.
+    /// Finds everything, fetching what is missing, once in the life of this program: who comes meanwhile waits.
     pub(crate) fn ready() -> Result<Self> {
+        let mut ready = READY.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(setup) = &*ready {
+            return Ok(setup.clone());
+        }
         let cache = Cache::open()?;
         let tools = Tools::ready(&cache)?;
         let l1 = L1::ready(&cache, &tools)?;
-        Ok(Self { cache, tools, l1 })
+        Ok(ready.insert(Self { cache, tools, l1 }).clone())
     }
 }

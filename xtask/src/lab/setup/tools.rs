@@ -21,6 +21,7 @@ const PACKAGES: [&str; 3] = ["busybox-static", "zstd", "xz-utils"];
 /// Raised when what follows makes another folder of the same packages.
 const RECIPE: u32 = 1;
 
+#[derive(Clone)]
 pub(crate) struct Tools {
     /// Packages unpacked.
     root: PathBuf,

@@ -1,16 +1,18 @@
 //! The test kernel in a VM of this machine.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::build::Programs;
+use crate::process::patient_output;
+
+/// How long a guest may say nothing; a software KVM needs a quarter of it for the largest machine.
+pub(in crate::system_tests) const SILENCE: Duration = Duration::from_secs(60);
 
 /// A guest that has ended.
 pub(in crate::system_tests) struct Ran {
@@ -26,34 +28,24 @@ pub(in crate::system_tests) struct Ran {
 }
 
 /// What a run reported, if the guest's verdict is good.
-pub(super) fn guest(
-    programs: &Programs,
-    limit: u64,
-    machine: &[impl AsRef<OsStr>],
-    words: &str,
-) -> Result<Ran> {
+pub(super) fn guest(programs: &Programs, machine: &[impl AsRef<OsStr>], words: &str) -> Result<Ran> {
     let pvir = programs.on_path.first().context("no pvir was built")?;
-    let ran = start(pvir, &programs.kernel, limit, machine, words)?;
+    let ran = start(Command::new(pvir), &programs.kernel, machine, words)?;
     if !ran.passed {
         bail!("the guest did not pass ({}): {:?} {}", ran.status, ran.failed, ran.stderr);
     }
     Ok(ran)
 }
 
-/// Runs the test kernel to its end, however that is.
+/// Runs the test kernel to its end, however that is. `command` is `pvir`, or a program with its command line.
 pub(in crate::system_tests) fn start(
-    pvir: &Path,
+    mut command: Command,
     kernel: &Path,
-    limit: u64,
     machine: &[impl AsRef<OsStr>],
     words: &str,
 ) -> Result<Ran> {
-    let mut command = Command::new(pvir);
-    command
-        .args(["run", "--json", "-", "--timeout", &limit.to_string(), "--append", words])
-        .args(machine)
-        .arg(kernel);
-    let output = bounded(&mut command, limit)?;
+    command.args(["run", "--json", "-", "--append", words]).args(machine).arg(kernel);
+    let output = patient_output(&mut command, SILENCE)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let marked =
         |mark| text.lines().filter_map(move |line| line.strip_prefix(mark)).map(serde_json::from_str);
@@ -73,27 +65,4 @@ pub(in crate::system_tests) fn start(
         report,
         events,
     })
-}
-
-/// Runs a program that must end, even if it does not keep its own limit.
-pub(in crate::system_tests) fn bounded(command: &mut Command, limit: u64) -> Result<Output> {
-    let folder = tempfile::tempdir()?;
-    let files = ["stdout", "stderr"].map(|name| folder.path().join(name));
-    command.stdin(Stdio::null());
-    command.stdout(fs::File::create(&files[0])?).stderr(fs::File::create(&files[1])?);
-    let mut child = command.spawn().context("cannot start pvir")?;
-    let deadline = Instant::now() + Duration::from_secs(limit + 30);
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            bail!("pvir did not end in {} s although --timeout was {limit}", limit + 30);
-        }
-        thread::sleep(Duration::from_millis(20));
-    };
-    let [stdout, stderr] = files.map(fs::read);
-    Ok(Output { status, stdout: stdout?, stderr: stderr? })
 }

@@ -4,7 +4,7 @@
 mod checks;
 mod guest;
 
-pub(super) use guest::bounded;
+pub(super) use guest::{Ran, SILENCE, start};
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,10 +17,6 @@ use crate::system_tests::scale;
 use guest::guest;
 
 const KVM: &str = "/dev/kvm";
-/// Seconds that a run may take; a software KVM needs a few.
-pub(super) const LIMIT: u64 = 60;
-/// Seconds for the largest machine, and for thousands of entries.
-const LONG_LIMIT: u64 = 240;
 
 pub(super) const CASES: Batch = Batch {
     cases: &[
@@ -118,7 +114,7 @@ pub(super) fn usable() -> Result<Result<Programs, String>> {
         return Ok(Err(KVM.to_owned()));
     }
     let programs = Programs::build()?;
-    Ok(match guest(&programs, LIMIT, &[] as &[&str], "selftest") {
+    Ok(match guest(&programs, &[] as &[&str], "selftest") {
         Ok(_) => Ok(programs),
         Err(error) => Err(format!("a KVM that passes the self-test ({})", first_line(&error))),
     })
@@ -133,12 +129,8 @@ fn one(programs: &Programs, name: &str) -> Finding {
     let started = Instant::now();
     let result = arguments(name).context("no such case").and_then(|(cpus, devices, words)| {
         let fixed = cpus.iter().chain(devices).map(|word| (*word).to_owned());
-        let (limit, machine) = match name {
-            "kvm/scale" => (LONG_LIMIT, scale::machine().to_vec()),
-            "kvm/limits" => (LONG_LIMIT, fixed.collect()),
-            _ => (LIMIT, fixed.collect()),
-        };
-        match guest(programs, limit, &machine, words) {
+        let machine = if name == "kvm/scale" { scale::machine().to_vec() } else { fixed.collect() };
+        match guest(programs, &machine, words) {
             Ok(ran) => checks::check(name, &ran).map(Verdict::Passed),
             // The VMM says what the KVM of this machine cannot do.
             Err(error) if name == "kvm/scale" && error.to_string().contains("this KVM has ") => {

@@ -9,7 +9,7 @@ ask "after that"
 sed "s/^/@counts requested /" /proc/interrupts | grep -e CPU -e "$nic"
 # All come from CPU 0, so that each has to move, and has had an interrupt there: Linux puts a move off until then.
 move 0
-sleep 5
+all_came 0 "$(counted 0)"
 ask "to move"
 move 1
 ask "after that"

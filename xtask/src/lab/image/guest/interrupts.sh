@@ -18,9 +18,9 @@ echo "@guest heard $answer"
 for cpu in 1 0; do
     move "$cpu"
     show "before-$cpu"
+    before=$(counted "$cpu")
     traffic "on $cpu"
-    # until the driver's watchdog has raised all
-    sleep 5
+    all_came "$cpu" "$before"
     show "after-$cpu"
 done
 ask again

@@ -1,9 +1,9 @@
 //! Nothing is left on the host when a VM has ended, in order or not: its device can be used again at once.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use patience::Patience;
 use rustix::process::Signal;
 
 use crate::CaseReport;
@@ -13,6 +13,8 @@ use crate::vm::Vm;
 use crate::witness::ask;
 
 const WORDS: &str = "direct interrupts=200";
+/// For a storm to begin, and for the kernel to clean up.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn used_again() -> Result<CaseReport> {
     let device = format!("vfio={}", host::device(0)?);
@@ -34,17 +36,15 @@ pub(super) fn killed() -> Result<CaseReport> {
     }
     let total =
         || -> Result<u64> { Ok(ask(&["irqs", &bdf])?.iter().filter_map(|irq| irq["count"].as_u64()).sum()) };
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut patience = Patience::new(PATIENCE);
     while total()? < 500 {
-        ensure!(Instant::now() < deadline, "no storm to kill the VM in");
+        ensure!(!patience.is_over(), "no storm to kill the VM in");
     }
     let at_kill = total()?;
     vm.signal(Signal::KILL)?;
     same("exit status of a VM that was killed", &vm.finish()?.status, &None)?;
     // the kernel closes the process's files after the process is seen to have ended
-    while host::nothing_left().is_err() && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(10));
-    }
+    patience::until(PATIENCE, || host::nothing_left().is_ok());
     host::nothing_left()?;
     Vm::start(&["--device", &device], WORDS)?.finish()?.passed()?;
     Ok(format!("killed after {at_kill} interrupts, nothing left, the next VM runs").into())

@@ -1,11 +1,11 @@
 //! Virtual functions: several in one VM, then one in each of two VMs at once. The physical function stays with its own
 //! driver on the host.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::{fs, thread};
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -15,6 +15,8 @@ use crate::expect::same;
 use crate::host;
 
 const FUNCTIONS: usize = 3;
+/// For what the kernel makes of them to appear.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// MSI-X entries of each.
 const ENTRIES: usize = 3;
 
@@ -67,14 +69,10 @@ fn create(physical: &str) -> Result<Vec<String>> {
 }
 
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(found) = look() {
-            return Some(found);
-        }
-        if Instant::now() > deadline {
-            return None;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
+    let mut found = None;
+    patience::until(PATIENCE, || {
+        found = look();
+        found.is_some()
+    });
+    found
 }
