@@ -18,6 +18,7 @@ mod runner;
 mod shown;
 mod suite;
 mod system_tests;
+mod table;
 
 /// Paravirtual interrupt remapping: shows it, tests it, and runs commands in its lab.
 ///
