@@ -10,7 +10,8 @@
 use pvir_abi::{Bdf, DeviceId, Features, GuestPhysAddr, Status};
 use pvir_guest::fake::{FakeDevice, FakeHost};
 use pvir_guest::{
-    BatchMode, Conduit, EnableOptions, EntryError, Irte, MapResult, NOT_MAPPED, Origin, Pvir, Request, Target,
+    BatchMode, Conduit, EnableOptions, EntryError, Irte, MapRequest, MapResult, NOT_MAPPED, Origin, Pvir,
+    Target,
 };
 use std::cell::Cell;
 
@@ -57,8 +58,9 @@ fn main() {
     let aside = Aside { host: host.clone(), counting: Cell::new(false) };
     let pvir = Pvir::negotiate(&host.discovered(), &aside, host.block(512)).unwrap();
     let remapping = pvir.enable(EnableOptions::new(Features::MSIX)).unwrap();
-    let requests: Vec<_> =
-        (0..count).map(|index| Request::new(Origin::msix(DEVICE, index), Target::fixed(1, 0x51))).collect();
+    let requests: Vec<_> = (0..count)
+        .map(|index| MapRequest::new(Origin::msix(DEVICE, index), Target::fixed(1, 0x51)))
+        .collect();
     let mut mapped: Vec<MapResult> = requests.iter().map(|_| NOT_MAPPED).collect();
     let mut map = || remapping.map_batch(&requests, &mut mapped, BatchMode::Partial);
     let all = Ok(requests.len());

@@ -9,9 +9,9 @@ use volatile::VolatilePtr;
 use x86_64::PhysAddr;
 
 /// A header or a record: 64 bytes, copied as a whole.
-pub(crate) type Unit = [u64; 8];
+pub(crate) type Chunk = [u64; 8];
 
-const _: () = assert!(size_of::<Unit>() == RECORD_LEN);
+const _: () = assert!(size_of::<Chunk>() == RECORD_LEN);
 const _: () = assert!(size_of::<pvir_abi::Header>() == RECORD_LEN);
 
 /// A request block with room for `RECORDS` records, for a kernel to put into a `static`.
@@ -20,8 +20,8 @@ const _: () = assert!(size_of::<pvir_abi::Header>() == RECORD_LEN);
 /// physical memory, or a confidential VM, takes pages of its own choice instead: [`BlockMemory::new`].
 #[repr(C, align(4096))]
 pub struct RequestBlock<const RECORDS: usize> {
-    header: UnsafeCell<Unit>,
-    records: UnsafeCell<[Unit; RECORDS]>,
+    header: UnsafeCell<Chunk>,
+    records: UnsafeCell<[Chunk; RECORDS]>,
 }
 
 const _: () = assert!(align_of::<RequestBlock<1>>() as u64 == BLOCK_ALIGN);
@@ -63,7 +63,7 @@ impl<const RECORDS: usize> Default for RequestBlock<RECORDS> {
 /// Memory for a request block, and where the host finds it.
 #[derive(Debug)]
 pub struct BlockMemory {
-    header: NonNull<Unit>,
+    header: NonNull<Chunk>,
     records: usize,
     address: GuestPhysAddr,
 }
@@ -86,8 +86,8 @@ impl BlockMemory {
         if off(pointer.addr().get() as u64) || off(address.as_u64()) {
             return None;
         }
-        let units = len / RECORD_LEN;
-        let records = units.checked_sub(1)?.min(MAX_RECORDS as usize);
+        let chunks = len / RECORD_LEN;
+        let records = chunks.checked_sub(1)?.min(MAX_RECORDS as usize);
         (records > 0).then_some(Self {
             header: pointer.cast(),
             records,
@@ -107,32 +107,32 @@ impl BlockMemory {
         self.address
     }
 
-    pub(crate) fn write_header(&mut self, unit: Unit) {
-        self.header().write(unit);
+    pub(crate) fn write_header(&mut self, chunk: Chunk) {
+        self.header().write(chunk);
     }
 
-    pub(crate) fn read_header(&self) -> Unit {
+    pub(crate) fn read_header(&self) -> Chunk {
         self.header().read()
     }
 
     /// Writes record `index`; nothing, if there is no room for it.
-    pub(crate) fn write_record(&mut self, index: usize, unit: Unit) {
+    pub(crate) fn write_record(&mut self, index: usize, chunk: Chunk) {
         if let Some(record) = self.record(index) {
-            record.write(unit);
+            record.write(chunk);
         }
     }
 
     /// Reads record `index`, once; zeros, which no check accepts for a record, if there is no room for it.
-    pub(crate) fn read_record(&self, index: usize) -> Unit {
+    pub(crate) fn read_record(&self, index: usize) -> Chunk {
         self.record(index).map_or([0; 8], VolatilePtr::read)
     }
 
-    fn header(&self) -> VolatilePtr<'_, Unit> {
+    fn header(&self) -> VolatilePtr<'_, Chunk> {
         // SAFETY: whoever made this promised that the pointer is valid for volatile access to the whole block.
         unsafe { VolatilePtr::new(self.header) }
     }
 
-    fn record(&self, index: usize) -> Option<VolatilePtr<'_, Unit>> {
+    fn record(&self, index: usize) -> Option<VolatilePtr<'_, Chunk>> {
         if index >= self.records {
             return None;
         }

@@ -1,14 +1,13 @@
 //! One call: the request is copied into the block, the conduit used, the answer copied out once and judged.
 
-use crate::block::{BlockMemory, Unit};
+use crate::block::BlockMemory;
 use crate::check::{self, Verdict};
 use crate::cpu::memory_barrier;
-use crate::{Conduit, EntryError, Error, HostError};
+use crate::record::{BatchRecord, Record};
+use crate::{Conduit, ContractViolation, EntryError, Error};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
-use pvir_abi::{
-    CallFlags, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, Header, Operation, Status, Version,
-};
+use pvir_abi::{CallFlags, EnableRecord, Header, Operation, Status, Version};
 use spin::Mutex;
 
 /// What becomes of a batch in which some entries fail.
@@ -21,57 +20,29 @@ pub enum BatchMode {
     AllOrNothing,
 }
 
-/// A record of the contract.
-pub(crate) trait Record: Copy {
-    fn to_unit(self) -> Unit;
-    fn from_unit(unit: Unit) -> Self;
-    fn status(&self) -> Status;
-}
-
-/// A record that is asked in a batch.
-pub(crate) trait Asked: Record {
-    /// Checks what the record `got`, which failed, still says. `record` counts within the call, for errors.
-    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError>;
-}
-
-macro_rules! record {
-    ($($name:ty),*) => { $(
-        impl Record for $name {
-            fn to_unit(self) -> Unit {
-                zerocopy::transmute!(self)
-            }
-
-            fn from_unit(unit: Unit) -> Self {
-                zerocopy::transmute!(unit)
-            }
-
-            fn status(&self) -> Status {
-                self.status
-            }
-        }
-    )* };
-}
-
-record!(EntryRecord, DeviceRecord, EnableRecord, FeaturesRecord);
-
 /// The records of one operation: what is asked, and where the answers go. Places count over the whole batch.
 pub(crate) trait Batch {
     const OPERATION: Operation;
-    type Record: Asked;
+    type Record: BatchRecord;
     /// What a record that was carried out is worth.
     type Answer;
 
     fn len(&self) -> usize;
     /// The request at `place`, the same each time; `None` beyond the end.
-    fn ask(&self, place: usize) -> Option<Self::Record>;
-    /// Judges the answer `got` to `asked`, which has status OK.
-    fn judge(&self, at: At, asked: &Self::Record, got: &Self::Record) -> Result<Self::Answer, HostError>;
+    fn request(&self, index: usize) -> Option<Self::Record>;
+    /// Checks the answer `got` to `asked`, which has status OK.
+    fn validate(
+        &self,
+        at: AnswerPosition,
+        request: &Self::Record,
+        got: &Self::Record,
+    ) -> Result<Self::Answer, ContractViolation>;
     /// Where the answers go.
     fn results(&mut self) -> &mut [Result<Self::Answer, EntryError>];
 
     /// Notes what became of a record.
-    fn put(&mut self, place: usize, result: Result<Self::Answer, EntryError>) {
-        if let Some(slot) = self.results().get_mut(place) {
+    fn put(&mut self, index: usize, result: Result<Self::Answer, EntryError>) {
+        if let Some(slot) = self.results().get_mut(index) {
             *slot = result;
         }
     }
@@ -79,9 +50,9 @@ pub(crate) trait Batch {
 
 /// Which answer is judged.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct At {
+pub(crate) struct AnswerPosition {
     /// Its place in the batch.
-    pub(crate) place: usize,
+    pub(crate) index: usize,
     /// Its number within the call, for errors.
     pub(crate) record: usize,
     /// The epoch that the call's header says.
@@ -94,7 +65,7 @@ pub(crate) struct Transport<C> {
     block: Mutex<BlockMemory>,
     pub(crate) version: Version,
     /// Most records in one call.
-    pub(crate) most: usize,
+    pub(crate) max_records: usize,
     /// The latest epoch seen since ENABLE, 0 while not enabled.
     pub(crate) epoch: AtomicU64,
 }
@@ -109,25 +80,25 @@ impl<C: Conduit> Transport<C> {
         if !conduit.reaches(block.address()) {
             return Err(Error::BlockOutOfReach(block.address()));
         }
-        let most = usize::try_from(max_records).unwrap_or(usize::MAX).min(block.records());
-        Ok(Self { conduit, block: Mutex::new(block), version, most, epoch: AtomicU64::new(0) })
+        let max_records = usize::try_from(max_records).unwrap_or(usize::MAX).min(block.records());
+        Ok(Self { conduit, block: Mutex::new(block), version, max_records, epoch: AtomicU64::new(0) })
     }
 
     /// Carries out a batch, in as many calls as it takes. Answers with the number of records that are OK.
     ///
     /// On an error what earlier calls did stays noted in the batch.
-    pub(crate) fn run<B: Batch>(&self, batch: &mut B, grant: BatchMode) -> Result<usize, Error> {
+    pub(crate) fn run<B: Batch>(&self, batch: &mut B, mode: BatchMode) -> Result<usize, Error> {
         let len = batch.len();
-        let flags = match grant {
+        let flags = match mode {
             BatchMode::Partial => CallFlags::empty(),
-            BatchMode::AllOrNothing if len > self.most => {
-                return Err(Error::TooMany { asked: len, most: self.most });
+            BatchMode::AllOrNothing if len > self.max_records => {
+                return Err(Error::TooMany { requested: len, max: self.max_records });
             }
             BatchMode::AllOrNothing => CallFlags::ALL_OR_NOTHING,
         };
         let (mut start, mut done) = (0usize, 0usize);
         while start < len {
-            let end = start.saturating_add(self.most).min(len);
+            let end = start.saturating_add(self.max_records).min(len);
             done = done.saturating_add(self.exchange(batch, flags, start..end)?);
             start = end;
         }
@@ -139,23 +110,23 @@ impl<C: Conduit> Transport<C> {
         &self,
         batch: &mut B,
         flags: CallFlags,
-        places: Range<usize>,
+        range: Range<usize>,
     ) -> Result<usize, Error> {
         let operation = B::OPERATION;
-        let result = self.exchange_once(batch, flags, places.clone());
+        let result = self.exchange_once(batch, flags, range.clone());
         let (error, entry_error) = match result {
             Ok(Exchanged::Carried(done)) => return Ok(done),
             Ok(Exchanged::Aborted) => return Err(aborted(operation)),
             Ok(Exchanged::Failed(status)) => {
                 (Error::Status { operation, status }, EntryError::Status(status))
             }
-            Err(what) => {
-                log::error!("pvir: {operation:?}: the host broke the contract: {what}");
-                (Error::Host { operation, what }, EntryError::Distrusted)
+            Err(violation) => {
+                log::error!("pvir: {operation:?}: the host broke the contract: {violation}");
+                (Error::ContractViolation { operation, violation }, EntryError::ContractViolation)
             }
         };
-        for place in places {
-            batch.put(place, Err(entry_error));
+        for index in range {
+            batch.put(index, Err(entry_error));
         }
         Err(error)
     }
@@ -164,14 +135,14 @@ impl<C: Conduit> Transport<C> {
         &self,
         batch: &mut B,
         flags: CallFlags,
-        places: Range<usize>,
-    ) -> Result<Exchanged, HostError> {
-        let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        range: Range<usize>,
+    ) -> Result<Exchanged, ContractViolation> {
+        let count = u32::try_from(range.len()).unwrap_or(u32::MAX);
         let sent = Header::request(self.version, B::OPERATION, flags, count);
         let mut block = self.block.lock();
-        for (record, place) in places.clone().enumerate() {
-            if let Some(asked) = batch.ask(place) {
-                block.write_record(record, asked.to_unit());
+        for (record, index) in range.clone().enumerate() {
+            if let Some(request) = batch.request(index) {
+                block.write_record(record, request.to_chunk());
             }
         }
         let status = self.call(&mut block, sent);
@@ -187,21 +158,25 @@ impl<C: Conduit> Transport<C> {
         }
         let mut counted = 0u32;
         let mut failed = false;
-        for (record, place) in places.enumerate() {
-            let Some(asked) = batch.ask(place) else { continue };
-            let answer = B::Record::from_unit(block.read_record(record));
+        for (record, index) in range.enumerate() {
+            let Some(request) = batch.request(index) else { continue };
+            let answer = B::Record::from_chunk(block.read_record(record));
             let result = match check::record_status(record, answer.status(), verdict)? {
                 Ok(()) => {
                     counted = counted.saturating_add(1);
-                    Ok(batch.judge(At { place, record, epoch: got.epoch }, &asked, &answer)?)
+                    Ok(batch.validate(
+                        AnswerPosition { index, record, epoch: got.epoch },
+                        &request,
+                        &answer,
+                    )?)
                 }
                 Err(error) => {
                     failed |= error.status() != Status::ABORTED;
-                    asked.check_failed(record, &answer)?;
+                    request.check_failed(record, &answer)?;
                     Err(EntryError::Status(error))
                 }
             };
-            batch.put(place, result);
+            batch.put(index, result);
         }
         check::totals(&got, counted, failed, verdict)?;
         Ok(match verdict {
@@ -219,22 +194,22 @@ impl<C: Conduit> Transport<C> {
         // After DISABLE the epoch is 0, after a failure it is what it was: judged as if there were none.
         match check::header(&sent, &got, status, 0) {
             Ok(Verdict::Carried) if got.done == 0 => Ok(()),
-            Ok(Verdict::Carried) => Err(HostError::Done { said: got.done, counted: 0 }),
+            Ok(Verdict::Carried) => Err(ContractViolation::Done { said: got.done, counted: 0 }),
             Ok(Verdict::Failed(status)) => return Err(Error::Status { operation, status }),
-            Ok(Verdict::Partial | Verdict::Aborted) => Err(HostError::CallStatus(got.status)),
-            Err(what) => Err(what),
+            Ok(Verdict::Partial | Verdict::Aborted) => Err(ContractViolation::CallStatus(got.status)),
+            Err(violation) => Err(violation),
         }
-        .map_err(|what| Error::Host { operation, what })
+        .map_err(|violation| Error::ContractViolation { operation, violation })
     }
 
     /// ENABLE, whose record is written even if it is refused: answered raw, for the session to judge.
     pub(crate) fn call_enable(&self, request: EnableRecord) -> RawEnable {
         let sent = Header::request(self.version, Operation::ENABLE, CallFlags::empty(), 1);
         let mut block = self.block.lock();
-        block.write_record(0, request.to_unit());
+        block.write_record(0, request.to_chunk());
         let conduit = self.call(&mut block, sent);
         let got = zerocopy::transmute!(block.read_header());
-        RawEnable { sent, got, conduit, record: EnableRecord::from_unit(block.read_record(0)) }
+        RawEnable { sent, got, conduit, record: EnableRecord::from_chunk(block.read_record(0)) }
     }
 
     /// Writes the header, which is what makes a block a request, and uses the conduit.
@@ -266,13 +241,13 @@ enum Exchanged {
     /// Nothing was, because a record failed.
     Aborted,
     /// Nothing was, because the call failed.
-    Failed(pvir_abi::Error),
+    Failed(pvir_abi::StatusError),
 }
 
 fn aborted(operation: Operation) -> Error {
-    match pvir_abi::Error::try_from(Status::ABORTED) {
+    match pvir_abi::StatusError::try_from(Status::ABORTED) {
         Ok(status) => Error::Status { operation, status },
         // ABORTED is not OK, so this is never reached; it is the closest truth.
-        Err(()) => Error::Host { operation, what: HostError::NothingFailed },
+        Err(()) => Error::ContractViolation { operation, violation: ContractViolation::NothingFailed },
     }
 }

@@ -1,7 +1,7 @@
 //! What is checked of every answer before anything in it is used.
 
-use crate::call::Asked;
-use crate::{HostError, Origin, Target};
+use crate::record::BatchRecord;
+use crate::{ContractViolation, Origin, Target};
 use pvir_abi::{CallFlags, EntryRecord, EntryState, Handle, Header, Operation, Pair, Status, Store};
 
 /// Where messages to interrupt controllers go: 0xfee00000 to 0xfeefffff
@@ -20,62 +20,62 @@ pub(crate) enum Verdict {
     /// One failed, none was carried out.
     Aborted,
     /// The call failed; nothing was done and no record written.
-    Failed(pvir_abi::Error),
+    Failed(pvir_abi::StatusError),
 }
 
-/// Judges the header `got` that answers `sent`. `before` is the latest epoch known, 0 while not enabled.
+/// Checks the header `got` that answers `sent`. `before` is the latest epoch known, 0 while not enabled.
 pub(crate) fn header(
     sent: &Header,
-    got: &Header,
+    answer: &Header,
     conduit: Status,
     before: u64,
-) -> Result<Verdict, HostError> {
+) -> Result<Verdict, ContractViolation> {
     // Statement C3: these three cannot be written into a header that was not reached.
     let unreached = [Status::BAD_ADDRESS, Status::UNALIGNED, Status::PRIVILEGE].contains(&conduit);
-    if let (true, true, Err(status)) = (unreached, got == sent, conduit.result()) {
+    if let (true, true, Err(status)) = (unreached, answer == sent, conduit.result()) {
         return Ok(Verdict::Failed(status));
     }
     let echoed = [
-        ("magic", got.magic == sent.magic),
-        ("version", got.version == sent.version),
-        ("operation", got.operation == sent.operation),
-        ("flags", got.flags == sent.flags),
-        ("count", got.count == sent.count),
-        ("reserved", got.reserved == sent.reserved),
+        ("magic", answer.magic == sent.magic),
+        ("version", answer.version == sent.version),
+        ("operation", answer.operation == sent.operation),
+        ("flags", answer.flags == sent.flags),
+        ("count", answer.count == sent.count),
+        ("reserved", answer.reserved == sent.reserved),
     ];
     if let Some((field, _)) = echoed.into_iter().find(|(_, same)| !same) {
-        return Err(HostError::HeaderChanged { field });
+        return Err(ContractViolation::HeaderChanged { field });
     }
-    if conduit != got.status {
-        return Err(HostError::ConduitDisagrees { conduit, header: got.status });
+    if conduit != answer.status {
+        return Err(ContractViolation::ConduitDisagrees { conduit, header: answer.status });
     }
-    if got.status == Status::PENDING {
-        return Err(HostError::CallPending);
+    if answer.status == Status::PENDING {
+        return Err(ContractViolation::CallPending);
     }
-    if before != 0 && got.epoch < before && got.status != Status::NOT_ENABLED {
-        return Err(HostError::Epoch { before, said: got.epoch });
+    if before != 0 && answer.epoch < before && answer.status != Status::NOT_ENABLED {
+        return Err(ContractViolation::Epoch { before, said: answer.epoch });
     }
     let whole = sent.flags & CallFlags::ALL_OR_NOTHING.bits() != 0;
     // An UNMAP that the host could not finish is not undone (U3).
     let may_be_partial = sent.count > 0 && (!whole || sent.operation == Operation::UNMAP);
-    match (got.status, got.status.result()) {
+    match (answer.status, answer.status.result()) {
         (_, Ok(())) => Ok(Verdict::Carried),
         (Status::PARTIAL, _) if may_be_partial => Ok(Verdict::Partial),
         (Status::ABORTED, _) if whole => Ok(Verdict::Aborted),
-        (Status::PARTIAL | Status::ABORTED, _) => Err(HostError::CallStatus(got.status)),
-        (status, _) if status.0 >= RECORD_STATUSES => Err(HostError::CallStatus(status)),
-        _ if got.done != 0 => Err(HostError::Done { said: got.done, counted: 0 }),
+        (Status::PARTIAL | Status::ABORTED, _) => Err(ContractViolation::CallStatus(answer.status)),
+        (status, _) if status.0 >= RECORD_STATUSES => Err(ContractViolation::CallStatus(status)),
+        _ if answer.done != 0 => Err(ContractViolation::Done { said: answer.done, counted: 0 }),
         (_, Err(status)) => Ok(Verdict::Failed(status)),
     }
 }
 
-/// Judges the status of a record under the call's verdict.
+/// Checks the status of a record under the call's verdict.
 pub(crate) fn record_status(
     record: usize,
     status: Status,
     verdict: Verdict,
-) -> Result<Result<(), pvir_abi::Error>, HostError> {
-    let wrong = Err(HostError::RecordStatus { record, status });
+) -> Result<Result<(), pvir_abi::StatusError>, ContractViolation> {
+    let wrong = Err(ContractViolation::RecordStatus { record, status });
     if [Status::PENDING, Status::PARTIAL].contains(&status) {
         return wrong;
     }
@@ -87,72 +87,99 @@ pub(crate) fn record_status(
     }
 }
 
-/// Judges the header's count against the records.
-pub(crate) fn totals(got: &Header, counted: u32, failed: bool, verdict: Verdict) -> Result<(), HostError> {
-    if got.done != counted {
-        return Err(HostError::Done { said: got.done, counted });
+/// Checks the header's count against the records.
+pub(crate) fn totals(
+    answer: &Header,
+    counted: u32,
+    failed: bool,
+    verdict: Verdict,
+) -> Result<(), ContractViolation> {
+    if answer.done != counted {
+        return Err(ContractViolation::Done { said: answer.done, counted });
     }
     let failed_in_part = matches!(verdict, Verdict::Partial | Verdict::Aborted);
-    if failed_in_part && !failed { Err(HostError::NothingFailed) } else { Ok(()) }
+    if failed_in_part && !failed { Err(ContractViolation::NothingFailed) } else { Ok(()) }
 }
 
 /// The fields that name the entry are those that were sent.
-pub(crate) fn same_entry(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
+pub(crate) fn same_entry(
+    record: usize,
+    request: &EntryRecord,
+    answer: &EntryRecord,
+) -> Result<(), ContractViolation> {
     first_changed(
         record,
         [
-            ("device", got.device == asked.device),
-            ("store", got.store == asked.store),
-            ("index", got.index == asked.index),
-            ("count", got.count == asked.count),
-            ("flags", got.flags == asked.flags),
+            ("device", answer.device == request.device),
+            ("store", answer.store == request.store),
+            ("index", answer.index == request.index),
+            ("count", answer.count == request.count),
+            ("flags", answer.flags == request.flags),
         ],
     )
 }
 
 /// So is the routing, where it was sent.
-pub(crate) fn same_routing(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
-    first_changed(record, [("arch", got.arch == asked.arch), ("routing", got.routing == asked.routing)])
+pub(crate) fn same_routing(
+    record: usize,
+    request: &EntryRecord,
+    answer: &EntryRecord,
+) -> Result<(), ContractViolation> {
+    first_changed(
+        record,
+        [("arch", answer.arch == request.arch), ("routing", answer.routing == request.routing)],
+    )
 }
 
-fn first_changed<const N: usize>(record: usize, fields: [(&'static str, bool); N]) -> Result<(), HostError> {
+fn first_changed<const N: usize>(
+    record: usize,
+    fields: [(&'static str, bool); N],
+) -> Result<(), ContractViolation> {
     match fields.into_iter().find(|(_, same)| !same) {
-        Some((field, _)) => Err(HostError::RecordChanged { record, field }),
+        Some((field, _)) => Err(ContractViolation::RecordChanged { record, field }),
         None => Ok(()),
     }
 }
 
-impl Asked for EntryRecord {
-    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError> {
-        no_answer(record, self, got)
+impl BatchRecord for EntryRecord {
+    fn check_failed(&self, record: usize, answer: &Self) -> Result<(), ContractViolation> {
+        no_answer(record, self, answer)
     }
 }
 
 /// An answer without a pair: of UNMAP, and of any entry that failed. The handle may be repeated.
-pub(crate) fn no_answer(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
-    same_entry(record, asked, got)?;
-    same_routing(record, asked, got)?;
+pub(crate) fn no_answer(
+    record: usize,
+    request: &EntryRecord,
+    answer: &EntryRecord,
+) -> Result<(), ContractViolation> {
+    same_entry(record, request, answer)?;
+    same_routing(record, request, answer)?;
     let fields = [
-        ("handle", got.handle == asked.handle || got.handle == Handle::NONE),
-        ("address", got.address == 0),
-        ("data", got.data == 0),
-        ("state", got.state == 0),
+        ("handle", answer.handle == request.handle || answer.handle == Handle::NONE),
+        ("address", answer.address == 0),
+        ("data", answer.data == 0),
+        ("state", answer.state == 0),
     ];
     match fields.into_iter().find(|(_, zero)| !zero) {
-        Some((field, _)) => Err(HostError::NotZero { record, field }),
+        Some((field, _)) => Err(ContractViolation::NotZero { record, field }),
         None => Ok(()),
     }
 }
 
 /// The handle of an answer; that of the request, where one was given.
-pub(crate) fn handle(record: usize, asked: &EntryRecord, got: &EntryRecord) -> Result<Handle, HostError> {
-    if got.handle == Handle::NONE {
-        return Err(HostError::NoHandle { record });
+pub(crate) fn handle(
+    record: usize,
+    request: &EntryRecord,
+    answer: &EntryRecord,
+) -> Result<Handle, ContractViolation> {
+    if answer.handle == Handle::NONE {
+        return Err(ContractViolation::NoHandle { record });
     }
-    if asked.handle != Handle::NONE && got.handle != asked.handle {
-        return Err(HostError::RecordChanged { record, field: "handle" });
+    if request.handle != Handle::NONE && answer.handle != request.handle {
+        return Err(ContractViolation::RecordChanged { record, field: "handle" });
     }
-    Ok(got.handle)
+    Ok(answer.handle)
 }
 
 /// The pair of an answer, as a message of `count` consecutive ones.
@@ -160,14 +187,14 @@ pub(crate) fn handle(record: usize, asked: &EntryRecord, got: &EntryRecord) -> R
 /// On Intel the address is in remappable format, on AMD it looks like a plain message and the data is an index; both
 /// lie in the message window, word-aligned, with 16 bits of data, and the low bits of the data of a multi-message MSI
 /// are the device's.
-pub(crate) fn pair(record: usize, count: u32, got: &EntryRecord) -> Result<Pair, HostError> {
-    let pair = got.pair();
+pub(crate) fn pair(record: usize, count: u32, answer: &EntryRecord) -> Result<Pair, ContractViolation> {
+    let pair = answer.pair();
     let in_window = pair.address >> 20 == MESSAGE_WINDOW && pair.address & 3 == 0;
     let numbers = count.saturating_sub(1);
     if in_window && pair.data <= u32::from(u16::MAX) && pair.data & numbers == 0 {
         Ok(pair)
     } else {
-        Err(HostError::BadPair { record, pair })
+        Err(ContractViolation::BadPair { record, pair })
     }
 }
 
@@ -176,10 +203,10 @@ pub(crate) fn mapped_state(
     record: usize,
     origin: Origin,
     target: Target,
-    got: &EntryRecord,
-) -> Result<bool, HostError> {
-    let wrong = Err(HostError::State { record, state: got.state });
-    let Some(state) = EntryState::from_bits(got.state) else { return wrong };
+    answer: &EntryRecord,
+) -> Result<bool, ContractViolation> {
+    let wrong = Err(ContractViolation::State { record, state: answer.state });
+    let Some(state) = EntryState::from_bits(answer.state) else { return wrong };
     let existing = state.contains(EntryState::EXISTING);
     let must_mask = origin.store == Store::MSIX && !existing;
     let parked_as_asked = state & EntryState::PARKED == target.state();
@@ -187,19 +214,23 @@ pub(crate) fn mapped_state(
 }
 
 /// The state of a RETARGET: as asked, and nothing said of the mask.
-pub(crate) fn retargeted_state(record: usize, target: Target, got: &EntryRecord) -> Result<(), HostError> {
-    if EntryState::from_bits(got.state) == Some(target.state()) {
+pub(crate) fn retargeted_state(
+    record: usize,
+    target: Target,
+    answer: &EntryRecord,
+) -> Result<(), ContractViolation> {
+    if EntryState::from_bits(answer.state) == Some(target.state()) {
         Ok(())
     } else {
-        Err(HostError::State { record, state: got.state })
+        Err(ContractViolation::State { record, state: answer.state })
     }
 }
 
 /// The state of a QUERY: parked or nothing.
-pub(crate) fn queried_state(record: usize, got: &EntryRecord) -> Result<EntryState, HostError> {
-    EntryState::from_bits(got.state)
+pub(crate) fn queried_state(record: usize, answer: &EntryRecord) -> Result<EntryState, ContractViolation> {
+    EntryState::from_bits(answer.state)
         .filter(|state| EntryState::PARKED.contains(*state))
-        .ok_or(HostError::State { record, state: got.state })
+        .ok_or(ContractViolation::State { record, state: answer.state })
 }
 
 #[cfg(test)]
@@ -209,14 +240,14 @@ mod tests {
 
     #[test]
     fn only_an_unmap_may_be_partial_when_all_or_nothing_was_asked() {
-        let judge = |operation| {
+        let check = |operation| {
             let sent = Header::request(Version::V1, operation, CallFlags::ALL_OR_NOTHING, 3);
-            let got = Header { status: Status::PARTIAL, done: 2, epoch: 1, ..sent };
-            header(&sent, &got, Status::PARTIAL, 1)
+            let answer = Header { status: Status::PARTIAL, done: 2, epoch: 1, ..sent };
+            header(&sent, &answer, Status::PARTIAL, 1)
         };
-        assert!(matches!(judge(Operation::UNMAP), Ok(Verdict::Partial)));
+        assert!(matches!(check(Operation::UNMAP), Ok(Verdict::Partial)));
         for operation in [Operation::MAP, Operation::RETARGET] {
-            assert!(matches!(judge(operation), Err(HostError::CallStatus(Status::PARTIAL))));
+            assert!(matches!(check(operation), Err(ContractViolation::CallStatus(Status::PARTIAL))));
         }
     }
 }

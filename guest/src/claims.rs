@@ -3,11 +3,11 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Entries of the largest store: those of the largest MSI-X table.
-pub(crate) const MOST: u32 = 2048;
+pub(crate) const MAX_ENTRIES: u32 = 2048;
 /// Words that hold a bit for each.
 const WORDS: usize = 32;
 
-const _: () = assert!(WORDS * 64 == MOST as usize);
+const _: () = assert!(WORDS * 64 == MAX_ENTRIES as usize);
 
 #[derive(Debug)]
 pub(crate) struct Claims {

@@ -88,7 +88,7 @@ pub(crate) fn discover_with(mut leaf: impl FnMut(u32) -> CpuidLeaf) -> Result<Di
         return Err(NotDiscovered::NoHypervisor);
     }
     let host = Discovery::scan(&mut leaf).ok_or(NotDiscovered::NotFound)?;
-    let version = Version::agree((Version::OLDEST, Version::NEWEST), (host.oldest, host.newest))
+    let version = Version::newest_common((Version::OLDEST, Version::NEWEST), (host.oldest, host.newest))
         .ok_or(NotDiscovered::NoCommonVersion { oldest: host.oldest, newest: host.newest })?;
     if !(1..=MAX_RECORDS).contains(&host.max_records) {
         return Err(NotDiscovered::BadLimit { max_records: host.max_records });
@@ -120,7 +120,7 @@ fn usable(host: &Discovery, hypercall: Conduits) -> Conduits {
 #[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests {
     use super::*;
-    use pvir_abi::{Features, MIN_BASE};
+    use pvir_abi::{Features, MIN_CPUID_BASE};
 
     const HOST: Discovery = Discovery {
         oldest: Version::V1,
@@ -138,8 +138,8 @@ mod tests {
         move |leaf| match leaf {
             0 => leaf0,
             1 => CpuidLeaf { ecx: HYPERVISOR_PRESENT, ..CpuidLeaf::default() },
-            _ => match leaf.checked_sub(MIN_BASE + 0x300) {
-                Some(n @ 0..3) => host.to_leaves(MIN_BASE + 0x300)[n as usize],
+            _ => match leaf.checked_sub(MIN_CPUID_BASE + 0x300) {
+                Some(n @ 0..3) => host.to_leaves(MIN_CPUID_BASE + 0x300)[n as usize],
                 _ => CpuidLeaf::default(),
             },
         }

@@ -11,7 +11,7 @@
 //! what a live entry still sends.
 
 use crate::irte::sealed::Sealed;
-use crate::{Irte, Mask, Origin, Store};
+use crate::{Irte, Mask, Origin, StoreEntry};
 use core::fmt;
 use pvir_abi::Pair;
 
@@ -133,7 +133,7 @@ impl<T: fmt::Debug> core::error::Error for ProgramFailed<T> {}
 impl<T: fmt::Debug> core::error::Error for MaskFailed<T> {}
 
 /// Sets the mask, whatever it is: a write costs less than a read. Fails if it does not stay so.
-fn mask(store: &mut impl Store) -> Result<(), StoreError> {
+fn mask(store: &mut impl StoreEntry) -> Result<(), StoreError> {
     store.set_mask(Mask::Set);
     match store.mask() {
         Some(Mask::Clear) => Err(StoreError::NotMasked { entry: store.origin() }),
@@ -141,7 +141,7 @@ fn mask(store: &mut impl Store) -> Result<(), StoreError> {
     }
 }
 
-impl<T: Store, S> Entry<T, S> {
+impl<T: StoreEntry, S> Entry<T, S> {
     /// Which entry this is.
     pub fn origin(&self) -> Origin {
         self.store.origin()
@@ -153,7 +153,7 @@ impl<T: Store, S> Entry<T, S> {
     }
 }
 
-impl<T: Store> Entry<T, Masked> {
+impl<T: StoreEntry> Entry<T, Masked> {
     /// Takes possession of an entry, and masks it.
     ///
     /// # Errors
@@ -192,7 +192,7 @@ impl<T: Store> Entry<T, Masked> {
     }
 }
 
-impl<T: Store> Entry<T, Programmed> {
+impl<T: StoreEntry> Entry<T, Programmed> {
     /// Lets the device send.
     pub fn unmask(mut self) -> Entry<T, Live> {
         self.store.set_mask(Mask::Clear);
@@ -205,7 +205,7 @@ impl<T: Store> Entry<T, Programmed> {
     }
 }
 
-impl<T: Store> Entry<T, Live> {
+impl<T: StoreEntry> Entry<T, Live> {
     /// Stops the device from sending. When this returns, what was sent before has been pushed out by the read back.
     ///
     /// # Errors
@@ -220,14 +220,14 @@ impl<T: Store> Entry<T, Live> {
 
 macro_rules! holds_irte {
     ($($state:ty),*) => { $(
-        impl<T: Store> Entry<T, $state> {
+        impl<T: StoreEntry> Entry<T, $state> {
             /// The IRTE that it was programmed with.
             pub const fn irte(&self) -> &Irte {
                 &self.state.irte
             }
         }
 
-        impl<T: Store> Sealed for Entry<T, $state> {
+        impl<T: StoreEntry> Sealed for Entry<T, $state> {
             fn irte(&self) -> &Irte {
                 &self.state.irte
             }

@@ -1,6 +1,6 @@
 //! Errors: what the host refused, and what the kernel asked wrongly.
 
-use crate::{HostError, Origin};
+use crate::{ContractViolation, Origin};
 use core::fmt;
 use pvir_abi::{DeviceId, Features, GuestPhysAddr, Operation, Refusal};
 
@@ -13,7 +13,7 @@ pub enum Error {
         /// What was asked.
         operation: Operation,
         /// The answer.
-        status: pvir_abi::Error,
+        status: pvir_abi::StatusError,
     },
     /// The host answered the one record of a call with a status.
     Entry {
@@ -22,7 +22,7 @@ pub enum Error {
         /// Of which entry.
         origin: Origin,
         /// The answer.
-        status: pvir_abi::Error,
+        status: pvir_abi::StatusError,
     },
     /// The host will not let this VM program its devices. Trapped MSI-X works.
     Refused {
@@ -32,21 +32,21 @@ pub enum Error {
         device: DeviceId,
     },
     /// The host's answer breaks the contract. What it did is unknown.
-    Host {
+    ContractViolation {
         /// What was asked.
         operation: Operation,
         /// What is wrong with the answer.
-        what: HostError,
+        violation: ContractViolation,
     },
     /// All or nothing was asked of more entries than one call carries. Nothing was asked.
     TooMany {
         /// Entries.
-        asked: usize,
+        requested: usize,
         /// Most entries in one call.
-        most: usize,
+        max: usize,
     },
     /// There are not as many places for results, or targets, as there are requests. Nothing was asked.
-    Lengths {
+    LengthMismatch {
         /// Requests.
         requests: usize,
         /// The other slice.
@@ -55,17 +55,17 @@ pub enum Error {
     /// A place for a result still holds an IRTE, which would be lost. Nothing was asked.
     ResultInUse {
         /// Its place.
-        place: usize,
+        index: usize,
     },
     /// Two requests of one batch name the same entry. Nothing was asked.
-    AskedTwice {
+    DuplicateEntry {
         /// The entry.
         origin: Origin,
     },
     /// Features were asked for that the host does not offer.
-    NotOffered(Features),
+    FeaturesNotOffered(Features),
     /// EPOCH and an event area, or NOTIFY and a vector, come only together; NOTIFY needs EPOCH.
-    FeatureWithoutItsParts(Features),
+    InconsistentOptions(Features),
     /// The conduit cannot name the block's address.
     BlockOutOfReach(GuestPhysAddr),
 }
@@ -77,9 +77,9 @@ pub enum EntryError {
     /// It was not asked: the batch ended before.
     NotAsked,
     /// The host's status for this record, or for the call that carried it.
-    Status(pvir_abi::Error),
+    Status(pvir_abi::StatusError),
     /// The answer to the call that carried it breaks the contract; what became of the entry is unknown.
-    Distrusted,
+    ContractViolation,
 }
 
 impl fmt::Display for Error {
@@ -93,17 +93,22 @@ impl fmt::Display for Error {
                     "the host refuses direct programming because of device {device}: {reason:?}; go on with trapped MSI-X"
                 )
             }
-            Self::Host { operation, what } => write!(f, "{operation:?}: the host broke the contract: {what}"),
-            Self::TooMany { asked, most } => {
-                write!(f, "all or nothing of {asked} entries, but one call carries {most}; split the batch")
+            Self::ContractViolation { operation, violation } => {
+                write!(f, "{operation:?}: the host broke the contract: {violation}")
             }
-            Self::Lengths { requests, others } => write!(f, "{requests} requests but {others} places"),
-            Self::ResultInUse { place } => write!(f, "place {place} for a result still holds an IRTE"),
-            Self::AskedTwice { origin } => write!(f, "{origin} was asked for twice in one batch"),
-            Self::NotOffered(features) => {
+            Self::TooMany { requested, max } => {
+                write!(
+                    f,
+                    "all or nothing of {requested} entries, but one call carries {max}; split the batch"
+                )
+            }
+            Self::LengthMismatch { requests, others } => write!(f, "{requests} requests but {others} places"),
+            Self::ResultInUse { index } => write!(f, "place {index} for a result still holds an IRTE"),
+            Self::DuplicateEntry { origin } => write!(f, "{origin} was asked for twice in one batch"),
+            Self::FeaturesNotOffered(features) => {
                 write!(f, "the host does not offer features {:#x}", features.bits())
             }
-            Self::FeatureWithoutItsParts(features) => {
+            Self::InconsistentOptions(features) => {
                 write!(
                     f,
                     "features {:#x} need an event area or a vector, or came without the feature",
@@ -122,7 +127,7 @@ impl fmt::Display for EntryError {
         match self {
             Self::NotAsked => f.write_str("not asked: the batch ended before"),
             Self::Status(status) => status.fmt(f),
-            Self::Distrusted => f.write_str("the host's answer to the call breaks the contract"),
+            Self::ContractViolation => f.write_str("the host's answer to the call breaks the contract"),
         }
     }
 }

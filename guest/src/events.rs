@@ -18,14 +18,14 @@ const _: () = assert!(offset_of!(EventArea, reason) == 16 && offset_of!(EventAre
 
 /// An event area for a kernel to put into a `static`.
 #[repr(C, align(64))]
-pub struct EventWord {
+pub struct StaticEventArea {
     words: UnsafeCell<[u64; 8]>,
 }
 
 // SAFETY: no method reads or writes the cell; it is reached only by the volatile reads of `Events` and by the host.
-unsafe impl Sync for EventWord {}
+unsafe impl Sync for StaticEventArea {}
 
-impl EventWord {
+impl StaticEventArea {
     /// An empty area.
     #[must_use]
     pub const fn new() -> Self {
@@ -45,7 +45,7 @@ impl EventWord {
     }
 }
 
-impl Default for EventWord {
+impl Default for StaticEventArea {
     fn default() -> Self {
         Self::new()
     }
@@ -103,7 +103,7 @@ impl EventMemory {
 
 /// The latest event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Snapshot {
+pub struct LatestEvent {
     /// The epoch.
     pub epoch: u64,
     /// Number of events since ENABLE. If it is more than one ahead of the last one seen, events were overwritten, and
@@ -136,7 +136,7 @@ impl Events {
 
     /// The latest event, whole. `None` if the host kept writing; then ask again, the epoch has changed.
     #[must_use]
-    pub fn read(&self) -> Option<Snapshot> {
+    pub fn read(&self) -> Option<LatestEvent> {
         for _ in 0..TRIES {
             // Against the order of the host's writes (statement V2). x86 does not reorder loads, and the compiler does
             // not reorder volatile ones.
@@ -156,19 +156,19 @@ impl Events {
     }
 }
 
-fn snapshot(epoch: u64, sequence: u64, what: u64) -> Snapshot {
+fn snapshot(epoch: u64, sequence: u64, what: u64) -> LatestEvent {
     let [r0, r1, r2, r3, s0, s1, b0, b1] = what.to_le_bytes();
     let device = DeviceId::new(u16::from_le_bytes([s0, s1]), pvir_abi::Bdf(u16::from_le_bytes([b0, b1])));
     let every = DeviceId::new(u16::MAX, pvir_abi::Bdf(u16::MAX));
     let reason = EventReason(u32::from_le_bytes([r0, r1, r2, r3]));
-    Snapshot { epoch, sequence, reason, device: (device != every).then_some(device) }
+    LatestEvent { epoch, sequence, reason, device: (device != every).then_some(device) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    static AREA: EventWord = EventWord::new();
+    static AREA: StaticEventArea = StaticEventArea::new();
 
     #[test]
     fn a_snapshot_names_epoch_reason_and_device() {
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(snapshot(7, 2, 0xffff_ffff_0000_0001).device, None);
     }
 
-    static WRITTEN: EventWord = EventWord::new();
+    static WRITTEN: StaticEventArea = StaticEventArea::new();
 
     #[test]
     fn an_event_that_is_being_written_is_not_taken() {

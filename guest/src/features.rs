@@ -1,7 +1,8 @@
 //! FEATURES: what the host offers, held against what CPUID says.
 
-use crate::call::{Asked, At, Batch};
-use crate::{Discovered, EntryError, HostError};
+use crate::call::{AnswerPosition, Batch};
+use crate::record::BatchRecord;
+use crate::{ContractViolation, Discovered, EntryError};
 use pvir_abi::{Conduits, Features, FeaturesRecord, Operation};
 
 /// What the host offers and holds, as FEATURES said it.
@@ -33,10 +34,14 @@ impl<'a> AskFeatures<'a> {
     }
 }
 
-impl Asked for FeaturesRecord {
-    fn check_failed(&self, record: usize, got: &Self) -> Result<(), HostError> {
-        let expected = Self { status: got.status, ..*self };
-        if *got == expected { Ok(()) } else { Err(HostError::NotZero { record, field: "features" }) }
+impl BatchRecord for FeaturesRecord {
+    fn check_failed(&self, record: usize, answer: &Self) -> Result<(), ContractViolation> {
+        let expected = Self { status: answer.status, ..*self };
+        if *answer == expected {
+            Ok(())
+        } else {
+            Err(ContractViolation::NotZero { record, field: "features" })
+        }
     }
 }
 
@@ -49,46 +54,46 @@ impl Batch for AskFeatures<'_> {
         1
     }
 
-    fn ask(&self, place: usize) -> Option<FeaturesRecord> {
-        (place == 0).then(FeaturesRecord::request)
+    fn request(&self, index: usize) -> Option<FeaturesRecord> {
+        (index == 0).then(FeaturesRecord::request)
     }
 
-    fn judge(
+    fn validate(
         &self,
-        At { record, epoch, .. }: At,
-        _asked: &FeaturesRecord,
-        got: &FeaturesRecord,
-    ) -> Result<HostLimits, HostError> {
+        AnswerPosition { record, epoch, .. }: AnswerPosition,
+        _request: &FeaturesRecord,
+        answer: &FeaturesRecord,
+    ) -> Result<HostLimits, ContractViolation> {
         let host = &self.discovered.host;
-        if (got.reserved0, got.reserved1, got.reserved2) != (0, 0, 0) {
-            return Err(HostError::RecordChanged { record, field: "reserved" });
+        if (answer.reserved0, answer.reserved1, answer.reserved2) != (0, 0, 0) {
+            return Err(ContractViolation::RecordChanged { record, field: "reserved" });
         }
         let same = [
-            ("oldest", got.oldest == host.oldest),
-            ("newest", got.newest == host.newest),
-            ("max_records", got.max_records == host.max_records),
-            ("features", got.features == host.features.bits()),
+            ("oldest", answer.oldest == host.oldest),
+            ("newest", answer.newest == host.newest),
+            ("max_records", answer.max_records == host.max_records),
+            ("features", answer.features == host.features.bits()),
         ];
         if let Some((field, _)) = same.into_iter().find(|(_, same)| !same) {
-            return Err(HostError::NotAsDiscovered { field });
+            return Err(ContractViolation::NotAsDiscovered { field });
         }
-        if got.conduits != host.conduits.bits() {
-            let said = Conduits::from_bits_retain(got.conduits);
-            return Err(HostError::Conduits { discovered: host.conduits, said });
+        if answer.conduits != host.conduits.bits() {
+            let said = Conduits::from_bits_retain(answer.conduits);
+            return Err(ContractViolation::Conduits { discovered: host.conduits, said });
         }
         let limits = HostLimits {
-            features: Features::from_bits_retain(got.features),
-            enabled: Features::from_bits_retain(got.enabled),
-            max_apic_id: got.max_apic_id,
-            max_irtes: got.max_irtes,
-            irtes: got.irtes,
-            devices: got.devices,
+            features: Features::from_bits_retain(answer.features),
+            enabled: Features::from_bits_retain(answer.enabled),
+            max_apic_id: answer.max_apic_id,
+            max_irtes: answer.max_irtes,
+            irtes: answer.irtes,
+            devices: answer.devices,
         };
-        if !limits.features.contains(limits.enabled) || got.irtes > got.max_irtes {
-            return Err(HostError::NotAsDiscovered { field: "enabled or irtes" });
+        if !limits.features.contains(limits.enabled) || answer.irtes > answer.max_irtes {
+            return Err(ContractViolation::NotAsDiscovered { field: "enabled or irtes" });
         }
         if !limits.enabled.is_empty() && epoch == 0 {
-            return Err(HostError::Epoch { before: 0, said: 0 });
+            return Err(ContractViolation::Epoch { before: 0, said: 0 });
         }
         Ok(limits)
     }

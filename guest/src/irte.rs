@@ -162,9 +162,9 @@ impl Irte {
 }
 
 /// What holds an [`Irte`]: the token itself, or an entry that was programmed with it. Only this crate can say so.
-pub trait NamesIrte: sealed::Sealed {}
+pub trait HoldsIrte: sealed::Sealed {}
 
-impl<T: sealed::Sealed> NamesIrte for T {}
+impl<T: sealed::Sealed> HoldsIrte for T {}
 
 pub(crate) mod sealed {
     use super::Irte;

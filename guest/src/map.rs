@@ -1,19 +1,19 @@
 //! MAP: ask for pairs.
 
-use crate::call::{At, Batch, BatchMode};
-use crate::{Conduit, EntryError, Error, HostError, Irte, Origin, Remapping, Target, check};
+use crate::call::{AnswerPosition, Batch, BatchMode};
+use crate::{Conduit, ContractViolation, EntryError, Error, Irte, Origin, Remapping, Target, check};
 use pvir_abi::{DeviceId, EntryRecord, Handle, Operation, Store};
 
 /// One entry to map.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Request {
+pub struct MapRequest {
     /// The entry.
     pub origin: Origin,
     /// Where it goes.
     pub target: Target,
 }
 
-impl Request {
+impl MapRequest {
     /// `origin` to `target`.
     #[must_use]
     pub const fn new(origin: Origin, target: Target) -> Self {
@@ -37,7 +37,7 @@ impl<C: Conduit> Remapping<C> {
     ///
     /// # Errors
     /// The host's status, or what is wrong with its answer.
-    pub fn map(&self, request: Request) -> Result<Irte, Error> {
+    pub fn map(&self, request: MapRequest) -> Result<Irte, Error> {
         let mut results = [NOT_MAPPED];
         self.map_batch(&[request], &mut results, BatchMode::Partial)?;
         let [result] = results;
@@ -54,20 +54,20 @@ impl<C: Conduit> Remapping<C> {
     /// failed: `results` say which. IRTEs that earlier calls of a split batch were granted stay in `results`.
     pub fn map_batch(
         &self,
-        requests: &[Request],
+        requests: &[MapRequest],
         results: &mut [MapResult],
-        grant: BatchMode,
+        mode: BatchMode,
     ) -> Result<usize, Error> {
         if requests.len() != results.len() {
-            return Err(Error::Lengths { requests: requests.len(), others: results.len() });
+            return Err(Error::LengthMismatch { requests: requests.len(), others: results.len() });
         }
-        if let Some(place) = results.iter().position(Result::is_ok) {
-            return Err(Error::ResultInUse { place });
+        if let Some(index) = results.iter().position(Result::is_ok) {
+            return Err(Error::ResultInUse { index });
         }
         refuse_twice(requests.iter().map(|request| request.origin))?;
         results.fill_with(|| NOT_MAPPED);
         let given = Given::default();
-        self.transport.run(&mut Map { requests, results, given }, grant)
+        self.transport.run(&mut Map { requests, results, given }, mode)
     }
 }
 
@@ -80,7 +80,7 @@ fn refuse_twice(origins: impl Iterator<Item = Origin> + Clone) -> Result<(), Err
     let mut rest = origins;
     while let Some(origin) = rest.next() {
         if rest.clone().any(|other| entry(&origin) == entry(&other)) {
-            return Err(Error::AskedTwice { origin });
+            return Err(Error::DuplicateEntry { origin });
         }
     }
     Ok(())
@@ -95,14 +95,14 @@ pub(crate) fn entry_error(operation: Operation, origin: Origin, error: EntryErro
     match error {
         EntryError::Status(status) => Error::Entry { operation, origin, status },
         // A call that carried a record and did not fail has judged it.
-        EntryError::NotAsked | EntryError::Distrusted => {
-            Error::Host { operation, what: HostError::NothingFailed }
+        EntryError::NotAsked | EntryError::ContractViolation => {
+            Error::ContractViolation { operation, violation: ContractViolation::NothingFailed }
         }
     }
 }
 
 struct Map<'a> {
-    requests: &'a [Request],
+    requests: &'a [MapRequest],
     results: &'a mut [MapResult],
     given: Given,
 }
@@ -142,18 +142,18 @@ fn pair_of(irte: &Irte) -> (DeviceId, u64, u32) {
 
 impl Map<'_> {
     /// Neither handle nor pair may be those of another entry.
-    fn unlike_others(&self, place: usize, record: usize, irte: &Irte) -> Result<(), HostError> {
+    fn unlike_others(&self, index: usize, record: usize, irte: &Irte) -> Result<(), ContractViolation> {
         if !self.given.handles.may_have(irte.handle) && !self.given.pairs.may_have(pair_of(irte)) {
             return Ok(());
         }
-        let others = self.results.iter().enumerate().filter(|(other, _)| *other != place);
+        let others = self.results.iter().enumerate().filter(|(other, _)| *other != index);
         for (_, other) in others {
             let Ok(other) = other else { continue };
             if other.handle == irte.handle {
-                return Err(HostError::HandleTwice { record, handle: irte.handle });
+                return Err(ContractViolation::HandleTwice { record, handle: irte.handle });
             }
             if pair_of(other) == pair_of(irte) {
-                return Err(HostError::PairTwice { record, pair: irte.pair });
+                return Err(ContractViolation::PairTwice { record, pair: irte.pair });
             }
         }
         Ok(())
@@ -169,22 +169,27 @@ impl Batch for Map<'_> {
         self.requests.len()
     }
 
-    fn ask(&self, place: usize) -> Option<EntryRecord> {
-        self.requests.get(place).map(Request::record)
+    fn request(&self, index: usize) -> Option<EntryRecord> {
+        self.requests.get(index).map(MapRequest::record)
     }
 
-    fn judge(&self, at: At, asked: &EntryRecord, got: &EntryRecord) -> Result<Irte, HostError> {
-        let At { place, record, epoch } = at;
-        let Some(&Request { origin, target }) = self.requests.get(place) else {
-            return Err(HostError::NothingFailed);
+    fn validate(
+        &self,
+        at: AnswerPosition,
+        request: &EntryRecord,
+        answer: &EntryRecord,
+    ) -> Result<Irte, ContractViolation> {
+        let AnswerPosition { index, record, epoch } = at;
+        let Some(&MapRequest { origin, target }) = self.requests.get(index) else {
+            return Err(ContractViolation::NothingFailed);
         };
-        check::same_entry(record, asked, got)?;
-        check::same_routing(record, asked, got)?;
-        let handle = check::handle(record, asked, got)?;
-        let pair = check::pair(record, origin.count, got)?;
-        let existing = check::mapped_state(record, origin, target, got)?;
+        check::same_entry(record, request, answer)?;
+        check::same_routing(record, request, answer)?;
+        let handle = check::handle(record, request, answer)?;
+        let pair = check::pair(record, origin.count, answer)?;
+        let existing = check::mapped_state(record, origin, target, answer)?;
         let irte = Irte { origin, handle, pair, target, epoch, existing };
-        self.unlike_others(place, record, &irte)?;
+        self.unlike_others(index, record, &irte)?;
         Ok(irte)
     }
 
@@ -192,12 +197,12 @@ impl Batch for Map<'_> {
         self.results
     }
 
-    fn put(&mut self, place: usize, result: MapResult) {
+    fn put(&mut self, index: usize, result: MapResult) {
         if let Ok(irte) = &result {
             self.given.handles.add(irte.handle);
             self.given.pairs.add(pair_of(irte));
         }
-        if let Some(slot) = self.results.get_mut(place) {
+        if let Some(slot) = self.results.get_mut(index) {
             *slot = result;
         }
     }
@@ -224,8 +229,8 @@ mod tests {
         #[test]
         fn a_batch_names_an_entry_twice_or_not(indices in proptest::collection::vec(0u32..12, 0..8)) {
             let device = DeviceId::default();
-            let before = |place, index| indices.iter().take(place).any(|other| other == index);
-            let twice = indices.iter().enumerate().any(|(place, index)| before(place, index));
+            let before = |position, index| indices.iter().take(position).any(|other| other == index);
+            let twice = indices.iter().enumerate().any(|(position, index)| before(position, index));
             let origins = indices.iter().map(|index| Origin::msix(device, *index));
             prop_assert_eq!(refuse_twice(origins).is_err(), twice);
         }

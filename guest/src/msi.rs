@@ -4,7 +4,7 @@
 //! Writing it is trapped and costs exits, so each register is written once.
 
 use crate::pci::Function;
-use crate::{Entry, Mask, Masked, Origin, PciError, Platform, Store};
+use crate::{Entry, Mask, Masked, Origin, PciError, Platform, StoreEntry};
 use core::fmt;
 use pci_types::ConfigRegionAccess;
 use pvir_abi::{DeviceId, Pair};
@@ -136,7 +136,7 @@ impl<A: ConfigRegionAccess + ?Sized> MsiStore<'_, A> {
     }
 }
 
-impl<A: ConfigRegionAccess + ?Sized> Store for MsiStore<'_, A> {
+impl<A: ConfigRegionAccess + ?Sized> StoreEntry for MsiStore<'_, A> {
     fn origin(&self) -> Origin {
         self.origin
     }

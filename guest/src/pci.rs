@@ -19,7 +19,7 @@ const CAPABILITIES: u16 = 0x34;
 /// The first offset that a capability may have.
 const FIRST_CAPABILITY: u16 = 0x40;
 /// Capabilities of 4 bytes that fit behind the header.
-const MOST_CAPABILITIES: usize = 48;
+const MAX_CAPABILITIES: usize = 48;
 
 /// Why a device's MSI or MSI-X cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -184,7 +184,7 @@ impl<'p, A: ConfigRegionAccess + ?Sized> Function<'p, A> {
         }
         let [first, ..] = self.read(CAPABILITIES).to_le_bytes();
         let mut offset = u16::from(first & 0xfc);
-        for _ in 0..MOST_CAPABILITIES {
+        for _ in 0..MAX_CAPABILITIES {
             if offset < FIRST_CAPABILITY {
                 return Err(PciError::NoCapability { device, id });
             }

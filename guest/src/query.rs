@@ -1,13 +1,13 @@
 //! QUERY: what the host holds for an entry. Changes nothing.
 
-use crate::call::{At, Batch, BatchMode};
+use crate::call::{AnswerPosition, Batch, BatchMode};
 use crate::map::entry_error;
-use crate::{Conduit, EntryError, Error, HostError, NamesIrte, Origin, Remapping, Target, check};
+use crate::{Conduit, ContractViolation, EntryError, Error, HoldsIrte, Origin, Remapping, Target, check};
 use pvir_abi::{EntryRecord, Handle, Operation, Pair};
 
 /// What the host holds for an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Held {
+pub struct IrteInfo {
     /// The handle. Knowing it gives no right to it: only an [`Irte`](crate::Irte) does.
     pub handle: Handle,
     /// The pair.
@@ -17,14 +17,14 @@ pub struct Held {
 }
 
 /// What the host says of one entry.
-pub type QueryResult = Result<Held, EntryError>;
+pub type QueryResult = Result<IrteInfo, EntryError>;
 
 impl<C: Conduit> Remapping<C> {
     /// Asks what the host holds for `origin`, whoever mapped it. STALE_HANDLE if it is not mapped.
     ///
     /// # Errors
     /// The host's status, or what is wrong with its answer.
-    pub fn query(&self, origin: Origin) -> Result<Held, Error> {
+    pub fn query(&self, origin: Origin) -> Result<IrteInfo, Error> {
         self.query_one(origin, origin.record(), None)
     }
 
@@ -32,7 +32,7 @@ impl<C: Conduit> Remapping<C> {
     ///
     /// # Errors
     /// The host's status, or what is wrong with its answer: a pair that has changed, for one.
-    pub fn verify<T: NamesIrte>(&self, irte: &T) -> Result<Held, Error> {
+    pub fn verify<T: HoldsIrte>(&self, irte: &T) -> Result<IrteInfo, Error> {
         let irte = irte.irte();
         self.query_one(irte.origin, irte.origin.record().with_handle(irte.handle), Some(irte.pair))
     }
@@ -43,24 +43,24 @@ impl<C: Conduit> Remapping<C> {
     /// If a call failed as a whole, or the batch cannot be asked.
     pub fn query_batch(&self, origins: &[Origin], results: &mut [QueryResult]) -> Result<usize, Error> {
         if origins.len() != results.len() {
-            return Err(Error::Lengths { requests: origins.len(), others: results.len() });
+            return Err(Error::LengthMismatch { requests: origins.len(), others: results.len() });
         }
         results.fill(Err(EntryError::NotAsked));
-        let asked = |place| origins.get(place).copied().map(Origin::record);
-        self.transport.run(&mut Query { asked, results, pair: None }, BatchMode::Partial)
+        let request = |index| origins.get(index).copied().map(Origin::record);
+        self.transport.run(&mut Query { request, results, pair: None }, BatchMode::Partial)
     }
 
-    fn query_one(&self, origin: Origin, asked: EntryRecord, pair: Option<Pair>) -> Result<Held, Error> {
+    fn query_one(&self, origin: Origin, request: EntryRecord, pair: Option<Pair>) -> Result<IrteInfo, Error> {
         let mut results = [Err(EntryError::NotAsked)];
-        let asked = |place| (place == 0).then_some(asked);
-        self.transport.run(&mut Query { asked, results: &mut results, pair }, BatchMode::Partial)?;
+        let request = |index| (index == 0).then_some(request);
+        self.transport.run(&mut Query { request, results: &mut results, pair }, BatchMode::Partial)?;
         let [result] = results;
         result.map_err(|error| entry_error(Operation::QUERY, origin, error))
     }
 }
 
 struct Query<'a, F> {
-    asked: F,
+    request: F,
     results: &'a mut [QueryResult],
     /// What the pair must be, if it is known.
     pair: Option<Pair>,
@@ -69,31 +69,32 @@ struct Query<'a, F> {
 impl<F: Fn(usize) -> Option<EntryRecord>> Batch for Query<'_, F> {
     const OPERATION: Operation = Operation::QUERY;
     type Record = EntryRecord;
-    type Answer = Held;
+    type Answer = IrteInfo;
 
     fn len(&self) -> usize {
         self.results.len()
     }
 
-    fn ask(&self, place: usize) -> Option<EntryRecord> {
-        (self.asked)(place)
+    fn request(&self, index: usize) -> Option<EntryRecord> {
+        (self.request)(index)
     }
 
-    fn judge(
+    fn validate(
         &self,
-        At { record, .. }: At,
-        asked: &EntryRecord,
-        got: &EntryRecord,
-    ) -> Result<Held, HostError> {
-        check::same_entry(record, asked, got)?;
-        let handle = check::handle(record, asked, got)?;
-        let pair = check::pair(record, asked.count, got)?;
-        let state = check::queried_state(record, got)?;
-        let target = Target::from_wire(got.arch, got.routing, state).ok_or(HostError::Routing { record })?;
+        AnswerPosition { record, .. }: AnswerPosition,
+        request: &EntryRecord,
+        answer: &EntryRecord,
+    ) -> Result<IrteInfo, ContractViolation> {
+        check::same_entry(record, request, answer)?;
+        let handle = check::handle(record, request, answer)?;
+        let pair = check::pair(record, request.count, answer)?;
+        let state = check::queried_state(record, answer)?;
+        let target = Target::from_wire(answer.arch, answer.routing, state)
+            .ok_or(ContractViolation::Routing { record })?;
         if let Some(was) = self.pair.filter(|was| *was != pair) {
-            return Err(HostError::PairChanged { record, was, now: pair });
+            return Err(ContractViolation::PairChanged { record, was, now: pair });
         }
-        Ok(Held { handle, pair, target })
+        Ok(IrteInfo { handle, pair, target })
     }
 
     fn results(&mut self) -> &mut [QueryResult] {

@@ -1,8 +1,8 @@
 //! RETARGET: new routing under the old pair. No device is touched.
 
-use crate::call::{At, Batch, BatchMode};
+use crate::call::{AnswerPosition, Batch, BatchMode};
 use crate::map::entry_error;
-use crate::{Conduit, EntryError, Error, HostError, NamesIrte, Remapping, Target, check};
+use crate::{Conduit, ContractViolation, EntryError, Error, HoldsIrte, Remapping, Target, check};
 use pvir_abi::{EntryRecord, Operation};
 
 /// What became of one IRTE.
@@ -14,7 +14,7 @@ impl<C: Conduit> Remapping<C> {
     ///
     /// # Errors
     /// The host's status, or what is wrong with its answer. After a status the old target holds.
-    pub fn retarget<T: NamesIrte>(&self, irte: &mut T, target: Target) -> Result<(), Error> {
+    pub fn retarget<T: HoldsIrte>(&self, irte: &mut T, target: Target) -> Result<(), Error> {
         let origin = irte.irte().origin;
         let mut results = [Err(EntryError::NotAsked)];
         self.retarget_batch(core::slice::from_mut(irte), &[target], &mut results, BatchMode::Partial)?;
@@ -26,7 +26,7 @@ impl<C: Conduit> Remapping<C> {
     ///
     /// # Errors
     /// As for [`Remapping::retarget`].
-    pub fn park<T: NamesIrte>(&self, irte: &mut T) -> Result<(), Error> {
+    pub fn park<T: HoldsIrte>(&self, irte: &mut T) -> Result<(), Error> {
         self.retarget(irte, Target::Parked)
     }
 
@@ -38,20 +38,20 @@ impl<C: Conduit> Remapping<C> {
     /// # Errors
     /// If a call failed as a whole, or the batch cannot be asked. With [`BatchMode::AllOrNothing`] also if one entry
     /// failed: `results` say which.
-    pub fn retarget_batch<T: NamesIrte>(
+    pub fn retarget_batch<T: HoldsIrte>(
         &self,
         irtes: &mut [T],
         targets: &[Target],
         results: &mut [RetargetResult],
-        grant: BatchMode,
+        mode: BatchMode,
     ) -> Result<usize, Error> {
         for others in [targets.len(), results.len()] {
             if irtes.len() != others {
-                return Err(Error::Lengths { requests: irtes.len(), others });
+                return Err(Error::LengthMismatch { requests: irtes.len(), others });
             }
         }
         results.fill(Err(EntryError::NotAsked));
-        let outcome = self.transport.run(&mut Retarget { irtes, targets, results }, grant);
+        let outcome = self.transport.run(&mut Retarget { irtes, targets, results }, mode);
         for ((irte, target), result) in irtes.iter_mut().zip(targets).zip(results) {
             if result.is_ok() {
                 irte.irte_mut().target = *target;
@@ -67,7 +67,7 @@ struct Retarget<'a, T> {
     results: &'a mut [RetargetResult],
 }
 
-impl<T: NamesIrte> Batch for Retarget<'_, T> {
+impl<T: HoldsIrte> Batch for Retarget<'_, T> {
     const OPERATION: Operation = Operation::RETARGET;
     type Record = EntryRecord;
     type Answer = ();
@@ -76,28 +76,28 @@ impl<T: NamesIrte> Batch for Retarget<'_, T> {
         self.irtes.len()
     }
 
-    fn ask(&self, place: usize) -> Option<EntryRecord> {
-        let irte = self.irtes.get(place)?.irte();
-        let target = self.targets.get(place)?;
+    fn request(&self, index: usize) -> Option<EntryRecord> {
+        let irte = self.irtes.get(index)?.irte();
+        let target = self.targets.get(index)?;
         Some(target.put(irte.origin.record()).with_handle(irte.handle))
     }
 
-    fn judge(
+    fn validate(
         &self,
-        At { place, record, .. }: At,
-        asked: &EntryRecord,
-        got: &EntryRecord,
-    ) -> Result<(), HostError> {
-        let (Some(irte), Some(target)) = (self.irtes.get(place), self.targets.get(place)) else {
-            return Err(HostError::NothingFailed);
+        AnswerPosition { index, record, .. }: AnswerPosition,
+        request: &EntryRecord,
+        answer: &EntryRecord,
+    ) -> Result<(), ContractViolation> {
+        let (Some(irte), Some(target)) = (self.irtes.get(index), self.targets.get(index)) else {
+            return Err(ContractViolation::NothingFailed);
         };
         let irte = irte.irte();
-        check::same_entry(record, asked, got)?;
-        check::same_routing(record, asked, got)?;
-        check::handle(record, asked, got)?;
-        check::retargeted_state(record, *target, got)?;
-        if got.pair() != irte.pair {
-            return Err(HostError::PairChanged { record, was: irte.pair, now: got.pair() });
+        check::same_entry(record, request, answer)?;
+        check::same_routing(record, request, answer)?;
+        check::handle(record, request, answer)?;
+        check::retargeted_state(record, *target, answer)?;
+        if answer.pair() != irte.pair {
+            return Err(ContractViolation::PairChanged { record, was: irte.pair, now: answer.pair() });
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! UNMAP: give IRTEs back.
 
-use crate::call::{At, Batch, BatchMode};
+use crate::call::{AnswerPosition, Batch, BatchMode};
 use crate::map::entry_error;
-use crate::{Conduit, EntryError, Error, HostError, Irte, Remapping, check};
+use crate::{Conduit, ContractViolation, EntryError, Error, Irte, Remapping, check};
 use core::fmt;
 use pvir_abi::{EntryRecord, Operation};
 
@@ -60,13 +60,13 @@ impl<C: Conduit> Remapping<C> {
         &self,
         irtes: &mut [Option<Irte>],
         results: &mut [UnmapResult],
-        grant: BatchMode,
+        mode: BatchMode,
     ) -> Result<usize, Error> {
         if irtes.len() != results.len() {
-            return Err(Error::Lengths { requests: irtes.len(), others: results.len() });
+            return Err(Error::LengthMismatch { requests: irtes.len(), others: results.len() });
         }
         results.fill(Err(EntryError::NotAsked));
-        let outcome = self.transport.run(&mut Unmap { irtes, results }, grant);
+        let outcome = self.transport.run(&mut Unmap { irtes, results }, mode);
         for (irte, result) in irtes.iter_mut().zip(results) {
             if result.is_ok() {
                 *irte = None;
@@ -90,14 +90,19 @@ impl Batch for Unmap<'_> {
         self.irtes.iter().position(Option::is_none).unwrap_or(self.irtes.len())
     }
 
-    fn ask(&self, place: usize) -> Option<EntryRecord> {
-        let irte = self.irtes.get(place)?.as_ref()?;
+    fn request(&self, index: usize) -> Option<EntryRecord> {
+        let irte = self.irtes.get(index)?.as_ref()?;
         Some(irte.origin.record().with_handle(irte.handle))
     }
 
     // The answer to UNMAP is its status alone, whatever it is.
-    fn judge(&self, at: At, asked: &EntryRecord, got: &EntryRecord) -> Result<(), HostError> {
-        check::no_answer(at.record, asked, got)
+    fn validate(
+        &self,
+        at: AnswerPosition,
+        request: &EntryRecord,
+        answer: &EntryRecord,
+    ) -> Result<(), ContractViolation> {
+        check::no_answer(at.record, request, answer)
     }
 
     fn results(&mut self) -> &mut [UnmapResult] {

@@ -12,7 +12,7 @@ pub const RECORD_LEN: usize = 64;
 /// Most records in one call, whatever the host says.
 pub const MAX_RECORDS: u32 = 512;
 /// First word of the header: `"PVRQ"`.
-pub const MAGIC: u32 = u32::from_le_bytes(*b"PVRQ");
+pub const REQUEST_MAGIC: u32 = u32::from_le_bytes(*b"PVRQ");
 /// Length of the longest block.
 pub const MAX_BLOCK_LEN: usize = block_len(MAX_RECORDS);
 
@@ -35,7 +35,7 @@ bitflags! {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Header {
-    /// In: [`MAGIC`].
+    /// In: [`REQUEST_MAGIC`].
     pub magic: u32,
     /// In: version that the guest speaks.
     pub version: Version,
@@ -70,7 +70,7 @@ impl Header {
     #[must_use]
     pub const fn request(version: Version, operation: Operation, flags: CallFlags, count: u32) -> Self {
         Self {
-            magic: MAGIC,
+            magic: REQUEST_MAGIC,
             version,
             operation,
             flags: flags.bits(),

@@ -3,10 +3,10 @@
 use bitflags::bitflags;
 
 /// What RAX holds for VMCALL and VMMCALL: `"PVIR"`. Bit 31 is clear, because KVM and Xen give it to Hyper-V calls.
-pub const CALL_NUMBER: u32 = 0x5056_4952;
+pub const HYPERCALL_NUMBER: u32 = 0x5056_4952;
 
 /// Port I/O carries the block's address shifted right by this: 32 bits reach 16 TiB.
-pub const PORT_SHIFT: u32 = 12;
+pub const PORT_ADDRESS_SHIFT: u32 = 12;
 
 bitflags! {
     /// The conduits that work on this host: EAX of the conduit leaf (`docs/abi.md`, "Conduits").

@@ -3,13 +3,13 @@
 use crate::{Conduits, Features, Version};
 
 /// EBX, ECX, EDX of the block's first leaf: `"PVIRPVIRPVIR"`.
-pub const SIGNATURE: [u32; 3] = [u32::from_le_bytes(*b"PVIR"); 3];
+pub const CPUID_SIGNATURE: [u32; 3] = [u32::from_le_bytes(*b"PVIR"); 3];
 /// The lowest leaf at which the block may start.
-pub const MIN_BASE: u32 = 0x4000_0000;
+pub const MIN_CPUID_BASE: u32 = 0x4000_0000;
 /// The highest leaf at which the block may start.
-pub const MAX_BASE: u32 = 0x4000_ff00;
-/// The block starts at a multiple of this above [`MIN_BASE`].
-pub const STEP: u32 = 0x100;
+pub const MAX_CPUID_BASE: u32 = 0x4000_ff00;
+/// The block starts at a multiple of this above [`MIN_CPUID_BASE`].
+pub const CPUID_BASE_STEP: u32 = 0x100;
 
 /// The four registers of one CPUID leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -57,9 +57,9 @@ impl Discovery {
         [
             CpuidLeaf {
                 eax: base + Self::LEAVES - 1,
-                ebx: SIGNATURE[0],
-                ecx: SIGNATURE[1],
-                edx: SIGNATURE[2],
+                ebx: CPUID_SIGNATURE[0],
+                ecx: CPUID_SIGNATURE[1],
+                edx: CPUID_SIGNATURE[2],
             },
             CpuidLeaf {
                 eax: u32::from_le_bytes([o0, o1, n0, n1]),
@@ -71,7 +71,7 @@ impl Discovery {
                 eax: self.conduits.bits(),
                 ebx: self.msr,
                 ecx: u32::from_le_bytes([p0, p1, 0, 0]),
-                edx: crate::CALL_NUMBER,
+                edx: crate::HYPERCALL_NUMBER,
             },
         ]
     }
@@ -83,7 +83,7 @@ impl Discovery {
     pub fn at(base: u32, leaf: &mut impl FnMut(u32) -> CpuidLeaf) -> Option<Self> {
         let head = leaf(base);
         let last = base.checked_add(Self::LEAVES - 1)?;
-        if [head.ebx, head.ecx, head.edx] != SIGNATURE || head.eax < last {
+        if [head.ebx, head.ecx, head.edx] != CPUID_SIGNATURE || head.eax < last {
             return None;
         }
         let (what, how) = (leaf(base + 1), leaf(base + 2));
@@ -102,7 +102,9 @@ impl Discovery {
 
     /// Scans every place at which the block may start.
     pub fn scan(mut leaf: impl FnMut(u32) -> CpuidLeaf) -> Option<Self> {
-        (MIN_BASE..=MAX_BASE).step_by(STEP as usize).find_map(|base| Self::at(base, &mut leaf))
+        (MIN_CPUID_BASE..=MAX_CPUID_BASE)
+            .step_by(CPUID_BASE_STEP as usize)
+            .find_map(|base| Self::at(base, &mut leaf))
     }
 }
 
@@ -129,7 +131,7 @@ mod tests {
 
     #[test]
     fn scan_finds_the_block_wherever_it_stands() {
-        for base in [MIN_BASE, 0x4000_0100, MAX_BASE] {
+        for base in [MIN_CPUID_BASE, 0x4000_0100, MAX_CPUID_BASE] {
             assert_eq!(Discovery::scan(cpu(base)), Some(HOST), "base {base:#x}");
         }
     }
@@ -143,7 +145,7 @@ mod tests {
     #[test]
     fn a_block_that_is_too_short_is_not_one() {
         let short = |leaf: u32| match leaf {
-            MIN_BASE => CpuidLeaf { eax: MIN_BASE + 1, ..HOST.to_leaves(MIN_BASE)[0] },
+            MIN_CPUID_BASE => CpuidLeaf { eax: MIN_CPUID_BASE + 1, ..HOST.to_leaves(MIN_CPUID_BASE)[0] },
             _ => CpuidLeaf::default(),
         };
         assert_eq!(Discovery::scan(short), None);

@@ -25,9 +25,11 @@ mod status;
 mod version;
 
 pub use address::{Bdf, DeviceId, GuestPhysAddr};
-pub use block::{BLOCK_ALIGN, CallFlags, Header, MAGIC, MAX_BLOCK_LEN, MAX_RECORDS, RECORD_LEN, block_len};
-pub use conduit::{CALL_NUMBER, Conduits, PORT_SHIFT};
-pub use cpuid::{CpuidLeaf, Discovery, MAX_BASE, MIN_BASE, SIGNATURE, STEP};
+pub use block::{
+    BLOCK_ALIGN, CallFlags, Header, MAX_BLOCK_LEN, MAX_RECORDS, RECORD_LEN, REQUEST_MAGIC, block_len,
+};
+pub use conduit::{Conduits, HYPERCALL_NUMBER, PORT_ADDRESS_SHIFT};
+pub use cpuid::{CPUID_BASE_STEP, CPUID_SIGNATURE, CpuidLeaf, Discovery, MAX_CPUID_BASE, MIN_CPUID_BASE};
 pub use device::{DeviceFlags, DeviceRecord, Stores};
 pub use enable::{EnableRecord, Refusal};
 pub use entry::{EntryFlags, EntryRecord, EntryState, Store};
@@ -37,5 +39,5 @@ pub use handle::Handle;
 pub use operation::Operation;
 pub use pair::Pair;
 pub use routing::{Arch, DeliveryMode, DestinationMode, FIRST_DEVICE_VECTOR, Routing, X86Route};
-pub use status::{Error, Status};
+pub use status::{Status, StatusError};
 pub use version::Version;

@@ -94,8 +94,8 @@ impl Status {
     ///
     /// # Errors
     /// Any status but [`Status::OK`].
-    pub fn result(self) -> Result<(), Error> {
-        NonZeroU32::new(self.0).map_or(Ok(()), |number| Err(Error(number)))
+    pub fn result(self) -> Result<(), StatusError> {
+        NonZeroU32::new(self.0).map_or(Ok(()), |number| Err(StatusError(number)))
     }
 }
 
@@ -111,9 +111,9 @@ impl fmt::Debug for Status {
 
 /// A status other than [`Status::OK`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Error(NonZeroU32);
+pub struct StatusError(NonZeroU32);
 
-impl Error {
+impl StatusError {
     /// The status again.
     #[must_use]
     pub const fn status(self) -> Status {
@@ -121,7 +121,7 @@ impl Error {
     }
 }
 
-impl TryFrom<Status> for Error {
+impl TryFrom<Status> for StatusError {
     /// [`Status::OK`] is no error.
     type Error = ();
 
@@ -130,13 +130,13 @@ impl TryFrom<Status> for Error {
     }
 }
 
-impl fmt::Debug for Error {
+impl fmt::Debug for StatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.status(), f)
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for StatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.status();
         match Status::TABLE.iter().find(|row| row.0 == status) {
@@ -146,7 +146,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl core::error::Error for Error {}
+impl core::error::Error for StatusError {}
 
 #[cfg(test)]
 mod tests {
@@ -171,6 +171,6 @@ mod tests {
     #[test]
     fn ok_is_no_error() {
         assert_eq!(Status::OK.result(), Ok(()));
-        assert_eq!(Error::try_from(Status::OK), Err(()));
+        assert_eq!(StatusError::try_from(Status::OK), Err(()));
     }
 }

@@ -18,7 +18,7 @@ impl Version {
 
     /// The newest version in both ranges, each given as (oldest, newest), or `None` where they do not meet.
     #[must_use]
-    pub fn agree(ours: (Self, Self), theirs: (Self, Self)) -> Option<Self> {
+    pub fn newest_common(ours: (Self, Self), theirs: (Self, Self)) -> Option<Self> {
         let newest = ours.1.min(theirs.1);
         (newest >= ours.0 && newest >= theirs.0).then_some(newest)
     }
@@ -31,15 +31,15 @@ mod tests {
     const V: fn(u16) -> Version = Version;
 
     #[test]
-    fn agree_takes_the_newest_common_version() {
-        assert_eq!(Version::agree((V(1), V(3)), (V(2), V(5))), Some(V(3)));
-        assert_eq!(Version::agree((V(1), V(1)), (V(1), V(9))), Some(V(1)));
+    fn newest_common_takes_the_newest_common_version() {
+        assert_eq!(Version::newest_common((V(1), V(3)), (V(2), V(5))), Some(V(3)));
+        assert_eq!(Version::newest_common((V(1), V(1)), (V(1), V(9))), Some(V(1)));
     }
 
     #[test]
-    fn agree_refuses_ranges_that_do_not_meet() {
-        assert_eq!(Version::agree((V(1), V(1)), (V(2), V(3))), None);
-        assert_eq!(Version::agree((V(4), V(5)), (V(2), V(3))), None);
-        assert_eq!(Version::agree((V(1), V(2)), (V(5), V(0))), None);
+    fn newest_common_refuses_ranges_that_do_not_meet() {
+        assert_eq!(Version::newest_common((V(1), V(1)), (V(2), V(3))), None);
+        assert_eq!(Version::newest_common((V(4), V(5)), (V(2), V(3))), None);
+        assert_eq!(Version::newest_common((V(1), V(2)), (V(5), V(0))), None);
     }
 }

@@ -9,13 +9,16 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod build;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod imports;
 mod lab;
 mod main_job;
 mod numbers;
 mod process;
 mod progress;
 mod runner;
-mod shown;
 mod suite;
 mod system_tests;
 mod table;
@@ -39,7 +42,6 @@ enum Task {
     Lab(Box<lab::Command>),
     Kernel(build::kernel::Options),
     Scale(system_tests::scale::Options),
-    Shown(shown::Options),
     Bench(bench::Options),
     Work(bench::work::Options),
 }
@@ -61,7 +63,6 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test(options) => Ok(suite::run(&options)),
         Task::Lab(command) => Ok(lab::command_line(&command)),
         Task::Scale(options) => system_tests::scale::run(&options),
-        Task::Shown(options) => shown::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Work(options) => bench::work::run(&options),
         Task::Kernel(options) => {

@@ -3,7 +3,7 @@
 
 use super::{Conduit, status_of};
 use core::arch::asm;
-use pvir_abi::{CALL_NUMBER, GuestPhysAddr, Status};
+use pvir_abi::{GuestPhysAddr, HYPERCALL_NUMBER, Status};
 
 /// The `VMCALL` instruction, for CPUs with VMX.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub struct Vmcall;
 pub struct Vmmcall;
 
 /// The call number as RAX holds it: zero-extended.
-const NUMBER: u64 = CALL_NUMBER as u64;
+const NUMBER: u64 = HYPERCALL_NUMBER as u64;
 
 // No `nomem`: the host reads and writes the block, so that the compiler must have stored the request before and must
 // load the answer after. No `preserves_flags`: the contract promises registers, and flags are cheap to give up.

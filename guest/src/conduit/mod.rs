@@ -34,7 +34,7 @@ pub trait Conduit {
 /// The conduit of the CPU that the host advertises, chosen at run time.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub enum Hardware {
+pub enum HardwareConduit {
     /// `VMCALL`.
     Vmcall(Vmcall),
     /// `VMMCALL`.
@@ -47,27 +47,27 @@ pub enum Hardware {
 
 /// The host's block and this CPU offer none of the conduits that the kernel asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NotUsable {
+pub struct NoUsableConduit {
     /// What the kernel asked for.
     pub asked: Conduits,
     /// What could be used.
     pub usable: Conduits,
 }
 
-impl fmt::Display for NotUsable {
+impl fmt::Display for NoUsableConduit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "none of the conduits {:#x} can be used, only {:#x}", self.asked.bits(), self.usable.bits())
     }
 }
 
-impl core::error::Error for NotUsable {}
+impl core::error::Error for NoUsableConduit {}
 
 impl Discovered {
     /// The best conduit: a hypercall, then MSR, then port.
     ///
     /// # Errors
     /// If there is none, which [`discover`](crate::discover) excludes.
-    pub fn best_conduit(&self) -> Result<Hardware, NotUsable> {
+    pub fn best_conduit(&self) -> Result<HardwareConduit, NoUsableConduit> {
         self.conduit_among(Conduits::all())
     }
 
@@ -75,23 +75,23 @@ impl Discovered {
     ///
     /// # Errors
     /// If none of them can be used.
-    pub fn conduit_among(&self, asked: Conduits) -> Result<Hardware, NotUsable> {
+    pub fn conduit_among(&self, asked: Conduits) -> Result<HardwareConduit, NoUsableConduit> {
         let chosen = self.usable & asked;
         if chosen.contains(Conduits::VMCALL) {
-            Ok(Hardware::Vmcall(Vmcall))
+            Ok(HardwareConduit::Vmcall(Vmcall))
         } else if chosen.contains(Conduits::VMMCALL) {
-            Ok(Hardware::Vmmcall(Vmmcall))
+            Ok(HardwareConduit::Vmmcall(Vmmcall))
         } else if chosen.contains(Conduits::MSR) {
-            Ok(Hardware::Msr(MsrConduit::new(self.host.msr)))
+            Ok(HardwareConduit::Msr(MsrConduit::new(self.host.msr)))
         } else if chosen.contains(Conduits::PORT) {
-            Ok(Hardware::Port(PortConduit::new(self.host.port)))
+            Ok(HardwareConduit::Port(PortConduit::new(self.host.port)))
         } else {
-            Err(NotUsable { asked, usable: self.usable })
+            Err(NoUsableConduit { asked, usable: self.usable })
         }
     }
 }
 
-impl Conduit for Hardware {
+impl Conduit for HardwareConduit {
     fn reaches(&self, block: GuestPhysAddr) -> bool {
         match self {
             Self::Vmcall(conduit) => conduit.reaches(block),
@@ -142,16 +142,16 @@ mod tests {
     #[test]
     fn the_best_conduit_is_the_first_of_the_page() {
         let all = found(Conduits::VMMCALL | Conduits::MSR | Conduits::PORT);
-        assert!(matches!(all.best_conduit(), Ok(Hardware::Vmmcall(_))));
-        assert!(matches!(found(Conduits::MSR | Conduits::PORT).best_conduit(), Ok(Hardware::Msr(_))));
+        assert!(matches!(all.best_conduit(), Ok(HardwareConduit::Vmmcall(_))));
+        assert!(matches!(found(Conduits::MSR | Conduits::PORT).best_conduit(), Ok(HardwareConduit::Msr(_))));
     }
 
     #[test]
     fn a_kernel_may_choose_but_only_what_is_usable() {
         let all = found(Conduits::VMCALL | Conduits::PORT);
-        assert!(matches!(all.conduit_among(Conduits::PORT), Ok(Hardware::Port(_))));
+        assert!(matches!(all.conduit_among(Conduits::PORT), Ok(HardwareConduit::Port(_))));
         let asked = Conduits::MSR;
-        assert_eq!(all.conduit_among(asked).unwrap_err(), NotUsable { asked, usable: all.usable });
+        assert_eq!(all.conduit_among(asked).unwrap_err(), NoUsableConduit { asked, usable: all.usable });
     }
 
     #[test]

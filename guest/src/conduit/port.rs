@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "writes and reads an I/O port")]
 
 use super::Conduit;
-use pvir_abi::{BLOCK_ALIGN, GuestPhysAddr, PORT_SHIFT, Status};
+use pvir_abi::{BLOCK_ALIGN, GuestPhysAddr, PORT_ADDRESS_SHIFT, Status};
 use x86_64::instructions::interrupts::without_interrupts;
 use x86_64::instructions::port::Port;
 
@@ -24,7 +24,7 @@ impl PortConduit {
         if block.0 & (BLOCK_ALIGN - 1) != 0 {
             return None;
         }
-        u32::try_from(block.0 >> PORT_SHIFT).ok()
+        u32::try_from(block.0 >> PORT_ADDRESS_SHIFT).ok()
     }
 }
 

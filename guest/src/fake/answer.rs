@@ -1,12 +1,12 @@
 //! The fake host's answers: the contract, written from the page, on the bytes of a block.
 
-use super::host::{Enabled, FakeDevice, Held, State};
-use super::judge;
+use super::host::{Enabled, FakeDevice, FakeIrte, State};
 use super::std::sync::Arc;
 use super::std::vec::Vec;
+use super::validate;
 use pvir_abi::{
     Arch, CallFlags, DeviceFlags, DeviceId, DeviceRecord, EnableRecord, EntryRecord, EntryState, Features,
-    FeaturesRecord, Handle, Header, MAGIC, Operation, Pair, Routing, Status, Store, Stores, Version,
+    FeaturesRecord, Handle, Header, Operation, Pair, REQUEST_MAGIC, Routing, Status, Store, Stores, Version,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -16,7 +16,11 @@ pub(super) fn call(state: &mut State, bytes: &mut [u8]) -> Status {
     let mut header = Header::read_from_bytes(head).unwrap();
     let sent = Header { status: Status::PENDING, done: 0, epoch: 0, ..header };
     assert_eq!(header, sent, "section 3: a request has status PENDING, and nothing in the out fields");
-    assert_eq!((header.magic, header.version, header.reserved), (MAGIC, Version::V1, [0; 4]), "statement B5");
+    assert_eq!(
+        (header.magic, header.version, header.reserved),
+        (REQUEST_MAGIC, Version::V1, [0; 4]),
+        "statement B5"
+    );
     for record in rest.chunks(64) {
         assert_eq!(record[4..8], [0xff; 4], "section 3: a record has status PENDING before the call");
     }
@@ -175,21 +179,21 @@ fn parked(routing: Option<Routing>) -> EntryState {
     if routing.is_none() { EntryState::PARKED } else { EntryState::empty() }
 }
 
-fn answered(record: &EntryRecord, held: &Held, state: EntryState) -> EntryRecord {
+fn answered(record: &EntryRecord, held: &FakeIrte, state: EntryState) -> EntryRecord {
     let Pair { address, data } = held.pair;
     EntryRecord { handle: held.handle, address, data, state: state.bits(), ..*record }
 }
 
 fn map(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Status> {
     assert_eq!(record.handle, Handle::NONE, "statement B5: MAP takes no handle");
-    let device = *judge::entry(state, record)?;
-    let routing = judge::routing(state, record)?;
-    if let Some(held) = state.irtes.get(&judge::key(record)) {
+    let device = *validate::entry(state, record)?;
+    let routing = validate::routing(state, record)?;
+    if let Some(held) = state.irtes.get(&validate::key(record)) {
         let same = held.routing == routing && held.count == record.count;
         let state = parked(routing) | EntryState::EXISTING;
         return if same { Ok(answered(record, held, state)) } else { Err(Status::ALREADY_MAPPED) };
     }
-    if judge::backing(&device, record).is_some_and(|other| state.irtes.contains_key(&other)) {
+    if validate::backing(&device, record).is_some_and(|other| state.irtes.contains_key(&other)) {
         return Err(Status::BACKING_IN_USE);
     }
     if held_by(state, record.device) + record.count > device.max_irtes {
@@ -202,17 +206,17 @@ fn map(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Status> {
     // Statement M10: the low bits of the data are the device's.
     let data = if record.count > 1 { (slot * record.count) & 0xffff } else { 0 };
     let held =
-        Held { handle: Handle::new(slot, 1), count: record.count, routing, pair: Pair { address, data } };
-    state.irtes.insert(judge::key(record), held);
+        FakeIrte { handle: Handle::new(slot, 1), count: record.count, routing, pair: Pair { address, data } };
+    state.irtes.insert(validate::key(record), held);
     let masked = if record.store == Store::MSIX { EntryState::MASKED } else { EntryState::empty() };
     Ok(answered(record, &held, parked(routing) | masked))
 }
 
 fn retarget(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Status> {
-    judge::entry(state, record)?;
-    let held = judge::handle(state, record)?;
-    let routing = judge::routing(state, record)?;
-    state.irtes.insert(judge::key(record), Held { routing, ..held });
+    validate::entry(state, record)?;
+    let held = validate::handle(state, record)?;
+    let routing = validate::routing(state, record)?;
+    state.irtes.insert(validate::key(record), FakeIrte { routing, ..held });
     Ok(answered(record, &held, parked(routing)))
 }
 
@@ -222,9 +226,9 @@ fn unmap(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Status>
         (0, Arch(0), Routing::new_zeroed()),
         "statement B5"
     );
-    judge::entry(state, record)?;
-    judge::handle(state, record)?;
-    state.irtes.remove(&judge::key(record));
+    validate::entry(state, record)?;
+    validate::handle(state, record)?;
+    state.irtes.remove(&validate::key(record));
     Ok(*record)
 }
 
@@ -234,10 +238,10 @@ fn query(state: &mut State, record: &EntryRecord) -> Result<EntryRecord, Status>
         (0, Arch(0), Routing::new_zeroed()),
         "statement B5"
     );
-    judge::entry(state, record)?;
+    validate::entry(state, record)?;
     let held = match record.handle {
-        Handle::NONE => *state.irtes.get(&judge::key(record)).ok_or(Status::STALE_HANDLE)?,
-        _ => judge::handle(state, record)?,
+        Handle::NONE => *state.irtes.get(&validate::key(record)).ok_or(Status::STALE_HANDLE)?,
+        _ => validate::handle(state, record)?,
     };
     let arch = if held.routing.is_some() { Arch::X86_APIC } else { Arch(0) };
     let answer = EntryRecord { arch, routing: held.routing.unwrap_or_default(), ..*record };

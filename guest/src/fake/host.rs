@@ -51,7 +51,7 @@ impl FakeDevice {
 
 /// One IRTE.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(super) struct FakeIrte {
     pub(super) handle: Handle,
     pub(super) count: u32,
     /// `None`: parked.
@@ -75,7 +75,7 @@ pub(super) struct Enabled {
 pub(super) struct State {
     pub(super) discovery: Discovery,
     pub(super) devices: Vec<FakeDevice>,
-    pub(super) irtes: BTreeMap<Key, Held>,
+    pub(super) irtes: BTreeMap<Key, FakeIrte>,
     pub(super) enabled: Option<Arc<Enabled>>,
     pub(super) refusal: Option<(Refusal, DeviceId)>,
     pub(super) epoch: u64,

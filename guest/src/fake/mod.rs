@@ -18,10 +18,10 @@ extern crate std;
 
 mod answer;
 mod host;
-mod judge;
 mod machine;
 mod memory;
 mod store;
+mod validate;
 
 pub use host::{FakeDevice, FakeHost};
 pub use machine::FakeMachine;

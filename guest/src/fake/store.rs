@@ -1,6 +1,6 @@
 //! A store in RAM, as a driver of a device with IMS would write one, with eyes on the order.
 
-use crate::{Mask, Origin, Store};
+use crate::{Mask, Origin, StoreEntry};
 use pvir_abi::Pair;
 
 /// A store that panics when address and data are written unmasked, or sent before they were read back.
@@ -47,7 +47,7 @@ impl FakeStore {
     }
 }
 
-impl Store for FakeStore {
+impl StoreEntry for FakeStore {
     fn origin(&self) -> Origin {
         self.origin
     }

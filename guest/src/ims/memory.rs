@@ -3,7 +3,7 @@
 
 use super::layout::ImsLayout;
 use super::slot::ImsSlot;
-use crate::claims::{Claims, MOST};
+use crate::claims::{Claims, MAX_ENTRIES};
 use crate::{Entry, Masked, Origin};
 use core::ptr::NonNull;
 use pvir_abi::{DeviceId, Pair};
@@ -38,7 +38,7 @@ impl ImsMemory {
     #[must_use]
     pub unsafe fn new(device: DeviceId, base: NonNull<u32>, slots: u32, layout: ImsLayout) -> Option<Self> {
         let claims = Claims::new();
-        let this = Self { device, base, slots: slots.min(MOST), layout, claims };
+        let this = Self { device, base, slots: slots.min(MAX_ENTRIES), layout, claims };
         let fits = (slots as usize).checked_mul(layout.len)?.checked_mul(4)? <= isize::MAX as usize;
         if !fits || !layout.is_sound() {
             return None;

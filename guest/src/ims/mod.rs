@@ -1,7 +1,7 @@
 //! IMS: messages at a place of the device's own making (statements M8 and M11).
 //!
 //! [`ImsMemory`] is such a place in memory: an array of slots, in the guest's RAM or in the device. For any other, a
-//! driver implements [`Store`](crate::Store), whose page has an example.
+//! driver implements [`StoreEntry`](crate::StoreEntry), whose page has an example.
 
 mod layout;
 mod memory;

@@ -1,7 +1,7 @@
 //! One slot, as a store.
 
 use super::memory::ImsMemory;
-use crate::{Mask, Origin, Store};
+use crate::{Mask, Origin, StoreEntry};
 use pvir_abi::Pair;
 
 /// Owns one slot of an [`ImsMemory`]: nobody else writes it. Masks it when dropped, where it can be.
@@ -25,7 +25,7 @@ impl<'m> ImsSlot<'m> {
     }
 }
 
-impl Store for ImsSlot<'_> {
+impl StoreEntry for ImsSlot<'_> {
     fn origin(&self) -> Origin {
         self.origin
     }

@@ -2,7 +2,7 @@
 
 use super::memory::Memory;
 use crate::claims::Claims;
-use crate::{Mask, Origin, Store};
+use crate::{Mask, Origin, StoreEntry};
 use pvir_abi::Pair;
 
 /// Owns one entry of an MSI-X table: nobody else writes it. Masks it when dropped.
@@ -23,7 +23,7 @@ impl<'t> MsixEntry<'t> {
     }
 }
 
-impl Store for MsixEntry<'_> {
+impl StoreEntry for MsixEntry<'_> {
     fn origin(&self) -> Origin {
         self.origin
     }

@@ -3,7 +3,7 @@
 
 use super::memory::{ENTRY_LEN, Memory};
 use super::slot::MsixEntry;
-use crate::claims::{Claims, MOST};
+use crate::claims::{Claims, MAX_ENTRIES};
 use crate::pci::Function;
 use crate::{Entry, Masked, Origin, PciError, Platform};
 use core::fmt;
@@ -77,7 +77,7 @@ impl<'p, P: Platform> MsixTable<'p, P> {
         self.memory.entries()
     }
 
-    /// The name of entry `index`, for [`Request`](crate::Request).
+    /// The name of entry `index`, for [`MapRequest`](crate::MapRequest).
     #[must_use]
     pub const fn origin(&self, index: u32) -> Origin {
         Origin::msix(self.device(), index)
@@ -114,7 +114,7 @@ impl<'p, P: Platform> MsixTable<'p, P> {
 
 /// Bytes of the table and of the pending bits, which come in words of 64.
 fn lengths(entries: u32) -> (usize, usize) {
-    let entries = entries.min(MOST) as usize;
+    let entries = entries.min(MAX_ENTRIES) as usize;
     (entries.saturating_mul(ENTRY_LEN), entries.div_ceil(64).saturating_mul(8))
 }
 

@@ -38,7 +38,7 @@ fn all_or_nothing_longer_than_one_call_is_refused_before_anything_is_asked() {
     let requests = [msix(0), msix(1), msix(2)];
     let mut results = [NOT_MAPPED, NOT_MAPPED, NOT_MAPPED];
     let refused = remapping.map_batch(&requests, &mut results, BatchMode::AllOrNothing);
-    assert_eq!(refused, Err(Error::TooMany { asked: 3, most: 2 }));
+    assert_eq!(refused, Err(Error::TooMany { requested: 3, max: 2 }));
     assert!(!host.calls().contains(&Operation::MAP));
 }
 
@@ -47,7 +47,7 @@ fn the_hosts_limit_is_kept_also_with_a_larger_block() {
     let host = host();
     host.set_max_records(3);
     let remapping = enabled_with(&host, 512);
-    assert_eq!(remapping.most_in_one_call(), 3);
+    assert_eq!(remapping.max_entries_per_call(), 3);
     let requests = [0, 1, 2, 3].map(msix);
     let mut results = [const { NOT_MAPPED }; 4];
     assert_eq!(remapping.map_batch(&requests, &mut results, BatchMode::Partial), Ok(4));
@@ -56,7 +56,7 @@ fn the_hosts_limit_is_kept_also_with_a_larger_block() {
 #[test]
 fn a_partial_grant_tells_which_entries_failed_and_why() {
     let (_host, remapping) = enabled();
-    let bad = Request::new(Origin::msix(DEVICE, ENTRIES), Target::Parked);
+    let bad = MapRequest::new(Origin::msix(DEVICE, ENTRIES), Target::Parked);
     let requests = [msix(0), bad, msix(2)];
     let mut results = [const { NOT_MAPPED }; 3];
     assert_eq!(remapping.map_batch(&requests, &mut results, BatchMode::Partial), Ok(2));
@@ -67,7 +67,7 @@ fn a_partial_grant_tells_which_entries_failed_and_why() {
 #[test]
 fn an_aborted_batch_tells_which_entry_spoiled_it() {
     let (host, remapping) = enabled();
-    let bad = Request::new(Origin::msix(DEVICE, 1), Target::fixed(1, 5));
+    let bad = MapRequest::new(Origin::msix(DEVICE, 1), Target::fixed(1, 5));
     let mut results = [const { NOT_MAPPED }; 2];
     let aborted = Error::Status { operation: Operation::MAP, status: Status::ABORTED.result().unwrap_err() };
     assert_eq!(remapping.map_batch(&[msix(0), bad], &mut results, BatchMode::AllOrNothing), Err(aborted));
@@ -91,10 +91,10 @@ fn a_batch_that_cannot_be_asked_is_not() {
     let (host, remapping) = enabled();
     let calls = host.calls().len();
     let mut one = [NOT_MAPPED];
-    let lengths = Error::Lengths { requests: 2, others: 1 };
+    let lengths = Error::LengthMismatch { requests: 2, others: 1 };
     assert_eq!(remapping.map_batch(&[msix(0), msix(1)], &mut one, BatchMode::Partial), Err(lengths));
     let mut two = [const { NOT_MAPPED }; 2];
-    let twice = Error::AskedTwice { origin: Origin::msix(DEVICE, 0) };
+    let twice = Error::DuplicateEntry { origin: Origin::msix(DEVICE, 0) };
     assert_eq!(remapping.map_batch(&[msix(0), msix(0)], &mut two, BatchMode::Partial), Err(twice));
     assert_eq!(remapping.map_batch(&[], &mut [], BatchMode::AllOrNothing), Ok(0));
     assert_eq!(host.calls().len(), calls);
@@ -105,7 +105,7 @@ fn a_place_that_holds_an_irte_is_not_overwritten() {
     let (_host, remapping) = enabled();
     let mut results = [Ok(remapping.map(msix(0)).unwrap())];
     let refused = remapping.map_batch(&[msix(1)], &mut results, BatchMode::Partial);
-    assert_eq!(refused, Err(Error::ResultInUse { place: 0 }));
+    assert_eq!(refused, Err(Error::ResultInUse { index: 0 }));
     assert!(results[0].is_ok());
 }
 
@@ -128,8 +128,8 @@ fn any_mix_of_devices_goes_in_one_call() {
     let (host, remapping) = enabled();
     let requests = [
         msix(0),
-        Request::new(Origin::msix(OTHER, 0), Target::Parked),
-        Request::new(Origin::ims(DEVICE, 9), Target::Parked),
+        MapRequest::new(Origin::msix(OTHER, 0), Target::Parked),
+        MapRequest::new(Origin::ims(DEVICE, 9), Target::Parked),
     ];
     let mut results = [const { NOT_MAPPED }; 3];
     assert_eq!(remapping.map_batch(&requests, &mut results, BatchMode::AllOrNothing), Ok(3));

@@ -14,7 +14,7 @@ fn enabled_for(device: FakeDevice, features: Features) -> (FakeHost, Remapping<F
     (host, remapping)
 }
 
-fn refused(remapping: &Remapping<FakeHost>, request: Request) -> Status {
+fn refused(remapping: &Remapping<FakeHost>, request: MapRequest) -> Status {
     match remapping.map(request).unwrap_err() {
         Error::Entry { operation: Operation::MAP, status, .. } => status.status(),
         other => panic!("{other}"),
@@ -30,8 +30,8 @@ fn route(
     Target::Apic(X86Route { destination, vector: 0x51, delivery_mode, destination_mode, hint })
 }
 
-fn to(target: Target) -> Request {
-    Request::new(Origin::msix(DEVICE, 0), target)
+fn to(target: Target) -> MapRequest {
+    MapRequest::new(Origin::msix(DEVICE, 0), target)
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn what_was_not_taken_is_refused() {
         ),
         (
             Features::IMS,
-            Request::new(Origin::ims(DEVICE, 0), Target::fixed(1, 0x51)),
+            MapRequest::new(Origin::ims(DEVICE, 0), Target::fixed(1, 0x51)),
             Status::STORE_UNSUPPORTED,
         ),
         (Features::MSIX, to(Target::fixed(1, 0x51)), Status::STORE_UNSUPPORTED),
@@ -122,7 +122,7 @@ fn what_was_not_taken_is_refused() {
 #[test]
 fn several_messages_need_their_feature_and_an_aligned_vector() {
     let device = FakeDevice::with_msi(DEVICE, 16);
-    let block = |count, vector| Request::new(Origin::msi(DEVICE, count), Target::fixed(1, vector));
+    let block = |count, vector| MapRequest::new(Origin::msi(DEVICE, count), Target::fixed(1, vector));
     let (_host, single) = enabled_for(device, Features::MSI);
     assert_eq!(refused(&single, block(2, 0x40)), Status::BAD_MESSAGE_COUNT);
     assert!(single.map(block(1, 0x41)).is_ok());
@@ -145,7 +145,7 @@ fn several_messages_need_their_feature_and_an_aligned_vector() {
 fn all_messages_count_against_the_quota() {
     let device = FakeDevice { max_irtes: 7, ..FakeDevice::with_msi(DEVICE, 16) };
     let (_host, remapping) = enabled_for(device, Features::MSI | Features::MSI_MULTI);
-    let block = |count| Request::new(Origin::msi(DEVICE, count), Target::fixed(1, 0x40));
+    let block = |count| MapRequest::new(Origin::msi(DEVICE, count), Target::fixed(1, 0x40));
     assert_eq!(refused(&remapping, block(8)), Status::NO_QUOTA);
     let irte = remapping.map(block(4)).unwrap();
     let mut info = [Err(crate::EntryError::NotAsked)];
@@ -157,8 +157,8 @@ fn all_messages_count_against_the_quota() {
 #[test]
 fn an_ims_entry_and_the_msix_entry_behind_it_exclude_each_other() {
     let device = FakeDevice::new(DEVICE, 10);
-    let ims = |index| Request::new(Origin::ims(DEVICE, index), Target::fixed(1, 0x60));
-    let table = |index| Request::new(Origin::msix(DEVICE, index), Target::fixed(1, 0x61));
+    let ims = |index| MapRequest::new(Origin::ims(DEVICE, index), Target::fixed(1, 0x60));
+    let table = |index| MapRequest::new(Origin::msix(DEVICE, index), Target::fixed(1, 0x61));
     let (_host, remapping) = enabled_for(device, EVERYTHING);
     let irte = remapping.map(ims(2)).unwrap();
     assert_eq!(refused(&remapping, table(7)), Status::BACKING_IN_USE);

@@ -1,7 +1,7 @@
 //! A host that does not keep the contract, one wrong answer at a time.
 
 use super::*;
-use crate::{BatchMode, EntryError, Error, HostError, NOT_MAPPED};
+use crate::{BatchMode, ContractViolation, EntryError, Error, NOT_MAPPED};
 use pvir_abi::{Handle, Operation, Pair, Status};
 
 /// Length of a header and of a record.
@@ -17,19 +17,19 @@ pub(super) fn at(record: usize, field: usize) -> usize {
 }
 
 /// MAP of entries 0 and 1, answered as `tamper` changes it.
-fn map_two(tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) -> HostError {
+fn map_two(tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) -> ContractViolation {
     let (host, remapping) = enabled();
     host.tamper(tamper);
     let mut results = [const { NOT_MAPPED }; 2];
     let error = remapping.map_batch(&[msix(0), msix(1)], &mut results, BatchMode::Partial).unwrap_err();
-    assert_eq!(results, [const { Err(EntryError::Distrusted) }; 2]);
+    assert_eq!(results, [const { Err(EntryError::ContractViolation) }; 2]);
     match error {
-        Error::Host { operation: Operation::MAP, what } => what,
+        Error::ContractViolation { operation: Operation::MAP, violation } => violation,
         other => panic!("{other}"),
     }
 }
 
-fn map_two_with(offset: usize, bytes: &'static [u8]) -> HostError {
+fn map_two_with(offset: usize, bytes: &'static [u8]) -> ContractViolation {
     map_two(move |block, _| put(block, offset, bytes))
 }
 
@@ -38,7 +38,7 @@ fn every_field_of_the_header_that_is_ours_must_come_back() {
     let fields =
         [(0, "magic"), (4, "version"), (6, "operation"), (8, "flags"), (12, "count"), (32, "reserved")];
     for (offset, field) in fields {
-        assert_eq!(map_two_with(offset, &[0xee, 0x77]), HostError::HeaderChanged { field });
+        assert_eq!(map_two_with(offset, &[0xee, 0x77]), ContractViolation::HeaderChanged { field });
     }
 }
 
@@ -56,7 +56,10 @@ fn every_field_of_a_record_that_is_ours_must_come_back() {
         (40, "routing"),
     ];
     for (offset, field) in fields {
-        assert_eq!(map_two_with(at(1, offset), &[0x5a]), HostError::RecordChanged { record: 1, field });
+        assert_eq!(
+            map_two_with(at(1, offset), &[0x5a]),
+            ContractViolation::RecordChanged { record: 1, field }
+        );
     }
 }
 
@@ -64,7 +67,7 @@ fn every_field_of_a_record_that_is_ours_must_come_back() {
 fn the_conduit_and_the_header_must_agree() {
     let (conduit, header) = (Status(0xffff_fc18), Status::OK);
     let error = map_two(move |_, status| *status = conduit);
-    assert_eq!(error, HostError::ConduitDisagrees { conduit, header });
+    assert_eq!(error, ContractViolation::ConduitDisagrees { conduit, header });
 }
 
 #[test]
@@ -76,13 +79,16 @@ fn a_host_that_does_nothing_is_noticed() {
         put(block, 16, &[0xff; 4]);
         *status = seen;
     });
-    let what = HostError::ConduitDisagrees { conduit: seen, header: Status::PENDING };
-    assert_eq!(remapping.map(msix(0)), Err(Error::Host { operation: Operation::MAP, what }));
+    let violation = ContractViolation::ConduitDisagrees { conduit: seen, header: Status::PENDING };
+    assert_eq!(
+        remapping.map(msix(0)),
+        Err(Error::ContractViolation { operation: Operation::MAP, violation })
+    );
     let pending = map_two(|block, status| {
         put(block, 16, &[0xff; 4]);
         *status = Status::PENDING;
     });
-    assert_eq!(pending, HostError::CallPending);
+    assert_eq!(pending, ContractViolation::CallPending);
 }
 
 #[test]
@@ -115,7 +121,7 @@ fn every_status_of_the_call_is_a_failure_but_ok_and_partial() {
         let expected = if for_calls {
             Error::Status { operation, status: status.result().unwrap_err() }
         } else {
-            Error::Host { operation, what: HostError::CallStatus(status) }
+            Error::ContractViolation { operation, violation: ContractViolation::CallStatus(status) }
         };
         assert_eq!(remapping.map(msix(0)), Err(expected), "{status:?}");
     }
@@ -127,20 +133,20 @@ fn a_failed_call_has_done_nothing() {
         *conduit = Status::RATE_LIMITED;
         put(block, 16, &Status::RATE_LIMITED.0.to_le_bytes());
     });
-    assert_eq!(error, HostError::Done { said: 2, counted: 0 });
+    assert_eq!(error, ContractViolation::Done { said: 2, counted: 0 });
 }
 
 #[test]
 fn done_counts_the_records_that_are_ok() {
-    assert_eq!(map_two_with(20, &[1]), HostError::Done { said: 1, counted: 2 });
-    assert_eq!(map_two_with(20, &[0xff; 4]), HostError::Done { said: u32::MAX, counted: 2 });
+    assert_eq!(map_two_with(20, &[1]), ContractViolation::Done { said: 1, counted: 2 });
+    assert_eq!(map_two_with(20, &[0xff; 4]), ContractViolation::Done { said: u32::MAX, counted: 2 });
 }
 
 #[test]
 fn a_record_has_a_status_that_fits_the_call() {
     for status in [Status::PENDING, Status::PARTIAL, Status::ABORTED, Status::NO_GSI, Status(0x777)] {
         let error = map_two(move |block, _| put(block, at(1, 4), &status.0.to_le_bytes()));
-        assert_eq!(error, HostError::RecordStatus { record: 1, status });
+        assert_eq!(error, ContractViolation::RecordStatus { record: 1, status });
     }
 }
 
@@ -150,7 +156,7 @@ fn a_partial_call_has_a_record_that_failed() {
         *conduit = Status::PARTIAL;
         put(block, 16, &[1]);
     });
-    assert_eq!(error, HostError::NothingFailed);
+    assert_eq!(error, ContractViolation::NothingFailed);
 }
 
 #[test]
@@ -160,34 +166,40 @@ fn a_record_that_failed_has_no_answer() {
         put(block, 16, &[1, 0, 0, 0, 1]);
         put(block, at(1, 4), &Status::NO_GSI.0.to_le_bytes());
     });
-    assert_eq!(error, HostError::NotZero { record: 1, field: "handle" });
+    assert_eq!(error, ContractViolation::NotZero { record: 1, field: "handle" });
 }
 
 #[test]
 fn a_handle_is_neither_zero_nor_anothers() {
-    assert_eq!(map_two_with(at(1, 24), &[0; 8]), HostError::NoHandle { record: 1 });
+    assert_eq!(map_two_with(at(1, 24), &[0; 8]), ContractViolation::NoHandle { record: 1 });
     let error = map_two(|block, _| block.copy_within(at(0, 24)..at(0, 32), at(1, 24)));
-    assert_eq!(error, HostError::HandleTwice { record: 1, handle: Handle::new(1, 1) });
+    assert_eq!(error, ContractViolation::HandleTwice { record: 1, handle: Handle::new(1, 1) });
 }
 
 #[test]
 fn a_pair_is_a_message_and_not_anothers_of_the_device() {
     let error = map_two(|block, _| block.copy_within(at(0, 48)..at(0, 60), at(1, 48)));
-    assert_eq!(error, HostError::PairTwice { record: 1, pair: Pair { address: 0xfee0_0030, data: 0 } });
+    assert_eq!(
+        error,
+        ContractViolation::PairTwice { record: 1, pair: Pair { address: 0xfee0_0030, data: 0 } }
+    );
     let bad = [0xdead_0000, 0xfed0_0000, 0xfef0_0000, 0x1_fee0_0000, 0xfee0_0001, 0xfee0_0002, 0, u64::MAX];
     for address in bad {
         let error = map_two(move |block, _| put(block, at(1, 48), &u64::to_le_bytes(address)));
-        assert_eq!(error, HostError::BadPair { record: 1, pair: Pair { address, data: 0 } });
+        assert_eq!(error, ContractViolation::BadPair { record: 1, pair: Pair { address, data: 0 } });
     }
     let error = map_two_with(at(1, 58), &[1]);
-    assert_eq!(error, HostError::BadPair { record: 1, pair: Pair { address: 0xfee0_0050, data: 0x1_0000 } });
+    assert_eq!(
+        error,
+        ContractViolation::BadPair { record: 1, pair: Pair { address: 0xfee0_0050, data: 0x1_0000 } }
+    );
 }
 
 #[test]
 fn two_devices_may_have_the_same_pair() {
     let (host, remapping) = enabled();
     host.tamper(|block, _| block.copy_within(at(0, 48)..at(0, 60), at(1, 48)));
-    let requests = [msix(0), Request::new(Origin::msix(OTHER, 0), Target::Parked)];
+    let requests = [msix(0), MapRequest::new(Origin::msix(OTHER, 0), Target::Parked)];
     let mut results = [const { NOT_MAPPED }; 2];
     assert_eq!(remapping.map_batch(&requests, &mut results, BatchMode::Partial), Ok(2));
 }
@@ -196,17 +208,20 @@ fn two_devices_may_have_the_same_pair() {
 fn the_state_is_known_masked_and_as_asked() {
     for state in [0u32, 0b0001, 0b0011, 0b1010, 0b0101, 0x8000_0002] {
         let error = map_two(move |block, _| put(block, at(0, 60), &state.to_le_bytes()));
-        assert_eq!(error, HostError::State { record: 0, state });
+        assert_eq!(error, ContractViolation::State { record: 0, state });
     }
 }
 
 #[test]
 fn the_epoch_is_never_zero_and_never_goes_back() {
-    assert_eq!(map_two_with(24, &[0; 8]), HostError::Epoch { before: 1, said: 0 });
+    assert_eq!(map_two_with(24, &[0; 8]), ContractViolation::Epoch { before: 1, said: 0 });
     let (host, remapping) = enabled();
     host.tamper(|block, _| put(block, 24, &[9]));
     let _irte = remapping.map(msix(0)).unwrap();
     host.be_honest();
-    let what = HostError::Epoch { before: 9, said: 1 };
-    assert_eq!(remapping.map(msix(1)), Err(Error::Host { operation: Operation::MAP, what }));
+    let violation = ContractViolation::Epoch { before: 9, said: 1 };
+    assert_eq!(
+        remapping.map(msix(1)),
+        Err(Error::ContractViolation { operation: Operation::MAP, violation })
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::hostile::{at, put};
 use super::*;
-use crate::{BatchMode, EntryError, Error, HostError, NOT_MAPPED};
+use crate::{BatchMode, ContractViolation, EntryError, Error, NOT_MAPPED};
 use pvir_abi::{Operation, Pair, Status};
 use std::vec::Vec;
 
@@ -13,8 +13,8 @@ fn the_pair_does_not_change_on_retarget() {
     host.tamper(|block, _| put(block, at(0, 49), &[0x77]));
     let was = irte.pair();
     let now = Pair { address: 0xfee0_7730, ..was };
-    let what = HostError::PairChanged { record: 0, was, now };
-    let error = Error::Host { operation: Operation::RETARGET, what };
+    let violation = ContractViolation::PairChanged { record: 0, was, now };
+    let error = Error::ContractViolation { operation: Operation::RETARGET, violation };
     assert_eq!(remapping.retarget(&mut irte, Target::Parked), Err(error));
     assert_eq!(irte.pair(), was);
 }
@@ -27,9 +27,9 @@ fn a_retarget_says_nothing_of_masks_and_keeps_the_handle() {
         host.tamper(move |block, _| put(block, at(0, offset), &[byte]));
         remapping.retarget(&mut irte, Target::Parked).unwrap_err()
     };
-    let error = |what| Error::Host { operation: Operation::RETARGET, what };
-    assert_eq!(retarget(60, 3), error(HostError::State { record: 0, state: 3 }));
-    assert_eq!(retarget(24, 9), error(HostError::RecordChanged { record: 0, field: "handle" }));
+    let error = |violation| Error::ContractViolation { operation: Operation::RETARGET, violation };
+    assert_eq!(retarget(60, 3), error(ContractViolation::State { record: 0, state: 3 }));
+    assert_eq!(retarget(24, 9), error(ContractViolation::RecordChanged { record: 0, field: "handle" }));
 }
 
 #[test]
@@ -38,21 +38,21 @@ fn an_unmap_answers_with_its_status_alone_and_the_token_comes_back() {
     let irte = remapping.map(msix(0)).unwrap();
     host.tamper(|block, _| put(block, at(0, 48), &[9]));
     let failed = remapping.unmap(irte).unwrap_err();
-    let what = HostError::NotZero { record: 0, field: "address" };
-    assert_eq!(failed.error, Error::Host { operation: Operation::UNMAP, what });
+    let violation = ContractViolation::NotZero { record: 0, field: "address" };
+    assert_eq!(failed.error, Error::ContractViolation { operation: Operation::UNMAP, violation });
 }
 
 #[test]
 fn a_query_with_a_malformed_routing_is_not_believed() {
     let (host, remapping) = enabled();
     let irte = remapping.map(msix(0)).unwrap();
-    let what = HostError::Routing { record: 0 };
+    let violation = ContractViolation::Routing { record: 0 };
     // Another architecture; an exception's vector; NMI, and a delivery mode that nobody knows; a destination mode that
     // nobody knows; a bit beside the hint; a reserved byte.
     for (offset, byte) in [(10, 2), (36, 31), (37, 4), (37, 9), (38, 2), (39, 2), (47, 1)] {
         host.tamper(move |block, _| put(block, at(0, offset), &[byte]));
         let error = remapping.verify(&irte).unwrap_err();
-        assert_eq!(error, Error::Host { operation: Operation::QUERY, what });
+        assert_eq!(error, Error::ContractViolation { operation: Operation::QUERY, violation });
     }
 }
 
@@ -60,12 +60,12 @@ fn a_query_with_a_malformed_routing_is_not_believed() {
 fn the_routing_of_a_retarget_comes_back_as_it_was_asked() {
     let (host, remapping) = enabled();
     let mut irte = remapping.map(msix(0)).unwrap();
-    let what = HostError::RecordChanged { record: 0, field: "routing" };
+    let violation = ContractViolation::RecordChanged { record: 0, field: "routing" };
     // What a logical destination was resolved to is not the guest's business (statement L5).
     for (offset, byte) in [(32, 9), (36, 0x52), (37, 1), (38, 1), (39, 1)] {
         host.tamper(move |block, _| put(block, at(0, offset), &[byte]));
         let error = remapping.retarget(&mut irte, Target::fixed(1, 0x51)).unwrap_err();
-        assert_eq!(error, Error::Host { operation: Operation::RETARGET, what });
+        assert_eq!(error, Error::ContractViolation { operation: Operation::RETARGET, violation });
     }
 }
 
@@ -74,13 +74,16 @@ fn the_low_bits_of_a_multi_message_data_are_the_devices() {
     let host = FakeHost::new(&[FakeDevice::with_msi(DEVICE, 32)]);
     let remapping = enabled_with(&host, 1);
     for count in [2u32, 4, 8, 16, 32] {
-        let request = Request::new(Origin::msi(DEVICE, count), Target::fixed(1, 0x60));
+        let request = MapRequest::new(Origin::msi(DEVICE, count), Target::fixed(1, 0x60));
         for bit in 0..count.ilog2() {
             let data = 1u32 << bit;
             host.tamper(move |block, _| put(block, at(0, 56), &data.to_le_bytes()));
             let error = remapping.map(request).unwrap_err();
-            let bad = |what| matches!(what, HostError::BadPair { record: 0, pair } if pair.data == data);
-            assert!(matches!(error, Error::Host { what, .. } if bad(what)), "{count}: {error}");
+            let bad = |violation| matches!(violation, ContractViolation::BadPair { record: 0, pair } if pair.data == data);
+            assert!(
+                matches!(error, Error::ContractViolation { violation, .. } if bad(violation)),
+                "{count}: {error}"
+            );
         }
         host.be_honest();
         remapping.unmap(remapping.map(request).unwrap()).unwrap();
@@ -94,8 +97,8 @@ fn features_must_say_what_cpuid_says() {
         let host = host();
         host.tamper(move |block, _| put(block, at(0, offset), &[0x5a]));
         let error = Pvir::negotiate(&host.discovered(), host.clone(), host.block(1)).unwrap_err();
-        let what = HostError::NotAsDiscovered { field };
-        assert_eq!(error, Error::Host { operation: Operation::FEATURES, what });
+        let violation = ContractViolation::NotAsDiscovered { field };
+        assert_eq!(error, Error::ContractViolation { operation: Operation::FEATURES, violation });
     }
 }
 
@@ -110,16 +113,25 @@ fn enable_error(tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) -> 
 #[test]
 fn an_enable_is_whole_or_it_is_not_believed() {
     let operation = Operation::ENABLE;
-    let nonsense = |what| Error::Host { operation, what };
+    let violated = |violation| Error::ContractViolation { operation, violation };
     let with = |offset, byte: u8| enable_error(move |block, _| put(block, offset, &[byte; 4]));
-    assert_eq!(with(20, 0), nonsense(HostError::Done { said: 0, counted: 1 }));
-    assert_eq!(with(24, 0), nonsense(HostError::Epoch { before: 0, said: 0 }));
-    assert_eq!(with(28, 1), nonsense(HostError::EventArea));
-    assert_eq!(with(at(0, 0), 1), nonsense(HostError::NotZero { record: 0, field: "device" }));
-    assert_eq!(with(at(0, 8), 1), nonsense(HostError::RecordChanged { record: 0, field: "features" }));
-    assert_eq!(with(at(0, 16), 1), nonsense(HostError::RecordChanged { record: 0, field: "event_area" }));
-    assert_eq!(with(at(0, 32), 1), nonsense(HostError::NotZero { record: 0, field: "refusal" }));
-    assert_eq!(with(at(0, 36), 1), nonsense(HostError::RecordChanged { record: 0, field: "reserved" }));
+    assert_eq!(with(20, 0), violated(ContractViolation::Done { said: 0, counted: 1 }));
+    assert_eq!(with(24, 0), violated(ContractViolation::Epoch { before: 0, said: 0 }));
+    assert_eq!(with(28, 1), violated(ContractViolation::EventArea));
+    assert_eq!(with(at(0, 0), 1), violated(ContractViolation::NotZero { record: 0, field: "device" }));
+    assert_eq!(
+        with(at(0, 8), 1),
+        violated(ContractViolation::RecordChanged { record: 0, field: "features" })
+    );
+    assert_eq!(
+        with(at(0, 16), 1),
+        violated(ContractViolation::RecordChanged { record: 0, field: "event_area" })
+    );
+    assert_eq!(with(at(0, 32), 1), violated(ContractViolation::NotZero { record: 0, field: "refusal" }));
+    assert_eq!(
+        with(at(0, 36), 1),
+        violated(ContractViolation::RecordChanged { record: 0, field: "reserved" })
+    );
     let refused = Status::REFUSED;
     let error = enable_error(move |block, status| {
         *status = refused;
@@ -127,7 +139,7 @@ fn an_enable_is_whole_or_it_is_not_believed() {
         put(block, 20, &[0; 4]);
         put(block, at(0, 4), &refused.0.to_le_bytes());
     });
-    assert_eq!(error, nonsense(HostError::NoReason));
+    assert_eq!(error, violated(ContractViolation::NoReason));
 }
 
 #[test]
@@ -147,6 +159,12 @@ fn a_later_call_that_lies_leaves_what_earlier_calls_granted() {
     assert!(results[..2].iter().all(Result::is_ok));
     assert_eq!(
         results[2..],
-        [EntryError::Distrusted, EntryError::Distrusted, EntryError::NotAsked, EntryError::NotAsked].map(Err)
+        [
+            EntryError::ContractViolation,
+            EntryError::ContractViolation,
+            EntryError::NotAsked,
+            EntryError::NotAsked
+        ]
+        .map(Err)
     );
 }

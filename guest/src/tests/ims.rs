@@ -33,7 +33,7 @@ impl Ram {
 }
 
 fn irte(index: u32) -> Irte {
-    enabled().1.map(Request::new(Origin::ims(DEVICE, index), Target::fixed(1, 0x60))).unwrap()
+    enabled().1.map(MapRequest::new(Origin::ims(DEVICE, index), Target::fixed(1, 0x60))).unwrap()
 }
 
 /// Data first, no high half, the mask in bit 31 of a word that comes before the address.

@@ -28,8 +28,8 @@ fn a_session_comes_back_from_disable_and_enables_again() {
     let _irte = remapping.map(msix(0)).unwrap();
     let (pvir, area) = remapping.disable().unwrap();
     assert_eq!(host.held(), 0);
-    let wish = EnableOptions::new(Features::MSIX).with_events(area.unwrap());
-    let remapping = pvir.enable(wish).unwrap();
+    let options = EnableOptions::new(Features::MSIX).with_events(area.unwrap());
+    let remapping = pvir.enable(options).unwrap();
     assert!(remapping.epoch() > first);
 }
 
@@ -53,7 +53,7 @@ fn a_feature_that_is_not_offered_is_not_asked_for() {
     let host = host();
     let unknown = Features::from_bits_retain(1 << 40);
     let failed = negotiated(&host, 1).enable(EnableOptions::new(Features::MSIX | unknown)).unwrap_err();
-    assert_eq!(failed.error, Error::NotOffered(unknown));
+    assert_eq!(failed.error, Error::FeaturesNotOffered(unknown));
     assert_eq!(host.calls(), [Operation::FEATURES]);
 }
 
@@ -61,10 +61,10 @@ fn a_feature_that_is_not_offered_is_not_asked_for() {
 fn epoch_and_notify_need_their_parts() {
     let host = host();
     let failed = negotiated(&host, 1).enable(EnableOptions::new(Features::EPOCH)).unwrap_err();
-    assert_eq!(failed.error, Error::FeatureWithoutItsParts(Features::EPOCH));
-    let wish = EnableOptions::new(Features::MSIX).with_notify(Notify { apic_id: 0, vector: 0x40 });
-    let failed = failed.pvir.enable(wish).unwrap_err();
-    assert_eq!(failed.error, Error::FeatureWithoutItsParts(Features::NOTIFY));
+    assert_eq!(failed.error, Error::InconsistentOptions(Features::EPOCH));
+    let options = EnableOptions::new(Features::MSIX).with_notify(Notify { apic_id: 0, vector: 0x40 });
+    let failed = failed.pvir.enable(options).unwrap_err();
+    assert_eq!(failed.error, Error::InconsistentOptions(Features::NOTIFY));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn the_same_request_again_answers_the_same_pair_and_says_so() {
 #[test]
 fn a_status_of_the_host_names_operation_entry_and_cause() {
     let (_host, remapping) = enabled();
-    let error = remapping.map(Request::new(Origin::msix(DEVICE, 0), Target::fixed(64, 0x40))).unwrap_err();
+    let error = remapping.map(MapRequest::new(Origin::msix(DEVICE, 0), Target::fixed(64, 0x40))).unwrap_err();
     assert_eq!(
         error.to_string(),
         "MAP of MSIX entry 0 of device 0000:00:01.0: BAD_DESTINATION: no vCPU has this APIC id"

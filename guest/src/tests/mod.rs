@@ -15,7 +15,7 @@ mod scripted;
 mod stores;
 
 use crate::fake::{FakeDevice, FakeHost};
-use crate::{EnableOptions, Origin, Pvir, Remapping, Request, Target};
+use crate::{EnableOptions, MapRequest, Origin, Pvir, Remapping, Target};
 use pvir_abi::{Bdf, DeviceId, Features};
 
 const DEVICE: DeviceId = DeviceId::new(0, Bdf(0x0008));
@@ -31,10 +31,10 @@ fn negotiated(host: &FakeHost, records: u32) -> Pvir<FakeHost> {
 }
 
 fn enabled_with(host: &FakeHost, records: u32) -> Remapping<FakeHost> {
-    let wish = EnableOptions::new(
+    let options = EnableOptions::new(
         Features::MSI | Features::MSIX | Features::IMS | Features::MSI_MULTI | Features::PARKING,
     );
-    negotiated(host, records).enable(wish.with_events(host.event_memory())).unwrap()
+    negotiated(host, records).enable(options.with_events(host.event_memory())).unwrap()
 }
 
 fn enabled() -> (FakeHost, Remapping<FakeHost>) {
@@ -43,6 +43,6 @@ fn enabled() -> (FakeHost, Remapping<FakeHost>) {
     (host, remapping)
 }
 
-fn msix(index: u32) -> Request {
-    Request::new(Origin::msix(DEVICE, index), Target::fixed(1, 0x51))
+fn msix(index: u32) -> MapRequest {
+    MapRequest::new(Origin::msix(DEVICE, index), Target::fixed(1, 0x51))
 }

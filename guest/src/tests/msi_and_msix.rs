@@ -123,7 +123,7 @@ fn msi_is_written_while_disabled_and_enabled_by_unmask() {
     let machine = FakeMachine::new(DEVICE, 10);
     let remapping = enabled_with(&msi_host(), 1);
     let origin = Origin::msi(DEVICE, 4);
-    let irte = remapping.map(Request::new(origin, Target::fixed(1, 0x44))).unwrap();
+    let irte = remapping.map(MapRequest::new(origin, Target::fixed(1, 0x44))).unwrap();
     let pair = irte.pair();
     assert_eq!((pair.data & 3, irte.origin().count), (0, 4));
     let capability = MsiCapability::open(&machine, DEVICE).unwrap();
@@ -155,7 +155,7 @@ fn msi_without_64_bits_has_its_data_4_bytes_lower() {
     let machine = FakeMachine::new(DEVICE, 10);
     machine.set_config(0x50, 0x0000_7005);
     let remapping = enabled_with(&msi_host(), 1);
-    let irte = remapping.map(Request::new(Origin::msi(DEVICE, 1), Target::fixed(1, 0x44))).unwrap();
+    let irte = remapping.map(MapRequest::new(Origin::msi(DEVICE, 1), Target::fixed(1, 0x44))).unwrap();
     let pair = irte.pair();
     let entry = MsiCapability::open(&machine, DEVICE).unwrap().claim(1).unwrap().program(irte).unwrap();
     let high_is_data = u64::from(pair.data) << 32 | pair.address;

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{BatchMode, Error, Irte, NOT_MAPPED};
-use pvir_abi::scripted::{Answer, Kind, ScriptedHost};
+use pvir_abi::scripted::{Answer, AnswerKind, ScriptedHost};
 use pvir_abi::{Header, Operation, Status};
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
@@ -51,25 +51,25 @@ fn every_answer(operation: Operation, epoch: u64, work: impl Fn(&Guest, &dyn Fn(
     for answer in script.all_answers(&request) {
         let (name, kind) = (answer.name.clone(), answer.kind);
         let (result, ..) = play(Some(answer));
-        let blamed = matches!(result, Err(Error::Host { .. }));
-        assert_eq!(blamed, kind == Kind::Hostile, "{operation:?}, {name} ({kind:?}): {result:?}");
+        let blamed = matches!(result, Err(Error::ContractViolation { .. }));
+        assert_eq!(blamed, kind == AnswerKind::Hostile, "{operation:?}, {name} ({kind:?}): {result:?}");
         *(if blamed { &mut hostile } else { &mut legal }) += 1;
     }
     assert!(legal >= 20 && hostile >= 70, "{operation:?}: {legal} legal and {hostile} hostile answers");
 }
 
 fn enabled_on(guest: &Guest, arm: &dyn Fn()) -> Remapping<FakeHost> {
-    let wish = EnableOptions::new(Features::MSI | Features::MSIX | Features::IMS | Features::PARKING);
-    let remapping = negotiated(&guest.host, 512).enable(wish).unwrap();
+    let options = EnableOptions::new(Features::MSI | Features::MSIX | Features::IMS | Features::PARKING);
+    let remapping = negotiated(&guest.host, 512).enable(options).unwrap();
     assert_eq!(remapping.epoch(), guest.script.epoch);
     arm();
     remapping
 }
 
-fn map_two(guest: &Guest, arm: &dyn Fn(), requests: &[Request; 2], grant: BatchMode) -> Result<(), Error> {
+fn map_two(guest: &Guest, arm: &dyn Fn(), requests: &[MapRequest; 2], mode: BatchMode) -> Result<(), Error> {
     let remapping = enabled_on(guest, arm);
     let mut results = [const { NOT_MAPPED }; 2];
-    let granted = remapping.map_batch(requests, &mut results, grant);
+    let granted = remapping.map_batch(requests, &mut results, mode);
     if granted.is_err() {
         assert!(results.iter().all(Result::is_err), "the call failed and gave an IRTE");
     }
@@ -91,7 +91,7 @@ fn map_whole() {
 
 #[test]
 fn map_of_two_devices_one_parked() {
-    let requests = [msix(0), Request::new(Origin::msix(OTHER, 1), Target::Parked)];
+    let requests = [msix(0), MapRequest::new(Origin::msix(OTHER, 1), Target::Parked)];
     every_answer(Operation::MAP, 1, |guest, arm| map_two(guest, arm, &requests, BatchMode::Partial));
 }
 
@@ -175,5 +175,5 @@ fn disable() {
         }),
         Ok(())
     );
-    assert!(matches!(play(|_| Status::OK), Err(Error::Host { .. })));
+    assert!(matches!(play(|_| Status::OK), Err(Error::ContractViolation { .. })));
 }

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::fake::FakeStore;
-use crate::{Entry, Irte, Mask, Masked, Store, StoreError};
+use crate::{Entry, Irte, Mask, Masked, StoreEntry, StoreError};
 use pvir_abi::Pair;
 
 const ORIGIN: Origin = Origin::ims(DEVICE, 5);
 
 fn irte() -> Irte {
-    enabled().1.map(Request::new(ORIGIN, Target::Parked)).unwrap()
+    enabled().1.map(MapRequest::new(ORIGIN, Target::Parked)).unwrap()
 }
 
 fn claim(store: FakeStore) -> Entry<FakeStore, Masked> {
@@ -67,7 +67,7 @@ impl Watched<'_> {
     }
 }
 
-impl Store for Watched<'_> {
+impl StoreEntry for Watched<'_> {
     fn origin(&self) -> Origin {
         self.store.origin()
     }

@@ -2,7 +2,7 @@
 
 use super::faults::Faults;
 use super::{Call, Entry, Kind, identity};
-use crate::kvm::KvmMessage;
+use crate::message::Message;
 use pvir_abi::{Operation, Pair, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -76,7 +76,7 @@ pub(super) struct Started {
 pub struct World {
     pub(super) first_gsi: u32,
     pub(super) expected: Option<Operation>,
-    pub(super) routes: BTreeMap<u32, KvmMessage>,
+    pub(super) routes: BTreeMap<u32, Message>,
     pub(super) irqfds: BTreeMap<u32, Seen>,
     /// GSIs with an irqfd that was armed ahead, and no route so far.
     pub(super) armed: BTreeSet<u32>,

@@ -2,15 +2,16 @@
 
 mod line;
 mod policy;
-mod route;
 mod table;
+mod target;
 
 pub use line::{Line, Lines};
 pub use policy::RoutePolicy;
-pub use route::{Route, Target};
 pub use table::IrteTable;
+pub use target::Target;
 
 use crate::kvm::IrqRouter;
+use crate::message::Message;
 use pvir_abi::{DeviceId, EntryRecord, Handle, Pair, Store};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -96,8 +97,8 @@ impl Irte {
     }
 
     /// What KVM's table is to say of its GSIs if it goes to `target`.
-    pub(crate) fn routes_to(&self, target: Option<Target>) -> impl Iterator<Item = (u32, Option<Route>)> {
-        let routes = (0u8..).map(move |message| target.map(|target| target.route_of(message)));
+    pub(crate) fn routes_to(&self, target: Option<Target>) -> impl Iterator<Item = (u32, Option<Message>)> {
+        let routes = (0u8..).map(move |number| target.map(|target| target.message(number)));
         self.lines.iter().map(|line| line.gsi).zip(routes)
     }
 
@@ -142,7 +143,7 @@ impl Irte {
             pair: Pair { data: pair.data + u32::from(message), ..pair },
             eventfd: line.eventfd.as_raw_fd(),
             gsi: line.gsi,
-            route: target.map(|target| target.route_of(message)),
+            route: target.map(|target| target.message(message)),
         })
     }
 }
@@ -162,6 +163,6 @@ pub struct IrteInfo {
     pub eventfd: i32,
     /// GSI.
     pub gsi: u32,
-    /// Where it goes; `None` while parked.
-    pub route: Option<Route>,
+    /// What the route of its GSI injects; `None` while parked.
+    pub route: Option<Message>,
 }

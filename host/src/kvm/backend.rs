@@ -105,11 +105,11 @@ impl IrqRouter for KvmRouter {
 #[expect(unsafe_code, reason = "a union of KVM's bindings is read back")]
 mod tests {
     use super::*;
-    use crate::irte::Route;
+    use crate::message::Message;
 
     #[test]
     fn a_line_has_all_of_its_message() {
-        let entry = line(&GsiRoute { gsi: 24, message: Route::for_tests(300, 0x51).into() });
+        let entry = line(&GsiRoute { gsi: 24, message: Message::fixed(300, 0x51) });
         assert_eq!((entry.gsi, entry.type_), (24, KVM_IRQ_ROUTING_MSI));
         // SAFETY: `line` wrote the `msi` member.
         let msi = unsafe { entry.u.msi };

@@ -1,20 +1,18 @@
 //! KVM's part: GSI routing and irqfds.
 //!
 //! KVM validates almost nothing of what it is given here (vectors 0 to 31, SMI, any destination), so whoever calls
-//! has validated everything: only a [`KvmMessage`] can be routed, and that is made of a validated
-//! [`Route`](crate::irte::Route) or of a validated [`Message`](crate::trapped::Message) only.
+//! has validated everything: only a [`Message`] can be routed, which is the proof of that.
 
 mod backend;
 mod gsi_pool;
 mod helpers;
-mod message;
 mod routes;
 
 pub use backend::KvmRouter;
 pub use gsi_pool::GsiPool;
-pub use message::KvmMessage;
 pub use routes::RouteTable;
 
+use crate::message::Message;
 use std::io;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -27,7 +25,7 @@ pub struct GsiRoute {
     /// Global system interrupt, below [`MAX_GSI`].
     pub gsi: u32,
     /// What is injected.
-    pub message: KvmMessage,
+    pub message: Message,
 }
 
 /// What the service needs of KVM. Calls come under the VM's lock, in the order of the contract: an irqfd is attached, and

@@ -97,7 +97,7 @@ impl Vm {
         if record.arch == Arch::X86_APIC && record.routing.hint & !1 != 0 {
             return Err(Status::RESERVED_NOT_ZERO);
         }
-        let target = self.policy.judge(record, self.enabled())?;
+        let target = self.policy.validate(record, self.enabled())?;
         Ok(Judged { origin, device, count, target: Some(target) })
     }
 

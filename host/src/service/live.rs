@@ -6,7 +6,7 @@ use super::history::{IrteRecord, Message};
 use super::vm::{Attached, Vm};
 use crate::device::{HostInterrupt, Reading};
 use crate::irte::Origin;
-use crate::kvm::KvmMessage;
+use crate::message;
 
 /// Everything of a VM that can interrupt it.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ pub struct TrappedRecord {
     /// GSI, once it was sent for the first time.
     pub gsi: Option<u32>,
     /// Where it goes: the guest's own message. `None` while it is masked.
-    pub message: Option<KvmMessage>,
+    pub message: Option<message::Message>,
     /// What the host counted for it, where it counts.
     pub host: Option<HostInterrupt>,
 }

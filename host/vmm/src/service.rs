@@ -7,8 +7,9 @@ use pvir_abi::{Discovery, GuestPhysAddr, Status};
 use pvir_host::kvm::{KvmRouter, MAX_GSI};
 use pvir_host::service::{Config, Service};
 
-use crate::machine::conduit::{self, Hypercalls};
-use crate::machine::vm::{RESERVED_PINS, Vm};
+use crate::assembly::Assembly;
+use crate::vm::conduit::{self, Hypercalls};
+use crate::vm::{RESERVED_PINS, Vm};
 
 /// What a VM may hold, where the user limits it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,7 +25,7 @@ pub(crate) struct Quotas {
 const HELPERS: usize = 3;
 
 /// The service of a VM, without devices yet.
-pub(crate) fn new(vm: &Vm, quotas: Quotas) -> Result<Service> {
+pub(crate) fn new(vm: &Vm, quotas: Quotas, assembly: &dyn Assembly) -> Result<Service> {
     // A GSI for each is all that KVM has.
     let most = MAX_GSI - RESERVED_PINS;
     let max_irtes = quotas.of_vm.map_or(most, |quota| quota.min(most));
@@ -39,7 +40,8 @@ pub(crate) fn new(vm: &Vm, quotas: Quotas) -> Result<Service> {
         armed_ahead: quotas.armed_ahead,
     };
     let router = KvmRouter::new(Arc::clone(&vm.fd), &vm.counters).with_helpers(HELPERS);
-    Service::new(&config, Arc::new(vm.memory.clone()), Box::new(router))
+    let ram = assembly.guest_ram(Arc::new(vm.memory.clone()));
+    Service::new(&config, ram, assembly.irq_router(Box::new(router)))
         .context("cannot set up the hypercall service")
 }
 

@@ -1,6 +1,6 @@
 //! What the records of MAP, RETARGET, UNMAP and QUERY can say.
 
-use super::{Answer, Change, Draft, Kind, STRANGER, ScriptedHost};
+use super::{Answer, AnswerKind, Change, Draft, STRANGER, ScriptedHost};
 use crate::{
     Arch, CallFlags, EntryFlags, EntryRecord, EntryState, Handle, Operation, Pair, Status, Store, X86Route,
 };
@@ -36,7 +36,7 @@ fn failures() -> impl Iterator<Item = Status> {
 pub(super) fn all(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
     let operation = sent.header.operation;
     if operation == Operation::MAP {
-        Draft::add(honest, all, Kind::Legal, "every entry was mapped before", |draft| {
+        Draft::add(honest, all, AnswerKind::Legal, "every entry was mapped before", |draft| {
             draft.each(|entry: &mut EntryRecord| {
                 entry.state = entry.state & EntryState::PARKED.bits() | EntryState::EXISTING.bits();
             });
@@ -75,7 +75,7 @@ fn failed(sent: &Draft, honest: &Answer, place: usize, status: Status) -> Draft 
 fn fail(sent: &Draft, honest: &Answer, place: usize, all: &mut Vec<Answer>) {
     for status in failures() {
         let name = format!("record {place} is {status:?}");
-        all.push(failed(sent, honest, place, status).into_answer(name, Kind::Legal));
+        all.push(failed(sent, honest, place, status).into_answer(name, AnswerKind::Legal));
     }
     let answered: EntryRecord = Draft::of(honest).record(place);
     type Leak = fn(&mut EntryRecord, &EntryRecord);
@@ -88,7 +88,7 @@ fn fail(sent: &Draft, honest: &Answer, place: usize, all: &mut Vec<Answer>) {
     for (field, leak) in leaks {
         let mut draft = failed(sent, honest, place, Status::NO_GSI);
         draft.change(place, |entry| leak(entry, &answered));
-        all.push(draft.into_answer(format!("record {place} failed and has a {field}"), Kind::Hostile));
+        all.push(draft.into_answer(format!("record {place} failed and has a {field}"), AnswerKind::Hostile));
     }
 }
 
@@ -96,7 +96,7 @@ fn fail(sent: &Draft, honest: &Answer, place: usize, all: &mut Vec<Answer>) {
 fn statuses(sent: &Draft, honest: &Answer, place: usize, all: &mut Vec<Answer>) {
     for status in [Status::PENDING, Status::PARTIAL, Status::ABORTED, Status::NO_GSI, Status(0x7777)] {
         let name = format!("the call is OK, record {place} is {status:?}");
-        Draft::add(honest, all, Kind::Hostile, name, |draft| {
+        Draft::add(honest, all, AnswerKind::Hostile, name, |draft| {
             draft.change(place, |entry: &mut EntryRecord| entry.status = status);
         });
     }
@@ -106,7 +106,7 @@ fn statuses(sent: &Draft, honest: &Answer, place: usize, all: &mut Vec<Answer>) 
         let name = format!("the call failed in part, record {place} is {status:?}");
         let mut draft = failed(sent, honest, place, Status::NO_GSI);
         draft.change(place, |entry: &mut EntryRecord| entry.status = status);
-        all.push(draft.into_answer(name, Kind::Hostile));
+        all.push(draft.into_answer(name, AnswerKind::Hostile));
     }
 }
 
@@ -190,11 +190,11 @@ fn answered(honest: &Answer, operation: Operation, place: usize, all: &mut Vec<A
 /// What two entries must not share.
 fn doubles(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
     let first: EntryRecord = Draft::of(honest).record(0);
-    Draft::add(honest, all, Kind::Hostile, "two entries with one handle", |draft| {
+    Draft::add(honest, all, AnswerKind::Hostile, "two entries with one handle", |draft| {
         draft.change(1, |entry: &mut EntryRecord| entry.handle = first.handle);
     });
     let same_device = sent.record::<EntryRecord>(1).device == first.device;
-    let kind = if same_device { Kind::Hostile } else { Kind::Legal };
+    let kind = if same_device { AnswerKind::Hostile } else { AnswerKind::Legal };
     Draft::add(honest, all, kind, "two entries with one pair", |draft| {
         draft.change(1, |entry: &mut EntryRecord| (entry.address, entry.data) = (first.address, first.data));
     });
@@ -209,6 +209,6 @@ fn entry_changes(
 ) {
     for (field, change) in changes {
         let name: String = format!("record {place}: {field} {what}");
-        Draft::add(honest, all, Kind::Hostile, name, |draft| draft.change(place, change));
+        Draft::add(honest, all, AnswerKind::Hostile, name, |draft| draft.change(place, change));
     }
 }

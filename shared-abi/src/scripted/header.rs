@@ -1,6 +1,6 @@
 //! What the header and the conduit can say.
 
-use super::{Answer, Draft, Kind};
+use super::{Answer, AnswerKind, Draft};
 use crate::{CallFlags, Operation, Status};
 use alloc::format;
 use alloc::vec::Vec;
@@ -22,20 +22,21 @@ pub(super) fn legal(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
         let goes_on = status != Status::NOT_ENABLED && operation != Operation::ENABLE;
         draft.header.epoch = if goes_on { epoch } else { 0 };
         draft.say(status);
-        all.push(draft.into_answer(format!("the call is {status:?}"), Kind::Legal));
+        all.push(draft.into_answer(format!("the call is {status:?}"), AnswerKind::Legal));
     }
     for status in [Status::BAD_ADDRESS, Status::UNALIGNED, Status::PRIVILEGE] {
         let draft = Draft { conduit: status, ..sent.clone() };
-        all.push(draft.into_answer(format!("{status:?}, the block untouched"), Kind::Legal));
+        all.push(draft.into_answer(format!("{status:?}, the block untouched"), AnswerKind::Legal));
     }
     if epoch != 0 {
-        Draft::add(honest, all, Kind::Legal, "a later epoch", |draft| draft.header.epoch += 3);
+        Draft::add(honest, all, AnswerKind::Legal, "a later epoch", |draft| draft.header.epoch += 3);
     }
 }
 
 /// Headers that no host writes.
 pub(super) fn hostile(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
-    let mut add = |name, change: &dyn Fn(&mut Draft)| Draft::add(honest, all, Kind::Hostile, name, change);
+    let mut add =
+        |name, change: &dyn Fn(&mut Draft)| Draft::add(honest, all, AnswerKind::Hostile, name, change);
     for at in (0..16).chain(32..64) {
         add(format!("byte {at} of the header changed"), &|draft| {
             draft.header = flipped(draft, at);

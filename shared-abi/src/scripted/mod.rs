@@ -20,7 +20,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// Whether a host that keeps the contract may answer so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum AnswerKind {
     /// It may: the guest must cope, and must not blame the host.
     Legal,
     /// It never does: the guest must notice, and use nothing of the answer.
@@ -33,7 +33,7 @@ pub struct Answer {
     /// What is particular about it.
     pub name: String,
     /// Whether a host may say so.
-    pub kind: Kind,
+    pub kind: AnswerKind,
     /// The block as the guest finds it.
     pub bytes: Vec<u8>,
     /// What the conduit says.
@@ -88,7 +88,7 @@ impl ScriptedHost {
         draft.header.done = draft.header.count;
         draft.header.epoch = epoch;
         draft.say(Status::OK);
-        draft.into_answer("all as asked".into(), Kind::Legal)
+        draft.into_answer("all as asked".into(), AnswerKind::Legal)
     }
 
     /// Every answer to the request: the honest one first, then all others, each different from it in one thing.
@@ -188,7 +188,7 @@ impl Draft {
         (0..self.records()).for_each(|place| self.change(place, &mut change));
     }
 
-    fn into_answer(self, name: String, kind: Kind) -> Answer {
+    fn into_answer(self, name: String, kind: AnswerKind) -> Answer {
         let Self { header, mut bytes, conduit } = self;
         bytes[..RECORD_LEN].copy_from_slice(header.as_bytes());
         Answer { name, kind, bytes, conduit }
@@ -198,7 +198,7 @@ impl Draft {
     fn add(
         honest: &Answer,
         all: &mut Vec<Answer>,
-        kind: Kind,
+        kind: AnswerKind,
         name: impl Into<String>,
         change: impl FnOnce(&mut Self),
     ) {

@@ -1,6 +1,6 @@
 //! What the records of FEATURES, ENABLE and DEVICE_INFO can say.
 
-use super::{Answer, Change, Draft, Kind, STRANGER};
+use super::{Answer, AnswerKind, Change, Draft, STRANGER};
 use crate::{DeviceFlags, DeviceRecord, EnableRecord, FeaturesRecord, Refusal, Status, Stores, Version};
 use alloc::format;
 use alloc::vec::Vec;
@@ -18,14 +18,14 @@ pub(super) fn features(honest: &Answer, all: &mut Vec<Answer>) {
         ("another reserved field", |record| record.reserved2 = 1 << 63),
     ];
     for (name, change) in changes {
-        Draft::add(honest, all, Kind::Hostile, name, |draft| draft.change(0, change));
+        Draft::add(honest, all, AnswerKind::Hostile, name, |draft| draft.change(0, change));
     }
     let legal: [Change<FeaturesRecord>; 2] = [
         ("nothing may be mapped", |record| record.max_irtes = 0),
         ("no device", |record| record.devices = 0),
     ];
     for (name, change) in legal {
-        Draft::add(honest, all, Kind::Legal, name, |draft| draft.change(0, change));
+        Draft::add(honest, all, AnswerKind::Legal, name, |draft| draft.change(0, change));
     }
 }
 
@@ -41,9 +41,9 @@ pub(super) fn enable(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
     };
     let known = Refusal::ALL.iter().map(|(reason, _)| *reason).filter(|reason| *reason != Refusal::NONE);
     for reason in known.chain([Refusal(0x7777)]) {
-        all.push(refused(reason).into_answer(format!("refused: {reason:?}"), Kind::Legal));
+        all.push(refused(reason).into_answer(format!("refused: {reason:?}"), AnswerKind::Legal));
     }
-    all.push(refused(Refusal::NONE).into_answer("refused without a reason".into(), Kind::Hostile));
+    all.push(refused(Refusal::NONE).into_answer("refused without a reason".into(), AnswerKind::Hostile));
     let changes: [Change<EnableRecord>; 9] = [
         ("a device, and nothing was refused", |record| record.device = STRANGER),
         ("a reason, and nothing was refused", |record| record.refusal = Refusal::POLICY),
@@ -56,7 +56,7 @@ pub(super) fn enable(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
         ("the record failed", |record| record.status = Status::REFUSED),
     ];
     for (name, change) in changes {
-        Draft::add(honest, all, Kind::Hostile, name, |draft| draft.change(0, change));
+        Draft::add(honest, all, AnswerKind::Hostile, name, |draft| draft.change(0, change));
     }
 }
 
@@ -86,16 +86,16 @@ pub(super) fn devices(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
             draft
         };
         let name = format!("record {place} is NO_DEVICE");
-        all.push(failed(|_| ()).into_answer(name, Kind::Legal));
+        all.push(failed(|_| ()).into_answer(name, AnswerKind::Legal));
         let name = format!("record {place} is NO_DEVICE and has entries");
-        all.push(failed(|record| record.msix_entries = 1).into_answer(name, Kind::Hostile));
+        all.push(failed(|record| record.msix_entries = 1).into_answer(name, AnswerKind::Hostile));
         changes(honest, place, all);
     }
 }
 
 fn changes(honest: &Answer, place: usize, all: &mut Vec<Answer>) {
-    use Kind::{Hostile, Legal};
-    let changes: [(Kind, Change<DeviceRecord>); 9] = [
+    use AnswerKind::{Hostile, Legal};
+    let changes: [(AnswerKind, Change<DeviceRecord>); 9] = [
         (Legal, ("no store", |record| (record.stores, record.msix_entries) = (0, 0))),
         (Legal, ("stores of a later version", |record| record.stores |= 1 << 31)),
         (Legal, ("flags of a later version", |record| record.flags |= 1 << 31)),

@@ -12,7 +12,7 @@ use pvir_guest::abi::{
     EnableRecord, EntryFlags, EntryRecord, Features, FeaturesRecord, GuestPhysAddr, Operation, Routing,
     Status, X86Route,
 };
-use pvir_guest::conduit::Hardware;
+use pvir_guest::conduit::HardwareConduit;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// Vectors that statements use, in turn.
@@ -36,7 +36,7 @@ pub(super) struct Bench {
     pub(super) raw: Raw,
     pub(super) discovered: Discovered,
     /// The conduits to try, one after the other; the first is the usual one.
-    pub(super) conduits: ArrayVec<(&'static str, Hardware), 4>,
+    pub(super) conduits: ArrayVec<(&'static str, HardwareConduit), 4>,
     pub(super) subjects: ArrayVec<Subject, 4>,
     pub(super) patience_ms: u64,
     next_vector: u8,
@@ -46,7 +46,7 @@ impl Bench {
     pub(super) fn new(
         raw: Raw,
         discovered: Discovered,
-        conduits: ArrayVec<(&'static str, Hardware), 4>,
+        conduits: ArrayVec<(&'static str, HardwareConduit), 4>,
         patience_ms: u64,
     ) -> Self {
         let next_vector = VECTORS.start;

@@ -8,7 +8,9 @@ use crate::cpu::smp::{self, Job};
 use crate::raw::{Raw, instructions};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pvir_guest::Discovered;
-use pvir_guest::abi::{CpuidLeaf, Discovery, FeaturesRecord, MIN_BASE, Operation, STEP, Status};
+use pvir_guest::abi::{
+    CPUID_BASE_STEP, CpuidLeaf, Discovery, FeaturesRecord, MIN_CPUID_BASE, Operation, Status,
+};
 use spin::Mutex;
 
 /// The CPU that helps.
@@ -75,7 +77,7 @@ fn fingerprint(_: u64) -> u64 {
         CpuidLeaf { eax: leaf.eax, ebx: leaf.ebx, ecx: leaf.ecx, edx: leaf.edx }
     };
     let (mut blocks, mut sum) = (0u64, 0xcbf2_9ce4_8422_2325_u64);
-    for base in (MIN_BASE..MIN_BASE + 0x100 * STEP).step_by(STEP as usize) {
+    for base in (MIN_CPUID_BASE..MIN_CPUID_BASE + 0x100 * CPUID_BASE_STEP).step_by(CPUID_BASE_STEP as usize) {
         let Some(found) = Discovery::at(base, &mut leaf) else { continue };
         blocks += 1;
         for leaf in found.to_leaves(base) {

@@ -37,7 +37,7 @@ use bench::Bench;
 use core::fmt;
 use pvir_guest::Discovered;
 use pvir_guest::abi::Conduits;
-use pvir_guest::conduit::Hardware;
+use pvir_guest::conduit::HardwareConduit;
 use pvir_test_kernel::cmdline::CommandLine;
 use pvir_test_kernel::statements::{Kind, STATEMENTS, STATUSES, Statement, same};
 use subject::Subject;
@@ -130,7 +130,10 @@ fn open(line: CommandLine<'static>) -> Result<Bench, ExitCode> {
 }
 
 /// All conduits that work here, or the one that `conduit=` names.
-fn conduits(line: CommandLine<'static>, discovered: &Discovered) -> ArrayVec<(&'static str, Hardware), 4> {
+fn conduits(
+    line: CommandLine<'static>,
+    discovered: &Discovered,
+) -> ArrayVec<(&'static str, HardwareConduit), 4> {
     let all = [
         ("vmcall", Conduits::VMCALL),
         ("vmmcall", Conduits::VMMCALL),

@@ -1,7 +1,7 @@
 //! Lines for programs: `@pvir {"event":...}`, one JSON object each, and checkpoints where the kernel waits for
 //! whoever looks at it from outside.
 
-use super::serial::Serial;
+use super::output::Output;
 use super::with;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 use pvir_test_kernel::json::Object;
 
 /// An object being written to the console.
-pub(crate) type Event<'w> = Object<'w, Serial>;
+pub(crate) type Event<'w> = Object<'w, Output>;
 
 static CHECKPOINTS: AtomicBool = AtomicBool::new(false);
 
@@ -20,7 +20,7 @@ pub(super) fn init(command_line: CommandLine<'static>) {
 /// Writes an event with the fields that `build` adds. It has the console meanwhile: it must not print.
 pub(crate) fn event(name: &str, build: impl FnOnce(&mut Event<'_>)) {
     with(|out| {
-        // A serial port does not fail; `fmt::Error` could only come from a `Display` of ours.
+        // The way out does not fail; `fmt::Error` could only come from a `Display` of ours.
         let _ = out.write_str("@pvir ");
         let mut object = Object::begin(&mut *out);
         object.str("event", name);
@@ -47,7 +47,7 @@ pub(crate) fn checkpoint(name: &str) {
     event("checkpoint", |object| {
         object.str("name", name);
     });
-    while with(Serial::receive).is_none() {
+    while with(Output::receive).is_none() {
         core::hint::spin_loop();
     }
 }

@@ -2,7 +2,6 @@
 
 #![expect(unsafe_code, reason = "port input and output")]
 
-use core::fmt;
 use x86_64::instructions::port::Port;
 
 const DATA: u16 = 0x3f8;
@@ -21,7 +20,7 @@ const PATIENCE: u32 = 1_000_000;
 
 /// The port.
 #[derive(Debug)]
-pub(crate) struct Serial {
+pub(super) struct Serial {
     /// Bytes that fit without another look at the status: each look is an exit from the VM.
     room: u32,
 }
@@ -56,24 +55,13 @@ impl Serial {
         (read(LINE_STATUS) & DATA_READY != 0).then(|| read(DATA))
     }
 
-    fn send(&mut self, byte: u8) {
+    /// Sends a byte.
+    pub(super) fn send(&mut self, byte: u8) {
         if self.room == 0 {
             self.flush();
         }
         write(DATA, byte);
         self.room -= 1;
-    }
-}
-
-impl fmt::Write for Serial {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.send(b'\r');
-            }
-            self.send(byte);
-        }
-        Ok(())
     }
 }
 

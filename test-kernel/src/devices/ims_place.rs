@@ -3,7 +3,7 @@
 use super::emulated::Doorbell;
 use super::igb::HeadWriteBack;
 use pvir_guest::abi::Pair;
-use pvir_guest::{Mask, Origin, Store};
+use pvir_guest::{Mask, Origin, StoreEntry};
 
 /// Any of the places known here. A driver with another kind adds it.
 #[derive(Debug)]
@@ -13,14 +13,14 @@ pub(crate) enum ImsPlace {
 }
 
 impl ImsPlace {
-    fn store(&self) -> &dyn Store {
+    fn store(&self) -> &dyn StoreEntry {
         match self {
             Self::HeadWriteBack(place) => place,
             Self::Emulated(place) => place,
         }
     }
 
-    fn store_mut(&mut self) -> &mut dyn Store {
+    fn store_mut(&mut self) -> &mut dyn StoreEntry {
         match self {
             Self::HeadWriteBack(place) => place,
             Self::Emulated(place) => place,
@@ -28,7 +28,7 @@ impl ImsPlace {
     }
 }
 
-impl Store for ImsPlace {
+impl StoreEntry for ImsPlace {
     fn origin(&self) -> Origin {
         self.store().origin()
     }

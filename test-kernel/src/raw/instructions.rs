@@ -5,7 +5,7 @@
 use crate::cpu::probe;
 use core::arch::asm;
 use pvir_guest::Discovered;
-use pvir_guest::abi::{CALL_NUMBER, Conduits, GuestPhysAddr};
+use pvir_guest::abi::{Conduits, GuestPhysAddr, HYPERCALL_NUMBER};
 use x86_64::instructions::port::Port;
 
 /// What stands in the registers that a call does not name.
@@ -31,7 +31,7 @@ macro_rules! keeps {
 
 /// Calls by one conduit; whether all registers but RAX are as they were.
 pub(crate) fn keeps_registers(discovered: &Discovered, conduit: Conduits, block: GuestPhysAddr) -> bool {
-    let (number, block) = (u64::from(CALL_NUMBER), block.0);
+    let (number, block) = (u64::from(HYPERCALL_NUMBER), block.0);
     let (msr, port) = (u64::from(discovered.host.msr), u64::from(discovered.host.port));
     match conduit {
         Conduits::VMCALL => keeps!("vmcall", number, block, 3, 4),

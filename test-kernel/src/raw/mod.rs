@@ -13,13 +13,13 @@ use pvir_guest::Conduit;
 use pvir_guest::abi::{
     CallFlags, FeaturesRecord, GuestPhysAddr, Header, MAX_BLOCK_LEN, Operation, RECORD_LEN, Status, Version,
 };
-use pvir_guest::conduit::Hardware;
+use pvir_guest::conduit::HardwareConduit;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// A block in RAM, a page to spare, and the way to the host.
 #[derive(Debug)]
 pub(crate) struct Raw {
-    conduit: Hardware,
+    conduit: HardwareConduit,
     block: NonNull<u8>,
     spare: NonNull<u8>,
 }
@@ -46,17 +46,17 @@ impl Raw {
     /// Length of the pages that the block has.
     pub(crate) const PAGES_LEN: usize = MAX_BLOCK_LEN.next_multiple_of(4096);
 
-    pub(crate) fn new(conduit: Hardware) -> Option<Self> {
+    pub(crate) fn new(conduit: HardwareConduit) -> Option<Self> {
         let pages = (MAX_BLOCK_LEN as u64).div_ceil(frames::PAGE);
         Some(Self { conduit, block: frames::allocate_zeroed(pages)?, spare: frames::allocate_zeroed(1)? })
     }
 
     /// The same block, reached another way.
-    pub(crate) const fn by(&self, conduit: Hardware) -> Self {
+    pub(crate) const fn by(&self, conduit: HardwareConduit) -> Self {
         Self { conduit, block: self.block, spare: self.spare }
     }
 
-    pub(crate) const fn conduit(&self) -> Hardware {
+    pub(crate) const fn conduit(&self) -> HardwareConduit {
         self.conduit
     }
 

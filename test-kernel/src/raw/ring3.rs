@@ -7,7 +7,7 @@ use crate::cpu::usermode::{self, IoPrivilege, Outcome};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use pvir_guest::Discovered;
-use pvir_guest::abi::{CALL_NUMBER, Conduits, FeaturesRecord, Header, Operation, Status};
+use pvir_guest::abi::{Conduits, FeaturesRecord, HYPERCALL_NUMBER, Header, Operation, Status};
 
 /// What the functions below need and cannot be given: they get one argument.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -36,8 +36,8 @@ impl Attempt {
 pub(crate) fn each(raw: &Raw, discovered: &Discovered, mut tell: impl FnMut(Attempt)) {
     let host = &discovered.host;
     let ways: [(&str, Conduits, u32, extern "C" fn(u64) -> u64); 4] = [
-        ("vmcall", Conduits::VMCALL, CALL_NUMBER, vmcall),
-        ("vmmcall", Conduits::VMMCALL, CALL_NUMBER, vmmcall),
+        ("vmcall", Conduits::VMCALL, HYPERCALL_NUMBER, vmcall),
+        ("vmmcall", Conduits::VMMCALL, HYPERCALL_NUMBER, vmmcall),
         ("msr", Conduits::MSR, host.msr, msr),
         ("port", Conduits::PORT, host.port.into(), port),
     ];

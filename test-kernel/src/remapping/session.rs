@@ -5,8 +5,10 @@
 use crate::cpu::usermode;
 use core::fmt;
 use pvir_guest::abi::{Conduits, Features, GuestPhysAddr, Status};
-use pvir_guest::conduit::{Conduit, Hardware, NotUsable};
-use pvir_guest::{Discovered, EnableOptions, Error, EventWord, NotDiscovered, Pvir, Remapping, RequestBlock};
+use pvir_guest::conduit::{Conduit, HardwareConduit, NoUsableConduit};
+use pvir_guest::{
+    Discovered, EnableOptions, Error, NotDiscovered, Pvir, Remapping, RequestBlock, StaticEventArea,
+};
 use pvir_test_kernel::cmdline::CommandLine;
 use x86_64::PhysAddr;
 
@@ -15,7 +17,7 @@ pub(crate) type Session = Remapping<AnyRing>;
 
 /// The hardware's conduit, from ring 3 too: by way of ring 0, as the host wants it.
 #[derive(Debug)]
-pub(crate) struct AnyRing(Hardware);
+pub(crate) struct AnyRing(HardwareConduit);
 
 impl Conduit for AnyRing {
     fn reaches(&self, block: GuestPhysAddr) -> bool {
@@ -33,7 +35,7 @@ impl Conduit for AnyRing {
 const KNOWN: Features = Features::all().difference(Features::EPOCH).difference(Features::NOTIFY);
 
 static BLOCK: RequestBlock<512> = RequestBlock::new();
-static EVENTS: EventWord = EventWord::new();
+static EVENTS: StaticEventArea = StaticEventArea::new();
 
 /// Why there is no session.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub(crate) enum NoSession {
     /// The machine has no pvir.
     NotDiscovered(NotDiscovered),
     /// `conduit=` names one that does not work here, or that nobody knows.
-    Conduit(NotUsable),
+    Conduit(NoUsableConduit),
     UnknownConduit,
     /// The block or the event area is not where it must be, or is in use.
     Memory,
@@ -68,7 +70,7 @@ impl From<Error> for NoSession {
 }
 
 /// Finds pvir, and the conduit: the best, or the one that `conduit=` names.
-pub(crate) fn discover(line: CommandLine<'static>) -> Result<(Discovered, Hardware), NoSession> {
+pub(crate) fn discover(line: CommandLine<'static>) -> Result<(Discovered, HardwareConduit), NoSession> {
     let discovered = pvir_guest::discover().map_err(NoSession::NotDiscovered)?;
     let asked = match line.value("conduit") {
         None => Conduits::all(),
@@ -88,15 +90,15 @@ pub(crate) fn open(line: CommandLine<'static>) -> Result<Session, NoSession> {
     // SAFETY: called once; the image is mapped at its physical addresses.
     let block = unsafe { BLOCK.memory(physical(&raw const BLOCK)) }.ok_or(NoSession::Memory)?;
     let pvir = Pvir::negotiate(&discovered, AnyRing(conduit), block)?;
-    let wish = EnableOptions::new(pvir.limits().features & KNOWN);
-    let wish = if pvir.limits().features.contains(Features::EPOCH) {
+    let options = EnableOptions::new(pvir.limits().features & KNOWN);
+    let options = if pvir.limits().features.contains(Features::EPOCH) {
         // SAFETY: as for the block.
         let area = unsafe { EVENTS.memory(physical(&raw const EVENTS)) }.ok_or(NoSession::Memory)?;
-        wish.with_events(area)
+        options.with_events(area)
     } else {
-        wish
+        options
     };
-    pvir.enable(wish).map_err(|failed| NoSession::Host(failed.error))
+    pvir.enable(options).map_err(|failed| NoSession::Host(failed.error))
 }
 
 fn physical<T>(place: *const T) -> PhysAddr {

@@ -15,7 +15,7 @@ use crate::exit::ExitCode;
 use crate::pci::{self, Function};
 use crate::remapping::{KERNEL, Session, device_id};
 use pvir_guest::abi::Pair;
-use pvir_guest::{Irte, MsiCapability, Origin, Request, Target};
+use pvir_guest::{Irte, MapRequest, MsiCapability, Origin, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 
 const OWN: u8 = 0x40;
@@ -61,7 +61,7 @@ fn attack(
     let Some(table) = MsixTable::open(victim) else {
         return checks.expect("table", false, format_args!("{id}: no table"));
     };
-    let own = session.map(Request::new(Origin::msix(id, 0), Target::fixed(apic_id, OWN)));
+    let own = session.map(MapRequest::new(Origin::msix(id, 0), Target::fixed(apic_id, OWN)));
     let own = match own {
         Ok(own) => own,
         Err(error) => return checks.expect("map", false, format_args!("{error}")),
@@ -148,7 +148,7 @@ impl Field<'_> {
         // Possession of the second device's message, so that its IRTE is as live as can be.
         let held = MsiCapability::open(&KERNEL, id).and_then(|capability| capability.claim(1));
         let origin = if other.msix().is_some() { Origin::msix(id, 0) } else { Origin::msi(id, 1) };
-        match session.map(Request::new(origin, Target::fixed(apic_id, FOREIGN))) {
+        match session.map(MapRequest::new(origin, Target::fixed(apic_id, FOREIGN))) {
             Ok(irte) => {
                 // Where pairs are indices into a device's own table, the number is an own one in this device.
                 let own_table = irte.pair().address & 1 << 4 == 0;
@@ -167,7 +167,8 @@ impl Field<'_> {
 
     /// A pair that was given back.
     fn stale(&mut self, session: &Session, id: pvir_guest::abi::DeviceId, apic_id: u32) {
-        match session.map(Request::new(Origin::msix(id, ATTACKER.into()), Target::fixed(apic_id, FOREIGN))) {
+        match session.map(MapRequest::new(Origin::msix(id, ATTACKER.into()), Target::fixed(apic_id, FOREIGN)))
+        {
             Ok(irte) => {
                 let pair = irte.pair();
                 self.unmap(session, irte);

@@ -5,8 +5,8 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::DeviceId;
 use pvir_guest::{
-    BatchMode, Entry, EntryError, Error, Live, MapResult, MsixEntry, MsixTable, NOT_MAPPED, PciError,
-    Request, Target,
+    BatchMode, Entry, EntryError, Error, Live, MapRequest, MapResult, MsixEntry, MsixTable, NOT_MAPPED,
+    PciError, Target,
 };
 use spin::{Mutex, MutexGuard, Once};
 
@@ -72,8 +72,11 @@ pub(super) fn enlist(
     let first = u32::try_from(fleet.len()).unwrap_or(u32::MAX);
     let mut rest = first..first.saturating_add(count).min(table.len());
     while !rest.is_empty() {
-        let requests: ArrayVec<Request, MAP> =
-            rest.by_ref().take(MAP).map(|index| Request::new(table.origin(index), target(index))).collect();
+        let requests: ArrayVec<MapRequest, MAP> = rest
+            .by_ref()
+            .take(MAP)
+            .map(|index| MapRequest::new(table.origin(index), target(index)))
+            .collect();
         let mut results: ArrayVec<MapResult, MAP> = requests.iter().map(|_| NOT_MAPPED).collect();
         session.map_batch(&requests, &mut results, BatchMode::Partial).map_err(Failed::Call)?;
         for (request, result) in requests.iter().zip(results) {

@@ -6,7 +6,7 @@ use crate::cpu::interrupts;
 use crate::cpu::time::{PATIENCE_MS, wait_until};
 use core::fmt;
 use pvir_guest::abi::Status;
-use pvir_guest::{Error, Irte, Origin, Request};
+use pvir_guest::{Error, Irte, MapRequest, Origin};
 
 /// One message on its way to one vector of one processor. No other message has that vector meanwhile.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +40,8 @@ impl Line {
     }
 
     /// What asks for it.
-    pub(super) const fn request(&self) -> Request {
-        Request::new(self.origin, self.place.target())
+    pub(super) const fn request(&self) -> MapRequest {
+        MapRequest::new(self.origin, self.place.target())
     }
 
     /// Where it must arrive.

@@ -16,7 +16,7 @@ use crate::remapping::{KERNEL, Session, device_id};
 use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::{DeviceId, Features, Status};
-use pvir_guest::{Entry, Live, Masked, MsiCapability, Origin, Request, Store, Target};
+use pvir_guest::{Entry, Live, MapRequest, Masked, MsiCapability, Origin, StoreEntry, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 
 /// Most messages of a capability.
@@ -99,7 +99,7 @@ impl Bench<'_> {
             (messages, 0x10, Status::BAD_VECTOR),
         ];
         for (count, vector, expected) in cases {
-            let request = Request::new(Origin::msi(self.id, count), Target::fixed(apic_id, vector));
+            let request = MapRequest::new(Origin::msi(self.id, count), Target::fixed(apic_id, vector));
             let said = refusal(&self.session.map(request));
             let right = said == Some(expected);
             self.expect("refused", right, format_args!("{count} messages from vector {vector:#x}: {said:?}"));
@@ -117,7 +117,7 @@ impl Bench<'_> {
     }
 
     /// All stages. Answers nothing when one has failed so that the next makes no sense.
-    fn run<T: Store + fmt::Debug>(&mut self, entry: Entry<T, Masked>) -> Option<()> {
+    fn run<T: StoreEntry + fmt::Debug>(&mut self, entry: Entry<T, Masked>) -> Option<()> {
         let origin = entry.origin();
         let mut first = self.lines(origin, 0)?;
         let mapped = self.session.map(first.first()?.request());
@@ -173,7 +173,7 @@ impl Bench<'_> {
     }
 
     /// A vector that is no multiple of the count is refused, and the block stays where it is.
-    fn misaligned<T: Store>(&mut self, live: &mut Entry<T, Live>, lines: &Lines) {
+    fn misaligned<T: StoreEntry>(&mut self, live: &mut Entry<T, Live>, lines: &Lines) {
         let Some(Place { apic_id, vector, .. }) = lines.first().map(Line::place) else { return };
         let said = refusal(&self.session.retarget(live, Target::fixed(apic_id, vector + 1)));
         let held = self.session.verify(live).is_ok_and(|held| held.target == live.irte().target());
@@ -184,7 +184,7 @@ impl Bench<'_> {
     /// Masked, which for a capability without mask bits is disabled, and enabled again: it sends as before. What is raised
     /// meanwhile a device does not send by the specification; the contract says nothing of it (statement M7), and a host that
     /// does not pass the bit on lets it through.
-    fn disabled<T: Store + fmt::Debug>(
+    fn disabled<T: StoreEntry + fmt::Debug>(
         &mut self,
         live: Entry<T, Live>,
         lines: &mut Lines,
@@ -212,7 +212,7 @@ impl Bench<'_> {
     }
 
     /// What messages raise while the block is parked comes at the first route, from each its own.
-    fn park<T: Store>(&mut self, mut live: Entry<T, Live>, lines: &mut Lines) -> Option<Entry<T, Live>> {
+    fn park<T: StoreEntry>(&mut self, mut live: Entry<T, Live>, lines: &mut Lines) -> Option<Entry<T, Live>> {
         if !self.session.features().contains(Features::PARKING) {
             let why = Outcome::Skipped("the host does not offer parking");
             self.checks.record("park", &why, format_args!(""));
@@ -240,7 +240,7 @@ impl Bench<'_> {
     }
 
     /// Gives the block back, and sees that the device is silent.
-    fn release<T: Store + fmt::Debug>(&mut self, live: Entry<T, Live>) -> Option<()> {
+    fn release<T: StoreEntry + fmt::Debug>(&mut self, live: Entry<T, Live>) -> Option<()> {
         let (entry, irte) = live.mask().ok()?.retire();
         let given = self.session.unmap(irte);
         let before = interrupts::grand_total();

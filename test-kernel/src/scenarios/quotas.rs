@@ -13,8 +13,8 @@ use crate::{cpu, println};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{DeviceId, Status};
 use pvir_guest::{
-    BatchMode, Entry, EntryError, Error, Irte, Live, MapResult, Masked, MsixEntry, MsixTable, NOT_MAPPED,
-    Request, Target,
+    BatchMode, Entry, EntryError, Error, Irte, Live, MapRequest, MapResult, Masked, MsixEntry, MsixTable,
+    NOT_MAPPED, Target,
 };
 use pvir_test_kernel::cmdline::CommandLine;
 
@@ -131,7 +131,7 @@ impl<'t> Bank<'t> {
         self.free.len() + self.live.len()
     }
 
-    fn info(&self, session: &Session) -> Option<pvir_guest::Device> {
+    fn info(&self, session: &Session) -> Option<pvir_guest::DeviceInfo> {
         let mut info = [Err(EntryError::NotAsked)];
         session.device_info(&[self.id], &mut info).ok()?;
         info[0].ok()
@@ -153,11 +153,11 @@ impl<'t> Bank<'t> {
     /// Asks for the next `count` entries in one call; what is granted goes live.
     fn map(&mut self, session: &Session, count: usize, grant: BatchMode) -> Mapped {
         let entries = self.free.iter().rev().take(count);
-        let requests: ArrayVec<Request, MAX> = entries
+        let requests: ArrayVec<MapRequest, MAX> = entries
             .map(|entry| {
                 let (cpu, vector) = self.place(entry.origin().index as usize);
                 let apic_id = cpu::by_index(cpu).map_or(0, |cpu| cpu.apic_id);
-                Request::new(entry.origin(), Target::fixed(apic_id, vector))
+                MapRequest::new(entry.origin(), Target::fixed(apic_id, vector))
             })
             .collect();
         let mut results: ArrayVec<MapResult, MAX> = requests.iter().map(|_| NOT_MAPPED).collect();

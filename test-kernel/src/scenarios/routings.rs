@@ -15,7 +15,7 @@ use crate::remapping::{KERNEL, Session, device_id};
 use cases::{Case, Cases, Expected};
 use core::fmt;
 use pvir_guest::abi::{Features, Status, Stores};
-use pvir_guest::{EnableOptions, Entry, Masked, MsiCapability, MsixTable, Request, Store, Target};
+use pvir_guest::{EnableOptions, Entry, MapRequest, Masked, MsiCapability, MsixTable, StoreEntry, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 
 /// How often each routing is tried, unless `rounds=` says otherwise.
@@ -87,7 +87,7 @@ impl Bench<'_> {
         self.checks.expect(what, right, format_args!("{}: {detail}", self.name));
     }
 
-    fn run<T: Store + fmt::Debug>(&mut self, entry: Entry<T, Masked>) {
+    fn run<T: StoreEntry + fmt::Debug>(&mut self, entry: Entry<T, Masked>) {
         let Some(cases) = Cases::of_this_machine() else {
             return self.expect("vectors", false, format_args!("too few for all cases"));
         };
@@ -105,7 +105,7 @@ impl Bench<'_> {
         self.expect("finished", entry.is_some(), format_args!("{} routings", cases.len()));
     }
 
-    fn refused<T: Store>(
+    fn refused<T: StoreEntry>(
         &mut self,
         entry: Option<&Entry<T, Masked>>,
         case: &Case,
@@ -113,20 +113,20 @@ impl Bench<'_> {
         name: &str,
     ) {
         let Some(entry) = entry else { return };
-        let said = refusal(&self.session.map(Request::new(entry.origin(), Target::Apic(case.route))));
+        let said = refusal(&self.session.map(MapRequest::new(entry.origin(), Target::Apic(case.route))));
         self.expect(name, said == Some(expected), format_args!("{}, {:?}: {said:?}", case.what, case.route));
     }
 
     /// Mapped with this routing it arrives at `place`, and retargeted to it from another one too. The host says what was
     /// asked, not what became of it. Answers nothing when the entry is lost.
-    fn delivered<T: Store + fmt::Debug>(
+    fn delivered<T: StoreEntry + fmt::Debug>(
         &mut self,
         entry: Entry<T, Masked>,
         case: &Case,
         place: Place,
     ) -> Option<Entry<T, Masked>> {
         let target = Target::Apic(case.route);
-        let irte = match self.session.map(Request::new(entry.origin(), target)) {
+        let irte = match self.session.map(MapRequest::new(entry.origin(), target)) {
             Ok(irte) => irte,
             Err(error) => {
                 self.expect("delivered", false, format_args!("{}, {:?}: {error}", case.what, case.route));

@@ -21,7 +21,7 @@ use core::ops::Range;
 use moves::Moves;
 use pvir_guest::Target;
 use pvir_guest::abi::{DeviceId, Status};
-use pvir_guest::conduit::Hardware;
+use pvir_guest::conduit::HardwareConduit;
 use pvir_test_kernel::cmdline::CommandLine;
 use spin::Mutex;
 
@@ -81,7 +81,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
 
 struct Campaign<'a> {
     session: &'a Session,
-    conduit: Hardware,
+    conduit: HardwareConduit,
     driver: Emulated,
     rounds: Range<u64>,
 }

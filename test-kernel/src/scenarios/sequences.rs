@@ -16,7 +16,7 @@ use crate::println;
 use crate::remapping::Session;
 use core::sync::atomic::{AtomicU32, Ordering};
 use pvir_guest::abi::DeviceId;
-use pvir_guest::{Entry, Origin, Request, Target};
+use pvir_guest::{Entry, MapRequest, Origin, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 use spin::Once;
 
@@ -73,7 +73,8 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
 fn doorbell(session: &Session, id: DeviceId, driver: &mut Emulated) -> Option<bool> {
     let origin = Origin::ims(id, 0);
     let place = Entry::claim(driver.ims_place(0, origin)?).ok()?;
-    let irte = session.map(Request::new(origin, Target::fixed(cpu::current().apic_id, IMS_VECTOR))).ok()?;
+    let irte =
+        session.map(MapRequest::new(origin, Target::fixed(cpu::current().apic_id, IMS_VECTOR))).ok()?;
     let programmed = place.program(irte).ok()?;
     let came = || interrupts::total(IMS_VECTOR);
     driver.raise_ims(0);

@@ -10,7 +10,7 @@ use crate::println;
 use crate::remapping::{self, Session};
 use core::fmt;
 use pvir_guest::abi::{Conduits, DeviceId};
-use pvir_guest::conduit::Hardware;
+use pvir_guest::conduit::HardwareConduit;
 use pvir_guest::{Discovered, EntryError};
 use pvir_test_kernel::cmdline::CommandLine;
 
@@ -36,7 +36,7 @@ fn failed(error: &dyn fmt::Display, code: ExitCode) -> ExitCode {
 }
 
 /// What the host shows, and the usual conduit.
-pub(super) fn discover(line: CommandLine<'static>) -> Result<(Discovered, Hardware), ExitCode> {
+pub(super) fn discover(line: CommandLine<'static>) -> Result<(Discovered, HardwareConduit), ExitCode> {
     remapping::discover(line).map_err(|error| no_pvir(&error))
 }
 
@@ -111,7 +111,7 @@ pub(super) fn info(
     id: DeviceId,
     name: &str,
     checks: &mut Checks,
-) -> Option<pvir_guest::Device> {
+) -> Option<pvir_guest::DeviceInfo> {
     let mut info = [Err(EntryError::NotAsked)];
     let asked = session.device_info(&[id], &mut info);
     match (asked, info) {

@@ -15,8 +15,8 @@ use crate::{cpu, println};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::DeviceId;
 use pvir_guest::{
-    BatchMode, Entry, EntryError, Irte, Live, MapResult, Masked, MsiCapability, MsiStore, MsixEntry,
-    MsixTable, NOT_MAPPED, Request, Target,
+    BatchMode, Entry, EntryError, Irte, Live, MapRequest, MapResult, Masked, MsiCapability, MsiStore,
+    MsixEntry, MsixTable, NOT_MAPPED, Target,
 };
 use pvir_test_kernel::cmdline::CommandLine;
 
@@ -79,12 +79,12 @@ enum Any<'t, S> {
 }
 
 impl<'t> Any<'t, Masked> {
-    fn request(&self, place: &Place) -> Request {
+    fn request(&self, place: &Place) -> MapRequest {
         let origin = match self {
             Self::Msix(entry) => entry.origin(),
             Self::Msi(entry) => entry.origin(),
         };
-        Request::new(origin, Target::fixed(place.apic_id, place.vector))
+        MapRequest::new(origin, Target::fixed(place.apic_id, place.vector))
     }
 
     fn start(self, irte: Irte) -> Option<Any<'t, Live>> {
@@ -165,7 +165,7 @@ fn map<'t>(
     places: &[Place],
     checks: &mut Checks,
 ) -> Option<ArrayVec<Any<'t, Live>, MAX>> {
-    let requests: ArrayVec<Request, MAX> =
+    let requests: ArrayVec<MapRequest, MAX> =
         entries.iter().zip(places).map(|(entry, place)| entry.request(place)).collect();
     let mut results: ArrayVec<MapResult, MAX> = requests.iter().map(|_| NOT_MAPPED).collect();
     let granted = session.map_batch(&requests, &mut results, BatchMode::AllOrNothing);

@@ -17,6 +17,7 @@ pub(crate) mod scale;
 mod stores;
 mod storm;
 mod vendors;
+mod wrong_hosts;
 
 use command::in_lab;
 
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Test> {
     let batches = [
         own_kvm::CASES,
         floor::OWN_KVM,
+        wrong_hosts::CASE,
         storm::INTEL,
         product::INTEL_MOVES,
         product::INTEL,

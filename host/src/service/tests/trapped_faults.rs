@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::fake::Kind;
-use crate::trapped::Place as Where;
+use crate::trapped::StoreArea as Where;
 
 const ERRNOS: [i32; 4] = [libc::EIO, libc::ENOMEM, libc::ENOSPC, libc::EBUSY];
 

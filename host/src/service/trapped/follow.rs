@@ -5,9 +5,9 @@
 
 use super::line::Line;
 use super::{Ground, Trapped};
-use crate::kvm::KvmMessage;
+use crate::message::Message;
 use crate::service::vm::{Attached, Vm};
-use crate::trapped::{DesiredState, Message, Touched};
+use crate::trapped::{DesiredState, Touched};
 use pvir_abi::{DeviceId, Store};
 use std::collections::BTreeMap;
 use vmm_sys_util::eventfd::EventFd;
@@ -136,10 +136,9 @@ impl Trapped {
     /// One `KVM_SET_GSI_ROUTING` for all that changed. Under a live irqfd that is the change of a message: what is raised
     /// goes to the old place or to the new.
     fn route(&mut self, ground: &mut Ground<'_>, plan: &Plan) {
-        let mut changes: Vec<(u32, u32, KvmMessage)> = Vec::new();
+        let mut changes: Vec<(u32, u32, Message)> = Vec::new();
         for (&index, &wanted) in plan {
             let Some((message, line)) = sent(wanted).zip(self.lines.get_mut(&index)) else { continue };
-            let message = KvmMessage::from(message);
             if line.is_routed_to(message) {
                 continue;
             }
@@ -173,7 +172,7 @@ impl Trapped {
     fn attach(&mut self, ground: &mut Ground<'_>, plan: &Plan) {
         for (&index, &wanted) in plan {
             let Some((message, line)) = sent(wanted).zip(self.lines.get_mut(&index)) else { continue };
-            let Some(gsi) = line.gsi.filter(|_| line.is_routed_to(message.into()) && !line.held.irqfd) else {
+            let Some(gsi) = line.gsi.filter(|_| line.is_routed_to(message) && !line.held.irqfd) else {
                 continue;
             };
             match ground.routes.router().attach(&line.eventfd, gsi) {
@@ -219,7 +218,7 @@ impl Trapped {
     fn is_done(&self, index: u32, wanted: DesiredState) -> bool {
         match (wanted, self.lines.get(&index)) {
             (DesiredState::On(message), Some(line)) => {
-                line.is_started() && line.held.irqfd && line.is_routed_to(message.into())
+                line.is_started() && line.held.irqfd && line.is_routed_to(message)
             }
             (_, Some(line)) => line.is_started() && !line.held.irqfd,
             (DesiredState::On(_) | DesiredState::Void(_), None) => false,

@@ -1,6 +1,6 @@
 //! One message in use.
 
-use crate::kvm::KvmMessage;
+use crate::message::Message;
 use std::io;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -23,7 +23,7 @@ pub(super) struct Line {
     /// Taken when it is first sent.
     pub(super) gsi: Option<u32>,
     /// What stands, or last stood, in KVM's table.
-    pub(super) message: Option<KvmMessage>,
+    pub(super) message: Option<Message>,
     /// Whether what is raised at the moment is lost: the message goes nowhere.
     pub(super) void: bool,
     pub(super) held: Held,
@@ -58,7 +58,7 @@ impl Line {
     }
 
     /// Whether its route is this message.
-    pub(super) fn is_routed_to(&self, message: KvmMessage) -> bool {
+    pub(super) fn is_routed_to(&self, message: Message) -> bool {
         self.held.route && self.message == Some(message)
     }
 }

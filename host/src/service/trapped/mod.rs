@@ -17,7 +17,7 @@ use crate::device::Device;
 use crate::irte::Origin;
 use crate::kvm::{GsiPool, RouteTable};
 use crate::log_limit::LogLimit;
-use crate::trapped::{Emulation, Place};
+use crate::trapped::{EmulatedStore, StoreArea};
 use line::Line;
 use pvir_abi::DeviceId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +37,7 @@ pub enum ServedBy {
 /// The emulated store of one device, and what it holds.
 #[derive(Debug)]
 pub(super) struct Trapped {
-    emulation: Emulation,
+    emulation: EmulatedStore,
     /// Messages that are in use.
     lines: BTreeMap<u32, Line>,
     /// Those with which something failed, to be tried again.
@@ -51,7 +51,7 @@ pub(super) struct Trapped {
 impl Trapped {
     /// As after a reset of the device; `None` where there is nothing to emulate.
     pub(super) fn of(device: &dyn Device) -> Option<Self> {
-        let emulation = Emulation::new(device.shape())?;
+        let emulation = EmulatedStore::new(device.shape())?;
         let (lines, unfinished, remains) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
         Some(Self { emulation, lines, unfinished, remains, prepared: false })
     }
@@ -98,7 +98,7 @@ impl Service {
     pub fn trapped_read(
         &self,
         id: DeviceId,
-        place: Place,
+        place: StoreArea,
         offset: u64,
         data: &mut [u8],
     ) -> io::Result<ServedBy> {
@@ -129,7 +129,7 @@ impl Service {
     pub fn trapped_write(
         &self,
         id: DeviceId,
-        place: Place,
+        place: StoreArea,
         offset: u64,
         data: &[u8],
     ) -> io::Result<ServedBy> {

@@ -8,7 +8,7 @@ use crate::memory::dma::Dma;
 use crate::memory::registers::Registers;
 use core::ptr::NonNull;
 use pvir_guest::abi::{DeviceId, Pair};
-use pvir_guest::{ImsLayout, ImsMemory, ImsSlot, Mask, Origin, Store};
+use pvir_guest::{ImsLayout, ImsMemory, ImsSlot, Mask, Origin, StoreEntry};
 use spin::Once;
 
 /// Devices that can have an array.
@@ -59,7 +59,7 @@ pub(crate) struct Doorbell {
     registers: Registers,
 }
 
-impl Store for Doorbell {
+impl StoreEntry for Doorbell {
     fn origin(&self) -> Origin {
         self.slot.origin()
     }

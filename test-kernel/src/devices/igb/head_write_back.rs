@@ -8,7 +8,7 @@ use crate::cpu::time::{PATIENCE_MS, wait_until};
 use crate::memory::dma::Dma;
 use crate::memory::registers::{Registers, halves};
 use pvir_guest::abi::Pair;
-use pvir_guest::{Mask, Origin, Store};
+use pvir_guest::{Mask, Origin, StoreEntry};
 
 /// Queues.
 pub(super) const QUEUES: u16 = 16;
@@ -64,7 +64,7 @@ impl HeadWriteBack {
     }
 }
 
-impl Store for HeadWriteBack {
+impl StoreEntry for HeadWriteBack {
     fn origin(&self) -> Origin {
         self.origin
     }

@@ -6,8 +6,8 @@ use crate::pci::Function;
 use crate::remapping::{Kernel, Session, device_id};
 use arrayvec::ArrayVec;
 use pvir_guest::{
-    BatchMode, Entry, EntryError, Irte, Live, MapResult, Masked, MsixEntry, MsixTable, NOT_MAPPED,
-    Programmed, Request, Target,
+    BatchMode, Entry, EntryError, Irte, Live, MapRequest, MapResult, Masked, MsixEntry, MsixTable,
+    NOT_MAPPED, Programmed, Target,
 };
 use spin::{Mutex, MutexGuard};
 
@@ -18,7 +18,7 @@ struct Memory {
     idle: Entries<Masked>,
     live: Entries<Live>,
     parked: Entries<Programmed>,
-    requests: ArrayVec<Request, MAX>,
+    requests: ArrayVec<MapRequest, MAX>,
     granted: ArrayVec<MapResult, MAX>,
     targets: ArrayVec<Target, MAX>,
     moved: ArrayVec<Result<(), EntryError>, MAX>,
@@ -83,7 +83,7 @@ impl Way for Direct<'_> {
         requests.clear();
         granted.clear();
         requests.extend(
-            idle.iter().enumerate().map(|(entry, idle)| Request::new(idle.origin(), target(entry, shift))),
+            idle.iter().enumerate().map(|(entry, idle)| MapRequest::new(idle.origin(), target(entry, shift))),
         );
         granted.extend(idle.iter().map(|_| NOT_MAPPED));
         for (asked, granted) in requests.chunks(self.batch).zip(granted.chunks_mut(self.batch)) {

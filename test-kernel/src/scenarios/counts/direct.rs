@@ -7,7 +7,7 @@ use crate::console::report;
 use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::MAX_RECORDS;
-use pvir_guest::{BatchMode, Entry, EntryError, Irte, MapResult, MsixTable, NOT_MAPPED, Request, Target};
+use pvir_guest::{BatchMode, Entry, EntryError, Irte, MapRequest, MapResult, MsixTable, NOT_MAPPED, Target};
 use spin::Mutex;
 
 /// Entries in one call.
@@ -17,7 +17,7 @@ type Table = MsixTable<'static, Kernel>;
 
 /// More than fit a stack.
 struct Scratch {
-    requests: ArrayVec<Request, CALL>,
+    requests: ArrayVec<MapRequest, CALL>,
     results: ArrayVec<MapResult, CALL>,
     mapped: ArrayVec<Irte, MAX_ENTRIES>,
     given: ArrayVec<Option<Irte>, MAX_ENTRIES>,
@@ -77,7 +77,7 @@ fn map(session: &Session, table: &Table, entries: usize, scratch: &mut Scratch, 
         requests.clear();
         // A table has 2048 entries at most.
         let origin = |entry| table.origin(u32::try_from(entry).unwrap_or(u32::MAX));
-        requests.extend(part.clone().map(|entry| Request::new(origin(entry), target(entry, false))));
+        requests.extend(part.clone().map(|entry| MapRequest::new(origin(entry), target(entry, false))));
         results.clear();
         results.extend(part.map(|_| NOT_MAPPED));
         calls += 1;

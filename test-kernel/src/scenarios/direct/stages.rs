@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::{DeviceId, Pair};
 use pvir_guest::{
-    BatchMode, Entry, EntryError, Irte, Live, MapResult, Masked, NOT_MAPPED, Request, Store, Target,
+    BatchMode, Entry, EntryError, Irte, Live, MapRequest, MapResult, Masked, NOT_MAPPED, StoreEntry, Target,
 };
 
 /// Entries of a device in one state.
@@ -41,7 +41,7 @@ impl Bench<'_> {
     }
 
     /// All stages, one after the other.
-    pub(super) fn run<T: Store + fmt::Debug>(&mut self, entries: Entries<T, Masked>) {
+    pub(super) fn run<T: StoreEntry + fmt::Debug>(&mut self, entries: Entries<T, Masked>) {
         let count = entries.len();
         let (Some(first), Some(second)) = (self.vectors.take(count), self.vectors.take(count)) else {
             return self.fail("vectors", format_args!("too few vectors are left for {count} entries"));
@@ -67,15 +67,15 @@ impl Bench<'_> {
     }
 
     /// One call for all entries; then each is programmed and unmasked, which costs no exit for MSI-X.
-    fn map<T: Store + fmt::Debug>(
+    fn map<T: StoreEntry + fmt::Debug>(
         &mut self,
         entries: Entries<T, Masked>,
         places: &[Place],
     ) -> Option<Entries<T, Live>> {
-        let requests: ArrayVec<Request, MAX_ENTRIES> = entries
+        let requests: ArrayVec<MapRequest, MAX_ENTRIES> = entries
             .iter()
             .zip(places)
-            .map(|(entry, place)| Request::new(entry.origin(), place.target()))
+            .map(|(entry, place)| MapRequest::new(entry.origin(), place.target()))
             .collect();
         let mut results: ArrayVec<MapResult, MAX_ENTRIES> = requests.iter().map(|_| NOT_MAPPED).collect();
         let granted = self.session.map_batch(&requests, &mut results, BatchMode::AllOrNothing);
@@ -149,7 +149,11 @@ impl Bench<'_> {
     }
 
     /// New vectors and processors for all, in one call.
-    fn retarget<T: Store + fmt::Debug>(&mut self, live: &mut Entries<T, Live>, places: &[Place]) -> bool {
+    fn retarget<T: StoreEntry + fmt::Debug>(
+        &mut self,
+        live: &mut Entries<T, Live>,
+        places: &[Place],
+    ) -> bool {
         let targets: ArrayVec<Target, MAX_ENTRIES> = places.iter().map(|place| place.target()).collect();
         let mut results: ArrayVec<_, MAX_ENTRIES> =
             targets.iter().map(|_| Err(EntryError::NotAsked)).collect();
@@ -163,7 +167,7 @@ impl Bench<'_> {
     }
 
     /// What is raised while an entry is masked stays in the device, and comes once when it is unmasked.
-    fn mask_each<T: Store + fmt::Debug>(
+    fn mask_each<T: StoreEntry + fmt::Debug>(
         &mut self,
         live: Entries<T, Live>,
         ledger: &mut Ledger,
@@ -201,7 +205,7 @@ impl Bench<'_> {
     }
 
     /// Parked, the first entry is silent; un-parked, what was raised meanwhile comes, once.
-    fn park<T: Store + fmt::Debug>(
+    fn park<T: StoreEntry + fmt::Debug>(
         &mut self,
         live: &mut Entries<T, Live>,
         places: &[Place],
@@ -225,7 +229,7 @@ impl Bench<'_> {
     }
 
     /// Masks all, gives all back in one call, and sees that the device is silent.
-    fn unmap<T: Store + fmt::Debug>(&mut self, live: Entries<T, Live>) {
+    fn unmap<T: StoreEntry + fmt::Debug>(&mut self, live: Entries<T, Live>) {
         let mut irtes: ArrayVec<Option<Irte>, MAX_ENTRIES> = ArrayVec::new();
         let mut masked = Entries::new();
         for entry in live {

@@ -15,8 +15,8 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::{DeviceFlags, DeviceId, Features, Status};
 use pvir_guest::{
-    BatchMode, Entry, EntryError, Irte, Live, Mask, Masked, MsixTable, NOT_MAPPED, Origin, Request, Store,
-    Target,
+    BatchMode, Entry, EntryError, Irte, Live, MapRequest, Mask, Masked, MsixTable, NOT_MAPPED, Origin,
+    StoreEntry, Target,
 };
 
 /// How long what is stale is given to arrive after all.
@@ -28,7 +28,7 @@ type Irtes = ArrayVec<Irte, ALL>;
 pub(super) struct Bench<'a> {
     pub(super) session: &'a Session,
     pub(super) name: &'static str,
-    pub(super) info: pvir_guest::Device,
+    pub(super) info: pvir_guest::DeviceInfo,
     pub(super) driver: &'a mut Device,
     pub(super) rounds: u64,
     /// Places are entries of the table that nobody else uses, and not the device's own ones.
@@ -77,7 +77,7 @@ impl Bench<'_> {
 
     /// One call for all.
     fn map(&mut self, lines: &Lines) -> Option<Irtes> {
-        let requests: ArrayVec<Request, ALL> = lines.iter().map(Line::request).collect();
+        let requests: ArrayVec<MapRequest, ALL> = lines.iter().map(Line::request).collect();
         let mut results: ArrayVec<_, ALL> = requests.iter().map(|_| NOT_MAPPED).collect();
         let granted = self.session.map_batch(&requests, &mut results, BatchMode::AllOrNothing);
         self.expect(
@@ -134,7 +134,7 @@ impl Bench<'_> {
         }
     }
 
-    fn program<T: Store>(&mut self, entry: Entry<T, Masked>, irte: Irte) -> Option<Entry<T, Live>> {
+    fn program<T: StoreEntry>(&mut self, entry: Entry<T, Masked>, irte: Irte) -> Option<Entry<T, Live>> {
         match entry.program(irte) {
             Ok(programmed) => Some(programmed.unmask()),
             Err(failed) => {
@@ -186,7 +186,7 @@ impl Bench<'_> {
         let opposite =
             [(Origin::ims(id, 0), Origin::msix(id, last)), (Origin::msix(id, 0), Origin::ims(id, last))];
         for (mapped, asked) in opposite.into_iter().filter(|(mapped, asked)| ours(mapped) && !ours(asked)) {
-            let said = refusal(&self.session.map(Request::new(asked, Target::Parked)));
+            let said = refusal(&self.session.map(MapRequest::new(asked, Target::Parked)));
             let right = said == Some(Status::BACKING_IN_USE);
             self.expect("backing", right, format_args!("{asked} while {mapped} is mapped: {said:?}"));
         }

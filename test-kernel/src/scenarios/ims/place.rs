@@ -2,7 +2,7 @@
 
 use crate::devices::ImsPlace;
 use pvir_guest::abi::Pair;
-use pvir_guest::{Mask, MsixEntry, Origin, Store};
+use pvir_guest::{Mask, MsixEntry, Origin, StoreEntry};
 
 /// A place for a message.
 #[derive(Debug)]
@@ -14,14 +14,14 @@ pub(super) enum Place<'t> {
 }
 
 impl Place<'_> {
-    fn store(&self) -> &dyn Store {
+    fn store(&self) -> &dyn StoreEntry {
         match self {
             Self::Own(place) => place,
             Self::InTable(entry, _) => entry,
         }
     }
 
-    fn store_mut(&mut self) -> &mut dyn Store {
+    fn store_mut(&mut self) -> &mut dyn StoreEntry {
         match self {
             Self::Own(place) => place,
             Self::InTable(entry, _) => entry,
@@ -29,7 +29,7 @@ impl Place<'_> {
     }
 }
 
-impl Store for Place<'_> {
+impl StoreEntry for Place<'_> {
     fn origin(&self) -> Origin {
         match self {
             Self::Own(place) => place.origin(),

@@ -11,7 +11,7 @@ use pvir_guest::abi::{
     CallFlags, EntryRecord, GuestPhysAddr, Header, MAX_BLOCK_LEN, MAX_RECORDS, Operation, RECORD_LEN, Status,
     Version, X86Route,
 };
-use pvir_guest::conduit::Hardware;
+use pvir_guest::conduit::HardwareConduit;
 use zerocopy::IntoBytes;
 
 /// Blocks for 2048 entries.
@@ -24,7 +24,7 @@ const DESTINATION: u64 = 32;
 
 /// One call for each block.
 pub(super) struct Moves {
-    conduit: Hardware,
+    conduit: HardwareConduit,
     blocks: ArrayVec<Block, BLOCKS>,
 }
 
@@ -36,7 +36,7 @@ struct Block {
 
 impl Moves {
     /// For all entries of a fleet, each to a vector of its own for good.
-    pub(super) fn new(conduit: Hardware, fleet: &Fleet, vector: impl Fn(usize) -> u8) -> Option<Self> {
+    pub(super) fn new(conduit: HardwareConduit, fleet: &Fleet, vector: impl Fn(usize) -> u8) -> Option<Self> {
         let most = MAX_RECORDS as usize;
         let mut blocks = ArrayVec::new();
         for (entries, first) in fleet.chunks(most).zip((0..).step_by(most)) {

@@ -9,7 +9,7 @@ use crate::remapping::{self, KERNEL, NoSession, Session};
 use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::DeviceId;
-use pvir_guest::{Entry, Error, Masked, MsiCapability, MsixTable, Request, Store, Target};
+use pvir_guest::{Entry, Error, MapRequest, Masked, MsiCapability, MsixTable, StoreEntry, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 
 pub(super) fn run(
@@ -123,7 +123,7 @@ impl Driven {
     }
 }
 
-fn of_msi(id: DeviceId) -> Result<Entry<impl Store + fmt::Debug, Masked>, pvir_guest::PciError> {
+fn of_msi(id: DeviceId) -> Result<Entry<impl StoreEntry + fmt::Debug, Masked>, pvir_guest::PciError> {
     MsiCapability::open(&KERNEL, id)?.claim(1)
 }
 
@@ -132,7 +132,7 @@ fn failed(checks: &mut Checks, error: &dyn fmt::Display) {
 }
 
 /// Maps an entry, raises it, gives it back.
-fn one<T: Store>(
+fn one<T: StoreEntry>(
     session: &Session,
     device: &mut Device,
     entry: Entry<T, Masked>,
@@ -142,7 +142,7 @@ fn one<T: Store>(
 ) -> Option<bool> {
     let target = Target::fixed(place.cpu.apic_id, place.vector);
     let irte =
-        session.map(Request::new(entry.origin(), target)).map_err(|error| failed(checks, &error)).ok()?;
+        session.map(MapRequest::new(entry.origin(), target)).map_err(|error| failed(checks, &error)).ok()?;
     let live = entry.program(irte).ok()?.unmask();
     let witness = Witness::new();
     let came = (0..rounds).all(|_| raise_to(device, 0, place));

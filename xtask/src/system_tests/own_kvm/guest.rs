@@ -30,21 +30,20 @@ pub(in crate::system_tests) struct Ran {
 /// What a run reported, if the guest's verdict is good.
 pub(super) fn guest(programs: &Programs, machine: &[impl AsRef<OsStr>], words: &str) -> Result<Ran> {
     let pvir = programs.on_path.first().context("no pvir was built")?;
-    let ran = start(pvir, &programs.kernel, machine, words)?;
+    let ran = start(Command::new(pvir), &programs.kernel, machine, words)?;
     if !ran.passed {
         bail!("the guest did not pass ({}): {:?} {}", ran.status, ran.failed, ran.stderr);
     }
     Ok(ran)
 }
 
-/// Runs the test kernel to its end, however that is.
+/// Runs the test kernel to its end, however that is. `command` is `pvir`, or a program with its command line.
 pub(in crate::system_tests) fn start(
-    pvir: &Path,
+    mut command: Command,
     kernel: &Path,
     machine: &[impl AsRef<OsStr>],
     words: &str,
 ) -> Result<Ran> {
-    let mut command = Command::new(pvir);
     command.args(["run", "--json", "-", "--append", words]).args(machine).arg(kernel);
     let output = patient_output(&mut command, SILENCE)?;
     let text = String::from_utf8_lossy(&output.stdout);

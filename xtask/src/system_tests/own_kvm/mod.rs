@@ -4,7 +4,7 @@
 mod checks;
 mod guest;
 
-pub(super) use guest::SILENCE;
+pub(super) use guest::{Ran, SILENCE, start};
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::CaseReport;
+use crate::cases::counts::OF_CONSOLES;
 use crate::expect::{grown, number, same, text};
 use crate::host;
 use crate::trace::{Exits, RDMSR, Trace, WRMSR, XEN};
@@ -13,8 +14,6 @@ use crate::vm::Vm;
 
 /// Calls that the guest makes between two checkpoints.
 const CALLS: u64 = 100;
-/// Exits of the guest's own lines, and of its waiting at a checkpoint.
-const SERIAL: &str = "port-serial";
 
 /// A conduit, and the exits of one call by it: as `pvir` names them, and as KVM does where that is unambiguous.
 struct Conduit {
@@ -54,7 +53,7 @@ pub(super) fn run() -> Result<CaseReport> {
 
 fn check(conduit: &Conduit, before: (&Value, &Exits), after: (&Value, &Exits)) -> Result<()> {
     let mut exits = grown(&before.0["exits"], &after.0["exits"]);
-    exits.remove(SERIAL);
+    exits.retain(|cause, _| !OF_CONSOLES.contains(&cause.as_str()));
     let expected = conduit.exits.iter().map(|name| ((*name).to_owned(), CALLS)).collect();
     same("exits, by pvir", &exits, &expected)?;
     for reason in [XEN, RDMSR, WRMSR] {

@@ -6,14 +6,13 @@ use serde_json::Value;
 
 use super::tally::{agree, handled};
 use crate::CaseReport;
+use crate::cases::counts::OF_CONSOLES;
 use crate::expect::{number, same, text};
 use crate::host;
 use crate::vm::Vm;
 use crate::witness::{ask, hex, index_of, irte};
 
 const MESSAGES: u64 = 16;
-/// Exits of the guest's own lines and of its waiting at a checkpoint.
-const SERIAL: &str = "port-serial";
 
 pub(super) fn run() -> Result<CaseReport> {
     let device = host::device(1)?;
@@ -75,5 +74,9 @@ fn programmed(device: &str, entry: &Value) -> Result<()> {
 fn exits(vm: &mut Vm) -> Result<u64> {
     let counts = vm.counts()?;
     let all = counts["exits"].as_object().context("no exits")?;
-    Ok(all.iter().filter(|(cause, _)| *cause != SERIAL).filter_map(|(_, count)| count.as_u64()).sum())
+    Ok(all
+        .iter()
+        .filter(|(cause, _)| !OF_CONSOLES.contains(&cause.as_str()))
+        .filter_map(|(_, count)| count.as_u64())
+        .sum())
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::CaseReport;
+use crate::cases::counts::OF_CONSOLES;
 use crate::expect::{grown, number, same, text};
 use crate::host;
 use crate::trace::{Exits, IO, Trace};
@@ -110,7 +111,7 @@ fn costs_nothing(vm: &mut Vm, trace: &Trace) -> Result<()> {
     let (after, traced_after) = (vm.counts()?, trace.exits()?);
     same("exits by KVM, but those to ports", &but_io(traced_after), &but_io(traced))?;
     let mut exits = grown(&before["exits"], &after["exits"]);
-    exits.remove("port-serial");
+    exits.retain(|cause, _| !OF_CONSOLES.contains(&cause.as_str()));
     same("exits by pvir, but those to the serial port", &exits, &BTreeMap::new())?;
     let mut ioctls = grown(&before["ioctls"], &after["ioctls"]);
     ioctls.remove("KVM_RUN");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::step::{STEPS, Step};
 use super::{Confirmed, Device, Kind};
-use crate::cases::counts::{self, SERIAL};
+use crate::cases::counts::{self, OF_CONSOLES};
 use crate::expect::{grown, number, same};
 use crate::trace::{Exits, MMIO, RDMSR, Trace, WRMSR, XEN};
 use crate::vm::Vm;
@@ -97,7 +97,7 @@ fn snapshot(vm: &mut Vm, trace: Option<&Trace>) -> Result<Snapshot> {
 /// because the guest waits at the checkpoint by polling: those of the whole run are compared.
 fn between(before: &Snapshot, after: &Snapshot) -> Result<Spent> {
     let mut exits = grown(&before.pvir["exits"], &after.pvir["exits"]);
-    exits.remove(SERIAL);
+    exits.retain(|cause, _| !OF_CONSOLES.contains(&cause.as_str()));
     let mut ioctls = grown(&before.pvir["ioctls"], &after.pvir["ioctls"]);
     // One for each exit, the serial port's among them.
     ioctls.remove("KVM_RUN");

@@ -1,0 +1,148 @@
+//! DEVICE_INFO: what a device can do. Works before ENABLE and after.
+
+use crate::call::{AnswerPosition, Batch, BatchMode, Transport};
+use crate::record::BatchRecord;
+use crate::{Conduit, ContractViolation, EntryError, Error, Pvir, Remapping};
+use pvir_abi::{DeviceFlags, DeviceId, DeviceRecord, Operation, Stores};
+
+/// What the host says of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceInfo {
+    /// The device.
+    pub id: DeviceId,
+    /// Store kinds served. Bits that this driver does not know are kept.
+    pub stores: Stores,
+    /// Properties. Bits that this driver does not know are kept.
+    pub flags: DeviceFlags,
+    /// Entries of the MSI-X table that may be mapped, 2048 at most.
+    pub msix_entries: u32,
+    /// Messages of the MSI capability that may be mapped, 32 at most.
+    pub msi_messages: u32,
+    /// IMS entries that may be mapped.
+    pub ims_entries: u32,
+    /// Most IRTEs that the device may hold.
+    pub max_irtes: u32,
+    /// IRTEs that it holds.
+    pub irtes: u32,
+}
+
+/// What the host says of one device.
+pub type DeviceInfoResult = Result<DeviceInfo, EntryError>;
+
+/// Most entries of an MSI-X table.
+const MAX_MSIX_ENTRIES: u32 = 2048;
+/// Most messages of an MSI capability.
+const MAX_MSI_MESSAGES: u32 = 32;
+
+impl<C: Conduit> Pvir<C> {
+    /// Asks about `devices` and puts what the host says of each into `results`. Answers how many it knows.
+    ///
+    /// # Errors
+    /// If a call failed as a whole, or the batch cannot be asked.
+    pub fn device_info(
+        &self,
+        devices: &[DeviceId],
+        results: &mut [DeviceInfoResult],
+    ) -> Result<usize, Error> {
+        device_info(&self.transport, devices, results)
+    }
+}
+
+impl<C: Conduit> Remapping<C> {
+    /// As [`Pvir::device_info`].
+    ///
+    /// # Errors
+    /// As for [`Pvir::device_info`].
+    pub fn device_info(
+        &self,
+        devices: &[DeviceId],
+        results: &mut [DeviceInfoResult],
+    ) -> Result<usize, Error> {
+        device_info(&self.transport, devices, results)
+    }
+}
+
+fn device_info<C: Conduit>(
+    transport: &Transport<C>,
+    devices: &[DeviceId],
+    results: &mut [DeviceInfoResult],
+) -> Result<usize, Error> {
+    if devices.len() != results.len() {
+        return Err(Error::LengthMismatch { requests: devices.len(), others: results.len() });
+    }
+    results.fill(Err(EntryError::NotAsked));
+    transport.run(&mut Ask { devices, results }, BatchMode::Partial)
+}
+
+struct Ask<'a> {
+    devices: &'a [DeviceId],
+    results: &'a mut [DeviceInfoResult],
+}
+
+fn echoed(record: usize, request: &DeviceRecord, answer: &DeviceRecord) -> Result<(), ContractViolation> {
+    let changed = |field| Err(ContractViolation::RecordChanged { record, field });
+    if request.device != answer.device {
+        changed("device")
+    } else if (answer.reserved0, answer.reserved1) != (0, [0; 3]) {
+        changed("reserved")
+    } else {
+        Ok(())
+    }
+}
+
+impl BatchRecord for DeviceRecord {
+    fn check_failed(&self, record: usize, answer: &Self) -> Result<(), ContractViolation> {
+        echoed(record, self, answer)?;
+        let expected = Self { status: answer.status, ..*self };
+        if *answer == expected {
+            Ok(())
+        } else {
+            Err(ContractViolation::NotZero { record, field: "device information" })
+        }
+    }
+}
+
+impl Batch for Ask<'_> {
+    const OPERATION: Operation = Operation::DEVICE_INFO;
+    type Record = DeviceRecord;
+    type Answer = DeviceInfo;
+
+    fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    fn request(&self, index: usize) -> Option<DeviceRecord> {
+        self.devices.get(index).copied().map(DeviceRecord::request)
+    }
+
+    fn validate(
+        &self,
+        AnswerPosition { record, .. }: AnswerPosition,
+        request: &DeviceRecord,
+        answer: &DeviceRecord,
+    ) -> Result<DeviceInfo, ContractViolation> {
+        echoed(record, request, answer)?;
+        let possible = [
+            ("msix_entries", answer.msix_entries <= MAX_MSIX_ENTRIES),
+            ("msi_messages", answer.msi_messages <= MAX_MSI_MESSAGES),
+            ("irtes", answer.irtes <= answer.max_irtes),
+        ];
+        if let Some((field, _)) = possible.into_iter().find(|(_, possible)| !possible) {
+            return Err(ContractViolation::Limit { record, field });
+        }
+        Ok(DeviceInfo {
+            id: answer.device,
+            stores: Stores::from_bits_retain(answer.stores),
+            flags: DeviceFlags::from_bits_retain(answer.flags),
+            msix_entries: answer.msix_entries,
+            msi_messages: answer.msi_messages,
+            ims_entries: answer.ims_entries,
+            max_irtes: answer.max_irtes,
+            irtes: answer.irtes,
+        })
+    }
+
+    fn results(&mut self) -> &mut [DeviceInfoResult] {
+        self.results
+    }
+}

@@ -1,0 +1,55 @@
+//! What a kernel asks of ENABLE.
+
+use crate::Error;
+use crate::events::EventMemory;
+use pvir_abi::{EnableRecord, Features};
+
+/// The vector on which events are announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Notify {
+    /// The vCPU.
+    pub apic_id: u32,
+    /// The vector, 32 or more.
+    pub vector: u8,
+}
+
+/// What a kernel asks of ENABLE.
+#[must_use]
+#[derive(Debug)]
+pub struct EnableOptions {
+    pub(super) features: Features,
+    pub(super) events: Option<EventMemory>,
+    notify: Option<Notify>,
+}
+
+impl EnableOptions {
+    /// Asks for `features`. EPOCH and NOTIFY are asked for by [`EnableOptions::with_events`] and [`EnableOptions::with_notify`].
+    pub const fn new(features: Features) -> Self {
+        Self { features, events: None, notify: None }
+    }
+
+    /// Asks for EPOCH too, with the event area at `memory`.
+    pub fn with_events(self, memory: EventMemory) -> Self {
+        Self { features: self.features | Features::EPOCH, events: Some(memory), ..self }
+    }
+
+    /// Asks for NOTIFY too. Needs an event area.
+    pub fn with_notify(self, notify: Notify) -> Self {
+        Self { features: self.features | Features::NOTIFY, notify: Some(notify), ..self }
+    }
+
+    pub(super) fn record(&self) -> Result<EnableRecord, Error> {
+        let has = |feature| self.features.contains(feature);
+        if has(Features::EPOCH) != self.events.is_some() {
+            return Err(Error::InconsistentOptions(Features::EPOCH));
+        }
+        if has(Features::NOTIFY) != self.notify.is_some() || (has(Features::NOTIFY) && !has(Features::EPOCH))
+        {
+            return Err(Error::InconsistentOptions(Features::NOTIFY));
+        }
+        let area = self.events.as_ref().map(EventMemory::address);
+        let request = EnableRecord::request(self.features, area);
+        let (apic_id, vector) = self.notify.map_or((0, 0), |to| (to.apic_id, u32::from(to.vector)));
+        Ok(EnableRecord { notify_apic_id: apic_id, notify_vector: vector, ..request })
+    }
+}
