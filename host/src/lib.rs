@@ -2,14 +2,18 @@
 
 pub mod counters;
 pub mod device;
-pub mod emulated;
+pub mod emulation;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod irte;
 pub mod isolation;
 pub mod kvm;
+pub mod line;
 mod log_limit;
+pub mod mapping;
 pub mod memory;
+pub mod message;
+pub mod pci;
 pub mod service;
 pub mod trapped;
 pub mod vfio;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-use crate::workspace;
+use crate::build::workspace;
 
 /// What one module imports: the module that it comes from, and where it says so.
 type Imports = BTreeMap<String, BTreeSet<String>>;

@@ -8,23 +8,19 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod bench;
-mod cases;
-mod image;
+mod build;
+#[cfg(test)]
+mod docs;
 #[cfg(test)]
 mod imports;
-mod kernel;
 mod lab;
 mod main_job;
 mod numbers;
 mod process;
-mod programs;
 mod progress;
-mod scale;
-mod setup;
-mod shown;
-mod test;
-mod work;
-mod workspace;
+mod runner;
+mod suite;
+mod system_tests;
 
 /// Paravirtual interrupt remapping: shows it, tests it, and runs commands in its lab.
 ///
@@ -41,13 +37,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Main(main_job::Options),
-    Test(test::Options),
+    Test(runner::Options),
     Lab(Box<lab::Command>),
-    Kernel(kernel::Options),
-    Scale(scale::Options),
-    Shown(shown::Options),
+    Kernel(build::kernel::Options),
+    Scale(system_tests::scale::Options),
     Bench(bench::Options),
-    Work(work::Options),
+    Work(bench::work::Options),
 }
 
 fn main() -> ExitCode {
@@ -64,14 +59,13 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Main(options) => main_job::run(&options),
-        Task::Test(options) => Ok(test::run(&options)),
+        Task::Test(options) => Ok(suite::run(&options)),
         Task::Lab(command) => Ok(lab::command_line(&command)),
-        Task::Scale(options) => scale::run(&options),
-        Task::Shown(options) => shown::run(&options),
+        Task::Scale(options) => system_tests::scale::run(&options),
         Task::Bench(options) => bench::run(&options),
-        Task::Work(options) => work::run(&options),
+        Task::Work(options) => bench::work::run(&options),
         Task::Kernel(options) => {
-            println!("{}", kernel::build(&options)?.display());
+            println!("{}", build::kernel::build(&options)?.display());
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -3,11 +3,15 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::{env, io};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use std::{env, io, thread};
 
 use anyhow::{Context, Result, bail};
+use patience::Patience;
 
+/// How often a program is looked at that runs.
+const PERIOD: Duration = Duration::from_millis(20);
 /// Lines of a log that a failure shows.
 const TAIL_LINES: usize = 15;
 
@@ -45,6 +49,39 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         bail!("{} failed ({}): {}", program(command), output.status, said.trim_end());
     }
     String::from_utf8(output.stdout).with_context(|| format!("{} printed no UTF-8", program(command)))
+}
+
+/// Runs a program to its end, however that is; one that writes nothing for `silence` (of an idle machine) is killed.
+pub(crate) fn patient_output(command: &mut Command, silence: Duration) -> Result<Output> {
+    let folder = tempfile::tempdir()?;
+    let files = ["stdout", "stderr"].map(|name| folder.path().join(name));
+    command.stdin(Stdio::null());
+    command.stdout(File::create(&files[0])?).stderr(File::create(&files[1])?);
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", program(command)))?;
+    let written = || files.iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>();
+    let (mut patience, mut known) = (Patience::new(silence), 0);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        let now = written();
+        if now != known {
+            known = now;
+            patience.progress();
+        } else if patience.is_over() {
+            child.kill()?;
+            child.wait()?;
+            let waited = patience.waited().as_secs();
+            bail!(
+                "{} wrote nothing for {waited} s; its end:\n{}",
+                program(command),
+                tail(&files[0], TAIL_LINES)
+            );
+        }
+        thread::sleep(PERIOD);
+    };
+    let [stdout, stderr] = files.map(fs::read);
+    Ok(Output { status, stdout: stdout?, stderr: stderr? })
 }
 
 /// The last lines of a text file, indented; nothing if it cannot be read.

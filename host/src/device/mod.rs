@@ -1,11 +1,17 @@
 //! The seam between the service and a device: whatever raises interrupts into eventfds, and knows its pairs.
 
 mod kernel_counts;
+mod origin;
+mod store_shape;
+mod window;
 
+pub use crate::isolation::NotIsolated;
 pub use kernel_counts::KernelCounts;
+pub use origin::Origin;
+pub use store_shape::StoreShape;
+pub use window::TableWindow;
 
-use crate::trapped::Shape;
-use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
+use pvir_abi::{DeviceFlags, Pair, Store, Stores};
 use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
@@ -76,18 +82,6 @@ pub trait HostCounts: Send + Sync {
     fn read(&self, kernel: &KernelCounts, reading: Reading) -> Vec<HostInterrupt>;
 }
 
-/// Why a device must not be programmed by the guest.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}; help: {remedy}")]
-pub struct NotIsolated {
-    /// The reason as the guest is told.
-    pub refusal: Refusal,
-    /// The reason for the host's user, with the object that it is about.
-    pub what: String,
-    /// What the user can do about it. Never anything that weakens the host.
-    pub remedy: String,
-}
-
 /// A device of the VM. Every call comes under the VM's lock.
 ///
 /// The guest programs it: [`open`](Self::open); for each entry [`start`](Self::start) once its eventfd is attached to
@@ -121,8 +115,8 @@ pub trait Device: Send {
     fn close(&mut self) -> io::Result<()>;
 
     /// Which store of it the VMM emulates while it is not the guest's.
-    fn shape(&self) -> Shape {
-        Shape::of(&self.capabilities())
+    fn shape(&self) -> StoreShape {
+        StoreShape::of(&self.capabilities())
     }
 
     /// Prepares a store for being emulated: its entries signal their eventfds however they are masked, and the VMM masks

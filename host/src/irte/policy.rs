@@ -34,13 +34,13 @@ impl RoutePolicy {
         self.apic_ids.last().copied().unwrap_or(0)
     }
 
-    /// Judges `arch` and `routing` of a record in the order of the contract ("The entry record").
+    /// Validates `arch` and `routing` of a record in the order of the contract ("The entry record").
     ///
-    /// Reserved bytes and `count` were judged before: they come first in that order.
+    /// Reserved bytes and `count` were validated before: they come first in that order.
     ///
     /// # Errors
     /// The status for the record.
-    pub fn judge(&self, entry: &EntryRecord, enabled: Features) -> Result<Target, Status> {
+    pub fn validate(&self, entry: &EntryRecord, enabled: Features) -> Result<Target, Status> {
         let routing = entry.routing;
         let taken = |feature| enabled.contains(feature);
         if entry.arch != Arch::X86_APIC {
@@ -68,7 +68,7 @@ impl RoutePolicy {
             (_, DestinationMode::LOGICAL) => self.resolve_logical(&routing)?,
             _ => self.resolve_physical(routing.destination)?,
         };
-        Ok(Target::new(routing, destination))
+        Target::new(routing, destination).ok_or(Status::BAD_VECTOR)
     }
 
     fn resolve_physical(&self, destination: u32) -> Result<u32, Status> {

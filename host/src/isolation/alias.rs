@@ -4,7 +4,7 @@
 //! their ids alone: Linux 6.18, drivers/pci/quirks.c.
 
 use super::Host;
-use crate::device::NotIsolated;
+use super::NotIsolated;
 use pvir_abi::{DeviceId, Refusal};
 
 /// Vendor, devices, and the quirk of `drivers/pci/quirks.c` that names them.
@@ -34,7 +34,7 @@ const OTHER_BRIDGE: u32 = 0x0680;
 
 impl Host {
     /// Refuses a device that is known for a requester id which is not its own.
-    pub(super) fn judge_alias(&self, device: DeviceId) -> Result<(), NotIsolated> {
+    pub(super) fn validate_alias(&self, device: DeviceId) -> Result<(), NotIsolated> {
         let function = self.function(device)?;
         let known = |(vendor, devices, _): &&(u16, &[u16], &str)| {
             *vendor == function.vendor && devices.contains(&function.device)
@@ -63,7 +63,7 @@ mod tests {
     fn refusal(ids: (u16, u16), class: u32) -> Option<Refusal> {
         let fixture = Fixture::new();
         fixture.add(id(5), ids, class);
-        fixture.host.judge_alias(id(5)).err().map(|reason| reason.refusal)
+        fixture.host.validate_alias(id(5)).err().map(|reason| reason.refusal)
     }
 
     #[test]
@@ -86,6 +86,6 @@ mod tests {
     #[test]
     fn a_device_whose_ids_cannot_be_read_is_refused() {
         let fixture = Fixture::new();
-        assert_eq!(fixture.host.judge_alias(id(5)).unwrap_err().refusal, Refusal::POLICY);
+        assert_eq!(fixture.host.validate_alias(id(5)).unwrap_err().refusal, Refusal::POLICY);
     }
 }

@@ -1,10 +1,10 @@
 //! What sysfs says of a PCI function. All of it is open to everybody.
 
 use super::Host;
+use super::NotIsolated;
 use super::group::parse;
 use super::switches::unread;
-use crate::device::NotIsolated;
-use crate::vfio::ConfigHeader;
+use crate::pci::ConfigHeader;
 use pvir_abi::DeviceId;
 use std::fs;
 use std::io;
@@ -94,7 +94,7 @@ impl Host {
         let config = fs::read(self.device_path(address).join("config")).ok()?;
         let header = ConfigHeader(config.first_chunk()?);
         Some(Messages {
-            msi: header.msi().map_or(0, |msi| 1 << msi.messages_log2),
+            msi: header.msi().map_or(0, |msi| msi.shape.messages()),
             msix: header.msix().map_or(0, |msix| msix.entries),
         })
     }

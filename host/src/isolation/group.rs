@@ -1,10 +1,10 @@
 //! The device's place in sysfs: its driver, its IOMMU group and whom it shares it with.
 
+use super::IsolationError;
+use super::NotIsolated;
 use super::function::link_name;
 use super::switches::unread;
 use super::{Host, RemappingUnit};
-use crate::device::NotIsolated;
-use crate::vfio::AttachError;
 use pvir_abi::{Bdf, DeviceId, Refusal};
 use std::fs;
 use std::io::ErrorKind;
@@ -19,34 +19,34 @@ impl Host {
     /// Whether the device exists and vfio-pci has it.
     ///
     /// # Errors
-    /// [`AttachError::NotFound`], [`AttachError::NoGroup`], [`AttachError::WrongDriver`].
-    pub fn check_bound(&self, device: DeviceId) -> Result<(), AttachError> {
+    /// [`IsolationError::NotFound`], [`IsolationError::NoGroup`], [`IsolationError::WrongDriver`].
+    pub fn check_bound(&self, device: DeviceId) -> Result<(), IsolationError> {
         let path = self.device_path(device);
         if !path.exists() {
-            return Err(AttachError::NotFound(device));
+            return Err(IsolationError::NotFound(device));
         }
         self.group(device)?;
         let driver = link_name(&path.join("driver"));
         if driver.as_deref() == Some("vfio-pci") {
             return Ok(());
         }
-        Err(AttachError::WrongDriver { device, driver })
+        Err(IsolationError::WrongDriver { device, driver })
     }
 
     /// The number of the device's IOMMU group.
-    fn group(&self, device: DeviceId) -> Result<u32, AttachError> {
+    fn group(&self, device: DeviceId) -> Result<u32, IsolationError> {
         let name = link_name(&self.device_path(device).join("iommu_group"));
-        name.and_then(|name| name.parse().ok()).ok_or(AttachError::NoGroup(device))
+        name.and_then(|name| name.parse().ok()).ok_or(IsolationError::NoGroup(device))
     }
 
     /// Whether every endpoint of the device's group is among `assigned`.
     ///
     /// # Errors
-    /// [`AttachError::SharedGroup`], [`AttachError::NoGroup`], or the file that could not be read.
-    pub fn check_group(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), AttachError> {
+    /// [`IsolationError::SharedGroup`], [`IsolationError::NoGroup`], or the file that could not be read.
+    pub fn check_group(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), IsolationError> {
         let group = self.group(device)?;
         let folder = self.path(&format!("sys/kernel/iommu_groups/{group}/devices"));
-        let unread = |source| AttachError::File { device, path: folder.display().to_string(), source };
+        let unread = |source| IsolationError::File { device, path: folder.display().to_string(), source };
         let mut others = Vec::new();
         for member in fs::read_dir(&folder).map_err(unread)? {
             let name = member.map_err(unread)?.file_name();
@@ -57,24 +57,24 @@ impl Host {
                     "IOMMU group {group} has a member that is no PCI device: {}",
                     name.to_string_lossy()
                 );
-                return Err(AttachError::Malformed { device, what });
+                return Err(IsolationError::Malformed { device, what });
             };
             if !assigned.contains(&member) && !self.is_idle_bridge(member) {
                 others.push(member);
             }
         }
         others.sort_unstable();
-        if others.is_empty() { Ok(()) } else { Err(AttachError::SharedGroup { device, group, others }) }
+        if others.is_empty() { Ok(()) } else { Err(IsolationError::SharedGroup { device, group, others }) }
     }
 
     /// The endpoints of the device's group, the device among them.
     ///
     /// # Errors
     /// As [`check_group`](Self::check_group).
-    pub fn group_endpoints(&self, device: DeviceId) -> Result<Vec<DeviceId>, AttachError> {
+    pub fn group_endpoints(&self, device: DeviceId) -> Result<Vec<DeviceId>, IsolationError> {
         match self.check_group(device, &[]) {
             Ok(()) => Ok(Vec::new()),
-            Err(AttachError::SharedGroup { others, .. }) => Ok(others),
+            Err(IsolationError::SharedGroup { others, .. }) => Ok(others),
             Err(error) => Err(error),
         }
     }
@@ -87,7 +87,7 @@ impl Host {
     }
 
     /// Refuses groups that VFIO made up because there is no IOMMU.
-    pub(super) fn judge_group_kind(&self, device: DeviceId) -> Result<(), NotIsolated> {
+    pub(super) fn validate_group_kind(&self, device: DeviceId) -> Result<(), NotIsolated> {
         let file = self.device_path(device).join("iommu_group/name");
         match fs::read_to_string(&file) {
             // Most groups have no name.
@@ -108,11 +108,11 @@ impl Host {
     /// The unit that remaps the device's interrupts.
     ///
     /// # Errors
-    /// [`AttachError::NotIsolated`] if there is none that is known.
-    pub fn unit(&self, device: DeviceId) -> Result<RemappingUnit, AttachError> {
+    /// [`IsolationError::NotIsolated`] if there is none that is known.
+    pub fn unit(&self, device: DeviceId) -> Result<RemappingUnit, IsolationError> {
         let name = link_name(&self.device_path(device).join("iommu"));
         let unit = name.as_deref().and_then(RemappingUnit::by_name);
-        unit.ok_or_else(|| AttachError::NotIsolated {
+        unit.ok_or_else(|| IsolationError::NotIsolated {
             device,
             reason: NotIsolated {
                 refusal: Refusal::NO_REMAPPING,
@@ -124,7 +124,7 @@ impl Host {
 
     /// A failed group check as the reason of a refused ENABLE.
     #[must_use]
-    pub fn group_reason(error: &AttachError) -> NotIsolated {
+    pub fn group_reason(error: &IsolationError) -> NotIsolated {
         NotIsolated {
             refusal: Refusal::SHARED_GROUP,
             what: error.to_string(),
@@ -189,7 +189,7 @@ mod tests {
         let say = |device| host.check_bound(device).unwrap_err().to_string();
         assert!(say(id(9)).starts_with("0000:00:09.0: no such PCI device; help: "));
         assert!(say(id(8)).starts_with("0000:00:08.0: has no IOMMU group"));
-        assert!(say(id(6)).starts_with("0000:00:06.0: is bound to e1000, not to vfio-pci; help: "));
+        assert!(say(id(6)).starts_with("0000:00:06.0: is bound to e1000, not to vfio-pci"));
         assert!(say(id(7)).contains("is bound to no driver"));
     }
 
@@ -217,12 +217,12 @@ mod tests {
         // The links of `host` lead out of its root: a folder in their place.
         let folder = host.device_path(id(8)).join("iommu_group");
         fs::create_dir(&folder).unwrap();
-        assert!(host.judge_group_kind(id(8)).is_ok());
+        assert!(host.validate_group_kind(id(8)).is_ok());
         fs::write(folder.join("name"), "vfio-noiommu\n").unwrap();
-        assert_eq!(host.judge_group_kind(id(8)).unwrap_err().refusal, Refusal::NO_IOMMU);
+        assert_eq!(host.validate_group_kind(id(8)).unwrap_err().refusal, Refusal::NO_IOMMU);
         fs::remove_file(folder.join("name")).unwrap();
         fs::create_dir(folder.join("name")).unwrap();
-        assert_eq!(host.judge_group_kind(id(8)).unwrap_err().refusal, Refusal::POLICY);
+        assert_eq!(host.validate_group_kind(id(8)).unwrap_err().refusal, Refusal::POLICY);
         drop(root);
     }
 

@@ -4,8 +4,8 @@
 //! without a new version number, and nearly every kernel in use is in some range below. What the order does meet is
 //! refused.
 
+use super::NotIsolated;
 use super::{Host, Posting};
-use crate::device::NotIsolated;
 use pvir_abi::{DeviceId, Refusal};
 use std::fmt;
 use std::fs;
@@ -156,7 +156,7 @@ impl Host {
         DEFECTS.iter().filter(|defect| defect.is_in(release)).copied().collect()
     }
 
-    pub(super) fn judge_kernel(&self, _: DeviceId, _: &[DeviceId]) -> Result<(), NotIsolated> {
+    pub(super) fn validate_kernel(&self, _: DeviceId, _: &[DeviceId]) -> Result<(), NotIsolated> {
         let posting = self.posting();
         let refused =
             |defect: &Defect| defect.stance == Stance::RefusedWherePosted && posting != Posting::Off;
@@ -221,7 +221,7 @@ mod tests {
             if let Some(avic) = avic {
                 fixture.write("sys/module/kvm_amd/parameters/avic", avic);
             }
-            fixture.host.judge_kernel(id(5), &[]).err().map(|reason| reason.refusal)
+            fixture.host.validate_kernel(id(5), &[]).err().map(|reason| reason.refusal)
         };
         assert_eq!(refusal("6.17.3", Some("Y\n")), Some(Refusal::KERNEL_DEFECT));
         assert_eq!(refusal("6.17.3", Some("N\n")), None);

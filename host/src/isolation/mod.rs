@@ -5,6 +5,7 @@
 //! not known to be safe is refused.
 
 mod alias;
+mod error;
 #[cfg(test)]
 mod fixture;
 mod function;
@@ -18,14 +19,14 @@ mod shown;
 mod switches;
 mod unit;
 
+pub use error::{IsolationError, NotIsolated};
 pub use function::{Function, Messages};
 pub use kernel::{Defect, Release, Stance};
-pub(crate) use phantom::judge_phantom;
+pub(crate) use phantom::validate_phantom;
 pub use posting::Posting;
 pub use shown::ShownIrtes;
 pub use unit::{RemappingUnit, Units};
 
-use crate::device::NotIsolated;
 use pvir_abi::{DeviceId, Refusal};
 use std::path::{Path, PathBuf};
 
@@ -34,14 +35,14 @@ type Check = fn(&Host, DeviceId, &[DeviceId]) -> Result<(), NotIsolated>;
 
 /// All that must hold. The first ones are about the host, and look at no device.
 const CHECKS: [Check; 8] = [
-    |host, _, _| host.judge_command_line(),
-    |host, _, _| host.judge_modules(),
-    Host::judge_kernel,
-    |host, device, _| host.judge_group_kind(device),
-    |host, device, _| host.judge_requester(device),
-    |host, device, _| host.judge_alias(device),
-    |host, device, _| host.judge_phantom_functions(device),
-    Host::judge_pages,
+    |host, _, _| host.validate_command_line(),
+    |host, _, _| host.validate_modules(),
+    Host::validate_kernel,
+    |host, device, _| host.validate_group_kind(device),
+    |host, device, _| host.validate_requester(device),
+    |host, device, _| host.validate_alias(device),
+    |host, device, _| host.validate_phantom_functions(device),
+    Host::validate_pages,
 ];
 /// How many of them are about the host.
 const OF_HOST: usize = 3;
@@ -77,16 +78,16 @@ impl Host {
         self.path("sys/bus/pci/devices").join(device.to_string())
     }
 
-    /// Judges everything about the host and the device but the group's members. `assigned` are all host devices of
+    /// Validates everything about the host and the device but the group's members. `assigned` are all host devices of
     /// the VM.
     ///
     /// # Errors
     /// The first reason for which direct programming must be refused.
-    pub fn judge(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), NotIsolated> {
+    pub fn validate(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), NotIsolated> {
         CHECKS.iter().try_for_each(|check| check(self, device, assigned))
     }
 
-    /// Every reason for which [`judge`](Self::judge) would refuse.
+    /// Every reason for which [`validate`](Self::judge) would refuse.
     #[must_use]
     pub fn reasons(&self, device: DeviceId, assigned: &[DeviceId]) -> Vec<NotIsolated> {
         CHECKS.iter().filter_map(|check| check(self, device, assigned).err()).collect()

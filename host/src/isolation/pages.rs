@@ -4,8 +4,8 @@
 //! mapped reaches the others.
 
 use super::Host;
+use super::NotIsolated;
 use super::switches::unread;
-use crate::device::NotIsolated;
 use pvir_abi::{DeviceId, Refusal};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -24,7 +24,7 @@ type Place = RangeInclusive<u64>;
 impl Host {
     /// Refuses a device if a page of a BAR that can be mapped holds a BAR of a function outside of `assigned`. A BAR of
     /// less than a page is not mapped: accesses to it exit.
-    pub(super) fn judge_pages(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), NotIsolated> {
+    pub(super) fn validate_pages(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), NotIsolated> {
         let unreadable =
             |what: &str, error: io::Error| unread(what, &error, "mount /sys, and let this user read it");
         let ours =
@@ -116,7 +116,7 @@ mod tests {
     }
 
     fn refusal(fixture: &Fixture, assigned: &[DeviceId]) -> Option<Refusal> {
-        fixture.host.judge_pages(id(5), assigned).err().map(|reason| reason.refusal)
+        fixture.host.validate_pages(id(5), assigned).err().map(|reason| reason.refusal)
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
     fn another_functions_bar_in_the_page_is_refused_by_name_unless_it_is_the_vms_too() {
         // No whole pages at the front: something else ends there.
         let fixture = host(&[(0xfe00_0800, 0xfe00_17ff, MEM)], &[(0xfe00_0400, 0xfe00_04ff, MEM)]);
-        let reason = fixture.host.judge_pages(id(5), &[id(5)]).unwrap_err();
+        let reason = fixture.host.validate_pages(id(5), &[id(5)]).unwrap_err();
         assert_eq!(reason.refusal, Refusal::SHARED_PAGE);
         assert!(reason.what.contains("BAR 0 of 0000:00:06.0"), "{reason}");
         assert_eq!(refusal(&fixture, &[id(5), id(6)]), None);

@@ -4,22 +4,22 @@
 //! 7.5.3.4 "Device Control Register" (Phantom Functions Enable).
 
 use super::Host;
-use crate::device::NotIsolated;
-use crate::vfio::ConfigHeader;
+use super::NotIsolated;
+use crate::pci::ConfigHeader;
 use pvir_abi::{DeviceId, Refusal};
 use std::fs;
 
 impl Host {
     /// Refuses a device with phantom functions switched on, as far as this user may read its config space: whoever is
-    /// not root sees 64 bytes. VFIO shows the registers to whom it gives the device: [`judge_phantom`].
-    pub(super) fn judge_phantom_functions(&self, device: DeviceId) -> Result<(), NotIsolated> {
+    /// not root sees 64 bytes. VFIO shows the registers to whom it gives the device: [`validate_phantom`].
+    pub(super) fn validate_phantom_functions(&self, device: DeviceId) -> Result<(), NotIsolated> {
         let config = fs::read(self.device_path(device).join("config")).unwrap_or_default();
-        config.first_chunk().map_or(Ok(()), |config| judge_phantom(device, config))
+        config.first_chunk().map_or(Ok(()), |config| validate_phantom(device, config))
     }
 }
 
 /// Refuses a device whose config space says that phantom functions are switched on.
-pub(crate) fn judge_phantom(device: DeviceId, config: &[u8; 256]) -> Result<(), NotIsolated> {
+pub(crate) fn validate_phantom(device: DeviceId, config: &[u8; 256]) -> Result<(), NotIsolated> {
     if !ConfigHeader(config).phantom_functions() {
         return Ok(());
     }
@@ -50,13 +50,14 @@ mod tests {
 
     #[test]
     fn refused_only_where_they_are_there_and_on() {
-        let refused = |capabilities, control| judge_phantom(id(5), &config(capabilities, control)).is_err();
+        let refused =
+            |capabilities, control| validate_phantom(id(5), &config(capabilities, control)).is_err();
         for supported in 1..4 {
             assert!(refused(supported << 3, 1 << 9), "{supported}");
             assert!(!refused(supported << 3, !(1 << 9)), "{supported}");
         }
         assert!(!refused(!(3 << 3), !0), "the bit means nothing without the capability");
-        assert!(judge_phantom(id(5), &[0; 256]).is_ok(), "conventional PCI");
+        assert!(validate_phantom(id(5), &[0; 256]).is_ok(), "conventional PCI");
     }
 
     #[test]
@@ -67,10 +68,10 @@ mod tests {
         let bytes = config(1 << 3, 1 << 9);
         fixture.write(&file, bytes);
         assert_eq!(
-            fixture.host.judge_phantom_functions(id(5)).unwrap_err().refusal,
+            fixture.host.validate_phantom_functions(id(5)).unwrap_err().refusal,
             Refusal::ALIASED_REQUESTER
         );
         fixture.write(&file, &bytes[..64]);
-        assert!(fixture.host.judge_phantom_functions(id(5)).is_ok());
+        assert!(fixture.host.validate_phantom_functions(id(5)).is_ok());
     }
 }

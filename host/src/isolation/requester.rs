@@ -4,10 +4,10 @@
 //! `set_msi_sid`), and any other device there could raise the guest's interrupts, as the guest could raise theirs.
 
 use super::Host;
+use super::NotIsolated;
 use super::group::parse;
 use super::switches::unread;
-use crate::device::NotIsolated;
-use crate::vfio::ConfigHeader;
+use crate::pci::ConfigHeader;
 use pvir_abi::{DeviceId, Refusal};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -21,7 +21,7 @@ const IS_EXPRESS: &str = "max_link_speed";
 
 impl Host {
     /// Refuses a device below anything but PCI Express ports.
-    pub(super) fn judge_requester(&self, device: DeviceId) -> Result<(), NotIsolated> {
+    pub(super) fn validate_requester(&self, device: DeviceId) -> Result<(), NotIsolated> {
         let link = self.device_path(device);
         let unread = |error: io::Error| {
             unread(&format!("the bridges above {device}"), &error, "mount /sys, and let this user read it")
@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn refusal(config: &[u8]) -> Option<Refusal> {
-        host(config).1.judge_requester(id()).err().map(|reason| reason.refusal)
+        host(config).1.validate_requester(id()).err().map(|reason| reason.refusal)
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn an_ordinary_user_is_told_by_the_links() {
         let (root, host, place) = host(&bridge(Some(4))[..64]);
-        let refused = |host: &Host| host.judge_requester(id()).is_err();
+        let refused = |host: &Host| host.validate_requester(id()).is_err();
         assert!(refused(&host));
         fs::write(place.join(IS_EXPRESS), "2.5 GT/s PCIe\n").unwrap();
         assert!(refused(&host), "the bridge may be a conventional one");
@@ -121,9 +121,9 @@ mod tests {
     fn a_way_that_cannot_be_seen_is_refused() {
         let (root, host, _) = host(&[]);
         fs::remove_file(root.path().join(BRIDGE).join("config")).unwrap();
-        assert_eq!(host.judge_requester(id()).unwrap_err().refusal, Refusal::POLICY);
+        assert_eq!(host.validate_requester(id()).unwrap_err().refusal, Refusal::POLICY);
         assert_eq!(
-            Host::at(Path::new("/nowhere")).judge_requester(id()).unwrap_err().refusal,
+            Host::at(Path::new("/nowhere")).validate_requester(id()).unwrap_err().refusal,
             Refusal::POLICY
         );
     }

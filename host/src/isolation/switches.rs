@@ -1,7 +1,7 @@
 //! Switches by which an administrator has weakened the host.
 
 use super::Host;
-use crate::device::NotIsolated;
+use super::NotIsolated;
 use pvir_abi::Refusal;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -36,7 +36,7 @@ const MODULES: &[(&str, Refusal, &str)] = &[
 ];
 
 impl Host {
-    pub(super) fn judge_command_line(&self) -> Result<(), NotIsolated> {
+    pub(super) fn validate_command_line(&self) -> Result<(), NotIsolated> {
         let unknown = |error| unread("the kernel's command line (/proc/cmdline)", &error, "mount /proc");
         let line = fs::read_to_string(self.path("proc/cmdline")).map_err(unknown)?;
         match line.split_whitespace().find_map(weakened) {
@@ -49,7 +49,7 @@ impl Host {
         }
     }
 
-    pub(super) fn judge_modules(&self) -> Result<(), NotIsolated> {
+    pub(super) fn validate_modules(&self) -> Result<(), NotIsolated> {
         for &(file, refusal, what) in MODULES {
             let value = match fs::read_to_string(self.path(file)) {
                 Ok(value) => value,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn refusal(command_line: &str) -> Option<Refusal> {
-        host(command_line, None).1.judge_command_line().err().map(|reason| reason.refusal)
+        host(command_line, None).1.validate_command_line().err().map(|reason| reason.refusal)
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn unsafe_interrupts_are_refused_and_the_remedy_undoes_them() {
         let (_root, host) = host("", Some("Y\n"));
-        let reason = host.judge_modules().unwrap_err();
+        let reason = host.validate_modules().unwrap_err();
         assert_eq!(reason.refusal, Refusal::UNSAFE_INTERRUPTS);
         assert!(reason.remedy.starts_with("echo N >"), "{reason}");
     }
@@ -149,13 +149,13 @@ mod tests {
             let file = root.path().join(file);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, "Y\n").unwrap();
-            assert_eq!(host.judge_modules().unwrap_err().refusal, *refusal);
+            assert_eq!(host.validate_modules().unwrap_err().refusal, *refusal);
         }
     }
 
     #[test]
     fn a_switch_that_cannot_be_read_or_is_not_off_is_refused() {
-        let refusal = |host: &Host| host.judge_modules().err().map(|reason| reason.refusal);
+        let refusal = |host: &Host| host.validate_modules().err().map(|reason| reason.refusal);
         assert_eq!(refusal(&host("", Some("y\n")).1), Some(Refusal::UNSAFE_INTERRUPTS));
         let (root, host) = host("", None);
         // A folder: there is something, but it cannot be read.
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_host_that_cannot_be_read_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(Host::at(root.path()).judge_command_line().unwrap_err().refusal, Refusal::POLICY);
-        assert!(host("", Some("N\n")).1.judge_modules().is_ok());
+        assert_eq!(Host::at(root.path()).validate_command_line().unwrap_err().refusal, Refusal::POLICY);
+        assert!(host("", Some("N\n")).1.validate_modules().is_ok());
     }
 }

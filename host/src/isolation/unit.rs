@@ -31,7 +31,7 @@ impl RemappingUnit {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn judge(self, pair: Pair) -> Result<(), String> {
+    pub fn validate(self, pair: Pair) -> Result<(), String> {
         let right = match self {
             Self::Intel => pair.intel_index().is_some(),
             Self::Amd => pair.address == 0xfee0_0000 && pair.data < 2048,
@@ -100,12 +100,12 @@ mod tests {
 
     #[test]
     fn each_unit_has_its_own_form() {
-        let judge = |unit: RemappingUnit, address, data| unit.judge(Pair { address, data }).is_ok();
-        assert!(judge(RemappingUnit::Intel, 0xfee0_0298, 0));
-        assert!(!judge(RemappingUnit::Intel, 0xfee0_0000, 5));
-        assert!(judge(RemappingUnit::Amd, 0xfee0_0000, 5));
-        assert!(!judge(RemappingUnit::Amd, 0xfee0_0298, 0));
-        assert!(!judge(RemappingUnit::Amd, 0xfee0_0000, 2048));
-        assert!(!judge(RemappingUnit::Intel, u64::MAX, u32::MAX));
+        let validate = |unit: RemappingUnit, address, data| unit.validate(Pair { address, data }).is_ok();
+        assert!(validate(RemappingUnit::Intel, 0xfee0_0298, 0));
+        assert!(!validate(RemappingUnit::Intel, 0xfee0_0000, 5));
+        assert!(validate(RemappingUnit::Amd, 0xfee0_0000, 5));
+        assert!(!validate(RemappingUnit::Amd, 0xfee0_0298, 0));
+        assert!(!validate(RemappingUnit::Amd, 0xfee0_0000, 2048));
+        assert!(!validate(RemappingUnit::Intel, u64::MAX, u32::MAX));
     }
 }

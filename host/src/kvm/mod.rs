@@ -1,20 +1,17 @@
 //! KVM's part: GSI routing and irqfds.
 //!
 //! KVM validates almost nothing of what it is given here (vectors 0 to 31, SMI, any destination), so whoever calls
-//! has validated everything: only a [`KvmMessage`] can be routed, and that is made of a validated
-//! [`Route`](crate::irte::Route) or of a validated [`Message`](crate::trapped::Message) only.
+//! has validated everything: only a [`Message`] can be routed, which is the proof of that.
 
 mod backend;
 mod gsi_pool;
-mod helpers;
-mod message;
 mod routes;
 
 pub use backend::KvmRouter;
 pub use gsi_pool::GsiPool;
-pub use message::KvmMessage;
 pub use routes::RouteTable;
 
+use crate::message::Message;
 use std::io;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -27,7 +24,7 @@ pub struct GsiRoute {
     /// Global system interrupt, below [`MAX_GSI`].
     pub gsi: u32,
     /// What is injected.
-    pub message: KvmMessage,
+    pub message: Message,
 }
 
 /// What the service needs of KVM. Calls come under the VM's lock, in the order of the contract: an irqfd is attached, and
@@ -58,16 +55,5 @@ pub trait IrqRouter: Send {
     /// As [`attach`](Self::attach).
     fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         self.attach(eventfd, gsi)
-    }
-
-    /// Detaches each eventfd from its GSI, also if one of them fails. Answers with those that failed, by their place in
-    /// `lines`.
-    ///
-    /// The kernel waits for a grace period in each call. A backend may let these waits overlap.
-    fn detach_all(&mut self, lines: &[(&EventFd, u32)]) -> Vec<(usize, io::Error)> {
-        let failed = |(place, (eventfd, gsi)): (usize, &(&EventFd, u32))| {
-            self.detach(eventfd, *gsi).err().map(|error| (place, error))
-        };
-        lines.iter().enumerate().filter_map(failed).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The routing table that KVM holds.
 
-use super::{GsiRoute, IrqRouter, KvmMessage};
-use crate::irte::Route;
+use super::{GsiRoute, IrqRouter};
+use crate::message::Message;
 use std::io;
 
 /// The table as KVM has it, and the router that holds it there.
@@ -14,7 +14,7 @@ pub struct RouteTable {
     /// Where a GSI stands in `routes`.
     position: Vec<Option<u32>>,
     /// How the changes that are not applied yet are undone.
-    undo: Vec<(u32, Option<KvmMessage>)>,
+    undo: Vec<(u32, Option<Message>)>,
 }
 
 impl RouteTable {
@@ -30,16 +30,19 @@ impl RouteTable {
     }
 
     /// Sets (`Some`) or drops (`None`) the route of a GSI, with the next [`apply`](Self::apply).
-    pub fn change(&mut self, gsi: u32, message: Option<KvmMessage>) {
+    #[inline]
+    pub fn change(&mut self, gsi: u32, message: Option<Message>) {
         let old = self.put(gsi, message);
         if old != message {
             self.undo.push((gsi, old));
         }
     }
 
-    /// The same for several.
-    pub fn change_all(&mut self, changes: impl Iterator<Item = (u32, Option<Route>)>) {
-        changes.for_each(|(gsi, route)| self.change(gsi, route.map(Into::into)));
+    /// What a GSI injects, with the changes that are not applied yet.
+    #[must_use]
+    pub fn get(&self, gsi: u32) -> Option<Message> {
+        let at = (*self.position.get(gsi as usize)?)?;
+        self.routes.get(at as usize).map(|route| route.message)
     }
 
     /// Makes all changes since the last time, with one ioctl, or none if nothing changes.
@@ -75,7 +78,7 @@ impl RouteTable {
     }
 
     /// Changes one line of our copy and answers with what stood there.
-    fn put(&mut self, gsi: u32, message: Option<KvmMessage>) -> Option<KvmMessage> {
+    fn put(&mut self, gsi: u32, message: Option<Message>) -> Option<Message> {
         let index = gsi as usize;
         if index >= self.position.len() {
             self.position.resize(index + 1, None);
@@ -129,17 +132,17 @@ mod tests {
         }
     }
 
-    fn route(vector: u8) -> Route {
-        Route::for_tests(0, vector)
+    fn route(vector: u8) -> Message {
+        Message::fixed(0, vector)
     }
 
-    fn apply(table: &mut RouteTable, changes: &[(u32, Option<Route>)]) -> io::Result<()> {
-        table.change_all(changes.iter().copied());
+    fn apply(table: &mut RouteTable, changes: &[(u32, Option<Message>)]) -> io::Result<()> {
+        changes.iter().for_each(|&(gsi, message)| table.change(gsi, message));
         table.apply()
     }
 
     fn line(gsi: u32, vector: u8) -> GsiRoute {
-        GsiRoute { gsi, message: route(vector).into() }
+        GsiRoute { gsi, message: route(vector) }
     }
 
     #[test]

@@ -1,23 +1,22 @@
 //! Message stores that the VMM emulates by trapping: what a guest has that did not enable pvir.
 //!
-//! Pure state, for any VMM: registers in, [`DesiredState`] out. [`MsixTable`] is an MSI-X table with its pending bits and its
-//! message control, [`MsiCapability`] the MSI capability; [`Emulation`] is either. What is wanted of each message is made
-//! real elsewhere: [`Service`](crate::service::Service) does it with KVM and the device, and keeps the state under the
+//! Pure state, for any VMM: registers in, [`DesiredState`] out. [`EmulatedMsix`] is an MSI-X table with its pending bits and its
+//! message control, [`EmulatedMsi`] the MSI capability; [`EmulatedStore`] is either. What is wanted of each message is made
+//! real elsewhere: the service does it with KVM and the device, and keeps the state under the
 //! same lock as ENABLE and DISABLE.
 //!
 //! ```text
-//! guest's access ──exit──► Emulation::write ──► DesiredState: Off | Masked | On(Message) | Void ──► route, irqfd, interrupt
+//! guest's access ──exit──► EmulatedStore::write ──► DesiredState: Off | Masked | On(Message) | Void ──► route, irqfd, interrupt
 //! ```
 
-mod message;
 mod msi;
 mod msix;
 
-pub use message::{Message, NotDeliverable};
-pub use msi::{MsiCapability, MsiShape};
-pub use msix::MsixTable;
+pub use msi::EmulatedMsi;
+pub use msix::EmulatedMsix;
 
-use crate::device::Capabilities;
+use crate::device::StoreShape;
+use crate::message::{Message, NotDeliverable};
 use pvir_abi::Store;
 
 /// What is to become of the interrupts of one message.
@@ -46,40 +45,13 @@ pub enum Touched {
 
 /// Where an access goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum StoreArea {
     /// The MSI-X table; offsets count from its start.
     Table,
     /// The MSI-X pending bit array; offsets count from its start.
     PendingBits,
     /// The MSI or MSI-X capability in config space; offsets count from its id.
     Capability,
-}
-
-/// What there is to emulate of a device: one store, because MSI and MSI-X are never enabled at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shape {
-    /// Nothing.
-    None,
-    /// An MSI-X table of so many entries, 1 to 2048.
-    Msix(u32),
-    /// The MSI capability.
-    Msi(MsiShape),
-}
-
-impl Shape {
-    /// As a device's capabilities have it: MSI-X where there is one, otherwise a plain MSI.
-    #[must_use]
-    pub fn of(capabilities: &Capabilities) -> Self {
-        let messages = capabilities.entries(Store::MSI).map(|_| capabilities.msi_messages);
-        match (capabilities.entries(Store::MSIX), messages) {
-            (Some(entries @ 1..=2048), _) => Self::Msix(entries),
-            (_, Some(messages @ 1..=32)) => {
-                let messages_log2 = messages.ilog2().to_le_bytes()[0];
-                Self::Msi(MsiShape { wide: true, maskable: false, messages_log2 })
-            }
-            _ => Self::None,
-        }
-    }
 }
 
 /// Where each byte of an access at `offset` in a capability is; `None` for what no config space has.
@@ -91,21 +63,21 @@ fn places(offset: u64, len: usize) -> impl Iterator<Item = Option<usize>> {
 
 /// The emulated store of one device.
 #[derive(Clone, Debug)]
-pub enum Emulation {
+pub enum EmulatedStore {
     /// MSI-X.
-    Msix(MsixTable),
+    Msix(EmulatedMsix),
     /// MSI.
-    Msi(MsiCapability),
+    Msi(EmulatedMsi),
 }
 
-impl Emulation {
+impl EmulatedStore {
     /// As after a reset of the device; `None` where there is nothing to emulate.
     #[must_use]
-    pub fn new(shape: Shape) -> Option<Self> {
+    pub fn new(shape: StoreShape) -> Option<Self> {
         match shape {
-            Shape::None => None,
-            Shape::Msix(entries) => Some(Self::Msix(MsixTable::new(entries))),
-            Shape::Msi(shape) => Some(Self::Msi(MsiCapability::new(shape))),
+            StoreShape::None => None,
+            StoreShape::Msix(entries) => Some(Self::Msix(EmulatedMsix::new(entries))),
+            StoreShape::Msi(shape) => Some(Self::Msi(EmulatedMsi::new(shape))),
         }
     }
 
@@ -146,33 +118,33 @@ impl Emulation {
     }
 
     /// Serves a read. `pending` answers whether a message's interrupt is held; it is asked of masked ones only.
-    pub fn read(&self, place: Place, offset: u64, data: &mut [u8], pending: impl FnMut(u32) -> bool) {
+    pub fn read(&self, place: StoreArea, offset: u64, data: &mut [u8], pending: impl FnMut(u32) -> bool) {
         match (self, place) {
-            (Self::Msix(table), Place::Table) => table.read(offset, data),
-            (Self::Msix(table), Place::PendingBits) => table.read_pending(offset, data, pending),
-            (Self::Msix(table), Place::Capability) => table.read_control(offset, data),
-            (Self::Msi(capability), Place::Capability) => capability.read(offset, data, pending),
+            (Self::Msix(table), StoreArea::Table) => table.read(offset, data),
+            (Self::Msix(table), StoreArea::PendingBits) => table.read_pending(offset, data, pending),
+            (Self::Msix(table), StoreArea::Capability) => table.read_control(offset, data),
+            (Self::Msi(capability), StoreArea::Capability) => capability.read(offset, data, pending),
             (Self::Msi(_), _) => data.fill(0xff),
         }
     }
 
     /// Serves a write. Pending bits are read-only.
-    pub fn write(&mut self, place: Place, offset: u64, data: &[u8]) -> Touched {
+    pub fn write(&mut self, place: StoreArea, offset: u64, data: &[u8]) -> Touched {
         match (self, place) {
-            (Self::Msix(table), Place::Table) => table.write(offset, data),
-            (Self::Msix(table), Place::Capability) => table.write_control(offset, data),
-            (Self::Msi(capability), Place::Capability) => capability.write(offset, data),
-            (Self::Msix(_), Place::PendingBits) | (Self::Msi(_), _) => Touched::Nothing,
+            (Self::Msix(table), StoreArea::Table) => table.write(offset, data),
+            (Self::Msix(table), StoreArea::Capability) => table.write_control(offset, data),
+            (Self::Msi(capability), StoreArea::Capability) => capability.write(offset, data),
+            (Self::Msix(_), StoreArea::PendingBits) | (Self::Msi(_), _) => Touched::Nothing,
         }
     }
 
     /// Whether a register of the capability is the device's own while the guest programs it: the mask and pending bits
     /// of MSI.
     #[must_use]
-    pub fn is_of_device(&self, place: Place, offset: u64) -> bool {
+    pub fn is_of_device(&self, place: StoreArea, offset: u64) -> bool {
         match (self, place) {
-            (Self::Msi(capability), Place::Capability) => capability.is_mask_or_pending(offset),
-            (_, place) => place != Place::Capability,
+            (Self::Msi(capability), StoreArea::Capability) => capability.is_mask_or_pending(offset),
+            (_, place) => place != StoreArea::Capability,
         }
     }
 
@@ -181,14 +153,14 @@ impl Emulation {
     pub fn clear(&mut self) {
         match self {
             Self::Msix(table) => table.clear(),
-            Self::Msi(capability) => *capability = MsiCapability::new(capability.shape()),
+            Self::Msi(capability) => *capability = EmulatedMsi::new(capability.shape()),
         }
     }
 
     /// As after a reset of the device.
     pub fn reset(&mut self) {
         match self {
-            Self::Msix(table) => *table = MsixTable::new(table.entries()),
+            Self::Msix(table) => *table = EmulatedMsix::new(table.entries()),
             Self::Msi(_) => self.clear(),
         }
     }

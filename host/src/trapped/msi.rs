@@ -2,7 +2,9 @@
 //!
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.1 "MSI Capability Structures".
 
-use super::{DesiredState, Message, Touched, places};
+use super::{DesiredState, Touched, places};
+use crate::message::Message;
+use crate::pci::MsiShape;
 use pvir_abi::Pair;
 
 /// Message control.
@@ -17,53 +19,21 @@ const WIDE: u8 = 1 << 7;
 /// Bit of its high byte: mask bits.
 const MASKABLE: u8 = 1;
 /// The longest capability.
-const MOST: usize = 0x18;
-
-/// What kind of MSI capability a device has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MsiShape {
-    /// Whether the address has 64 bits.
-    pub wide: bool,
-    /// Whether there is a mask bit for each message.
-    pub maskable: bool,
-    /// log2 of the number of messages, 0 to 5.
-    pub messages_log2: u8,
-}
-
-impl MsiShape {
-    fn data(self) -> usize {
-        if self.wide { 0x0c } else { 0x08 }
-    }
-
-    /// Where the mask bits are; the pending bits follow.
-    fn mask(self) -> usize {
-        self.data() + 4
-    }
-
-    /// Length of the capability in bytes.
-    #[must_use]
-    pub fn size(self) -> usize {
-        if self.maskable { self.mask() + 8 } else { self.data() + 2 }
-    }
-
-    fn messages(self) -> u32 {
-        1 << self.messages_log2.min(5)
-    }
-}
+const MAX_LEN: usize = 0x18;
 
 /// An emulated MSI capability.
 #[derive(Clone, Debug)]
-pub struct MsiCapability {
+pub struct EmulatedMsi {
     shape: MsiShape,
     /// All of its bytes, from its id on. Id and link are not kept here.
-    bytes: [u8; MOST],
+    bytes: [u8; MAX_LEN],
 }
 
-impl MsiCapability {
+impl EmulatedMsi {
     /// As after a reset of the device: disabled, nothing masked, the rest zero.
     #[must_use]
     pub fn new(shape: MsiShape) -> Self {
-        let mut bytes = [0; MOST];
+        let mut bytes = [0; MAX_LEN];
         bytes[CONTROL] = shape.messages_log2.min(5) << CAPABLE_SHIFT | if shape.wide { WIDE } else { 0 };
         bytes[CONTROL + 1] = if shape.maskable { MASKABLE } else { 0 };
         Self { shape, bytes }
@@ -91,7 +61,7 @@ impl MsiCapability {
     /// Whether a message is masked.
     #[must_use]
     pub fn is_masked(&self, index: u32) -> bool {
-        self.shape.maskable && self.word(self.shape.mask()) >> (index & 31) & 1 != 0
+        self.shape.maskable && self.word(usize::from(self.shape.mask())) >> (index & 31) & 1 != 0
     }
 
     /// What is to become of a message's interrupts.
@@ -105,20 +75,20 @@ impl MsiCapability {
             return DesiredState::Masked;
         }
         let high = if self.shape.wide { self.word(UPPER_ADDRESS) } else { 0 };
-        let data = self.word(self.shape.data()) & 0xffff;
+        let data = self.word(usize::from(self.shape.data())) & 0xffff;
         let pair = Pair {
             address: u64::from(high) << 32 | u64::from(self.word(ADDRESS)),
             // The device puts the message's number into the low bits.
             data: data & !(messages - 1) | index,
         };
-        Message::judge(pair).map_or_else(DesiredState::Void, DesiredState::On)
+        Message::validate(pair).map_or_else(DesiredState::Void, DesiredState::On)
     }
 
     /// Reads any bytes behind id and link, which are left alone, as what is behind the end is. `pending` is asked of
     /// masked messages only.
     pub fn read(&self, offset: u64, data: &mut [u8], mut pending: impl FnMut(u32) -> bool) {
         let mut all = self.bytes;
-        let bits = self.shape.mask() + 4;
+        let bits = usize::from(self.shape.mask()) + 4;
         if self.shape.maskable && places(offset, data.len()).flatten().any(|at| at >= bits) {
             let held = |index: &u32| {
                 self.is_enabled() && *index < self.messages() && self.is_masked(*index) && pending(*index)
@@ -127,7 +97,7 @@ impl MsiCapability {
             all[bits..bits + 4].copy_from_slice(&word.to_le_bytes());
         }
         for (at, byte) in places(offset, data.len()).zip(data) {
-            let at = at.filter(|at| (CONTROL..self.shape.size()).contains(at));
+            let at = at.filter(|at| (CONTROL..usize::from(self.shape.size())).contains(at));
             if let Some(value) = at.and_then(|at| all.get(at)) {
                 *byte = *value;
             }
@@ -138,7 +108,7 @@ impl MsiCapability {
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Touched {
         let before = self.bytes;
         for (at, new) in places(offset, data.len()).zip(data) {
-            let Some(at) = at.filter(|at| *at < self.shape.size()) else { continue };
+            let Some(at) = at.filter(|at| *at < usize::from(self.shape.size())) else { continue };
             let writable = self.writable(at);
             self.bytes[at] = before[at] & !writable | new & writable;
         }
@@ -148,13 +118,13 @@ impl MsiCapability {
     /// Whether a byte belongs to the mask or the pending bits.
     #[must_use]
     pub fn is_mask_or_pending(&self, offset: u64) -> bool {
-        let range = self.shape.mask() as u64..self.shape.size() as u64;
+        let range = usize::from(self.shape.mask()) as u64..usize::from(self.shape.size()) as u64;
         self.shape.maskable && range.contains(&offset)
     }
 
     /// Bits of a byte that a guest can set.
     fn writable(&self, at: usize) -> u8 {
-        let (data, mask) = (self.shape.data(), self.shape.mask());
+        let (data, mask) = (usize::from(self.shape.data()), usize::from(self.shape.mask()));
         match at {
             CONTROL => ENABLE | 7 << ENABLED_SHIFT,
             ADDRESS => 0xfc,
@@ -175,7 +145,7 @@ impl MsiCapability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trapped::NotDeliverable;
+    use crate::message::NotDeliverable;
 
     const SHAPES: [(bool, bool, usize); 4] =
         [(false, false, 0x0a), (true, false, 0x0e), (false, true, 0x14), (true, true, 0x18)];
@@ -184,17 +154,17 @@ mod tests {
         MsiShape { wide, maskable, messages_log2 }
     }
 
-    fn all(capability: &MsiCapability) -> [u8; 0x20] {
+    fn all(capability: &EmulatedMsi) -> [u8; 0x20] {
         let mut bytes = [0x55; 0x20];
         capability.read(0, &mut bytes, |_| false);
         bytes
     }
 
     /// Programmed to CPU 3 with vector 0x48, enabled for 2^`log2` messages.
-    fn programmed(shape: MsiShape, log2: u8) -> MsiCapability {
-        let mut capability = MsiCapability::new(shape);
+    fn programmed(shape: MsiShape, log2: u8) -> EmulatedMsi {
+        let mut capability = EmulatedMsi::new(shape);
         capability.write(4, &0xfee0_3000_u32.to_le_bytes());
-        capability.write(shape.data() as u64, &[0x48, 0]);
+        capability.write(shape.data().into(), &[0x48, 0]);
         capability.write(2, &[ENABLE | log2 << ENABLED_SHIFT]);
         capability
     }
@@ -203,8 +173,8 @@ mod tests {
     fn hostile_writes_change_what_is_writable_only() {
         for (wide, maskable, size) in SHAPES {
             let shape = shape(wide, maskable, 2);
-            assert_eq!(shape.size(), size);
-            let mut capability = MsiCapability::new(shape);
+            assert_eq!(usize::from(shape.size()), size);
+            let mut capability = EmulatedMsi::new(shape);
             let before = all(&capability);
             for at in (0..0x40).chain([u64::MAX]) {
                 capability.write(at, &[0xff]);
@@ -213,8 +183,8 @@ mod tests {
             let changed: Vec<(usize, u8)> =
                 (0..0x20).map(|at| (at, before[at] ^ after[at])).filter(|(_, bits)| *bits != 0).collect();
             let mut expected = vec![(2, 0x71), (4, 0xfc)];
-            expected.extend((5..shape.data() + 2).map(|at| (at, 0xff)));
-            expected.extend(maskable.then_some((shape.mask(), 0x0f)));
+            expected.extend((5..usize::from(shape.data()) + 2).map(|at| (at, 0xff)));
+            expected.extend(maskable.then_some((usize::from(shape.mask()), 0x0f)));
             assert_eq!(changed, expected);
             assert_eq!(after[2] & 0x8e, 2 << 1 | if wide { 0x80 } else { 0 });
             assert_eq!((after[3], &after[size..]), (u8::from(maskable), &[0x55; 0x20][size..]));

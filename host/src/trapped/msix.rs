@@ -3,7 +3,8 @@
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.2 "MSI-X Capability and Table
 //! Structure".
 
-use super::{DesiredState, Message, Touched, places};
+use super::{DesiredState, Touched, places};
+use crate::message::Message;
 use pvir_abi::Pair;
 
 /// Bytes of an entry.
@@ -19,12 +20,12 @@ const FUNCTION_MASK: u16 = 1 << 14;
 
 /// An emulated MSI-X table.
 #[derive(Clone, Debug)]
-pub struct MsixTable {
+pub struct EmulatedMsix {
     entries: Vec<[u32; 4]>,
     control: u16,
 }
 
-impl MsixTable {
+impl EmulatedMsix {
     /// As after a reset of the device: disabled, all masked, the rest zero. There are 1 to 2048 entries.
     #[must_use]
     pub fn new(entries: u32) -> Self {
@@ -59,7 +60,7 @@ impl MsixTable {
             _ if !self.is_enabled() => DesiredState::Off,
             Some(&[low, high, data, _]) if !self.is_masked(index) => {
                 let pair = Pair { address: u64::from(high) << 32 | u64::from(low), data };
-                Message::judge(pair).map_or_else(DesiredState::Void, DesiredState::On)
+                Message::validate(pair).map_or_else(DesiredState::Void, DesiredState::On)
             }
             Some(_) => DesiredState::Masked,
             None => DesiredState::Off,
@@ -160,15 +161,15 @@ fn read_words(offset: u64, data: &mut [u8], mut word: impl FnMut(u64) -> Option<
 mod tests {
     use super::*;
 
-    fn written(words: &[(u64, u32)]) -> MsixTable {
-        let mut table = MsixTable::new(3);
+    fn written(words: &[(u64, u32)]) -> EmulatedMsix {
+        let mut table = EmulatedMsix::new(3);
         for (at, word) in words {
             table.write(*at, &word.to_le_bytes());
         }
         table
     }
 
-    fn entry(table: &MsixTable, index: u64) -> [u32; 4] {
+    fn entry(table: &EmulatedMsix, index: u64) -> [u32; 4] {
         std::array::from_fn(|word| {
             let mut bytes = [0; 4];
             table.read(index * 16 + word as u64 * 4, &mut bytes);
@@ -176,7 +177,7 @@ mod tests {
         })
     }
 
-    fn control(table: &mut MsixTable, enable: bool, function_mask: bool) {
+    fn control(table: &mut EmulatedMsix, enable: bool, function_mask: bool) {
         let bits = if enable { ENABLE } else { 0 } | if function_mask { FUNCTION_MASK } else { 0 };
         table.write_control(2, &bits.to_le_bytes());
     }
@@ -187,7 +188,7 @@ mod tests {
         let states = || (0..16u8).map(|state| [1, 2, 4, 8].map(|bit| state & bit != 0));
         for from in states() {
             for to in states() {
-                let mut table = MsixTable::new(3);
+                let mut table = EmulatedMsix::new(3);
                 for [enable, function_mask, masked, good] in [from, to] {
                     control(&mut table, enable, function_mask);
                     table.write(16, &[if good { 0 } else { 1 }, 0x30, 0xe0, 0xfe, 0, 0, 0, 0]);
@@ -195,12 +196,12 @@ mod tests {
                     assert_eq!(table.write(24, &rest), Touched::One(1));
                 }
                 let [enable, function_mask, masked, good] = to;
-                let message = Message::judge(Pair { address: 0xfee0_3000, data: 0x41 }).unwrap();
+                let message = Message::validate(Pair { address: 0xfee0_3000, data: 0x41 }).unwrap();
                 let expected = match (enable, function_mask || masked, good) {
                     (false, ..) => DesiredState::Off,
                     (true, true, _) => DesiredState::Masked,
                     (true, false, true) => DesiredState::On(message),
-                    (true, false, false) => DesiredState::Void(crate::trapped::NotDeliverable::Address),
+                    (true, false, false) => DesiredState::Void(crate::message::NotDeliverable::Address),
                 };
                 assert_eq!(table.desired_state(1), expected, "{from:?} to {to:?}");
                 let other = if enable { DesiredState::Masked } else { DesiredState::Off };
@@ -221,7 +222,7 @@ mod tests {
     fn aligned_doublewords_and_quadwords_only() {
         for len in 0..=9usize {
             for offset in (0..64).chain([u64::MAX - 7, u64::MAX - 3, u64::MAX]) {
-                let mut table = MsixTable::new(3);
+                let mut table = EmulatedMsix::new(3);
                 let allowed = matches!(len, 4 | 8) && offset % len as u64 == 0;
                 let inside = allowed && offset < 48;
                 let touched = table.write(offset, &[0xff; 9][..len]);
@@ -232,7 +233,7 @@ mod tests {
                 // the mask bit alone stays as it was
                 assert_eq!(changed, inside && !(len == 4 && offset % 16 == 12), "{len} bytes at {offset}");
                 let mut seen = [0x55; 9];
-                MsixTable::new(3).read(offset, &mut seen[..len]);
+                EmulatedMsix::new(3).read(offset, &mut seen[..len]);
                 assert_eq!(seen[..len] == [0xff; 9][..len], !inside, "{len} bytes at {offset}");
             }
         }
@@ -240,8 +241,8 @@ mod tests {
 
     #[test]
     fn pending_bits_are_those_of_masked_entries() {
-        let mut table = MsixTable::new(70);
-        let word = |table: &MsixTable, offset| {
+        let mut table = EmulatedMsix::new(70);
+        let word = |table: &EmulatedMsix, offset| {
             let mut bytes = [9; 4];
             table.read_pending(offset, &mut bytes, |index| index % 3 == 0);
             u32::from_le_bytes(bytes)
@@ -260,7 +261,7 @@ mod tests {
 
     #[test]
     fn message_control_keeps_its_two_bits() {
-        let mut table = MsixTable::new(10);
+        let mut table = EmulatedMsix::new(10);
         assert_eq!(table.write_control(2, &[0xff, 0xff]), Touched::All);
         assert_eq!(table.write_control(3, &[0xff]), Touched::Nothing);
         let mut bytes = [0x55; 6];

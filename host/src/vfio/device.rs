@@ -1,11 +1,10 @@
 //! A VFIO device behind the service's device trait.
 
 use super::interrupts::DeviceCounts;
-use super::msix_table::MsixTable;
+use super::msix_table::PhysicalMsixTable;
 use super::pci::VfioPci;
 use super::vectors::{SetIrqs, Vectors, kind};
-use crate::device::{Capabilities, Device, HostCounts, NotIsolated};
-use crate::trapped::Shape;
+use crate::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape, TableWindow};
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
 use std::sync::Arc;
@@ -14,25 +13,10 @@ use vmm_sys_util::eventfd::EventFd;
 
 const PAGE: u64 = 4096;
 
-/// How the VMM hands the MSI-X table to the guest, and takes it back.
-pub trait TableWindow: Send {
-    /// Maps the pages of the table into the guest: its accesses reach the device.
-    ///
-    /// # Errors
-    /// As the kernel gave it; nothing is then mapped.
-    fn open(&mut self) -> io::Result<()>;
-
-    /// Unmaps them: the guest's accesses are trapped.
-    ///
-    /// # Errors
-    /// As the kernel gave it.
-    fn close(&mut self) -> io::Result<()>;
-}
-
 /// A host PCI device, programmed by the guest.
 pub struct VfioDevice {
     /// Dropped before `pci`: a mapping keeps the device open.
-    table: Option<MsixTable>,
+    table: Option<PhysicalMsixTable>,
     pci: Arc<VfioPci>,
     vectors: Vectors,
     counts: Arc<DeviceCounts>,
@@ -48,7 +32,7 @@ impl VfioDevice {
         let table = match pci.msix() {
             Some(msix) if pci.is_mappable(msix.table_bar) => {
                 let bar = Arc::new(pci.map_bar(msix.table_bar)?);
-                Some(MsixTable::new(bar, msix, pci.unit()))
+                Some(PhysicalMsixTable::new(bar, msix, pci.unit()))
             }
             _ => None,
         };
@@ -57,7 +41,7 @@ impl VfioDevice {
         Ok(Self { table, vectors, counts, pci, window })
     }
 
-    fn table(&self) -> io::Result<&MsixTable> {
+    fn table(&self) -> io::Result<&PhysicalMsixTable> {
         self.table.as_ref().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
@@ -67,7 +51,7 @@ impl VfioDevice {
             let config = self.pci.physical_config()?;
             let word = |at: u16| u16::from_le_bytes([config[usize::from(at)], config[usize::from(at) + 1]]);
             let dword = |at: u16| u64::from(word(at)) | u64::from(word(at + 2)) << 16;
-            let high = if msi.wide { dword(msi.offset + 8) } else { 0 };
+            let high = if msi.shape.wide { dword(msi.offset + 8) } else { 0 };
             Ok(Pair { address: dword(msi.offset + 4) | high << 32, data: u32::from(word(msi.data_offset())) })
         };
         let (first, second) = (read()?, read()?);
@@ -75,14 +59,14 @@ impl VfioDevice {
         if first != second {
             return Err(invalid(format!("the MSI capability read {first}, then {second}")));
         }
-        self.pci.unit().judge(first).map_err(|what| invalid(format!("MSI: {what}")))?;
+        self.pci.unit().validate(first).map_err(|what| invalid(format!("MSI: {what}")))?;
         Ok(first)
     }
 
     /// The guest masks in the registers that the VMM shows it: nothing may be masked behind its back. The kernel unmasks
     /// each message that it starts (Linux 6.12, drivers/pci/msi/irqdomain.c, `pci_irq_unmask_msi`).
     fn check_msi_unmasked(&self) -> io::Result<()> {
-        let Some(msi) = self.pci.msi().filter(|msi| msi.maskable) else { return Ok(()) };
+        let Some(msi) = self.pci.msi().filter(|msi| msi.shape.maskable) else { return Ok(()) };
         let config = self.pci.physical_config()?;
         let at = usize::from(msi.data_offset()) + 4;
         let masked = (0..4).fold(0, |bits, byte| bits | u32::from(config[at + byte]) << (8 * byte));
@@ -114,7 +98,7 @@ impl Device for VfioDevice {
             }
             (None, Some(msi)) => Capabilities {
                 stores: Stores::MSI,
-                msi_messages: 1 << msi.messages_log2,
+                msi_messages: msi.shape.messages(),
                 ..Capabilities::default()
             },
             (None, None) => Capabilities::default(),
@@ -144,7 +128,7 @@ impl Device for VfioDevice {
         if self.pci.msix().is_none() {
             return Ok(());
         }
-        let opened = self.table().and_then(MsixTable::mask_all).and_then(|()| self.window.open());
+        let opened = self.table().and_then(PhysicalMsixTable::mask_all).and_then(|()| self.window.open());
         opened.inspect_err(|_| {
             // The first failure is the one to tell of.
             let _ = self.vectors.close(self.pci.irqs());
@@ -159,11 +143,11 @@ impl Device for VfioDevice {
         closed
     }
 
-    fn shape(&self) -> Shape {
+    fn shape(&self) -> StoreShape {
         match (self.pci.msix(), self.pci.msi()) {
-            (Some(msix), _) => Shape::Msix(msix.entries),
-            (None, Some(msi)) => Shape::Msi(msi.shape()),
-            (None, None) => Shape::None,
+            (Some(msix), _) => StoreShape::Msix(msix.entries),
+            (None, Some(msi)) => StoreShape::Msi(msi.shape),
+            (None, None) => StoreShape::None,
         }
     }
 

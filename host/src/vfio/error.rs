@@ -1,54 +1,15 @@
 //! Why a device could not be attached, each with what the user can do about it.
 
-use crate::device::NotIsolated;
+use crate::isolation::IsolationError;
 use pvir_abi::DeviceId;
 use std::io;
 
 /// Why a host device cannot be given to the VM.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// No such device.
-    #[error("{0}: no such PCI device; help: `lspci -D` lists them")]
-    NotFound(DeviceId),
-    /// The device is not in an IOMMU group.
-    #[error(
-        "{0}: has no IOMMU group, so nothing remaps its interrupts or DMA: direct programming is refused; \
-         help: turn on the IOMMU (VT-d or AMD-Vi) in the firmware, and boot Intel hosts with intel_iommu=on"
-    )]
-    NoGroup(DeviceId),
-    /// Bound to another driver than vfio-pci, or to none.
-    #[error(
-        "{device}: is bound to {}, not to vfio-pci; help: `pvir bind {device}` says what gives it to vfio-pci, and does \
-         it with --yes", driver.as_deref().unwrap_or("no driver")
-    )]
-    WrongDriver {
-        /// The device.
-        device: DeviceId,
-        /// Its driver.
-        driver: Option<String>,
-    },
-    /// The group has members that are not given to this VM.
-    #[error(
-        "{device}: shares IOMMU group {group} with {}: they cannot be told apart by the IOMMU; \
-         help: give all of the group to this VM, or use a device in a group of its own",
-        list(others)
-    )]
-    SharedGroup {
-        /// The device.
-        device: DeviceId,
-        /// Its group.
-        group: u32,
-        /// The other members.
-        others: Vec<DeviceId>,
-    },
-    /// The remapping unit does not protect others from the device.
-    #[error("{device}: direct programming is refused: {reason}")]
-    NotIsolated {
-        /// The device.
-        device: DeviceId,
-        /// Why.
-        reason: NotIsolated,
-    },
+    /// The host does not isolate the device, or does not have it.
+    #[error(transparent)]
+    Host(#[from] IsolationError),
     /// A file could not be opened or read.
     #[error("{device}: {path}; help: {}", remedy(source))]
     File {
@@ -98,10 +59,6 @@ fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => "run as root, or give this user access to the file",
         _ => "see that the module vfio-pci is loaded and /sys and /dev are mounted",
     }
-}
-
-fn list(devices: &[DeviceId]) -> String {
-    devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -4,21 +4,16 @@
 //! - [`VfioPci`]: one device: config space, BARs, what it can do.
 //! - [`VfioDevice`]: the same device behind the service's [`Device`](crate::device::Device) trait.
 
-mod capability;
 mod container;
 mod device;
 mod error;
 mod interrupts;
 mod irqs;
-mod mapping;
 mod msix_table;
 mod pci;
 mod vectors;
 
-pub(crate) use capability::ConfigHeader;
-pub use capability::{MsiCapability, MsixCapability};
 pub use container::Container;
-pub use device::{TableWindow, VfioDevice};
+pub use device::VfioDevice;
 pub use error::AttachError;
-pub use mapping::RegionMap;
 pub use pci::{Demand, VfioPci};

@@ -1,8 +1,8 @@
 //! The physical MSI-X table, by mmap: `pread` on the region reads all ones there.
 
-use super::capability::{ENTRY_LEN, MsixCapability};
-use super::mapping::RegionMap;
 use crate::isolation::RemappingUnit;
+use crate::mapping::RegionMap;
+use crate::pci::{ENTRY_LEN, MsixCapability};
 use pvir_abi::Pair;
 use std::io;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ const MASK: u32 = 1;
 
 /// The table of one device.
 #[derive(Debug)]
-pub(crate) struct MsixTable {
+pub(crate) struct PhysicalMsixTable {
     bar: Arc<RegionMap>,
     offset: u64,
     entries: u32,
     unit: RemappingUnit,
 }
 
-impl MsixTable {
-    /// In the mapped BAR of `capability`; pairs are judged by what `unit` writes.
+impl PhysicalMsixTable {
+    /// In the mapped BAR of `capability`; pairs are validated by what `unit` writes.
     pub(crate) fn new(bar: Arc<RegionMap>, capability: &MsixCapability, unit: RemappingUnit) -> Self {
         Self { bar, offset: capability.table_offset, entries: capability.entries, unit }
     }
@@ -48,7 +48,7 @@ impl MsixTable {
         if first != second {
             return Err(invalid(format!("entry {index} read {first}, then {second}")));
         }
-        self.unit.judge(first).map_err(|what| invalid(format!("entry {index}: {what}")))?;
+        self.unit.validate(first).map_err(|what| invalid(format!("entry {index}: {what}")))?;
         Ok(first)
     }
 
@@ -80,7 +80,7 @@ impl MsixTable {
 mod tests {
     use super::*;
 
-    fn table(unit: RemappingUnit) -> (MsixTable, Arc<RegionMap>) {
+    fn table(unit: RemappingUnit) -> (PhysicalMsixTable, Arc<RegionMap>) {
         let file = tempfile::tempfile().unwrap();
         file.set_len(8192).unwrap();
         let bar = Arc::new(RegionMap::new(&file, 0, 8192).unwrap());
@@ -92,7 +92,7 @@ mod tests {
             pba_bar: 0,
             pba_offset: 0,
         };
-        (MsixTable::new(Arc::clone(&bar), &capability, unit), bar)
+        (PhysicalMsixTable::new(Arc::clone(&bar), &capability, unit), bar)
     }
 
     fn put(bar: &RegionMap, index: u64, words: [u32; 4]) {

@@ -2,12 +2,11 @@
 
 mod bars;
 
-use super::capability::{ConfigHeader, ENTRY_LEN, MsiCapability, MsixCapability};
 use super::container::Container;
 use super::error::AttachError;
 use super::irqs::Irqs;
-use crate::device::NotIsolated;
-use crate::isolation::{Host, RemappingUnit, judge_phantom};
+use crate::isolation::{Host, IsolationError, NotIsolated, RemappingUnit, validate_phantom};
+use crate::pci::{ConfigHeader, ENTRY_LEN, MsiCapability, MsixCapability};
 use pvir_abi::{DeviceId, Refusal};
 use std::fs::File;
 use std::io;
@@ -51,7 +50,7 @@ pub struct VfioPci {
 
 impl VfioPci {
     /// Opens the host's device at `address`. `assigned` are all host devices that this VM gets, so that a group can be
-    /// judged as a whole.
+    /// validated as a whole.
     ///
     /// # Errors
     /// Every [`AttachError`].
@@ -64,12 +63,12 @@ impl VfioPci {
     ) -> Result<Self, AttachError> {
         host.check_bound(address)?;
         match (host.check_group(address, assigned), demand) {
-            (Err(AttachError::SharedGroup { .. }), Demand::OfVfio) => {}
-            (judged, _) => judged?,
+            (Err(IsolationError::SharedGroup { .. }), Demand::OfVfio) => {}
+            (checked, _) => checked?,
         }
         if demand == Demand::Isolation {
-            host.judge(address, assigned)
-                .map_err(|reason| AttachError::NotIsolated { device: address, reason })?;
+            host.validate(address, assigned)
+                .map_err(|reason| IsolationError::NotIsolated { device: address, reason })?;
         }
         let unit = host.unit(address)?;
         let inner = Inner::new(&host.device_path(address), Arc::clone(container.inner()) as _, false)
@@ -187,12 +186,12 @@ impl VfioPci {
         self.config_write(COMMAND, &command.to_le_bytes())
     }
 
-    /// Judges again whether the device is isolated: hosts change.
+    /// Validates again whether the device is isolated: hosts change.
     ///
     /// # Errors
     /// The first reason why not.
     pub fn isolated(&self) -> Result<(), NotIsolated> {
-        self.host.judge(self.address, &self.assigned)?;
+        self.host.validate(self.address, &self.assigned)?;
         // Sysfs shows it to root only; VFIO does not let anybody switch it on (drivers/vfio/pci/vfio_pci_config.c).
         let mut config = [0; 256];
         self.config_read(0, &mut config).map_err(|error| NotIsolated {
@@ -200,7 +199,7 @@ impl VfioPci {
             what: format!("{}: config space cannot be read: {error}", self.address),
             remedy: "see the host's kernel log".into(),
         })?;
-        judge_phantom(self.address, &config)?;
+        validate_phantom(self.address, &config)?;
         match self.host.check_group(self.address, &self.assigned) {
             Ok(()) => Ok(()),
             Err(error) => Err(Host::group_reason(&error)),
@@ -233,7 +232,7 @@ fn borrow(inner: &Inner) -> BorrowedFd<'_> {
 fn attach_error(device: DeviceId, error: VfioError) -> AttachError {
     match error {
         VfioError::ContainerSetIOMMU(errno) if errno.errno() == libc::EPERM => {
-            AttachError::NotIsolated { device, reason: Host::no_remapping() }
+            IsolationError::NotIsolated { device, reason: Host::no_remapping() }.into()
         }
         VfioError::OpenGroup(source, group) => {
             AttachError::File { device, path: format!("cannot open /dev/vfio/{group}"), source }

@@ -18,16 +18,16 @@ fn an_irqfd_armed_ahead_delivers_by_the_route_that_came_later() {
     assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (1, 0));
     for record in &mapped {
         bench.program(record.index, record.pair());
-        bench.core.raise(record.index);
+        bench.device.raise(record.index);
     }
     bench.assert_arrives(&[(0, 0x51), (1, 0xef), (300, 0x52)]);
     bench.one(Operation::RETARGET, routed(0, 300, 0x60).with_handle(mapped[0].handle));
-    bench.core.raise(0);
+    bench.device.raise(0);
     bench.assert_arrives(&[(0, 0x51), (1, 0xef), (300, 0x52), (300, 0x60)]);
 }
 
 #[test]
-fn helpers_take_each_irqfd_off_once() {
+fn each_irqfd_is_taken_off_once() {
     let Some(bench) = bench_with(None, 512) else { return };
     arm(&bench, 16);
     let asked: Vec<_> = (0..16).map(|index| routed(index, 1, 0x40)).collect();
@@ -41,7 +41,7 @@ fn helpers_take_each_irqfd_off_once() {
     // An eventfd that is attached already would be refused with EBUSY, and a GSI that is still attached would deliver.
     for record in &mapped {
         bench.program(record.index, record.pair());
-        bench.core.raise(record.index);
+        bench.device.raise(record.index);
     }
     bench.assert_nothing_more(&[]);
     assert_eq!(bench.call(Operation::MAP, &asked).0, Status::OK);

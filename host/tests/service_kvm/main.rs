@@ -4,9 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod ahead;
+mod emulated;
 mod messages;
+mod retire;
 mod routing;
 
+use emulated::TableDevice;
 use kvm_bindings::{
     KVM_CAP_MAX_VCPU_ID, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MAX_CPUID_ENTRIES,
     KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap,
@@ -18,10 +21,8 @@ use pvir_abi::{
     Status, Store, Version, X86Route,
 };
 use pvir_host::counters::Counters;
-use pvir_host::emulated::{Core, EmulatedDevice, Shape};
 use pvir_host::kvm::KvmRouter;
 use pvir_host::service::{Config, Service};
-use pvir_host::vfio::TableWindow;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,21 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one that must not come is waited for.
 const SILENCE: Duration = Duration::from_millis(30);
 
-struct NoWindow;
-
-impl TableWindow for NoWindow {
-    fn open(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    fn close(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 struct Bench {
-    service: Service,
+    service: Arc<Service>,
     ram: Arc<GuestMemoryMmap>,
-    core: Arc<Core>,
+    device: TableDevice,
     messages: Messages,
     counters: Arc<Counters>,
     vcpus: Vec<VcpuFd>,
@@ -89,18 +79,15 @@ fn bench_with(messages: Option<Messages>, armed_ahead: u32) -> Option<Bench> {
         max_irtes_per_device: 64,
         armed_ahead,
     };
-    let router = Box::new(KvmRouter::new(Arc::clone(&vm), &counters).with_helpers(3));
-    let service = Service::new(&config, ram.clone(), router).unwrap();
-    let core = Core::new(Shape::msix(16).unwrap(), &(0..16), ram.clone()).unwrap();
-    core.set_bus_master(true);
-    service
-        .add_device(device(), Box::new(EmulatedDevice::new(Arc::clone(&core), Box::new(NoWindow))))
-        .unwrap();
+    let router = Box::new(KvmRouter::new(Arc::clone(&vm), &counters));
+    let service = Arc::new(Service::new(&config, ram.clone(), router).unwrap());
+    let raised = TableDevice::new(16);
+    service.add_device(device(), Box::new(raised.clone())).unwrap();
     if let Some(messages) = &messages {
         service.add_device(msi_device(), Box::new(messages.clone())).unwrap();
     }
     let messages = messages.unwrap_or_default();
-    let bench = Bench { service, ram, core, messages, counters, vcpus };
+    let bench = Bench { service, ram, device: raised, messages, counters, vcpus };
     let asked = EnableRecord::request(Service::FEATURES, None);
     assert_eq!(bench.call(Operation::ENABLE, &[asked]).0, Status::OK);
     Some(bench)
@@ -168,7 +155,7 @@ impl Bench {
 
     /// What the guest does with a pair: write it, then unmask.
     fn program(&self, index: u32, pair: Pair) {
-        let memory = self.core.table().unwrap().memory();
+        let memory = self.device.table().memory();
         let at = u64::from(index) * 16;
         memory.write(at, (pair.address & 0xffff_ffff) as u32).unwrap();
         memory.write(at + 4, (pair.address >> 32) as u32).unwrap();
@@ -187,6 +174,15 @@ impl Bench {
             (0..=255).filter(|vector| bit(*vector)).map(|vector| (*id, vector)).collect::<Vec<_>>()
         };
         APIC_IDS.iter().zip(&self.vcpus).flat_map(of).collect()
+    }
+
+    /// The vCPUs have taken all that waited.
+    fn take_requested(&self) {
+        for vcpu in &self.vcpus {
+            let mut lapic = vcpu.get_lapic().unwrap();
+            (0..8).for_each(|word| lapic.regs[0x200 + word * 16..][..4].fill(0));
+            vcpu.set_lapic(&lapic).unwrap();
+        }
     }
 
     fn assert_arrives(&self, expected: &[(u32, u8)]) {
@@ -217,7 +213,7 @@ fn a_routed_interrupt_reaches_the_vcpu_also_with_a_large_id() {
     for (index, destination, vector) in [(0, 0, 0x51), (1, 300, 0x52), (2, 1, 0xef)] {
         let mapped = bench.one(Operation::MAP, routed(index, destination, vector));
         bench.program(index, mapped.pair());
-        bench.core.raise(index);
+        bench.device.raise(index);
     }
     bench.assert_arrives(&[(0, 0x51), (1, 0xef), (300, 0x52)]);
 }
@@ -228,7 +224,7 @@ fn a_retarget_moves_the_interrupt_without_the_device() {
     let mapped = bench.one(Operation::MAP, routed(0, 0, 0x51));
     bench.program(0, mapped.pair());
     let moved = bench.one(Operation::RETARGET, routed(0, 300, 0x77).with_handle(mapped.handle));
-    bench.core.raise(0);
+    bench.device.raise(0);
     bench.assert_arrives(&[(300, 0x77)]);
     assert_eq!((moved.pair(), moved.handle), (mapped.pair(), mapped.handle));
 }
@@ -238,13 +234,13 @@ fn what_is_raised_while_parked_arrives_with_the_first_route() {
     let Some(bench) = bench() else { return };
     let mapped = bench.one(Operation::MAP, EntryRecord::map_parked(device(), Store::MSIX, 0));
     bench.program(0, mapped.pair());
-    (0..3).for_each(|_| bench.core.raise(0));
+    (0..3).for_each(|_| bench.device.raise(0));
     bench.assert_nothing_more(&[]);
     bench.one(Operation::RETARGET, routed(0, 300, 0x66).with_handle(mapped.handle));
     bench.assert_arrives(&[(300, 0x66)]);
     let parked = EntryRecord::map_parked(device(), Store::MSIX, 0).with_handle(mapped.handle);
     bench.one(Operation::RETARGET, parked);
-    bench.core.raise(0);
+    bench.device.raise(0);
     bench.assert_nothing_more(&[(300, 0x66)]);
     bench.one(Operation::RETARGET, routed(0, 1, 0x67).with_handle(mapped.handle));
     bench.assert_arrives(&[(1, 0x67), (300, 0x66)]);
@@ -256,14 +252,14 @@ fn an_unmapped_pair_is_dead() {
     let mapped = bench.one(Operation::MAP, routed(0, 0, 0x51));
     bench.one(Operation::UNMAP, EntryRecord::query(device(), Store::MSIX, 0).with_handle(mapped.handle));
     bench.program(0, mapped.pair());
-    bench.core.raise(0);
+    bench.device.raise(0);
     bench.assert_nothing_more(&[]);
     let again = bench.one(Operation::MAP, routed(0, 0, 0x52));
     bench.program(0, mapped.pair());
-    bench.core.raise(0);
+    bench.device.raise(0);
     bench.assert_nothing_more(&[]);
     bench.program(0, again.pair());
-    bench.core.raise(0);
+    bench.device.raise(0);
     bench.assert_arrives(&[(0, 0x52)]);
 }
 

@@ -18,7 +18,7 @@ fn bad_records_reach_no_local_apic() {
     let (status, answer) = bench.call(Operation::MAP, &bad);
     assert_eq!(status, Status::PARTIAL);
     assert!(answer.iter().all(|r| r.status != Status::OK && r.pair() == Pair::default()));
-    bench.core.raise(0);
+    bench.device.raise(0);
     bench.assert_nothing_more(&[]);
     assert_eq!(bench.ioctls("KVM_SET_GSI_ROUTING"), 0);
 }
@@ -40,7 +40,7 @@ fn a_vcpu_is_named_in_every_way() {
     ]) {
         let mapped = bench.one(Operation::MAP, entry);
         bench.program(index, mapped.pair());
-        bench.core.raise(index);
+        bench.device.raise(index);
     }
     bench.assert_arrives(&[(1, 0x52), (1, 0x53), (300, 0x51)]);
 }

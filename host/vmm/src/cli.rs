@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::device_spec::DeviceSpec;
-use crate::size::MemorySize;
-use crate::{binding, doctor, exit_code, inventory, routes};
+use crate::devices::interrupt_mode::InterruptMode;
+use crate::exit_code;
+use crate::host_commands::{binding, devices, doctor};
+use crate::memory_size::MemorySize;
+use crate::observation::routes;
 
 /// A small VMM with paravirtual interrupt remapping: a device's interrupts reach the guest without exits.
 #[derive(Debug, Parser)]
@@ -32,7 +35,7 @@ pub(crate) enum Command {
     #[command(after_help = doctor::HELP)]
     Doctor(doctor::Args),
     /// List the host's PCI devices: which can be passed through, and why not the rest
-    Devices(inventory::Args),
+    Devices(devices::Args),
     /// Give devices to vfio-pci: says what it would write where, and does it with --yes
     #[command(after_help = binding::HELP)]
     Bind(binding::Args),
@@ -51,17 +54,6 @@ pub(crate) struct LogArgs {
     /// Filter in the syntax of tracing, for example `pvir::pci=trace`; overrides -v
     #[arg(long, value_name = "FILTER", env = "PVIR_LOG", global = true)]
     pub(crate) log: Option<String>,
-}
-
-/// `--mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
-    /// Offer pvir, and do not start where the host cannot isolate each device
-    Direct,
-    /// Trap everything: the guest is not offered pvir, and nothing is asked of the host but what VFIO asks
-    Trap,
-    /// Offer pvir; trap until the guest enables it, and for good where the host cannot isolate each device
-    Auto,
 }
 
 /// `pvir run`.
@@ -99,8 +91,8 @@ pub(crate) struct RunArgs {
     pub(crate) device: Vec<DeviceSpec>,
 
     /// How the guest's interrupts are programmed
-    #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Auto, help_heading = "Devices")]
-    pub(crate) mode: Mode,
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = InterruptMode::Auto, help_heading = "Devices")]
+    pub(crate) mode: InterruptMode,
     /// Most interrupt remapping table entries that the guest may hold [default: as many as KVM has GSIs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Devices")]
     pub(crate) max_irtes: Option<u32>,
@@ -136,11 +128,11 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// Whether somebody will be told of entries that were given back. Whoever asks the control socket is told of those
-    /// in use, which are counted when they are asked for.
+    /// Whether entries that were given back are reported. The control socket reports those in use only, which are counted
+    /// when it is asked.
     pub(crate) fn keeps_history(&self) -> bool {
-        let told = self.stats || self.stats_interval.is_some() || self.json.is_some();
-        told && !self.no_history
+        let reported = self.stats || self.stats_interval.is_some() || self.json.is_some();
+        reported && !self.no_history
     }
 
     /// The APIC id of each vCPU, first the boot CPU. Ends the program where the arguments contradict each other.

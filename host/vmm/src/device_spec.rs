@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use pvir_abi::{Bdf, DeviceId};
-use pvir_host::emulated::{MessageStore, MsiForm, Shape};
+use pvir_host::emulation::{MessageStore, MsiForm, StoreLayout};
 
 /// Reads the place of a PCI function on the host: `SSSS:BB:DD.F`, `BB:DD.F`, or a path whose last part is one of them.
 pub(crate) fn parse_address(text: &str) -> Result<DeviceId, String> {
@@ -11,9 +11,9 @@ pub(crate) fn parse_address(text: &str) -> Result<DeviceId, String> {
     let name = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let (front, function) = name.rsplit_once('.').ok_or_else(bad)?;
     let mut parts = front.rsplit(':');
-    let mut hex = |most_digits: usize| -> Option<Result<u16, String>> {
+    let mut hex = |max_digits: usize| -> Option<Result<u16, String>> {
         let part = parts.next()?;
-        let plain = (1..=most_digits).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit());
+        let plain = (1..=max_digits).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit());
         Some(if plain { u16::from_str_radix(part, 16).map_err(|_| bad()) } else { Err(bad()) })
     };
     let device = hex(2).ok_or_else(bad)??;
@@ -37,7 +37,7 @@ pub(crate) enum DeviceSpec {
     /// A host function passed through.
     Vfio(DeviceId),
     /// The emulated device.
-    Emulated(Shape),
+    Emulated(StoreLayout),
     /// A function with a little memory, with which the machine itself is tested.
     Scratch,
 }
@@ -63,11 +63,11 @@ impl FromStr for DeviceSpec {
 
 /// Vectors of the emulated device where nothing else is said.
 const DEFAULT_VECTORS: u32 = 16;
-/// Its IMS entries likewise.
+/// The number of its IMS entries where the user does not say.
 const DEFAULT_IMS: u32 = 16;
 
 /// The options of the emulated device.
-fn emulated(options: &str) -> Result<Shape, String> {
+fn emulated(options: &str) -> Result<StoreLayout, String> {
     let (mut msi, mut form, mut vectors, mut ims) =
         (false, MsiForm { wide: true, maskable: false }, DEFAULT_VECTORS, DEFAULT_IMS);
     for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -92,7 +92,7 @@ fn emulated(options: &str) -> Result<Shape, String> {
         return Err("`narrow` and `maskable` are forms of MSI; help: add store=msi".to_owned());
     }
     let store = if msi { MessageStore::Msi(form) } else { MessageStore::Msix };
-    Shape::new(store, vectors, ims).map_err(|error| format!("`{options}`: {error}"))
+    StoreLayout::new(store, vectors, ims).map_err(|error| format!("`{options}`: {error}"))
 }
 
 #[cfg(test)]
@@ -128,15 +128,16 @@ mod tests {
 
     #[test]
     fn kinds_of_devices() {
-        let msix =
-            |vectors, ims| Ok(DeviceSpec::Emulated(Shape::new(MessageStore::Msix, vectors, ims).unwrap()));
+        let msix = |vectors, ims| {
+            Ok(DeviceSpec::Emulated(StoreLayout::new(MessageStore::Msix, vectors, ims).unwrap()))
+        };
         assert_eq!("emulated,vectors=8".parse(), msix(8, 16));
         assert_eq!("emulated=vectors=2048,ims=0".parse(), msix(2048, 0));
         assert_eq!("emulated".parse(), msix(16, 16));
         assert_eq!("emulated,store=msix,ims=2048".parse(), msix(16, 2048));
         let msi = |wide, maskable| {
             let store = MessageStore::Msi(MsiForm { wide, maskable });
-            Ok(DeviceSpec::Emulated(Shape::new(store, 4, 16).unwrap()))
+            Ok(DeviceSpec::Emulated(StoreLayout::new(store, 4, 16).unwrap()))
         };
         assert_eq!("emulated,store=msi,vectors=4".parse(), msi(true, false));
         assert_eq!("emulated,vectors=4,store=msi,narrow,maskable".parse(), msi(false, true));

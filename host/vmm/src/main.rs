@@ -1,74 +1,7 @@
-//! `pvir`: a small VMM on KVM, made to run guests with paravirtual interrupt remapping.
-//!
-//! `doctor`, `devices` (here: `inventory`), `bind` and `unbind` (`binding`) look at the host and start no guest of the
-//! user's. `run` puts the parts together: a `machine` (VM, vCPUs, memory, boot), a `pci` bus with devices, and at the end a
-//! `report`, which it also gives while it runs by its `control` socket: `routes` asks there. The service that guests call is the library; here it appears as `machine::conduit::Hypercalls`.
+//! The program `pvir`: the VMM of the library, assembled of its own parts.
 
-mod binding;
-mod cli;
-mod control;
-mod descriptors;
-mod device_spec;
-mod devices;
-mod doctor;
-mod exit_code;
-#[cfg(test)]
-mod fake_host;
-mod inventory;
-mod machine;
-mod pci;
-mod report;
-mod routes;
-mod run;
-mod service;
-mod signals;
-mod size;
-
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
-use tracing_subscriber::EnvFilter;
-
-use crate::cli::{Cli, Command, LogArgs};
-
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Err(error) = start_log(&cli.log) {
-        eprintln!("pvir: --log: {error}");
-        return ExitCode::from(exit_code::USAGE);
-    }
-    let result = match &cli.command {
-        Command::Routes(args) => routes::run(args),
-        Command::Run(args) => run::run(args).map(|outcome| ExitCode::from(&outcome)),
-        Command::Doctor(args) => doctor::run(args),
-        Command::Devices(args) => inventory::run(args),
-        Command::Bind(args) => binding::bind(args),
-        Command::Unbind(args) => binding::unbind(args),
-    };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("pvir: {error:#}");
-            ExitCode::from(exit_code::ENVIRONMENT)
-        }
-    }
-}
-
-fn start_log(args: &LogArgs) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let level = match args.verbose {
-        // That library warns of what every device without PCI Express error reporting lacks.
-        0 => "warn,vfio_ioctls=error",
-        1 => "info,vfio_ioctls=error",
-        2 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_new(args.log.as_deref().unwrap_or(level))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(args.verbose > 1)
-        .init();
-    Ok(())
+    pvir::run_program(std::env::args_os(), &pvir::OwnParts)
 }

@@ -10,47 +10,52 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
-use pvir_host::service::PrearmThread;
+use pvir_host::service::{PrearmThread, Service};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
-use crate::cli::{Mode, RunArgs};
-use crate::control::server::{Answer, Server};
+use crate::assembly::Assembly;
+use crate::boot::{self, BootImage};
+use crate::cli::RunArgs;
 use crate::descriptors;
 use crate::devices::attach;
+use crate::devices::interrupt_mode::InterruptMode;
 use crate::devices::io_apic::IoApic;
-use crate::devices::serial::Console;
+use crate::devices::line_console::LineConsole;
+use crate::devices::serial::SerialPort;
 use crate::devices::terminal::{self, CharacterMode};
-use crate::exit_code::Outcome;
-use crate::machine::boot::{self, Image};
-use crate::machine::ending::Ending;
-use crate::machine::kick;
-use crate::machine::message::LocalApics;
-use crate::machine::ports::Ports;
-use crate::machine::vcpu::{Vcpu, World};
-use crate::machine::vm::{Offer, Vm};
+use crate::observation::control::server::{Answer, Server};
+use crate::observation::report::live::{LiveReport, Ticker};
+use crate::observation::report::summary::{DeviceName, Summary};
+use crate::observation::report::tables;
 use crate::pci::bus::PciBus;
-use crate::report::exits::ExitCounters;
-use crate::report::live::{Live, Ticker};
-use crate::report::summary::{DeviceName, Summary};
-use crate::report::tables;
+use crate::pci::slot::PciSlot;
 use crate::service::{self, Quotas};
-use crate::signals::{self, Wish};
+use crate::signals::{SignalRequest, Signals};
+use crate::vcpu::Vcpu;
+use crate::vcpu::ending::Ending;
+use crate::vcpu::exit_counters::ExitCounters;
+use crate::vcpu::kick;
+use crate::vcpu::outcome::Outcome;
+use crate::vcpu::platform::Platform;
+use crate::vcpu::ports::Ports;
+use crate::vm::message::LocalApics;
+use crate::vm::{Offer, Vm};
 
 /// Runs a guest. An error is one of the environment: the guest did not start.
-pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
+pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     descriptors::raise_limit();
     // Before the first thread: some devices start one.
-    let signals = signals::as_file().context("cannot take over Ctrl-C")?;
+    let signals = Signals::take_over().context("cannot take over Ctrl-C")?;
     let counters = Arc::new(Counters::new());
-    let offer = if args.mode == Mode::Trap { Offer::Nothing } else { Offer::Pvir };
+    let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
     let quotas =
         Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device, armed_ahead: args.armed_ahead };
-    let service = service::new(&vm, quotas)?;
+    let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
-    let pci = attach::all(&vm, &service, args.mode, &args.device)?;
-    let image = Image {
+    let pci = attach::all(&vm, &service, args.mode, &args.device, assembly)?;
+    let image = BootImage {
         kernel: args.kernel.clone(),
         initrd: args.initrd.clone(),
         command_line: args.append.join(" "),
@@ -60,30 +65,36 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
     let local_apics = LocalApics::new(Arc::clone(&vm.fd), &counters);
     let io_apic = Arc::new(IoApic::new(Arc::new(local_apics)));
-    let console = Arc::new(Console::new(Arc::clone(&io_apic)));
+    let serial = Arc::new(SerialPort::new(Arc::clone(&io_apic)));
     let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
-    let world = Arc::new(World {
-        ports: Ports::new(Arc::clone(&console), Arc::clone(&pci), Arc::clone(&ending)),
+    let hypercalls = assembly.hypercalls(Arc::<Service>::clone(&service));
+    let template = vm.cpuid(&*hypercalls)?;
+    let platform = Arc::new(Platform {
+        ports: Ports::new(
+            Arc::clone(&serial),
+            LineConsole::new(Box::new(vm.memory.clone())),
+            Arc::clone(&pci),
+            Arc::clone(&ending),
+        ),
         pci: Arc::clone(&pci),
         io_apic,
-        service: service.clone(),
+        service: hypercalls,
         memory: vm.memory.clone(),
         exits: Arc::clone(&exits),
         ending: Arc::clone(&ending),
         counters: Arc::clone(&counters),
     });
-    let template = vm.cpuid(&*service)?;
     let vcpus = (0..vm.apic_ids.len())
-        .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&world)))
+        .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&platform), assembly))
         .collect::<Result<Vec<_>>>()?;
     let json = args.json.as_deref().map(JsonOutput::open).transpose()?;
 
     kick::install_handler()?;
     let character_mode = CharacterMode::enter().context("cannot set up the terminal")?;
     if terminal::may_read_stdin() {
-        Arc::clone(&console).read_stdin().context("cannot start the thread that reads stdin")?;
+        Arc::clone(&serial).read_stdin().context("cannot start the thread that reads stdin")?;
     }
-    let live = Arc::new(Live {
+    let live = Arc::new(LiveReport {
         service: Arc::clone(&service),
         exits,
         counters,
@@ -94,14 +105,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
         posting: OnceLock::new(),
     });
     let control = serve(args.control.as_deref(), &live)?;
-    let armer = PrearmThread::start(Arc::clone(&service))
+    let prearm_thread = PrearmThread::start(Arc::clone(&service))
         .context("cannot start the thread that arms irqfds ahead")?;
     let threads = start(vcpus)?;
     let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
     wait_for_end(&ending, &signals, args.timeout, &live, ticker.as_mut())?;
     stop(threads);
     drop(control);
-    drop(armer);
+    drop(prearm_thread);
     service.shut_down();
     drop(character_mode);
 
@@ -111,7 +122,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Outcome> {
 }
 
 fn device_names(bus: &PciBus) -> Vec<DeviceName> {
-    let name = |slot: &Arc<crate::pci::slot::Slot>| DeviceName {
+    let name = |slot: &Arc<PciSlot>| DeviceName {
         id: attach::id_of(slot.devfn()),
         host: slot.function().host_address(),
         address: slot.devfn().to_string(),
@@ -123,7 +134,7 @@ fn device_names(bus: &PciBus) -> Vec<DeviceName> {
 }
 
 /// The control socket: one that was asked for must be there.
-fn serve(path: Option<&Path>, live: &Arc<Live>) -> Result<Option<Server>> {
+fn serve(path: Option<&Path>, live: &Arc<LiveReport>) -> Result<Option<Server>> {
     let live = Arc::clone(live);
     let answer: Arc<Answer> = Arc::new(move |request| live.answer(request));
     match path {
@@ -144,15 +155,17 @@ fn start(vcpus: Vec<Vcpu>) -> Result<Vec<JoinHandle<()>>> {
 /// Blocks until the guest has ended, a signal has ended it, or time is up. Tells the counts to who asks meanwhile.
 fn wait_for_end(
     ending: &Ending,
-    signals: &File,
+    signals: &Signals,
     timeout: Option<f64>,
-    live: &Live,
+    live: &LiveReport,
     mut ticker: Option<&mut Ticker>,
 ) -> Result<()> {
     let epoll = Epoll::new().context("epoll_create1 failed")?;
-    for fd in [ending.as_raw_fd(), signals.as_raw_fd()] {
+    let [end_run, print_counts] = signals.descriptors();
+    for fd in [ending.as_raw_fd(), end_run, print_counts] {
         epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)).context("epoll_ctl failed")?;
     }
+    signals.listen().context("cannot take over Ctrl-C")?;
     let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
     let left_to = |moment: Instant| moment.saturating_duration_since(Instant::now());
     loop {
@@ -167,11 +180,11 @@ fn wait_for_end(
         let left = deadline.into_iter().chain(next).map(left_to).min();
         // Rounded up, so as not to spin through the last millisecond.
         let milliseconds = left.map_or(-1, |left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
-        let mut events = [EpollEvent::default(); 2];
+        let mut events = [EpollEvent::default(); 3];
         match epoll.wait(milliseconds, &mut events) {
-            Ok(_) => match signals::next(signals).context("cannot read signals")? {
-                Some(Wish::End) => ending.finish(Outcome::Interrupted),
-                Some(Wish::Counts) => print_line(&live.summary(&Outcome::Running))?,
+            Ok(_) => match signals.next().context("cannot read signals")? {
+                Some(SignalRequest::EndRun) => ending.finish(Outcome::Interrupted),
+                Some(SignalRequest::PrintCounts) => print_line(&live.summary(&Outcome::Running))?,
                 None => {}
             },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -7,8 +7,9 @@ use pvir_abi::{Discovery, GuestPhysAddr, Status};
 use pvir_host::kvm::{KvmRouter, MAX_GSI};
 use pvir_host::service::{Config, Service};
 
-use crate::machine::conduit::{self, Hypercalls};
-use crate::machine::vm::{RESERVED_PINS, Vm};
+use crate::assembly::Assembly;
+use crate::vm::conduit::{self, Hypercalls};
+use crate::vm::{RESERVED_PINS, Vm};
 
 /// What a VM may hold, where the user limits it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,12 +20,8 @@ pub(crate) struct Quotas {
     pub(crate) armed_ahead: u32,
 }
 
-/// Threads that help the vCPU's own to take irqfds off: the kernel makes each wait for a grace period, and how many of
-/// these overlap hardly grows beyond this (docs/performance.md).
-const HELPERS: usize = 3;
-
 /// The service of a VM, without devices yet.
-pub(crate) fn new(vm: &Vm, quotas: Quotas) -> Result<Service> {
+pub(crate) fn new(vm: &Vm, quotas: Quotas, assembly: &dyn Assembly) -> Result<Service> {
     // A GSI for each is all that KVM has.
     let most = MAX_GSI - RESERVED_PINS;
     let max_irtes = quotas.of_vm.map_or(most, |quota| quota.min(most));
@@ -38,8 +35,9 @@ pub(crate) fn new(vm: &Vm, quotas: Quotas) -> Result<Service> {
         max_irtes_per_device: quotas.of_device.map_or(max_irtes, |quota| quota.min(max_irtes)),
         armed_ahead: quotas.armed_ahead,
     };
-    let router = KvmRouter::new(Arc::clone(&vm.fd), &vm.counters).with_helpers(HELPERS);
-    Service::new(&config, Arc::new(vm.memory.clone()), Box::new(router))
+    let router = KvmRouter::new(Arc::clone(&vm.fd), &vm.counters);
+    let ram = assembly.guest_ram(Arc::new(vm.memory.clone()));
+    Service::new(&config, ram, assembly.irq_router(Box::new(router)))
         .context("cannot set up the hypercall service")
 }
 

@@ -1,53 +1,86 @@
-#![expect(unsafe_code, reason = "signalfd has no safe interface in the standard library")]
-//! Signals as a file: Ctrl-C and SIGTERM end the run, SIGUSR1 asks for the counts so far.
+//! Signals as descriptors that can be polled: Ctrl-C and SIGTERM end the run, SIGUSR1 asks for the counts so far.
+//!
+//! Only the main thread takes them. A vCPU's thread would leave `KVM_RUN` for them, which is an exit that the guest did not
+//! make.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 
-use vmm_sys_util::signal::{self, block_signal, create_sigset};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::low_level::pipe;
+use vmm_sys_util::signal::{self, block_signal, unblock_signal};
 
-const SIGNALS: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGUSR1];
+const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGUSR1];
 
-/// What a signal wants.
+/// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum SignalRequest {
     /// The end of the run.
-    End,
+    EndRun,
     /// The counts so far.
-    Counts,
+    PrintCounts,
 }
 
-/// The next signal that came, if one did. It needs no other descriptor: a guest can have used them up, and Ctrl-C is to
-/// work then too.
-pub(crate) fn next(mut file: &File) -> io::Result<Option<Wish>> {
-    // The number is the first field of a `signalfd_siginfo`.
-    let mut record = [0; size_of::<libc::signalfd_siginfo>()];
-    match file.read(&mut record) {
-        Ok(size) if size == record.len() => {}
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    let number = i32::from_ne_bytes([record[0], record[1], record[2], record[3]]);
-    Ok(Some(if number == libc::SIGUSR1 { Wish::Counts } else { Wish::End }))
+/// The signals of the process: a stream for each request, into which a handler writes a byte for each signal.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    end_run: UnixStream,
+    print_counts: UnixStream,
 }
 
-/// Readable when one of the signals came. To be called before the first thread is started, so that no thread takes them.
-pub(crate) fn as_file() -> io::Result<File> {
-    for signal in SIGNALS {
-        match block_signal(signal) {
-            // Whoever started this process had it blocked.
-            Ok(()) | Err(signal::Error::SignalAlreadyBlocked(_)) => {}
-            Err(error) => return Err(io::Error::other(error.to_string())),
+impl Signals {
+    /// Takes the signals over. They wait until [`listen`](Self::listen). To be called before the first thread is started,
+    /// so that all threads but the main one leave them alone.
+    pub(crate) fn take_over() -> io::Result<Self> {
+        for signal in SIGNALS {
+            match block_signal(signal) {
+                // Whoever started this process had it blocked.
+                Ok(()) | Err(signal::Error::SignalAlreadyBlocked(_)) => {}
+                Err(error) => return Err(io::Error::other(error.to_string())),
+            }
         }
+        Ok(Self { end_run: stream_of(&[SIGINT, SIGTERM])?, print_counts: stream_of(&[SIGUSR1])? })
     }
-    let set = create_sigset(&SIGNALS).map_err(io::Error::from)?;
-    // SAFETY: reads the set given, and makes a new descriptor.
-    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
+
+    /// Lets the calling thread take the signals, also those that have waited.
+    pub(crate) fn listen(&self) -> io::Result<()> {
+        SIGNALS.iter().try_for_each(|signal| {
+            unblock_signal(*signal).map_err(|error| io::Error::other(error.to_string()))
+        })
     }
-    // SAFETY: just made, and owned by nobody else.
-    Ok(unsafe { File::from_raw_fd(fd) })
+
+    /// Descriptors of which one is readable when [`next`](Self::next) has a request.
+    pub(crate) fn descriptors(&self) -> [RawFd; 2] {
+        [self.end_run.as_raw_fd(), self.print_counts.as_raw_fd()]
+    }
+
+    /// The request of a signal that came, if one did. It needs no other descriptor: a guest can have used them up, and
+    /// Ctrl-C is to work then too.
+    pub(crate) fn next(&self) -> io::Result<Option<SignalRequest>> {
+        if take_byte(&self.end_run)? {
+            return Ok(Some(SignalRequest::EndRun));
+        }
+        Ok(take_byte(&self.print_counts)?.then_some(SignalRequest::PrintCounts))
+    }
+}
+
+/// A stream that becomes readable with any of these signals.
+fn stream_of(signals: &[i32]) -> io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    read.set_nonblocking(true)?;
+    for signal in signals {
+        pipe::register(*signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}
+
+fn take_byte(mut stream: &UnixStream) -> io::Result<bool> {
+    match stream.read(&mut [0]) {
+        Ok(count) => Ok(count > 0),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::figures::Figures;
 use super::lab::VECTORS;
-use super::what::{Action, Place, Subject, Way};
+use super::what::{Action, Subject, Testbed, Way};
 
 /// One aim.
 #[derive(Debug, Serialize)]
@@ -33,14 +33,14 @@ const LARGE: [u32; 2] = [256, 2048];
 /// Time per vector of the larger over the smaller.
 const GROWTH: (u32, u32, f64) = (2048, 64, 1.2);
 
-/// All that the figures can tell.
-pub(super) fn judge(figures: &Figures) -> Vec<Aim> {
+/// All that the figures show.
+pub(super) fn evaluate(figures: &Figures) -> Vec<Aim> {
     let mut aims = Vec::new();
     for subject in figures.subjects() {
         let (way, wanted): (Way, &[(Action, f64)]) = match subject.place {
-            Place::Lab if is_whole(subject) => (Way::Qemu, &AGAINST_QEMU),
-            Place::Kvm if LARGE.contains(&subject.vectors) => (Way::Trapped, &AGAINST_TRAPPING),
-            Place::Kvm | Place::Lab => continue,
+            Testbed::Lab if is_whole(subject) => (Way::Qemu, &AGAINST_QEMU),
+            Testbed::Kvm if LARGE.contains(&subject.vectors) => (Way::Trapped, &AGAINST_TRAPPING),
+            Testbed::Kvm | Testbed::Lab => continue,
         };
         for &(action, aim) in wanted {
             if let Some(reached) = figures.ratio(subject, action, way) {
@@ -76,7 +76,7 @@ fn growth(figures: &Figures) -> Option<Aim> {
     let (large, small, aim) = GROWTH;
     let each = |vectors: u32| {
         let subjects = figures.subjects();
-        let subject = subjects.iter().find(|s| s.place == Place::Kvm && s.vectors == vectors)?;
+        let subject = subjects.iter().find(|s| s.place == Testbed::Kvm && s.vectors == vectors)?;
         Some(figures.get(subject, Action::SetUp, Way::Direct)?.median / f64::from(vectors))
     };
     let what = format!("emulated: set-up per vector, {large} vectors / {small} vectors");
@@ -85,20 +85,20 @@ fn growth(figures: &Figures) -> Option<Aim> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::{Delivery, Told};
+    use super::super::run_figures::{Delivery, RunFigures};
     use super::*;
 
     #[test]
     fn delivery_may_take_a_quarter_more_than_trapping() {
-        let subject = Subject { place: Place::Lab, device: "igb", vectors: 10 };
+        let subject = Subject { place: Testbed::Lab, device: "igb", vectors: 10 };
         let mut figures = Figures::default();
-        let told = |cycles| {
+        let run = |cycles| {
             let own = Some(Delivery { together: 1, histogram: vec![cycles, 1] });
-            Told { own, ..Told::default() }
+            RunFigures { own, ..RunFigures::default() }
         };
-        figures.add(&subject, Way::Direct, &told(40_960));
+        figures.add(&subject, Way::Direct, &run(40_960));
         for (way, cycles) in [(Way::Trapped, 32_768), (Way::Qemu, 20_480)] {
-            figures.add(&subject, way, &told(cycles));
+            figures.add(&subject, way, &run(cycles));
         }
         let [trapped, qemu] = &delivery(&figures, &subject)[..] else { panic!("two of six were measured") };
         assert!(trapped.is_met() && !qemu.is_met(), "{trapped:?} {qemu:?}");

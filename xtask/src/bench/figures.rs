@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::histogram::Histogram;
-use super::told::{Delivery, Round, Step, Told};
+use super::run_figures::{Delivery, Round, RunFigures, Step};
 use super::what::{Action, Subject, Way};
 
 /// Median and spread of samples, in cycles.
@@ -43,19 +43,19 @@ pub(super) struct Figures {
 
 impl Figures {
     /// Adds a run. Its first round has warmed up, where there is another.
-    pub(super) fn add(&mut self, subject: &Subject, way: Way, told: &Told) {
+    pub(super) fn add(&mut self, subject: &Subject, way: Way, run: &RunFigures) {
         if way == Way::Direct {
             *self.runs.entry(subject.clone()).or_default() += 1;
         }
-        let cold = told.rounds.len() > 1;
-        for round in told.rounds.iter().filter(|round| round.round > 0 || !cold) {
+        let cold = run.rounds.len() > 1;
+        for round in run.rounds.iter().filter(|round| round.round > 0 || !cold) {
             self.add_round(subject, way, round);
         }
-        if let Some(first) = told.first {
+        if let Some(first) = run.first {
             self.push(subject, Action::FirstInterrupt, way, first.cycles as f64, 0.0);
         }
         for (action, delivery) in
-            [(Action::Own, &told.own), (Action::Other, &told.other), (Action::Interval, &told.throughput)]
+            [(Action::Own, &run.own), (Action::Other, &run.other), (Action::Interval, &run.throughput)]
         {
             let Some(Delivery { together, histogram }) = delivery else { continue };
             let pool = self.pools.entry((subject.clone(), action, way)).or_default();
@@ -152,11 +152,11 @@ fn quantile(sorted: &[f64], part: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::Once;
-    use super::super::what::Place;
+    use super::super::run_figures::Once;
+    use super::super::what::Testbed;
     use super::*;
 
-    const SUBJECT: Subject = Subject { place: Place::Kvm, device: "d", vectors: 4 };
+    const SUBJECT: Subject = Subject { place: Testbed::Kvm, device: "d", vectors: 4 };
 
     fn round(round: u32, cycles: u64) -> Round {
         let step = Step { cycles, accesses: 36, calls: 0, entries: 4 };
@@ -176,8 +176,8 @@ mod tests {
     fn the_first_round_warms_up_and_the_median_is_of_the_others() {
         let mut figures = Figures::default();
         let rounds = [9000, 100, 400, 200].into_iter().zip(0..).map(|(cycles, n)| round(n, cycles)).collect();
-        let told = Told { rounds, first: Some(Once { cycles: 7 }), ..Told::default() };
-        figures.add(&SUBJECT, Way::Trapped, &told);
+        let run = RunFigures { rounds, first: Some(Once { cycles: 7 }), ..RunFigures::default() };
+        figures.add(&SUBJECT, Way::Trapped, &run);
         let spread = figures.get(&SUBJECT, Action::SetUp, Way::Trapped).unwrap();
         assert_eq!((spread.low, spread.median, spread.high, spread.samples), (150.0, 200.0, 300.0, 3));
         assert_eq!(spread.exits, 36.0);
@@ -192,7 +192,7 @@ mod tests {
         for (together, histogram) in [(4, vec![4096, 90, 8192, 9]), (4, vec![1_048_576, 1])] {
             let delivery = Some(Delivery { together, histogram });
             let (own, other, throughput) = (delivery.clone(), delivery.clone(), delivery);
-            figures.add(&SUBJECT, Way::Qemu, &Told { own, other, throughput, ..Told::default() });
+            figures.add(&SUBJECT, Way::Qemu, &RunFigures { own, other, throughput, ..RunFigures::default() });
         }
         let [own, tail, burst] = [Action::Own, Action::Tail, Action::Interval]
             .map(|action| figures.get(&SUBJECT, action, Way::Qemu).unwrap());

@@ -13,9 +13,9 @@ const SHIFT: u32 = 4;
 pub(super) struct Histogram(BTreeMap<u64, u64>);
 
 impl Histogram {
-    /// Adds what a run told: beginning and count in turn.
-    pub(super) fn add(&mut self, told: &[u64]) {
-        for pair in told.chunks_exact(2) {
+    /// Adds what a run counted: beginning and count in turn.
+    pub(super) fn add(&mut self, counts: &[u64]) {
+        for pair in counts.chunks_exact(2) {
             *self.0.entry(pair[0]).or_default() += pair[1];
         }
     }

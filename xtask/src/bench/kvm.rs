@@ -2,19 +2,21 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::figures::Figures;
 use super::plan::Plan;
-use super::told::Told;
-use super::what::{Place, Subject, Way};
-use crate::programs::Programs;
+use super::run_figures::RunFigures;
+use super::what::{Subject, Testbed, Way};
+use crate::build::Programs;
+use crate::process::patient_output;
 use crate::progress::step;
 
 const KVM: &str = "/dev/kvm";
-/// Seconds for one run.
-const LIMIT: u32 = 120;
+/// How long a run may say nothing.
+const SILENCE: Duration = Duration::from_secs(60);
 const WAYS: [Way; 2] = [Way::Direct, Way::Trapped];
 
 /// Measures; answers with what was skipped and why.
@@ -28,9 +30,9 @@ pub(super) fn measure(programs: &Programs, plan: &Plan, figures: &mut Figures) -
         let done = plan.repeat(|| {
             for &vectors in plan.sizes {
                 for way in ways {
-                    let told = one(programs, plan, vectors, way)
+                    let run = one(programs, plan, vectors, way)
                         .with_context(|| format!("{vectors} vectors, {}", way.name()))?;
-                    figures.add(&Subject { place: Place::Kvm, device: "emulated", vectors }, way, &told);
+                    figures.add(&Subject { place: Testbed::Kvm, device: "emulated", vectors }, way, &run);
                 }
             }
             // the next time the other one goes first
@@ -45,21 +47,20 @@ pub(super) fn measure(programs: &Programs, plan: &Plan, figures: &mut Figures) -
     Ok(None)
 }
 
-fn one(programs: &Programs, plan: &Plan, vectors: u32, way: Way) -> Result<Told> {
+fn one(programs: &Programs, plan: &Plan, vectors: u32, way: Way) -> Result<RunFigures> {
     let pvir = programs.on_path.first().context("no pvir was built")?;
     // Where ring 0 is interpreted (kvm_pvm), the driver's own instructions would hide everything else: each way runs in
     // the ring in which it is faster, which is ring 0 for accesses that are trapped.
-    let words = format!("{} ring={}", plan.words(Place::Kvm), if way == Way::Direct { 3 } else { 0 });
+    let words = format!("{} ring={}", plan.words(Testbed::Kvm), if way == Way::Direct { 3 } else { 0 });
     let vmm_mode = if way == Way::Direct { "auto" } else { "trap" };
     let device = format!("emulated,vectors={vectors},ims=0");
-    let limit = LIMIT.to_string();
     let mut command = Command::new(pvir);
-    command.args(["run", "--cpus", "2", "--json", "-", "--timeout", &limit, "--mode", vmm_mode]);
+    command.args(["run", "--cpus", "2", "--json", "-", "--mode", vmm_mode]);
     command.args(["--no-history", "--device", &device, "--append", &words]).arg(&programs.kernel);
-    let output = command.output().context("cannot start pvir")?;
+    let output = patient_output(&mut command, SILENCE)?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let told = Told::read(&text, way.mode())
+    let run = RunFigures::read(&text, way.mode())
         .with_context(|| format!("pvir said: {}", String::from_utf8_lossy(&output.stderr)))?;
-    ensure!(told.rounds.iter().all(|round| round.vectors == vectors), "not {vectors} vectors");
-    Ok(told)
+    ensure!(run.rounds.iter().all(|round| round.vectors == vectors), "not {vectors} vectors");
+    Ok(run)
 }

@@ -5,12 +5,12 @@ use anyhow::{Context, Result, bail};
 use super::figures::Figures;
 use super::peers::{CloudHypervisor, Peers};
 use super::plan::Plan;
-use super::told::Told;
-use super::what::{Place, Subject, Way};
+use super::run_figures::RunFigures;
+use super::what::{Subject, Testbed, Way};
+use crate::build::Programs;
+use crate::lab::setup::Setup;
 use crate::lab::{self, Iommu, Outcome, Streams};
-use crate::programs::Programs;
 use crate::progress::step;
-use crate::setup::Setup;
 
 /// Runs in L1; marks where each run begins.
 const SCRIPT: &str = include_str!("l1.sh");
@@ -20,7 +20,6 @@ const DEVICES: [(&str, &str); 2] = [("igb", "igb"), ("nvme", "nvme,serial=bench"
 pub(super) const VECTORS: [(&str, u32); 2] = [("igb", 10), ("nvme", 65)];
 /// For the VMMs that travel along and unpack in memory.
 const MEMORY: &str = "2G";
-const LIMIT: u64 = 540;
 
 /// Measures; answers with the peers that took part.
 pub(super) fn measure(
@@ -38,10 +37,9 @@ pub(super) fn measure(
         devices: DEVICES.iter().map(|(_, argument)| (*argument).to_owned()).collect(),
         payload: Some(peers.folder().to_path_buf()),
         memory: MEMORY.into(),
-        timeout: Some(LIMIT),
         ..lab::Options::default()
     };
-    let (subjects, ways_word, words) = (subjects(plan).join(" "), ways.join(" "), plan.words(Place::Lab));
+    let (subjects, ways_word, words) = (subjects(plan).join(" "), ways.join(" "), plan.words(Testbed::Lab));
     let [least, most] = [plan.at_least, plan.repeats].map(|times| times.to_string());
     let limit = plan.limit.as_secs().to_string();
     let argv =
@@ -75,9 +73,9 @@ fn read(text: &str, names: &[&'static str], figures: &mut Figures) -> Result<()>
         let device = words.next().and_then(|word| names.iter().find(|name| **name == word));
         let way = words.next().and_then(|word| Way::ALL.into_iter().find(|way| way.name() == word));
         let (Some(device), Some(way)) = (device, way) else { bail!("a run of something else: {head}") };
-        let told = Told::read(body, way.mode()).with_context(|| head.to_owned())?;
-        let vectors = told.rounds.first().context("no round")?.vectors;
-        figures.add(&Subject { place: Place::Lab, device, vectors }, way, &told);
+        let run = RunFigures::read(body, way.mode()).with_context(|| head.to_owned())?;
+        let vectors = run.rounds.first().context("no round")?.vectors;
+        figures.add(&Subject { place: Testbed::Lab, device, vectors }, way, &run);
     }
     Ok(())
 }

@@ -22,7 +22,8 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn here(peers: Vec<String>) -> Self {
+    /// `command` is what was called; it goes into tables and pictures.
+    pub(super) fn here(command: String, peers: Vec<String>) -> Self {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let modules = fs::read_dir("/sys/module").into_iter().flatten().flatten();
@@ -40,7 +41,7 @@ impl Machine {
             kernel: said(Command::new("uname").arg("-r")),
             kvm: kvm.join(", "),
             date: said(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])),
-            command: format!("./run.sh {}", std::env::args().skip(1).collect::<Vec<_>>().join(" ")),
+            command,
             peers,
         }
     }

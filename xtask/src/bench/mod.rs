@@ -12,19 +12,20 @@ mod pictures;
 mod plan;
 mod process;
 mod report;
+mod run_figures;
 mod table;
-mod told;
 mod what;
+pub(crate) mod work;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::programs::Programs;
-use crate::workspace;
+use crate::build::Programs;
+use crate::build::workspace;
 use figures::Figures;
 use plan::Plan;
 
@@ -46,7 +47,7 @@ pub(crate) struct Options {
 }
 
 /// Where is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// The service in a process, without a kernel or a device
     Process,
@@ -54,6 +55,18 @@ enum Part {
     Kvm,
     /// The nested lab, with devices passed through
     Lab,
+}
+
+impl Options {
+    /// The command that measures the same. A page that shows it is read elsewhere, so it names no file of this machine.
+    fn command(&self) -> String {
+        let mut words = vec!["./run.sh bench".to_owned()];
+        words.extend(self.quick.then(|| "--quick".to_owned()));
+        let part = self.only.and_then(|part| part.to_possible_value());
+        words.extend(part.map(|part| format!("--only {}", part.get_name())));
+        words.extend(self.pictures.then(|| "--pictures".to_owned()));
+        words.join(" ")
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -73,12 +86,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         skipped.extend(peers.skipped);
         versions = peers.versions;
     }
-    let machine = machine::Machine::here(versions);
+    let machine = machine::Machine::here(options.command(), versions);
     println!("{}\n", table::render(&figures, &machine));
     if let Some(times) = &times {
         println!("{}", times.render());
     }
-    let aims = aims::judge(&figures);
+    let aims = aims::evaluate(&figures);
     if !aims.is_empty() {
         println!("{}", table::aims(&aims));
     }
@@ -98,4 +111,22 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_is_shown_names_no_file() {
+        let mut options = Options {
+            quick: false,
+            json: Some("/tmp/figures.json".into()),
+            pictures: true,
+            only: Some(Part::Lab),
+        };
+        assert_eq!(options.command(), "./run.sh bench --only lab --pictures");
+        options = Options { quick: true, pictures: false, only: None, ..options };
+        assert_eq!(options.command(), "./run.sh bench --quick");
+    }
 }

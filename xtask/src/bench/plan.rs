@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::what::Place;
+use super::what::Testbed;
 
 /// Sizes and repetitions.
 pub(super) struct Plan {
@@ -43,10 +43,10 @@ impl Plan {
     };
 
     /// The kernel's command line. Up to the first interrupt it prints nothing.
-    pub(super) fn words(&self, place: Place) -> String {
+    pub(super) fn words(&self, place: Testbed) -> String {
         let (rounds, interrupts) = match place {
-            Place::Kvm => (self.rounds.0, self.interrupts.0),
-            Place::Lab => (self.rounds.1, self.interrupts.1),
+            Testbed::Kvm => (self.rounds.0, self.interrupts.0),
+            Testbed::Lab => (self.rounds.1, self.interrupts.1),
         };
         format!("bench log=warn rounds={rounds} interrupts={interrupts}")
     }

@@ -11,13 +11,13 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::build::workspace;
 use crate::numbers::grouped;
 use crate::progress::step;
-use crate::workspace;
 
-/// Entries between which growth is told.
+/// Entries between which growth is shown.
 const GROWTH: [u32; 2] = [64, 2048];
-/// What criterion is told: less than it takes by itself, for fifty benchmarks.
+/// What criterion is given: less than it takes by itself, for fifty benchmarks.
 const QUICK: [&str; 1] = ["--quick"];
 const FULL: [&str; 6] = ["--warm-up-time", "0.3", "--measurement-time", "1", "--sample-size", "30"];
 
@@ -31,7 +31,7 @@ pub(super) fn measure(quick: bool) -> Result<Times> {
     // a folder of its own, so that nothing of an earlier run is read
     let folder = tempfile::tempdir()?;
     let mut cargo = workspace::cargo();
-    cargo.args(["bench", "--quiet", "--package", "pvir-host", "--bench", "service", "--"]);
+    cargo.args(["bench", "--quiet", "--package", "pvir-bench", "--bench", "service", "--"]);
     cargo.args(if quick { &QUICK[..] } else { &FULL }).env("CRITERION_HOME", folder.path());
     cargo.stdin(Stdio::null());
     step("the service in a process", "criterion, five sizes", || {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::aims::Aim;
 use super::figures::{Figures, Spread};
 use super::machine::Machine;
-use super::what::{Action, Place, Subject, Way};
+use super::what::{Action, Subject, Testbed, Way};
 use crate::numbers::grouped;
 
 const LEGEND: &str = "Medians in thousands of cycles, and half of what lies between their quartiles; exits to user space by calls and by\n\
@@ -31,8 +31,8 @@ fn heading(subject: &Subject, runs: u32) -> String {
     let of =
         |number: u32, what: &str| format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" });
     let place = match subject.place {
-        Place::Kvm => "on this machine's KVM",
-        Place::Lab => "in the nested lab (an EMULATOR: only the ratios mean anything)",
+        Testbed::Kvm => "on this machine's KVM",
+        Testbed::Lab => "in the nested lab (an EMULATOR: only the ratios mean anything)",
     };
     format!("{device}, {}, {} of each, {place}", of(*vectors, "vector"), of(runs, "run"))
 }

@@ -5,14 +5,14 @@ use serde::Serialize;
 /// Where and what: the ways that are compared differ in nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct Subject {
-    pub(super) place: Place,
+    pub(super) place: Testbed,
     pub(super) device: &'static str,
     pub(super) vectors: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Place {
+pub(super) enum Testbed {
     /// This machine's KVM.
     Kvm,
     /// The nested lab: an emulator.

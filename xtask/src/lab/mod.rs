@@ -1,7 +1,9 @@
 //! The nested lab: L1, a machine in QEMU with an emulated IOMMU and KVM, in which a command meets the real stack
 //! without hardware for it.
 
+mod clock;
 mod devices;
+mod image;
 mod machine;
 mod options;
 mod qemu;
@@ -9,12 +11,13 @@ mod qmp;
 mod run;
 mod scratch;
 mod session;
+pub(crate) mod setup;
 mod signals;
 mod streams;
 mod terminal;
 
 pub(crate) use options::{Command, Iommu, Options};
-pub(crate) use run::{Outcome, run, run_with};
+pub(crate) use run::{Outcome, prepare, run, run_with};
 pub(crate) use streams::Streams;
 
 use std::process::ExitCode;

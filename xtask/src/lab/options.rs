@@ -2,8 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+
+const SILENCE: Duration = Duration::from_secs(300);
 
 const EXIT_STATUS: &str = "Exit status:
   that of COMMAND, 128 + N if signal N ended it, 126 or 127 if it could not be started or found in L1;
@@ -57,9 +60,13 @@ pub(crate) struct Options {
     /// Memory of L1, as QEMU's -m takes it
     #[arg(long, value_name = "SIZE", default_value = "2G")]
     pub(crate) memory: String,
-    /// Seconds until the lab gives up, 0 for never [default: 600, and never for a terminal]
+    /// Seconds until the lab gives up, 0 for never [default: never while there is output, nor for a terminal; after 5
+    /// minutes without output on an idle machine, and more on a slow one]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
+    /// How long COMMAND may say nothing, on an idle machine
+    #[arg(skip = SILENCE)]
+    pub(crate) silence: Duration,
     /// A variable for COMMAND, with our own value if none is given
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) variables: Vec<OsString>,
@@ -96,6 +103,7 @@ impl Default for Options {
             out: None,
             memory: "2G".into(),
             timeout: None,
+            silence: SILENCE,
             variables: Vec::new(),
             qemu: Vec::new(),
             logs: None,

@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use super::scratch::Scratch;
 use super::signals::Watch;
+use crate::lab::setup::Setup;
 use crate::process::find;
-use crate::setup::Setup;
 
 /// The running QEMU; it does not outlive this.
 pub(super) struct Qemu {

@@ -7,11 +7,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use lab_wire::{INITRD_FILE, Job, KERNEL_FILE, Kind, LINUX_FILE, PAYLOAD_DIR, write_frame};
 
+use super::clock::{Clock, Heard};
 use super::devices::{self, Device};
 use super::options::{Iommu, Options};
 use super::qemu::Qemu;
@@ -21,14 +23,11 @@ use super::session::{self, EXIT_UNWANTED, Event, Sinks};
 use super::signals::Watch;
 use super::streams::Streams;
 use super::{machine, terminal};
-use crate::image::run as run_image;
+use crate::build::Programs;
+use crate::lab::image::run as run_image;
+use crate::lab::setup::Setup;
 use crate::process::tail;
-use crate::programs::Programs;
-use crate::setup::Setup;
 
-/// L1 needs 3 s on an idle machine; tests run side by side on busy ones.
-const BOOT_LIMIT: Duration = Duration::from_secs(180);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often signals and the clock are looked at.
 const TICK: Duration = Duration::from_millis(50);
 const CONSOLE_LINES: usize = 25;
@@ -44,9 +43,18 @@ pub(crate) enum Outcome {
 
 /// Gets and builds what a lab needs, and runs `argv` in one.
 pub(crate) fn run(options: &Options, argv: &[OsString], streams: Streams) -> Result<Outcome> {
-    let setup = Setup::ready()?;
-    let programs = Programs::build()?;
-    run_with(&setup, &programs, options, argv, streams)
+    let (setup, programs) = prepare();
+    run_with(&setup?, &programs?, options, argv, streams)
+}
+
+/// Fetches and builds what every lab needs, at the same time: the one waits for the network, the other for the compiler.
+pub(crate) fn prepare() -> (Result<Setup>, Result<Programs>) {
+    thread::scope(|scope| {
+        let setup = scope.spawn(Setup::ready);
+        let programs = Programs::build();
+        let setup = setup.join().unwrap_or_else(|_| Err(anyhow!("fetching what the lab needs panicked")));
+        (setup, programs)
+    })
 }
 
 /// Runs `argv` in a lab.
@@ -63,7 +71,7 @@ pub(crate) fn run_with(
         scratch.keep_logs(folder)?;
     }
     result.map_err(|error| match explain(setup, &scratch, options.logs.as_deref()) {
-        Some(explanation) => anyhow::anyhow!("{error:#}\n{explanation}"),
+        Some(explanation) => anyhow!("{error:#}\n{explanation}"),
         None => error,
     })
 }
@@ -107,9 +115,10 @@ fn run_in(
     let _raw = streams.terminal.and_then(|_| terminal::Raw::enter());
 
     let out = options.out.as_deref().map(Sinks::unpack_to).transpose()?;
-    let events =
-        session::listen(channel.try_clone()?, Sinks { stdout: streams.stdout, stderr: streams.stderr, out });
-    let mut clock = Clock::start(options, streams.terminal.is_some());
+    let heard = Heard::new(scratch.console());
+    let sinks = Sinks { stdout: streams.stdout, stderr: streams.stderr, out, frames: heard.frames() };
+    let events = session::listen(channel.try_clone()?, sinks);
+    let mut clock = Clock::start(options.timeout, streams.terminal.is_some(), heard);
     let mut stdin = Some(streams.stdin);
     let outcome = loop {
         match events.recv_timeout(TICK) {
@@ -120,7 +129,7 @@ fn run_in(
                 if let Some(stdin) = stdin.take() {
                     session::send_input(stdin, channel.try_clone()?);
                 }
-                clock.booted();
+                clock.booted(options.silence);
             }
             Ok(Event::Ended(status)) => break Outcome::Ended(status),
             Ok(Event::Unwanted) => break Outcome::Ended(EXIT_UNWANTED),
@@ -194,39 +203,6 @@ fn listener(path: &Path) -> Result<UnixListener> {
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
-}
-
-/// The limits of time: one until L1 is up, one for the whole.
-struct Clock {
-    started: Instant,
-    boot_limit: Option<Duration>,
-    limit: Option<Duration>,
-}
-
-impl Clock {
-    fn start(options: &Options, interactive: bool) -> Self {
-        let limit = match options.timeout {
-            Some(0) => None,
-            Some(seconds) => Some(Duration::from_secs(seconds)),
-            None => (!interactive).then_some(DEFAULT_TIMEOUT),
-        };
-        Self { started: Instant::now(), boot_limit: Some(BOOT_LIMIT), limit }
-    }
-
-    fn booted(&mut self) {
-        self.boot_limit = None;
-    }
-
-    fn check(&self) -> Result<()> {
-        let elapsed = self.started.elapsed();
-        if let Some(limit) = self.boot_limit.filter(|limit| elapsed > *limit) {
-            bail!("the lab's machine did not come up in {} s", limit.as_secs());
-        }
-        if let Some(limit) = self.limit.filter(|limit| elapsed > *limit) {
-            bail!("the command did not end in {} s; help: --timeout sets another limit", limit.as_secs());
-        }
-        Ok(())
-    }
 }
 
 /// The end of the logs of a lab that failed, and where the whole is.

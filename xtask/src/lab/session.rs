@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -33,6 +34,8 @@ pub(super) struct Sinks {
     pub(super) stderr: Box<dyn Write + Send>,
     /// Unpacks what the command left for us.
     pub(super) out: Option<Child>,
+    /// How many frames came.
+    pub(super) frames: Arc<AtomicU64>,
 }
 
 impl Sinks {
@@ -83,6 +86,7 @@ fn next_event(stream: &mut UnixStream, sinks: &mut Sinks) -> Option<Event> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Some(Event::Gone),
             Err(error) => return Some(Event::Failed(error.to_string())),
         };
+        sinks.frames.fetch_add(1, Ordering::Relaxed);
         let written = match frame.kind {
             Kind::Stdout => write_through(&mut sinks.stdout, &frame.bytes),
             Kind::Stderr => write_through(&mut sinks.stderr, &frame.bytes),

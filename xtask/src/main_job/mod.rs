@@ -1,10 +1,10 @@
 //! The main job: shows the route of real interrupts, in the best place that there is.
 
-mod judge;
+mod crosscheck;
+mod environment;
 mod launch;
-mod place;
 mod render;
-mod told;
+mod run_log;
 
 use std::fs;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -16,15 +16,15 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
+use crate::build::Programs;
+use crate::lab::setup::Cache;
 use crate::lab::{Iommu, Outcome};
-use crate::programs::Programs;
 use crate::progress::step;
-use crate::setup::Cache;
-use judge::Judgement;
+use crosscheck::Crosscheck;
+use environment::{Choice, Environment, RequestedEnvironment};
 use launch::Order;
-use place::{Choice, Place, Wish};
 use render::{Paint, Report};
-use told::Told;
+use run_log::RunLog;
 
 /// Lines of each log that a failure shows.
 const LOG_LINES: usize = 12;
@@ -38,8 +38,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "BDF")]
     device: Vec<String>,
     /// Where to run
-    #[arg(long, value_enum, default_value_t = Wish::Auto)]
-    place: Wish,
+    #[arg(long, value_enum, default_value_t = RequestedEnvironment::Auto)]
+    place: RequestedEnvironment,
     /// The IOMMU of the lab
     #[arg(long, value_enum, default_value_t = Iommu::Intel)]
     iommu: Iommu,
@@ -57,10 +57,10 @@ pub(crate) struct Options {
     verbose: bool,
 }
 
-/// Chooses the place, runs the job there, and tells what came of it.
+/// Chooses the place, runs the job there, and reports what came of it.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let started = Instant::now();
-    let Choice { place, why } = place::choose(options.place, &options.device, options.iommu)?;
+    let Choice { place, why } = environment::choose(options.place, &options.device, options.iommu)?;
     eprintln!("place: {}; because {why}", place.describe());
     let programs = Programs::build()?;
     let folder = Cache::open()?.path("logs");
@@ -87,34 +87,34 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     };
 
     let log = fs::read(order.guest_log()).context("cannot read the guest's log")?;
-    let told = Told::parse(&String::from_utf8_lossy(&log));
-    let mut judgement = Judgement::of(&told, options.interrupts);
-    if told.host.is_none() {
-        let early = told.events.is_empty();
+    let run_log = RunLog::parse(&String::from_utf8_lossy(&log));
+    let mut crosscheck = Crosscheck::of(&run_log, options.interrupts);
+    if run_log.host.is_none() {
+        let early = run_log.events.is_empty();
         let when = if early { " before the guest said anything" } else { "" };
         // what is missing then needs no telling
-        judgement.problems.retain(|_| !early);
-        judgement.problems.insert(0, format!("pvir ended with exit code {code}{when}"));
+        crosscheck.problems.retain(|_| !early);
+        crosscheck.problems.insert(0, format!("pvir ended with exit code {code}{when}"));
     }
     let report = Report {
-        told: &told,
-        judgement: &judgement,
+        run_log: &run_log,
+        crosscheck: &crosscheck,
         place: place.name(),
         at: place.describe(),
         why: &why,
         elapsed: started.elapsed(),
     };
-    let ends = (!judgement.passed()).then(|| ends_of_logs(&order));
+    let ends = (!crosscheck.passed()).then(|| ends_of_logs(&order));
     if let Some(file) = &options.json {
         write_json(file, &report)?;
     }
-    let passed = judgement.passed();
+    let passed = crosscheck.passed();
     let kept = (!passed).then(|| logs.keep());
     print(&report, options.json.as_deref() == Some(Path::new(STDOUT)), ends.as_deref(), kept.as_deref())?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn launch(place: &Place, programs: &Programs, order: &Order<'_>) -> Result<Outcome> {
+fn launch(place: &Environment, programs: &Programs, order: &Order<'_>) -> Result<Outcome> {
     let work = || launch::run(place, programs, order);
     if order.verbose {
         return work();
@@ -158,15 +158,15 @@ fn print(report: &Report<'_>, to_stderr: bool, ends: Option<&str>, logs: Option<
 }
 
 fn write_json(file: &Path, report: &Report<'_>) -> Result<()> {
-    let Report { told, judgement, .. } = report;
+    let Report { run_log, crosscheck, .. } = report;
     let seconds = |elapsed: Duration| (elapsed.as_secs_f64() * 1000.0).round() / 1000.0;
     let merged = json!({
-        "verdict": if judgement.passed() { "pass" } else { "fail" },
-        "place": { "kind": report.place, "why": report.why, "facts": told.facts },
+        "verdict": if crosscheck.passed() { "pass" } else { "fail" },
+        "place": { "kind": report.place, "why": report.why, "facts": run_log.facts },
         "seconds": seconds(report.elapsed),
-        "interrupts": judgement,
-        "host": told.host_report,
-        "events": told.events,
+        "interrupts": crosscheck,
+        "host": run_log.host_report,
+        "events": run_log.events,
     });
     let text = format!("{merged:#}\n");
     if file == Path::new(STDOUT) {

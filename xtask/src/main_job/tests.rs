@@ -3,25 +3,25 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::judge::Judgement;
+use super::crosscheck::Crosscheck;
 use super::render::{self, Paint, Report, WIDTH};
-use super::told::Told;
+use super::run_log::RunLog;
 
 const LAB: &str = include_str!("testdata/lab.log");
 const EMULATED: &str = include_str!("testdata/emulated.log");
 /// Set, the stored text is written anew instead of compared.
 const BLESS: &str = "PVIR_BLESS";
 
-fn judge(log: &str) -> Judgement {
-    Judgement::of(&Told::parse(log), 1)
+fn check(log: &str) -> Crosscheck {
+    Crosscheck::of(&RunLog::parse(log), 1)
 }
 
 fn text(log: &str, colours: bool) -> String {
-    let told = Told::parse(log);
-    let judgement = Judgement::of(&told, 1);
+    let run_log = RunLog::parse(log);
+    let crosscheck = Crosscheck::of(&run_log, 1);
     let report = Report {
-        told: &told,
-        judgement: &judgement,
+        run_log: &run_log,
+        crosscheck: &crosscheck,
         place: "lab",
         at: "in a test",
         why: "it is one",
@@ -39,16 +39,16 @@ fn damaged(log: &str, right: &str, wrong: &str) -> String {
 
 #[track_caller]
 fn fails(log: &str, reason: &str) {
-    let judgement = judge(log);
-    assert!(judgement.problems.iter().any(|problem| problem.contains(reason)), "{:?}", judgement.problems);
-    assert!(!judgement.passed());
+    let crosscheck = check(log);
+    assert!(crosscheck.problems.iter().any(|problem| problem.contains(reason)), "{:?}", crosscheck.problems);
+    assert!(!crosscheck.passed());
     assert!(text(log, false).contains("\nFAIL: "));
 }
 
 #[test]
 fn real_runs_pass() {
     for log in [LAB, EMULATED] {
-        assert_eq!(judge(log).problems, [""; 0]);
+        assert_eq!(check(log).problems, [""; 0]);
         assert!(text(log, false).contains("\nPASS: "));
     }
 }
@@ -103,7 +103,7 @@ fn an_interrupt_on_the_wrong_cpu_is_found() {
 
 #[test]
 fn an_interrupt_that_only_the_host_lost_or_saw_is_found() {
-    let row = judge(LAB).rows.swap_remove(0);
+    let row = check(LAB).rows.swap_remove(0);
     let count = row.host.unwrap().count.unwrap();
     let right = format!("\"count\":{count}");
     fails(&damaged(LAB, &right, &format!("\"count\":{}", count - 1)), "the host saw");
@@ -113,7 +113,7 @@ fn an_interrupt_that_only_the_host_lost_or_saw_is_found() {
 
 #[test]
 fn a_pair_that_differs_is_found() {
-    let row = judge(LAB).rows.swap_remove(0);
+    let row = check(LAB).rows.swap_remove(0);
     let right = format!(r#""address":"{}""#, row.address);
     let log = damaged(LAB, &right, r#""address":"0xfee00000""#);
     fails(&log, "its pair changed");
@@ -138,10 +138,10 @@ fn a_run_that_ends_early_fails_with_what_is_missing() {
 
 #[test]
 fn fewer_interrupts_than_asked_for_are_found() {
-    let judgement = Judgement::of(&Told::parse(LAB), 1_000_000);
+    let crosscheck = Crosscheck::of(&RunLog::parse(LAB), 1_000_000);
     assert!(
-        judgement.problems[0].starts_with("1000000 interrupts were asked for"),
+        crosscheck.problems[0].starts_with("1000000 interrupts were asked for"),
         "{:?}",
-        judgement.problems
+        crosscheck.problems
     );
 }

@@ -6,18 +6,18 @@ fn entry(route: X86Route) -> EntryRecord {
 }
 
 fn resolved(policy: &RoutePolicy, entry: &EntryRecord, enabled: Features) -> Result<(u32, u8), Status> {
-    let first = policy.judge(entry, enabled)?.route_of(0);
+    let first = policy.validate(entry, enabled)?.message(0);
     Ok((first.destination(), first.vector()))
 }
 
-fn judge(route: X86Route) -> Result<(u32, u8), Status> {
+fn validate(route: X86Route) -> Result<(u32, u8), Status> {
     resolved(&RoutePolicy::new(vec![300, 0, 1]), &entry(route), Features::MSIX)
 }
 
 #[test]
 fn fixed_to_an_existing_vcpu_is_served() {
-    assert_eq!(judge(X86Route::fixed(300, 32)), Ok((300, 32)));
-    assert_eq!(judge(X86Route::fixed(0, 255)), Ok((0, 255)));
+    assert_eq!(validate(X86Route::fixed(300, 32)), Ok((300, 32)));
+    assert_eq!(validate(X86Route::fixed(0, 255)), Ok((0, 255)));
 }
 
 /// The rule a second time: over the ids one by one, with the order of the statuses.
@@ -115,9 +115,9 @@ fn all_messages_go_to_the_vcpu_of_the_first() {
     let hinted =
         X86Route { hint: true, destination_mode: DestinationMode::LOGICAL, ..X86Route::fixed(7, 0x68) };
     let asked = EntryRecord { count: 8, ..entry(hinted) };
-    let target = policy.judge(&asked, Features::all()).unwrap();
+    let target = policy.validate(&asked, Features::all()).unwrap();
     assert_eq!(target.asked(), asked.routing, "L5");
-    let routes: Vec<_> = (0..8).map(|i| target.route_of(i)).map(|r| (r.destination(), r.vector())).collect();
+    let routes: Vec<_> = (0..8).map(|i| target.message(i)).map(|r| (r.destination(), r.vector())).collect();
     assert_eq!(routes, (0x68..0x70).map(|vector| (0x68 % 3, vector)).collect::<Vec<_>>());
 }
 
@@ -128,7 +128,7 @@ fn the_vector_is_a_multiple_of_the_count() {
         for vector in 32..=255u8 {
             let asked = EntryRecord { count, ..entry(X86Route::fixed(0, vector)) };
             let fits = u32::from(vector) % count == 0;
-            assert_eq!(policy.judge(&asked, Features::MSI).is_ok(), fits, "{vector} {count}");
+            assert_eq!(policy.validate(&asked, Features::MSI).is_ok(), fits, "{vector} {count}");
         }
     }
 }
@@ -151,17 +151,17 @@ fn logical_ids_name_the_vcpu_of_every_id_that_has_one() {
 #[test]
 fn vectors_of_exceptions_are_refused() {
     for vector in 0..32 {
-        assert_eq!(judge(X86Route::fixed(0, vector)), Err(Status::BAD_VECTOR));
+        assert_eq!(validate(X86Route::fixed(0, vector)), Err(Status::BAD_VECTOR));
     }
 }
 
 #[test]
 fn broadcast_and_absent_destinations_are_told_apart() {
-    assert_eq!(judge(X86Route::fixed(0xffff_ffff, 40)), Err(Status::BROADCAST));
-    assert_eq!(judge(X86Route::fixed(0xff, 40)), Err(Status::BROADCAST));
-    assert_eq!(judge(X86Route::fixed(2, 40)), Err(Status::BAD_DESTINATION));
+    assert_eq!(validate(X86Route::fixed(0xffff_ffff, 40)), Err(Status::BROADCAST));
+    assert_eq!(validate(X86Route::fixed(0xff, 40)), Err(Status::BROADCAST));
+    assert_eq!(validate(X86Route::fixed(2, 40)), Err(Status::BAD_DESTINATION));
     let with_255 = RoutePolicy::new(vec![255]);
-    assert!(with_255.judge(&entry(X86Route::fixed(255, 40)), Features::MSIX).is_ok());
+    assert!(with_255.validate(&entry(X86Route::fixed(255, 40)), Features::MSIX).is_ok());
 }
 
 #[test]
@@ -175,13 +175,13 @@ fn modes_whose_features_were_not_taken_are_refused() {
         DeliveryMode(3),
     ] {
         let route = X86Route { delivery_mode: mode, ..X86Route::fixed(0, 40) };
-        assert_eq!(judge(route), Err(Status::BAD_DELIVERY_MODE), "{mode:?}");
+        assert_eq!(validate(route), Err(Status::BAD_DELIVERY_MODE), "{mode:?}");
     }
     let logical = X86Route { destination_mode: DestinationMode::LOGICAL, ..X86Route::fixed(0, 40) };
-    assert_eq!(judge(logical), Err(Status::BAD_DESTINATION_MODE));
+    assert_eq!(validate(logical), Err(Status::BAD_DESTINATION_MODE));
     let hinted = X86Route { hint: true, ..X86Route::fixed(0, 40) };
-    assert_eq!(judge(hinted), Err(Status::BAD_DESTINATION_MODE));
+    assert_eq!(validate(hinted), Err(Status::BAD_DESTINATION_MODE));
     let mut arm = entry(X86Route::fixed(0, 40));
     arm.arch = Arch::ARM_ITS;
-    assert_eq!(RoutePolicy::new(vec![0]).judge(&arm, Features::MSIX), Err(Status::BAD_ARCH));
+    assert_eq!(RoutePolicy::new(vec![0]).validate(&arm, Features::MSIX), Err(Status::BAD_ARCH));
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::device::Capabilities;
 use crate::fake::{Call, Kind};
-use crate::trapped::Place as Where;
+use crate::trapped::StoreArea as Where;
 use pvir_abi::{Pair, Stores};
 use std::io;
 

@@ -1,7 +1,7 @@
 //! The BARs of a device: mapped as a whole, or read and written by VFIO.
 
-use super::super::mapping::RegionMap;
 use super::VfioPci;
+use crate::mapping::RegionMap;
 use std::io;
 use std::os::unix::fs::FileExt;
 use vfio_bindings::bindings::vfio::VFIO_REGION_INFO_FLAG_MMAP;

@@ -1,10 +1,10 @@
-//! Whether the guest has a device's table: opened by ENABLE, closed by DISABLE, and the bus told of it.
+//! Whether the guest has a device's table: opened by ENABLE, closed by DISABLE; the bus then maps or unmaps it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use pvir_host::vfio::TableWindow;
+use pvir_host::device::TableWindow;
 
 use crate::pci::bus::PciBus;
 use crate::pci::function::DevFn;
@@ -14,7 +14,7 @@ use crate::pci::function::DevFn;
 pub(crate) struct Gate {
     open: AtomicBool,
     /// Known once the bus is complete.
-    place: OnceLock<(Weak<PciBus>, DevFn)>,
+    function: OnceLock<(Weak<PciBus>, DevFn)>,
 }
 
 impl Gate {
@@ -23,16 +23,16 @@ impl Gate {
         self.open.load(Ordering::SeqCst)
     }
 
-    /// Tells whom to tell. Before that the gate moves without anybody being told.
-    pub(crate) fn bind(&self, bus: &Arc<PciBus>, place: DevFn) {
-        // A device has one place for life, so there is nothing to bind twice.
-        let _ = self.place.set((Arc::downgrade(bus), place));
+    /// Names the bus and the function that maps and unmaps with the gate. Before that nothing is mapped.
+    pub(crate) fn bind(&self, bus: &Arc<PciBus>, devfn: DevFn) {
+        // A function stays where it is, so there is nothing to bind twice.
+        let _ = self.function.set((Arc::downgrade(bus), devfn));
     }
 
     /// Opens it; closed again if it fails.
     pub(crate) fn open(&self) -> io::Result<()> {
         self.set(true).inspect_err(|_| {
-            // The first failure is the one to tell of.
+            // The first failure is the one to report.
             let _ = self.set(false);
         })
     }
@@ -43,16 +43,16 @@ impl Gate {
     /// serves them just the same.
     pub(crate) fn set(&self, open: bool) -> io::Result<()> {
         self.open.store(open, Ordering::SeqCst);
-        let Some((bus, place)) = self.place.get() else { return Ok(()) };
+        let Some((bus, devfn)) = self.function.get() else { return Ok(()) };
         let Some(bus) = bus.upgrade() else { return Ok(()) };
-        bus.refresh(*place).map_err(|error| io::Error::other(format!("{error:#}")))
+        bus.refresh(*devfn).map_err(|error| io::Error::other(format!("{error:#}")))
     }
 }
 
 /// The gate as the service's devices see it.
-pub(crate) struct Window(pub(crate) Arc<Gate>);
+pub(crate) struct GateWindow(pub(crate) Arc<Gate>);
 
-impl TableWindow for Window {
+impl TableWindow for GateWindow {
     fn open(&mut self) -> io::Result<()> {
         self.0.open()
     }

@@ -1,9 +1,9 @@
 #![expect(unsafe_code, reason = "a device's memory is mapped into the guest")]
 //! A mapped BAR or table as memory that the guest can be given, and as the target of trapped accesses.
 
-use pvir_host::vfio::RegionMap;
+use pvir_host::mapping::RegionMap;
 
-use crate::machine::slots::HostMemory;
+use crate::vm::slots::HostMemory;
 
 // SAFETY: a `RegionMap` stays mapped, unmoved, until it is dropped, and gives access only by volatile words and a raw
 // pointer.

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use vm_memory::MmapRegion;
 
-use crate::machine::slots::Access;
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::{MappedPart, PciFunction};
+use crate::vm::slots::Access;
 
 const PAGE: u64 = 4096;
 const ID: u32 = 0x0001_7670;

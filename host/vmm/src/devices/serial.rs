@@ -9,7 +9,7 @@ use vm_superio::Trigger;
 use vm_superio::serial::{NoEvents, Serial};
 
 use super::io_apic::IoApic;
-use crate::machine::layout;
+use crate::vm::layout;
 
 /// Its interrupt: an edge for each new reason, which a driver takes as long as the port has one.
 struct Interrupt(Arc<IoApic>);
@@ -24,12 +24,12 @@ impl Trigger for Interrupt {
 }
 
 /// The port, shared by all vCPUs and by the thread that reads stdin.
-pub(crate) struct Console {
+pub(crate) struct SerialPort {
     port: Mutex<Serial<Interrupt, NoEvents, Stdout>>,
     room: Condvar,
 }
 
-impl Console {
+impl SerialPort {
     pub(crate) fn new(io_apic: Arc<IoApic>) -> Self {
         Self { port: Mutex::new(Serial::new(Interrupt(io_apic), io::stdout())), room: Condvar::new() }
     }

@@ -1,12 +1,14 @@
-#![expect(unsafe_code, reason = "termios has no safe interface in the standard library")]
 //! The terminal at stdin: every key goes to the guest at once, except Ctrl-C, which ends the run.
 
 use std::io::{self, IsTerminal};
 
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+
 /// The terminal in its changed state; put back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct CharacterMode {
-    before: libc::termios,
+    before: Termios,
 }
 
 impl CharacterMode {
@@ -15,17 +17,17 @@ impl CharacterMode {
         if !io::stdin().is_terminal() || !in_foreground() {
             return Ok(None);
         }
-        let before = get()?;
-        let mut now = before;
-        now.c_lflag &= !(libc::ICANON | libc::ECHO);
-        set(&now)?;
+        let before = tcgetattr(io::stdin())?;
+        let mut now = before.clone();
+        now.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Now, &now)?;
         Ok(Some(Self { before }))
     }
 }
 
 impl Drop for CharacterMode {
     fn drop(&mut self) {
-        if let Err(error) = set(&self.before) {
+        if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, &self.before) {
             tracing::warn!("the terminal stays without echo: {error}\nhelp: `stty sane` mends it");
         }
     }
@@ -37,26 +39,5 @@ pub(crate) fn may_read_stdin() -> bool {
 }
 
 fn in_foreground() -> bool {
-    // SAFETY: takes and gives plain numbers.
-    let foreground = unsafe { libc::tcgetpgrp(libc::STDIN_FILENO) };
-    // SAFETY: gives a plain number.
-    let own = unsafe { libc::getpgrp() };
-    foreground == own
-}
-
-fn get() -> io::Result<libc::termios> {
-    let mut state = std::mem::MaybeUninit::uninit();
-    // SAFETY: writes a whole `termios` to the place given, or fails.
-    let result = unsafe { libc::tcgetattr(libc::STDIN_FILENO, state.as_mut_ptr()) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call succeeded, so it is written.
-    Ok(unsafe { state.assume_init() })
-}
-
-fn set(state: &libc::termios) -> io::Result<()> {
-    // SAFETY: reads the `termios` given.
-    let result = unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, state) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground == getpgrp())
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use pvir_abi::DeviceId;
 use pvir_host::service::{ServedBy, Service};
-use pvir_host::trapped::Place;
+use pvir_host::trapped::StoreArea;
 
 /// The way from a function's accesses to the service.
 pub(crate) struct TrappedStores {
@@ -25,35 +25,35 @@ impl TrappedStores {
 
     /// Says which device it is.
     pub(crate) fn bind(&self, id: DeviceId) {
-        // A device has one place for life, so there is nothing to bind twice.
+        // A device has one id for life, so there is nothing to bind twice.
         let _ = self.id.set(id);
     }
 
     /// Serves a read of a structure in a BAR. `device` is asked if the store is the guest's own.
-    pub(crate) fn read(&self, place: Place, offset: u64, data: &mut [u8], device: impl FnOnce(&mut [u8])) {
-        let served = self.id.get().map(|id| self.service.trapped_read(*id, place, offset, data));
+    pub(crate) fn read(&self, area: StoreArea, offset: u64, data: &mut [u8], device: impl FnOnce(&mut [u8])) {
+        let served = self.id.get().map(|id| self.service.trapped_read(*id, area, offset, data));
         match served {
             Some(Ok(ServedBy::Emulation)) => {}
             Some(Ok(ServedBy::Device)) => device(data),
             Some(Err(_)) | None => data.fill(0xff),
         }
-        self.trace("guest reads", place, offset, data);
+        self.trace("guest reads", area, offset, data);
     }
 
-    /// Serves a write likewise.
-    pub(crate) fn write(&self, place: Place, offset: u64, data: &[u8], device: impl FnOnce(&[u8])) {
+    /// Serves a write to a store: the service's while it traps the store, otherwise the device's.
+    pub(crate) fn write(&self, area: StoreArea, offset: u64, data: &[u8], device: impl FnOnce(&[u8])) {
         // First, so that what the access causes stands behind it.
-        self.trace("guest writes", place, offset, data);
-        let served = self.id.get().map(|id| self.service.trapped_write(*id, place, offset, data));
+        self.trace("guest writes", area, offset, data);
+        let served = self.id.get().map(|id| self.service.trapped_write(*id, area, offset, data));
         if let Some(Ok(ServedBy::Device)) = served {
             device(data);
         }
     }
 
     /// Tells of an access, access by access as the guest makes them: xtask's `intel/linux-accesses` reads these lines.
-    fn trace(&self, what: &str, place: Place, offset: u64, data: &[u8]) {
+    fn trace(&self, what: &str, area: StoreArea, offset: u64, data: &[u8]) {
         let device = self.id.get();
-        tracing::trace!(device = device.map(tracing::field::display), ?place, offset, value = %Hex(data), "{what}");
+        tracing::trace!(device = device.map(tracing::field::display), place = ?area, offset, value = %Hex(data), "{what}");
     }
 
     /// Serves what of a read of config space, inside of a doubleword, is the capability's registers.
@@ -62,17 +62,17 @@ impl TrappedStores {
         let place = part.start;
         if let Some(bytes) = data.get_mut(part) {
             let first = u16::try_from(place).map_or(u16::MAX, |skipped| offset.saturating_add(skipped));
-            self.read(Place::Capability, at, bytes, |bytes| device(first, bytes));
+            self.read(StoreArea::Capability, at, bytes, |bytes| device(first, bytes));
         }
     }
 
-    /// Serves a write likewise.
+    /// Serves a write to config space: what of it lies in the capability goes to the service.
     pub(crate) fn config_write(&self, offset: u16, data: &[u8], device: impl FnOnce(u16, &[u8])) {
         let Some((part, at)) = self.registers(offset, data.len()) else { return };
         let place = part.start;
         if let Some(bytes) = data.get(part) {
             let first = u16::try_from(place).map_or(u16::MAX, |skipped| offset.saturating_add(skipped));
-            self.write(Place::Capability, at, bytes, |bytes| device(first, bytes));
+            self.write(StoreArea::Capability, at, bytes, |bytes| device(first, bytes));
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) enum BarError {
 }
 
 impl Bars {
-    /// All at address 0.
+    /// The registers with every BAR at address 0.
     pub(crate) fn new(specs: [Option<BarSpec>; 6]) -> Result<Self, BarError> {
         for (index, spec) in specs.iter().enumerate() {
             let Some(spec) = spec else { continue };
@@ -79,7 +79,7 @@ impl Bars {
         self.specs.iter().enumerate().filter_map(|(index, spec)| Some((index, (*spec)?)))
     }
 
-    /// Where a BAR is.
+    /// The address of a BAR.
     pub(crate) fn address(&self, index: usize) -> Option<u64> {
         let spec = self.specs.get(index).copied().flatten()?;
         let low = u64::from(*self.registers.get(index)? & !spec.low_bits());
@@ -90,7 +90,7 @@ impl Bars {
         Some(high | low)
     }
 
-    /// Puts a BAR somewhere.
+    /// Gives a BAR an address.
     pub(crate) fn set_address(&mut self, index: usize, address: u64) {
         let bytes = address.to_le_bytes();
         self.write(index, 0, &bytes[..4]);

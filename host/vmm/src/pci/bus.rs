@@ -1,4 +1,4 @@
-//! The bus: functions in their places, BARs allocated for them, accesses brought to them.
+//! The PCI bus: functions in its slots, BARs allocated for them, accesses brought to them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -10,10 +10,10 @@ use super::bars::{BarKind, Bars};
 use super::decoder::Decoder;
 use super::function::{DevFn, PciFunction};
 use super::host_bridge::HostBridge;
-use super::slot::{Change, Header, Slot};
-use crate::machine::layout;
-use crate::machine::memory::Range;
-use crate::machine::slots::MemorySlots;
+use super::slot::{Change, PciHeader, PciSlot};
+use crate::vm::layout;
+use crate::vm::memory::GuestRange;
+use crate::vm::slots::MemorySlots;
 
 /// 64-bit BARs up to this size are put below 4 GiB, where the smallest of kernels reaches them.
 const LARGE_BAR: u64 = 128 << 20;
@@ -27,11 +27,11 @@ struct Windows {
 
 /// Bus 0 of segment 0.
 pub(crate) struct PciBus {
-    slots: BTreeMap<DevFn, Arc<Slot>>,
+    slots: BTreeMap<DevFn, Arc<PciSlot>>,
     memory_slots: Arc<MemorySlots>,
     windows: Windows,
     /// Where no BAR may decode: RAM and the APICs.
-    forbidden: Vec<Range>,
+    forbidden: Vec<GuestRange>,
     memory: RwLock<Decoder>,
     ports: RwLock<Decoder>,
     /// Held while BARs move, so that two vCPUs cannot interleave it.
@@ -40,7 +40,7 @@ pub(crate) struct PciBus {
 
 impl PciBus {
     /// A bus with a host bridge at 00:00.0. `ram` is where BARs must not be.
-    pub(crate) fn new(memory_slots: Arc<MemorySlots>, ram: &[Range]) -> Result<Self> {
+    pub(crate) fn new(memory_slots: Arc<MemorySlots>, ram: &[GuestRange]) -> Result<Self> {
         let high = layout::mmio64(ram);
         let window =
             |start, size| AddressAllocator::new(start, size).context("cannot set up a window for BARs");
@@ -56,7 +56,9 @@ impl PciBus {
             forbidden: ram
                 .iter()
                 .copied()
-                .chain([layout::IO_APIC, layout::LAPIC].map(|place| Range::new(place.start, size(&place))))
+                .chain(
+                    [layout::IO_APIC, layout::LAPIC].map(|range| GuestRange::new(range.start, size(&range))),
+                )
                 .collect(),
             memory: RwLock::default(),
             ports: RwLock::default(),
@@ -66,7 +68,7 @@ impl PciBus {
         Ok(bus)
     }
 
-    /// Puts a function into the next free place and gives its BARs addresses.
+    /// Puts a function into the next free slot and gives its BARs addresses.
     pub(crate) fn add(&mut self, function: Arc<dyn PciFunction>) -> Result<DevFn> {
         let index = self.slots.len();
         let number = u8::try_from(index).ok().filter(|number| *number < 32);
@@ -85,45 +87,45 @@ impl PciBus {
             bars.set_address(bar, address);
             tracing::debug!(device = %name, bar, address = format_args!("{address:#x}"), size = spec.size, "BAR");
         }
-        self.slots.insert(devfn, Arc::new(Slot::new(devfn, index, function, bars)));
+        self.slots.insert(devfn, Arc::new(PciSlot::new(devfn, index, function, bars)));
         Ok(devfn)
     }
 
     /// All functions, in the order of their counters.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Arc<PciSlot>> {
         self.slots.values()
     }
 
-    /// The function in a place.
-    pub(crate) fn slot(&self, devfn: DevFn) -> Option<&Arc<Slot>> {
+    /// The slot of a function.
+    pub(crate) fn slot(&self, devfn: DevFn) -> Option<&Arc<PciSlot>> {
         self.slots.get(&devfn)
     }
 
     /// The guest writes config space of a function.
-    pub(crate) fn config_write(&self, slot: &Arc<Slot>, offset: u16, data: &[u8]) {
+    pub(crate) fn config_write(&self, slot: &Arc<PciSlot>, offset: u16, data: &[u8]) {
         if slot.config_write(offset, data) == Change::Decoding {
             if let Err(error) = self.move_bars(slot) {
-                tell_once(slot, &mut slot.header(), &error);
+                log_once(slot, &mut slot.header(), &error);
             }
         }
     }
 
-    /// Reads memory of a BAR: the function and BAR that answered, if one decodes there.
+    /// Reads memory of a BAR. Answers with the function and the BAR, if one decodes there.
     pub(crate) fn memory_read(&self, address: u64, data: &mut [u8]) -> Option<(usize, u8)> {
         read(&self.memory, address, data)
     }
 
-    /// Writes likewise.
+    /// Writes memory of a BAR. Answers with the function and the BAR, if one decodes there.
     pub(crate) fn memory_write(&self, address: u64, data: &[u8]) -> Option<(usize, u8)> {
         write(&self.memory, address, data)
     }
 
-    /// Reads a port of an I/O BAR.
+    /// Reads a port of an I/O BAR. Answers with the function and the BAR, if one decodes there.
     pub(crate) fn port_read(&self, port: u16, data: &mut [u8]) -> Option<(usize, u8)> {
         read(&self.ports, port.into(), data)
     }
 
-    /// Writes likewise.
+    /// Writes a port of an I/O BAR. Answers with the function and the BAR, if one decodes there.
     pub(crate) fn port_write(&self, port: u16, data: &[u8]) -> Option<(usize, u8)> {
         write(&self.ports, port.into(), data)
     }
@@ -135,14 +137,16 @@ impl PciBus {
     }
 
     /// Brings decoding and mapped parts in line with what the guest has written.
-    fn move_bars(&self, slot: &Arc<Slot>) -> Result<()> {
+    fn move_bars(&self, slot: &Arc<PciSlot>) -> Result<()> {
         let _moving: MutexGuard<'_, ()> = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = slot.header().wanted();
+        let desired = slot.header().desired_ranges();
         let mut header = slot.header();
         let gone: Vec<u8> = header
             .decoded
             .iter()
-            .filter(|(bar, range)| !wanted.iter().any(|(wanted, _, place)| wanted == *bar && place == *range))
+            .filter(|(bar, range)| {
+                !desired.iter().any(|(other, _, decoded)| other == *bar && decoded == *range)
+            })
             .map(|(bar, _)| *bar)
             .collect();
         for bar in gone {
@@ -150,7 +154,7 @@ impl PciBus {
             self.memory.write().unwrap_or_else(PoisonError::into_inner).remove(slot, bar);
             self.ports.write().unwrap_or_else(PoisonError::into_inner).remove(slot, bar);
         }
-        for (bar, kind, range) in wanted {
+        for (bar, kind, range) in desired {
             if header.decoded.contains_key(&bar) {
                 continue;
             }
@@ -165,8 +169,8 @@ impl PciBus {
         self.map_parts(slot, &mut header)
     }
 
-    fn decode(&self, slot: &Arc<Slot>, bar: u8, kind: BarKind, range: Range) -> Result<()> {
-        let in_the_way = |other: Range| anyhow!("{range:x?} overlaps {other:x?}");
+    fn decode(&self, slot: &Arc<PciSlot>, bar: u8, kind: BarKind, range: GuestRange) -> Result<()> {
+        let in_the_way = |other: GuestRange| anyhow!("{range:x?} overlaps {other:x?}");
         let decoder = match kind {
             BarKind::Io => &self.ports,
             BarKind::Memory32 | BarKind::Memory64 => {
@@ -182,7 +186,7 @@ impl PciBus {
         decoder.write().unwrap_or_else(PoisonError::into_inner).insert(range, slot, bar).map_err(in_the_way)
     }
 
-    fn map_parts(&self, slot: &Slot, header: &mut Header) -> Result<()> {
+    fn map_parts(&self, slot: &PciSlot, header: &mut PciHeader) -> Result<()> {
         let mut wanted = Vec::new();
         for (bar, range) in &header.decoded {
             for part in slot.function().mapped_parts(*bar) {
@@ -210,7 +214,7 @@ impl PciBus {
             match self.memory_slots.map(address, memory, part.memory_offset, part.size, part.access) {
                 Ok(id) => header.mapped.push((bar, address, part, id)),
                 // The device still works: its accesses exit.
-                Err(error) => tell_once(slot, header, &error.context(format!("BAR{bar} stays trapped"))),
+                Err(error) => log_once(slot, header, &error.context(format!("BAR{bar} stays trapped"))),
             }
         }
         result
@@ -218,8 +222,8 @@ impl PciBus {
 }
 
 /// A guest can bring this about at each write of a BAR, so the log has the first time of each function.
-fn tell_once(slot: &Slot, header: &mut Header, error: &anyhow::Error) {
-    if std::mem::replace(&mut header.told, true) {
+fn log_once(slot: &PciSlot, header: &mut PciHeader, error: &anyhow::Error) {
+    if std::mem::replace(&mut header.logged, true) {
         tracing::debug!(device = %slot.devfn(), "{error:#}");
     } else {
         tracing::warn!(device = %slot.devfn(), "{error:#} (further messages of this kind are for debugging)");
@@ -252,7 +256,7 @@ impl Windows {
         let mut windows = std::iter::once(first).chain(second);
         windows
             .find_map(|window| window.allocate(alignment, alignment, AllocPolicy::FirstMatch).ok())
-            .map(|place| place.start())
+            .map(|range| range.start())
             .ok_or_else(|| anyhow!("the window for it is full"))
     }
 }
@@ -270,7 +274,7 @@ fn write(decoder: &RwLock<Decoder>, address: u64, data: &[u8]) -> Option<(usize,
 }
 
 /// The lock is not held while the function works.
-fn find(decoder: &RwLock<Decoder>, address: u64, size: usize) -> Option<(super::decoder::Target, u64)> {
+fn find(decoder: &RwLock<Decoder>, address: u64, size: usize) -> Option<(super::decoder::DecodedBar, u64)> {
     let decoder = decoder.read().unwrap_or_else(PoisonError::into_inner);
     decoder.find(address, size).map(|(target, offset)| (target.clone(), offset))
 }

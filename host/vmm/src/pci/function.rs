@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pvir_abi::DeviceId;
 
 use super::bars::BarSpec;
-use crate::machine::slots::{Access, HostMemory};
+use crate::vm::slots::{Access, HostMemory};
 
 /// Device and function number on bus 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,11 +38,11 @@ impl fmt::Display for DevFn {
 /// A part of a BAR that the guest reaches without exits.
 #[derive(Debug, Clone)]
 pub(crate) struct MappedPart {
-    /// Where in the BAR; whole pages.
+    /// The offset in the BAR, and the size: whole pages.
     pub(crate) offset: u64,
     pub(crate) size: u64,
     pub(crate) memory: Arc<dyn HostMemory>,
-    /// Where in `memory`.
+    /// The offset in `memory`.
     pub(crate) memory_offset: u64,
     pub(crate) access: Access,
 }
@@ -77,13 +77,14 @@ pub(crate) trait PciFunction: Send + Sync {
     /// Reads 1, 2 or 4 bytes of config space, never across a doubleword. Not called for BARs and the expansion ROM.
     fn config_read(&self, offset: u16, data: &mut [u8]);
 
-    /// Writes likewise. COMMAND comes here too, before the bus acts on its decode bits.
+    /// Writes 1, 2 or 4 bytes of config space, never across a doubleword. COMMAND comes here too, before the bus acts on
+    /// its decode bits.
     fn config_write(&self, offset: u16, data: &[u8]);
 
     /// Reads 1 to 8 bytes of a BAR where nothing is mapped.
     fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]);
 
-    /// Writes likewise; also where a part is mapped read-only.
+    /// Writes 1 to 8 bytes of a BAR where nothing is mapped, or where a part is mapped read-only.
     fn bar_write(&self, bar: u8, offset: u64, data: &[u8]);
 
     /// What of a BAR is mapped now. Asked whenever the BAR moves, and by [`super::bus::PciBus::refresh`].

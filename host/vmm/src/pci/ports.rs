@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::bus::PciBus;
 use super::function::DevFn;
-use super::slot::Slot;
-use crate::machine::layout;
+use super::slot::PciSlot;
+use crate::vm::layout;
 
 const ENABLE: u32 = 1 << 31;
 
@@ -17,27 +17,24 @@ pub(crate) struct ConfigPorts {
     address: AtomicU32,
 }
 
-/// A function and the offset that a data access means; `None` where nothing answers.
-type Place = Option<(Arc<Slot>, u16)>;
-
 impl ConfigPorts {
     pub(crate) fn new(bus: Arc<PciBus>) -> Self {
         Self { bus, address: AtomicU32::new(0) }
     }
 
-    /// Reads; the function that answered, by its row in the counters.
+    /// Reads a port. Answers with the index, in the counters, of the function that was read.
     pub(crate) fn read(&self, port: u16, data: &mut [u8]) -> Option<usize> {
         data.fill(0xff);
         if port == layout::PCI_ADDRESS && data.len() == 4 {
             data.copy_from_slice(&self.address.load(Ordering::Relaxed).to_le_bytes());
             return None;
         }
-        let (slot, offset) = self.place(port, data.len())?;
+        let (slot, offset) = self.target(port, data.len())?;
         slot.config_read(offset, data);
         Some(slot.index())
     }
 
-    /// Writes likewise.
+    /// Writes a port. Answers with the index, in the counters, of the function that was written.
     pub(crate) fn write(&self, port: u16, data: &[u8]) -> Option<usize> {
         if port == layout::PCI_ADDRESS {
             if let Ok(bytes) = data.try_into() {
@@ -45,12 +42,13 @@ impl ConfigPorts {
             }
             return None;
         }
-        let (slot, offset) = self.place(port, data.len())?;
+        let (slot, offset) = self.target(port, data.len())?;
         self.bus.config_write(&slot, offset, data);
         Some(slot.index())
     }
 
-    fn place(&self, port: u16, size: usize) -> Place {
+    /// The function that a data access means, and the offset in its config space; `None` where nothing answers.
+    fn target(&self, port: u16, size: usize) -> Option<(Arc<PciSlot>, u16)> {
         let (devfn, offset) = decode(self.address.load(Ordering::Relaxed), port, size)?;
         Some((Arc::clone(self.bus.slot(devfn)?), offset))
     }

@@ -1,12 +1,12 @@
-//! A place on the bus with a function in it: its BARs, and whether it decodes.
+//! A slot of the bus, with a function in it: its BARs, and whether it decodes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bars::{BarKind, Bars};
 use super::function::{DevFn, MappedPart, PciFunction};
-use crate::machine::memory::Range;
-use crate::machine::slots::SlotId;
+use crate::vm::memory::GuestRange;
+use crate::vm::slots::SlotId;
 
 /// Config space offsets of a type 0 header.
 const COMMAND: u16 = 0x04;
@@ -24,29 +24,30 @@ pub(crate) enum Change {
 }
 
 /// The registers that the bus keeps for a function, and what is installed by them.
-pub(crate) struct Header {
+pub(crate) struct PciHeader {
     pub(crate) bars: Bars,
     command: u16,
-    /// By BAR: where it decodes at the moment.
-    pub(crate) decoded: BTreeMap<u8, Range>,
-    /// Mapped parts with the place of each.
+    /// The range that each BAR decodes at the moment.
+    pub(crate) decoded: BTreeMap<u8, GuestRange>,
+    /// Mapped parts: the BAR, the guest physical address, the part, and its memory slot.
     pub(crate) mapped: Vec<(u8, u64, MappedPart, SlotId)>,
-    /// Whether a failure to map or unmap was logged.
-    pub(crate) told: bool,
+    /// Whether a failure to map or unmap was logged: a guest can repeat it without end.
+    pub(crate) logged: bool,
 }
 
-/// A function in its place.
-pub(crate) struct Slot {
+/// A slot of the bus with a function in it.
+pub(crate) struct PciSlot {
     devfn: DevFn,
     index: usize,
     function: Arc<dyn PciFunction>,
-    header: Mutex<Header>,
+    header: Mutex<PciHeader>,
 }
 
-impl Slot {
+impl PciSlot {
     /// `index` is the row of the function in the counters.
     pub(crate) fn new(devfn: DevFn, index: usize, function: Arc<dyn PciFunction>, bars: Bars) -> Self {
-        let header = Header { bars, command: 0, decoded: BTreeMap::new(), mapped: Vec::new(), told: false };
+        let header =
+            PciHeader { bars, command: 0, decoded: BTreeMap::new(), mapped: Vec::new(), logged: false };
         Self { devfn, index, function, header: Mutex::new(header) }
     }
 
@@ -62,7 +63,7 @@ impl Slot {
         &self.function
     }
 
-    pub(crate) fn header(&self) -> MutexGuard<'_, Header> {
+    pub(crate) fn header(&self) -> MutexGuard<'_, PciHeader> {
         self.header.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -107,18 +108,18 @@ impl Slot {
     }
 }
 
-impl Header {
+impl PciHeader {
     /// Where each BAR should decode now, by what the guest has written.
-    pub(crate) fn wanted(&self) -> Vec<(u8, BarKind, Range)> {
+    pub(crate) fn desired_ranges(&self) -> Vec<(u8, BarKind, GuestRange)> {
         let decodes = |kind| match kind {
             BarKind::Io => self.command & PORT_DECODE != 0,
             BarKind::Memory32 | BarKind::Memory64 => self.command & MEMORY_DECODE != 0,
         };
-        let place = |(index, spec): (usize, super::bars::BarSpec)| {
-            let range = Range::new(self.bars.address(index)?, spec.size);
+        let range_of = |(index, spec): (usize, super::bars::BarSpec)| {
+            let range = GuestRange::new(self.bars.address(index)?, spec.size);
             Some((u8::try_from(index).ok()?, spec.kind, range))
         };
-        self.bars.iter().filter(|(_, spec)| decodes(spec.kind)).filter_map(place).collect()
+        self.bars.iter().filter(|(_, spec)| decodes(spec.kind)).filter_map(range_of).collect()
     }
 }
 

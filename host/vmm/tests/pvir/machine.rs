@@ -63,6 +63,28 @@ fn string_output_is_one_exit() {
 }
 
 #[test]
+fn a_line_on_the_paravirtual_console_is_one_exit_and_keeps_its_order_with_serial_output() {
+    if !kvm_is_here() {
+        return;
+    }
+    const PAGE: u32 = 0x20_0000;
+    const SIGNATURE: u32 = u32::from_le_bytes(*b"PVCN");
+    let text = |code: Code, text: &[u8; 4]| code.eax(u32::from_le_bytes(*text)).store(PAGE);
+    let guest = Code::new().in32(0x505c).expect_eax(SIGNATURE, 1).in32(0x5060).expect_eax(0, 2);
+    // Without a page nothing goes out.
+    let guest =
+        text(guest.out32(0x5060, 4), b"one\n").out32(0x505c, PAGE >> 12).in32(0x5060).expect_eax(4096, 3);
+    let guest = text(guest.out32(0x5060, 4).print("two\n"), b"3rd\n").out32(0x5060, 4).out32(0x5060, 4097);
+    // Beyond RAM there is no page, and narrow accesses are none.
+    let guest = guest.out8(0x5060, 4).out32(0x505c, 0xfee00).out32(0x5060, 4).in32(0x5060).expect_eax(0, 4);
+    let (text, json) = split_json(&run(&guest.print("4th\n").exit(0), &["--json", "-"]));
+    assert_eq!(text, "one\ntwo\n3rd\n4th\n");
+    let expected = serde_json::json!({"port-console": 12, "port-serial": 8, "port-exit": 1});
+    assert_eq!((&json["exits"], &json["exit_code"]), (&expected, &0.into()), "{json:#}");
+    assert_eq!(json["ioctls"]["KVM_GET_SREGS (console)"], 2);
+}
+
+#[test]
 fn start_info_is_as_pvh_has_it() {
     if !kvm_is_here() {
         return;

@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::what::Way;
+use crate::lab::setup::Setup;
 use crate::process;
-use crate::setup::Setup;
 
 /// Names a Cloud Hypervisor.
 const CLOUD_HYPERVISOR: &str = "PVIR_CLOUD_HYPERVISOR";

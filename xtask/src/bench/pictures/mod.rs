@@ -14,7 +14,7 @@ use plotters::style::RGBColor;
 use super::aims::is_whole;
 use super::figures::{Figures, Spread};
 use super::machine::Machine;
-use super::what::{Action, Place, Subject, Way};
+use super::what::{Action, Subject, Testbed, Way};
 use axes::Axes;
 use page::Page;
 
@@ -24,7 +24,7 @@ type Curve = (Way, Vec<(f64, f64)>);
 /// Draws all for which there are figures; answers with the files.
 pub(super) fn draw(figures: &Figures, folder: &Path, machine: &Machine) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for (at, device, prefix) in [(Place::Kvm, "emulated", ""), (Place::Lab, "nvme", "lab-")] {
+    for (at, device, prefix) in [(Testbed::Kvm, "emulated", ""), (Testbed::Lab, "nvme", "lab-")] {
         for (name, action) in COSTS {
             let curves = against_vectors(figures, at, device, action, |spread| spread.median / 1000.0);
             let caption = format!("{}, {device} ({})", action.name(), place(at));
@@ -38,16 +38,16 @@ pub(super) fn draw(figures: &Figures, folder: &Path, machine: &Machine) -> Resul
     }
     for subject in figures.subjects() {
         let Subject { place: at, device, vectors } = subject;
-        if *at == Place::Lab && !is_whole(subject) {
+        if *at == Testbed::Lab && !is_whole(subject) {
             continue;
         }
         let about = |what: &str| format!("{device}, {vectors} vectors: {what} ({})", place(*at));
-        if *at == Place::Lab {
+        if *at == Testbed::Lab {
             let page =
                 Page { folder, name: format!("lab-{device}"), caption: about("cost, direct = 1"), machine };
             files.push(bars::draw(&page, figures, subject)?);
         }
-        if *at == Place::Lab || *vectors == LATENCY_OF {
+        if *at == Testbed::Lab || *vectors == LATENCY_OF {
             let caption = about("from trigger to handler on two CPUs");
             let page = Page { folder, name: format!("latency-{device}"), caption, machine };
             files.extend(latency::draw(&page, figures, subject)?);
@@ -56,7 +56,7 @@ pub(super) fn draw(figures: &Figures, folder: &Path, machine: &Machine) -> Resul
     Ok(files)
 }
 
-/// Vectors of the emulated device in the picture of latency: one of them tells as much as all.
+/// Vectors of the emulated device in the picture of latency: one of them shows as much as all.
 const LATENCY_OF: u32 = 64;
 
 fn colour(way: Way) -> RGBColor {
@@ -68,10 +68,10 @@ fn colour(way: Way) -> RGBColor {
     }
 }
 
-fn place(place: Place) -> &'static str {
+fn place(place: Testbed) -> &'static str {
     match place {
-        Place::Kvm => "this machine's KVM",
-        Place::Lab => "nested lab: an EMULATOR, only ratios mean anything",
+        Testbed::Kvm => "this machine's KVM",
+        Testbed::Lab => "nested lab: an EMULATOR, only ratios mean anything",
     }
 }
 
@@ -86,7 +86,7 @@ const COSTS: [(&str, Action); 4] = [
 /// A curve for each way; none where there is but one number of vectors.
 fn against_vectors(
     figures: &Figures,
-    at: Place,
+    at: Testbed,
     device: &str,
     action: Action,
     value: impl Fn(Spread) -> f64,

@@ -7,8 +7,8 @@ mod took;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::judge::Judgement;
-use super::told::{HostInterrupt, Told};
+use super::crosscheck::Crosscheck;
+use super::run_log::{HostInterrupt, RunLog};
 use crate::numbers::grouped;
 
 pub(super) const WIDTH: usize = 110;
@@ -18,8 +18,8 @@ const AMD: &str = "AMD-Vi";
 const MOST_PROBLEMS: usize = 20;
 
 pub(super) struct Report<'a> {
-    pub(super) told: &'a Told,
-    pub(super) judgement: &'a Judgement,
+    pub(super) run_log: &'a RunLog,
+    pub(super) crosscheck: &'a Crosscheck,
     pub(super) place: &'a str,
     pub(super) at: &'a str,
     pub(super) why: &'a str,
@@ -53,14 +53,14 @@ impl Paint {
 /// Everything but the verdict.
 pub(super) fn body(report: &Report<'_>, paint: Paint) -> String {
     let mut text = format!("{}\n", wrap(&done(report), ""));
-    if let Some(row) = report.judgement.rows.first() {
+    if let Some(row) = report.crosscheck.rows.first() {
         let _ = write!(text, "\n{}\n", route::draw(row, report, paint));
     }
-    if !report.judgement.rows.is_empty() {
-        let _ = write!(text, "\n{}\n", table::draw(report.judgement, paint));
+    if !report.crosscheck.rows.is_empty() {
+        let _ = write!(text, "\n{}\n", table::draw(report.crosscheck, paint));
     }
-    if let Some(host) = &report.told.host {
-        let _ = write!(text, "\n{}\n", took::draw(host, report.judgement, paint));
+    if let Some(host) = &report.run_log.host {
+        let _ = write!(text, "\n{}\n", took::draw(host, report.crosscheck, paint));
     }
     text.push('\n');
     text
@@ -68,8 +68,8 @@ pub(super) fn body(report: &Report<'_>, paint: Paint) -> String {
 
 /// The last lines: what is wrong, and the verdict.
 pub(super) fn verdict(report: &Report<'_>, paint: Paint) -> String {
-    let Judgement { raised, handled, host_counted, problems, .. } = report.judgement;
-    let guest = report.told.host.as_ref().map(|host| host.elapsed_ms);
+    let Crosscheck { raised, handled, host_counted, problems, .. } = report.crosscheck;
+    let guest = report.run_log.host.as_ref().map(|host| host.elapsed_ms);
     let guest =
         guest.map(|ms| format!(", {:.1} of them in the guest", Duration::from_millis(ms).as_secs_f64()));
     let time = format!("{:.1} seconds{}", report.elapsed.as_secs_f64(), guest.unwrap_or_default());
@@ -99,9 +99,9 @@ pub(super) fn verdict(report: &Report<'_>, paint: Paint) -> String {
 
 /// What was done, and where.
 fn done(report: &Report<'_>) -> String {
-    let Report { told, judgement, .. } = report;
+    let Report { run_log, crosscheck, .. } = report;
     let mut devices: Vec<(&str, &str, usize)> = Vec::new();
-    for row in &judgement.rows {
+    for row in &crosscheck.rows {
         match devices.last_mut() {
             Some((name, store, count)) if *name == row.name && *store == row.store => *count += 1,
             _ => devices.push((&row.name, &row.store, 1)),
@@ -112,18 +112,18 @@ fn done(report: &Report<'_>) -> String {
         .map(|(name, store, count)| format!("{name} ({count} {})", store_name(store)))
         .collect();
     // pvir grants no direct programming without, so an entry that was mapped proves it
-    let remaps = judgement.rows.iter().any(|row| row.host.as_ref().is_some_and(HostInterrupt::is_physical));
-    let unit = match iommu(told) {
+    let remaps = crosscheck.rows.iter().any(|row| row.host.as_ref().is_some_and(HostInterrupt::is_physical));
+    let unit = match iommu(run_log) {
         Some(kind) if remaps => format!("{kind} with interrupt remapping"),
         Some(kind) => format!("{kind} (not used)"),
         None => "no IOMMU".to_owned(),
     };
-    let fact = |name: &str, unknown: &str| told.fact(name).unwrap_or(unknown).to_owned();
+    let fact = |name: &str, unknown: &str| run_log.fact(name).unwrap_or(unknown).to_owned();
     let what = if devices.is_empty() {
         "No interrupt was mapped".to_owned()
     } else {
         let devices = devices.join(" and ");
-        format!("{} interrupts of {devices} went to a guest's handlers", grouped(judgement.raised))
+        format!("{} interrupts of {devices} went to a guest's handlers", grouped(crosscheck.raised))
     };
     format!(
         "{what} {}: {}, {unit}, KVM ({}) of Linux {}. Why there: {}.",
@@ -136,8 +136,8 @@ fn done(report: &Report<'_>) -> String {
 }
 
 /// The kind of IOMMU.
-fn iommu(told: &Told) -> Option<&'static str> {
-    let name = told.fact("iommu")?;
+fn iommu(run_log: &RunLog) -> Option<&'static str> {
+    let name = run_log.fact("iommu")?;
     Some(match name.trim_end_matches(|end: char| end.is_ascii_digit()) {
         "dmar" => "Intel VT-d",
         "ivhd" => AMD,

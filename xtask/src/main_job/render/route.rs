@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{AMD, Paint, Report, iommu, store_name};
-use crate::main_job::judge::{Row, STAGES};
+use crate::main_job::crosscheck::{Row, STAGES};
 use crate::numbers::grouped;
 
 /// Between the two sides of a box.
@@ -51,7 +51,7 @@ fn boxes(row: &Row, report: &Report<'_>) -> Vec<Part> {
     let address = host.host_address();
     let counted =
         host.count.map_or("not counted".to_owned(), |count| format!("counted {} times", grouped(count)));
-    let kind = iommu(report.told);
+    let kind = iommu(report.run_log);
     let table = if kind == Some(AMD) { "the device's own table" } else { "the host's table" };
     let unit = match address {
         Some(_) => Part {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Paint;
-use crate::main_job::judge::{Judgement, Row, Stage};
+use crate::main_job::crosscheck::{Crosscheck, Row, Stage};
 use crate::numbers::grouped;
 
 /// Titles of the columns, in groups with a title each.
@@ -20,10 +20,10 @@ const NOTHING: &str = "-";
 
 type Cells = Vec<Vec<String>>;
 
-pub(super) fn draw(judgement: &Judgement, paint: Paint) -> String {
+pub(super) fn draw(crosscheck: &Crosscheck, paint: Paint) -> String {
     let titles: Cells =
         GROUPS.iter().map(|(_, columns)| columns.iter().map(ToString::to_string).collect()).collect();
-    let rows: Vec<Cells> = judgement.rows.iter().map(cells).collect();
+    let rows: Vec<Cells> = crosscheck.rows.iter().map(cells).collect();
     let widths = widths(&titles, &rows);
 
     let mut text = format!(
@@ -39,7 +39,7 @@ pub(super) fn draw(judgement: &Judgement, paint: Paint) -> String {
     let _ = writeln!(text, "{}", line(&titles, &widths));
     let rules: Vec<String> = widths.iter().map(|widths| "─".repeat(group_width(widths))).collect();
     let _ = writeln!(text, "{}", rules.join("─┼─"));
-    for (row, cells) in judgement.rows.iter().zip(&rows) {
+    for (row, cells) in crosscheck.rows.iter().zip(&rows) {
         let mark = if row.problems.is_empty() { paint.good("✓") } else { paint.bad("✗") };
         let _ = writeln!(text, "{} {mark}", line(cells, &widths));
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Paint, wrap};
-use crate::main_job::judge::{Judgement, table_exits};
-use crate::main_job::told::Host;
+use crate::main_job::crosscheck::{Crosscheck, table_exits};
+use crate::main_job::run_log::Host;
 use crate::numbers::grouped;
 
 /// Causes of exits that are calls of pvir.
@@ -22,7 +22,7 @@ const IOCTLS: [&str; 5] = [
 const LABEL: usize = 34;
 const COUNT: usize = 8;
 
-pub(super) fn draw(host: &Host, judgement: &Judgement, paint: Paint) -> String {
+pub(super) fn draw(host: &Host, crosscheck: &Crosscheck, paint: Paint) -> String {
     let mut text = format!("{}\n", paint.title("What it took"));
     let mut add = |label: &str, count: u64, notes: &str| {
         let row = format!("{label:<LABEL$}{:>COUNT$}", grouped(count));
@@ -50,10 +50,10 @@ pub(super) fn draw(host: &Host, judgement: &Judgement, paint: Paint) -> String {
     let others: BTreeMap<_, _> = host.exits.iter().filter(other).collect();
     add("other exits", others.values().copied().sum(), &list(others));
     for device in host.devices.iter().filter(|device| !device.bars.iter().any(|bar| bar.msix)) {
-        let msi = |row: &&super::super::judge::Row| {
+        let msi = |row: &&super::super::crosscheck::Row| {
             row.store == "MSI" && row.host.as_ref().is_some_and(|host| host.device == device.name)
         };
-        if judgement.rows.iter().any(|row| msi(&row)) {
+        if crosscheck.rows.iter().any(|row| msi(&row)) {
             let why = format!("{}: MSI has its registers there", device.name);
             add("  of them writes to config space", device.config_writes, &why);
         }

@@ -1,5 +1,4 @@
 //! Config space of functions: what a guest sees of it, and what its writes do.
 
-pub(crate) mod emulated;
 pub(crate) mod filter;
 pub(crate) mod space;

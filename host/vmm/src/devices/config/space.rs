@@ -62,9 +62,9 @@ impl ConfigSpace {
     /// Reads; `device` reads a byte of the device's own config space.
     pub(crate) fn read(&self, offset: u16, data: &mut [u8], device: impl Fn(u16) -> u8) {
         for (at, byte) in (offset..).zip(data) {
-            let place = usize::from(at);
-            let value = self.values.get(place).copied().unwrap_or(0);
-            *byte = match self.live.get(place).copied().flatten() {
+            let index = usize::from(at);
+            let value = self.values.get(index).copied().unwrap_or(0);
+            *byte = match self.live.get(index).copied().flatten() {
                 Some(hidden) => device(at) & !hidden | value,
                 None => value,
             };
@@ -73,8 +73,8 @@ impl ConfigSpace {
 
     /// Writes, each byte by its own rule.
     pub(crate) fn write(&mut self, offset: u16, data: &[u8]) {
-        for (place, new) in (usize::from(offset)..).zip(data) {
-            if let (Some(value), Some(mask)) = (self.values.get_mut(place), self.writable.get(place)) {
+        for (index, new) in (usize::from(offset)..).zip(data) {
+            if let (Some(value), Some(mask)) = (self.values.get_mut(index), self.writable.get(index)) {
                 *value = *value & !mask | new & mask;
             }
         }

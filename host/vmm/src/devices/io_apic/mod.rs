@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redirection::Redirection;
 
-use crate::machine::message::MessageSink;
-use crate::machine::vm::RESERVED_PINS;
+use crate::vm::RESERVED_PINS;
+use crate::vm::message::MessageSink;
 
 /// The two registers that memory shows, by which the others are reached.
 const SELECT: u64 = 0x00;
 const WINDOW: u64 = 0x10;
-/// The others.
+/// The registers that are reached by index and data.
 const ID: u8 = 0x00;
 const VERSION: u8 = 0x01;
 const ARBITRATION: u8 = 0x02;
@@ -22,10 +22,10 @@ const REDIRECTIONS: u8 = 0x10;
 const PINS: usize = RESERVED_PINS as usize;
 /// Version 1.1 of the chip, and the number of its last entry.
 const VERSION_VALUE: u32 = 0x11 | (RESERVED_PINS - 1) << 16;
-/// The bits of the id.
+/// The bits of the id register that can be set.
 const ID_BITS: u32 = 0x0f00_0000;
 
-/// The chip, shared by the vCPUs and by what raises its pins.
+/// The I/O APIC, shared by the vCPUs and by what raises its pins.
 pub(crate) struct IoApic {
     messages: Arc<dyn MessageSink>,
     state: Mutex<State>,
@@ -73,7 +73,7 @@ impl IoApic {
         data.iter_mut().zip(value.to_le_bytes()).for_each(|(to, from)| *to = from);
     }
 
-    /// The guest writes likewise. Only whole doublewords count, as in the chip.
+    /// The guest writes a register. Only whole doublewords count, as in the chip.
     pub(crate) fn write(&self, offset: u64, data: &[u8]) {
         let Ok(bytes) = data.try_into() else { return };
         let value = u32::from_le_bytes(bytes);

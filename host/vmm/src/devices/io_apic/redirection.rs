@@ -2,7 +2,7 @@
 
 use pvir_abi::Pair;
 
-use crate::machine::layout;
+use crate::vm::layout;
 
 /// Bits of an entry; of its second byte the delivery mode.
 const DELIVERY_MODE: u8 = 7;
@@ -17,27 +17,27 @@ const READ_ONLY: u64 = DELIVERY_STATUS | REMOTE_IRR;
 pub(super) struct Redirection(u64);
 
 impl Redirection {
-    /// As after reset.
+    /// The state after reset: masked.
     pub(super) const MASKED: Self = Self(MASKED);
 
     pub(super) fn is_masked(self) -> bool {
         self.0 & MASKED != 0
     }
 
-    /// One of its two registers.
+    /// One of the two registers of the entry.
     pub(super) fn half(self, high: bool) -> u32 {
         let bytes = self.0.to_le_bytes();
         let [a, b, c, d, e, f, g, h] = bytes;
         u32::from_le_bytes(if high { [e, f, g, h] } else { [a, b, c, d] })
     }
 
-    /// The guest writes one of its two registers.
+    /// The guest writes one of the two registers of the entry.
     pub(super) fn set_half(&mut self, high: bool, value: u32) {
         let (shift, kept) = if high { (32, u64::from(u32::MAX)) } else { (0, u64::from(u32::MAX) << 32) };
         self.0 = (self.0 & kept) | (u64::from(value) << shift) & !READ_ONLY;
     }
 
-    /// The message. Always edge-triggered: no device here holds a pin, so none needs the end of an interrupt.
+    /// The message of the entry. It is always edge-triggered: no device here holds a pin, so none needs the end of an interrupt.
     ///
     /// Bits 55:49 of an entry are bits 14:8 of the destination, as Linux has them where a hypervisor says so
     /// (`KVM_FEATURE_MSI_EXT_DEST_ID`; Linux, "arch/x86/include/asm/io_apic.h"). They go to address bits 11:5.
@@ -74,7 +74,7 @@ mod tests {
         entry.set_half(false, 0x0931);
         entry.set_half(true, 0x2c02_0000);
         assert_eq!(entry.message(), Pair { address: 0xfee2_c004 | 1 << 5, data: 0x131 });
-        let message = pvir_host::trapped::Message::judge(entry.message()).unwrap();
+        let message = pvir_host::message::Message::validate(entry.message()).unwrap();
         assert_eq!((message.destination(), message.is_logical(), message.vector()), (300, true, 0x31));
     }
 }

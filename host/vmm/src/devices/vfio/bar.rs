@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use pvir_host::trapped::Place;
-use pvir_host::vfio::{RegionMap, VfioPci};
+use pvir_host::mapping::RegionMap;
+use pvir_host::trapped::StoreArea;
+use pvir_host::vfio::VfioPci;
 
 use super::layout::Structures;
 use crate::devices::region;
 use crate::devices::trapped::TrappedStores;
-use crate::machine::slots::{Access, HostMemory};
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::MappedPart;
+use crate::vm::slots::{Access, HostMemory};
 
 const PAGE: u64 = 4096;
 
@@ -21,7 +22,7 @@ pub(crate) struct Bar {
     index: u8,
     spec: BarSpec,
     structures: Structures,
-    /// In this process, if VFIO lets it be mapped.
+    /// The BAR mapped into this process, if VFIO lets it be mapped.
     region: Option<Arc<RegionMap>>,
 }
 
@@ -63,7 +64,7 @@ impl Bar {
         self.spec
     }
 
-    /// What the guest reaches without exits.
+    /// The parts of the BAR that the guest reaches without exits.
     pub(crate) fn mapped_parts(&self, open: bool) -> Vec<MappedPart> {
         let Some(region) = self.region.as_ref().filter(|_| self.spec.size % PAGE == 0) else {
             return Vec::new();
@@ -103,7 +104,7 @@ impl Bar {
         let (head, tail) = data.split_at(Self::split(offset, data.len()));
         match self.structures.find(offset) {
             // Nobody writes the pending bits but the device.
-            Some((Place::PendingBits, _)) => {}
+            Some((StoreArea::PendingBits, _)) => {}
             Some((place, at)) => device.stores.write(place, at, head, |bytes| {
                 if let Some(region) = &self.region {
                     region::write(region, offset, bytes);
@@ -133,7 +134,7 @@ pub(crate) struct Trapped<'a> {
     pub(crate) stores: &'a TrappedStores,
 }
 
-/// What a guest's BAR is like, by the physical one's register; `None` for ports.
+/// The BAR that the guest sees, by the register of the physical one; `None` for ports.
 fn spec(register: u32, size: u64) -> Option<BarSpec> {
     if register & 1 != 0 {
         return None;

@@ -17,7 +17,7 @@ use crate::devices::trapped::TrappedStores;
 use crate::pci::bars::BarSpec;
 use crate::pci::function::{MappedPart, PciFunction};
 
-/// The function.
+/// A host device, as the guest's bus has it.
 pub(crate) struct VfioFunction {
     /// Dropped before `pci`: a mapping keeps the device open.
     bars: [Option<Bar>; 6],
@@ -26,7 +26,7 @@ pub(crate) struct VfioFunction {
     stores: Arc<TrappedStores>,
     gate: Arc<Gate>,
     /// Whether a failure of a write to COMMAND was logged: a guest can repeat it without end.
-    told: AtomicBool,
+    logged: AtomicBool,
 }
 
 impl VfioFunction {
@@ -40,11 +40,11 @@ impl VfioFunction {
             stores: Arc::new(TrappedStores::new(service, capability(&pci))),
             gate,
             pci,
-            told: AtomicBool::new(false),
+            logged: AtomicBool::new(false),
         })
     }
 
-    /// What is to be told of its place.
+    /// Its emulated stores, which are to learn its device id.
     pub(crate) fn stores(&self) -> &Arc<TrappedStores> {
         &self.stores
     }
@@ -109,7 +109,7 @@ impl PciFunction for VfioFunction {
         }
         // Under the lock, so that two vCPUs leave the device as they leave the register.
         if let Err(error) = self.pci.set_bus_master(after & BUS_MASTER != 0) {
-            if self.told.swap(true, Relaxed) {
+            if self.logged.swap(true, Relaxed) {
                 return;
             }
             tracing::error!(device = %self.pci.address(), "cannot write COMMAND: {error}");

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use pvir_host::trapped::Place;
-use pvir_host::vfio::MsixCapability;
+use pvir_host::pci::MsixCapability;
+use pvir_host::trapped::StoreArea;
 
 const PAGE: u64 = 4096;
 
@@ -18,25 +18,25 @@ pub(crate) struct Structures {
 }
 
 impl Structures {
-    /// Those of `bar`.
+    /// The structures that lie in `bar`.
     pub(crate) fn of(bar: u8, msix: Option<&MsixCapability>) -> Self {
         let Some(msix) = msix else { return Self::default() };
         let entries = u64::from(msix.entries);
-        let place = |in_bar, offset, size| if in_bar == bar { offset..offset + size } else { 0..0 };
+        let range_in = |in_bar, offset, size| if in_bar == bar { offset..offset + size } else { 0..0 };
         Self {
-            table: place(msix.table_bar, msix.table_offset, entries * ENTRY),
-            pba: place(msix.pba_bar, msix.pba_offset, entries.div_ceil(64) * 8),
+            table: range_in(msix.table_bar, msix.table_offset, entries * ENTRY),
+            pba: range_in(msix.pba_bar, msix.pba_offset, entries.div_ceil(64) * 8),
         }
     }
 
     /// The structure at an offset in the BAR, and the offset in it.
-    pub(crate) fn find(&self, offset: u64) -> Option<(Place, u64)> {
-        let places = [(Place::Table, &self.table), (Place::PendingBits, &self.pba)];
-        let (place, range) = places.into_iter().find(|(_, range)| range.contains(&offset))?;
+    pub(crate) fn find(&self, offset: u64) -> Option<(StoreArea, u64)> {
+        let structures = [(StoreArea::Table, &self.table), (StoreArea::PendingBits, &self.pba)];
+        let (place, range) = structures.into_iter().find(|(_, range)| range.contains(&offset))?;
         Some((place, offset - range.start))
     }
 
-    /// The pages that they touch, in order, none twice.
+    /// The pages that the structures touch, in order, none twice.
     fn pages(&self) -> Vec<Range<u64>> {
         let mut pages: Vec<Range<u64>> = [&self.table, &self.pba]
             .into_iter()

@@ -1,0 +1,291 @@
+//! The remapping unit of one emulated device, in software: what a message must say to be let through.
+//!
+//! Pairs are in Intel's remappable format (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2).
+//!
+//! *MSI-X and IMS*: SHV is clear, and the handle is the IRTE's number. Where hardware has the data zero it holds the
+//! IRTE's generation, so that a pair that was given back is blocked even after its IRTE lives again.
+//!
+//! *MSI*: the device puts the number of the message into the low bits of the data, so these must be free, and SHV is set
+//! as Linux sets it: the data's low half, the subhandle, is added to the handle. There is no room for a generation then.
+//! A newly allocated handle serves in its place: a device has a window of 1,024 handles for its MSI, of which each allocation
+//! takes the next 32. A pair that was given back names IRTEs that are not present, until the window has been gone
+//! through. What changes in the pair is the data, a multiple of 32 as the contract wants it (M10).
+//!
+//! The unit belongs to one device and the devices of a VM have handles of their own ([`HandlePool`](super::HandlePool)): the handle of
+//! another device's IRTE names nothing here, as source-id checking has it.
+
+use super::layout::{MAX_MESSAGES, MessageStore, StoreLayout};
+use pvir_abi::{Pair, Store};
+use vmm_sys_util::eventfd::EventFd;
+
+/// Allocations of MSI until a handle is used again.
+const BLOCKS: u32 = 32;
+/// Handles that a device takes for its MSI.
+pub(super) const WINDOW: u32 = BLOCKS * MAX_MESSAGES;
+
+/// Subhandle valid, in a message's address.
+const SHV: u64 = 1 << 3;
+
+/// Why the remapping unit blocks a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Not in remappable format, or not in that of the IRTE's store.
+    Format,
+    /// No IRTE has this handle.
+    NotPresent,
+    /// The pair of an IRTE that was given back.
+    Stale,
+}
+
+/// An IRTE of MSI-X or IMS.
+#[derive(Debug, Default)]
+struct Irte {
+    generation: u16,
+    eventfd: Option<EventFd>,
+}
+
+/// The virtual IRTEs of one device: those of MSI-X and IMS, then the window of MSI.
+#[derive(Debug)]
+pub struct SoftwareUnit {
+    layout: StoreLayout,
+    /// Handle of the first IRTE.
+    first: u32,
+    irtes: Vec<Irte>,
+    /// The allocation of MSI that lives, or lived last.
+    block: u32,
+    messages: Vec<Option<EventFd>>,
+}
+
+impl SoftwareUnit {
+    /// The unit of a device whose stores are `layout` and whose handles begin with `first_handle`, as a
+    /// [`HandlePool`](super::HandlePool) gave them. No IRTE is present yet.
+    #[must_use]
+    pub fn new(layout: StoreLayout, first_handle: u32) -> Self {
+        let (irtes, messages) = match layout.store() {
+            MessageStore::Msix => (layout.interrupts(), 0),
+            MessageStore::Msi(_) => (layout.ims(), layout.vectors()),
+        };
+        let irtes = (0..irtes).map(|_| Irte::default()).collect();
+        Self {
+            layout,
+            first: first_handle,
+            irtes,
+            block: BLOCKS - 1,
+            messages: (0..messages).map(|_| None).collect(),
+        }
+    }
+
+    fn position(&self, store: Store, index: u32) -> Option<usize> {
+        let number = self.layout.number(store, index)?;
+        usize::try_from(number).ok()?.checked_sub(self.messages.len())
+    }
+
+    /// Makes the IRTEs of consecutive entries present: their messages signal `eventfds`.
+    pub fn set(&mut self, store: Store, first: u32, eventfds: Vec<EventFd>) {
+        if store == Store::MSI {
+            self.block = (self.block + 1) % BLOCKS;
+        }
+        for (index, eventfd) in (first..).zip(eventfds) {
+            if store == Store::MSI {
+                if let Some(message) = self.messages.get_mut(index as usize) {
+                    *message = Some(eventfd);
+                }
+            } else if let Some(irte) = self.position(store, index).and_then(|at| self.irtes.get_mut(at)) {
+                irte.generation = irte.generation.wrapping_add(1);
+                irte.eventfd = Some(eventfd);
+            }
+        }
+    }
+
+    /// Clears the IRTE of an entry: its pair is dead from here on.
+    pub fn clear(&mut self, store: Store, index: u32) {
+        if store == Store::MSI {
+            if let Some(message) = self.messages.get_mut(index as usize) {
+                *message = None;
+            }
+        } else if let Some(irte) = self.position(store, index).and_then(|at| self.irtes.get_mut(at)) {
+            irte.eventfd = None;
+        }
+    }
+
+    /// The eventfd that an entry's IRTE signals, while it is present.
+    #[must_use]
+    pub fn eventfd(&self, store: Store, index: u32) -> Option<&EventFd> {
+        if store == Store::MSI {
+            self.messages.get(index as usize)?.as_ref()
+        } else {
+            self.irtes.get(self.position(store, index)?)?.eventfd.as_ref()
+        }
+    }
+
+    /// The pair of an entry's IRTE, while it is present; for MSI that of message 0.
+    #[must_use]
+    pub fn pair(&self, store: Store, index: u32) -> Option<Pair> {
+        self.eventfd(store, index)?;
+        let address = |handle: u32| {
+            let handle = u64::from(handle);
+            0xfee0_0010 | (handle & 0x7fff) << 5 | (handle >> 15 & 1) << 2
+        };
+        if store == Store::MSI {
+            return Some(Pair { address: address(self.window()) | SHV, data: self.block * MAX_MESSAGES });
+        }
+        let at = self.position(store, index)?;
+        let data = self.irtes.get(at)?.generation.into();
+        Some(Pair { address: address(self.first + u32::try_from(at).ok()?), data })
+    }
+
+    /// The first handle of MSI.
+    fn window(&self) -> u32 {
+        self.first + u32::try_from(self.irtes.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Translates a message: answers with the eventfd that it signals.
+    ///
+    /// # Errors
+    /// Why the message is blocked.
+    pub fn remap(&self, message: Pair) -> Result<&EventFd, Fault> {
+        let handle = message.intel_index().ok_or(Fault::Format)?;
+        let shv = message.address & SHV != 0;
+        if handle >= self.window() {
+            let place = handle - self.window();
+            if self.messages.is_empty() || place >= WINDOW {
+                return Err(Fault::NotPresent);
+            }
+            if !shv {
+                return Err(Fault::Format);
+            }
+            let message = place.checked_sub(self.block * MAX_MESSAGES).ok_or(Fault::NotPresent)?;
+            return self.messages.get(message as usize).and_then(Option::as_ref).ok_or(Fault::NotPresent);
+        }
+        let at = handle.checked_sub(self.first).ok_or(Fault::NotPresent)?;
+        let irte = self.irtes.get(at as usize).ok_or(Fault::NotPresent)?;
+        if shv {
+            return Err(Fault::Format);
+        }
+        let eventfd = irte.eventfd.as_ref().ok_or(Fault::NotPresent)?;
+        if message.data == u32::from(irte.generation) { Ok(eventfd) } else { Err(Fault::Stale) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::MsiForm;
+    use super::*;
+
+    const X: Store = Store::MSIX;
+
+    fn eventfds(count: usize) -> Vec<EventFd> {
+        (0..count).map(|_| EventFd::new(0).unwrap()).collect()
+    }
+
+    fn unit() -> SoftwareUnit {
+        let mut unit = SoftwareUnit::new(StoreLayout::msix(4).unwrap(), 0);
+        unit.set(X, 2, eventfds(1));
+        unit
+    }
+
+    fn msi(first: u32, vectors: u32, ims: u32) -> SoftwareUnit {
+        let form = MsiForm { wide: true, maskable: false };
+        SoftwareUnit::new(StoreLayout::new(MessageStore::Msi(form), vectors, ims).unwrap(), first)
+    }
+
+    fn signalled(unit: &SoftwareUnit, message: Pair) -> u64 {
+        unit.remap(message).unwrap().write(1).unwrap();
+        unit.remap(message).unwrap().read().unwrap()
+    }
+
+    #[test]
+    fn the_pair_of_a_present_irte_is_remapped() {
+        let unit = unit();
+        let pair = unit.pair(X, 2).unwrap();
+        assert_eq!(pair, Pair { address: 0xfee0_0050, data: 1 });
+        assert_eq!(signalled(&unit, pair), 1);
+    }
+
+    #[test]
+    fn anything_else_is_blocked() {
+        let unit = unit();
+        let fault = |address, data| unit.remap(Pair { address, data }).map(|_| ()).unwrap_err();
+        assert_eq!(fault(0xfee0_0000, 0x40), Fault::Format);
+        assert_eq!(fault(0xfee0_0058, 0), Fault::Format);
+        assert_eq!(fault(0, 0), Fault::Format);
+        assert_eq!(fault(0xfee0_0030, 1), Fault::NotPresent);
+        assert_eq!(fault(0xfeef_fff4, 1), Fault::NotPresent);
+        assert_eq!(fault(0xfee0_0050, 0), Fault::Stale);
+        assert_eq!(fault(0xfee0_0050, 0x1_0001), Fault::Stale);
+        assert_eq!(fault(0xfeef_fffc, 0xffff_ffff), Fault::NotPresent);
+    }
+
+    #[test]
+    fn devices_of_a_vm_do_not_share_handles() {
+        let mut other = SoftwareUnit::new(StoreLayout::msix(4).unwrap(), 2048);
+        other.set(X, 2, eventfds(1));
+        let pair = other.pair(X, 2).unwrap();
+        assert_eq!(pair.intel_index(), Some(2050));
+        assert!(other.remap(pair).is_ok());
+        assert_eq!(unit().remap(pair).unwrap_err(), Fault::NotPresent);
+        assert_eq!(other.remap(unit().pair(X, 2).unwrap()).unwrap_err(), Fault::NotPresent);
+    }
+
+    #[test]
+    fn the_last_handle_is_named_by_its_pair() {
+        let mut unit = SoftwareUnit::new(StoreLayout::msix(1).unwrap(), 65535);
+        unit.set(X, 0, eventfds(1));
+        assert_eq!(unit.pair(X, 0).unwrap().intel_index(), Some(65535));
+        assert!(unit.remap(unit.pair(X, 0).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_pair_that_was_given_back_stays_dead() {
+        let mut unit = unit();
+        let old = unit.pair(X, 2).unwrap();
+        unit.clear(X, 2);
+        assert_eq!(unit.pair(X, 2), None);
+        assert_eq!(unit.remap(old).unwrap_err(), Fault::NotPresent);
+        unit.set(X, 2, eventfds(1));
+        assert_eq!(unit.remap(old).unwrap_err(), Fault::Stale);
+        assert!(unit.remap(unit.pair(X, 2).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn each_message_of_msi_has_an_irte_of_its_own() {
+        let mut unit = msi(100, 4, 3);
+        unit.set(Store::MSI, 0, eventfds(4));
+        let pair = unit.pair(Store::MSI, 0).unwrap();
+        assert_eq!((pair.intel_index(), pair.address & SHV, pair.data), (Some(103), SHV, 0));
+        for message in 0..4 {
+            let sent = Pair { data: pair.data | message, ..pair };
+            let eventfd = unit.remap(sent).unwrap();
+            assert!(std::ptr::eq(eventfd, unit.eventfd(Store::MSI, message).unwrap()));
+        }
+        assert_eq!(unit.remap(Pair { data: 4, ..pair }).unwrap_err(), Fault::NotPresent);
+        assert_eq!(unit.remap(Pair { address: pair.address & !SHV, ..pair }).unwrap_err(), Fault::Format);
+        // IMS of the same device is judged by its own format.
+        unit.set(Store::IMS, 2, eventfds(1));
+        let ims = unit.pair(Store::IMS, 2).unwrap();
+        assert_eq!((ims.intel_index(), ims.data), (Some(102), 1));
+        assert_eq!(unit.remap(Pair { address: ims.address | SHV, data: 0 }).unwrap_err(), Fault::Format);
+    }
+
+    #[test]
+    fn each_allocation_of_msi_has_new_handles_until_the_window_was_gone_through() {
+        let mut unit = msi(0, 32, 0);
+        let pairs: Vec<Pair> = (0..BLOCKS)
+            .map(|_| {
+                unit.set(Store::MSI, 0, eventfds(32));
+                let pair = unit.pair(Store::MSI, 0).unwrap();
+                (0..32).for_each(|message| unit.clear(Store::MSI, message));
+                pair
+            })
+            .collect();
+        unit.set(Store::MSI, 0, eventfds(2));
+        let again = unit.pair(Store::MSI, 0).unwrap();
+        assert_eq!(again, pairs[0]);
+        for old in &pairs[1..] {
+            assert_eq!(old.data % 32, 0);
+            assert_eq!(unit.remap(*old).unwrap_err(), Fault::NotPresent);
+        }
+        assert!(unit.remap(Pair { data: 1, ..again }).is_ok());
+        assert_eq!(unit.remap(Pair { data: 2, ..again }).unwrap_err(), Fault::NotPresent);
+    }
+}

@@ -1,0 +1,83 @@
+//! `pvir`: a small VMM on KVM, made to run guests with paravirtual interrupt remapping.
+//!
+//! [`run_program`] is the whole program, from its command line to its exit code. An [`Assembly`] chooses the parts of the
+//! machine that it runs: whoever embeds the VMM may put its own service, guest memory, interrupt router or devices in
+//! place of those here, or around them. The program itself takes them as they are ([`OwnParts`]).
+//!
+//! `host_commands` look at the host and start no guest of the user's. `run` puts the parts together: a `vm` with its
+//! memory, into which `boot` loads a kernel, a `pci` bus with `devices`, and the threads of its `vcpu`s.
+//! `observation` is what it tells of itself, at its end and while it runs. The `service` that guests call is the
+//! library's; the vCPUs see it as [`Hypercalls`].
+
+mod assembly;
+mod boot;
+mod cli;
+mod descriptors;
+mod device_spec;
+mod devices;
+mod exit_code;
+#[cfg(test)]
+mod fake_host;
+mod host_commands;
+mod memory_size;
+mod observation;
+mod pci;
+mod run;
+mod service;
+mod signals;
+mod vcpu;
+mod vm;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+pub use crate::assembly::{Assembly, OwnParts};
+use crate::cli::{Cli, Command, LogArgs};
+pub use crate::vm::conduit::Hypercalls;
+
+/// Runs the command line `arguments`, the first of which is the program's name, on a machine of the parts that `assembly`
+/// chooses. A wrong command line, `--help` and `--version` end the process.
+pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn Assembly) -> ExitCode {
+    let cli = Cli::parse_from(arguments);
+    if let Err(error) = start_log(&cli.log) {
+        eprintln!("pvir: --log: {error}");
+        return ExitCode::from(exit_code::USAGE);
+    }
+    let result = match &cli.command {
+        Command::Routes(args) => observation::routes::run(args),
+        Command::Run(args) => run::run(args, assembly).map(|outcome| ExitCode::from(&outcome)),
+        Command::Doctor(args) => host_commands::doctor::run(args),
+        Command::Devices(args) => host_commands::devices::run(args),
+        Command::Bind(args) => host_commands::binding::bind(args),
+        Command::Unbind(args) => host_commands::binding::unbind(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("pvir: {error:#}");
+            ExitCode::from(exit_code::ENVIRONMENT)
+        }
+    }
+}
+
+fn start_log(args: &LogArgs) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let level = match args.verbose {
+        // That library warns of what every device without PCI Express error reporting lacks.
+        0 => "warn,vfio_ioctls=error",
+        1 => "info,vfio_ioctls=error",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_new(args.log.as_deref().unwrap_or(level))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(args.verbose > 1)
+        .init();
+    Ok(())
+}

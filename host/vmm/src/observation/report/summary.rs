@@ -1,0 +1,142 @@
+//! The whole report as one value: what `--json` writes, and what the tables are made from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pvir_abi::{Conduits, DeviceId};
+use pvir_host::service::ServiceStatistics;
+use serde::Serialize;
+
+use super::interrupts::{self, InterruptSummary, VectorSummary};
+use crate::vcpu::exit_counters::{Access, Cause, ExitCounters};
+use crate::vcpu::outcome::Outcome;
+
+/// A run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) version: &'static str,
+    pub(crate) outcome: Outcome,
+    pub(crate) exit_code: u8,
+    pub(crate) elapsed_ms: u128,
+    /// The conduits that work on this KVM.
+    pub(crate) conduits: Vec<&'static str>,
+    /// All exits to user space, by cause.
+    pub(crate) exits: BTreeMap<&'static str, u64>,
+    pub(crate) exits_total: u64,
+    pub(crate) vcpus: Vec<VcpuSummary>,
+    pub(crate) devices: Vec<DeviceSummary>,
+    pub(crate) ioctls: BTreeMap<&'static str, u64>,
+    pub(crate) service: ServiceStatistics,
+    pub(crate) interrupts: Vec<InterruptSummary>,
+    pub(crate) interrupts_by_vector: Vec<VectorSummary>,
+    /// IRTEs that were given back so long ago that they are not among the interrupts.
+    pub(crate) interrupts_forgotten: u64,
+}
+
+/// A vCPU's part.
+#[derive(Debug, Serialize)]
+pub(crate) struct VcpuSummary {
+    pub(crate) apic_id: u32,
+    pub(crate) exits: BTreeMap<&'static str, u64>,
+}
+
+/// Trapped accesses to a PCI function.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeviceSummary {
+    pub(crate) address: String,
+    pub(crate) name: String,
+    pub(crate) config_reads: u64,
+    pub(crate) config_writes: u64,
+    pub(crate) bars: Vec<BarSummary>,
+}
+
+/// Trapped accesses to a BAR.
+#[derive(Debug, Serialize)]
+pub(crate) struct BarSummary {
+    pub(crate) bar: usize,
+    /// Whether the MSI-X table is in it.
+    pub(crate) msix: bool,
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
+}
+
+/// What the report is made from.
+pub(crate) struct Sources<'a> {
+    pub(crate) outcome: &'a Outcome,
+    pub(crate) elapsed: Duration,
+    pub(crate) conduits: Conduits,
+    pub(crate) apic_ids: &'a [u32],
+    pub(crate) exits: &'a ExitCounters,
+    pub(crate) devices: Vec<DeviceName>,
+    pub(crate) ioctls: BTreeMap<&'static str, u64>,
+    pub(crate) service: ServiceStatistics,
+    pub(crate) interrupts: Vec<InterruptSummary>,
+    pub(crate) interrupts_forgotten: u64,
+}
+
+/// A function, in the order of its counters.
+#[derive(Debug, Clone)]
+pub(crate) struct DeviceName {
+    pub(crate) id: DeviceId,
+    /// Where it is on the host, if it is a device of the host.
+    pub(crate) host: Option<DeviceId>,
+    pub(crate) address: String,
+    pub(crate) name: String,
+    pub(crate) bars: Vec<usize>,
+    /// The BAR of the MSI-X table.
+    pub(crate) msix_bar: Option<usize>,
+}
+
+impl Summary {
+    pub(crate) fn new(sources: Sources<'_>) -> Self {
+        let mut exits = BTreeMap::new();
+        let mut vcpus = Vec::new();
+        let mut runs = 0;
+        for (row, apic_id) in sources.exits.rows().iter().zip(sources.apic_ids) {
+            let own: BTreeMap<_, _> = Cause::ALL
+                .iter()
+                .map(|cause| (cause.name(), row.get(*cause)))
+                .filter(|(_, count)| *count > 0)
+                .collect();
+            for (name, count) in &own {
+                *exits.entry(*name).or_default() += count;
+                runs += count;
+            }
+            vcpus.push(VcpuSummary { apic_id: *apic_id, exits: own });
+        }
+        let mut ioctls = sources.ioctls;
+        // Every exit is the return of one.
+        ioctls.insert("KVM_RUN", runs);
+        let signals = exits.get(Cause::Interrupted.name()).copied().unwrap_or(0);
+        let device = |(index, device): (usize, DeviceName)| DeviceSummary {
+            address: device.address,
+            name: device.name,
+            config_reads: sources.exits.config(index, Access::Read),
+            config_writes: sources.exits.config(index, Access::Write),
+            bars: (device.bars.into_iter())
+                .map(|bar| bar_summary(sources.exits, index, bar, device.msix_bar == Some(bar)))
+                .collect(),
+        };
+        Self {
+            version: env!("PVIR_VERSION"),
+            exit_code: sources.outcome.code(),
+            outcome: sources.outcome.clone(),
+            elapsed_ms: sources.elapsed.as_millis(),
+            conduits: sources.conduits.iter_names().map(|(name, _)| name).collect(),
+            exits_total: runs - signals,
+            exits,
+            vcpus,
+            devices: sources.devices.into_iter().enumerate().map(device).collect(),
+            ioctls,
+            service: sources.service,
+            interrupts_by_vector: interrupts::by_vector(&sources.interrupts),
+            interrupts: sources.interrupts,
+            interrupts_forgotten: sources.interrupts_forgotten,
+        }
+    }
+}
+
+fn bar_summary(exits: &ExitCounters, function: usize, bar: usize, msix: bool) -> BarSummary {
+    let [reads, writes] = [Access::Read, Access::Write].map(|access| exits.bar(function, bar, access));
+    BarSummary { bar, msix, reads, writes }
+}

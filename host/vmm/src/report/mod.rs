@@ -1,8 +1,0 @@
-//! What a run tells at its end, and while it goes on.
-
-pub(crate) mod exits;
-pub(crate) mod interrupts;
-pub(crate) mod live;
-pub(crate) mod routes;
-pub(crate) mod summary;
-pub(crate) mod tables;

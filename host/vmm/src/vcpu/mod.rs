@@ -1,0 +1,252 @@
+//! A vCPU: created with its APIC id, then run on a thread of its own until the run ends.
+
+pub(crate) mod crash;
+pub(crate) mod ending;
+pub(crate) mod exit;
+pub(crate) mod exit_counters;
+pub(crate) mod kick;
+pub(crate) mod outcome;
+pub(crate) mod platform;
+pub(crate) mod ports;
+mod privilege;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use kvm_bindings::CpuId;
+use kvm_ioctls::VcpuFd;
+use pvir_abi::{Conduits, GuestPhysAddr, HYPERCALL_NUMBER, PORT_ADDRESS_SHIFT};
+use pvir_host::counters::Counter;
+
+use crash::CrashReport;
+use ending::Ending;
+use exit::{Direction, Exit, Hypercall, PortAccess};
+use exit_counters::{Cause, VcpuExits};
+use kick::Armed;
+use outcome::Outcome;
+use platform::Platform;
+use privilege::Privilege;
+
+use crate::assembly::Assembly;
+use crate::boot;
+use crate::vm::Vm;
+use crate::vm::conduit;
+use crate::vm::cpuid::CpuidTemplate;
+use crate::vm::layout;
+
+/// One vCPU, ready to run.
+pub(crate) struct Vcpu {
+    fd: VcpuFd,
+    index: usize,
+    apic_id: u32,
+    run_size: usize,
+    privilege: Privilege,
+    get_sregs: Counter,
+    console_get_sregs: Counter,
+    platform: Arc<Platform>,
+}
+
+/// IA32_APIC_BASE: local APIC in x2APIC mode.
+const X2APIC_MODE: u64 = 1 << 11 | 1 << 10;
+/// The highest id that a local APIC in xAPIC mode can have.
+const HIGHEST_XAPIC_ID: u32 = 254;
+
+impl Vcpu {
+    /// Creates vCPU number `index`; `entry` is where the boot CPU (number 0) starts.
+    pub(crate) fn new(
+        vm: &Vm,
+        index: usize,
+        template: &CpuidTemplate,
+        entry: u64,
+        platform: Arc<Platform>,
+        assembly: &dyn Assembly,
+    ) -> Result<Self> {
+        let apic_id = *vm.apic_ids.get(index).context("no such vCPU")?;
+        let name = |what: &'static str| move || format!("{what} failed for vCPU {index} (APIC id {apic_id})");
+        vm.counters.count_ioctl("KVM_CREATE_VCPU");
+        let fd = vm.fd.create_vcpu(apic_id.into()).with_context(name("KVM_CREATE_VCPU"))?;
+        let leaves = assembly.cpuid(apic_id, template.for_cpu(apic_id));
+        let cpuid = CpuId::from_entries(&leaves).context("too many CPUID leaves")?;
+        vm.counters.count_ioctl("KVM_SET_CPUID2");
+        fd.set_cpuid2(&cpuid).with_context(name("KVM_SET_CPUID2"))?;
+        let get_sregs = vm.counters.ioctl("KVM_GET_SREGS");
+        get_sregs.count();
+        let mut sregs = fd.get_sregs().with_context(name("KVM_GET_SREGS"))?;
+        if template.highest_apic_id > HIGHEST_XAPIC_ID {
+            // As firmware hands over a machine whose ids do not fit.
+            sregs.apic_base |= X2APIC_MODE;
+        }
+        if index == 0 {
+            boot::set_protected_mode(&mut sregs);
+            vm.counters.count_ioctl("KVM_SET_REGS");
+            fd.set_regs(&boot::registers(entry)).with_context(name("KVM_SET_REGS"))?;
+        }
+        vm.counters.count_ioctl("KVM_SET_SREGS");
+        fd.set_sregs(&sregs).with_context(name("KVM_SET_SREGS"))?;
+        let privilege = Privilege::of(&vm.kvm);
+        let console_get_sregs = vm.counters.ioctl("KVM_GET_SREGS (console)");
+        Ok(Self {
+            fd,
+            index,
+            apic_id,
+            run_size: vm.fd.run_size(),
+            privilege,
+            get_sregs,
+            console_get_sregs,
+            platform,
+        })
+    }
+
+    /// Runs on the calling thread until the run ends.
+    pub(crate) fn run(mut self) {
+        let _armed = Armed::new(&mut self.fd);
+        let platform = Arc::clone(&self.platform);
+        let _ends = EndsWithPanic { ending: &platform.ending, vcpu: self.index };
+        let Some(exits) = platform.exits.row(self.index) else { return };
+        while platform.ending.outcome().is_none() {
+            match exit::run(&mut self.fd) {
+                Ok(exit) => {
+                    tracing::trace!(vcpu = self.index, ?exit);
+                    let cause = self.handle(&exit, exits);
+                    exits.count(cause);
+                }
+                Err(error) => {
+                    let error =
+                        format!("KVM_RUN failed on vCPU {} (APIC id {}): {error}", self.index, self.apic_id);
+                    platform.ending.finish(Outcome::HostFailure { error });
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, exit: &Exit, exits: &VcpuExits) -> Cause {
+        match *exit {
+            Exit::Port(access) => self.port(&access, exits),
+            Exit::MmioRead { address, size } => {
+                let mut data = [0xff; 8];
+                let cause = self.platform.memory_read(address, &mut data[..size.into()], exits);
+                exit::set_mmio_data(&mut self.fd, data);
+                cause
+            }
+            Exit::MmioWrite { address, size, data } => {
+                self.platform.memory_write(address, &data[..size.into()], exits)
+            }
+            Exit::ReadMsr { index } => {
+                let ours = index == conduit::MSR;
+                let status = self.last_status();
+                exit::answer_msr(&mut self.fd, ours.then_some(status.into()));
+                if ours { Cause::StatusByMsr } else { Cause::MsrOther }
+            }
+            Exit::WriteMsr { index, value } => {
+                let ours = index == conduit::MSR;
+                if ours {
+                    // WRMSR is privileged: it faults at any other level before KVM sees it.
+                    self.call(0, value);
+                }
+                exit::answer_msr(&mut self.fd, ours.then_some(0));
+                if ours { Cause::CallByMsr } else { Cause::MsrOther }
+            }
+            Exit::Hypercall(call) => self.hypercall(&call),
+            Exit::Interrupted => Cause::Interrupted,
+            Exit::Hlt
+            | Exit::Shutdown
+            | Exit::InternalError(_)
+            | Exit::FailEntry { .. }
+            | Exit::SystemEvent { .. }
+            | Exit::Other(_) => self.crash(exit),
+        }
+    }
+
+    fn port(&mut self, access: &PortAccess, exits: &VcpuExits) -> Cause {
+        let offered = self.platform.service.discovery().conduits.contains(Conduits::PORT);
+        if offered && access.port == conduit::PORT && self.platform.service.takes_port_access(access.size) {
+            return self.conduit_port(access);
+        }
+        if access.port == layout::CONSOLE_PAGE_PORT && access.size == 4 && access.direction == Direction::Out
+        {
+            return self.console_page(access);
+        }
+        let size = usize::from(access.size).max(1);
+        let platform = Arc::clone(&self.platform);
+        let mut cause = Cause::PortOther;
+        for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(size) {
+            cause = match access.direction {
+                Direction::In => platform.ports.read(access.port, element, exits),
+                Direction::Out => platform.ports.write(access.port, element, exits),
+            };
+        }
+        cause
+    }
+
+    fn conduit_port(&mut self, access: &PortAccess) -> Cause {
+        match access.direction {
+            Direction::In => {
+                let status = self.last_status().to_le_bytes();
+                for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(4) {
+                    element.copy_from_slice(&status);
+                }
+                Cause::StatusByPort
+            }
+            Direction::Out => {
+                let data = exit::port_data(&mut self.fd, access, self.run_size);
+                let pages: Vec<u32> = data.chunks_exact(4).map(word).collect();
+                let cpl = self.privilege.level(&mut self.fd, &self.get_sregs);
+                for page in pages {
+                    self.call(cpl, u64::from(page) << PORT_ADDRESS_SHIFT);
+                }
+                Cause::CallByPort
+            }
+        }
+    }
+
+    fn console_page(&mut self, access: &PortAccess) -> Cause {
+        let cpl = Privilege::ask(&self.fd, &self.console_get_sregs);
+        for number in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact(4) {
+            self.platform.ports.console().set_page(cpl, word(number));
+        }
+        Cause::PortConsole
+    }
+
+    fn hypercall(&mut self, call: &Hypercall) -> Cause {
+        let ours = call.number == u64::from(HYPERCALL_NUMBER);
+        let result = if ours { self.call(call.cpl, call.rdi).into() } else { conduit::NO_SUCH_CALL };
+        exit::set_hypercall_result(&mut self.fd, result);
+        if ours { Cause::CallByVmcall } else { Cause::HypercallOther }
+    }
+
+    fn call(&self, cpl: u8, block: u64) -> u32 {
+        self.platform.service.call(self.index, cpl, GuestPhysAddr(block)).0
+    }
+
+    fn last_status(&self) -> u32 {
+        self.platform.service.last_status(self.index).0
+    }
+
+    fn crash(&self, exit: &Exit) -> Cause {
+        if let Some(cause) = crash::Cause::of(exit) {
+            let Platform { memory, counters, .. } = &*self.platform;
+            let report = CrashReport::new(cause, self.index, self.apic_id, &self.fd, memory, counters);
+            self.platform.ending.finish(Outcome::GuestCrash(Box::new(report)));
+        }
+        Cause::Crash
+    }
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    bytes.try_into().map_or(0, u32::from_le_bytes)
+}
+
+/// A panic of a vCPU's thread ends the run: the guest would go on without it for ever.
+struct EndsWithPanic<'a> {
+    ending: &'a Ending,
+    vcpu: usize,
+}
+
+impl Drop for EndsWithPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = format!("the thread of vCPU {} panicked", self.vcpu);
+            self.ending.finish(Outcome::HostFailure { error });
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The platform around the vCPUs: what their exits reach.
+
+use std::sync::Arc;
+
+use pvir_host::counters::Counters;
+use vm_memory::GuestMemoryMmap;
+
+use super::ending::Ending;
+use super::exit_counters::{Access, Cause, ExitCounters, VcpuExits};
+use super::ports::Ports;
+use crate::devices::io_apic::IoApic;
+use crate::pci::bus::PciBus;
+use crate::vm::conduit::Hypercalls;
+use crate::vm::layout;
+
+/// What all vCPUs reach.
+pub(crate) struct Platform {
+    pub(crate) ports: Ports,
+    pub(crate) pci: Arc<PciBus>,
+    pub(crate) io_apic: Arc<IoApic>,
+    pub(crate) service: Arc<dyn Hypercalls>,
+    pub(crate) memory: GuestMemoryMmap,
+    pub(crate) exits: Arc<ExitCounters>,
+    pub(crate) ending: Arc<Ending>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Platform {
+    /// Reads guest physical memory that is not RAM.
+    pub(super) fn memory_read(&self, address: u64, data: &mut [u8], exits: &VcpuExits) -> Cause {
+        if layout::IO_APIC.contains(&address) {
+            self.io_apic.read(address - layout::IO_APIC.start, data);
+            return Cause::MmioIoApic;
+        }
+        count_mmio(exits, self.pci.memory_read(address, data), address, Access::Read)
+    }
+
+    /// Writes guest physical memory that is not RAM.
+    pub(super) fn memory_write(&self, address: u64, data: &[u8], exits: &VcpuExits) -> Cause {
+        if layout::IO_APIC.contains(&address) {
+            self.io_apic.write(address - layout::IO_APIC.start, data);
+            return Cause::MmioIoApic;
+        }
+        count_mmio(exits, self.pci.memory_write(address, data), address, Access::Write)
+    }
+}
+
+fn count_mmio(exits: &VcpuExits, served: Option<(usize, u8)>, address: u64, access: Access) -> Cause {
+    match served {
+        Some((function, bar)) => {
+            exits.count_bar(function, bar, access);
+            Cause::MmioBar
+        }
+        None => {
+            tracing::debug!(address = format_args!("{address:#x}"), ?access, "MMIO where nothing is");
+            Cause::MmioOther
+        }
+    }
+}

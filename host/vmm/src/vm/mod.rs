@@ -1,0 +1,140 @@
+//! A VM before its vCPUs: memory, split irqchip, 32-bit APIC ids, conduits.
+
+pub(crate) mod conduit;
+pub(crate) mod cpuid;
+pub(crate) mod layout;
+pub(crate) mod memory;
+pub(crate) mod message;
+mod msr;
+pub(crate) mod probe;
+pub(crate) mod slots;
+mod xen;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use kvm_bindings::{
+    KVM_CAP_MAX_VCPU_ID, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MAX_CPUID_ENTRIES,
+    KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_cpuid_entry2, kvm_enable_cap,
+};
+use kvm_ioctls::{Cap, Kvm, VmFd};
+use pvir_abi::Conduits;
+use pvir_host::counters::Counters;
+use vm_memory::GuestMemoryMmap;
+
+use crate::memory_size::MemorySize;
+use conduit::Hypercalls;
+use cpuid::CpuidTemplate;
+use slots::MemorySlots;
+
+/// GSIs that KVM keeps for the pins of an I/O APIC in user space; MSI routes take those from here on.
+pub(crate) const RESERVED_PINS: u32 = 24;
+
+/// What a guest is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// All conduits that work, and the signature block.
+    Pvir,
+    /// No conduit and no block: for a guest the interface does not exist.
+    Nothing,
+}
+
+/// A VM, and what its parts share.
+pub(crate) struct Vm {
+    pub(crate) kvm: Kvm,
+    pub(crate) fd: Arc<VmFd>,
+    pub(crate) memory: GuestMemoryMmap,
+    pub(crate) slots: Arc<MemorySlots>,
+    /// The CPUID leaves that KVM supports.
+    cpuid: Vec<kvm_cpuid_entry2>,
+    pub(crate) conduits: Conduits,
+    pub(crate) apic_ids: Vec<u32>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Vm {
+    /// Creates the VM. The first of `apic_ids` is the boot CPU's.
+    pub(crate) fn new(
+        apic_ids: Vec<u32>,
+        size: MemorySize,
+        offer: Offer,
+        counters: Arc<Counters>,
+    ) -> Result<Self> {
+        let kvm = probe::open()?;
+        probe::check_cpus(&kvm, &apic_ids)?;
+        counters.count_ioctl("KVM_CREATE_VM");
+        let fd = Arc::new(kvm.create_vm().context("KVM_CREATE_VM failed")?);
+        let memory = memory::allocate(&memory::ram_ranges(size))?;
+        let slots = Arc::new(MemorySlots::new(Arc::clone(&fd), Arc::clone(&counters), slots::limit(&kvm)));
+        slots.map_ram(&memory)?;
+
+        enable(&fd, &counters, "KVM_CAP_SPLIT_IRQCHIP", KVM_CAP_SPLIT_IRQCHIP, RESERVED_PINS.into())?;
+        let flags = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
+        enable(&fd, &counters, "KVM_CAP_X2APIC_API", KVM_CAP_X2APIC_API, flags.into())?;
+        limit_vcpu_ids(&fd, &counters, &apic_ids);
+        if let Some(boot) = apic_ids.first().filter(|id| **id != 0) {
+            xen::set_boot_cpu_id(&fd, &counters, *boot)?;
+        }
+        counters.count_ioctl("KVM_GET_SUPPORTED_CPUID");
+        let supported =
+            kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("KVM_GET_SUPPORTED_CPUID failed")?;
+        let cpuid = supported.as_slice().to_vec();
+        let conduits = match offer {
+            Offer::Pvir => open_conduits(&fd, &counters, &cpuid)?,
+            Offer::Nothing => Conduits::empty(),
+        };
+        tracing::info!(?conduits, "conduits that work on this KVM");
+        Ok(Self { kvm, fd, memory, slots, cpuid, conduits, apic_ids, counters })
+    }
+
+    /// What the CPUID of the VM's vCPUs is made of.
+    pub(crate) fn cpuid(&self, service: &dyn Hypercalls) -> Result<CpuidTemplate> {
+        Ok(CpuidTemplate {
+            supported: self.cpuid.clone(),
+            cpus: u32::try_from(self.apic_ids.len())?,
+            highest_apic_id: self.apic_ids.iter().copied().max().unwrap_or(0),
+            tsc_deadline: self.kvm.check_extension(Cap::TscDeadlineTimer),
+            hypercalls_intercepted: self.conduits.intersects(HYPERCALLS),
+            discovery: Some(service.discovery()).filter(|shown| !shown.conduits.is_empty()),
+        })
+    }
+}
+
+/// The conduits that rest on interception of an instruction.
+const HYPERCALLS: Conduits = Conduits::VMCALL.union(Conduits::VMMCALL);
+
+/// Opens all conduits that this KVM has.
+fn open_conduits(fd: &VmFd, counters: &Counters, cpuid: &[kvm_cpuid_entry2]) -> Result<Conduits> {
+    let mut conduits = Conduits::PORT;
+    if msr::enable_exits(fd, counters, conduit::MSR)? {
+        conduits |= Conduits::MSR;
+    }
+    if xen::enable_hypercall_intercept(fd, counters)? {
+        conduits |= hypercall_of(cpuid);
+    }
+    Ok(conduits)
+}
+
+/// The conduit by the hypercall instruction that this CPU has. The other instruction faults, and works only as far as KVM patches the guest.
+fn hypercall_of(cpuid: &[kvm_cpuid_entry2]) -> Conduits {
+    let vendor = cpuid.iter().find(|entry| entry.function == 0);
+    let name = vendor.map(|leaf| [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat());
+    match name.as_deref() {
+        Some(b"AuthenticAMD" | b"HygonGenuine") => Conduits::VMMCALL,
+        _ => Conduits::VMCALL,
+    }
+}
+
+fn enable(fd: &VmFd, counters: &Counters, name: &'static str, cap: u32, argument: u64) -> Result<()> {
+    let cap = kvm_enable_cap { cap, args: [argument, 0, 0, 0], ..Default::default() };
+    counters.count_ioctl("KVM_ENABLE_CAP");
+    fd.enable_cap(&cap).with_context(|| format!("{name} cannot be enabled"))
+}
+
+/// Lets KVM size its tables for the ids in use. Only a saving, so that an old KVM without it is fine.
+fn limit_vcpu_ids(fd: &VmFd, counters: &Counters, apic_ids: &[u32]) {
+    let ids = apic_ids.iter().copied().max().unwrap_or(0) + 1;
+    if let Err(error) = enable(fd, counters, "KVM_CAP_MAX_VCPU_ID", KVM_CAP_MAX_VCPU_ID, ids.into()) {
+        tracing::debug!("{error:#}");
+    }
+}

@@ -1,0 +1,119 @@
+//! What can be wrong, and which statement of `docs/abi.md` that breaks.
+
+/// Defines the enum, the names of its values, and the statement that each breaks.
+macro_rules! wrong_hosts {
+    ($( $(#[$doc:meta])* $value:ident = $name:literal breaks $statement:literal, )*) => {
+        /// A way to break the contract.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum Wrong {
+            $( $(#[$doc])* $value, )*
+        }
+
+        impl Wrong {
+            /// All of them: the name on the command line, and the statement or status whose test must fail.
+            pub(crate) const ALL: &'static [(Self, &'static str, &'static str)] =
+                &[ $( (Self::$value, $name, $statement), )* ];
+        }
+    };
+}
+
+wrong_hosts! {
+    /// CPUID of the other vCPUs says another number of records.
+    CpuidDiffers = "cpuid-differs" breaks "D1",
+    /// A byte behind the block is written.
+    BlockOverrun = "block-overrun" breaks "C2",
+    /// The conduit answers OK whatever the header says.
+    StatusDiffers = "status-differs" breaks "C3",
+    /// An access of one or two bytes to the port is taken for a call.
+    NarrowPort = "narrow-port" breaks "C5",
+    /// A block may lie anywhere in a page.
+    UnalignedBlock = "unaligned-block" breaks "B1",
+    /// The header is read again after it was judged.
+    HeaderReadTwice = "header-read-twice" breaks "B2",
+    /// The index of a record comes back as another.
+    InFieldChanged = "in-field-changed" breaks "B3",
+    /// A call that failed says that records were done.
+    DoneOfFailed = "done-of-failed" breaks "B4",
+    /// Reserved bytes of the header are not looked at.
+    ReservedIgnored = "reserved-ignored" breaks "B5",
+    /// `done` counts records that failed.
+    DoneCountsFailed = "wrong-done" breaks "O1",
+    /// A call in which records failed is OK.
+    PartialIsOk = "partial-is-ok" breaks "O2",
+    /// ALL_OR_NOTHING says that it undid everything, and did not.
+    NotUndone = "not-undone" breaks "O3",
+    /// A record that failed carries a pair.
+    FailedHasPair = "failed-has-pair" breaks "O5",
+    /// Features that are not offered are granted.
+    AnyFeature = "any-feature" breaks "E1",
+    /// A second ENABLE is granted.
+    EnabledTwice = "enabled-twice" breaks "E7",
+    /// Every session has the same epoch.
+    EpochNotRaised = "epoch-not-raised" breaks "E8",
+    /// DISABLE leaves the IRTEs.
+    DisableKeeps = "disable-keeps" breaks "X1",
+    /// The pair is that of the next entry.
+    PairOfAnotherEntry = "pair-of-another-entry" breaks "M1",
+    /// RETARGET answers with another pair.
+    RetargetNewPair = "retarget-new-pair" breaks "M2",
+    /// The mask bit is clear when MAP returns.
+    MaskLeftUnset = "mask-left-unset" breaks "M3",
+    /// What was raised before an interrupt's eventfd is attached is lost: the effect of starting the device first.
+    LostInMap = "lost-in-map" breaks "M4",
+    /// The same MAP again does not say EXISTING.
+    ExistingUnsaid = "existing-unsaid" breaks "M5",
+    /// What was raised while parked is lost.
+    ParkedLost = "parked-lost" breaks "M6",
+    /// Every entry has the same pair.
+    OnePairForAll = "one-pair-for-all" breaks "M9",
+    /// RETARGET takes the irqfd off, drains it and attaches it again.
+    LostInRetarget = "lost-in-retarget" breaks "R2",
+    /// UNMAP leaves everything alive.
+    PairLeftAlive = "pair-left-alive" breaks "U2",
+    /// QUERY gives the entry back.
+    QueryChangesState = "query-changes-state" breaks "Q1",
+    /// QUERY answers with another vector.
+    QueryForgets = "query-forgets" breaks "Q2",
+    /// A slot's handle is the same each time.
+    HandleAgain = "handle-again" breaks "H1",
+    /// The generation of a handle is not looked at.
+    GenerationIgnored = "generation-ignored" breaks "H2",
+    /// The event area is not written.
+    AreaNotWritten = "area-not-written" breaks "V1",
+    /// Answers to MAP carry no epoch.
+    EpochMissing = "epoch-missing" breaks "V5",
+    /// Vectors of exceptions are taken, and moved out of the way.
+    VectorFive = "vector-five" breaks "BAD_VECTOR",
+    /// The broadcast id is taken for the first vCPU.
+    BroadcastTaken = "broadcast-taken" breaks "BROADCAST",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../../docs/conformance.md");
+    const CONTRACT: &str = include_str!("../../../../docs/abi.md");
+
+    #[test]
+    fn the_documentation_has_every_wrong_host() {
+        let table = PAGE.split("<!-- wrong hosts -->").nth(1).unwrap().trim_start();
+        let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).skip(2).collect();
+        let code: Vec<String> =
+            Wrong::ALL.iter().map(|(_, name, breaks)| format!("| `{name}` | {breaks} |")).collect();
+        assert_eq!(rows, code);
+    }
+
+    #[test]
+    fn each_breaks_a_statement_or_a_status_of_the_contract() {
+        assert!(Wrong::ALL.len() >= 34);
+        for (_, name, breaks) in Wrong::ALL {
+            let stands = [format!("- **{breaks}** "), format!(" | {breaks} | ")];
+            assert!(stands.iter().any(|text| CONTRACT.contains(text)), "{name}: {breaks}");
+        }
+        let mut names: Vec<&str> = Wrong::ALL.iter().map(|(_, name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Wrong::ALL.len());
+    }
+}

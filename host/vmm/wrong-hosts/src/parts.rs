@@ -1,0 +1,65 @@
+//! The machine's parts, each wrapped: at most one of them does something.
+
+use std::sync::{Arc, OnceLock};
+
+use kvm_bindings::kvm_cpuid_entry2;
+use pvir::{Assembly, Hypercalls};
+use pvir_host::device::Device;
+use pvir_host::kvm::IrqRouter;
+use pvir_host::mapping::RegionMap;
+use pvir_host::memory::GuestRam;
+
+use crate::cpuid;
+use crate::device::WrongDevice;
+use crate::list::Wrong;
+use crate::memory::WrongMemory;
+use crate::router::WrongRouter;
+use crate::service::{Interposer, ServiceMemory};
+
+/// The parts of one wrong host, or of the honest one.
+pub(crate) struct Parts {
+    wrong: Option<Wrong>,
+    /// What the service is given for guest RAM, once it is.
+    memory: OnceLock<Arc<ServiceMemory>>,
+}
+
+impl Parts {
+    pub(crate) fn new(wrong: Option<Wrong>) -> Self {
+        Self { wrong, memory: OnceLock::new() }
+    }
+
+    fn service_memory(&self, ram: Arc<dyn GuestRam>) -> Arc<ServiceMemory> {
+        let wrong = self.wrong;
+        let make = || Arc::new(ServiceMemory::new(Arc::new(WrongMemory { ram, wrong }), wrong));
+        Arc::clone(self.memory.get_or_init(make))
+    }
+}
+
+impl Assembly for Parts {
+    fn guest_ram(&self, ram: Arc<dyn GuestRam>) -> Arc<dyn GuestRam> {
+        self.service_memory(ram)
+    }
+
+    fn irq_router(&self, router: Box<dyn IrqRouter>) -> Box<dyn IrqRouter> {
+        Box::new(WrongRouter::new(router, self.wrong))
+    }
+
+    fn device(&self, device: Box<dyn Device>, table: Option<&Arc<RegionMap>>) -> Box<dyn Device> {
+        Box::new(WrongDevice::new(device, table.cloned(), self.wrong))
+    }
+
+    fn hypercalls(&self, service: Arc<dyn Hypercalls>) -> Arc<dyn Hypercalls> {
+        match self.memory.get() {
+            Some(memory) => Arc::new(Interposer::new(service, Arc::clone(memory), self.wrong)),
+            // The VMM asks for memory first: it needs it for the service.
+            None => service,
+        }
+    }
+
+    fn cpuid(&self, apic_id: u32, leaves: Vec<kvm_cpuid_entry2>) -> Vec<kvm_cpuid_entry2> {
+        match self.wrong {
+            Some(Wrong::CpuidDiffers) if apic_id != 0 => cpuid::with_other_max_records(leaves),
+            _ => leaves,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The hypercall service, with an interposer between it and the guest.
+//!
+//! The service itself is honest and does not notice. [`Interposer`] copies the guest's block in, hands the service a block
+//! of its own, in memory that the guest does not have ([`ServiceMemory`]), and copies out what came of it. A [`Change`] says
+//! what is changed on the way: the request ([`requests`]), the answer ([`answers`]), or both, with calls to the service
+//! that the guest has not made, or without one that it has ([`handles`], [`sessions`], [`entries`]).
+
+mod answers;
+mod block;
+mod entries;
+mod handles;
+mod memory;
+mod requests;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use memory::ServiceMemory;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pvir::Hypercalls;
+use pvir_abi::{BLOCK_ALIGN, Discovery, GuestPhysAddr, Status};
+
+use crate::list::Wrong;
+use block::Block;
+
+/// What an interposer changes. By themselves these functions change nothing.
+trait Change: Send + Sync {
+    /// Serves a request, with the help of the honest service. The answer has the form of the request: its operation, and
+    /// as many records.
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
+        service.call(request)
+    }
+
+    /// Whether a block may lie here.
+    fn takes_block_at(&self, at: GuestPhysAddr) -> bool {
+        at.0 % BLOCK_ALIGN == 0
+    }
+
+    /// Whether an access to the port that is so many bytes wide is a call.
+    fn takes_port_access(&self, bytes: u8) -> bool {
+        bytes == 4
+    }
+
+    /// The status that the conduit carries.
+    fn conduit_status(&self, status: Status) -> Status {
+        status
+    }
+}
+
+/// Changes nothing.
+struct Nothing;
+
+impl Change for Nothing {}
+
+/// The change that a wrong host makes here, which is none if it is wrong elsewhere.
+fn change(wrong: Option<Wrong>) -> Box<dyn Change> {
+    use Wrong::*;
+    let Some(wrong) = wrong else { return Box::new(Nothing) };
+    match wrong {
+        StatusDiffers => Box::new(answers::ConduitSaysOk),
+        InFieldChanged | DoneOfFailed | DoneCountsFailed | PartialIsOk | FailedHasPair | RetargetNewPair
+        | ExistingUnsaid | QueryForgets | EpochMissing => Box::new(answers::Answers(wrong)),
+        NarrowPort => Box::new(requests::NarrowPort),
+        UnalignedBlock => Box::new(requests::AnywhereInPage),
+        ReservedIgnored | AnyFeature | VectorFive | BroadcastTaken => Box::new(requests::Requests(wrong)),
+        NotUndone => Box::new(entries::NotUndone),
+        PairLeftAlive => Box::<entries::PairLeftAlive>::default(),
+        QueryChangesState => Box::new(entries::QueryChangesState),
+        HandleAgain => Box::<handles::HandleAgain>::default(),
+        GenerationIgnored => Box::<handles::GenerationIgnored>::default(),
+        EnabledTwice => Box::new(sessions::EnabledTwice),
+        EpochNotRaised => Box::new(sessions::EpochNotRaised),
+        DisableKeeps => Box::<sessions::DisableKeeps>::default(),
+        CpuidDiffers | BlockOverrun | HeaderReadTwice | AreaNotWritten | LostInMap | LostInRetarget
+        | ParkedLost | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => Box::new(Nothing),
+    }
+}
+
+/// The honest service, for one call of a vCPU.
+struct HonestService<'a> {
+    interposer: &'a Interposer,
+    vcpu: usize,
+}
+
+impl HonestService<'_> {
+    /// What the service does with a request.
+    fn call(&self, request: &Block) -> Block {
+        let Interposer { memory, service, .. } = self.interposer;
+        let at = memory.lay_out(self.vcpu, request.to_bytes());
+        let status = service.call(self.vcpu, 0, at);
+        let answer = memory.take_away(at).as_deref().and_then(Block::from_bytes);
+        answer.unwrap_or_else(|| request.with_status(status))
+    }
+
+    /// What the service does with a request that is changed first. The guest does not see that: *in* fields of the answer
+    /// are those that it has sent.
+    fn call_changed(&self, sent: &Block, change: impl FnOnce(&mut Block)) -> Block {
+        let mut changed = sent.clone();
+        change(&mut changed);
+        let mut answer = self.call(&changed);
+        answer.restore(sent);
+        answer
+    }
+
+    fn discovery(&self) -> Discovery {
+        self.interposer.service.discovery()
+    }
+
+    /// The memory of the guest.
+    fn guest_ram(&self) -> &dyn pvir_host::memory::GuestRam {
+        self.interposer.memory.guest_ram()
+    }
+}
+
+/// What the guest calls in place of the service, which it calls in turn.
+pub(crate) struct Interposer {
+    service: Arc<dyn Hypercalls>,
+    memory: Arc<ServiceMemory>,
+    change: Box<dyn Change>,
+    /// By vCPU: what its last call was answered.
+    last: Mutex<BTreeMap<usize, Status>>,
+}
+
+impl Interposer {
+    pub(crate) fn new(
+        service: Arc<dyn Hypercalls>,
+        memory: Arc<ServiceMemory>,
+        wrong: Option<Wrong>,
+    ) -> Self {
+        Self { service, memory, change: change(wrong), last: Mutex::default() }
+    }
+
+    /// Serves a block that can be read; `None` leaves it to the service to refuse it.
+    fn serve(&self, vcpu: usize, at: GuestPhysAddr) -> Option<Status> {
+        if !self.change.takes_block_at(at) {
+            return None;
+        }
+        let ram = self.memory.guest_ram();
+        let request = Block::copy_in(ram, at)?;
+        let answer = self.change.serve(&request, &HonestService { interposer: self, vcpu });
+        answer.copy_out(ram, at, &request).ok()?;
+        Some(answer.header.status)
+    }
+}
+
+impl Hypercalls for Interposer {
+    fn discovery(&self) -> Discovery {
+        self.service.discovery()
+    }
+
+    fn call(&self, vcpu: usize, cpl: u8, block: GuestPhysAddr) -> Status {
+        let served = if cpl == 0 { self.serve(vcpu, block) } else { None };
+        let status = served.unwrap_or_else(|| self.service.call(vcpu, cpl, block));
+        let status = self.change.conduit_status(status);
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(vcpu, status);
+        status
+    }
+
+    fn last_status(&self, vcpu: usize) -> Status {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.get(&vcpu).copied().unwrap_or_else(|| self.service.last_status(vcpu))
+    }
+
+    fn takes_port_access(&self, bytes: u8) -> bool {
+        self.change.takes_port_access(bytes)
+    }
+}

@@ -1,0 +1,81 @@
+//! Runs cases of `lab-driver`, several in one machine.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+
+use super::command::{Output, in_lab};
+use crate::lab::Options;
+use crate::runner::{Finding, Verdict};
+
+/// A finding, and what the driver leaves to be checked here.
+pub(super) struct Driven {
+    pub(super) finding: Finding,
+    pub(super) data: Value,
+}
+
+/// Runs the cases with these names, of the form `group/case`.
+pub(super) fn drive(options: &Options, names: &[&str]) -> Result<Vec<Driven>> {
+    let mut argv = vec!["lab-driver"];
+    argv.extend(names.iter().map(|name| case_of(name)));
+    let output = in_lab(options, &argv, b"")?;
+    if output.status.is_none() {
+        return Ok(names.iter().map(|name| interrupted(name)).collect());
+    }
+    answers(&output, names)
+}
+
+/// What the driver has printed, case by case.
+pub(super) fn answers(output: &Output, names: &[&str]) -> Result<Vec<Driven>> {
+    let lines = output.json_lines()?;
+    if lines.len() != names.len() {
+        bail!("lab-driver answered {} of {} cases:\n{}", lines.len(), names.len(), said(output));
+    }
+    names.iter().zip(lines).map(|(name, line)| read(name, &line)).collect()
+}
+
+/// The findings alone.
+pub(super) fn findings(options: &Options, names: &[&str]) -> Result<Vec<Finding>> {
+    Ok(drive(options, names)?.into_iter().map(|driven| driven.finding).collect())
+}
+
+fn case_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, case)| case)
+}
+
+fn read(name: &str, line: &Value) -> Result<Driven> {
+    let note = line["note"].as_str().context("a case without a note")?.to_owned();
+    let passed = line["ok"].as_bool().context("a case without a result")?;
+    let finding = Finding {
+        name: name.to_owned(),
+        result: if passed { Ok(Verdict::Passed(note)) } else { Err(anyhow!("{note}")) },
+        took: Duration::from_secs_f64(line["seconds"].as_f64().unwrap_or(0.0)),
+    };
+    Ok(Driven { finding, data: line["data"].clone() })
+}
+
+fn interrupted(name: &str) -> Driven {
+    let finding = Finding { name: name.to_owned(), result: Ok(Verdict::Interrupted), took: Duration::ZERO };
+    Driven { finding, data: Value::Null }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_line_becomes_a_finding() {
+        let good = read("intel/a", &json!({"case": "a", "ok": true, "note": "n", "seconds": 1.5})).unwrap();
+        assert!(matches!(good.finding.result, Ok(Verdict::Passed(note)) if note == "n"));
+        assert_eq!(good.finding.took, Duration::from_millis(1500));
+        let bad = read("intel/a", &json!({"case": "a", "ok": false, "note": "n"})).unwrap();
+        assert_eq!(bad.finding.result.unwrap_err().to_string(), "n");
+        assert!(read("intel/a", &json!({"note": "n"})).is_err());
+    }
+}

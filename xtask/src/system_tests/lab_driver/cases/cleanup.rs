@@ -1,0 +1,51 @@
+//! Nothing is left on the host when a VM has ended, in order or not: its device can be used again at once.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use patience::Patience;
+use rustix::process::Signal;
+
+use crate::CaseReport;
+use crate::expect::same;
+use crate::host;
+use crate::vm::Vm;
+use crate::witness::ask;
+
+const WORDS: &str = "direct interrupts=200";
+/// For a storm to begin, and for the kernel to clean up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn used_again() -> Result<CaseReport> {
+    let device = format!("vfio={}", host::device(0)?);
+    for _ in 0..3 {
+        Vm::start(&["--device", &device], WORDS)?.finish()?.passed()?;
+        host::nothing_left()?;
+    }
+    Ok("three VMs one after the other, nothing left after each".to_owned().into())
+}
+
+/// Killed while interrupts come, without a chance to clean up.
+pub(super) fn killed() -> Result<CaseReport> {
+    let bdf = host::device(0)?;
+    let device = format!("vfio={bdf}");
+    let mut vm = Vm::start(&["--device", &device], "direct interrupts=1000000 checkpoints")?;
+    for checkpoint in ["enabled", "mapped"] {
+        vm.until(checkpoint)?;
+        vm.resume()?;
+    }
+    let total =
+        || -> Result<u64> { Ok(ask(&["irqs", &bdf])?.iter().filter_map(|irq| irq["count"].as_u64()).sum()) };
+    let mut patience = Patience::new(PATIENCE);
+    while total()? < 500 {
+        ensure!(!patience.is_over(), "no storm to kill the VM in");
+    }
+    let at_kill = total()?;
+    vm.signal(Signal::KILL)?;
+    same("exit status of a VM that was killed", &vm.finish()?.status, &None)?;
+    // the kernel closes the process's files after the process is seen to have ended
+    patience::until(PATIENCE, || host::nothing_left().is_ok());
+    host::nothing_left()?;
+    Vm::start(&["--device", &device], WORDS)?.finish()?.passed()?;
+    Ok(format!("killed after {at_kill} interrupts, nothing left, the next VM runs").into())
+}

@@ -1,0 +1,125 @@
+//! The proof that the conformance suite bites: hosts that break one statement each, and the suite that must say so.
+//!
+//! `host/vmm/wrong-hosts` makes them: the VMM with one of its parts wrapped from outside. `list.rs` there has the hosts, and
+//! the statement that each breaks.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::own_kvm::{Ran, skipped, start, usable};
+use crate::build::Programs;
+use crate::runner::{Batch, Finding, Verdict};
+
+pub(super) const CASE: Batch = Batch {
+    cases: &[("kvm/wrong-hosts", "each host that breaks a statement is caught by that statement's test")],
+    run: |names| names.iter().map(|name| finding(name)).collect(),
+};
+
+const LIST: &str = include_str!("../../../host/vmm/wrong-hosts/src/list.rs");
+const PROGRAM: &str = "pvir-wrong-hosts";
+/// What the program calls the host of which nothing is wrong.
+const HONEST: &str = "honest";
+/// VMs at a time: their boot takes one CPU, and then they mostly wait.
+const AT_ONCE: usize = 2;
+const MACHINE: [&str; 4] = ["--cpus", "2", "--device", "emulated,vectors=10"];
+/// Milliseconds that the suite waits for what never comes.
+const PATIENCE: u32 = 1000;
+
+fn finding(name: &str) -> Result<Finding> {
+    let started = Instant::now();
+    let programs = match usable()? {
+        Ok(programs) => programs,
+        Err(missing) => return Ok(skipped(name, &missing)),
+    };
+    let program = Programs::build_beside(PROGRAM);
+    let result = program.and_then(|program| all(&program, &programs.kernel));
+    Ok(Finding { name: name.to_owned(), result, took: started.elapsed() })
+}
+
+/// Name of each wrong host, and the statement that it breaks.
+fn hosts() -> Vec<(&'static str, &'static str)> {
+    let of = |line: &'static str| {
+        let (name, statement) = line.trim().split_once(" = \"")?.1.split_once("\" breaks \"")?;
+        Some((name, statement.strip_suffix("\",")?))
+    };
+    LIST.lines().filter_map(of).collect()
+}
+
+fn all(program: &Path, kernel: &Path) -> Result<Verdict> {
+    let hosts = hosts();
+    let statements: Vec<&str> = hosts.iter().map(|(_, statement)| *statement).collect();
+    // As patient as the suite is by itself: a busy machine is no wrong host.
+    let all = format!("conformance only={}", statements.join(","));
+    let right = start(host(program, HONEST), kernel, &MACHINE, &all)?;
+    ensure!(
+        right.passed,
+        "the same host, not made wrong, does not pass ({}): {:?} {}",
+        right.status,
+        right.failed,
+        right.stderr
+    );
+    for statement in &statements {
+        let said = outcome(&right, statement)?;
+        ensure!(said == "ok", "{statement} is not judged on the right host: {said}");
+    }
+    let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((name, statement)) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let said = on_wrong_host(program, kernel, name, statement);
+            let said = said.unwrap_or_else(|error| format!("{error:#}"));
+            if said != "FAILED" {
+                let mut missed = missed.lock().unwrap_or_else(PoisonError::into_inner);
+                missed.push(format!("{name} keeps {statement}: {said}"));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(work);
+        }
+    });
+    let missed = missed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if !missed.is_empty() {
+        bail!("not caught: {}", missed.join("; "));
+    }
+    Ok(Verdict::Passed(format!("{} wrong hosts, each caught by its statement", hosts.len())))
+}
+
+/// The VMM on the host of this name.
+fn host(program: &Path, name: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg(name);
+    command
+}
+
+/// What the guest says of a statement on the host that breaks it.
+fn on_wrong_host(program: &Path, kernel: &Path, name: &str, statement: &str) -> Result<String> {
+    let one = format!("conformance patience={PATIENCE} only={statement}");
+    let ran = start(host(program, name), kernel, &MACHINE, &one)?;
+    outcome(&ran, statement)
+}
+
+/// What the guest says of a statement.
+fn outcome(ran: &Ran, statement: &str) -> Result<String> {
+    let of = ran.events.iter().find(|event| event["event"] == "statement" && event["id"] == statement);
+    let of = of.with_context(|| format!("{statement} was not judged ({}): {}", ran.status, ran.stderr))?;
+    Ok(of["outcome"].as_str().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_read_whole() {
+        let hosts = hosts();
+        assert_eq!(hosts.len(), LIST.matches(" breaks \"").count());
+        assert!(hosts.len() >= 15 && hosts.contains(&("pair-of-another-entry", "M1")), "{hosts:?}");
+    }
+}
