@@ -237,6 +237,12 @@ fn the_guest_has_no_circle() {
 }
 
 #[test]
+fn the_vmm_has_no_circle() {
+    let folders = ["boot", "devices", "host_commands", "observation", "pci", "vcpu", "vm"];
+    no_circle("host/vmm/src", &folders);
+}
+
+#[test]
 fn a_circle_is_found_however_it_is_written() {
     let found = |files: &[(&str, &str)]| {
         let folder = tempfile::tempdir().unwrap();
