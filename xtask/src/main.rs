@@ -21,6 +21,7 @@ mod progress;
 mod runner;
 mod suite;
 mod system_tests;
+mod table;
 
 /// Paravirtual interrupt remapping: shows it, tests it, and runs commands in its lab.
 ///

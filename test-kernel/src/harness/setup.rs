@@ -1,4 +1,4 @@
-//! What scenarios begin and end with. What a scenario cannot begin without is told here; the error is then what the
+//! What tests begin and end with. What a test cannot begin without is reported here; the error is then what the
 //! kernel exits with.
 
 use super::checks::Checks;

@@ -1,4 +1,4 @@
-//! Request blocks written by hand: what `pvir-guest` would never send, for the scenarios that judge a host.
+//! Request blocks written by hand: what `pvir-guest` would never send, for the suite and the tests that judge a host.
 
 #![expect(unsafe_code, reason = "writes memory that the host reads, and calls the host")]
 

@@ -2,7 +2,6 @@
 //! (`host/benches/service.rs`).
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,6 +13,7 @@ use serde_json::Value;
 use crate::build::workspace;
 use crate::numbers::grouped;
 use crate::progress::step;
+use crate::table::plain;
 
 /// Entries between which growth is shown.
 const GROWTH: [u32; 2] = [64, 2048];
@@ -77,25 +77,20 @@ impl Times {
         let mut sizes: Vec<u32> = self.0.values().flat_map(BTreeMap::keys).copied().collect();
         sizes.sort_unstable();
         sizes.dedup();
-        let mut text = "the service in a process: nanoseconds for an entry, over a KVM and a device that do nothing (criterion)\n".to_owned();
-        let _ = write!(text, "{:<22}", "entries");
-        for size in &sizes {
-            let _ = write!(text, "{:>10}", grouped(*size));
-        }
-        let _ = writeln!(text, "{:>12}", "2,048 / 64");
-        for (what, times) in &self.0 {
+        let head = ["entries".to_owned()].into_iter().chain(sizes.iter().map(grouped));
+        let head = head.chain(["2,048 / 64".to_owned()]).collect();
+        let cell = |number: Option<f64>, digits| number.map_or_else(String::new, |n| format!("{n:.digits$}"));
+        let row = |(what, times): (&String, &BTreeMap<u32, f64>)| {
             let each = |size: u32| times.get(&size).map(|time| time / f64::from(entries_of(what, size)));
-            let cell =
-                |number: Option<f64>, digits| number.map_or_else(String::new, |n| format!("{n:.digits$}"));
-            let _ = write!(text, "{what:<22}");
-            for size in &sizes {
-                let _ = write!(text, "{:>10}", cell(each(*size), 0));
-            }
             let growth = GROWTH.map(each);
             let growth = growth[1].zip(growth[0]).map(|(large, small)| large / small);
-            let _ = writeln!(text, "{}", format!("{:>12}", cell(growth, 2)).trim_end());
-        }
-        text
+            let times = sizes.iter().map(|size| cell(each(*size), 0));
+            [what.clone()].into_iter().chain(times).chain([cell(growth, 2)]).collect()
+        };
+        format!(
+            "the service in a process: nanoseconds for an entry, over a KVM and a device that do nothing (criterion)\n{}\n",
+            plain(head, self.0.iter().map(row).collect())
+        )
     }
 }
 

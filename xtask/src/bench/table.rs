@@ -1,15 +1,16 @@
 //! The figures for people, in lines that fit a wide terminal.
 
-use std::fmt::Write;
-
 use super::aims::Aim;
 use super::figures::{Figures, Spread};
 use super::machine::Machine;
 use super::what::{Action, Subject, Testbed, Way};
 use crate::numbers::grouped;
+use crate::table::plain;
 
 const LEGEND: &str = "Medians in thousands of cycles, and half of what lies between their quartiles; exits to user space by calls and by\n\
                       accesses to the table; x: times the direct way.";
+
+const BETWEEN_WAYS: &str = "│";
 
 /// One table for each subject.
 pub(super) fn render(figures: &Figures, machine: &Machine) -> String {
@@ -21,7 +22,7 @@ pub(super) fn render(figures: &Figures, machine: &Machine) -> String {
     text += if subjects.is_empty() { "" } else { LEGEND };
     for subject in subjects {
         text += &format!("\n\n{}\n", heading(subject, figures.runs(subject)));
-        text += &one(figures, subject).join("\n");
+        text += &one(figures, subject);
     }
     text
 }
@@ -37,36 +38,40 @@ fn heading(subject: &Subject, runs: u32) -> String {
     format!("{device}, {}, {} of each, {place}", of(*vectors, "vector"), of(runs, "run"))
 }
 
-fn one(figures: &Figures, subject: &Subject) -> Vec<String> {
+fn one(figures: &Figures, subject: &Subject) -> String {
     let there = |way: &Way| figures.get(subject, Action::SetUp, *way).is_some();
     let others: Vec<Way> = Way::ALL.into_iter().filter(|way| *way != Way::Direct).filter(there).collect();
-    let mut head = format!("{:<22}{:>17}{:>7}", "", Way::Direct.name(), "exits");
+    let of_way = |way: &Way| [way.name(), "", "exits"].map(str::to_owned);
+    let mut head = [String::new()].into_iter().chain(of_way(&Way::Direct)).collect::<Vec<_>>();
     for way in &others {
-        head += &format!(" │ {:>17}{:>7}{:>8}", way.name(), "exits", "");
+        head.push(BETWEEN_WAYS.to_owned());
+        head.extend(of_way(way).into_iter().chain([String::new()]));
     }
-    let mut lines = vec![head.trim_end().to_owned()];
+    let mut rows = Vec::new();
     for action in Action::ALL {
         let Some(direct) = figures.get(subject, action, Way::Direct) else { continue };
-        let mut line = format!("{:<22}{}", action.name(), cell(Some(direct)));
+        let mut row = vec![action.name().to_owned()];
+        row.extend(cells(Some(direct)));
         for way in &others {
-            let ratio = figures.ratio(subject, action, *way).map(times).unwrap_or_default();
-            line += &format!(" │ {}{ratio:>8}", cell(figures.get(subject, action, *way)));
+            row.push(BETWEEN_WAYS.to_owned());
+            row.extend(cells(figures.get(subject, action, *way)));
+            row.push(figures.ratio(subject, action, *way).map(times).unwrap_or_default());
         }
-        lines.push(line);
+        rows.push(row);
     }
-    lines
+    plain(head, rows)
 }
 
 /// The median, how far samples are from it, and the exits.
-fn cell(spread: Option<Spread>) -> String {
+fn cells(spread: Option<Spread>) -> [String; 3] {
     let Some(Spread { median, low, high, exits, .. }) = spread else {
-        return format!("{:>17}{:>7}", "-", "");
+        return ["-", "", ""].map(str::to_owned);
     };
     // where there is one sample, or a quantile is asked for, nothing is known
     let around =
         if high > low { format!("±{:.0}%", (high - low) / 2.0 / median * 100.0) } else { String::new() };
     let exits = if exits > 0.0 { grouped(exits.round()) } else { "-".into() };
-    format!("{:>10}{around:>7}{exits:>7}", kilo(median))
+    [kilo(median), around, exits]
 }
 
 fn kilo(cycles: f64) -> String {
@@ -85,15 +90,13 @@ fn times(ratio: f64) -> String {
 
 /// What was aimed at.
 pub(super) fn aims(aims: &[Aim]) -> String {
-    let mut text = String::from("Aims\n");
-    for aim in aims {
+    let row = |aim: &Aim| {
         let bound = if aim.at_most { "at most" } else { "at least" };
         let met = if aim.is_met() { "met" } else { "MISSED" };
-        let reached = times(aim.reached);
-        // writing to a string does not fail
-        let _ = writeln!(text, "{:<70}{bound:>9} {:>5}{reached:>9}  {met}", aim.what, aim.aim);
-    }
-    text
+        vec![aim.what.clone(), bound.to_owned(), aim.aim.to_string(), times(aim.reached), met.to_owned()]
+    };
+    let head = ["Aims", "", "aim", "reached", ""].map(str::to_owned).to_vec();
+    plain(head, aims.iter().map(row).collect()) + "\n"
 }
 
 #[cfg(test)]
@@ -107,12 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_of_one_width() {
+    fn a_cell_says_only_what_is_known() {
         let spread =
             Spread { median: 2_000_000.0, low: 1_900_000.0, high: 2_300_000.0, samples: 9, exits: 18432.0 };
         let without = Spread { low: 1.0, high: 1.0, exits: 0.0, ..spread };
-        let cells = [Some(spread), Some(without), None].map(cell);
-        assert_eq!(cells[0], "     2,000   ±10% 18,432");
-        assert!(cells.iter().all(|cell| cell.chars().count() == 24), "{cells:?}");
+        assert_eq!(cells(Some(spread)), ["2,000", "±10%", "18,432"]);
+        assert_eq!(cells(Some(without)), ["2,000", "", "-"]);
+        assert_eq!(cells(None), ["-", "", ""]);
     }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::build::{programs, workspace};
 use crate::process;
 use crate::runner::{Step, Verdict, skip};
+use crate::table::plain;
 
 const VALGRIND: &str = "valgrind";
 const RECORDED: &str = "host/benches/work.json";
@@ -114,7 +115,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         fs::write(&file, serde_json::to_string_pretty(&now)? + "\n").context(RECORDED)?;
         println!("recorded in {RECORDED}");
     }
-    let beyond = compare(&recorded(&file)?, &now);
+    let Comparison { table, beyond } = compare(&recorded(&file)?, &now);
+    println!("{table}");
     Ok(if beyond.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -124,12 +126,13 @@ fn case() -> Result<Verdict> {
     }
     let recorded = recorded(&workspace::root().join(RECORDED))?;
     let now = count()?;
-    let beyond = compare(&recorded, &now);
+    let Comparison { table, beyond } = compare(&recorded, &now);
     if !beyond.is_empty() {
-        bail!("not as recorded: {}; help: mend it, or `./run.sh work --record`", beyond.join(", "));
+        bail!("not as recorded: {}; help: mend it, or `./run.sh work --record`\n{table}", beyond.join(", "));
     }
     let tolerance = tolerance(&recorded, &now);
-    Ok(Verdict::Passed(format!("{} figures within {tolerance} % of those recorded", now.figures.len())))
+    let note = format!("{} figures within {tolerance} % of those recorded", now.figures.len());
+    Ok(Verdict::Measured { note, table })
 }
 
 fn recorded(file: &Path) -> Result<Recorded> {
@@ -219,30 +222,39 @@ fn tolerance(recorded: &Recorded, now: &Recorded) -> u64 {
     if same { TOLERANCE } else { WIDE_TOLERANCE }
 }
 
-/// Prints the table, and names what is beyond the tolerance.
-fn compare(recorded: &Recorded, now: &Recorded) -> Vec<String> {
+/// What is counted now beside what is recorded.
+struct Comparison {
+    table: String,
+    /// What is beyond the tolerance.
+    beyond: Vec<String>,
+}
+
+fn compare(recorded: &Recorded, now: &Recorded) -> Comparison {
     let tolerance = tolerance(recorded, now);
-    if tolerance != TOLERANCE {
-        println!("NOT THE RECORDED COMPILER OR VALGRIND: compared within {tolerance} %, not {TOLERANCE} %");
-        println!(
-            "  recorded: {}, {}; now: {}, {}",
-            recorded.rustc, recorded.valgrind, now.rustc, now.valgrind
-        );
-    }
-    println!("{:<24} {:>9} {:>9} {:>7}", "for an entry", "recorded", "now", "");
+    let mut rows = Vec::new();
     let mut beyond = Vec::new();
     for (what, &figure) in &now.figures {
         let before = recorded.figures.get(what).copied();
         let within = before.is_some_and(|before| before.abs_diff(figure) * 100 <= before * tolerance);
         let previous = before.map_or_else(|| "none".into(), |before| before.to_string());
-        println!("{what:<24} {previous:>9} {figure:>9} {:>7}", if within { "" } else { "BEYOND" });
         if !within {
             beyond.push(format!("{what} (recorded {previous}, now {figure})"));
         }
+        let mark = if within { "" } else { "BEYOND" };
+        rows.push(vec![what.clone(), previous, figure.to_string(), mark.to_owned()]);
     }
     let gone = recorded.figures.keys().filter(|what| !now.figures.contains_key(*what));
     beyond.extend(gone.map(|what| format!("{what} (recorded, and not counted now)")));
-    beyond
+    let head = ["for an entry", "recorded", "now", ""].map(str::to_owned).to_vec();
+    let mut table = plain(head, rows);
+    if tolerance != TOLERANCE {
+        table = format!(
+            "NOT THE RECORDED COMPILER OR VALGRIND: compared within {tolerance} %, not {TOLERANCE} %\n  \
+             recorded: {}, {}; now: {}, {}\n{table}",
+            recorded.rustc, recorded.valgrind, now.rustc, now.valgrind
+        );
+    }
+    Comparison { table, beyond }
 }
 
 #[cfg(test)]
@@ -256,18 +268,18 @@ mod tests {
 
     #[test]
     fn a_figure_beyond_the_tolerance_is_named() {
-        assert!(compare(&of("a", 1000), &of("a", 1030)).is_empty());
-        assert_eq!(compare(&of("a", 1000), &of("a", 1031)).len(), 1);
-        assert_eq!(compare(&of("a", 1000), &of("a", 969)).len(), 1);
-        assert!(compare(&of("a", 1000), &of("b", 1250)).is_empty());
-        assert_eq!(compare(&of("a", 1000), &of("b", 1251)).len(), 1);
+        assert!(compare(&of("a", 1000), &of("a", 1030)).beyond.is_empty());
+        assert_eq!(compare(&of("a", 1000), &of("a", 1031)).beyond.len(), 1);
+        assert_eq!(compare(&of("a", 1000), &of("a", 969)).beyond.len(), 1);
+        assert!(compare(&of("a", 1000), &of("b", 1250)).beyond.is_empty());
+        assert_eq!(compare(&of("a", 1000), &of("b", 1251)).beyond.len(), 1);
     }
 
     #[test]
     fn figures_that_come_or_go_are_named() {
         let none = Recorded { figures: Figures::new(), ..of("a", 0) };
-        assert_eq!(compare(&of("a", 7), &none).len(), 1);
-        assert_eq!(compare(&none, &of("a", 7)).len(), 1);
+        assert_eq!(compare(&of("a", 7), &none).beyond.len(), 1);
+        assert_eq!(compare(&none, &of("a", 7)).beyond.len(), 1);
     }
 
     #[test]

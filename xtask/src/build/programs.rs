@@ -48,7 +48,10 @@ impl Programs {
     /// Builds the program of another package, called as its package is, in the same folder and in the same way: it takes
     /// what [`build`](Self::build) has compiled.
     pub(crate) fn build_beside(package: &str) -> Result<PathBuf> {
-        workspace::run_build(release().args(["--package", package]), package)?;
+        let mut cargo = release();
+        // beside xtask, as there: what both depend on then has the same features, and is compiled once
+        cargo.args(["--package", package, "--package", "xtask", "--no-default-features", "--bin", package]);
+        workspace::run_build(&mut cargo, package)?;
         Ok(folder().join(package))
     }
 }

@@ -6,8 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pvir_abi::{Pair, Store};
-use pvir_host::device::StoreShape;
-use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated};
+use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape};
 use pvir_host::mapping::RegionMap;
 use vmm_sys_util::eventfd::EventFd;
 

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Duration;
 
 use pvir_host::kvm::{GsiRoute, IrqRouter};
-use pvir_host::message::Message;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::list::Wrong;
@@ -21,7 +20,7 @@ pub(crate) struct WrongRouter {
     /// By GSI: a descriptor of our own for each eventfd that is attached.
     attached: BTreeMap<u32, EventFd>,
     /// By GSI: the routing table as it is.
-    routes: BTreeMap<u32, Message>,
+    routes: BTreeMap<u32, GsiRoute>,
 }
 
 impl WrongRouter {
@@ -30,7 +29,7 @@ impl WrongRouter {
     }
 
     /// The attached GSIs whose route the new table replaces.
-    fn moving(&self, table: &BTreeMap<u32, Message>) -> Vec<u32> {
+    fn moving(&self, table: &BTreeMap<u32, GsiRoute>) -> Vec<u32> {
         let replaced = |gsi: &u32| {
             let routes = (self.routes.get(gsi), table.get(gsi));
             matches!(routes, (Some(old), Some(new)) if old != new)
@@ -47,7 +46,7 @@ fn drain(eventfd: &EventFd) {
 
 impl IrqRouter for WrongRouter {
     fn set_routes(&mut self, routes: &[GsiRoute]) -> io::Result<()> {
-        let table: BTreeMap<u32, Message> = routes.iter().map(|route| (route.gsi, route.message)).collect();
+        let table: BTreeMap<u32, GsiRoute> = routes.iter().map(|route| (route.gsi, *route)).collect();
         let moving = match self.wrong {
             Some(Wrong::LostInRetarget) => self.moving(&table),
             _ => Vec::new(),

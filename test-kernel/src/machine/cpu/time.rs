@@ -12,8 +12,8 @@ pub(crate) const PATIENCE_MS: u64 = 10_000;
 /// How long tests wait to see that something does not happen.
 pub(crate) const QUIET_MS: u64 = 20;
 
-/// Between two looks of a waiting processor no more than this counts as waited: more is time in which the host had it do
-/// nothing.
+/// From one look of a waiting processor to the next no more than this counts as waited, or twice the shortest turn where
+/// looking takes long: more is time in which the host had the processor do nothing.
 const LONGEST_TURN_MS: u64 = 1;
 
 /// What no machine here exceeds: a wait is rather too long than too short.
@@ -65,15 +65,15 @@ fn plausible(khz: u64) -> Option<u64> {
 /// for the host's threads, the limit is as much later as they are slower.
 pub(crate) fn wait_until(budget_ms: u64, mut condition: impl FnMut() -> bool) -> bool {
     let budget = budget_ms.saturating_mul(khz());
-    let longest_turn = LONGEST_TURN_MS * khz();
-    let (mut last, mut waited) = (cycles(), 0_u64);
+    let (mut last, mut waited, mut shortest) = (cycles(), 0_u64, u64::MAX);
     loop {
         if condition() {
             return true;
         }
-        let now = cycles();
-        waited = waited.saturating_add(now.wrapping_sub(last).min(longest_turn));
-        last = now;
+        let turn = cycles().wrapping_sub(last);
+        last = last.wrapping_add(turn);
+        shortest = shortest.min(turn);
+        waited = waited.saturating_add(turn.min(shortest.saturating_mul(2).max(LONGEST_TURN_MS * khz())));
         if waited > budget {
             return condition();
         }

@@ -9,7 +9,7 @@ use crate::machine::devices::emulated::Emulated;
 use crate::machine::devices::{Device, Trigger};
 
 /// Microseconds for each vector of the rate generator.
-const INTERVAL: u32 = 200;
+const INTERVAL: u32 = 50;
 /// Rounds are no bound: it is stopped.
 const ROUNDS: u32 = 1 << 20;
 
