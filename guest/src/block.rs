@@ -1,4 +1,4 @@
-//! The request block's memory. It is shared with the host: copied into and out of, never borrowed.
+//! Memory of the request block. It is shared with the host, so that it is copied into and out of, and never borrowed.
 #![expect(unsafe_code, reason = "the host writes this memory behind the compiler's back")]
 
 use core::cell::UnsafeCell;
@@ -14,9 +14,9 @@ pub(crate) type Chunk = [u64; 8];
 const _: () = assert!(size_of::<Chunk>() == RECORD_LEN);
 const _: () = assert!(size_of::<pvir_abi::Header>() == RECORD_LEN);
 
-/// A request block with room for `RECORDS` records, for a kernel to put into a `static`.
+/// Memory of a request block with room for `RECORDS` records, for a kernel to put into a `static`.
 ///
-/// 512 is the most that a call takes; a small guest does with fewer. A kernel whose image is not contiguous in
+/// A call takes 512 records at most; a small guest does with fewer. A kernel whose image is not contiguous in
 /// physical memory, or a confidential VM, takes pages of its own choice instead: [`BlockMemory::new`].
 #[repr(C, align(4096))]
 pub struct RequestBlock<const RECORDS: usize> {
@@ -32,7 +32,7 @@ const _: () = assert!(offset_of!(RequestBlock<1>, records) == RECORD_LEN);
 unsafe impl<const RECORDS: usize> Sync for RequestBlock<RECORDS> {}
 
 impl<const RECORDS: usize> RequestBlock<RECORDS> {
-    /// An empty block.
+    /// A block of zeros.
     #[must_use]
     pub const fn new() -> Self {
         Self { header: UnsafeCell::new([0; 8]), records: UnsafeCell::new([[0; 8]; RECORDS]) }
@@ -43,8 +43,8 @@ impl<const RECORDS: usize> RequestBlock<RECORDS> {
     ///
     /// # Safety
     ///
-    /// As for [`BlockMemory::new`]; validity and length are seen to. It remains that the block lies as a whole at the
-    /// contiguous guest physical `address`, and that this is called once.
+    /// The clauses of [`BlockMemory::new`] about validity and length hold for a static. The caller promises the
+    /// others: the whole block lies at the contiguous guest physical `address`, and this is called once.
     #[must_use]
     pub unsafe fn memory(&'static self, address: PhysAddr) -> Option<BlockMemory> {
         // Not the size of `Self`, which is rounded up to whole pages: what lies behind the cells may not be written.
@@ -60,7 +60,7 @@ impl<const RECORDS: usize> Default for RequestBlock<RECORDS> {
     }
 }
 
-/// Memory for a request block, and where the host finds it.
+/// Memory for a request block, and the guest physical address by which the host finds it.
 #[derive(Debug)]
 pub struct BlockMemory {
     header: NonNull<Chunk>,
@@ -95,13 +95,13 @@ impl BlockMemory {
         })
     }
 
-    /// Records that there is room for, 512 at most.
+    /// Number of records for which there is room, 1 to 512.
     #[must_use]
     pub const fn records(&self) -> usize {
         self.records
     }
 
-    /// Where the host finds it.
+    /// The guest physical address of the block.
     #[must_use]
     pub const fn address(&self) -> GuestPhysAddr {
         self.address

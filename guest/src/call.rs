@@ -1,4 +1,5 @@
-//! One call: the request is copied into the block, the conduit used, the answer copied out once and judged.
+//! One call: the request is copied into the block, the conduit is used, and the answer is copied out once and
+//! checked.
 
 use crate::block::BlockMemory;
 use crate::check::{self, Verdict};
@@ -10,37 +11,37 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use pvir_abi::{CallFlags, EnableRecord, Header, Operation, Status, Version};
 use spin::Mutex;
 
-/// What becomes of a batch in which some entries fail.
+/// How a batch is carried out of which some entries fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BatchMode {
-    /// The others are carried out. A batch longer than one call is split into several.
+    /// The other entries are carried out. A batch longer than one call is split into several calls.
     Partial,
-    /// Nothing is done. A batch longer than one call is refused before anything is asked, because what earlier calls
-    /// did could not be undone: an UNMAP cannot give the same pair again.
+    /// No entry is carried out. A batch longer than one call is refused before the host is called, because what
+    /// earlier calls did could not be undone: after an UNMAP no MAP gives the same pair again.
     AllOrNothing,
 }
 
-/// The records of one operation: what is asked, and where the answers go. Places count over the whole batch.
+/// The records of one operation: the requests, and where the answers go. An index counts over the whole batch.
 pub(crate) trait Batch {
     const OPERATION: Operation;
     type Record: BatchRecord;
-    /// What a record that was carried out is worth.
+    /// What the caller gets for a record that was carried out.
     type Answer;
 
     fn len(&self) -> usize;
-    /// The request at `place`, the same each time; `None` beyond the end.
+    /// The request at `index`, the same each time; `None` beyond the end.
     fn request(&self, index: usize) -> Option<Self::Record>;
-    /// Checks the answer `got` to `asked`, which has status OK.
+    /// Validates `answer`, whose status is OK, against its request.
     fn validate(
         &self,
         at: AnswerPosition,
         request: &Self::Record,
         got: &Self::Record,
     ) -> Result<Self::Answer, ContractViolation>;
-    /// Where the answers go.
+    /// One place for the result of each record.
     fn results(&mut self) -> &mut [Result<Self::Answer, EntryError>];
 
-    /// Notes what became of a record.
+    /// Stores the result of the record at `index`.
     fn put(&mut self, index: usize, result: Result<Self::Answer, EntryError>) {
         if let Some(slot) = self.results().get_mut(index) {
             *slot = result;
@@ -48,25 +49,25 @@ pub(crate) trait Batch {
     }
 }
 
-/// Which answer is judged.
+/// Which answer is validated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnswerPosition {
-    /// Its place in the batch.
+    /// Its index in the batch.
     pub(crate) index: usize,
-    /// Its number within the call, for errors.
+    /// Its number within the call, for messages.
     pub(crate) record: usize,
-    /// The epoch that the call's header says.
+    /// The epoch in the header of the call.
     pub(crate) epoch: u64,
 }
 
-/// Conduit, block and what was negotiated.
+/// The conduit, the request block, and what was negotiated with the host.
 pub(crate) struct Transport<C> {
     conduit: C,
     block: Mutex<BlockMemory>,
     pub(crate) version: Version,
-    /// Most records in one call.
+    /// Maximum number of records in one call.
     pub(crate) max_records: usize,
-    /// The latest epoch seen since ENABLE, 0 while not enabled.
+    /// The latest epoch seen since ENABLE, 0 while pvir is not enabled.
     pub(crate) epoch: AtomicU64,
 }
 
@@ -84,9 +85,9 @@ impl<C: Conduit> Transport<C> {
         Ok(Self { conduit, block: Mutex::new(block), version, max_records, epoch: AtomicU64::new(0) })
     }
 
-    /// Carries out a batch, in as many calls as it takes. Answers with the number of records that are OK.
+    /// Carries out a batch in as many calls as it takes. Returns the number of records that are OK.
     ///
-    /// On an error what earlier calls did stays noted in the batch.
+    /// After an error the results of earlier calls stay in the batch.
     pub(crate) fn run<B: Batch>(&self, batch: &mut B, mode: BatchMode) -> Result<usize, Error> {
         let len = batch.len();
         let flags = match mode {
@@ -105,7 +106,7 @@ impl<C: Conduit> Transport<C> {
         Ok(done)
     }
 
-    /// One call with the records at `places`, its failure noted in the batch.
+    /// One call with the records in `range`. If it fails as a whole, the failure is the result of each of them.
     pub(crate) fn exchange<B: Batch>(
         &self,
         batch: &mut B,
@@ -149,7 +150,7 @@ impl<C: Conduit> Transport<C> {
         let got: Header = zerocopy::transmute!(block.read_header());
         let epoch = self.epoch.load(Ordering::Relaxed);
         let verdict = check::header(&sent, &got, status, epoch)?;
-        // Seen under the lock, and judged never to go back.
+        // Read under the lock, and checked not to go back.
         if epoch != 0 && got.epoch != 0 {
             self.epoch.store(got.epoch, Ordering::Relaxed);
         }
@@ -191,7 +192,7 @@ impl<C: Conduit> Transport<C> {
         let mut block = self.block.lock();
         let status = self.call(&mut block, sent);
         let got: Header = zerocopy::transmute!(block.read_header());
-        // After DISABLE the epoch is 0, after a failure it is what it was: judged as if there were none.
+        // After DISABLE the epoch is 0, after a failure it is what it was: checked as if there were none.
         match check::header(&sent, &got, status, 0) {
             Ok(Verdict::Carried) if got.done == 0 => Ok(()),
             Ok(Verdict::Carried) => Err(ContractViolation::Done { said: got.done, counted: 0 }),
@@ -202,7 +203,7 @@ impl<C: Conduit> Transport<C> {
         .map_err(|violation| Error::ContractViolation { operation, violation })
     }
 
-    /// ENABLE, whose record is written even if it is refused: answered raw, for the session to judge.
+    /// The call of ENABLE, whose record is written even if it is refused: the session checks the raw answer.
     pub(crate) fn call_enable(&self, request: EnableRecord) -> RawEnable {
         let sent = Header::request(self.version, Operation::ENABLE, CallFlags::empty(), 1);
         let mut block = self.block.lock();
@@ -226,7 +227,7 @@ impl<C: Conduit> Transport<C> {
     }
 }
 
-/// An answer to ENABLE of which nothing has been judged.
+/// An answer to ENABLE of which nothing has been checked.
 pub(crate) struct RawEnable {
     pub(crate) sent: Header,
     pub(crate) got: Header,
@@ -234,13 +235,13 @@ pub(crate) struct RawEnable {
     pub(crate) record: EnableRecord,
 }
 
-/// What an exchange came to.
+/// The outcome of one call.
 enum Exchanged {
-    /// Records were carried out, this many.
+    /// This many records were carried out.
     Carried(usize),
-    /// Nothing was, because a record failed.
+    /// No record was carried out, because one failed.
     Aborted,
-    /// Nothing was, because the call failed.
+    /// No record was carried out, because the call failed.
     Failed(pvir_abi::StatusError),
 }
 

@@ -1,29 +1,29 @@
-//! What is checked of every answer before anything in it is used.
+//! The checks of headers and entry records, before anything in an answer is used.
 
 use crate::record::BatchRecord;
 use crate::{ContractViolation, Origin, Target};
 use pvir_abi::{CallFlags, EntryRecord, EntryState, Handle, Header, Operation, Pair, Status, Store};
 
-/// Where messages to interrupt controllers go: 0xfee00000 to 0xfeefffff
+/// Bits 31:20 of the addresses of interrupt messages, 0xfee00000 to 0xfeefffff
 /// (Intel SDM Vol. 3A, "Message Signalled Interrupts", "Message Address Register Format").
 const MESSAGE_WINDOW: u64 = 0xfee;
-/// The first status that is for records only.
+/// The lowest status that is for records only.
 const RECORD_STATUSES: u32 = 0x40;
 
-/// What the header says, once it is believed.
+/// What a header says of its call, once it was checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     /// Every record was carried out.
     Carried,
-    /// Some were, some failed.
+    /// Some records were carried out, others failed.
     Partial,
-    /// One failed, none was carried out.
+    /// A record failed, and none was carried out.
     Aborted,
-    /// The call failed; nothing was done and no record written.
+    /// The call failed: nothing was done, and no record was written.
     Failed(pvir_abi::StatusError),
 }
 
-/// Checks the header `got` that answers `sent`. `before` is the latest epoch known, 0 while not enabled.
+/// Checks the header `got` that answers `sent`. `before` is the latest epoch known, 0 while pvir is not enabled.
 pub(crate) fn header(
     sent: &Header,
     answer: &Header,
@@ -87,7 +87,7 @@ pub(crate) fn record_status(
     }
 }
 
-/// Checks the header's count against the records.
+/// Checks the header's count of records that are OK against the records.
 pub(crate) fn totals(
     answer: &Header,
     counted: u32,
@@ -101,7 +101,7 @@ pub(crate) fn totals(
     if failed_in_part && !failed { Err(ContractViolation::NothingFailed) } else { Ok(()) }
 }
 
-/// The fields that name the entry are those that were sent.
+/// Checks that the fields that name the entry are those that were sent.
 pub(crate) fn same_entry(
     record: usize,
     request: &EntryRecord,
@@ -119,7 +119,7 @@ pub(crate) fn same_entry(
     )
 }
 
-/// So is the routing, where it was sent.
+/// Checks that the routing is the one that was sent.
 pub(crate) fn same_routing(
     record: usize,
     request: &EntryRecord,
@@ -147,7 +147,7 @@ impl BatchRecord for EntryRecord {
     }
 }
 
-/// An answer without a pair: of UNMAP, and of any entry that failed. The handle may be repeated.
+/// Checks an answer without a pair: that of UNMAP, and that of any entry that failed. It may repeat the handle.
 pub(crate) fn no_answer(
     record: usize,
     request: &EntryRecord,
@@ -167,7 +167,7 @@ pub(crate) fn no_answer(
     }
 }
 
-/// The handle of an answer; that of the request, where one was given.
+/// The handle of an answer, which is that of the request if the request had one.
 pub(crate) fn handle(
     record: usize,
     request: &EntryRecord,
@@ -182,7 +182,7 @@ pub(crate) fn handle(
     Ok(answer.handle)
 }
 
-/// The pair of an answer, as a message of `count` consecutive ones.
+/// The pair of an answer, for `count` consecutive messages.
 ///
 /// On Intel the address is in remappable format, on AMD it looks like a plain message and the data is an index; both
 /// lie in the message window, word-aligned, with 16 bits of data, and the low bits of the data of a multi-message MSI
@@ -198,7 +198,8 @@ pub(crate) fn pair(record: usize, count: u32, answer: &EntryRecord) -> Result<Pa
     }
 }
 
-/// The state of a MAP: as asked, and masked unless the entry was mapped before. Answers whether it was.
+/// Checks the state of a MAP: parked as requested, and masked unless the entry was mapped before. Returns whether it
+/// was.
 pub(crate) fn mapped_state(
     record: usize,
     origin: Origin,
@@ -213,7 +214,7 @@ pub(crate) fn mapped_state(
     if parked_as_asked && (!must_mask || state.contains(EntryState::MASKED)) { Ok(existing) } else { wrong }
 }
 
-/// The state of a RETARGET: as asked, and nothing said of the mask.
+/// Checks the state of a RETARGET: parked as requested, and nothing said of the mask.
 pub(crate) fn retargeted_state(
     record: usize,
     target: Target,

@@ -1,10 +1,10 @@
-//! Who owns which entry of a store: a bit each.
+//! Which entries of a store have an owner: a bit for each.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Entries of the largest store: those of the largest MSI-X table.
+/// Number of entries in the largest store, which is the largest MSI-X table.
 pub(crate) const MAX_ENTRIES: u32 = 2048;
-/// Words that hold a bit for each.
+/// Number of words that hold a bit for each of them.
 const WORDS: usize = 32;
 
 const _: () = assert!(WORDS * 64 == MAX_ENTRIES as usize);
@@ -19,7 +19,7 @@ impl Claims {
         Self { words: [const { AtomicU64::new(0) }; WORDS] }
     }
 
-    /// Takes entry `index`; `false` if somebody has it, or there is none.
+    /// Takes entry `index`. `false` if it has an owner, or does not exist.
     pub(crate) fn take(&self, index: u32) -> bool {
         let (word, bit) = self.place(index);
         word.is_some_and(|word| word.fetch_or(bit, Ordering::AcqRel) & bit == 0)

@@ -1,133 +1,138 @@
-//! What no honest host says.
+//! Answers by which a host breaks the contract.
 
 use core::fmt;
 use pvir_abi::{Conduits, Handle, Pair, Status};
 
-/// What no host that keeps the contract says. `record` counts within one call.
+/// How an answer of the host breaks the contract.
+///
+/// Records are numbered within one call, from 0. Nothing of such an answer was used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ContractViolation {
-    /// A field of the header that is the guest's came back changed.
+    /// A field of the header that only the guest writes came back changed (statement B3).
     HeaderChanged {
-        /// The field.
+        /// The name of the field.
         field: &'static str,
     },
-    /// The call came back, but the header's status was not written.
+    /// The call returned, but the status in the header was not written.
     CallPending,
-    /// The conduit's status is not the header's: broken conduit, or another hypervisor answered.
+    /// The conduit and the header answer different statuses: the conduit is broken, or another hypervisor answered
+    /// (statement C7).
     ConduitDisagrees {
-        /// What the conduit answered.
+        /// The status that the conduit answered.
         conduit: Status,
-        /// What the header says.
+        /// The status in the header.
         header: Status,
     },
-    /// A status that a call never has.
+    /// The call has a status that calls never have (statement B4).
     CallStatus(Status),
-    /// `done` is not the number of records that are OK.
+    /// The header's `done` is not the number of records that are OK (statement O1).
     Done {
-        /// What the header says.
+        /// The number in the header.
         said: u32,
-        /// What the records say.
+        /// The number of records that are OK.
         counted: u32,
     },
-    /// The epoch is 0 while enabled, or went back.
+    /// The epoch is 0 while pvir is enabled, or went back (statement E8).
     Epoch {
         /// The latest epoch known before.
         before: u64,
-        /// What the header says.
+        /// The epoch in the header.
         said: u64,
     },
-    /// A field of a record that is the guest's came back changed.
+    /// A field of a record that only the guest writes came back changed (statement B3).
     RecordChanged {
         /// Number of the record.
         record: usize,
-        /// The field.
+        /// The name of the field.
         field: &'static str,
     },
-    /// A status that a record never has, or not in this call.
+    /// A record has a status that records never have, or do not have in a call with this status (statements O2 and
+    /// O3).
     RecordStatus {
         /// Number of the record.
         record: usize,
-        /// The status.
+        /// The status of the record.
         status: Status,
     },
-    /// The call is PARTIAL or ABORTED, but no record says why.
+    /// The call is PARTIAL or ABORTED, but no record failed.
     NothingFailed,
-    /// A record that failed, or an answer that has no such field, carries one.
+    /// A field is not zero in a record that failed, or in the answer of an operation that does not answer it
+    /// (statement O5).
     NotZero {
         /// Number of the record.
         record: usize,
-        /// The field.
+        /// The name of the field.
         field: &'static str,
     },
-    /// A handle of 0.
+    /// The handle of an entry is 0 (statement H1).
     NoHandle {
         /// Number of the record.
         record: usize,
     },
-    /// Two entries with one handle.
+    /// Two entries have the same handle (statement H1).
     HandleTwice {
         /// Number of the record.
         record: usize,
         /// The handle.
         handle: Handle,
     },
-    /// Two entries of one device with one pair.
+    /// Two entries of one device have the same pair (statement M9).
     PairTwice {
         /// Number of the record.
         record: usize,
         /// The pair.
         pair: Pair,
     },
-    /// A pair that is no message to an interrupt controller.
+    /// The pair of an entry is no interrupt message (statements M9 and M10).
     BadPair {
         /// Number of the record.
         record: usize,
         /// The pair.
         pair: Pair,
     },
-    /// A pair that is not the one of the MAP.
+    /// The pair of an entry is not the one that its MAP answered (statement M2).
     PairChanged {
         /// Number of the record.
         record: usize,
         /// The pair of the MAP.
         was: Pair,
-        /// What the host says now.
+        /// The pair that the host answers now.
         now: Pair,
     },
-    /// State bits that are unknown, or do not fit what was asked.
+    /// The state of an entry has unknown bits, or does not fit the request.
     State {
         /// Number of the record.
         record: usize,
-        /// The bits.
+        /// The bits of the state.
         state: u32,
     },
-    /// A routing that is unknown or malformed, in an answer of QUERY.
+    /// The routing that QUERY answers is unknown or malformed.
     Routing {
         /// Number of the record.
         record: usize,
     },
-    /// A number that no device has.
+    /// A number that DEVICE_INFO answers is beyond what any device has.
     Limit {
         /// Number of the record.
         record: usize,
-        /// The field.
+        /// The name of the field.
         field: &'static str,
     },
-    /// FEATURES and CPUID differ.
+    /// FEATURES and CPUID differ (statement D3).
     NotAsDiscovered {
-        /// In what.
+        /// The name of the field in which they differ.
         field: &'static str,
     },
-    /// ENABLE was refused without a reason.
+    /// ENABLE was refused without a reason (statement E6).
     NoReason,
-    /// ENABLE was granted, but the event area was not written.
+    /// ENABLE was granted, but the event area was not written (statement V1).
     EventArea,
-    /// The conduits of FEATURES and CPUID differ.
+    /// FEATURES and CPUID name different conduits (statement D3).
     Conduits {
-        /// In CPUID.
+        /// The conduits in CPUID.
         discovered: Conduits,
-        /// In FEATURES.
+        /// The conduits in FEATURES.
         said: Conduits,
     },
 }

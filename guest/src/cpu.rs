@@ -1,4 +1,4 @@
-//! CPUID, and a barrier for the compiler.
+//! The CPUID instruction, and a barrier for the compiler.
 #![expect(
     unsafe_code,
     reason = "CPUID has no safe form in every toolchain that this crate supports; the barrier is assembly"

@@ -1,44 +1,45 @@
-//! DEVICE_INFO: what a device can do. Works before ENABLE and after.
+//! DEVICE_INFO: which stores of a device the host serves. It works before ENABLE and after.
 
 use crate::call::{AnswerPosition, Batch, BatchMode, Transport};
 use crate::record::BatchRecord;
 use crate::{Conduit, ContractViolation, EntryError, Error, Pvir, Remapping};
 use pvir_abi::{DeviceFlags, DeviceId, DeviceRecord, Operation, Stores};
 
-/// What the host says of a device.
+/// What the host serves of a device, as DEVICE_INFO answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeviceInfo {
-    /// The device.
+    /// The device, as the guest sees it.
     pub id: DeviceId,
-    /// Store kinds served. Bits that this driver does not know are kept.
+    /// The kinds of store that the host serves. Bits that this driver does not know are kept.
     pub stores: Stores,
-    /// Properties. Bits that this driver does not know are kept.
+    /// Properties of the device. Bits that this driver does not know are kept.
     pub flags: DeviceFlags,
-    /// Entries of the MSI-X table that may be mapped, 2048 at most.
+    /// Number of MSI-X entries that may be mapped, 0 to 2048.
     pub msix_entries: u32,
-    /// Messages of the MSI capability that may be mapped, 32 at most.
+    /// Number of messages of the MSI capability that may be mapped, 0 to 32.
     pub msi_messages: u32,
-    /// IMS entries that may be mapped.
+    /// Number of IMS entries that may be mapped.
     pub ims_entries: u32,
-    /// Most IRTEs that the device may hold.
+    /// Maximum number of IRTEs that may be held for the device.
     pub max_irtes: u32,
-    /// IRTEs that it holds.
+    /// Number of IRTEs that are held for the device now.
     pub irtes: u32,
 }
 
-/// What the host says of one device.
+/// The result for one device of a batch.
 pub type DeviceInfoResult = Result<DeviceInfo, EntryError>;
 
-/// Most entries of an MSI-X table.
+/// Maximum number of entries of an MSI-X table (PCI Express Base Specification 6.0, section 7.7.2).
 const MAX_MSIX_ENTRIES: u32 = 2048;
-/// Most messages of an MSI capability.
+/// Maximum number of messages of an MSI capability (PCI Express Base Specification 6.0, section 7.7.1).
 const MAX_MSI_MESSAGES: u32 = 32;
 
 impl<C: Conduit> Pvir<C> {
-    /// Asks about `devices` and puts what the host says of each into `results`. Answers how many it knows.
+    /// Asks the host about `devices` and stores the answer for each at the same index of `results`. Returns the
+    /// number of devices that the host knows.
     ///
     /// # Errors
-    /// If a call failed as a whole, or the batch cannot be asked.
+    /// If a call failed as a whole, or [`Error::LengthMismatch`].
     pub fn device_info(
         &self,
         devices: &[DeviceId],
@@ -49,10 +50,11 @@ impl<C: Conduit> Pvir<C> {
 }
 
 impl<C: Conduit> Remapping<C> {
-    /// As [`Pvir::device_info`].
+    /// Asks the host about `devices` and stores the answer for each at the same index of `results`. Returns the
+    /// number of devices that the host knows.
     ///
     /// # Errors
-    /// As for [`Pvir::device_info`].
+    /// If a call failed as a whole, or [`Error::LengthMismatch`].
     pub fn device_info(
         &self,
         devices: &[DeviceId],

@@ -1,4 +1,4 @@
-//! Discovery: is there a host that remaps interrupts for us, and if not, why not.
+//! Discovery: whether there is a host that serves pvir, and why not if there is none.
 
 use crate::cpu::cpuid;
 use core::fmt;
@@ -9,40 +9,40 @@ const HYPERVISOR_PRESENT: u32 = 1 << 31;
 /// EBX, EDX, ECX of CPUID.0 spell the vendor.
 const VENDORS_WITH_SVM: [&[u8; 12]; 2] = [b"AuthenticAMD", b"HygonGenuine"];
 
-/// What the host shows in CPUID, checked: a common version and a conduit that this CPU can use.
+/// What the host shows in CPUID, once it was checked: there is a common version and a conduit that this CPU has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Discovered {
-    /// All that the signature block says.
+    /// Everything that the host's CPUID block says.
     pub host: Discovery,
-    /// The newest version that both sides speak.
+    /// The newest version of the contract that both sides speak.
     pub version: Version,
     /// The conduits that the host advertises and that this CPU has.
     pub usable: Conduits,
 }
 
-/// Why there is nothing to use. The kernel then goes on as `docs/abi.md`, "Discovery", says.
+/// Why there is no host to be used. What a kernel does then is in `docs/abi.md`, "Discovery".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum NotDiscovered {
-    /// No hypervisor: bare metal.
+    /// There is no hypervisor (CPUID.1:ECX bit 31 is clear).
     NoHypervisor,
-    /// A hypervisor, but no signature block.
+    /// There is a hypervisor, but no pvir block in CPUID.
     NotFound,
-    /// The host's versions and ours do not meet.
+    /// The host speaks no version of the contract that this driver speaks.
     NoCommonVersion {
         /// Oldest version that the host speaks.
         oldest: Version,
         /// Newest version that the host speaks.
         newest: Version,
     },
-    /// The host takes no record at all, or more than the contract knows.
+    /// The host takes no record in a call, or more than the contract allows.
     BadLimit {
-        /// Most records in one call, as the host says.
+        /// Maximum number of records in one call, as the host says.
         max_records: u32,
     },
-    /// The host advertises no conduit that this CPU has and this version serves.
+    /// The host advertises no conduit that this CPU has and this driver serves.
     NoUsableConduit {
-        /// What it advertises.
+        /// The conduits that the host advertises.
         advertised: Conduits,
     },
 }
@@ -74,16 +74,22 @@ impl fmt::Display for NotDiscovered {
 
 impl core::error::Error for NotDiscovered {}
 
-/// Looks for the host in CPUID.
+/// Looks for a host in CPUID, which is executed on this CPU.
 ///
 /// # Errors
-/// Why there is no host that this driver can use.
+/// [`NotDiscovered`] says why there is no host that this driver can use.
 pub fn discover() -> Result<Discovered, NotDiscovered> {
     discover_with(cpuid)
 }
 
-/// [`discover`], with the leaves from anywhere.
-pub(crate) fn discover_with(mut leaf: impl FnMut(u32) -> CpuidLeaf) -> Result<Discovered, NotDiscovered> {
+/// Looks for a host in the CPUID leaves that `leaf` answers, subleaf 0 of each.
+///
+/// It is for a kernel that must not execute CPUID, or that has validated the leaves before, as the guest of a
+/// confidential VM does. Any other takes [`discover`].
+///
+/// # Errors
+/// [`NotDiscovered`] says why there is no host that this driver can use.
+pub fn discover_with(mut leaf: impl FnMut(u32) -> CpuidLeaf) -> Result<Discovered, NotDiscovered> {
     if leaf(1).ecx & HYPERVISOR_PRESENT == 0 {
         return Err(NotDiscovered::NoHypervisor);
     }

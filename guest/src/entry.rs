@@ -1,4 +1,4 @@
-//! An entry of a store in one of three states, so that the wrong order cannot be written (statement W2):
+//! An entry of a device's store in one of three states, so that the wrong order does not compile (statement W2):
 //!
 //! ```text
 //!            program(irte)               unmask
@@ -7,34 +7,35 @@
 //!            retire: irte                  mask
 //! ```
 //!
-//! A programmed or live entry owns its [`Irte`]. It gives it out by [`Entry::retire`] alone, so that nobody can unmap
-//! what a live entry still sends.
+//! A programmed or live entry owns its [`Irte`] and gives it out by [`Entry::retire`] alone. So nobody can unmap an
+//! IRTE whose pair a live entry still sends.
 
 use crate::irte::sealed::Sealed;
 use crate::{Irte, Mask, Origin, StoreEntry};
 use core::fmt;
 use pvir_abi::Pair;
 
-/// Masked, its pair meaningless.
+/// The state of an entry that is masked and whose pair means nothing.
 #[derive(Debug)]
 pub struct Masked;
 
-/// Masked, with the pair of an IRTE written and read back.
+/// The state of an entry that is masked, and holds the pair of an IRTE that was written and read back.
 #[derive(Debug)]
 pub struct Programmed {
     irte: Irte,
 }
 
-/// Unmasked: the device sends.
+/// The state of an entry that is unmasked: the device sends its message.
 #[derive(Debug)]
 pub struct Live {
     irte: Irte,
 }
 
-/// One entry of a store, owned by whoever holds this.
+/// One entry of a device's store, owned: `T` reaches it, and `S` is its state, [`Masked`], [`Programmed`] or
+/// [`Live`].
 ///
-/// Dropping it masks it, as long as the store itself does when it is dropped (MSI-X and MSI do). The IRTE in it then
-/// stays allocated on the host: prefer [`Entry::retire`] and unmap.
+/// An entry is masked when it is dropped, if its `T` masks it then, as those of MSI-X and MSI do. The IRTE in it
+/// stays allocated on the host: prefer [`Entry::retire`] and [`Remapping::unmap`](crate::Remapping::unmap).
 #[must_use = "an entry that is dropped is masked"]
 #[derive(Debug)]
 pub struct Entry<T, S> {
@@ -48,23 +49,23 @@ pub struct Entry<T, S> {
 pub enum StoreError {
     /// The IRTE belongs to another entry.
     OtherEntry {
-        /// This entry.
+        /// The entry.
         entry: Origin,
-        /// The IRTE's.
+        /// The entry that the IRTE was mapped for.
         irte: Origin,
     },
-    /// What was read back is not what was written.
+    /// The device does not keep the pair that was written.
     ReadBack {
-        /// This entry.
+        /// The entry.
         entry: Origin,
         /// The pair that was written.
         wrote: Pair,
         /// The pair that was read.
         read: Pair,
     },
-    /// The mask cannot be set.
+    /// The entry does not stay masked.
     NotMasked {
-        /// This entry.
+        /// The entry.
         entry: Origin,
     },
 }
@@ -83,23 +84,23 @@ impl fmt::Display for StoreError {
 
 impl core::error::Error for StoreError {}
 
-/// An entry could not be programmed: everything that went into it.
+/// The error of [`Entry::program`], with everything that went into it.
 #[derive(Debug)]
 pub struct ProgramFailed<T> {
     /// The entry, still masked.
     pub entry: Entry<T, Masked>,
-    /// The IRTE.
+    /// The IRTE, unused.
     pub irte: Irte,
-    /// Why.
+    /// Why the entry could not be programmed.
     pub error: StoreError,
 }
 
-/// An entry could not be masked: it may still send.
+/// The error of [`Entry::mask`], with the entry, which may still send.
 #[derive(Debug)]
 pub struct MaskFailed<T> {
-    /// The entry.
+    /// The entry, as it was.
     pub entry: Entry<T, Live>,
-    /// Why.
+    /// Why the entry could not be masked.
     pub error: StoreError,
 }
 
@@ -116,14 +117,14 @@ impl<T> fmt::Display for MaskFailed<T> {
 }
 
 impl<T> From<ProgramFailed<T>> for StoreError {
-    /// The reason alone. Entry and IRTE are dropped: the entry is masked, the IRTE stays allocated on the host.
+    /// The error alone. Entry and IRTE are dropped: the entry is masked, the IRTE stays allocated on the host.
     fn from(failed: ProgramFailed<T>) -> Self {
         failed.error
     }
 }
 
 impl<T> From<MaskFailed<T>> for StoreError {
-    /// The reason alone. The entry is dropped.
+    /// The error alone. The entry is dropped.
     fn from(failed: MaskFailed<T>) -> Self {
         failed.error
     }
@@ -132,7 +133,7 @@ impl<T> From<MaskFailed<T>> for StoreError {
 impl<T: fmt::Debug> core::error::Error for ProgramFailed<T> {}
 impl<T: fmt::Debug> core::error::Error for MaskFailed<T> {}
 
-/// Sets the mask, whatever it is: a write costs less than a read. Fails if it does not stay so.
+/// Sets the mask without looking at it first, because a write costs less than a read. Fails if it does not stay set.
 fn mask(store: &mut impl StoreEntry) -> Result<(), StoreError> {
     store.set_mask(Mask::Set);
     match store.mask() {
@@ -142,31 +143,32 @@ fn mask(store: &mut impl StoreEntry) -> Result<(), StoreError> {
 }
 
 impl<T: StoreEntry, S> Entry<T, S> {
-    /// Which entry this is.
+    /// The device, the store and the index of this entry.
     pub fn origin(&self) -> Origin {
         self.store.origin()
     }
 
-    /// Whether the device has raised something that is still held, or `None` if that cannot be known.
+    /// Whether the device holds an interrupt of this entry as pending. `None` if the store does not tell.
     pub fn is_pending(&self) -> Option<bool> {
         self.store.is_pending()
     }
 }
 
 impl<T: StoreEntry> Entry<T, Masked> {
-    /// Takes possession of an entry, and masks it.
+    /// Takes possession of an entry that `store` reaches, and masks it.
     ///
     /// # Errors
-    /// If it does not stay masked.
+    /// [`StoreError::NotMasked`]. The store is dropped.
     pub fn claim(mut store: T) -> Result<Self, StoreError> {
         mask(&mut store)?;
         Ok(Self { store, state: Masked })
     }
 
-    /// Writes the pair of `irte`, reads it back and compares.
+    /// Writes the pair of `irte` into the entry, reads it back and compares.
     ///
     /// # Errors
-    /// If the IRTE is another entry's, or the device does not keep what was written. Entry and IRTE come back.
+    /// [`StoreError::OtherEntry`], [`StoreError::NotMasked`], [`StoreError::ReadBack`]. Entry and IRTE come back with
+    /// it.
     pub fn program(mut self, irte: Irte) -> Result<Entry<T, Programmed>, ProgramFailed<T>> {
         match self.write(&irte) {
             Ok(()) => Ok(Entry { store: self.store, state: Programmed { irte } }),
@@ -186,30 +188,30 @@ impl<T: StoreEntry> Entry<T, Masked> {
         if read == irte.pair { Ok(()) } else { Err(StoreError::ReadBack { entry, wrote: irte.pair, read }) }
     }
 
-    /// Lets go of the entry.
+    /// Gives up possession of the entry, which stays masked.
     pub fn release(self) -> T {
         self.store
     }
 }
 
 impl<T: StoreEntry> Entry<T, Programmed> {
-    /// Lets the device send.
+    /// Unmasks the entry: the device may send, and sends what is pending.
     pub fn unmask(mut self) -> Entry<T, Live> {
         self.store.set_mask(Mask::Clear);
         Entry { store: self.store, state: Live { irte: self.state.irte } }
     }
 
-    /// Gives the IRTE out, to be unmapped or to be replaced.
+    /// Takes the IRTE out of the entry, to be unmapped or replaced.
     pub fn retire(self) -> (Entry<T, Masked>, Irte) {
         (Entry { store: self.store, state: Masked }, self.state.irte)
     }
 }
 
 impl<T: StoreEntry> Entry<T, Live> {
-    /// Stops the device from sending. When this returns, what was sent before has been pushed out by the read back.
+    /// Masks the entry: the device sends no more. The mask is read back, which pushes out what was sent before.
     ///
     /// # Errors
-    /// If it does not stay masked. The entry comes back.
+    /// [`StoreError::NotMasked`]. The entry comes back with it.
     pub fn mask(mut self) -> Result<Entry<T, Programmed>, MaskFailed<T>> {
         match mask(&mut self.store) {
             Ok(()) => Ok(Entry { store: self.store, state: Programmed { irte: self.state.irte } }),
@@ -221,7 +223,7 @@ impl<T: StoreEntry> Entry<T, Live> {
 macro_rules! holds_irte {
     ($($state:ty),*) => { $(
         impl<T: StoreEntry> Entry<T, $state> {
-            /// The IRTE that it was programmed with.
+            /// The IRTE with which the entry was programmed.
             pub const fn irte(&self) -> &Irte {
                 &self.state.irte
             }

@@ -1,84 +1,87 @@
-//! Errors: what the host refused, and what the kernel asked wrongly.
+//! Errors of calls and of single records: what the host refused, and what cannot be asked.
 
 use crate::{ContractViolation, Origin};
 use core::fmt;
 use pvir_abi::{DeviceId, Features, GuestPhysAddr, Operation, Refusal};
 
-/// Why a call failed as a whole.
+/// Why a call, or a batch of calls, failed as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The host answered the call with a status. Nothing was done.
+    /// The host answered the call with a status that is no success. Nothing was done.
     Status {
-        /// What was asked.
+        /// The operation that was asked for.
         operation: Operation,
-        /// The answer.
+        /// The status.
         status: pvir_abi::StatusError,
     },
-    /// The host answered the one record of a call with a status.
+    /// The host answered the only record of a call with a status that is no success.
     Entry {
-        /// What was asked.
+        /// The operation that was asked for.
         operation: Operation,
-        /// Of which entry.
+        /// The entry of the record.
         origin: Origin,
-        /// The answer.
+        /// The status.
         status: pvir_abi::StatusError,
     },
-    /// The host will not let this VM program its devices. Trapped MSI-X works.
+    /// The host refuses ENABLE: this VM may not program its devices. MSI-X works by trapping, as without pvir.
     Refused {
-        /// Why.
+        /// The reason.
         reason: Refusal,
         /// The device that the reason is about.
         device: DeviceId,
     },
-    /// The host's answer breaks the contract. What it did is unknown.
+    /// The host's answer breaks the contract. What the host did is unknown.
     ContractViolation {
-        /// What was asked.
+        /// The operation that was asked for.
         operation: Operation,
-        /// What is wrong with the answer.
+        /// How the answer breaks it.
         violation: ContractViolation,
     },
-    /// All or nothing was asked of more entries than one call carries. Nothing was asked.
+    /// [`BatchMode::AllOrNothing`](crate::BatchMode::AllOrNothing) was asked of more entries than one call carries.
+    /// The host was not called.
     TooMany {
-        /// Entries.
+        /// Number of entries in the batch.
         requested: usize,
-        /// Most entries in one call.
+        /// Maximum number of entries in one call.
         max: usize,
     },
-    /// There are not as many places for results, or targets, as there are requests. Nothing was asked.
+    /// The slices of a batch differ in length: there must be one target and one place for a result to each request.
+    /// The host was not called.
     LengthMismatch {
-        /// Requests.
+        /// Number of requests.
         requests: usize,
-        /// The other slice.
+        /// Length of the slice that differs.
         others: usize,
     },
-    /// A place for a result still holds an IRTE, which would be lost. Nothing was asked.
+    /// A place for a result still holds an IRTE, which would be lost. The host was not called.
     ResultInUse {
-        /// Its place.
+        /// The index of the place.
         index: usize,
     },
-    /// Two requests of one batch name the same entry. Nothing was asked.
+    /// Two requests of one batch name the same entry. The host was not called.
     DuplicateEntry {
-        /// The entry.
+        /// The entry that is named twice.
         origin: Origin,
     },
-    /// Features were asked for that the host does not offer.
+    /// The host does not offer these features, which were asked for. It was not called.
     FeaturesNotOffered(Features),
-    /// EPOCH and an event area, or NOTIFY and a vector, come only together; NOTIFY needs EPOCH.
+    /// One of these features came without what belongs to it, or the other way round: EPOCH and an event area, NOTIFY
+    /// and a vector come together only, and NOTIFY needs EPOCH. The host was not called.
     InconsistentOptions(Features),
-    /// The conduit cannot name the block's address.
+    /// The conduit cannot carry this address of the request block.
     BlockOutOfReach(GuestPhysAddr),
 }
 
-/// Why one record of a batch failed.
+/// Why one record of a batch was not carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum EntryError {
-    /// It was not asked: the batch ended before.
+    /// The host was not asked for it, because the batch ended before. This is also the value to begin with.
     NotAsked,
-    /// The host's status for this record, or for the call that carried it.
+    /// The host answered this record, or the call that carried it, with a status that is no success.
     Status(pvir_abi::StatusError),
-    /// The answer to the call that carried it breaks the contract; what became of the entry is unknown.
+    /// The answer to the call that carried it breaks the contract. What became of the entry is unknown.
     ContractViolation,
 }
 

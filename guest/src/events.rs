@@ -1,4 +1,4 @@
-//! The event area: the epoch, read without an exit.
+//! The event area, in which the host announces events: the guest reads it without an exit.
 #![expect(unsafe_code, reason = "the host writes this memory behind the compiler's back")]
 
 use core::cell::UnsafeCell;
@@ -9,14 +9,14 @@ use volatile::VolatilePtr;
 use volatile::access::ReadOnly;
 use x86_64::PhysAddr;
 
-/// How often a snapshot is tried while the host writes.
+/// How often the latest event is read while the host writes it.
 const TRIES: usize = 16;
 
 const _: () = assert!(offset_of!(EventArea, epoch) == 0);
 const _: () = assert!(offset_of!(EventArea, sequence) == 8);
 const _: () = assert!(offset_of!(EventArea, reason) == 16 && offset_of!(EventArea, device) == 20);
 
-/// An event area for a kernel to put into a `static`.
+/// Memory of an event area, for a kernel to put into a `static`.
 #[repr(C, align(64))]
 pub struct StaticEventArea {
     words: UnsafeCell<[u64; 8]>,
@@ -26,18 +26,19 @@ pub struct StaticEventArea {
 unsafe impl Sync for StaticEventArea {}
 
 impl StaticEventArea {
-    /// An empty area.
+    /// An area of zeros.
     #[must_use]
     pub const fn new() -> Self {
         Self { words: UnsafeCell::new([0; 8]) }
     }
 
-    /// The area's memory, for [`EnableOptions::with_events`](crate::EnableOptions::with_events). `None` if `address` is not aligned to 64.
+    /// The area's memory, for [`EnableOptions::with_events`](crate::EnableOptions::with_events). `None` if `address`
+    /// is not aligned to 64.
     ///
     /// # Safety
     ///
-    /// As for [`EventMemory::new`]; validity is seen to. It remains that the area lies at guest physical `address`, and
-    /// that this is called once.
+    /// The clause of [`EventMemory::new`] about validity holds for a static. The caller promises the others: the area
+    /// lies at the guest physical `address`, and this is called once.
     #[must_use]
     pub unsafe fn memory(&'static self, address: PhysAddr) -> Option<EventMemory> {
         // SAFETY: a static is valid for ever, and its cell may be written. The caller promises the rest.
@@ -51,7 +52,7 @@ impl Default for StaticEventArea {
     }
 }
 
-/// Memory for the event area, and where the host finds it.
+/// Memory for an event area, and the guest physical address by which the host finds it.
 #[derive(Debug)]
 pub struct EventMemory {
     words: NonNull<u64>,
@@ -80,7 +81,7 @@ impl EventMemory {
         Some(Self { words: pointer.cast(), address: GuestPhysAddr(address.as_u64()) })
     }
 
-    /// Where the host finds it.
+    /// The guest physical address of the area.
     #[must_use]
     pub const fn address(&self) -> GuestPhysAddr {
         self.address
@@ -101,21 +102,21 @@ impl EventMemory {
     }
 }
 
-/// The latest event.
+/// The latest event that the host announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LatestEvent {
-    /// The epoch.
+    /// The VM's epoch after the event.
     pub epoch: u64,
     /// Number of events since ENABLE. If it is more than one ahead of the last one seen, events were overwritten, and
-    /// every device is suspect.
+    /// every device may be concerned (statement V3).
     pub sequence: u64,
-    /// What happened.
+    /// What the event was.
     pub reason: EventReason,
-    /// To which device; `None` for every device.
+    /// The device that the event is about; `None` for every device of the VM.
     pub device: Option<DeviceId>,
 }
 
-/// Reads the event area. No call, no exit.
+/// Reads the event area, without a call and without an exit.
 #[derive(Debug)]
 pub struct Events {
     memory: EventMemory,
@@ -128,13 +129,14 @@ impl Events {
         Self { memory, first }
     }
 
-    /// The epoch now. Pairs of before it has changed may be stale.
+    /// The VM's epoch now. Pairs that were mapped in an earlier epoch may be stale.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.memory.word(0).read()
     }
 
-    /// The latest event, whole. `None` if the host kept writing; then ask again, the epoch has changed.
+    /// The latest event. `None` if the host wrote on while it was read: the epoch has then changed, and the caller
+    /// asks again.
     #[must_use]
     pub fn read(&self) -> Option<LatestEvent> {
         for _ in 0..TRIES {

@@ -1,24 +1,25 @@
-//! FEATURES: what the host offers, held against what CPUID says.
+//! FEATURES: what the host offers, compared with what CPUID says.
 
 use crate::call::{AnswerPosition, Batch};
 use crate::record::BatchRecord;
 use crate::{ContractViolation, Discovered, EntryError};
 use pvir_abi::{Conduits, Features, FeaturesRecord, Operation};
 
-/// What the host offers and holds, as FEATURES said it.
+/// What the host offers to this VM, as FEATURES answered when the session was negotiated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HostLimits {
-    /// Features offered. Bits that this driver does not know are kept.
+    /// The features that the host offers. Bits that this driver does not know are kept.
     pub features: Features,
-    /// Features enabled when it was asked; not empty if somebody enabled pvir before and did not disable it.
+    /// The features that were enabled then. They are not empty if pvir was enabled before and not disabled, for
+    /// instance by the firmware.
     pub enabled: Features,
-    /// Highest APIC id that a destination may have.
+    /// The highest APIC id that a destination may have.
     pub max_apic_id: u32,
-    /// Most IRTEs that the VM may hold.
+    /// Maximum number of IRTEs that may be held for the VM.
     pub max_irtes: u32,
-    /// IRTEs that the VM holds.
+    /// Number of IRTEs that were held for the VM then.
     pub irtes: u32,
-    /// Devices that the VM may ask for.
+    /// Number of devices whose entries the VM may map.
     pub devices: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What an interrupt is called on this side: where it comes from, where it goes, and the token that owns its IRTE.
+//! An interrupt as the guest knows it: where it comes from, where it goes, and the token that owns its IRTE.
 
 use core::fmt;
 use pvir_abi::{
@@ -6,33 +6,33 @@ use pvir_abi::{
     X86Route,
 };
 
-/// The entry of a device's store that an interrupt comes from.
+/// The entry of a device's store from which an interrupt comes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Origin {
     /// The device.
     pub device: DeviceId,
-    /// Store kind.
+    /// The kind of the store.
     pub store: Store,
-    /// Index in the store.
+    /// Index of the entry in the store.
     pub index: u32,
-    /// Consecutive messages; 1 but for multi-message MSI.
+    /// Number of consecutive messages: 1, or for multi-message MSI a power of two up to 32.
     pub count: u32,
 }
 
 impl Origin {
-    /// MSI-X table entry `index`.
+    /// Entry `index` of the MSI-X table of `device`.
     #[must_use]
     pub const fn msix(device: DeviceId, index: u32) -> Self {
         Self { device, store: Store::MSIX, index, count: 1 }
     }
 
-    /// The MSI capability with `count` messages.
+    /// The MSI capability of `device`, with `count` messages.
     #[must_use]
     pub const fn msi(device: DeviceId, count: u32) -> Self {
         Self { device, store: Store::MSI, index: 0, count }
     }
 
-    /// IMS entry `index`.
+    /// IMS entry `index` of `device`.
     #[must_use]
     pub const fn ims(device: DeviceId, index: u32) -> Self {
         Self { device, store: Store::IMS, index, count: 1 }
@@ -56,20 +56,21 @@ impl fmt::Display for Origin {
 /// Where an interrupt goes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Target {
-    /// Nowhere yet: what is raised is held, and delivered at the first route.
+    /// Nowhere: the host holds what the device raises, and delivers it at the first RETARGET to an APIC (statement
+    /// M6).
     Parked,
-    /// To a local APIC.
+    /// To a local APIC, or to one of a set of them.
     Apic(X86Route),
 }
 
 impl Target {
-    /// Fixed delivery of `vector` to the vCPU with APIC id `apic_id`.
+    /// Fixed delivery of `vector`, 32 to 255, to the vCPU with APIC id `apic_id`.
     #[must_use]
     pub const fn fixed(apic_id: u32, vector: u8) -> Self {
         Self::Apic(X86Route::fixed(apic_id, vector))
     }
 
-    /// `record` with this target.
+    /// The record with this target filled in.
     pub(crate) fn put(self, record: pvir_abi::EntryRecord) -> pvir_abi::EntryRecord {
         match self {
             Self::Parked => pvir_abi::EntryRecord { flags: EntryFlags::PARKED.bits(), ..record },
@@ -87,7 +88,7 @@ impl Target {
         }
     }
 
-    /// From the fields of an answer; `None` if they are malformed.
+    /// The target in the fields of an answer. `None` if they are malformed.
     pub(crate) fn from_wire(arch: Arch, routing: Routing, state: EntryState) -> Option<Self> {
         if state.contains(EntryState::PARKED) {
             return (arch == Arch(0) && routing == Routing::default()).then_some(Self::Parked);
@@ -108,9 +109,9 @@ impl Target {
     }
 }
 
-/// One IRTE of the host, owned: it exists once, from MAP to UNMAP.
+/// One interrupt remapping table entry (IRTE) of the host, owned: this token exists once, from MAP to UNMAP.
 ///
-/// Dropping it leaves the IRTE allocated on the host until DISABLE, with nobody to give it back.
+/// If it is dropped, the IRTE stays allocated on the host until DISABLE, and nobody can give it back.
 #[must_use = "an IRTE that is dropped stays allocated on the host: give it back with unmap"]
 #[derive(PartialEq, Eq, Debug)]
 pub struct Irte {
@@ -123,45 +124,46 @@ pub struct Irte {
 }
 
 impl Irte {
-    /// The entry that it was made for.
+    /// The entry that the IRTE was mapped for.
     #[must_use]
     pub const fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// The host's name for it.
+    /// The handle by which the host knows the IRTE.
     #[must_use]
     pub const fn handle(&self) -> Handle {
         self.handle
     }
 
-    /// What the device is to send. Constant as long as this lives and the epoch lasts.
+    /// The message that the device is to send. It is constant until UNMAP or the end of the epoch (statement M2).
     #[must_use]
     pub const fn pair(&self) -> Pair {
         self.pair
     }
 
-    /// Where it goes.
+    /// Where the interrupt goes, by the last MAP or RETARGET.
     #[must_use]
     pub const fn target(&self) -> Target {
         self.target
     }
 
-    /// The VM's epoch when it was mapped.
+    /// The VM's epoch when the IRTE was mapped.
     #[must_use]
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Whether the host had it before: somebody mapped this entry with the same routing and did not unmap it. The
-    /// entry's mask was left as it was.
+    /// Whether the host had the IRTE before: the same entry was mapped with the same target and not unmapped
+    /// (statement M5). The mask of the entry was then left as it was.
     #[must_use]
     pub const fn is_existing(&self) -> bool {
         self.existing
     }
 }
 
-/// What holds an [`Irte`]: the token itself, or an entry that was programmed with it. Only this crate can say so.
+/// What holds an [`Irte`]: the token itself, an entry that was programmed with it, or `&mut` of these. The trait is
+/// sealed.
 pub trait HoldsIrte: sealed::Sealed {}
 
 impl<T: sealed::Sealed> HoldsIrte for T {}

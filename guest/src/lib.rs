@@ -45,7 +45,7 @@ pub use call::BatchMode;
 pub use conduit::Conduit;
 pub use contract_violation::ContractViolation;
 pub use device_info::{DeviceInfo, DeviceInfoResult};
-pub use discover::{Discovered, NotDiscovered, discover};
+pub use discover::{Discovered, NotDiscovered, discover, discover_with};
 pub use entry::{Entry, Live, MaskFailed, Masked, ProgramFailed, Programmed, StoreError};
 pub use error::{EntryError, Error};
 pub use events::{EventMemory, Events, LatestEvent, StaticEventArea};

@@ -1,20 +1,20 @@
-//! MAP: ask for pairs.
+//! MAP: the host prepares an IRTE for an entry and answers with its pair.
 
 use crate::call::{AnswerPosition, Batch, BatchMode};
 use crate::{Conduit, ContractViolation, EntryError, Error, Irte, Origin, Remapping, Target, check};
 use pvir_abi::{DeviceId, EntryRecord, Handle, Operation, Store};
 
-/// One entry to map.
+/// A request to map one entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct MapRequest {
-    /// The entry.
+    /// The entry to be mapped.
     pub origin: Origin,
-    /// Where it goes.
+    /// Where its interrupt goes.
     pub target: Target,
 }
 
 impl MapRequest {
-    /// `origin` to `target`.
+    /// The request to map `origin` so that its interrupt goes to `target`.
     #[must_use]
     pub const fn new(origin: Origin, target: Target) -> Self {
         Self { origin, target }
@@ -25,18 +25,18 @@ impl MapRequest {
     }
 }
 
-/// What became of one request.
+/// The result for one request of a batch.
 pub type MapResult = Result<Irte, EntryError>;
 
-/// A place for a result, to start with: `[const { NOT_MAPPED }; 10]`.
+/// The value with which places for results begin: `[const { NOT_MAPPED }; 10]`.
 pub const NOT_MAPPED: MapResult = Err(EntryError::NotAsked);
 
 impl<C: Conduit> Remapping<C> {
-    /// Maps one entry. If it is to be routed, its handler must be in place before: the interrupt may arrive from now
-    /// on.
+    /// Maps one entry. The entry must be masked, and unless the target is [`Target::Parked`] the handler of its
+    /// interrupt must be in place: the interrupt may arrive from the moment of the call on (statements M3 and M4).
     ///
     /// # Errors
-    /// The host's status, or what is wrong with its answer.
+    /// [`Error::Entry`] or [`Error::Status`] with the status of the host, or [`Error::ContractViolation`].
     pub fn map(&self, request: MapRequest) -> Result<Irte, Error> {
         let mut results = [NOT_MAPPED];
         self.map_batch(&[request], &mut results, BatchMode::Partial)?;
@@ -44,14 +44,16 @@ impl<C: Conduit> Remapping<C> {
         result.map_err(|error| entry_error(Operation::MAP, request.origin, error))
     }
 
-    /// Maps many entries, of any devices, and puts what became of each into `results`. Answers how many were granted.
+    /// Maps many entries, of any devices, and stores the result of each request at the same index of `results`.
+    /// Returns the number of entries that were mapped.
     ///
-    /// With [`BatchMode::Partial`] fewer may be granted than asked, which is no error here. A batch longer than one call
-    /// is split; with [`BatchMode::AllOrNothing`] it is refused.
+    /// With [`BatchMode::Partial`] fewer may be mapped than were asked for, which is no error of the batch. A batch
+    /// longer than one call is split; with [`BatchMode::AllOrNothing`] it is refused.
     ///
     /// # Errors
-    /// If a call failed as a whole, or the batch cannot be asked. With [`BatchMode::AllOrNothing`] also if one entry
-    /// failed: `results` say which. IRTEs that earlier calls of a split batch were granted stay in `results`.
+    /// If a call failed as a whole, or [`Error::LengthMismatch`], [`Error::ResultInUse`], [`Error::DuplicateEntry`]
+    /// or [`Error::TooMany`]. With [`BatchMode::AllOrNothing`] also if one entry failed: `results` say which. IRTEs
+    /// that earlier calls of a split batch gave stay in `results`.
     pub fn map_batch(
         &self,
         requests: &[MapRequest],
@@ -94,7 +96,7 @@ fn entry(origin: &Origin) -> (DeviceId, Store, u32) {
 pub(crate) fn entry_error(operation: Operation, origin: Origin, error: EntryError) -> Error {
     match error {
         EntryError::Status(status) => Error::Entry { operation, origin, status },
-        // A call that carried a record and did not fail has judged it.
+        // A call that carried a record and did not fail has checked it.
         EntryError::NotAsked | EntryError::ContractViolation => {
             Error::ContractViolation { operation, violation: ContractViolation::NothingFailed }
         }
@@ -134,8 +136,8 @@ impl<T: Ord + Copy> Span<T> {
     }
 }
 
-/// A pair is unique to its device: on AMD the data is an index into the device's own table, so that two devices may well
-/// have the same.
+/// A pair is unique to its device: on AMD the data is an index into the device's own table, so that two devices may
+/// well have the same.
 fn pair_of(irte: &Irte) -> (DeviceId, u64, u32) {
     (irte.origin.device, irte.pair.address, irte.pair.data)
 }

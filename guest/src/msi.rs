@@ -1,4 +1,4 @@
-//! MSI: one message, or a power of two of consecutive ones, in configuration space
+//! MSI: one message, or a power of two of consecutive messages, in configuration space
 //! (PCI Express Base Specification 6.0, section 7.7.1 "MSI Capability Structures").
 //!
 //! Writing it is trapped and costs exits, so each register is written once.
@@ -29,7 +29,7 @@ const ENABLE_SHIFT: u32 = 20;
 /// Width of both.
 const LOG2_MASK: u32 = 0b111;
 
-/// The MSI capability of one device.
+/// The MSI capability of one device, found and not yet in use.
 pub struct MsiCapability<'p, P: Platform> {
     function: Function<'p, P::Config>,
     offset: u16,
@@ -37,10 +37,11 @@ pub struct MsiCapability<'p, P: Platform> {
 }
 
 impl<'p, P: Platform> MsiCapability<'p, P> {
-    /// Finds the capability.
+    /// Finds the MSI capability of `device`.
     ///
     /// # Errors
-    /// If the device is not there or has none, or MSI is enabled already: then somebody else uses it.
+    /// [`PciError::Absent`], [`PciError::NoCapability`], [`PciError::CapabilityLoop`]; [`PciError::InUse`] if MSI is
+    /// enabled already.
     pub fn open(platform: &'p P, device: DeviceId) -> Result<Self, PciError> {
         let function = Function::open(platform.config(), device)?;
         let offset = function.capability(MSI_ID)?;
@@ -51,16 +52,17 @@ impl<'p, P: Platform> MsiCapability<'p, P> {
         Ok(Self { function, offset, control })
     }
 
-    /// Messages that the device has, 1 to 32.
+    /// Number of messages that the device can send, 1 to 32.
     #[must_use]
     pub fn messages(&self) -> u32 {
         1 << (self.control >> CAPABLE_SHIFT & LOG2_MASK).min(5)
     }
 
-    /// Takes possession of the capability with `count` messages, disabled, which counts as masked.
+    /// Takes possession of the capability with `count` messages. MSI is disabled, which counts as masked.
     ///
     /// # Errors
-    /// If `count` is no power of two or more than [`MsiCapability::messages`], or MSI does not stay disabled.
+    /// [`PciError::MessageCount`] if `count` is no power of two or more than [`MsiCapability::messages`];
+    /// [`PciError::InUse`] if MSI does not stay disabled.
     pub fn claim(self, count: u32) -> Result<Entry<MsiStore<'p, P::Config>, Masked>, PciError> {
         let device = self.function.device;
         if !count.is_power_of_two() || count > self.messages() {
@@ -86,7 +88,7 @@ impl<P: Platform> fmt::Debug for MsiCapability<'_, P> {
     }
 }
 
-/// Where the registers behind the address are.
+/// Offsets of the registers behind the address, from the start of the capability.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
     address_high: Option<u16>,
@@ -105,9 +107,10 @@ impl Layout {
     }
 }
 
-/// Owns the MSI capability of one device. Masked means disabled, and where the device can mask single messages, masked:
-/// a message that is raised while MSI is disabled is lost, one that is raised while masked is pending. Disables MSI
-/// when dropped.
+/// The MSI capability of one device as an entry, owned: nobody else writes it. MSI is disabled when this is dropped.
+///
+/// A device that can mask single messages is masked by its mask bits, and what it raises meanwhile is pending. Any
+/// other is masked by disabling MSI, and what it raises meanwhile is lost.
 pub struct MsiStore<'p, A: ConfigRegionAccess + ?Sized> {
     function: Function<'p, A>,
     offset: u16,

@@ -1,8 +1,8 @@
-//! Configuration space, as far as MSI and MSI-X need it.
+//! PCI configuration space, as far as MSI and MSI-X need it.
 //!
-//! The walk of the capability list is our own: `pci_types` follows it without an end, and a host (or a broken device)
-//! may answer a list that bites its tail. So is the reading of BARs: `pci_types` sizes them, which moves the BAR of a
-//! device in use for a moment.
+//! The capability list is walked here and not by `pci_types`, which follows it without an end: a host or a broken
+//! device may answer a list that returns to its beginning. BARs are read here too, because `pci_types` sizes them,
+//! and that moves the BAR of a device in use for a moment.
 #![expect(unsafe_code, reason = "configuration space is reached by unsafe functions")]
 
 use core::fmt;
@@ -18,19 +18,19 @@ const BAR0: u16 = 0x10;
 const CAPABILITIES: u16 = 0x34;
 /// The first offset that a capability may have.
 const FIRST_CAPABILITY: u16 = 0x40;
-/// Capabilities of 4 bytes that fit behind the header.
+/// Maximum number of capabilities: those of 4 bytes each that fit behind the header.
 const MAX_CAPABILITIES: usize = 48;
 
-/// Why a device's MSI or MSI-X cannot be used.
+/// Why the MSI or MSI-X capability of a device cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum PciError {
-    /// There is no such device.
+    /// There is no device at this address: it reads as all ones.
     Absent {
         /// The device.
         device: DeviceId,
     },
-    /// The list of capabilities has no end.
+    /// The list of capabilities returns to its beginning.
     CapabilityLoop {
         /// The device.
         device: DeviceId,
@@ -42,7 +42,7 @@ pub enum PciError {
         /// The capability's id: 0x05 MSI, 0x11 MSI-X.
         id: u8,
     },
-    /// MSI or MSI-X is enabled: somebody else uses it. Disable it first, if nobody does.
+    /// MSI or MSI-X is enabled already, so that somebody else uses it. If nobody does, disable it first.
     InUse {
         /// The device.
         device: DeviceId,
@@ -57,36 +57,36 @@ pub enum PciError {
         /// The device.
         device: DeviceId,
     },
-    /// The BAR is none of memory, has no address, or its address is out of range.
+    /// The BAR is not a memory BAR, has no address, or an address that is out of range.
     BadBar {
         /// The device.
         device: DeviceId,
-        /// Its number.
+        /// Number of the BAR.
         bar: u8,
     },
-    /// The platform cannot map the table.
+    /// The platform cannot map the table or its pending bits.
     NotMapped {
         /// The device.
         device: DeviceId,
-        /// Where it is.
+        /// Physical address of what was to be mapped.
         address: u64,
-        /// How long it is.
+        /// Its length in bytes.
         len: usize,
     },
     /// An entry of the table does not stay masked.
     NotMasked {
         /// The device.
         device: DeviceId,
-        /// The entry.
+        /// Index of the entry.
         index: u32,
     },
-    /// The device has not so many MSI messages, or the number is not a power of two.
+    /// The device cannot send that number of MSI messages, or the number is not a power of two.
     MessageCount {
         /// The device.
         device: DeviceId,
-        /// Messages asked for.
+        /// Number of messages asked for.
         asked: u32,
-        /// Messages that it has.
+        /// Number of messages that the device can send.
         has: u32,
     },
 }
@@ -126,7 +126,7 @@ impl fmt::Display for PciError {
 
 impl core::error::Error for PciError {}
 
-/// One function's configuration space.
+/// The configuration space of one function.
 pub(crate) struct Function<'p, A: ?Sized> {
     access: &'p A,
     address: PciAddress,

@@ -1,23 +1,25 @@
-//! What only the kernel knows: how to reach the configuration space and the memory of devices.
+//! What the kernel supplies: access to the devices' configuration space and memory.
 #![expect(unsafe_code, reason = "declares what the kernel must promise")]
 
 use core::ptr::NonNull;
 use pci_types::ConfigRegionAccess;
 use x86_64::PhysAddr;
 
-/// The kernel under this driver. The request block and the event area are handed over apart from it, as
-/// [`BlockMemory`](crate::BlockMemory) and [`EventMemory`](crate::EventMemory), because where they may lie differs
-/// most between kernels, and in a confidential VM they lie in memory shared with the host.
+/// The kernel that embeds this driver: how it reaches the configuration space and the memory of devices.
+///
+/// The request block and the event area are handed over apart from it, as [`BlockMemory`](crate::BlockMemory) and
+/// [`EventMemory`](crate::EventMemory): where they may lie differs most between kernels, and in a confidential VM
+/// they lie in memory that is shared with the host.
 ///
 /// # Safety
 ///
 /// The driver reads and writes through what these methods return. Whoever implements them owes each
 /// "Implementation safety" clause.
 pub unsafe trait Platform {
-    /// How the kernel reaches configuration space.
+    /// The type by which the kernel reaches configuration space.
     type Config: ConfigRegionAccess + ?Sized;
 
-    /// Access to configuration space.
+    /// The kernel's access to configuration space.
     ///
     /// # Implementation safety
     ///
@@ -35,7 +37,7 @@ pub unsafe trait Platform {
     /// be 4-byte aligned, and must reach exactly this physical range, uncached. No Rust reference may be made to it.
     fn map_mmio(&self, address: PhysAddr, len: usize) -> Option<NonNull<u32>>;
 
-    /// Takes a mapping back.
+    /// Takes back what [`Platform::map_mmio`] mapped.
     ///
     /// # Safety
     ///

@@ -1,46 +1,49 @@
-//! QUERY: what the host holds for an entry. Changes nothing.
+//! QUERY: asks the host what it holds for an entry. It changes nothing.
 
 use crate::call::{AnswerPosition, Batch, BatchMode};
 use crate::map::entry_error;
 use crate::{Conduit, ContractViolation, EntryError, Error, HoldsIrte, Origin, Remapping, Target, check};
 use pvir_abi::{EntryRecord, Handle, Operation, Pair};
 
-/// What the host holds for an entry.
+/// The IRTE that the host holds for an entry, as QUERY answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IrteInfo {
-    /// The handle. Knowing it gives no right to it: only an [`Irte`](crate::Irte) does.
+    /// The handle of the IRTE. It gives no right to the IRTE: only an [`Irte`](crate::Irte) does.
     pub handle: Handle,
-    /// The pair.
+    /// The pair of the IRTE.
     pub pair: Pair,
-    /// Where it goes.
+    /// Where the interrupt goes, as the last MAP or RETARGET asked for.
     pub target: Target,
 }
 
-/// What the host says of one entry.
+/// The result for one entry of a batch.
 pub type QueryResult = Result<IrteInfo, EntryError>;
 
 impl<C: Conduit> Remapping<C> {
-    /// Asks what the host holds for `origin`, whoever mapped it. STALE_HANDLE if it is not mapped.
+    /// Asks what the host holds for `origin`, whoever mapped it.
     ///
     /// # Errors
-    /// The host's status, or what is wrong with its answer.
+    /// [`Error::Entry`] with [`Status::STALE_HANDLE`](pvir_abi::Status::STALE_HANDLE) if the entry is not mapped;
+    /// otherwise another status of the host, or [`Error::ContractViolation`].
     pub fn query(&self, origin: Origin) -> Result<IrteInfo, Error> {
         self.query_one(origin, origin.record(), None)
     }
 
-    /// Asks whether the host still holds `irte` as this driver knows it.
+    /// Asks whether the host still holds `irte`, with the same handle and the same pair.
     ///
     /// # Errors
-    /// The host's status, or what is wrong with its answer: a pair that has changed, for one.
+    /// [`Error::Entry`] or [`Error::Status`] with the status of the host, or [`Error::ContractViolation`], for
+    /// instance because the pair has changed.
     pub fn verify<T: HoldsIrte>(&self, irte: &T) -> Result<IrteInfo, Error> {
         let irte = irte.irte();
         self.query_one(irte.origin, irte.origin.record().with_handle(irte.handle), Some(irte.pair))
     }
 
-    /// Asks for many entries and puts what the host holds for each into `results`. Answers how many it holds.
+    /// Asks what the host holds for many entries, of any devices, and stores the answer for each at the same index of
+    /// `results`. Returns the number of entries that are mapped.
     ///
     /// # Errors
-    /// If a call failed as a whole, or the batch cannot be asked.
+    /// If a call failed as a whole, or [`Error::LengthMismatch`].
     pub fn query_batch(&self, origins: &[Origin], results: &mut [QueryResult]) -> Result<usize, Error> {
         if origins.len() != results.len() {
             return Err(Error::LengthMismatch { requests: origins.len(), others: results.len() });

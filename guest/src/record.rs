@@ -11,9 +11,10 @@ pub(crate) trait Record: Copy {
     fn status(&self) -> Status;
 }
 
-/// A record that is asked in a batch.
+/// A record that may stand in a batch.
 pub(crate) trait BatchRecord: Record {
-    /// Checks what the record `got`, which failed, still says. `record` counts within the call, for errors.
+    /// Checks what else `answer` says, whose status is a failure. `record` is its number within the call, for
+    /// messages.
     fn check_failed(&self, record: usize, answer: &Self) -> Result<(), ContractViolation>;
 }
 

@@ -1,19 +1,22 @@
-//! RETARGET: new routing under the old pair. No device is touched.
+//! RETARGET: an interrupt gets a new target under the same pair. No device is touched.
 
 use crate::call::{AnswerPosition, Batch, BatchMode};
 use crate::map::entry_error;
 use crate::{Conduit, ContractViolation, EntryError, Error, HoldsIrte, Remapping, Target, check};
 use pvir_abi::{EntryRecord, Operation};
 
-/// What became of one IRTE.
+/// The result for one IRTE of a batch.
 pub type RetargetResult = Result<(), EntryError>;
 
 impl<C: Conduit> Remapping<C> {
-    /// Moves one interrupt, parks it or un-parks it. What was raised before may still arrive at the old place: keep
-    /// the old handler until the old CPU has drained.
+    /// Gives one interrupt a new target, be it to move it, to park it or to end that it is parked.
+    ///
+    /// What was raised before may still arrive at the old target: keep the old handler until the old CPU has drained
+    /// (statement R2).
     ///
     /// # Errors
-    /// The host's status, or what is wrong with its answer. After a status the old target holds.
+    /// [`Error::Entry`] or [`Error::Status`] with the status of the host, after which the old target holds; or
+    /// [`Error::ContractViolation`].
     pub fn retarget<T: HoldsIrte>(&self, irte: &mut T, target: Target) -> Result<(), Error> {
         let origin = irte.irte().origin;
         let mut results = [Err(EntryError::NotAsked)];
@@ -22,7 +25,8 @@ impl<C: Conduit> Remapping<C> {
         result.map_err(|error| entry_error(Operation::RETARGET, origin, error))
     }
 
-    /// Parks one interrupt: what is raised is held, and delivered at the next [`Remapping::retarget`].
+    /// Parks one interrupt: the host holds what the device raises, and delivers it at the next
+    /// [`Remapping::retarget`].
     ///
     /// # Errors
     /// As for [`Remapping::retarget`].
@@ -30,14 +34,15 @@ impl<C: Conduit> Remapping<C> {
         self.retarget(irte, Target::Parked)
     }
 
-    /// Moves many interrupts, each to the target at its place, and puts what became of each into `results`. Answers
-    /// how many were moved. `irtes` are IRTEs, or programmed or live entries, or `&mut` of these.
+    /// Gives many interrupts, of any devices, the targets at the same index of `targets`, and stores the result of
+    /// each at the same index of `results`. Returns the number of those that were carried out. `irtes` are IRTEs,
+    /// programmed or live entries, or `&mut` of these.
     ///
     /// A batch longer than one call is split; with [`BatchMode::AllOrNothing`] it is refused.
     ///
     /// # Errors
-    /// If a call failed as a whole, or the batch cannot be asked. With [`BatchMode::AllOrNothing`] also if one entry
-    /// failed: `results` say which.
+    /// If a call failed as a whole, or [`Error::LengthMismatch`] or [`Error::TooMany`]. With
+    /// [`BatchMode::AllOrNothing`] also if one entry failed: `results` say which.
     pub fn retarget_batch<T: HoldsIrte>(
         &self,
         irtes: &mut [T],

@@ -1,31 +1,33 @@
-//! The store: where a device keeps its messages. MSI-X, MSI and slots in memory are here; any other place is what a
-//! driver makes of it.
+//! The seam to a store: where a device keeps its messages. MSI-X, MSI and slots in memory are in this crate; for any
+//! other place a driver implements [`StoreEntry`].
 
 use crate::Origin;
 use pvir_abi::Pair;
 
-/// A mask bit.
+/// The mask bit of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mask {
-    /// The device holds what it raises as pending.
+    /// The entry is masked: the device holds what it raises as pending.
     Set,
-    /// The device sends.
+    /// The entry is not masked: the device sends its message.
     Clear,
 }
 
-/// One entry of a device's store, owned. [`Entry`](crate::Entry) drives it in the right order:
+/// Access to one entry of a device's store, owned: nobody else writes the entry. [`Entry`](crate::Entry) calls it in
+/// the right order:
 ///
 /// 1. [`StoreEntry::set_mask`] with [`Mask::Set`] before anything else, then [`StoreEntry::mask`] to see that it is,
 /// 2. [`StoreEntry::write`] while masked, then [`StoreEntry::read`] to compare,
 /// 3. [`StoreEntry::set_mask`] with [`Mask::Clear`].
 ///
-/// A device without masks (IMS may be one) answers `None` to [`StoreEntry::mask`] and ignores [`StoreEntry::set_mask`]; its
-/// driver sees to it that the device does not send while the pair is written, nor after the entry was retired.
+/// A device without masks (IMS may be one) answers `None` to [`StoreEntry::mask`] and ignores
+/// [`StoreEntry::set_mask`]; its driver sees to it that the device does not send while the pair is written, nor after
+/// the entry was retired.
 ///
 /// # A store of a driver's own
 ///
-/// A NIC writes a message of its choice when a queue has work done, and has a register for the address of that message
-/// and one for its data beside the queue's others. No mask: a queue that is stopped does not send.
+/// A NIC writes a message of its choice when a queue has work done, and has a register for the address of that
+/// message and one for its data beside the queue's others. No mask: a queue that is stopped does not send.
 ///
 /// ```
 /// # use pvir_guest::fake::{FakeDevice, FakeHost};
@@ -102,22 +104,23 @@ pub enum Mask {
 /// # }
 /// ```
 pub trait StoreEntry {
-    /// Which entry this is.
+    /// The device, the store and the index of this entry.
     fn origin(&self) -> Origin;
 
-    /// Writes the pair. Called only while masked, where the store can mask.
+    /// Writes the pair into the entry. It is called only while the entry is masked, where the store can mask.
     fn write(&mut self, pair: Pair);
 
-    /// Reads the pair back from the device.
+    /// Reads the pair of the entry back from the device.
     fn read(&self) -> Pair;
 
-    /// Sets or clears the mask. Nothing need be read back: where it matters, [`StoreEntry::mask`] is called next.
+    /// Sets or clears the mask of the entry. Nothing need be read back: where that matters, [`StoreEntry::mask`] is
+    /// called next.
     fn set_mask(&mut self, mask: Mask);
 
-    /// The mask as the device has it, or `None` if it has none. It is read from the device: on PCI that pushes out what
-    /// the device had sent before.
+    /// The mask of the entry, read from the device: on PCI that pushes out what the device had sent before. `None` if
+    /// the store cannot mask.
     fn mask(&self) -> Option<Mask>;
 
-    /// Whether the device has raised something that is still held, or `None` if that cannot be known.
+    /// Whether the device holds an interrupt of the entry as pending. `None` if the store does not tell.
     fn is_pending(&self) -> Option<bool>;
 }

@@ -1,4 +1,4 @@
-//! UNMAP: give IRTEs back.
+//! UNMAP: IRTEs are given back to the host.
 
 use crate::call::{AnswerPosition, Batch, BatchMode};
 use crate::map::entry_error;
@@ -6,15 +6,15 @@ use crate::{Conduit, ContractViolation, EntryError, Error, Irte, Remapping, chec
 use core::fmt;
 use pvir_abi::{EntryRecord, Operation};
 
-/// What became of one IRTE.
+/// The result for one IRTE of a batch.
 pub type UnmapResult = Result<(), EntryError>;
 
-/// UNMAP failed: the error, and the IRTE, which the host may still hold.
+/// The error of [`Remapping::unmap`], with the IRTE, which the host may still hold.
 #[derive(Debug)]
 pub struct UnmapFailed {
-    /// The IRTE.
+    /// The IRTE that was to be given back.
     pub irte: Irte,
-    /// Why it failed.
+    /// Why the UNMAP failed.
     pub error: Error,
 }
 
@@ -27,11 +27,14 @@ impl fmt::Display for UnmapFailed {
 impl core::error::Error for UnmapFailed {}
 
 impl<C: Conduit> Remapping<C> {
-    /// Gives one IRTE back. Only an IRTE that no entry holds can be given back: an entry gives it out when it is masked
-    /// and retired. Keep the handler until its CPU has drained.
+    /// Gives one IRTE back. No entry holds it, because an entry gives it out only when it is masked and retired.
+    ///
+    /// Keep the handler until its CPU has drained (statement U1).
     ///
     /// # Errors
-    /// The host's status, or what is wrong with its answer.
+    /// [`Error::Entry`] or [`Error::Status`] with the status of the host, or [`Error::ContractViolation`]. After
+    /// [`Status::DEVICE_ERROR`](pvir_abi::Status::DEVICE_ERROR) and
+    /// [`Status::HOST_ERROR`](pvir_abi::Status::HOST_ERROR) the handle is stale all the same (statement U3).
     pub fn unmap(&self, irte: Irte) -> Result<(), UnmapFailed> {
         let origin = irte.origin;
         let mut irtes = [Some(irte)];
@@ -47,15 +50,18 @@ impl<C: Conduit> Remapping<C> {
         irte.map_or(Ok(()), |irte| Err(UnmapFailed { irte, error }))
     }
 
-    /// Gives many IRTEs back, of any devices, and puts what became of each into `results`. Those that were given back
-    /// are taken out of `irtes`; those that were not, stay. Answers how many were given back.
+    /// Gives many IRTEs back, of any devices, and stores the result of each at the same index of `results`. Those
+    /// that were given back are taken out of `irtes`, the others stay there. Returns the number of those that were
+    /// given back.
     ///
-    /// Empty places are not allowed before the end: the batch is what comes before the first `None`. A batch longer
-    /// than one call is split; with [`BatchMode::AllOrNothing`] it is refused.
+    /// The batch ends before the first `None` in `irtes`. A batch longer than one call is split; with
+    /// [`BatchMode::AllOrNothing`] it is refused.
     ///
     /// # Errors
-    /// If a call failed as a whole, or the batch cannot be asked. With [`BatchMode::AllOrNothing`] also if the host refused
-    /// one entry: `results` say which. What it took but could not finish it does not undo: then fewer were given back.
+    /// If a call failed as a whole, or [`Error::LengthMismatch`] or [`Error::TooMany`]. With
+    /// [`BatchMode::AllOrNothing`] also if the host refused one entry: `results` say which. What the host accepted
+    /// and could not finish it does not undo (statement U3): then fewer were given back, which is no error of the
+    /// batch.
     pub fn unmap_batch(
         &self,
         irtes: &mut [Option<Irte>],

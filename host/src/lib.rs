@@ -8,6 +8,7 @@ pub mod fake;
 pub mod irte;
 pub mod isolation;
 pub mod kvm;
+pub mod line;
 mod log_limit;
 pub mod mapping;
 pub mod memory;

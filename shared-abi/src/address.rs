@@ -1,9 +1,9 @@
-//! Addresses and names of things: a guest physical address is not a number, and a device is not an address.
+//! Guest physical addresses, and the PCI addresses by which a guest names its devices.
 
 use core::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A guest physical address, in bytes.
+/// A guest physical address: a number of bytes from the start of guest physical memory.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -16,8 +16,10 @@ impl fmt::Debug for GuestPhysAddr {
     }
 }
 
-/// Bus, device, function as one 16-bit requester id: bus in bits 15:8, device in 7:3, function in 2:0
-/// (PCI Express Base Specification 6.0, section 2.2.6.2 "Transaction Descriptor - Transaction ID Field").
+/// Bus, device and function of a PCI function as one 16-bit number: bus in bits 15:8, device in 7:3, function in 2:0.
+///
+/// This is the form of a requester id (PCI Express Base Specification 6.0, section 2.2.6.2 "Transaction Descriptor -
+/// Transaction ID Field").
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -25,7 +27,7 @@ impl fmt::Debug for GuestPhysAddr {
 pub struct Bdf(pub u16);
 
 impl Bdf {
-    /// From its parts; `None` if `device` is over 31 or `function` over 7.
+    /// The BDF of these parts. `None` if `device` is over 31 or `function` over 7.
     #[must_use]
     pub const fn new(bus: u8, device: u8, function: u8) -> Option<Self> {
         if device > 31 || function > 7 {
@@ -34,19 +36,19 @@ impl Bdf {
         Some(Self(u16::from_le_bytes([device << 3 | function, bus])))
     }
 
-    /// Bus number.
+    /// The bus number, 0 to 255.
     #[must_use]
     pub const fn bus(self) -> u8 {
         self.0.to_le_bytes()[1]
     }
 
-    /// Device number, 0 to 31.
+    /// The device number, 0 to 31.
     #[must_use]
     pub const fn device(self) -> u8 {
         self.0.to_le_bytes()[0] >> 3
     }
 
-    /// Function number, 0 to 7.
+    /// The function number, 0 to 7.
     #[must_use]
     pub const fn function(self) -> u8 {
         self.0.to_le_bytes()[0] & 7
@@ -65,15 +67,17 @@ impl fmt::Debug for Bdf {
     }
 }
 
-/// A device as the guest sees it: PCI segment and BDF. The first four bytes of every record that names a device.
+/// The address of a device in the guest's own configuration space: PCI segment group and BDF (statement I1).
+///
+/// It fills the first four bytes of every record that names a device.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct DeviceId {
-    /// PCI segment group.
+    /// The PCI segment group, 0 where there is only one.
     pub segment: u16,
-    /// Bus, device and function in that segment.
+    /// Bus, device and function within the segment group.
     pub bdf: Bdf,
 }
 

@@ -1,53 +1,53 @@
-//! Discovery: the CPUID signature block.
+//! Discovery: the three CPUID leaves by which a host says that it serves pvir (`docs/abi.md`, "Discovery").
 
 use crate::{Conduits, Features, Version};
 
-/// EBX, ECX, EDX of the block's first leaf: `"PVIRPVIRPVIR"`.
+/// EBX, ECX and EDX of the block's first leaf, which spell `"PVIRPVIRPVIR"`.
 pub const CPUID_SIGNATURE: [u32; 3] = [u32::from_le_bytes(*b"PVIR"); 3];
-/// The lowest leaf at which the block may start.
+/// The lowest CPUID leaf at which the block may start.
 pub const MIN_CPUID_BASE: u32 = 0x4000_0000;
-/// The highest leaf at which the block may start.
+/// The highest CPUID leaf at which the block may start.
 pub const MAX_CPUID_BASE: u32 = 0x4000_ff00;
-/// The block starts at a multiple of this above [`MIN_CPUID_BASE`].
+/// Distance between the CPUID leaves at which the block may start, from [`MIN_CPUID_BASE`] on.
 pub const CPUID_BASE_STEP: u32 = 0x100;
 
-/// The four registers of one CPUID leaf.
+/// What CPUID answers for one leaf, subleaf 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CpuidLeaf {
-    /// EAX.
+    /// The register EAX.
     pub eax: u32,
-    /// EBX.
+    /// The register EBX.
     pub ebx: u32,
-    /// ECX.
+    /// The register ECX.
     pub ecx: u32,
-    /// EDX.
+    /// The register EDX.
     pub edx: u32,
 }
 
-/// All that the signature block says.
+/// Everything that a host's CPUID block says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Discovery {
-    /// Oldest version that the host speaks.
+    /// Oldest version of the contract that the host speaks.
     pub oldest: Version,
-    /// Newest version that the host speaks.
+    /// Newest version of the contract that the host speaks.
     pub newest: Version,
-    /// Features that the host offers; `FEATURES` repeats them.
+    /// Features that the host offers. The operation FEATURES repeats them (statement D3).
     pub features: Features,
-    /// Most records in one call.
+    /// Maximum number of records in one call, 1 to [`MAX_RECORDS`](crate::MAX_RECORDS).
     pub max_records: u32,
-    /// Conduits that work.
+    /// Conduits that work for this VM.
     pub conduits: Conduits,
-    /// MSR index; 0 without [`Conduits::MSR`].
+    /// Index of the MSR of [`Conduits::MSR`]; 0 without it.
     pub msr: u32,
-    /// I/O port; 0 without [`Conduits::PORT`].
+    /// I/O port of [`Conduits::PORT`]; 0 without it.
     pub port: u16,
 }
 
 impl Discovery {
-    /// Leaves in the block: `base`, `base + 1`, `base + 2`.
+    /// Number of leaves in the block: `base`, `base + 1` and `base + 2`.
     pub const LEAVES: u32 = 3;
 
-    /// The block's leaves, as the host puts them at `base`.
+    /// The leaves `base`, `base + 1` and `base + 2`, as a host puts them into CPUID.
     #[must_use]
     pub const fn to_leaves(&self, base: u32) -> [CpuidLeaf; 3] {
         let [f0, f1, f2, f3, f4, f5, f6, f7] = self.features.bits().to_le_bytes();
@@ -76,10 +76,10 @@ impl Discovery {
         ]
     }
 
-    /// Reads the block that starts at `base`; `None` if `leaf` shows no such block there.
+    /// Reads the block that starts at leaf `base`. `None` if there is no such block.
     ///
-    /// `leaf` executes CPUID. Nothing in the answer is trusted beyond its form: unknown feature and conduit bits
-    /// are kept, so that a newer host is understood as far as this version goes.
+    /// `leaf` answers what CPUID answers for a leaf. Only the form is checked. Unknown bits of features and conduits
+    /// are kept, so that a newer host is understood as far as this version goes (statement D4).
     pub fn at(base: u32, leaf: &mut impl FnMut(u32) -> CpuidLeaf) -> Option<Self> {
         let head = leaf(base);
         let last = base.checked_add(Self::LEAVES - 1)?;
@@ -100,7 +100,10 @@ impl Discovery {
         })
     }
 
-    /// Scans every place at which the block may start.
+    /// Scans the leaves at which the block may start and reads the first block found. `None` if there is none.
+    ///
+    /// `leaf` answers what CPUID answers for a leaf. That a hypervisor is present at all (CPUID.1:ECX bit 31) is for
+    /// the caller to ask before.
     pub fn scan(mut leaf: impl FnMut(u32) -> CpuidLeaf) -> Option<Self> {
         (MIN_CPUID_BASE..=MAX_CPUID_BASE)
             .step_by(CPUID_BASE_STEP as usize)

@@ -1,4 +1,4 @@
-//! The record of DEVICE_INFO: what one device can do.
+//! The record of DEVICE_INFO: which stores of a device the host serves, and how many interrupts it grants.
 
 use crate::{DeviceId, Status};
 use bitflags::bitflags;
@@ -6,57 +6,60 @@ use core::mem::offset_of;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 bitflags! {
-    /// Store kinds of a device that the host serves.
+    /// The kinds of store that the host serves for a device. Bit *n* is the [`Store`](crate::Store) with number *n*.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
     pub struct Stores: u32 {
-        /// [`Store::MSI`](crate::Store::MSI).
+        /// The MSI capability, [`Store::MSI`](crate::Store::MSI).
         const MSI = 1 << 1;
-        /// [`Store::MSIX`](crate::Store::MSIX).
+        /// The MSI-X table, [`Store::MSIX`](crate::Store::MSIX).
         const MSIX = 1 << 2;
-        /// [`Store::IMS`](crate::Store::IMS).
+        /// Any other place, [`Store::IMS`](crate::Store::IMS).
         const IMS = 1 << 3;
     }
 }
 
 bitflags! {
-    /// Properties of a device.
+    /// Properties of a device, in [`DeviceRecord::flags`].
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
     pub struct DeviceFlags: u32 {
-        /// The MSI-X table is mapped into the guest now: reads and writes do not exit.
+        /// The MSI-X table is mapped into the guest, or will be by ENABLE: reads and writes of it do not exit.
         const DIRECT = 1 << 0;
-        /// MSI-X entries come and go one by one. Without it ENABLE takes interrupts of the host for the whole table, and
-        /// a MAP or an UNMAP may stop the device's other entries for a moment; what they raise meanwhile may be lost.
+        /// The host can start and stop each MSI-X entry of the device by itself.
+        ///
+        /// Without this flag ENABLE takes interrupts of the host for the whole table. A MAP or an UNMAP may then stop
+        /// the device's other entries for a moment, and what they raise meanwhile may be lost.
         const DYNAMIC = 1 << 1;
-        /// The device is emulated: the VMM itself is the remapping unit.
+        /// The device is emulated, and the VMM itself is the remapping unit.
         const EMULATED = 1 << 2;
     }
 }
 
-/// The record of DEVICE_INFO (`docs/abi.md`, "DEVICE_INFO").
+/// The record of DEVICE_INFO (`docs/abi.md`, "DEVICE_INFO"). The guest writes the *in* fields, the host the *out*
+/// fields.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DeviceRecord {
-    /// In: the device.
+    /// In: the device that is asked about.
     pub device: DeviceId,
-    /// Out: status.
+    /// Out: the status of this record.
     pub status: Status,
-    /// Out: [`Stores`].
+    /// Out: the bits of [`Stores`].
     pub stores: u32,
-    /// Out: [`DeviceFlags`].
+    /// Out: the bits of [`DeviceFlags`].
     pub flags: u32,
-    /// Out: entries of the MSI-X table that may be mapped.
+    /// Out: number of MSI-X entries that may be mapped, 0 to 2048.
     pub msix_entries: u32,
-    /// Out: messages of the MSI capability that may be mapped.
+    /// Out: number of messages of the MSI capability that may be mapped, 0 to 32.
     pub msi_messages: u32,
-    /// Out: IMS entries that may be mapped.
+    /// Out: number of IMS entries that may be mapped (statements M8 and M11).
     pub ims_entries: u32,
-    /// Out: most IRTEs that this device may hold.
+    /// Out: maximum number of IRTEs that may be held for this device.
     pub max_irtes: u32,
-    /// Out: IRTEs that this device holds now.
+    /// Out: number of IRTEs that are held for this device now.
     pub irtes: u32,
-    /// In: zero.
+    /// In: reserved, zero.
     pub reserved0: u32,
-    /// In: zero.
+    /// In: reserved, zero.
     pub reserved1: [u64; 3],
 }
 
@@ -74,7 +77,7 @@ const _: () = assert!(offset_of!(DeviceRecord, reserved0) == 36);
 const _: () = assert!(offset_of!(DeviceRecord, reserved1) == 40);
 
 impl DeviceRecord {
-    /// A question about `device`.
+    /// A request for what the host says of `device`: the status is [`Status::PENDING`], all else is zero.
     #[must_use]
     pub fn request(device: DeviceId) -> Self {
         Self { device, status: Status::PENDING, ..Self::new_zeroed() }

@@ -1,4 +1,4 @@
-//! The record of ENABLE, and the reasons for which a host refuses.
+//! The record of ENABLE, and the reasons for which a host refuses it.
 
 use crate::open_enum::open_enum;
 use crate::{DeviceId, Features, GuestPhysAddr, Status};
@@ -6,15 +6,16 @@ use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 open_enum! {
-    /// Why ENABLE was refused (`docs/abi.md`, "Reasons to refuse"). Meaningful with status REFUSED only.
+    /// The reason for which a host refused ENABLE (`docs/abi.md`, "ENABLE"). It means something with the status
+    /// REFUSED only.
     Refusal(u32) {
-        /// Not refused.
+        /// ENABLE was not refused.
         NONE = 0,
         /// Interrupt remapping is off on the host.
         NO_REMAPPING = 1,
-        /// Interrupt remapping does not verify the source id.
+        /// The host's interrupt remapping does not verify the source id of a message.
         NO_SOURCE_ID = 2,
-        /// The kernel was told to assume isolation between functions that the hardware does not give.
+        /// The host's kernel was told to assume isolation between functions that the hardware does not give.
         ACS_OVERRIDDEN = 3,
         /// VFIO or iommufd was told to allow devices without interrupt isolation.
         UNSAFE_INTERRUPTS = 4,
@@ -22,7 +23,8 @@ open_enum! {
         NO_IOMMU = 5,
         /// The device shares its IOMMU group with something outside of this VM.
         SHARED_GROUP = 6,
-        /// The device's requester id is not its own (bridge, phantom function, alias).
+        /// The device's requester id is not its own alone: a bridge puts its id in place, or the device has phantom
+        /// functions or an alias.
         ALIASED_REQUESTER = 7,
         /// The page of the MSI-X table also holds something that the guest must not reach.
         SHARED_PAGE = 8,
@@ -35,27 +37,27 @@ open_enum! {
     }
 }
 
-/// The record of ENABLE (`docs/abi.md`, "ENABLE").
+/// The record of ENABLE (`docs/abi.md`, "ENABLE"). The guest writes the *in* fields, the host the *out* fields.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct EnableRecord {
-    /// Out: with REFUSED, the device that the reason is about; otherwise zero.
+    /// Out: with the status REFUSED the device that the reason is about, otherwise zero.
     pub device: DeviceId,
-    /// Out: status.
+    /// Out: the status of this record, which is that of the call (statement E7).
     pub status: Status,
-    /// In: [`Features`] that the guest takes.
+    /// In: the bits of the [`Features`] that the guest takes.
     pub features: u64,
-    /// In: address of the [`EventArea`](crate::EventArea), 0 for none. Needs EPOCH.
+    /// In: guest physical address of the [`EventArea`](crate::EventArea), 0 for none. Needs [`Features::EPOCH`].
     pub event_area: GuestPhysAddr,
-    /// In: APIC id for notifications. Needs NOTIFY.
+    /// In: APIC id of the vCPU to which events are announced. Needs [`Features::NOTIFY`].
     pub notify_apic_id: u32,
-    /// In: vector for notifications, 0 for none. Needs NOTIFY.
+    /// In: vector on which events are announced, 32 to 255, or 0 for none. Needs [`Features::NOTIFY`].
     pub notify_vector: u32,
-    /// Out: why it was refused.
+    /// Out: with the status REFUSED the reason, otherwise [`Refusal::NONE`].
     pub refusal: Refusal,
-    /// In: zero.
+    /// In: reserved, zero.
     pub reserved0: u32,
-    /// In: zero.
+    /// In: reserved, zero.
     pub reserved1: [u64; 3],
 }
 
@@ -71,7 +73,7 @@ const _: () = assert!(offset_of!(EnableRecord, reserved0) == 36);
 const _: () = assert!(offset_of!(EnableRecord, reserved1) == 40);
 
 impl EnableRecord {
-    /// A request for `features`, with an event area or none, and without notification.
+    /// A request to enable `features`, with an event area or none, and without [`Features::NOTIFY`].
     #[must_use]
     pub fn request(features: Features, event_area: Option<GuestPhysAddr>) -> Self {
         Self {

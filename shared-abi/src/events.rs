@@ -1,19 +1,20 @@
-//! The event area: what the host tells a guest that did not ask.
+//! The event area: 64 bytes of guest RAM in which the host announces events, and which the guest reads without an
+//! exit.
 
 use crate::DeviceId;
 use crate::open_enum::open_enum;
 use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The event area starts at a multiple of this.
+/// Alignment of the event area's guest physical address, in bytes (statement E3).
 pub const EVENT_AREA_ALIGN: u64 = 64;
 
 open_enum! {
-    /// What happened (`docs/abi.md`, "Epoch and events").
+    /// What the latest event was (`docs/abi.md`, "Epoch and events").
     EventReason(u32) {
-        /// Nothing since ENABLE.
+        /// There was no event since ENABLE.
         NONE = 0,
-        /// Pairs of the device, or with an all-ones device of the VM, are stale: MAP again.
+        /// The pairs of the device are stale, after a restore or a reset: MAP its entries again.
         STALE_PAIRS = 1,
         /// The device was unplugged.
         DEVICE_GONE = 2,
@@ -22,19 +23,20 @@ open_enum! {
     }
 }
 
-/// The event area in guest RAM. Only the host writes it, and only while the VM is enabled.
+/// The event area in guest RAM (`docs/abi.md`, "Epoch and events"). Only the host writes it, from ENABLE to DISABLE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct EventArea {
-    /// The epoch; written last, so that whoever sees it change sees the rest as well.
+    /// The VM's epoch. The host writes it last, so that whoever sees it change sees the other fields as well.
     pub epoch: u64,
-    /// Number of events since ENABLE; more than one step means that events were overwritten.
+    /// Number of events since ENABLE. If it rose by more than one since the last look, events were overwritten
+    /// (statement V3).
     pub sequence: u64,
-    /// Reason of the latest event.
+    /// What the latest event was.
     pub reason: EventReason,
-    /// Device of the latest event; all ones for every device.
+    /// The device that the latest event is about; all ones for every device of the VM.
     pub device: DeviceId,
-    /// Zero.
+    /// Reserved, zero.
     pub reserved: [u64; 5],
 }
 

@@ -1,4 +1,4 @@
-//! Features: what the host offers and the guest takes, and the answer of FEATURES.
+//! Features, which the host offers and the guest takes, and the record of the operation FEATURES.
 
 use crate::{Conduits, Status, Version};
 use bitflags::bitflags;
@@ -6,63 +6,65 @@ use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 bitflags! {
-    /// Features, offered in CPUID and by FEATURES, taken by ENABLE (`docs/abi.md`, "Versions and features").
+    /// Optional parts of the contract: offered in CPUID and by FEATURES, taken by ENABLE (`docs/abi.md`, "Versions
+    /// and features"). What a guest did not take is refused.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
     pub struct Features: u64 {
-        /// Store kind MSI, one message.
+        /// Entries of the MSI capability, with one message.
         const MSI = 1 << 0;
-        /// Store kind MSI-X, the table mapped into the guest.
+        /// Entries of the MSI-X table, which is mapped into the guest.
         const MSIX = 1 << 1;
-        /// Store kind IMS.
+        /// IMS entries: messages at any other place of a device.
         const IMS = 1 << 2;
-        /// Multi-message MSI.
+        /// Multi-message MSI: 2, 4, 8, 16 or 32 messages of one MSI capability (statement M10).
         const MSI_MULTI = 1 << 3;
-        /// Entries may be mapped parked, and parked again.
+        /// Entries may be mapped parked and parked later: without destination, with what is raised held (statement
+        /// M6).
         const PARKING = 1 << 4;
-        /// The event area: an epoch that is read without an exit.
+        /// The [`EventArea`](crate::EventArea): an epoch that is read without an exit.
         const EPOCH = 1 << 5;
-        /// Events are announced on a vector. Needs EPOCH.
+        /// Events are announced by an interrupt. Needs EPOCH.
         const NOTIFY = 1 << 6;
-        /// Logical destination mode, where it resolves to one vCPU.
+        /// Logical destination mode, where the destination resolves to one vCPU (statements L2 and L3).
         const LOGICAL_DESTINATION = 1 << 7;
-        /// Lowest-priority delivery, where it resolves to one vCPU.
+        /// Lowest-priority delivery mode; the host chooses the vCPU (statement L3).
         const LOWEST_PRIORITY = 1 << 8;
-        /// The redirection hint, where it resolves to one vCPU.
+        /// The redirection hint; the host chooses the vCPU (statement L3).
         const REDIRECTION_HINT = 1 << 9;
     }
 }
 
-/// The record of FEATURES (`docs/abi.md`, "FEATURES").
+/// The record of FEATURES (`docs/abi.md`, "FEATURES"). The guest writes the *in* fields, the host the *out* fields.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FeaturesRecord {
-    /// In: zero.
+    /// In: reserved, zero.
     pub reserved0: u32,
-    /// Out: status.
+    /// Out: the status of this record.
     pub status: Status,
-    /// Out: oldest version that the host speaks.
+    /// Out: oldest version of the contract that the host speaks.
     pub oldest: Version,
-    /// Out: newest version that the host speaks.
+    /// Out: newest version of the contract that the host speaks.
     pub newest: Version,
-    /// Out: most records in one call.
+    /// Out: maximum number of records in one call, 1 to 512.
     pub max_records: u32,
-    /// Out: [`Features`] offered.
+    /// Out: the bits of the [`Features`] that the host offers.
     pub features: u64,
-    /// Out: [`Features`] enabled now, 0 while not enabled.
+    /// Out: the bits of the [`Features`] that are enabled now, 0 while pvir is not enabled.
     pub enabled: u64,
     /// Out: highest APIC id that a destination may have.
     pub max_apic_id: u32,
-    /// Out: most IRTEs that this VM may hold.
+    /// Out: maximum number of IRTEs that may be held for this VM.
     pub max_irtes: u32,
-    /// Out: IRTEs that this VM holds now.
+    /// Out: number of IRTEs that are held for this VM now.
     pub irtes: u32,
-    /// Out: number of devices that this VM may ask for.
+    /// Out: number of devices whose entries this VM may map.
     pub devices: u32,
-    /// Out: [`Conduits`], as in CPUID.
+    /// Out: the bits of [`Conduits`], as in CPUID.
     pub conduits: u32,
-    /// In: zero.
+    /// In: reserved, zero.
     pub reserved1: u32,
-    /// In: zero.
+    /// In: reserved, zero.
     pub reserved2: u64,
 }
 
@@ -82,7 +84,7 @@ const _: () = assert!(offset_of!(FeaturesRecord, reserved1) == 52);
 const _: () = assert!(offset_of!(FeaturesRecord, reserved2) == 56);
 
 impl FeaturesRecord {
-    /// A record as the guest fills it: all zero, status pending.
+    /// The request of FEATURES: the status is [`Status::PENDING`], all else is zero.
     #[must_use]
     pub const fn request() -> Self {
         Self {

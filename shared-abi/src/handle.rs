@@ -3,10 +3,11 @@
 use core::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Names one IRTE of this VM from MAP until UNMAP or the end of the epoch. Opaque to the guest; never 0.
+/// The name of one IRTE of this VM, from MAP to UNMAP, DISABLE or the end of the epoch (`docs/abi.md`, "Handles").
 ///
-/// The host builds it from a slot and a generation that changes each time the slot is used again, so that a handle
-/// that was given back can never name its successor.
+/// A handle is never 0, and otherwise opaque to the guest. This host builds it from the number of a slot and from a
+/// generation that changes each time the slot is used again, so that a handle that was given back never names a later
+/// IRTE.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -14,16 +15,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct Handle(pub u64);
 
 impl Handle {
-    /// No handle: what a guest gives with MAP, and with a QUERY by entry.
+    /// No handle: the value of the field in a MAP, and in a QUERY that names an entry and no handle.
     pub const NONE: Self = Self(0);
 
-    /// From slot and generation.
+    /// The handle of a slot in its `generation`.
     #[must_use]
     pub const fn new(slot: u32, generation: u32) -> Self {
         Self((generation as u64) << 32 | slot as u64)
     }
 
-    /// The slot: bits 31:0.
+    /// The number of the slot: bits 31:0.
     #[must_use]
     pub const fn slot(self) -> u32 {
         (self.0 & 0xffff_ffff) as u32

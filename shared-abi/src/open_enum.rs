@@ -1,4 +1,4 @@
-//! Integers with names: how every enumeration of the wire is written.
+//! Integers with names: the form of every enumeration of the contract.
 //!
 //! A Rust `enum` must never hold a value that the other side chose: an unknown discriminant is undefined behaviour.
 //! These types hold any integer, print a name when they have one, and the number when not.
@@ -22,10 +22,10 @@ macro_rules! open_enum {
         impl $name {
             $( $(#[$vattr])* pub const $value: Self = Self($number); )*
 
-            /// Every value that this version of the contract names, with its name in `docs/abi.md`.
+            /// Every value that this version of the contract knows, with its name in `docs/abi.md`.
             pub const ALL: &'static [(Self, &'static str)] = &[ $( (Self::$value, stringify!($value)), )* ];
 
-            /// The name in `docs/abi.md`, or `None` for a number that this version does not know.
+            /// The name of the value in `docs/abi.md`. `None` for a number that this version does not know.
             #[must_use]
             pub fn name(self) -> Option<&'static str> {
                 Self::ALL.iter().find(|(value, _)| *value == self).map(|(_, name)| *name)

@@ -1,25 +1,27 @@
-//! Operations: what a call asks for.
+//! Operations: what a call asks for, and which records it carries.
 
 use crate::open_enum::open_enum;
 
 open_enum! {
-    /// The operation field of the header (`docs/abi.md`, "Operations").
+    /// What a call asks for, in [`Header::operation`](crate::Header::operation) (`docs/abi.md`, "Operations").
     Operation(u16) {
-        /// Versions, features and limits; changes nothing. One [`FeaturesRecord`](crate::FeaturesRecord).
+        /// Asks for the host's versions, features and limits; changes nothing. One
+        /// [`FeaturesRecord`](crate::FeaturesRecord).
         FEATURES = 1,
-        /// Asks, for the whole VM, to program devices directly. One [`EnableRecord`](crate::EnableRecord).
+        /// Asks the host to let the VM program its devices directly. One [`EnableRecord`](crate::EnableRecord).
         ENABLE = 2,
-        /// Gives everything back. No record.
+        /// Gives back everything that the VM holds, and ends what ENABLE began. No record.
         DISABLE = 3,
-        /// What a device can do. 1 to 512 [`DeviceRecord`](crate::DeviceRecord)s.
+        /// Asks what the host serves of each device; changes nothing. 1 to 512
+        /// [`DeviceRecord`](crate::DeviceRecord)s.
         DEVICE_INFO = 4,
-        /// Prepares IRTEs and answers with their pairs. 1 to 512 [`EntryRecord`](crate::EntryRecord) records.
+        /// Prepares an IRTE for each entry and answers with its pair. 1 to 512 [`EntryRecord`](crate::EntryRecord)s.
         MAP = 5,
-        /// Moves, parks or un-parks IRTEs; pairs stay. 1 to 512 [`EntryRecord`](crate::EntryRecord) records.
+        /// Gives IRTEs a new routing, or parks them; their pairs stay. 1 to 512 [`EntryRecord`](crate::EntryRecord)s.
         RETARGET = 6,
-        /// Gives IRTEs back. 1 to 512 [`EntryRecord`](crate::EntryRecord) records.
+        /// Gives IRTEs back. 1 to 512 [`EntryRecord`](crate::EntryRecord)s.
         UNMAP = 7,
-        /// What the host holds for an entry. 1 to 512 [`EntryRecord`](crate::EntryRecord) records.
+        /// Asks what the host holds for each entry; changes nothing. 1 to 512 [`EntryRecord`](crate::EntryRecord)s.
         QUERY = 8,
     }
 }

@@ -1,24 +1,28 @@
-//! The pair: the message that a device sends.
+//! The pair: address and data of the message by which a device interrupts.
 
 use core::fmt;
 
-/// Address and data of one message, as they stand in the device's store.
+/// Address and data of one message, as they stand in an entry of the device's store.
 ///
-/// The guest copies the pair and nothing more. What the bits mean is the host's business: on Intel the address is in
-/// remappable format (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2 "Interrupt Requests in Remappable
-/// Format"), on AMD it looks like a plain message whose data is an index into the device's own table (AMD I/O
-/// Virtualization Technology Specification, 48882 Rev 3.11, section 2.2.5 "Interrupt Remapping Tables").
+/// The guest copies the pair and never looks into it. What its bits mean is for the host's remapping unit: on Intel
+/// the address is in remappable format (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2 "Interrupt Requests in
+/// Remappable Format"), on AMD it looks like a plain message whose data is an index into the device's own table (AMD
+/// I/O Virtualization Technology Specification, 48882 Rev 3.11, section 2.2.5 "Interrupt Remapping Tables").
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Pair {
-    /// Message address.
+    /// The message address, 0xfee00000 to 0xfeefffff on x86 (statement M9).
     pub address: u64,
-    /// Message data.
+    /// The message data, of which 16 bits are used on x86 (statement M9).
     pub data: u32,
 }
 
 impl Pair {
-    /// The index into the remapping table of an address in Intel's remappable format, or `None` in any other
-    /// format. Bits 19:5 hold index 14:0, bit 2 holds index 15; with SHV (bit 3) the data's low half is added.
+    /// The index into the interrupt remapping table that a pair in Intel's remappable format names. `None` for a pair
+    /// in any other format.
+    ///
+    /// Bits 19:5 of the address hold bits 14:0 of the handle, bit 2 holds bit 15. If bit 3 (SHV) is set, the low half
+    /// of the data is added (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2 "Interrupt Requests in Remappable
+    /// Format").
     #[must_use]
     pub fn intel_index(self) -> Option<u32> {
         let address = u32::try_from(self.address).ok()?;

@@ -1,67 +1,72 @@
-//! Routing: where an interrupt goes. Tagged by architecture; version 1 has one.
+//! Routing: where an interrupt goes. Its meaning depends on the architecture, of which version 1 serves one.
 
 use crate::open_enum::open_enum;
 use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The first vector that a device may have; those below are the CPU's exceptions
+/// The lowest vector that a device's interrupt may have; those below are reserved for exceptions of the CPU
 /// (Intel SDM Vol. 3A, "Interrupt and Exception Handling", "Exception and Interrupt Vectors").
 pub const FIRST_DEVICE_VECTOR: u8 = 32;
 
 open_enum! {
-    /// The architecture of a routing: says what its 16 bytes mean.
+    /// The architecture of a [`Routing`], which says what its 16 bytes mean.
     Arch(u16) {
-        /// Local APIC: [`X86Route`].
+        /// A vector of a local APIC of x86: see [`X86Route`].
         X86_APIC = 1,
-        /// Reserved for ARM GICv3 ITS (device id, event id, collection); not served in version 1.
+        /// Reserved for the Interrupt Translation Service of ARM's GICv3; version 1 does not serve it.
         ARM_ITS = 2,
     }
 }
 
 open_enum! {
-    /// Delivery mode, the encoding of the MSI data register
+    /// The delivery mode of an interrupt, as the message data register encodes it
     /// (Intel SDM Vol. 3A, "Message Signalled Interrupts", "Message Data Register Format").
     DeliveryMode(u8) {
-        /// To the destination, with the vector.
+        /// The interrupt is delivered to the destination with the vector.
         FIXED = 0,
-        /// To the destination of lowest priority. Served with its feature, where that is one vCPU.
+        /// The interrupt is delivered to the vCPU of the destination that has the lowest priority; here the host
+        /// chooses one when it validates the record (statement L3). Needs
+        /// [`Features::LOWEST_PRIORITY`](crate::Features::LOWEST_PRIORITY).
         LOWEST_PRIORITY = 1,
-        /// Never served.
+        /// System management interrupt; never served.
         SMI = 2,
-        /// Never served.
+        /// Non-maskable interrupt; never served.
         NMI = 4,
-        /// Never served.
+        /// INIT request; never served.
         INIT = 5,
-        /// Never served.
+        /// Interrupt of an 8259-compatible controller; never served.
         EXTINT = 7,
     }
 }
 
 open_enum! {
-    /// Destination mode, the encoding of the MSI address register.
+    /// The destination mode of an interrupt, as bit 2 of the message address register encodes it
+    /// (Intel SDM Vol. 3A, "Message Signalled Interrupts", "Message Address Register Format").
     DestinationMode(u8) {
-        /// The destination is one local APIC id.
+        /// The destination is the id of one local APIC.
         PHYSICAL = 0,
-        /// The destination is a logical id. Served with its feature, where that is one vCPU.
+        /// The destination is a set of local APICs in a cluster of x2APIC mode (statement L2). Needs
+        /// [`Features::LOGICAL_DESTINATION`](crate::Features::LOGICAL_DESTINATION).
         LOGICAL = 1,
     }
 }
 
-/// The 16 bytes of a routing, their meaning given by the entry's [`Arch`].
+/// Where an interrupt goes, as 16 bytes of an [`EntryRecord`](crate::EntryRecord), whose [`Arch`] gives them their
+/// meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Routing {
-    /// For [`Arch::X86_APIC`]: destination APIC id, all 32 bits.
+    /// For [`Arch::X86_APIC`]: the destination, all 32 bits of it.
     pub destination: u32,
-    /// For [`Arch::X86_APIC`]: vector, 32 to 255.
+    /// For [`Arch::X86_APIC`]: the vector, 32 to 255; of several messages that of the first.
     pub vector: u8,
-    /// For [`Arch::X86_APIC`]: a [`DeliveryMode`].
+    /// For [`Arch::X86_APIC`]: the number of a [`DeliveryMode`].
     pub delivery_mode: u8,
-    /// For [`Arch::X86_APIC`]: a [`DestinationMode`].
+    /// For [`Arch::X86_APIC`]: the number of a [`DestinationMode`].
     pub destination_mode: u8,
-    /// For [`Arch::X86_APIC`]: bit 0 is the redirection hint; the others are zero.
+    /// For [`Arch::X86_APIC`]: bit 0 is the redirection hint, the other bits are zero.
     pub hint: u8,
-    /// Zero.
+    /// Reserved, zero.
     pub reserved: u64,
 }
 
@@ -73,23 +78,24 @@ const _: () = assert!(offset_of!(Routing, destination_mode) == 6);
 const _: () = assert!(offset_of!(Routing, hint) == 7);
 const _: () = assert!(offset_of!(Routing, reserved) == 8);
 
-/// A routing to a local APIC, before it is put on the wire.
+/// A routing to a local APIC of x86, with the types of its fields. [`Routing`] is its form in a record.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct X86Route {
-    /// Destination APIC id.
+    /// The destination: in physical mode an APIC id, in logical mode a logical id of x2APIC mode.
     pub destination: u32,
-    /// Vector.
+    /// The vector, 32 to 255; of several messages that of the first.
     pub vector: u8,
-    /// Delivery mode.
+    /// The delivery mode.
     pub delivery_mode: DeliveryMode,
-    /// Destination mode.
+    /// The destination mode.
     pub destination_mode: DestinationMode,
-    /// Redirection hint.
+    /// The redirection hint: whether the host may choose one of several destinations (statement L3).
     pub hint: bool,
 }
 
 impl X86Route {
-    /// Fixed delivery of `vector` to the one vCPU with the APIC id `destination`: what nearly every guest wants.
+    /// Fixed delivery of `vector` to the vCPU whose APIC id is `destination`, in physical mode: what nearly every
+    /// guest wants.
     #[must_use]
     pub const fn fixed(destination: u32, vector: u8) -> Self {
         Self {

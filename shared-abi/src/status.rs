@@ -1,6 +1,6 @@
-//! Statuses: one integer on the wire, a `Result` in Rust.
+//! Statuses: an integer in headers and records, a `Result` in Rust.
 //!
-//! The table below is the one in `docs/abi.md`, "Statuses"; a test compares them word by word.
+//! The table is that of `docs/abi.md`, "Statuses"; a test compares the two word by word.
 
 use core::fmt;
 use core::num::NonZeroU32;
@@ -8,16 +8,19 @@ use core::num::NonZeroU32;
 macro_rules! statuses {
     ($( $name:ident = $number:literal, $cause:literal, $remedy:literal; )*) => {
         impl Status {
-            $( #[doc = $cause] pub const $name: Self = Self($number); )*
+            $( #[doc = concat!(stringify!($number), ": ", $cause, ". What the guest does: ", $remedy, ".")] pub const $name: Self = Self($number); )*
 
-            /// Every status: number, name, cause, what the guest does about it.
+            /// Every status that this version knows: the status, its name, its cause, and what the guest does about
+            /// it.
             pub const TABLE: &'static [(Self, &'static str, &'static str, &'static str)] =
                 &[ $( (Self::$name, stringify!($name), $cause, $remedy), )* ];
         }
     };
 }
 
-/// A status as it stands in the header and in every record.
+/// The status of a call, in its header, or of one record (`docs/abi.md`, "Statuses").
+///
+/// Numbers below 0x40 are for calls and records, those from 0x40 on for records only. An unknown number is a failure.
 #[derive(
     Clone,
     Copy,
@@ -81,16 +84,16 @@ statuses! {
 }
 
 impl Status {
-    /// What a guest puts into every status field before a call. The host never answers it.
+    /// What a guest writes into the status of the header and of each record before a call. A host never answers it.
     pub const PENDING: Self = Self(0xffff_ffff);
 
-    /// The name in `docs/abi.md`, or `None` for a number that this version does not know.
+    /// The name of the status in `docs/abi.md`. `None` for a number that this version does not know.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         Self::TABLE.iter().find(|row| row.0 == self).map(|row| row.1)
     }
 
-    /// `Ok` for [`Status::OK`], and otherwise the error, the number kept whether known or not.
+    /// The status as a `Result`. The number of an error is kept, whether this version knows it or not.
     ///
     /// # Errors
     /// Any status but [`Status::OK`].
@@ -109,12 +112,12 @@ impl fmt::Debug for Status {
     }
 }
 
-/// A status other than [`Status::OK`].
+/// A status that is an error: any other than [`Status::OK`], known or not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StatusError(NonZeroU32);
 
 impl StatusError {
-    /// The status again.
+    /// The status that this error stands for.
     #[must_use]
     pub const fn status(self) -> Status {
         Status(self.0.get())
@@ -122,7 +125,7 @@ impl StatusError {
 }
 
 impl TryFrom<Status> for StatusError {
-    /// [`Status::OK`] is no error.
+    /// What [`Status::OK`] answers with: it is the one status that is no error.
     type Error = ();
 
     fn try_from(status: Status) -> Result<Self, ()> {

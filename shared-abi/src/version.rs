@@ -1,22 +1,23 @@
-//! Versions of the contract: a number of their own, not the crate's.
+//! Versions of the contract, which are not those of the crate.
 
 use crate::open_enum::open_enum;
 
 open_enum! {
     /// A version of the contract (`docs/abi.md`, "Versions and features").
     Version(u16) {
-        /// The first version, the one this crate describes.
+        /// The first version, which this crate describes.
         V1 = 1,
     }
 }
 
 impl Version {
-    /// The oldest version that this crate speaks.
+    /// The oldest version of the contract that this crate speaks.
     pub const OLDEST: Self = Self::V1;
-    /// The newest version that this crate speaks.
+    /// The newest version of the contract that this crate speaks.
     pub const NEWEST: Self = Self::V1;
 
-    /// The newest version in both ranges, each given as (oldest, newest), or `None` where they do not meet.
+    /// The newest version that lies in both ranges, each given as (oldest, newest) and both included. `None` if no
+    /// version does.
     #[must_use]
     pub fn newest_common(ours: (Self, Self), theirs: (Self, Self)) -> Option<Self> {
         let newest = ours.1.min(theirs.1);

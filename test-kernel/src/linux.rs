@@ -38,7 +38,7 @@ pub trait Table {
     /// Writes a word of an entry.
     fn put_word(&self, entry: u16, word: Word, value: u32);
 
-    /// Reads one.
+    /// Reads a word of an entry.
     fn get_word(&self, entry: u16, word: Word) -> u32;
 }
 

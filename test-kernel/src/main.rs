@@ -1,36 +1,34 @@
 //! The test kernel of pvir: a PVH guest that exercises paravirtual interrupt remapping from the inside.
 //!
 //! Built with `--cfg bare_metal` it is the kernel; without, an empty host program, so that `cargo build`,
-//! `cargo test` and `cargo clippy --workspace` work everywhere. The flow: [`boot`] enters 64-bit mode and reads
-//! what the VMM says, [`cpu`] and [`memory`] make a machine of it, [`scenarios`] does what the command line asks
-//! for, [`exit`] ends the VM with a code.
+//! `cargo test` and `cargo clippy --workspace` work everywhere. The flow: [`machine::boot`] enters 64-bit mode and reads
+//! what the VMM says, [`machine::cpu`] and [`machine::memory`] make a machine of it, [`words`] does what the command line
+//! asks for, [`machine::exit`] ends the VM with a code.
+//!
+//! Two products are among the words: [`conformance`], the suite that judges any host of the contract, and [`bench`], the
+//! guest's side of the benchmark. All others are [`tests`] of pvir itself.
 
 #![cfg_attr(bare_metal, no_std, no_main)]
 
 #[cfg(bare_metal)]
-mod boot;
+mod bench;
 #[cfg(bare_metal)]
 mod conformance;
 #[cfg(bare_metal)]
-mod console;
+mod harness;
 #[cfg(bare_metal)]
-mod cpu;
-#[cfg(bare_metal)]
-mod devices;
-#[cfg(bare_metal)]
-mod exit;
-#[cfg(bare_metal)]
-mod memory;
-#[cfg(bare_metal)]
-mod panic;
-#[cfg(bare_metal)]
-mod pci;
+mod machine;
 #[cfg(bare_metal)]
 mod raw;
 #[cfg(bare_metal)]
 mod remapping;
 #[cfg(bare_metal)]
-mod scenarios;
+mod tests;
+#[cfg(bare_metal)]
+mod words;
+
+#[cfg(bare_metal)]
+use machine::{boot, console, cpu, exit, memory};
 
 /// Called by [`boot`] on the boot processor, on its first stack, with interrupts off.
 #[cfg(bare_metal)]
@@ -45,7 +43,7 @@ fn main(start_info: u64) -> ! {
     if let Err(error) = cpu::start_all(&boot) {
         exit::refuse(&error);
     }
-    let verdict = scenarios::run(&boot);
+    let verdict = words::run(&boot);
     exit::exit(verdict)
 }
 

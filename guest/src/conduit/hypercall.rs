@@ -1,15 +1,16 @@
-//! VMCALL and VMMCALL: RAX = number, RDI = address of the block; RAX answers the status.
+//! The conduits VMCALL and VMMCALL: RAX holds the number and RDI the address of the block; RAX answers the status.
 #![expect(unsafe_code, reason = "the two instructions exist only as assembly")]
 
 use super::{Conduit, status_of};
 use core::arch::asm;
 use pvir_abi::{GuestPhysAddr, HYPERCALL_NUMBER, Status};
 
-/// The `VMCALL` instruction, for CPUs with VMX.
+/// The conduit of the `VMCALL` instruction, for CPUs with VMX (Intel SDM Vol. 3C, "VMCALL—Call to VM Monitor").
 #[derive(Clone, Copy, Debug)]
 pub struct Vmcall;
 
-/// The `VMMCALL` instruction, for CPUs with SVM.
+/// The conduit of the `VMMCALL` instruction, for CPUs with SVM (AMD64 Architecture Programmer's Manual Vol. 3,
+/// "VMMCALL").
 #[derive(Clone, Copy, Debug)]
 pub struct Vmmcall;
 

@@ -1,4 +1,4 @@
-//! Conduits: the ways in which a call reaches the host. All carry the address of a request block.
+//! Conduits: the ways in which a call reaches the host. All carry the guest physical address of a request block.
 #![expect(unsafe_code, reason = "a call hands memory to the host")]
 
 mod hypercall;
@@ -13,15 +13,16 @@ use crate::Discovered;
 use core::fmt;
 use pvir_abi::{Conduits, GuestPhysAddr, Status};
 
-/// One way to reach the host.
+/// A way to call the host. Those of the hardware are here; a test or a paravisor may have one of its own.
 pub trait Conduit {
-    /// Whether a block at `block` can be named to the host.
+    /// Whether the conduit can carry the address `block`.
     fn reaches(&self, block: GuestPhysAddr) -> bool {
         let _ = block;
         true
     }
 
-    /// Makes the call and answers with the status that the conduit itself gives.
+    /// Makes the call and returns the status that the conduit itself answers, which the header repeats (statement
+    /// C3).
     ///
     /// # Safety
     ///
@@ -31,26 +32,26 @@ pub trait Conduit {
     unsafe fn call(&self, block: GuestPhysAddr) -> Status;
 }
 
-/// The conduit of the CPU that the host advertises, chosen at run time.
+/// A conduit of the CPU, chosen at run time from those that the host advertises.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum HardwareConduit {
-    /// `VMCALL`.
+    /// The instruction `VMCALL`.
     Vmcall(Vmcall),
-    /// `VMMCALL`.
+    /// The instruction `VMMCALL`.
     Vmmcall(Vmmcall),
-    /// `WRMSR` and `RDMSR`.
+    /// `WRMSR` and `RDMSR` of the MSR that the host advertises.
     Msr(MsrConduit),
-    /// `OUT` and `IN`.
+    /// `OUT` and `IN` at the I/O port that the host advertises.
     Port(PortConduit),
 }
 
-/// The host's block and this CPU offer none of the conduits that the kernel asked for.
+/// The error of [`Discovered::conduit_among`]: none of the conduits that the kernel asked for can be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoUsableConduit {
-    /// What the kernel asked for.
+    /// The conduits that the kernel asked for.
     pub asked: Conduits,
-    /// What could be used.
+    /// The conduits that the host advertises and this CPU has.
     pub usable: Conduits,
 }
 
@@ -63,18 +64,18 @@ impl fmt::Display for NoUsableConduit {
 impl core::error::Error for NoUsableConduit {}
 
 impl Discovered {
-    /// The best conduit: a hypercall, then MSR, then port.
+    /// The first conduit that can be used, of VMCALL, VMMCALL, MSR and port in this order.
     ///
     /// # Errors
-    /// If there is none, which [`discover`](crate::discover) excludes.
+    /// If none can be used, which [`discover`](crate::discover) excludes.
     pub fn best_conduit(&self) -> Result<HardwareConduit, NoUsableConduit> {
         self.conduit_among(Conduits::all())
     }
 
-    /// The best conduit among those in `asked`, for a kernel that knows better.
+    /// The first conduit among those in `asked` that can be used, for a kernel that makes its own choice.
     ///
     /// # Errors
-    /// If none of them can be used.
+    /// If none of those in `asked` can be used.
     pub fn conduit_among(&self, asked: Conduits) -> Result<HardwareConduit, NoUsableConduit> {
         let chosen = self.usable & asked;
         if chosen.contains(Conduits::VMCALL) {
@@ -115,7 +116,7 @@ impl Conduit for HardwareConduit {
     }
 }
 
-/// The low half of a register: where every conduit answers the status.
+/// The status in the low half of a register, where every conduit answers it.
 const fn status_of(register: u64) -> Status {
     let [b0, b1, b2, b3, ..] = register.to_le_bytes();
     Status(u32::from_le_bytes([b0, b1, b2, b3]))

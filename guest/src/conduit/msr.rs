@@ -1,4 +1,4 @@
-//! MSR: `WRMSR` of the block's address makes the call, `RDMSR` answers the status of this vCPU's last call.
+//! The MSR conduit: `WRMSR` of the block's address makes the call, `RDMSR` reads the status of this vCPU's last call.
 #![expect(unsafe_code, reason = "writes and reads a model-specific register")]
 
 use super::{Conduit, status_of};
@@ -6,14 +6,14 @@ use pvir_abi::{GuestPhysAddr, Status};
 use x86_64::instructions::interrupts::without_interrupts;
 use x86_64::registers::model_specific::Msr;
 
-/// The MSR that the host advertises.
+/// The conduit of the MSR that the host advertises.
 #[derive(Clone, Copy, Debug)]
 pub struct MsrConduit {
     index: u32,
 }
 
 impl MsrConduit {
-    /// The conduit at MSR `index`, as discovered.
+    /// The conduit of the MSR `index`, which is [`Discovery::msr`](crate::abi::Discovery::msr).
     #[must_use]
     pub const fn new(index: u32) -> Self {
         Self { index }

@@ -1,4 +1,4 @@
-//! Port: `OUT` of the block's page number makes the call, `IN` answers the status of this vCPU's last call.
+//! The port conduit: `OUT` of the block's page number makes the call, `IN` reads the status of this vCPU's last call.
 #![expect(unsafe_code, reason = "writes and reads an I/O port")]
 
 use super::Conduit;
@@ -6,14 +6,14 @@ use pvir_abi::{BLOCK_ALIGN, GuestPhysAddr, PORT_ADDRESS_SHIFT, Status};
 use x86_64::instructions::interrupts::without_interrupts;
 use x86_64::instructions::port::Port;
 
-/// The I/O port that the host advertises. It carries 32 bits of page number: blocks below 2^44.
+/// The conduit of the I/O port that the host advertises. It carries 32 bits of page number: blocks below 16 TiB.
 #[derive(Clone, Copy, Debug)]
 pub struct PortConduit {
     port: u16,
 }
 
 impl PortConduit {
-    /// The conduit at `port`, as discovered.
+    /// The conduit of `port`, which is [`Discovery::port`](crate::abi::Discovery::port).
     #[must_use]
     pub const fn new(port: u16) -> Self {
         Self { port }

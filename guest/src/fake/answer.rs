@@ -1,4 +1,4 @@
-//! The fake host's answers: the contract, written from the page, on the bytes of a block.
+//! The fake host's answers, written from the specification, on the bytes of a request block.
 
 use super::host::{Enabled, FakeDevice, FakeIrte, State};
 use super::std::sync::Arc;

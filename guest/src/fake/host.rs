@@ -1,4 +1,4 @@
-//! The fake host: one VM, its devices, its IRTEs.
+//! The fake host of one VM, with its devices and their IRTEs.
 #![expect(unsafe_code, reason = "makes block memory, and is a conduit")]
 
 use super::answer;
@@ -19,29 +19,30 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 /// A device of the fake host.
 #[derive(Clone, Copy, Debug)]
 pub struct FakeDevice {
-    /// Its name.
+    /// The device, as the guest sees it.
     pub id: DeviceId,
-    /// Entries of its MSI-X table.
+    /// Number of entries of its MSI-X table.
     pub msix_entries: u32,
-    /// Messages of its MSI capability that are served; none for a device with MSI-X.
+    /// Number of messages of its MSI capability that are served: 0 for a device with MSI-X (statement M12).
     pub msi_messages: u32,
-    /// Its IMS entries. They share the interrupts of MSI-X entries, unless the device is EMULATED.
+    /// Number of its IMS entries. They share the interrupts of MSI-X entries, unless the device is EMULATED
+    /// (statement M11).
     pub ims_entries: u32,
-    /// Most IRTEs that it may hold.
+    /// Maximum number of IRTEs that may be held for it.
     pub max_irtes: u32,
-    /// What DEVICE_INFO says of it.
+    /// The flags that DEVICE_INFO answers for it.
     pub flags: DeviceFlags,
 }
 
 impl FakeDevice {
-    /// A device with an MSI-X table of `entries` and as many IMS entries.
+    /// A device with an MSI-X table of `entries` entries and as many IMS entries.
     #[must_use]
     pub const fn new(id: DeviceId, entries: u32) -> Self {
         let flags = DeviceFlags::DIRECT.union(DeviceFlags::DYNAMIC);
         Self { id, msix_entries: entries, msi_messages: 0, ims_entries: entries, max_irtes: 4096, flags }
     }
 
-    /// A device with an MSI capability of `messages`, and nothing else.
+    /// A device with an MSI capability of `messages` messages, and nothing else.
     #[must_use]
     pub const fn with_msi(id: DeviceId, messages: u32) -> Self {
         let flags = DeviceFlags::empty();
@@ -93,7 +94,8 @@ struct Inner {
     calls: Vec<Operation>,
 }
 
-/// A host that keeps the contract, and that panics when the guest does not.
+/// A host that keeps the contract, and panics when the guest does not. It is its own conduit; clones are the same
+/// host.
 #[derive(Clone)]
 pub struct FakeHost(Arc<Mutex<Inner>>);
 
@@ -105,7 +107,7 @@ const BLOCK_ADDRESS: u64 = 0x10_0000;
 const AREA_ADDRESS: u64 = 0x20_0000;
 
 impl FakeHost {
-    /// A host of `devices`, with all features, vCPUs 0 to 63 and 512 records in a call.
+    /// A host of a VM with `devices`, all features, vCPUs with the APIC ids 0 to 63, and 512 records in a call.
     #[must_use]
     pub fn new(devices: &[FakeDevice]) -> Self {
         let discovery = Discovery {
@@ -143,24 +145,24 @@ impl FakeHost {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a guest discovers.
+    /// What a guest of this host discovers.
     #[must_use]
     pub fn discovered(&self) -> Discovered {
         let host = self.inner().state.discovery;
         Discovered { host, version: Version::V1, usable: host.conduits }
     }
 
-    /// Takes at most `records` records in a call.
+    /// Makes the host take at most `records` records in a call.
     pub fn set_max_records(&self, records: u32) {
         self.inner().state.discovery.max_records = records;
     }
 
-    /// Refuses ENABLE from now on.
+    /// Makes the host refuse ENABLE from now on, for `reason` and because of `device`.
     pub fn refuse(&self, reason: Refusal, device: DeviceId) {
         self.inner().state.refusal = Some((reason, device));
     }
 
-    /// A block with room for `records` records.
+    /// Memory for a request block with room for `records` records, which is never freed.
     #[must_use]
     pub fn block(&self, records: u32) -> BlockMemory {
         let len = block_len(records);
@@ -170,7 +172,7 @@ impl FakeHost {
         unsafe { BlockMemory::new(shared.pointer, len, PhysAddr::new(BLOCK_ADDRESS)) }.unwrap()
     }
 
-    /// An event area.
+    /// Memory for an event area, which is never freed.
     #[must_use]
     pub fn event_memory(&self) -> EventMemory {
         let shared = Shared::new(AREA_ADDRESS, size_of::<EventArea>());
@@ -179,7 +181,7 @@ impl FakeHost {
         unsafe { EventMemory::new(shared.pointer, PhysAddr::new(AREA_ADDRESS)) }.unwrap()
     }
 
-    /// Something happens to `device`, or with `None` to all: their IRTEs are gone and the epoch changes.
+    /// Announces an event of `device`, or with `None` of every device: their IRTEs are gone, and the epoch changes.
     pub fn raise_event(&self, reason: EventReason, device: Option<DeviceId>) {
         let mut inner = self.inner();
         inner.state.irtes.retain(|(of, ..), _| device.is_some_and(|device| *of != device));
@@ -191,29 +193,30 @@ impl FakeHost {
         inner.publish();
     }
 
-    /// From now on `tamper` changes each answer: the block's bytes, and the status that the conduit gives.
+    /// Lets `tamper` change each answer from now on: the bytes of the block, and the status that the conduit answers.
     pub fn tamper(&self, tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) {
         self.inner().tamper = Some(Box::new(tamper));
     }
 
-    /// From now on `script` answers requests in place of the host, but for those that it leaves alone.
+    /// Lets `script` answer requests in place of the host from now on: it gets the bytes of the block, and returns
+    /// the new bytes and the status that the conduit answers, or `None` to leave the request to the host.
     pub fn script(&self, script: impl FnMut(&[u8]) -> Option<(Vec<u8>, Status)> + Send + 'static) {
         self.inner().script = Some(Box::new(script));
     }
 
-    /// Answers honestly again.
+    /// Ends what [`FakeHost::tamper`] and [`FakeHost::script`] began.
     pub fn be_honest(&self) {
         let mut inner = self.inner();
         (inner.tamper, inner.script) = (None, None);
     }
 
-    /// The operations that were called, in order.
+    /// The operations of all calls so far, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<Operation> {
         self.inner().calls.clone()
     }
 
-    /// IRTEs that the guest holds.
+    /// Number of IRTEs that the host holds for the guest.
     #[must_use]
     pub fn held(&self) -> usize {
         self.inner().state.irtes.len()

@@ -1,11 +1,11 @@
-//! A machine with one PCI device: configuration space with MSI and MSI-X, and a 64-bit BAR with the table.
+//! A platform with one PCI device: configuration space with MSI and MSI-X, and a 64-bit BAR with the MSI-X table.
 #![expect(unsafe_code, reason = "a platform promises that its pointers are good")]
 
 use super::std::boxed::Box;
 use super::std::cell::UnsafeCell;
 use super::std::sync::{Mutex, MutexGuard, PoisonError};
 use super::std::vec;
-use crate::Platform;
+use crate::{Mask, Platform};
 use core::fmt;
 use core::ptr::NonNull;
 use pci_types::{ConfigRegionAccess, PciAddress};
@@ -31,13 +31,13 @@ const fn word_of(offset: u32) -> usize {
     offset as usize / 4
 }
 
-/// Configuration space with rules: what cannot be written is not, and what must not be written panics.
+/// Configuration space with rules: read-only bits keep their value, and writes that a driver must not do panic.
 pub struct FakeConfig {
     address: PciAddress,
     dwords: Mutex<[u32; 64]>,
 }
 
-/// A machine with one device. Its table comes up dirty: unmasked, with ones all over.
+/// A platform with one PCI device. Its MSI-X table comes up unmasked, with ones in every other bit.
 pub struct FakeMachine {
     config: FakeConfig,
     bar: Box<[UnsafeCell<u32>]>,
@@ -48,7 +48,7 @@ pub struct FakeMachine {
 unsafe impl Sync for FakeMachine {}
 
 impl FakeMachine {
-    /// A machine with `device`, whose table has `entries` entries, 1 to 2048.
+    /// A platform with `device`, whose MSI-X table has `entries` entries, 1 to 2048.
     #[must_use]
     pub fn new(device: DeviceId, entries: u32) -> Self {
         let bdf = device.bdf;
@@ -82,7 +82,7 @@ impl FakeMachine {
         unsafe { self.bar[word].get().write_volatile(value) }
     }
 
-    /// The pair in entry `index` of the table.
+    /// The pair in entry `index` of the MSI-X table.
     #[must_use]
     pub fn pair(&self, index: usize) -> Pair {
         let word = word_of(TABLE) + index * 4;
@@ -90,25 +90,62 @@ impl FakeMachine {
         Pair { address, data: self.read(word + 2) }
     }
 
-    /// Whether entry `index` of the table is masked.
+    /// Whether entry `index` of the MSI-X table is masked.
     #[must_use]
     pub fn is_masked(&self, index: usize) -> bool {
         self.read(word_of(TABLE) + index * 4 + 3) & 1 != 0
     }
 
-    /// Makes the message of entry `index` pending.
+    /// Sets the pending bit of MSI-X entry `index`.
     pub fn set_pending(&self, index: usize) {
         let word = word_of(PENDING) + index / 32;
         self.write(word, self.read(word) | 1 << (index % 32));
     }
 
-    /// Whether MSI-X is enabled, without Function Mask.
+    /// Clears the pending bit of MSI-X entry `index`. Returns whether it was set.
+    pub fn take_pending(&self, index: usize) -> bool {
+        let (word, bit) = (word_of(PENDING) + index / 32, 1 << (index % 32));
+        let was = self.read(word);
+        self.write(word, was & !bit);
+        was & bit != 0
+    }
+
+    /// Writes entry `index` of the MSI-X table from the other side, as the host does in MAP and UNMAP.
+    pub fn write_entry(&self, index: usize, pair: Pair, mask: Mask) {
+        let [a0, a1, a2, a3, a4, a5, a6, a7] = pair.address.to_le_bytes();
+        let word = word_of(TABLE) + index * 4;
+        self.write(word, u32::from_le_bytes([a0, a1, a2, a3]));
+        self.write(word + 1, u32::from_le_bytes([a4, a5, a6, a7]));
+        self.write(word + 2, pair.data);
+        self.write(word + 3, u32::from(mask == Mask::Set));
+    }
+
+    /// The message that MSI-X entry `index` sends when it is raised. `None` while MSI-X is disabled or the entry is
+    /// masked.
+    #[must_use]
+    pub fn msix_message(&self, index: usize) -> Option<Pair> {
+        (self.msix_enabled() && !self.is_masked(index)).then(|| self.pair(index))
+    }
+
+    /// The message that is sent when message `number` of MSI is raised. `None` while MSI is disabled, fewer messages
+    /// are enabled, or this one is masked.
+    #[must_use]
+    pub fn msi_message(&self, number: u32) -> Option<Pair> {
+        let (enabled, pair) = self.msi();
+        let dwords = self.config.dwords();
+        let at = usize::from(MSI) / 4;
+        let messages = 1 << (dwords[at] >> 20 & 0b111);
+        let sends = enabled && number < messages && dwords[at + 4] >> number & 1 == 0;
+        sends.then_some(Pair { data: pair.data | number, ..pair })
+    }
+
+    /// Whether MSI-X Enable is set and Function Mask is clear.
     #[must_use]
     pub fn msix_enabled(&self) -> bool {
         self.config.dwords()[usize::from(MSIX) / 4] >> 30 == 0b10
     }
 
-    /// The MSI capability: enabled or not, and its pair.
+    /// Whether MSI is enabled, and the pair in the MSI capability.
     #[must_use]
     pub fn msi(&self) -> (bool, Pair) {
         let dwords = self.config.dwords();
@@ -117,12 +154,12 @@ impl FakeMachine {
         (dwords[at] >> 16 & 1 != 0, Pair { address, data: dwords[at + 3] })
     }
 
-    /// Sets the dword of configuration space at `offset`, by force.
+    /// Sets the 32 bits of configuration space at byte `offset`, whatever the rules are.
     pub fn set_config(&self, offset: u16, value: u32) {
         self.config.dwords()[usize::from(offset) / 4] = value;
     }
 
-    /// Mappings that were made and not taken back.
+    /// Number of mappings that [`Platform::map_mmio`] made and that were not taken back.
     #[must_use]
     pub fn mappings(&self) -> i32 {
         *self.mapped.lock().unwrap()

@@ -1,4 +1,4 @@
-//! Memory that the fake host shares with the driver: never freed, reached by volatile accesses on both sides.
+//! Memory that the fake host shares with the driver. It is never freed, and both sides reach it by volatile accesses.
 #![expect(unsafe_code, reason = "shared memory is reached by raw pointers")]
 
 use super::std::alloc::{Layout, alloc_zeroed};

@@ -1,9 +1,10 @@
-//! A fake host and a fake machine, stricter than real ones, for tests of kernels that embed this crate. Needs std.
+//! A fake host and a fake machine, for tests of kernels that embed this crate. They are stricter than real ones, and
+//! need `std`.
 //!
-//! - [`FakeHost`] keeps the contract and panics, naming the statement, when the guest does not. Its answers can be
-//!   tampered with, to play any host that does not keep it either.
-//! - [`FakeMachine`] is a platform with one device: configuration space, an MSI-X table, MSI.
-//! - [`FakeStore`] is a store in RAM that panics when address and data are written unmasked.
+//! - [`FakeHost`] keeps the contract, and panics with the number of the statement when the guest does not. Its answers
+//!   can be tampered with, so that it stands for any host that breaks the contract.
+//! - [`FakeMachine`] is a platform with one device: configuration space with MSI and MSI-X, and an MSI-X table.
+//! - [`FakeStore`] is an entry in RAM that panics when address or data are written while it is not masked.
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,

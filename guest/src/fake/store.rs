@@ -1,9 +1,10 @@
-//! A store in RAM, as a driver of a device with IMS would write one, with eyes on the order.
+//! An entry in RAM, as a driver of a device with IMS would write one, which checks the order of what is done to it.
 
 use crate::{Mask, Origin, StoreEntry};
 use pvir_abi::Pair;
 
-/// A store that panics when address and data are written unmasked, or sent before they were read back.
+/// An entry that panics when its pair is written while it is not masked, and when it is unmasked before the pair was
+/// read back.
 #[derive(Debug)]
 pub struct FakeStore {
     origin: Origin,
@@ -15,7 +16,7 @@ pub struct FakeStore {
 }
 
 impl FakeStore {
-    /// With a mask, clear.
+    /// An entry with a mask, which is clear.
     #[must_use]
     pub fn new(origin: Origin) -> Self {
         Self {
@@ -28,19 +29,19 @@ impl FakeStore {
         }
     }
 
-    /// Without a mask.
+    /// An entry without a mask.
     #[must_use]
     pub fn without_mask(origin: Origin) -> Self {
         Self { mask: None, ..Self::new(origin) }
     }
 
-    /// These bits of the address do not keep what is written to them.
+    /// The same entry, of whose address these bits stay zero whatever is written.
     #[must_use]
     pub fn with_stuck_address_bits(self, bits: u64) -> Self {
         Self { stuck_address_bits: bits, ..self }
     }
 
-    /// The mask cannot be set.
+    /// The same entry, whose mask keeps its value whatever is written.
     #[must_use]
     pub fn with_stuck_mask(self) -> Self {
         Self { mask_is_stuck: true, ..self }

@@ -1,31 +1,31 @@
-//! What a slot looks like to its device.
+//! The layout of a slot, in which a device finds the message of an IMS entry.
 
-/// Where in a slot the device finds the parts of a message. Offsets and lengths are counted in words of 32 bits.
+/// Where in a slot a device finds the parts of a message. Offsets and lengths count words of 32 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImsLayout {
-    /// Length of a slot, and so the distance from one to the next.
+    /// Length of a slot, which is also the distance from one slot to the next.
     pub len: usize,
-    /// The address's low half.
+    /// Offset of the low half of the address.
     pub address_low: usize,
-    /// The address's high half, or `None` where the device has no such word and takes it for zero.
+    /// Offset of the high half of the address. `None` where the device has no such word and takes the half for zero.
     pub address_high: Option<usize>,
-    /// The data.
+    /// Offset of the data.
     pub data: usize,
-    /// The control word, or `None` where the device cannot mask.
+    /// The control word. `None` where the device cannot mask a message.
     pub control: Option<ImsControl>,
 }
 
-/// The control word of a slot.
+/// The control word of a slot, which has the mask bit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImsControl {
-    /// Where it is.
+    /// Offset of the control word.
     pub offset: usize,
-    /// The bit that masks the message when it is set. The others are kept.
+    /// The bit that masks the message when it is set. The other bits of the word are kept.
     pub mask: u32,
 }
 
 impl ImsLayout {
-    /// A slot as an entry of an MSI-X table is: address low, address high, data, control with the mask in bit 0
+    /// The layout of an entry of an MSI-X table: address low, address high, data, control with the mask in bit 0
     /// (PCI Express Base Specification 6.0, section 7.7.2.6 "MSI-X Table Structure").
     pub const LIKE_MSIX: Self = Self {
         len: 4,

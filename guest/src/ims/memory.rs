@@ -1,4 +1,4 @@
-//! Slots in memory: a pointer with access rights, never a reference.
+//! Slots in memory, which are reached by volatile pointers and never borrowed.
 #![expect(unsafe_code, reason = "memory that a device reads is reached by volatile pointers")]
 
 use super::layout::ImsLayout;
@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use pvir_abi::{DeviceId, Pair};
 use volatile::VolatilePtr;
 
-/// An array of slots, each with one message, which one device reads: in the guest's RAM, or in memory of the device.
+/// An array of slots that one device reads, with one message in each: in the guest's RAM, or in memory of the device.
 ///
 /// A device that keeps a copy of a slot must be told when it changes: its driver then wraps [`ImsSlot`] in a store of
 /// its own, which tells it.
@@ -28,13 +28,14 @@ unsafe impl Send for ImsMemory {}
 unsafe impl Sync for ImsMemory {}
 
 impl ImsMemory {
-    /// `slots` slots of this layout at `base`, which `device` reads, 2048 at most. Those that can be masked are masked.
-    /// `None` if the layout is unsound: words overlap or lie outside of the slot.
+    /// The array of `slots` slots with this layout at `base`, which `device` reads; 2048 slots are used at most.
+    /// Slots are masked, where they have a mask. `None` if words of the layout overlap or lie outside of the slot.
     ///
     /// # Safety
     ///
-    /// `base` must be aligned, and valid for volatile reads and writes of `slots` * [`ImsLayout::len`] words as long as
-    /// this lives, on every CPU; no Rust object lives there and nobody else writes it but the device.
+    /// `base` must be aligned to 4 bytes, and valid on every CPU for volatile reads and writes of `slots` *
+    /// [`ImsLayout::len`] words as long as this `ImsMemory` lives. No Rust object may live there, and nobody else but
+    /// the device may write there.
     #[must_use]
     pub unsafe fn new(device: DeviceId, base: NonNull<u32>, slots: u32, layout: ImsLayout) -> Option<Self> {
         let claims = Claims::new();
@@ -47,14 +48,14 @@ impl ImsMemory {
         Some(this)
     }
 
-    /// Number of slots.
+    /// Number of slots, 2048 at most.
     #[must_use]
     pub const fn slots(&self) -> u32 {
         self.slots
     }
 
-    /// Takes possession of a slot for the device's IMS entry `index`, masked where it can be. `None` if somebody has the
-    /// slot, there is none, or it does not stay masked. Index and slot have nothing to do with each other (statement
+    /// Takes possession of slot `slot` for the device's IMS entry `index`, and masks it where it has a mask. `None`
+    /// if the slot has an owner, does not exist, or does not stay masked. Slot and index need not agree (statement
     /// M8).
     #[must_use]
     pub fn claim(&self, slot: u32, index: u32) -> Option<Entry<ImsSlot<'_>, Masked>> {
@@ -109,7 +110,8 @@ impl ImsMemory {
             return None;
         }
         let place = (slot as usize).checked_mul(self.layout.len)?.checked_add(word)?;
-        // SAFETY: `slot` is one of the slots, which the pointer is valid for by the promise of `new`, and `word` is in it.
+        // SAFETY: `slot` is one of the slots, for which the pointer is valid by the promise of `new`, and `word` is in
+        // it.
         let pointer = unsafe { self.base.add(place) };
         // SAFETY: as above; the pointer is aligned because the base is.
         Some(unsafe { VolatilePtr::new(pointer) })

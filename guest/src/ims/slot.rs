@@ -1,10 +1,11 @@
-//! One slot, as a store.
+//! One slot, as an entry of a store.
 
 use super::memory::ImsMemory;
 use crate::{Mask, Origin, StoreEntry};
 use pvir_abi::Pair;
 
-/// Owns one slot of an [`ImsMemory`]: nobody else writes it. Masks it when dropped, where it can be.
+/// One slot of an [`ImsMemory`], owned: nobody else writes it. It is masked when this is dropped, where it has a
+/// mask.
 #[derive(Debug)]
 pub struct ImsSlot<'m> {
     memory: &'m ImsMemory,
@@ -13,12 +14,12 @@ pub struct ImsSlot<'m> {
 }
 
 impl<'m> ImsSlot<'m> {
-    /// The slot, which was claimed.
+    /// The owner of a slot, which was claimed.
     pub(super) const fn new(memory: &'m ImsMemory, slot: u32, origin: Origin) -> Self {
         Self { memory, slot, origin }
     }
 
-    /// Its number.
+    /// Number of the slot.
     #[must_use]
     pub const fn slot(&self) -> u32 {
         self.slot

@@ -1,4 +1,4 @@
-//! The table and the pending bits in memory: pointers with access rights, never references.
+//! The MSI-X table and its pending bits in memory, which are reached by volatile pointers and never borrowed.
 #![expect(unsafe_code, reason = "device memory is reached by volatile pointers")]
 
 use core::ptr::NonNull;

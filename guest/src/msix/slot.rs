@@ -1,22 +1,23 @@
-//! One entry of the table, as a store.
+//! One entry of the MSI-X table, as an entry of a store.
 
 use super::memory::Memory;
 use crate::claims::Claims;
 use crate::{Mask, Origin, StoreEntry};
 use pvir_abi::Pair;
 
-/// Owns one entry of an MSI-X table: nobody else writes it. Masks it when dropped.
+/// One entry of an MSI-X table, owned: nobody else writes it. It is masked when this is dropped.
 #[derive(Debug)]
 pub struct MsixEntry<'t> {
     memory: &'t Memory,
     claims: &'t Claims,
     origin: Origin,
-    /// Of the control word. They do not change while the entry has an owner, so that to mask costs no read of them.
+    /// The bits of the control word beside the mask. They do not change while the entry has an owner, so that masking
+    /// needs not read them.
     other_bits: u32,
 }
 
 impl<'t> MsixEntry<'t> {
-    /// The entry, if nobody has it.
+    /// The owner of the entry, unless it has one already or does not exist.
     pub(super) fn take(memory: &'t Memory, claims: &'t Claims, origin: Origin) -> Option<Self> {
         let there = origin.index < memory.entries() && claims.take(origin.index);
         there.then(|| Self { memory, claims, origin, other_bits: memory.other_bits(origin.index) })

@@ -1,4 +1,4 @@
-//! The table of one device: found, mapped, masked, enabled.
+//! The MSI-X table of one device: it is found, mapped and masked, and MSI-X is enabled.
 #![expect(unsafe_code, reason = "maps and unmaps device memory")]
 
 use super::memory::{ENTRY_LEN, Memory};
@@ -18,10 +18,10 @@ const ENABLE: u32 = 1 << 31;
 /// Function Mask.
 const FUNCTION_MASK: u32 = 1 << 30;
 
-/// The MSI-X table of one device, enabled, every entry masked until its owner unmasks it.
+/// The MSI-X table of one device. MSI-X is enabled, and every entry is masked until its owner unmasks it.
 ///
-/// There is one of these to a device: the device's MSI-X Enable bit says so. Dropping it masks every entry and disables
-/// MSI-X.
+/// There is at most one of these for a device: the device's MSI-X Enable bit tells. When it is dropped, every entry
+/// is masked and MSI-X is disabled.
 pub struct MsixTable<'p, P: Platform> {
     platform: &'p P,
     function: Function<'p, P::Config>,
@@ -31,13 +31,15 @@ pub struct MsixTable<'p, P: Platform> {
 }
 
 impl<'p, P: Platform> MsixTable<'p, P> {
-    /// Finds the table, maps it, masks every entry one by one, and sets MSI-X Enable with Function Mask clear.
+    /// Finds the MSI-X table of `device`, maps it, masks every entry by its own mask bit, and sets MSI-X Enable with
+    /// Function Mask clear.
     ///
-    /// Memory decoding must be on. Function Mask is not used on the way: while pvir is enabled it does not act on the
-    /// device.
+    /// Memory decoding of the device must be on. Function Mask is not used, because it does not act on the device
+    /// while pvir is enabled (statement W4).
     ///
     /// # Errors
-    /// What the device or the platform lacks, or that MSI-X is enabled already: then somebody else has the table.
+    /// Any [`PciError`] but [`PciError::MessageCount`]. [`PciError::InUse`] means that MSI-X is enabled already:
+    /// somebody else has the table.
     pub fn open(platform: &'p P, device: DeviceId) -> Result<Self, PciError> {
         let function = Function::open(platform.config(), device)?;
         let capability = function.capability(MSIX_ID)?;
@@ -64,26 +66,27 @@ impl<'p, P: Platform> MsixTable<'p, P> {
         }
     }
 
-    /// The device.
+    /// The device whose table this is.
     #[must_use]
     pub const fn device(&self) -> DeviceId {
         self.function.device
     }
 
-    /// Number of entries, 1 to 2048.
+    /// Number of entries in the table, 1 to 2048.
     #[expect(clippy::len_without_is_empty, reason = "a table is never empty")]
     #[must_use]
     pub const fn len(&self) -> u32 {
         self.memory.entries()
     }
 
-    /// The name of entry `index`, for [`MapRequest`](crate::MapRequest).
+    /// The name of entry `index`, as [`MapRequest`](crate::MapRequest) takes it.
     #[must_use]
     pub const fn origin(&self, index: u32) -> Origin {
         Origin::msix(self.device(), index)
     }
 
-    /// Takes possession of entry `index`, masked. `None` if somebody has it, there is none, or it cannot be masked.
+    /// Takes possession of entry `index`, masked. `None` if the entry has an owner, does not exist, or does not stay
+    /// masked.
     #[must_use]
     pub fn claim(&self, index: u32) -> Option<Entry<MsixEntry<'_>, Masked>> {
         let entry = MsixEntry::take(&self.memory, &self.claims, self.origin(index))?;

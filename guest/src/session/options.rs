@@ -4,16 +4,16 @@ use crate::Error;
 use crate::events::EventMemory;
 use pvir_abi::{EnableRecord, Features};
 
-/// The vector on which events are announced.
+/// Where events are announced by an interrupt (statement V4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Notify {
-    /// The vCPU.
+    /// APIC id of the vCPU.
     pub apic_id: u32,
-    /// The vector, 32 or more.
+    /// The vector, 32 to 255.
     pub vector: u8,
 }
 
-/// What a kernel asks of ENABLE.
+/// What a kernel asks for with ENABLE: features, and what belongs to them.
 #[must_use]
 #[derive(Debug)]
 pub struct EnableOptions {
@@ -23,17 +23,18 @@ pub struct EnableOptions {
 }
 
 impl EnableOptions {
-    /// Asks for `features`. EPOCH and NOTIFY are asked for by [`EnableOptions::with_events`] and [`EnableOptions::with_notify`].
+    /// Options that ask for `features`. EPOCH and NOTIFY are asked for by [`EnableOptions::with_events`] and
+    /// [`EnableOptions::with_notify`].
     pub const fn new(features: Features) -> Self {
         Self { features, events: None, notify: None }
     }
 
-    /// Asks for EPOCH too, with the event area at `memory`.
+    /// The same options with EPOCH, and the event area in `memory`.
     pub fn with_events(self, memory: EventMemory) -> Self {
         Self { features: self.features | Features::EPOCH, events: Some(memory), ..self }
     }
 
-    /// Asks for NOTIFY too. Needs an event area.
+    /// The same options with NOTIFY. It needs an event area.
     pub fn with_notify(self, notify: Notify) -> Self {
         Self { features: self.features | Features::NOTIFY, notify: Some(notify), ..self }
     }

@@ -1,4 +1,4 @@
-//! The session: what the host offers, and asking it to let the VM program its devices.
+//! The session while pvir is not enabled: what the host offers, and ENABLE.
 
 use super::enable::check_record;
 use super::{EnableOptions, Remapping};
@@ -12,27 +12,31 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 use pvir_abi::{Operation, Status, Version};
 
-/// A host with which a version was agreed, and that has not been asked to let the VM program its devices.
+/// A session with a host that has not enabled pvir for this VM: before ENABLE, and after DISABLE.
+///
+/// Calls are serialised by a spin lock around the request block, as those of [`Remapping`] are.
 pub struct Pvir<C> {
     pub(crate) transport: Transport<C>,
     limits: HostLimits,
 }
 
-/// ENABLE failed: the error, and everything that went into it.
+/// The error of [`Pvir::enable`], with everything that went into it.
 pub struct EnableFailed<C> {
-    /// The session, to ask again for less.
+    /// The session, for instance to ask for less.
     pub pvir: Pvir<C>,
-    /// What was asked.
+    /// What was asked for.
     pub options: EnableOptions,
-    /// Why it failed.
+    /// Why ENABLE failed.
     pub error: Error,
 }
 
 impl<C: Conduit> Pvir<C> {
-    /// Asks FEATURES with the agreed version and compares the answer with what CPUID said.
+    /// Begins a session: calls the host for the first time, with FEATURES, and compares the answer with CPUID.
+    ///
+    /// `conduit` leads to the host that was `discovered`. `block` is the memory of every call of the session.
     ///
     /// # Errors
-    /// If the host does not answer, or not as the contract says.
+    /// [`Error::BlockOutOfReach`], [`Error::Status`] with the status of the host, or [`Error::ContractViolation`].
     pub fn negotiate(discovered: &Discovered, conduit: C, block: BlockMemory) -> Result<Self, Error> {
         let transport = Transport::new(conduit, block, discovered.version, discovered.host.max_records)?;
         let mut asked = AskFeatures::new(discovered);
@@ -48,28 +52,32 @@ impl<C: Conduit> Pvir<C> {
         }
     }
 
-    /// What the host offers.
+    /// What the host offers to this VM.
     #[must_use]
     pub const fn limits(&self) -> &HostLimits {
         &self.limits
     }
 
-    /// The agreed version.
+    /// The version of the contract that both sides speak.
     #[must_use]
     pub const fn version(&self) -> Version {
         self.transport.version
     }
 
-    /// Most entries in one call: the least of what the host takes and the block holds.
+    /// Maximum number of entries in one call: what the host takes, or what the block has room for if that is less.
     #[must_use]
     pub const fn max_entries_per_call(&self) -> usize {
         self.transport.max_records
     }
 
-    /// Asks for the whole VM to program its devices itself.
+    /// Asks the host to let the VM program its devices directly: ENABLE, for all devices of the VM at once.
+    ///
+    /// When this returns, the MSI-X table of every device with DIRECT is mapped into the guest, and every entry of it
+    /// is masked (statement E4).
     ///
     /// # Errors
-    /// [`Error::Refused`] with the host's reason, or why it could not be asked. The session comes back with it.
+    /// [`Error::Refused`] with the reason of the host; [`Error::FeaturesNotOffered`], [`Error::InconsistentOptions`],
+    /// [`Error::Status`], [`Error::ContractViolation`]. Session and options come back with it.
     #[expect(clippy::result_large_err, reason = "the session is moved, once in the life of a kernel")]
     pub fn enable(self, options: EnableOptions) -> Result<Remapping<C>, EnableFailed<C>> {
         match self.ask_enable(&options) {

@@ -1,4 +1,4 @@
-//! The session once the host has granted direct programming.
+//! The session while pvir is enabled: MAP, RETARGET, UNMAP and QUERY are its methods, in files of their own.
 
 use super::Pvir;
 use crate::call::Transport;
@@ -7,7 +7,8 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 use pvir_abi::{Features, Operation, Version};
 
-/// A host that remaps the interrupts of this VM: MAP, RETARGET, UNMAP and QUERY, singly or in batches.
+/// A session with a host that has enabled pvir for this VM: maps, moves, parks, queries and unmaps interrupts, singly
+/// or in batches.
 ///
 /// Calls are serialised by a spin lock around the request block. Do not call from an interrupt handler that can
 /// interrupt a call on the same CPU: turn interrupts off around calls, or call from threads only.
@@ -18,57 +19,57 @@ pub struct Remapping<C> {
     pub(super) events: Option<Events>,
 }
 
-/// DISABLE failed: the error, and the session as it was.
+/// The error of [`Remapping::disable`], with the session as it was.
 pub struct DisableFailed<C> {
-    /// The session.
+    /// The session, still enabled.
     pub remapping: Remapping<C>,
-    /// Why it failed.
+    /// Why DISABLE failed.
     pub error: Error,
 }
 
 impl<C: Conduit> Remapping<C> {
-    /// Features that were taken.
+    /// The features that were enabled.
     #[must_use]
     pub const fn features(&self) -> Features {
         self.features
     }
 
-    /// The version that both sides speak.
+    /// The version of the contract that both sides speak.
     #[must_use]
     pub const fn version(&self) -> Version {
         self.transport.version
     }
 
-    /// What the host offers.
+    /// What the host offers to this VM.
     #[must_use]
     pub const fn limits(&self) -> &HostLimits {
         &self.limits
     }
 
-    /// Most entries in one call: the least of what the host takes and the block holds.
+    /// Maximum number of entries in one call: what the host takes, or what the block has room for if that is less.
     #[must_use]
     pub const fn max_entries_per_call(&self) -> usize {
         self.transport.max_records
     }
 
-    /// The event area, if one was given.
+    /// The event area, if ENABLE was given one.
     #[must_use]
     pub const fn events(&self) -> Option<&Events> {
         self.events.as_ref()
     }
 
-    /// The latest epoch that this driver knows: from the event area, or from the last call.
+    /// The latest epoch that this driver knows: that in the event area, or without one that of the last call.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         let called = self.transport.epoch.load(Ordering::Relaxed);
         self.events.as_ref().map_or(called, Events::epoch)
     }
 
-    /// Gives everything back: every IRTE, whoever holds it, is dead afterwards, and tables are trapped again. The
-    /// event area's memory comes back too.
+    /// Ends what ENABLE began: DISABLE. Every IRTE is given back, whoever holds its token, and MSI-X tables are
+    /// trapped again (statement X1). The memory of the event area comes back too.
     ///
     /// # Errors
-    /// If the host does not; then nothing has changed.
+    /// [`Error::Status`] or [`Error::ContractViolation`]. The session comes back with it.
     #[expect(clippy::result_large_err, reason = "the session is moved, once in the life of a kernel")]
     pub fn disable(self) -> Result<(Pvir<C>, Option<EventMemory>), DisableFailed<C>> {
         match self.transport.call_bare(Operation::DISABLE) {

@@ -1,11 +1,13 @@
 //! The seam between the service and a device: whatever raises interrupts into eventfds, and knows its pairs.
 
 mod kernel_counts;
+mod origin;
 mod store_shape;
 mod window;
 
 pub use crate::isolation::NotIsolated;
 pub use kernel_counts::KernelCounts;
+pub use origin::Origin;
 pub use store_shape::StoreShape;
 pub use window::TableWindow;
 

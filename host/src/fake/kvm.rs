@@ -31,15 +31,19 @@ impl IrqRouter for FakeKvm {
             }
         }
         let dropped = |gsi: &&u32| !table.contains_key(gsi) && world.routes.contains_key(gsi);
-        let orphans: Vec<u32> = world.irqfds.keys().filter(dropped).copied().collect();
-        for gsi in orphans {
-            world.breach(format!("the route of GSI {gsi} is dropped under its irqfd"));
+        let left_alone: Vec<u32> = world.irqfds.keys().filter(dropped).copied().collect();
+        for gsi in &left_alone {
+            if world.irqfds.get(gsi).is_some_and(|irqfd| world.may_be_signalled(irqfd.id)) {
+                world.breach(format!("the route of GSI {gsi} is dropped under its irqfd"));
+            }
         }
         if table == world.routes {
             world.breach("a table is set that is set already");
         }
         world.note(Call::SetRoutes(routes.len()))?;
         world.armed.retain(|gsi| !table.contains_key(gsi));
+        world.idle.retain(|gsi| !table.contains_key(gsi));
+        world.idle.extend(left_alone);
         world.routes = table;
         Ok(())
     }
@@ -80,6 +84,8 @@ impl IrqRouter for FakeKvm {
         world.note(Call::Detach(gsi))?;
         world.irqfds.remove(&gsi);
         world.armed.remove(&gsi);
+        world.idle.remove(&gsi);
+        world.used_by.remove(&id);
         Ok(())
     }
 }

@@ -37,6 +37,11 @@ impl World {
         self.started.iter().any(|(entry, started)| started.signals.id == id && !self.unsure.contains(entry))
     }
 
+    /// Whether an eventfd belongs to an entry that is started, or may be.
+    pub(super) fn may_be_signalled(&self, id: u64) -> bool {
+        self.started.values().any(|started| started.signals.id == id)
+    }
+
     /// What must hold when an entry is started.
     pub(super) fn check_start(&mut self, entry: Entry, backing: Entry, id: u64) {
         if self.started.contains_key(&entry) && !self.unsure.contains(&entry) {
@@ -50,8 +55,16 @@ impl World {
         if self.started.iter().any(|(other, started)| *other != entry && started.signals.id == id) {
             self.breach(format!("{entry:?} is started with another entry's eventfd"));
         }
-        if self.irqfds.iter().any(|(gsi, irqfd)| irqfd.id == id && self.armed.contains(gsi)) {
+        let without_route = |gsi| self.armed.contains(gsi) || self.idle.contains(gsi);
+        if self.irqfds.iter().any(|(gsi, irqfd)| irqfd.id == id && without_route(gsi)) {
             self.breach(format!("{entry:?} is started with an irqfd that has no route"));
+        }
+        // What KVM has queued for the one would come out by the route of the other (U1).
+        match self.used_by.insert(id, entry) {
+            Some(other) if other != entry && self.irqfds.values().any(|irqfd| irqfd.id == id) => {
+                self.breach(format!("{entry:?} is started with an irqfd that {other:?} has used"));
+            }
+            _ => {}
         }
     }
 }

@@ -80,6 +80,10 @@ pub struct World {
     pub(super) irqfds: BTreeMap<u32, Seen>,
     /// GSIs with an irqfd that was armed ahead, and no route so far.
     pub(super) armed: BTreeSet<u32>,
+    /// GSIs with an irqfd that lost its route when nothing signalled it any more.
+    pub(super) idle: BTreeSet<u32>,
+    /// The entry that signalled an eventfd, by its id, since it was last detached: KVM may have an injection queued.
+    pub(super) used_by: BTreeMap<u64, Entry>,
     pub(super) started: BTreeMap<Entry, Started>,
     /// Entries whose latest stop failed, by our doing: they may be in either state.
     pub(super) unsure: BTreeSet<Entry>,
@@ -158,7 +162,7 @@ impl World {
     pub fn footprint(&self) -> Footprint {
         Footprint {
             routes: self.routes.iter().map(|(gsi, r)| (*gsi, (r.destination(), r.vector()))).collect(),
-            irqfds: self.irqfds.keys().filter(|gsi| !self.armed.contains(gsi)).copied().collect(),
+            irqfds: self.irqfds.keys().filter(|gsi| !self.is_without_route(**gsi)).copied().collect(),
             started: self.started.iter().map(|(entry, s)| (*entry, (s.masked, s.pair))).collect(),
             open: self.open.clone(),
             trapped: self.trapped.clone(),
@@ -171,6 +175,17 @@ impl World {
         self.armed.len()
     }
 
+    /// GSIs with an irqfd that an entry has left, and that is still to be detached.
+    #[must_use]
+    pub fn retired(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// Whether a GSI has an irqfd without a route, by what is allowed: nothing signals it.
+    fn is_without_route(&self, gsi: u32) -> bool {
+        self.armed.contains(&gsi) || self.idle.contains(&gsi)
+    }
+
     /// Descriptors of this process for eventfds that the service made, our own not counted. Those that nobody else
     /// holds are forgotten.
     pub fn open_eventfds(&mut self) -> usize {
@@ -178,6 +193,7 @@ impl World {
         let open = identity::open_descriptors(&ids).saturating_sub(ids.len());
         if open == 0 && self.irqfds.is_empty() && self.started.is_empty() {
             self.seen.clear();
+            self.used_by.clear();
         }
         open
     }

@@ -68,7 +68,7 @@ impl RoutePolicy {
             (_, DestinationMode::LOGICAL) => self.resolve_logical(&routing)?,
             _ => self.resolve_physical(routing.destination)?,
         };
-        Ok(Target::new(routing, destination))
+        Target::new(routing, destination).ok_or(Status::BAD_VECTOR)
     }
 
     fn resolve_physical(&self, destination: u32) -> Result<u32, Status> {

@@ -24,27 +24,49 @@ impl IrteTable {
     }
 
     /// Puts `irte` under a handle that was never given before (until a slot's 2^32 generations are through).
-    #[inline]
     pub fn insert(&mut self, irte: Irte) -> Handle {
+        let handle = self.reserve_handle();
+        self.put(handle, irte);
+        handle
+    }
+
+    /// A handle that was never given before, for an IRTE that is still to be made: [`put`](Self::put) it, or
+    /// [`give_back`](Self::give_back) the handle.
+    #[inline]
+    pub fn reserve_handle(&mut self) -> Handle {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 1, irte: None });
             // GSIs bound the number of IRTEs to a few thousand.
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
-        let entry = &mut self.slots[slot as usize];
-        entry.irte = Some(irte);
-        Handle::new(slot, entry.generation)
+        Handle::new(slot, self.slots[slot as usize].generation)
+    }
+
+    /// Puts an IRTE under the handle that was reserved for it.
+    #[inline]
+    pub fn put(&mut self, handle: Handle, irte: Irte) {
+        if let Some(slot) = self.slot_mut(handle) {
+            slot.irte = Some(irte);
+        }
+    }
+
+    /// Gives a handle back under which nothing was put. It is stale from now on.
+    pub fn give_back(&mut self, handle: Handle) {
+        if let Some(slot) = self.slot_mut(handle).filter(|slot| slot.irte.is_none()) {
+            slot.generation = slot.generation.checked_add(1).unwrap_or(1);
+            self.free.push(handle.slot());
+        }
+    }
+
+    fn slot_mut(&mut self, handle: Handle) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(handle.slot() as usize)?;
+        (slot.generation == handle.generation()).then_some(slot)
     }
 
     /// Takes the IRTE out. The handle, and every copy of it, is stale from now on.
     pub fn remove(&mut self, handle: Handle) -> Option<Irte> {
-        let slot = self.slots.get_mut(handle.slot() as usize)?;
-        if slot.generation != handle.generation() {
-            return None;
-        }
-        let irte = slot.irte.take()?;
-        slot.generation = slot.generation.checked_add(1).unwrap_or(1);
-        self.free.push(handle.slot());
+        let irte = self.slot_mut(handle)?.irte.take()?;
+        self.give_back(handle);
         Some(irte)
     }
 
@@ -57,8 +79,7 @@ impl IrteTable {
 
     /// The IRTE that a handle names now.
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut Irte> {
-        let slot = self.slots.get_mut(handle.slot() as usize)?;
-        slot.irte.as_mut().filter(|_| slot.generation == handle.generation())
+        self.slot_mut(handle)?.irte.as_mut()
     }
 
     /// Every IRTE with its handle.
@@ -72,17 +93,16 @@ impl IrteTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::irte::{Held, Line, Lines, Origin};
+    use crate::irte::Origin;
+    use crate::line::{Line, Lines};
     use pvir_abi::{DeviceId, Pair, Store};
-    use vmm_sys_util::eventfd::EventFd;
 
     fn irte(index: u32) -> Irte {
         Irte {
             origin: Origin { device: DeviceId::default(), store: Store::MSIX, index },
-            lines: Lines::from([Line::new(24, EventFd::new(0).unwrap())]),
+            lines: Lines::One(Line::new().unwrap()),
             target: None,
             pair: Pair::default(),
-            held: Held::default(),
         }
     }
 

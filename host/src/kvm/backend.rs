@@ -1,6 +1,6 @@
 //! The real KVM.
 
-use super::{GsiRoute, IrqRouter, helpers};
+use super::{GsiRoute, IrqRouter};
 use crate::counters::{Counter, Counters};
 use kvm_bindings::{
     KVM_IRQ_ROUTING_MSI, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
@@ -21,7 +21,6 @@ pub struct KvmRouter {
     irqfd: Counter,
     ahead: Counter,
     deassign: Counter,
-    helpers: usize,
 }
 
 impl KvmRouter {
@@ -34,22 +33,7 @@ impl KvmRouter {
             irqfd: counters.ioctl("KVM_IRQFD"),
             ahead: counters.ioctl("KVM_IRQFD (ahead)"),
             deassign: counters.ioctl("KVM_IRQFD (de-assign)"),
-            helpers: 0,
         }
-    }
-
-    /// Lets as many threads help to detach irqfds as are given here, so that what the kernel waits for in each de-assignment
-    /// is waited for side by side. They live for one batch.
-    ///
-    /// A process whose seccomp filter kills it for a new thread must leave this at 0.
-    #[must_use]
-    pub fn with_helpers(self, helpers: usize) -> Self {
-        Self { helpers, ..self }
-    }
-
-    fn de_assign(&self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.deassign.count();
-        self.vm.unregister_irqfd(eventfd, gsi).map_err(Into::into)
     }
 }
 
@@ -85,19 +69,13 @@ impl IrqRouter for KvmRouter {
     }
 
     fn detach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        self.de_assign(eventfd, gsi)
+        self.deassign.count();
+        self.vm.unregister_irqfd(eventfd, gsi).map_err(Into::into)
     }
 
     fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         self.ahead.count();
         self.vm.register_irqfd(eventfd, gsi).map_err(Into::into)
-    }
-
-    fn detach_all(&mut self, lines: &[(&EventFd, u32)]) -> Vec<(usize, io::Error)> {
-        helpers::share(self.helpers, lines.len(), |place| {
-            let (eventfd, gsi) = lines[place];
-            self.de_assign(eventfd, gsi)
-        })
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod backend;
 mod gsi_pool;
-mod helpers;
 mod routes;
 
 pub use backend::KvmRouter;
@@ -56,16 +55,5 @@ pub trait IrqRouter: Send {
     /// As [`attach`](Self::attach).
     fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         self.attach(eventfd, gsi)
-    }
-
-    /// Detaches each eventfd from its GSI, also if one of them fails. Answers with those that failed, by their place in
-    /// `lines`.
-    ///
-    /// The kernel waits for a grace period in each call. A backend may let these waits overlap.
-    fn detach_all(&mut self, lines: &[(&EventFd, u32)]) -> Vec<(usize, io::Error)> {
-        let failed = |(place, (eventfd, gsi)): (usize, &(&EventFd, u32))| {
-            self.detach(eventfd, *gsi).err().map(|error| (place, error))
-        };
-        lines.iter().enumerate().filter_map(failed).collect()
     }
 }

@@ -30,6 +30,7 @@ impl RouteTable {
     }
 
     /// Sets (`Some`) or drops (`None`) the route of a GSI, with the next [`apply`](Self::apply).
+    #[inline]
     pub fn change(&mut self, gsi: u32, message: Option<Message>) {
         let old = self.put(gsi, message);
         if old != message {
@@ -37,9 +38,11 @@ impl RouteTable {
         }
     }
 
-    /// The same for several.
-    pub fn change_all(&mut self, changes: impl Iterator<Item = (u32, Option<Message>)>) {
-        changes.for_each(|(gsi, message)| self.change(gsi, message));
+    /// What a GSI injects, with the changes that are not applied yet.
+    #[must_use]
+    pub fn get(&self, gsi: u32) -> Option<Message> {
+        let at = (*self.position.get(gsi as usize)?)?;
+        self.routes.get(at as usize).map(|route| route.message)
     }
 
     /// Makes all changes since the last time, with one ioctl, or none if nothing changes.
@@ -134,7 +137,7 @@ mod tests {
     }
 
     fn apply(table: &mut RouteTable, changes: &[(u32, Option<Message>)]) -> io::Result<()> {
-        table.change_all(changes.iter().copied());
+        changes.iter().for_each(|&(gsi, message)| table.change(gsi, message));
         table.apply()
     }
 

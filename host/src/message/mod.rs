@@ -37,11 +37,6 @@ impl Message {
         }
     }
 
-    /// The same message with the low bits of its vector replaced, as a device with several MSI messages does it.
-    pub(crate) const fn with_low_bits(self, message: u8) -> Self {
-        Self { data: self.data | message as u32, ..self }
-    }
-
     /// Bits 31:0 of the address.
     #[must_use]
     pub const fn address_lo(self) -> u32 {

@@ -2,21 +2,21 @@
 
 use super::Service;
 use super::vm::{Attached, Vm};
+use crate::device::Origin;
 use crate::device::{HostCounts, HostInterrupt, KernelCounts, Reading};
-use crate::irte::Origin;
 use pvir_abi::{DeviceId, Store};
 use std::sync::Arc;
 
 /// The device, and the entry whose interrupt it is: by this the host counts.
-pub(super) type Place = (DeviceId, Store, u32);
+pub(super) type CountedEntry = (DeviceId, Store, u32);
 
 /// In the order of places.
 #[derive(Debug, Default)]
-pub(super) struct Counted(Vec<(Place, HostInterrupt)>);
+pub(super) struct Counted(Vec<(CountedEntry, HostInterrupt)>);
 
 impl Counted {
     /// What was counted for an interrupt, where the host counts.
-    pub(super) fn of(&self, place: Option<Place>) -> Option<HostInterrupt> {
+    pub(super) fn of(&self, place: Option<CountedEntry>) -> Option<HostInterrupt> {
         let place = place?;
         let found = self.0.binary_search_by_key(&place, |(place, _)| *place).ok()?;
         self.0.get(found).map(|(_, host)| *host)
@@ -25,7 +25,7 @@ impl Counted {
 
 impl Vm {
     /// Whose interrupt an entry has.
-    pub(super) fn place(&self, origin: &Origin) -> Option<Place> {
+    pub(super) fn place(&self, origin: &Origin) -> Option<CountedEntry> {
         let attached = self.devices.get(&origin.device)?;
         let (store, index) = attached.device.backing(origin.store, origin.index);
         Some((origin.device, store, index))

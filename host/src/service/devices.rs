@@ -1,32 +1,45 @@
 //! The devices of a VM.
 
 use super::vm::Attached;
+use crate::device::Device;
+use crate::line::DeviceSet;
 use pvir_abi::DeviceId;
+use std::cell::Cell;
 
 /// Where a device stands in [`Devices`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place(usize);
+pub(super) struct DevicePlace(usize);
 
 /// By id, in its order. Few, fixed before the guest runs, and looked up for each record.
 #[derive(Default)]
-pub(super) struct Devices(Vec<(DeviceId, Attached)>);
+pub(super) struct Devices {
+    all: Vec<(DeviceId, Attached)>,
+    /// Where the one stands that was looked up last: nearly always the records of a call are of one device.
+    last: Cell<usize>,
+}
 
 impl Devices {
     fn place(&self, id: DeviceId) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&id, |(known, _)| *known)
+        let last = self.last.get();
+        if self.all.get(last).is_some_and(|(known, _)| *known == id) {
+            return Ok(last);
+        }
+        let place = self.all.binary_search_by_key(&id, |(known, _)| *known)?;
+        self.last.set(place);
+        Ok(place)
     }
 
     /// Where a device stands. None ever leaves, so its place is good until another one comes.
-    pub(super) fn find(&self, id: DeviceId) -> Option<Place> {
-        self.place(id).ok().map(Place)
+    pub(super) fn find(&self, id: DeviceId) -> Option<DevicePlace> {
+        self.place(id).ok().map(DevicePlace)
     }
 
-    pub(super) fn at(&self, place: Place) -> &Attached {
-        &self.0[place.0].1
+    pub(super) fn at(&self, place: DevicePlace) -> &Attached {
+        &self.all[place.0].1
     }
 
-    pub(super) fn at_mut(&mut self, place: Place) -> &mut Attached {
-        &mut self.0[place.0].1
+    pub(super) fn at_mut(&mut self, place: DevicePlace) -> &mut Attached {
+        &mut self.all[place.0].1
     }
 
     pub(super) fn get(&self, id: &DeviceId) -> Option<&Attached> {
@@ -43,16 +56,22 @@ impl Devices {
     pub(super) fn insert(&mut self, id: DeviceId, attached: Attached) -> bool {
         let free = self.place(id).err();
         if let Some(place) = free {
-            self.0.insert(place, (id, attached));
+            self.all.insert(place, (id, attached));
         }
         free.is_some()
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&DeviceId, &Attached)> {
-        self.0.iter().map(|(id, attached)| (id, attached))
+        self.all.iter().map(|(id, attached)| (id, attached))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
+    }
+}
+
+impl DeviceSet for Devices {
+    fn device(&mut self, id: DeviceId) -> Option<&mut dyn Device> {
+        self.get_mut(&id).map(|attached| &mut *attached.device as &mut dyn Device)
     }
 }

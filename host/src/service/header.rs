@@ -4,7 +4,7 @@ use super::is_zero;
 use pvir_abi::{CallFlags, Discovery, Header, Operation, REQUEST_MAGIC, Status};
 
 /// Judges the header; answers with its flags.
-pub(super) fn judge(header: &Header, discovery: &Discovery, enabled: bool) -> Result<CallFlags, Status> {
+pub(super) fn validate(header: &Header, discovery: &Discovery, enabled: bool) -> Result<CallFlags, Status> {
     if header.magic != REQUEST_MAGIC {
         return Err(Status::BAD_MAGIC);
     }

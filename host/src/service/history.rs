@@ -1,7 +1,7 @@
 //! What became of IRTEs: the ones that are, and the latest of those that were, with what the host counted for them.
 
 use super::Service;
-use super::counted::{Counted, Place};
+use super::counted::{Counted, CountedEntry};
 use super::vm::Vm;
 use crate::device::{HostInterrupt, Reading};
 use crate::irte::{Irte, IrteInfo};
@@ -31,7 +31,7 @@ pub(super) struct History {
 #[derive(Debug)]
 pub(super) struct Message {
     irte: IrteInfo,
-    place: Option<Place>,
+    place: Option<CountedEntry>,
 }
 
 impl Message {
@@ -119,7 +119,7 @@ impl Vm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::irte::Origin;
+    use crate::device::Origin;
     use pvir_abi::{DeviceId, Pair, Store};
 
     #[test]

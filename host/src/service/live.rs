@@ -1,11 +1,11 @@
 //! What is in use now, mapped and trapped, for whoever watches a VM.
 
 use super::Service;
-use super::counted::Place;
+use super::counted::CountedEntry;
 use super::history::{IrteRecord, Message};
 use super::vm::{Attached, Vm};
+use crate::device::Origin;
 use crate::device::{HostInterrupt, Reading};
-use crate::irte::Origin;
 use crate::message;
 
 /// Everything of a VM that can interrupt it.
@@ -47,16 +47,16 @@ impl Service {
 
     /// All for which a guest's call may have to wait: `./run.sh work` counts what this frame costs.
     #[inline(never)]
-    fn copy_under_lock(&self) -> (Vec<Message>, Vec<(TrappedRecord, Option<Place>)>) {
+    fn copy_under_lock(&self) -> (Vec<Message>, Vec<(TrappedRecord, Option<CountedEntry>)>) {
         let vm = self.lock();
         (vm.messages(), vm.trapped_records())
     }
 }
 
 impl Vm {
-    fn trapped_records(&self) -> Vec<(TrappedRecord, Option<Place>)> {
-        let of_device = |(id, attached): (&_, &Attached)| {
-            attached.trapped.as_ref().map_or_else(Vec::new, |trapped| trapped.infos(*id))
+    fn trapped_records(&self) -> Vec<(TrappedRecord, Option<CountedEntry>)> {
+        let of_device = |(_, attached): (&_, &Attached)| {
+            attached.trapped.as_ref().map_or_else(Vec::new, |trapped| trapped.infos(&self.lines))
         };
         let records = self.devices.iter().flat_map(of_device);
         let placed = |record: TrappedRecord| {

@@ -4,20 +4,20 @@
 //! common to all operations, and each operation has a file of its own; `release` is the one way in which IRTEs are
 //! given back, whether by UNMAP, by DISABLE, after a failure half-way or at the end of the VM.
 
-mod ahead;
 mod block;
 mod counted;
 mod device_info;
 mod devices;
-mod entry;
 mod features;
 mod header;
 mod history;
 mod holders;
 mod live;
 mod map;
+mod prearm;
 mod prearm_thread;
 mod query;
+mod record;
 mod release;
 mod retarget;
 mod session;
@@ -46,6 +46,7 @@ use pvir_abi::{
     CallFlags, Conduits, DeviceId, Discovery, Features, GuestPhysAddr, MAX_RECORDS, Operation, Status,
     Version,
 };
+use record::BatchMode;
 use statistics::Statistics;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -198,6 +199,8 @@ impl Service {
         }
         vm.end_trapped();
         vm.sweep();
+        let failed = vm.lines.disarm();
+        vm.log_irqfds(&failed);
     }
 
     /// All IRTEs as they are now.
@@ -233,15 +236,15 @@ impl Service {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let mut vm = self.lock();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        let judged = header::judge(&block.header, &self.discovery, vm.session.is_some());
-        let status = match judged {
+        let validated = header::validate(&block.header, &self.discovery, vm.session.is_some());
+        let status = match validated {
             Ok(flags) => self.dispatch(&mut vm, &mut block, operation, flags, counted.as_ref()),
             Err(status) => status,
         };
-        let (epoch, lacks_ahead) = (vm.current_epoch(), vm.lacks_ahead());
+        let (epoch, wants_prearm) = (vm.current_epoch(), vm.wants_prearm());
         drop(vm);
         let status = block.copy_out(&*self.ram, status, epoch);
-        if lacks_ahead {
+        if wants_prearm {
             self.bell.ring();
         }
         status
@@ -257,7 +260,7 @@ impl Service {
         counted: Option<&Counted>,
     ) -> Status {
         let ram = &*self.ram;
-        let whole = flags.contains(CallFlags::ALL_OR_NOTHING);
+        let mode = BatchMode::of(flags);
         match operation {
             Operation::FEATURES => {
                 block.answer_each(ram, |record| features::answer(vm, &self.discovery, record))
@@ -269,9 +272,9 @@ impl Service {
             }
             Operation::DEVICE_INFO => block.answer_each(ram, |record| device_info::answer(vm, record)),
             Operation::QUERY => block.answer_each(ram, |record| query::answer(vm, record)),
-            Operation::MAP => block.answer_all(ram, |records| map::map(vm, records, whole)),
-            Operation::RETARGET => block.answer_all(ram, |records| retarget::retarget(vm, records, whole)),
-            Operation::UNMAP => block.answer_all(ram, |records| unmap::unmap(vm, records, whole, counted)),
+            Operation::MAP => block.answer_all(ram, |records| map::map(vm, records, mode)),
+            Operation::RETARGET => block.answer_all(ram, |records| retarget::retarget(vm, records, mode)),
+            Operation::UNMAP => block.answer_all(ram, |records| unmap::unmap(vm, records, mode, counted)),
             _ => Status::BAD_OPERATION,
         }
     }

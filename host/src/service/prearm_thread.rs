@@ -56,9 +56,9 @@ impl Bell {
 /// A thread that keeps lines armed ahead for a [`Service`]. Dropping it ends the thread; the lines stay.
 ///
 /// Without one, the service works all the same: MAP then asks for each eventfd and `KVM_IRQFD` itself.
-#[derive(Debug)]
 pub struct PrearmThread {
     bell: Arc<Bell>,
+    service: Arc<Service>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -70,7 +70,7 @@ impl PrearmThread {
     pub fn start(service: Arc<Service>) -> io::Result<Self> {
         let bell = Arc::clone(&service.bell);
         let work = {
-            let bell = Arc::clone(&bell);
+            let (bell, service) = (Arc::clone(&bell), Arc::clone(&service));
             move || {
                 while bell.hear() {
                     service.arm_ahead();
@@ -78,7 +78,8 @@ impl PrearmThread {
             }
         };
         let thread = thread::Builder::new().name("pvir-prearm".into()).spawn(work)?;
-        Ok(Self { bell, thread: Some(thread) })
+        service.set_retires(true);
+        Ok(Self { bell, service, thread: Some(thread) })
     }
 }
 
@@ -89,5 +90,6 @@ impl Drop for PrearmThread {
             // It has nothing to tell.
             let _ = thread.join();
         }
+        self.service.set_retires(false);
     }
 }

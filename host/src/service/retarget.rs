@@ -1,8 +1,9 @@
 //! RETARGET: new routes under old pairs. The device is not touched.
 
-use super::entry::{Takes, abort_others, clear_answer, fill_answer};
+use super::record::{BatchMode, InputFields, abort_others, clear_answer, fill_answer};
 use super::vm::Vm;
 use crate::irte::{Irte, Target};
+use crate::line::{LineTable, Step};
 use pvir_abi::{EntryFlags, EntryRecord, EntryState, Handle, Status};
 use std::collections::BTreeMap;
 
@@ -11,33 +12,33 @@ type Move = (Handle, Option<Target>);
 /// Those that failed, and how. They are where they were.
 type Failures = BTreeMap<Handle, Status>;
 
-pub(super) fn retarget(vm: &mut Vm, records: &mut [EntryRecord], whole: bool) {
+pub(super) fn retarget(vm: &mut Vm, records: &mut [EntryRecord], mode: BatchMode) {
     let mut targets = Vec::with_capacity(records.len());
     for record in records.iter_mut() {
-        clear_answer(record, Takes::HandleAndRouting);
-        record.status = match vm.judge(record, Takes::HandleAndRouting) {
-            Ok(judged) => {
-                targets.push((record.handle, judged.target));
+        clear_answer(record, InputFields::HandleAndRouting);
+        record.status = match vm.validate(record, InputFields::HandleAndRouting) {
+            Ok(valid) => {
+                targets.push((record.handle, valid.target));
                 Status::OK
             }
             Err(status) => status,
         };
     }
-    if abort_others(records, whole) {
+    if abort_others(records, mode) {
         return;
     }
     keep_last(&mut targets);
-    let undoable = targets.iter().filter(|_| whole);
+    let undoable = targets.iter().filter(|_| mode == BatchMode::AllOrNothing);
     let before: Vec<Move> =
         undoable.filter_map(|&(handle, _)| Some((handle, vm.irtes.get(handle)?.target))).collect();
-    let failures = vm.go(&targets);
-    for record in records.iter_mut() {
+    let failures = vm.move_all(&targets);
+    for record in records.iter_mut().filter(|_| !failures.is_empty()) {
         if let Some(status) = failures.get(&record.handle).filter(|_| record.status == Status::OK) {
             record.status = *status;
         }
     }
-    if abort_others(records, whole) {
-        vm.go(&before);
+    if abort_others(records, mode) {
+        vm.move_all(&before);
         return;
     }
     for record in records.iter_mut().filter(|record| record.status == Status::OK) {
@@ -72,7 +73,7 @@ fn keep_last(targets: &mut Vec<Move>) {
 impl Vm {
     /// Brings each IRTE to its target: those that park lose their irqfd, then one `KVM_SET_GSI_ROUTING` for all,
     /// then those that leave the parked state get their irqfd, which delivers what was raised meanwhile.
-    fn go(&mut self, targets: &[Move]) -> Failures {
+    fn move_all(&mut self, targets: &[Move]) -> Failures {
         let mut failures = Failures::new();
         self.park(targets, &mut failures);
         self.reroute(targets, &mut failures);
@@ -83,14 +84,11 @@ impl Vm {
     fn park(&mut self, targets: &[Move], failures: &mut Failures) {
         for &(handle, _) in targets.iter().filter(|(_, target)| target.is_none()) {
             let Some(irte) = self.irtes.get_mut(handle) else { continue };
-            if let Err(error) = irte.detach(self.routes.router()) {
+            if let Err(error) = self.lines.detach_all(&mut irte.lines) {
+                back_to_old_route(&mut self.lines, irte);
                 let origin = irte.origin;
-                if irte.awaits_irqfd() {
-                    // Its other messages stay where they were, too. The first failure is the one to tell of.
-                    let _ = irte.attach(self.routes.router());
-                }
-                let status = self.failed("detaching the irqfd", &origin, Status::HOST_ERROR, &error);
-                failures.insert(handle, status);
+                failures
+                    .insert(handle, self.failed(Step::Detach.name(), &origin, Status::HOST_ERROR, &error));
             }
         }
     }
@@ -98,9 +96,11 @@ impl Vm {
     fn reroute(&mut self, targets: &[Move], failures: &mut Failures) {
         for (handle, target) in targets.iter().filter(|(handle, _)| !failures.contains_key(handle)) {
             let Some(irte) = self.irtes.get(*handle) else { continue };
-            self.routes.change_all(irte.routes_to(*target));
+            for (number, line) in (0..).zip(irte.lines.iter()) {
+                self.lines.stage(line, target.map(|target| target.message(number)));
+            }
         }
-        let result = self.routes.apply();
+        let result = self.lines.apply();
         for &(handle, target) in targets {
             if failures.contains_key(&handle) {
                 continue;
@@ -108,41 +108,45 @@ impl Vm {
             let Some(irte) = self.irtes.get_mut(handle) else { continue };
             let Err(error) = &result else {
                 irte.target = target;
-                irte.held.route = target.is_some();
                 continue;
             };
-            let origin = irte.origin;
             // What was parked a moment ago goes back to its old route.
-            if irte.awaits_irqfd() {
-                // The first failure is the one to tell of.
-                let _ = irte.attach(self.routes.router());
-            }
-            failures.insert(handle, self.failed("routing", &origin, Status::HOST_ERROR, error));
+            back_to_old_route(&mut self.lines, irte);
+            let origin = irte.origin;
+            failures.insert(handle, self.failed(Step::Route.name(), &origin, Status::HOST_ERROR, error));
         }
     }
 
     fn unpark(&mut self, targets: &[Move], failures: &mut Failures) {
-        let mut unrouted = Vec::new();
+        let mut unrouted = false;
         for &(handle, _) in targets {
-            let Some(irte) = self.irtes.get_mut(handle).filter(|irte| irte.awaits_irqfd()) else { continue };
-            if let Err(error) = irte.attach(self.routes.router()) {
-                let origin = irte.origin;
-                unrouted.push(handle);
-                let status = self.failed("attaching the irqfd", &origin, Status::HOST_ERROR, &error);
-                failures.insert(handle, status);
+            let Self { irtes, lines, .. } = self;
+            let Some(irte) = irtes.get_mut(handle).filter(|irte| awaits_irqfd(lines, irte)) else { continue };
+            let Err(error) = lines.attach_all(&mut irte.lines) else { continue };
+            // Parked it was, parked it stays. A route is never dropped under an irqfd that would not come off again.
+            irte.target = None;
+            unrouted = true;
+            if !irte.lines.is_attached() {
+                irte.lines.iter().for_each(|line| lines.stage(line, None));
             }
+            let origin = irte.origin;
+            failures.insert(handle, self.failed(Step::Attach.name(), &origin, Status::HOST_ERROR, &error));
         }
-        // Parked they were, parked they stay. A route is never dropped under an irqfd that would not come off again.
-        let bare = |irte: &&Irte| !irte.is_attached();
-        for irte in unrouted.iter().filter_map(|handle| self.irtes.get(*handle)).filter(bare) {
-            self.routes.change_all(irte.routes_to(None));
+        if unrouted {
+            // A route that stays is harmless without an irqfd, and goes with the entry.
+            let _ = self.lines.apply();
         }
-        let dropped = self.routes.apply().is_ok();
-        for handle in unrouted {
-            if let Some(irte) = self.irtes.get_mut(handle) {
-                irte.target = None;
-                irte.held.route = irte.is_attached() || !dropped;
-            }
-        }
+    }
+}
+
+/// Whether only irqfds are missing. A parked entry may have routes that could not be dropped; it does not go there.
+fn awaits_irqfd(lines: &LineTable, irte: &Irte) -> bool {
+    irte.target.is_some() && lines.await_irqfd(&irte.lines)
+}
+
+/// All messages of an IRTE stay where they were, if one of them must. The first failure is the one to report.
+fn back_to_old_route(lines: &mut LineTable, irte: &mut Irte) {
+    if awaits_irqfd(lines, irte) {
+        let _ = lines.attach_all(&mut irte.lines);
     }
 }

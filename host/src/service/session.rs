@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord) -> Result<(), Status> {
     record.device = DeviceId::default();
     record.refusal = Refusal::NONE;
-    let (features, event_area) = judge(vm, ram, record)?;
+    let (features, event_area) = validate(vm, ram, record)?;
     isolate(vm, record)?;
     hand_over(vm, features)?;
     vm.epoch += 1;
@@ -39,7 +39,7 @@ pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord)
 }
 
 /// Validates the record; answers with what the guest takes.
-fn judge(
+fn validate(
     vm: &Vm,
     ram: &dyn GuestRam,
     record: &EnableRecord,
@@ -73,7 +73,7 @@ fn judge(
     Ok((features, Some(area)))
 }
 
-/// Refuses unless the remapping unit protects every device. Judged again at each ENABLE: hosts change.
+/// Refuses unless the remapping unit protects every device. Validated again at each ENABLE: hosts change.
 fn isolate(vm: &Vm, record: &mut EnableRecord) -> Result<(), Status> {
     for (id, attached) in vm.devices.iter() {
         if let Err(reason) = attached.device.isolated() {
@@ -150,9 +150,10 @@ impl Vm {
             close(self, *id);
         }
         // A closed device raises nothing, and one that would not close is lost: nothing is left to be stopped.
-        self.remains.iter_mut().for_each(|(_, irte)| irte.held.interrupt = false);
+        self.lines.has_ended(|_| true);
         self.sweep();
-        self.disarm();
+        let failed = self.lines.end_waiting();
+        self.log_irqfds(&failed);
         self.session = None;
         self.log.info(|| format!("pvir is disabled, epoch {}", self.epoch));
         closed

@@ -1,15 +1,16 @@
 //! UNMAP: give IRTEs back.
 
 use super::counted::Counted;
-use super::entry::{Takes, abort_others, clear_answer};
+use super::record::{BatchMode, InputFields, abort_others, clear_answer};
 use super::vm::Vm;
+use crate::device::Origin;
 use pvir_abi::{EntryRecord, Handle, Status};
 
-pub(super) fn unmap(vm: &mut Vm, records: &mut [EntryRecord], whole: bool, counted: Option<&Counted>) {
+pub(super) fn unmap(vm: &mut Vm, records: &mut [EntryRecord], mode: BatchMode, counted: Option<&Counted>) {
     let (mut given, mut handles) = (Slots::default(), Vec::with_capacity(records.len()));
     for record in records.iter_mut() {
-        clear_answer(record, Takes::Handle);
-        record.status = match vm.judge(record, Takes::Handle) {
+        clear_answer(record, InputFields::Handle);
+        record.status = match vm.validate(record, InputFields::Handle) {
             // One before in this call has taken it, so it names nothing any more, whatever entry the record names.
             Ok(_) | Err(Status::HANDLE_MISMATCH) if given.contains(record.handle) => Status::STALE_HANDLE,
             Ok(_) => {
@@ -20,14 +21,14 @@ pub(super) fn unmap(vm: &mut Vm, records: &mut [EntryRecord], whole: bool, count
             Err(status) => status,
         };
     }
-    if abort_others(records, whole) {
+    if abort_others(records, mode) {
         return;
     }
     vm.remember(&handles, counted);
     let stuck = vm.release(&handles);
     let unfinished = |record: &&mut EntryRecord| record.status == Status::OK && !stuck.is_empty();
     for record in records.iter_mut().filter(unfinished) {
-        record.status = stuck.get(&record.handle).copied().unwrap_or(Status::OK);
+        record.status = stuck.get(&Origin::of(record)).copied().unwrap_or(Status::OK);
     }
 }
 

@@ -1,15 +1,15 @@
 //! The state of one VM: everything that the lock protects.
 
-use super::ahead::Ahead;
 use super::devices::Devices;
-use super::entry::feature_of;
 use super::history::History;
 use super::holders::Holders;
+use super::record::feature_of;
 use super::trapped::Trapped;
 use super::{Config, SetupError};
-use crate::device::{Capabilities, Device};
-use crate::irte::{Irte, IrteInfo, IrteTable, Origin, RoutePolicy};
-use crate::kvm::{GsiPool, IrqRouter, RouteTable};
+use crate::device::{Capabilities, Device, Origin};
+use crate::irte::{IrteInfo, IrteTable, RoutePolicy};
+use crate::kvm::{GsiPool, IrqRouter};
+use crate::line::LineTable;
 use crate::log_limit::LogLimit;
 use pvir_abi::{DeviceId, Features, GuestPhysAddr, Handle, Status, Store};
 use std::io;
@@ -44,11 +44,9 @@ pub(super) struct Vm {
     pub(super) irtes: IrteTable,
     /// IRTEs that all devices hold: one for each message.
     pub(super) held: u32,
-    /// What the host would not take down of IRTEs that were given back, until it does. Their handles are stale.
-    pub(super) remains: Vec<(Handle, Irte)>,
-    pub(super) routes: RouteTable,
-    pub(super) gsis: GsiPool,
-    pub(super) ahead: Ahead,
+    pub(super) lines: LineTable,
+    /// Most lines that wait, armed ahead.
+    pub(super) armed_ahead: u32,
     pub(super) max_irtes: u32,
     pub(super) max_irtes_per_device: u32,
     pub(super) history: History,
@@ -64,12 +62,10 @@ impl Vm {
             devices: Devices::default(),
             irtes: IrteTable::default(),
             held: 0,
-            remains: Vec::new(),
-            routes: RouteTable::new(router),
             max_irtes: config.max_irtes.min(gsis.free()),
             max_irtes_per_device: config.max_irtes_per_device,
-            gsis,
-            ahead: Ahead::new(config.armed_ahead),
+            lines: LineTable::new(router, gsis),
+            armed_ahead: config.armed_ahead,
             history: History::default(),
             log: LogLimit::default(),
         }
@@ -100,13 +96,27 @@ impl Vm {
         self.irtes.iter().flat_map(|(handle, irte)| irte.infos(handle)).collect()
     }
 
-    /// Logs a failure of the host under the bound, and gives the status that the guest sees for it.
+    /// Logs a failure of the host, and gives the status that the guest sees for it.
     pub(super) fn failed(&self, what: &str, origin: &Origin, status: Status, error: &io::Error) -> Status {
-        let name =
-            self.devices.get(&origin.device).map_or_else(String::new, |attached| attached.device.name());
-        self.log.warn(|| format!("{what} of {origin} ({name}) failed: {error}; the guest gets {status:?}"));
-        status
+        match self.devices.get(&origin.device) {
+            Some(attached) => report_failure(&self.log, attached, what, origin, status, error),
+            None => status,
+        }
     }
+}
+
+/// Logs a failure of the host under the bound, and gives the status that the guest sees for it.
+pub(super) fn report_failure(
+    log: &LogLimit,
+    attached: &Attached,
+    what: &str,
+    origin: &Origin,
+    status: Status,
+    error: &io::Error,
+) -> Status {
+    let name = attached.device.name();
+    log.warn(|| format!("{what} of {origin} ({name}) failed: {error}; the guest gets {status:?}"));
+    status
 }
 
 impl Attached {

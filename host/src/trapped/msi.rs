@@ -164,7 +164,7 @@ mod tests {
     fn programmed(shape: MsiShape, log2: u8) -> EmulatedMsi {
         let mut capability = EmulatedMsi::new(shape);
         capability.write(4, &0xfee0_3000_u32.to_le_bytes());
-        capability.write(u64::from(shape.data()), &[0x48, 0]);
+        capability.write(shape.data().into(), &[0x48, 0]);
         capability.write(2, &[ENABLE | log2 << ENABLED_SHIFT]);
         capability
     }

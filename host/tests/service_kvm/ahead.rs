@@ -27,7 +27,7 @@ fn an_irqfd_armed_ahead_delivers_by_the_route_that_came_later() {
 }
 
 #[test]
-fn helpers_take_each_irqfd_off_once() {
+fn each_irqfd_is_taken_off_once() {
     let Some(bench) = bench_with(None, 512) else { return };
     arm(&bench, 16);
     let asked: Vec<_> = (0..16).map(|index| routed(index, 1, 0x40)).collect();

@@ -6,6 +6,7 @@
 mod ahead;
 mod emulated;
 mod messages;
+mod retire;
 mod routing;
 
 use emulated::TableDevice;
@@ -37,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(30);
 
 struct Bench {
-    service: Service,
+    service: Arc<Service>,
     ram: Arc<GuestMemoryMmap>,
     device: TableDevice,
     messages: Messages,
@@ -78,8 +79,8 @@ fn bench_with(messages: Option<Messages>, armed_ahead: u32) -> Option<Bench> {
         max_irtes_per_device: 64,
         armed_ahead,
     };
-    let router = Box::new(KvmRouter::new(Arc::clone(&vm), &counters).with_helpers(3));
-    let service = Service::new(&config, ram.clone(), router).unwrap();
+    let router = Box::new(KvmRouter::new(Arc::clone(&vm), &counters));
+    let service = Arc::new(Service::new(&config, ram.clone(), router).unwrap());
     let raised = TableDevice::new(16);
     service.add_device(device(), Box::new(raised.clone())).unwrap();
     if let Some(messages) = &messages {
@@ -173,6 +174,15 @@ impl Bench {
             (0..=255).filter(|vector| bit(*vector)).map(|vector| (*id, vector)).collect::<Vec<_>>()
         };
         APIC_IDS.iter().zip(&self.vcpus).flat_map(of).collect()
+    }
+
+    /// The vCPUs have taken all that waited.
+    fn take_requested(&self) {
+        for vcpu in &self.vcpus {
+            let mut lapic = vcpu.get_lapic().unwrap();
+            (0..8).for_each(|word| lapic.regs[0x200 + word * 16..][..4].fill(0));
+            vcpu.set_lapic(&lapic).unwrap();
+        }
     }
 
     fn assert_arrives(&self, expected: &[(u32, u8)]) {

@@ -20,10 +20,6 @@ pub(crate) struct Quotas {
     pub(crate) armed_ahead: u32,
 }
 
-/// Threads that help the vCPU's own to take irqfds off: the kernel makes each wait for a grace period, and how many of
-/// these overlap hardly grows beyond this (docs/performance.md).
-const HELPERS: usize = 3;
-
 /// The service of a VM, without devices yet.
 pub(crate) fn new(vm: &Vm, quotas: Quotas, assembly: &dyn Assembly) -> Result<Service> {
     // A GSI for each is all that KVM has.
@@ -39,7 +35,7 @@ pub(crate) fn new(vm: &Vm, quotas: Quotas, assembly: &dyn Assembly) -> Result<Se
         max_irtes_per_device: quotas.of_device.map_or(max_irtes, |quota| quota.min(max_irtes)),
         armed_ahead: quotas.armed_ahead,
     };
-    let router = KvmRouter::new(Arc::clone(&vm.fd), &vm.counters).with_helpers(HELPERS);
+    let router = KvmRouter::new(Arc::clone(&vm.fd), &vm.counters);
     let ram = assembly.guest_ram(Arc::new(vm.memory.clone()));
     Service::new(&config, ram, assembly.irq_router(Box::new(router)))
         .context("cannot set up the hypercall service")

@@ -1,4 +1,4 @@
-//! What the records of MAP, RETARGET, UNMAP and QUERY can say.
+//! Answers in the records of MAP, RETARGET, UNMAP and QUERY.
 
 use super::{Answer, AnswerKind, Change, Draft, STRANGER, ScriptedHost};
 use crate::{

@@ -1,4 +1,4 @@
-//! What the header and the conduit can say.
+//! Answers in the header, and of the conduit.
 
 use super::{Answer, AnswerKind, Draft};
 use crate::{CallFlags, Operation, Status};

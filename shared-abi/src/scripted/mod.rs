@@ -1,8 +1,9 @@
-//! A scripted host: every answer, legal and hostile, that a request can get. For tests of guests.
+//! A scripted host, for tests of guests: every answer, legal and hostile, that a request can get.
 //!
-//! It keeps no state. The handle and the pair of an entry follow from the entry, so that answers to MAP, RETARGET and
-//! QUERY agree. A guest's test writes one loop over [`ScriptedHost::all_answers`]: for every hostile answer the guest
-//! must report that the host broke the contract and use nothing of it; for every legal one it must not.
+//! [`ScriptedHost`] keeps no state. The handle and the pair of an entry follow from the entry itself, so that its
+//! answers to MAP, RETARGET and QUERY agree. A guest's test writes one loop over [`ScriptedHost::all_answers`]: for
+//! every hostile answer the guest must report that the host broke the contract and use nothing of it; for every legal
+//! one it must not.
 //!
 //! What cannot stand in the bytes of one answer is not here: interrupts, and the event area.
 
@@ -18,45 +19,45 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-/// Whether a host that keeps the contract may answer so.
+/// Whether a host that keeps the contract may give an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AnswerKind {
-    /// It may: the guest must cope, and must not blame the host.
+    /// A host may answer so: the guest must cope with it, and must not report a breach of the contract.
     Legal,
-    /// It never does: the guest must notice, and use nothing of the answer.
+    /// No host that keeps the contract answers so: the guest must report it, and use nothing of the answer.
     Hostile,
 }
 
-/// One answer.
+/// One answer to one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
-    /// What is particular about it.
+    /// What is particular about the answer, for messages of a test.
     pub name: String,
-    /// Whether a host may say so.
+    /// Whether a host that keeps the contract may give it.
     pub kind: AnswerKind,
-    /// The block as the guest finds it.
+    /// The whole block as the guest finds it after the call: header and records.
     pub bytes: Vec<u8>,
-    /// What the conduit says.
+    /// The status that the conduit answers.
     pub conduit: Status,
 }
 
-/// What the script needs to know of the VM.
+/// A host without state: what it must know of the VM in order to answer.
 #[derive(Clone, Copy, Debug)]
 pub struct ScriptedHost {
-    /// As CPUID shows it.
+    /// What the host shows in CPUID.
     pub discovery: Discovery,
-    /// The epoch, 0 while not enabled. ENABLE answers the next one.
+    /// The VM's epoch, 0 while pvir is not enabled. ENABLE answers with the next one.
     pub epoch: u64,
 }
 
 impl ScriptedHost {
-    /// The handle of an entry.
+    /// The handle that this host gives to an entry.
     #[must_use]
     pub fn handle(entry: &EntryRecord) -> Handle {
         Handle::new(Self::slot(entry), 1)
     }
 
-    /// The pair of an entry, in Intel's remappable format.
+    /// The pair that this host gives to an entry, in Intel's remappable format.
     #[must_use]
     pub fn pair(entry: &EntryRecord) -> Pair {
         let slot = u64::from(Self::slot(entry));
@@ -69,7 +70,9 @@ impl ScriptedHost {
         (u32::from(entry.device.bdf.0) & 7) << 12 | store | entry.index & 0x7ff
     }
 
-    /// The answer of a host that can do all that was asked. `request` is a header and its records.
+    /// The answer of a host that carries out all that was asked. `request` is a header and its records.
+    ///
+    /// A request that is shorter than its header is taken as if zeros followed.
     #[must_use]
     pub fn honest(&self, request: &[u8]) -> Answer {
         let mut draft = Draft::new(request);
@@ -91,7 +94,8 @@ impl ScriptedHost {
         draft.into_answer("all as asked".into(), AnswerKind::Legal)
     }
 
-    /// Every answer to the request: the honest one first, then all others, each different from it in one thing.
+    /// Every answer to `request`, which is a header and its records. [`ScriptedHost::honest`] is the first; each of
+    /// the others differs from it in one thing.
     pub fn all_answers(&self, request: &[u8]) -> impl Iterator<Item = Answer> + use<> {
         let honest = self.honest(request);
         let sent = Draft::new(request);

@@ -1,4 +1,4 @@
-//! What the records of FEATURES, ENABLE and DEVICE_INFO can say.
+//! Answers in the records of FEATURES, ENABLE and DEVICE_INFO.
 
 use super::{Answer, AnswerKind, Change, Draft, STRANGER};
 use crate::{DeviceFlags, DeviceRecord, EnableRecord, FeaturesRecord, Refusal, Status, Stores, Version};

@@ -1,6 +1,6 @@
 //! Section 2: conduits.
 
-use super::bench::Bench;
+use super::fixture::Fixture;
 use super::verdict::{Finding, Verdict, ensure, wrong};
 use super::{Tests, elsewhere};
 use crate::raw::{Raw, instructions, ram, ring3};
@@ -14,9 +14,9 @@ pub(super) const TESTS: Tests = &[("C1", c1), ("C2", c2), ("C3", c3), ("C4", c4)
 /// How often what might happen now and then is tried.
 const OFTEN: u64 = 100;
 
-fn c1(bench: &mut Bench) -> Verdict {
-    for (name, conduit) in &bench.conduits {
-        let raw = bench.raw.by(*conduit);
+fn c1(fixture: &mut Fixture) -> Verdict {
+    for (name, conduit) in &fixture.conduits {
+        let raw = fixture.raw.by(*conduit);
         for _ in 0..OFTEN {
             raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
             raw.call_at(raw.address());
@@ -27,18 +27,18 @@ fn c1(bench: &mut Bench) -> Verdict {
     Ok(())
 }
 
-fn c2(bench: &mut Bench) -> Verdict {
+fn c2(fixture: &mut Fixture) -> Verdict {
     let all = [Conduits::VMCALL, Conduits::VMMCALL, Conduits::MSR, Conduits::PORT];
-    let raw = &bench.raw;
-    for conduit in all.into_iter().filter(|conduit| bench.discovered.usable.contains(*conduit)) {
+    let raw = &fixture.raw;
+    for conduit in all.into_iter().filter(|conduit| fixture.discovered.usable.contains(*conduit)) {
         raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
-        let kept = instructions::keeps_registers(&bench.discovered, conduit, raw.address());
+        let kept = instructions::keeps_registers(&fixture.discovered, conduit, raw.address());
         ensure!(kept, "conduits {:#x}: a register changed", conduit.bits());
     }
     let behind = block_len(1)..Raw::PAGES_LEN;
     behind.clone().for_each(|at| raw.set_byte(at, 0xa5));
     raw.fill_spare(0xa5);
-    bench.features();
+    fixture.features();
     let changed = behind.clone().find(|at| raw.byte(*at) != 0xa5);
     behind.for_each(|at| raw.set_byte(at, 0));
     ensure!(changed.is_none(), "byte {changed:?} behind the block was written");
@@ -46,11 +46,11 @@ fn c2(bench: &mut Bench) -> Verdict {
     Ok(())
 }
 
-fn c3(bench: &mut Bench) -> Verdict {
-    bench.enable()?;
+fn c3(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
     let nowhere = EntryRecord::query(DeviceId { segment: 0xffff, ..DeviceId::default() }, Store::MSIX, 0);
-    for (name, conduit) in &bench.conduits {
-        let raw = bench.raw.by(*conduit);
+    for (name, conduit) in &fixture.conduits {
+        let raw = fixture.raw.by(*conduit);
         let good = raw.call(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
         let partial = raw.call(&Raw::header(Operation::QUERY, 1), &[nowhere]);
         let bad = raw.call(&Header { magic: 0, ..Raw::header(Operation::QUERY, 1) }, &[nowhere]);
@@ -67,8 +67,8 @@ fn c3(bench: &mut Bench) -> Verdict {
         let header = raw.read::<Header>(0).status;
         ensure!(header == Status::PENDING, "{name}: the header of a refused block says {header:?}");
     }
-    records_out_of_ram(&bench.raw)?;
-    each_vcpu_has_its_own(bench)
+    records_out_of_ram(&fixture.raw)?;
+    each_vcpu_has_its_own(fixture)
 }
 
 /// The header lies in RAM and the records do not: both say so.
@@ -82,24 +82,24 @@ fn records_out_of_ram(raw: &Raw) -> Verdict {
 }
 
 /// MSR and port answer the last call of the same vCPU, and all ones before its first.
-fn each_vcpu_has_its_own(bench: &Bench) -> Verdict {
+fn each_vcpu_has_its_own(fixture: &Fixture) -> Verdict {
     let (Some(before), Ok(())) = (elsewhere::before_first(), elsewhere::needed()) else { return Ok(()) };
     ensure!(before == 0xffff_ffff, "before its first call a vCPU reads {before:#x}");
     elsewhere::run(elsewhere::ask_features, 1)?;
-    bench.raw.call::<EntryRecord>(&Header { magic: 0, ..Raw::header(Operation::QUERY, 1) }, &[]);
+    fixture.raw.call::<EntryRecord>(&Header { magic: 0, ..Raw::header(Operation::QUERY, 1) }, &[]);
     let other = elsewhere::run(elsewhere::last, 0)?;
     ensure!(other == 0, "the second vCPU's last call was OK, its status is {other:#x}");
-    if bench.conduits.iter().any(|(name, _)| *name == "msr" || *name == "port") {
-        let own = instructions::last_status(&bench.discovered);
+    if fixture.conduits.iter().any(|(name, _)| *name == "msr" || *name == "port") {
+        let own = instructions::last_status(&fixture.discovered);
         let expected = Some(Status::BAD_MAGIC.0);
         ensure!(own == expected, "the last call was refused with {expected:x?}, its status is {own:x?}");
     }
     Ok(())
 }
 
-fn c4(bench: &mut Bench) -> Verdict {
+fn c4(fixture: &mut Fixture) -> Verdict {
     let mut verdict = Ok(());
-    ring3::each(&bench.raw, &bench.discovered, |attempt| {
+    ring3::each(&fixture.raw, &fixture.discovered, |attempt| {
         if !attempt.is_refused() {
             let ring3::Attempt { name, outcome, untouched } = attempt;
             verdict = Err(wrong(format_args!("{name}: {outcome:x?}, the block is untouched: {untouched}")));
@@ -108,13 +108,13 @@ fn c4(bench: &mut Bench) -> Verdict {
     verdict
 }
 
-fn c5(bench: &mut Bench) -> Verdict {
-    let port = bench.discovered.host.port;
+fn c5(fixture: &mut Fixture) -> Verdict {
+    let port = fixture.discovered.host.port;
     if port == 0 {
         return Err(Finding::CannotShow("the host has no port"));
     }
-    bench.features();
-    let raw = &bench.raw;
+    fixture.features();
+    let raw = &fixture.raw;
     raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
     let page = u32::try_from(raw.address().0 >> 12).unwrap_or(0);
     let narrow = instructions::port_in_narrow(port);
@@ -127,21 +127,21 @@ fn c5(bench: &mut Bench) -> Verdict {
     Ok(())
 }
 
-fn c6(bench: &mut Bench) -> Verdict {
+fn c6(fixture: &mut Fixture) -> Verdict {
     elsewhere::needed()?;
-    bench.enable()?;
-    let subject = bench.msix()?;
-    let requests = [0, 1, 2, 3].map(|index| bench.request(subject, index).map(|(entry, ..)| entry));
+    fixture.enable()?;
+    let subject = fixture.msix()?;
+    let requests = [0, 1, 2, 3].map(|index| fixture.request(subject, index).map(|(entry, ..)| entry));
     let [Ok(a), Ok(b), Ok(c), Ok(d)] = requests else { return Err(Finding::CannotShow("no entries")) };
     let came = elsewhere::meanwhile(elsewhere::ask_features, OFTEN, || {
         for _ in 0..OFTEN / 4 {
-            let answer = bench.call(Operation::MAP, &[a, b, c, d]);
+            let answer = fixture.call(Operation::MAP, &[a, b, c, d]);
             ensure!((answer.status, answer.header.done) == (Status::OK, 4), "MAP: {answer}");
             let back = [1, 2, 3, 4].map(|unit| {
-                let EntryRecord { device, store, index, handle, .. } = bench.raw.read::<EntryRecord>(unit);
+                let EntryRecord { device, store, index, handle, .. } = fixture.raw.read::<EntryRecord>(unit);
                 EntryRecord::query(device, store, index).with_handle(handle)
             });
-            let answer = bench.call(Operation::UNMAP, &back);
+            let answer = fixture.call(Operation::UNMAP, &back);
             ensure!((answer.status, answer.header.done) == (Status::OK, 4), "UNMAP: {answer}");
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Section 1: what CPUID shows.
 
-use super::bench::Bench;
+use super::fixture::Fixture;
 use super::verdict::{Verdict, ensure};
 use super::{Tests, elsewhere};
 use crate::raw::Raw;
@@ -8,25 +8,25 @@ use pvir_guest::abi::{Conduits, FeaturesRecord, Operation, Status};
 
 pub(super) const TESTS: Tests = &[("D1", d1), ("D2", d2), ("D3", d3)];
 
-fn d1(_: &mut Bench) -> Verdict {
+fn d1(_: &mut Fixture) -> Verdict {
     elsewhere::same_block_everywhere()
 }
 
-fn d2(bench: &mut Bench) -> Verdict {
-    let host = bench.discovered.host;
+fn d2(fixture: &mut Fixture) -> Verdict {
+    let host = fixture.discovered.host;
     ensure!(!host.conduits.is_empty(), "no conduit");
     ensure!(host.conduits.contains(Conduits::MSR) == (host.msr != 0), "MSR {:#x}", host.msr);
     ensure!(host.conduits.contains(Conduits::PORT) == (host.port != 0), "port {:#x}", host.port);
-    for (name, conduit) in &bench.conduits {
+    for (name, conduit) in &fixture.conduits {
         let answer =
-            bench.raw.by(*conduit).call(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
+            fixture.raw.by(*conduit).call(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
         ensure!(answer.status == Status::OK, "{name}: {answer}");
     }
     Ok(())
 }
 
-fn d3(bench: &mut Bench) -> Verdict {
-    let (host, record) = (bench.discovered.host, bench.features());
+fn d3(fixture: &mut Fixture) -> Verdict {
+    let (host, record) = (fixture.discovered.host, fixture.features());
     let block = (host.oldest, host.newest, host.features.bits(), host.conduits.bits(), host.max_records);
     let said = (record.oldest, record.newest, record.features, record.conduits, record.max_records);
     ensure!(block == said, "cpuid {block:x?}, FEATURES {said:x?}");

@@ -1,10 +1,10 @@
 //! What the second CPU does for the suite.
 
-use super::bench::Bench;
+use super::fixture::Fixture;
 use super::verdict::{Finding, Verdict, ensure, wrong};
-use crate::cpu;
-use crate::cpu::cpuid::cpuid;
-use crate::cpu::smp::{self, Job};
+use crate::machine::cpu;
+use crate::machine::cpu::cpuid::cpuid;
+use crate::machine::cpu::smp::{self, Job};
 use crate::raw::{Raw, instructions};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pvir_guest::Discovered;
@@ -25,8 +25,8 @@ static AT_START: AtomicU64 = AtomicU64::new(0);
 static BEFORE_FIRST: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Called before the first statement.
-pub(super) fn remember(bench: &Bench) {
-    *SECOND.lock() = Raw::new(bench.raw.conduit()).map(|raw| (raw, bench.discovered));
+pub(super) fn remember(fixture: &Fixture) {
+    *SECOND.lock() = Raw::new(fixture.raw.conduit()).map(|raw| (raw, fixture.discovered));
     AT_START.store(fingerprint(0), Ordering::Relaxed);
     if let Ok(said) = smp::run_on(HELPER, last, 0) {
         BEFORE_FIRST.store(said, Ordering::Relaxed);

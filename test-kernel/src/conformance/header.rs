@@ -1,12 +1,13 @@
 //! Section 3: the block and its header.
 
 use super::Tests;
-use super::bench::Bench;
+use super::fixture::Fixture;
 use super::verdict::{Verdict, ensure, wrong};
 use crate::raw::{Raw, ram};
 use pvir_guest::Conduit;
 use pvir_guest::abi::{
-    EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Header, MAX_RECORDS, Operation, Status, Version,
+    DeviceId, EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Header, MAX_RECORDS, Operation,
+    Status, Store, Version,
 };
 
 pub(super) const TESTS: Tests = &[("B1", b1), ("B4", b4), ("B6", b6)];
@@ -14,8 +15,8 @@ pub(super) const TESTS: Tests = &[("B1", b1), ("B4", b4), ("B6", b6)];
 /// Length of a header and of a record.
 const UNIT: usize = 64;
 
-fn b1(bench: &mut Bench) -> Verdict {
-    let raw = &bench.raw;
+fn b1(fixture: &mut Fixture) -> Verdict {
+    let raw = &fixture.raw;
     raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
     let block = raw.address().0;
     let last = ram::last_page(raw).ok_or_else(|| wrong(format_args!("the end of RAM was not found")))?;
@@ -35,15 +36,23 @@ fn b1(bench: &mut Bench) -> Verdict {
             ensure!(status == expected, "a block at {address:?} gets {status:?}, not {expected:?}");
         }
     }
-    bench.enable()?;
+    // A block on the last page is looked at: it is refused by what stands in it.
+    let no_header = Header { magic: 0, ..Raw::header(Operation::QUERY, 1) };
+    if Raw::plant(last, &no_header) {
+        let status = raw.call_at(last);
+        ensure!(status == Status::BAD_MAGIC, "no header on the last page of RAM gets {status:?}");
+    }
+    fixture.enable()?;
     if Raw::plant(last, &Raw::header(Operation::QUERY, MAX_RECORDS)) {
-        let status = bench.raw.call_at(last);
+        let status = fixture.raw.call_at(last);
         ensure!(status == Status::BAD_ADDRESS, "a block across the end of RAM gets {status:?}");
     }
+    let good = fixture.call(Operation::QUERY, &[EntryRecord::query(DeviceId::default(), Store::MSIX, 0)]);
+    ensure!(good.status == Status::PARTIAL, "a good block after all that: {good}");
     Ok(())
 }
 
-fn b4(bench: &mut Bench) -> Verdict {
+fn b4(fixture: &mut Fixture) -> Verdict {
     let good = Raw::header(Operation::QUERY, 1);
     let wrong = [
         Header { magic: 1, ..good },
@@ -55,13 +64,13 @@ fn b4(bench: &mut Bench) -> Verdict {
         good,
     ];
     for header in wrong {
-        refused_untouched(bench, &header, 0)?;
+        refused_untouched(fixture, &header, 0)?;
     }
-    bench.enable()?;
-    let epoch = bench.call(Operation::FEATURES, &[FeaturesRecord::request()]).header.epoch;
-    refused_untouched(bench, &Header { magic: 1, ..good }, epoch)?;
+    fixture.enable()?;
+    let epoch = fixture.call(Operation::FEATURES, &[FeaturesRecord::request()]).header.epoch;
+    refused_untouched(fixture, &Header { magic: 1, ..good }, epoch)?;
     // An ENABLE whose record was judged writes it.
-    let (answer, record) = bench.enable_with(bench.offered(), bench.area());
+    let (answer, record) = fixture.enable_with(fixture.offered(), fixture.area());
     ensure!(
         (answer.status, record.status) == (Status::ALREADY_ENABLED, Status::ALREADY_ENABLED),
         "a second ENABLE: {answer}, record {:?}",
@@ -71,8 +80,8 @@ fn b4(bench: &mut Bench) -> Verdict {
 }
 
 /// Sends garbage behind a bad header: only the header's status, done and epoch may be written.
-fn refused_untouched(bench: &Bench, header: &Header, epoch: u64) -> Verdict {
-    let raw = &bench.raw;
+fn refused_untouched(fixture: &Fixture, header: &Header, epoch: u64) -> Verdict {
+    let raw = &fixture.raw;
     raw.write(header, &[[0x5a_u8; UNIT]]);
     let status = raw.call_at(raw.address());
     let got: Header = raw.read(0);
@@ -83,7 +92,7 @@ fn refused_untouched(bench: &Bench, header: &Header, epoch: u64) -> Verdict {
     Ok(())
 }
 
-fn b6(bench: &mut Bench) -> Verdict {
+fn b6(fixture: &mut Fixture) -> Verdict {
     type Fault = (Status, fn(&mut Header));
     let faults: [Fault; 6] = [
         (Status::BAD_MAGIC, |header| header.magic = 0),
@@ -98,17 +107,18 @@ fn b6(bench: &mut Bench) -> Verdict {
         let mut header = Raw::header(Operation::MAP, 1);
         faults.iter().skip(first).for_each(|(_, apply)| apply(&mut header));
         let expected = faults.get(first).map_or(Status::NOT_ENABLED, |(status, _)| *status);
-        let answer = bench.raw.call::<EntryRecord>(&header, &[]);
+        let answer = fixture.raw.call::<EntryRecord>(&header, &[]);
         ensure!(answer.status == expected, "from fault {first} on: {answer}, not {expected:?}");
     }
     // FEATURES is understood with any version.
     let any = Header { version: Version(0x7777), ..Raw::header(Operation::FEATURES, 1) };
-    let answer = bench.raw.call(&any, &[FeaturesRecord::request()]);
+    let answer = fixture.raw.call(&any, &[FeaturesRecord::request()]);
     ensure!(answer.status == Status::OK, "FEATURES with version 0x7777: {answer}");
     let wrong_counts = [(Operation::ENABLE, 0), (Operation::ENABLE, 2), (Operation::FEATURES, 2)];
     for (operation, count) in wrong_counts {
-        let answer =
-            bench.raw.call(&Raw::header(operation, count), &[EnableRecord::request(bench.offered(), None)]);
+        let answer = fixture
+            .raw
+            .call(&Raw::header(operation, count), &[EnableRecord::request(fixture.offered(), None)]);
         ensure!(answer.status == Status::BAD_COUNT, "{operation:?} with {count} records: {answer}");
     }
     Ok(())

@@ -1,100 +1,100 @@
 //! Section 7: masks, and who writes what.
 
 use super::Tests;
-use super::bench::Bench;
+use super::fixture::Fixture;
 use super::verdict::{Verdict, ensure};
-use crate::cpu::interrupts;
+use crate::machine::cpu::interrupts;
 use pvir_guest::abi::{DeviceRecord, Operation, Pair, Status};
 
 pub(super) const TESTS: Tests = &[("W1", w1), ("W3", w3), ("W4", w4), ("W5", w5)];
 
-fn w1(bench: &mut Bench) -> Verdict {
-    bench.enable()?;
-    let subject = bench.msix()?;
-    let line = bench.line(subject, 0)?;
-    let control = bench.line(subject, 1)?;
+fn w1(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let subject = fixture.msix()?;
+    let line = fixture.line(subject, 0)?;
+    let control = fixture.line(subject, 1)?;
     for _ in 0..3 {
-        let Some(table) = bench.subject(subject)?.table() else { return Ok(()) };
-        table.set_masked(0, true);
+        let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
+        table.set_masked_at_once(0, true);
         ensure!(table.is_masked(0), "the mask bit does not read back");
         let before = interrupts::count(line.cpu, line.vector);
         let all = interrupts::grand_total();
-        bench.subject(subject)?.raise(0);
-        bench.nothing_came(all, Some(&control))?;
-        let Some(table) = bench.subject(subject)?.table() else { return Ok(()) };
+        fixture.subject(subject)?.raise(0);
+        fixture.nothing_came(all, Some(&control))?;
+        let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
         ensure!(table.is_pending(0), "the pending bit is clear");
-        table.set_masked(0, false);
-        bench.comes(&line, before)?;
-        bench.subject(subject)?.acknowledge(0);
-        bench.arrives(&line)?;
+        table.set_masked_at_once(0, false);
+        fixture.comes(&line, before)?;
+        fixture.subject(subject)?.acknowledge(0);
+        fixture.arrives(&line)?;
     }
     Ok(())
 }
 
-fn w3(bench: &mut Bench) -> Verdict {
-    bench.enable()?;
-    let subject = bench.msix()?;
-    let line = bench.line(subject, 0)?;
+fn w3(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let subject = fixture.msix()?;
+    let line = fixture.line(subject, 0)?;
     let own = Pair { address: 0xfee0_0ffc, data: 0xabc };
-    let Some(table) = bench.subject(subject)?.table() else { return Ok(()) };
+    let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
     table.set_pair(2, own);
-    let id = bench.subject(subject)?.id;
-    let (moved, now) = bench.moved(&line, 0);
-    bench.expect(Operation::RETARGET, &moved, Status::OK)?;
-    bench.expect(Operation::QUERY, &Bench::bare(&line), Status::OK)?;
-    bench.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
-    bench.features();
-    let other = bench.line(subject, 1)?;
-    bench.expect(Operation::UNMAP, &Bench::bare(&other), Status::OK)?;
-    let Some(table) = bench.subject(subject)?.table() else { return Ok(()) };
+    let id = fixture.subject(subject)?.id;
+    let (moved, now) = fixture.moved(&line, 0);
+    fixture.expect(Operation::RETARGET, &moved, Status::OK)?;
+    fixture.expect(Operation::QUERY, &Fixture::bare(&line), Status::OK)?;
+    fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
+    fixture.features();
+    let other = fixture.line(subject, 1)?;
+    fixture.expect(Operation::UNMAP, &Fixture::bare(&other), Status::OK)?;
+    let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
     ensure!(
         table.pair(0) == line.entry.pair() && !table.is_masked(0),
         "a live entry was written: {}",
         table.pair(0)
     );
     ensure!(table.pair(2) == own && table.is_masked(2), "an entry of no call was written: {}", table.pair(2));
-    bench.arrives(&now)
+    fixture.arrives(&now)
 }
 
-fn w4(bench: &mut Bench) -> Verdict {
-    bench.enable()?;
-    let subject = bench.msix()?;
-    let line = bench.line(subject, 0)?;
+fn w4(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let subject = fixture.msix()?;
+    let line = fixture.line(subject, 0)?;
     for mask in [true, false] {
-        let Some(table) = bench.subject(subject)?.table() else { return Ok(()) };
+        let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
         table.set_capability(true, mask);
         let said = table.capability();
         ensure!(said == (true, mask), "MSI-X Enable and Function Mask read {said:?}, written (true, {mask})");
-        bench.arrives(&line)?;
+        fixture.arrives(&line)?;
     }
     Ok(())
 }
 
 /// Garbage in every entry, live. None of it may go anywhere but to the interrupt window: elsewhere it is a write to
 /// memory, which is this guest's own.
-fn w5(bench: &mut Bench) -> Verdict {
-    bench.enable()?;
-    let subject = bench.msix()?;
-    let line = bench.line(subject, 0)?;
+fn w5(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let subject = fixture.msix()?;
+    let line = fixture.line(subject, 0)?;
     let garbage = [
         Pair { address: 0xfeef_fffc, data: u32::MAX },
         Pair { address: 0xfee0_0018, data: 0x7fff },
         Pair { address: line.entry.address | 0x7fff << 5, data: 0 },
     ];
-    let entries = bench.subject(subject)?.entries;
+    let entries = fixture.subject(subject)?.entries;
     for pair in garbage {
         for index in 1..entries {
-            let Some(table) = bench.subject(subject)?.table() else { return Ok(()) };
+            let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
             table.set_pair(index, pair);
-            table.set_masked(index, false);
-            bench.subject(subject)?.raise(index);
-            bench.subject(subject)?.acknowledge(index);
+            table.set_masked_at_once(index, false);
+            fixture.subject(subject)?.raise(index);
+            fixture.subject(subject)?.acknowledge(index);
         }
     }
-    bench.subject(subject)?.silence();
-    bench.subject(subject)?.program(0, line.entry.pair());
-    bench.arrives(&line)?;
-    let answer = bench.features();
+    fixture.subject(subject)?.silence();
+    fixture.subject(subject)?.program(0, line.entry.pair());
+    fixture.arrives(&line)?;
+    let answer = fixture.features();
     ensure!(answer.status == Status::OK && answer.irtes == 1, "FEATURES afterwards: {answer:x?}");
     Ok(())
 }

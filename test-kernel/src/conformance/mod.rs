@@ -2,39 +2,40 @@
 //! VMM that claims the contract. `docs/conformance.md` says how others run it.
 //!
 //! A file for each section of the page, a function for each statement. Each begins in a VM that is not enabled and
-//! silent, waits for nothing without a bound, and leaves cleaning up to [`Bench::reset`].
+//! silent, waits for nothing without a bound, and leaves cleaning up to [`Fixture::reset`].
 
-mod bench;
 mod calls;
 mod destinations;
 mod discovery;
 mod elsewhere;
 mod enabling;
 mod entry_statuses;
+mod fixture;
 mod header;
 mod mapping;
 mod masks;
 mod operations;
 mod records;
+mod refused;
 mod releasing;
 mod retargeting;
 mod statuses;
 mod stores;
 mod subject;
-mod table;
 mod tap;
 mod untaken;
 mod verdict;
 
-use crate::console::report;
-use crate::devices;
-use crate::exit::ExitCode;
+use crate::machine::console::report;
+use crate::machine::devices;
+use crate::machine::exit::ExitCode;
+use crate::machine::pci;
+use crate::println;
 use crate::raw::Raw;
 use crate::remapping::discover;
-use crate::{pci, println};
 use arrayvec::ArrayVec;
-use bench::Bench;
 use core::fmt;
+use fixture::Fixture;
 use pvir_guest::Discovered;
 use pvir_guest::abi::Conduits;
 use pvir_guest::conduit::HardwareConduit;
@@ -45,7 +46,7 @@ use tap::Tap;
 use verdict::Verdict;
 
 /// Judges one statement.
-type Test = fn(&mut Bench) -> Verdict;
+type Test = fn(&mut Fixture) -> Verdict;
 /// The tests of a file, by statement.
 type Tests = &'static [(&'static str, Test)];
 
@@ -79,26 +80,36 @@ const PATIENCE_MS: u64 = 5_000;
 /// # Errors
 /// What the kernel exits with if there is nothing to judge; it was told.
 pub(crate) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
-    let mut bench = open(line)?;
-    elsewhere::remember(&bench);
-    let asked = |statement: &&Statement| match line.value("only") {
+    judge(line, |statement| match line.value("only") {
         None => true,
         Some(only) => only.split(',').any(|id| id == statement.id),
-    };
-    let chosen = || STATEMENTS.iter().chain(STATUSES).filter(asked);
+    })
+}
+
+/// Judges those statements that are asked for.
+///
+/// # Errors
+/// What the kernel exits with if there is nothing to judge; it was told.
+pub(crate) fn judge(
+    line: CommandLine<'static>,
+    asked: impl Fn(&Statement) -> bool,
+) -> Result<ExitCode, ExitCode> {
+    let mut fixture = open(line)?;
+    elsewhere::remember(&fixture);
+    let chosen = || STATEMENTS.iter().chain(STATUSES).filter(|statement| asked(statement));
     let mut tap = Tap::begin(chosen().count());
     for statement in chosen() {
         let verdict = test(statement.id).map_or(Ok(()), |test| {
-            bench.reset();
-            test(&mut bench)
+            fixture.reset();
+            test(&mut fixture)
         });
-        tap.tell(statement, &verdict);
+        tap.report(statement, &verdict);
     }
-    bench.reset();
+    fixture.reset();
     Ok(tap.finish())
 }
 
-fn open(line: CommandLine<'static>) -> Result<Bench, ExitCode> {
+fn open(line: CommandLine<'static>) -> Result<Fixture, ExitCode> {
     let (discovered, first) = discover(line).map_err(|error| refuse(&error, ExitCode::Environment))?;
     let patience = match line.number("patience") {
         Ok(patience) => patience.unwrap_or(PATIENCE_MS),
@@ -106,18 +117,18 @@ fn open(line: CommandLine<'static>) -> Result<Bench, ExitCode> {
     };
     let raw = Raw::new(first).ok_or_else(|| refuse(&"no memory for a block", ExitCode::Environment))?;
     let conduits = conduits(line, &discovered);
-    let mut bench = Bench::new(raw, discovered, conduits, patience);
+    let mut fixture = Fixture::new(raw, discovered, conduits, patience);
     let functions = pci::enumerate();
     let known = || functions.iter().filter_map(|function| Some((function, devices::name(function)?)));
     let filtered = known().any(|(_, name)| line.flag(name));
     for (function, name) in known().filter(|(_, name)| !filtered || line.flag(name)) {
         match Subject::open(function) {
-            Some(subject) if !bench.subjects.is_full() => bench.subjects.push(subject),
+            Some(subject) if !fixture.subjects.is_full() => fixture.subjects.push(subject),
             Some(_) => println!("# device {name}: one too many, left alone"),
             None => println!("# device {name}: cannot be driven"),
         }
     }
-    for subject in &bench.subjects {
+    for subject in &fixture.subjects {
         println!(
             "# device {} {}: {:?}, {} entries",
             subject.name,
@@ -126,7 +137,7 @@ fn open(line: CommandLine<'static>) -> Result<Bench, ExitCode> {
             subject.entries
         );
     }
-    Ok(bench)
+    Ok(fixture)
 }
 
 /// All conduits that work here, or the one that `conduit=` names.

@@ -1,6 +1,6 @@
 //! Section 3: what becomes of the bytes of a request.
 
-use super::bench::Bench;
+use super::fixture::Fixture;
 use super::verdict::{Verdict, ensure};
 use super::{Tests, elsewhere};
 use crate::raw::Raw;
@@ -43,54 +43,54 @@ fn aim(at: usize, one: u8, other: u8) {
     SHOT.store(u64::from_le_bytes([at, one, other, 0, 0, 0, 0, 0]), Ordering::Relaxed);
 }
 
-fn b2(bench: &mut Bench) -> Verdict {
+fn b2(fixture: &mut Fixture) -> Verdict {
     elsewhere::needed()?;
-    *TARGET.lock() = Some(bench.raw.by(bench.raw.conduit()));
+    *TARGET.lock() = Some(fixture.raw.by(fixture.raw.conduit()));
     // The count in the header is 1 or 2^24 + 1: good or BAD_COUNT, and never a block that leaves RAM.
     aim(offset_of!(Header, count) + 3, 1, 0);
     elsewhere::meanwhile(fire, 0, || {
         for _ in 0..SHOTS {
-            let answer = bench.call(Operation::FEATURES, &[FeaturesRecord::request()]);
+            let answer = fixture.call(Operation::FEATURES, &[FeaturesRecord::request()]);
             let judged = [Status::OK, Status::BAD_COUNT].contains(&answer.status);
             ensure!(judged, "a count that changes meanwhile: {:?}", answer.status);
         }
         Ok(())
     })?;
-    bench.enable()?;
-    let subject = bench.msix()?;
-    let (request, cpu, vector) = bench.request(subject, 0)?;
+    fixture.enable()?;
+    let subject = fixture.msix()?;
+    let (request, cpu, vector) = fixture.request(subject, 0)?;
     // The vector is good or 5: whatever was judged is what was done.
     aim(UNIT + offset_of!(EntryRecord, routing) + offset_of!(Routing, vector), vector, 5);
     elsewhere::meanwhile(fire, 0, || {
         for _ in 0..SHOTS {
-            bench.call(Operation::MAP, &[request]);
+            fixture.call(Operation::MAP, &[request]);
         }
         Ok(())
     })?;
-    let bare = bench.subject(subject)?.entry(0);
-    let (_, held) = bench.one(Operation::QUERY, &bare);
-    let whole = held.status == Status::STALE_HANDLE || held.routing == Bench::route(cpu, vector);
+    let bare = fixture.subject(subject)?.entry(0);
+    let (_, held) = fixture.one(Operation::QUERY, &bare);
+    let whole = held.status == Status::STALE_HANDLE || held.routing == Fixture::route(cpu, vector);
     ensure!(whole, "a vector that changes meanwhile: mapped with {:?}", held.routing);
     Ok(())
 }
 
-fn b3(bench: &mut Bench) -> Verdict {
-    bench.enable()?;
-    let subject = bench.msix().or_else(|_| bench.msi())?;
-    let (request, ..) = bench.request(subject, 0)?;
+fn b3(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let subject = fixture.msix().or_else(|_| fixture.msi())?;
+    let (request, ..) = fixture.request(subject, 0)?;
     for (operation, asked) in [
         (Operation::MAP, request),
         (Operation::MAP, EntryRecord { index: u32::MAX, ..request }),
         (Operation::MAP, EntryRecord { routing: Routing { vector: 5, ..request.routing }, ..request }),
-        (Operation::QUERY, bench.subject(subject)?.entry(0)),
-        (Operation::UNMAP, bench.subject(subject)?.entry(0).with_handle(Handle(7))),
+        (Operation::QUERY, fixture.subject(subject)?.entry(0)),
+        (Operation::UNMAP, fixture.subject(subject)?.entry(0).with_handle(Handle(7))),
     ] {
         let sent = Raw::header(operation, 1);
-        let answer = bench.raw.call(&sent, &[asked]);
+        let answer = fixture.raw.call(&sent, &[asked]);
         let header = answer.header;
         let same = Header { status: sent.status, done: 0, epoch: 0, ..header } == sent;
         ensure!(same, "{operation:?}: the header came back as {header:x?}");
-        let got: EntryRecord = bench.raw.read(1);
+        let got: EntryRecord = fixture.raw.read(1);
         let named = (got.device, got.store, got.index, got.count, got.flags)
             == (asked.device, asked.store, asked.index, asked.count, asked.flags);
         let routed = operation == Operation::QUERY || (got.arch, got.routing) == (asked.arch, asked.routing);
@@ -99,32 +99,32 @@ fn b3(bench: &mut Bench) -> Verdict {
     Ok(())
 }
 
-fn b5(bench: &mut Bench) -> Verdict {
+fn b5(fixture: &mut Fixture) -> Verdict {
     let reserved = Status::RESERVED_NOT_ZERO;
     let features = Raw::header(Operation::FEATURES, 1);
-    bytes(bench, &features, &FeaturesRecord::request(), 32..64, reserved)?;
-    bytes(bench, &features, &FeaturesRecord::request(), UNIT..UNIT + 4, reserved)?;
-    bytes(bench, &features, &FeaturesRecord::request(), UNIT + 52..2 * UNIT, reserved)?;
-    let enable = EnableRecord::request(bench.offered(), None);
-    bytes(bench, &Raw::header(Operation::ENABLE, 1), &enable, UNIT + 36..2 * UNIT, reserved)?;
-    let subject = bench.msix().or_else(|_| bench.msi())?;
-    let info = DeviceRecord::request(bench.subject(subject)?.id);
-    bytes(bench, &Raw::header(Operation::DEVICE_INFO, 1), &info, UNIT + 36..2 * UNIT, reserved)?;
-    bench.enable()?;
-    let (request, ..) = bench.request(subject, 0)?;
+    bytes(fixture, &features, &FeaturesRecord::request(), 32..64, reserved)?;
+    bytes(fixture, &features, &FeaturesRecord::request(), UNIT..UNIT + 4, reserved)?;
+    bytes(fixture, &features, &FeaturesRecord::request(), UNIT + 52..2 * UNIT, reserved)?;
+    let enable = EnableRecord::request(fixture.offered(), None);
+    bytes(fixture, &Raw::header(Operation::ENABLE, 1), &enable, UNIT + 36..2 * UNIT, reserved)?;
+    let subject = fixture.msix().or_else(|_| fixture.msi())?;
+    let info = DeviceRecord::request(fixture.subject(subject)?.id);
+    bytes(fixture, &Raw::header(Operation::DEVICE_INFO, 1), &info, UNIT + 36..2 * UNIT, reserved)?;
+    fixture.enable()?;
+    let (request, ..) = fixture.request(subject, 0)?;
     let map = Raw::header(Operation::MAP, 1);
-    bytes(bench, &map, &request, UNIT + 40..UNIT + 48, reserved)?;
-    bytes(bench, &map, &request, UNIT + 24..UNIT + 32, reserved)?;
-    untaken(bench, &request)?;
-    out_fields_are_ignored(bench, &request)
+    bytes(fixture, &map, &request, UNIT + 40..UNIT + 48, reserved)?;
+    bytes(fixture, &map, &request, UNIT + 24..UNIT + 32, reserved)?;
+    untaken(fixture, &request)?;
+    out_fields_are_ignored(fixture, &request)
 }
 
 /// Each byte of the range, set to a value that is not zero, must get the status, in the record if it is one of it.
-fn bytes<R>(bench: &Bench, header: &Header, record: &R, range: Range<usize>, expected: Status) -> Verdict
+fn bytes<R>(fixture: &Fixture, header: &Header, record: &R, range: Range<usize>, expected: Status) -> Verdict
 where
     R: IntoBytes + FromBytes + FromZeros + Immutable + Copy,
 {
-    let raw = &bench.raw;
+    let raw = &fixture.raw;
     for at in range {
         raw.write(header, &[*record]);
         raw.set_byte(at, 0x80);
@@ -145,24 +145,24 @@ where
 }
 
 /// Fields that an operation does not take.
-fn untaken(bench: &mut Bench, request: &EntryRecord) -> Verdict {
-    let entry = bench.expect(Operation::MAP, request, Status::OK)?;
+fn untaken(fixture: &mut Fixture, request: &EntryRecord) -> Verdict {
+    let entry = fixture.expect(Operation::MAP, request, Status::OK)?;
     let bare = EntryRecord::query(request.device, request.store, 0).with_handle(entry.handle);
     let routed = EntryRecord { arch: request.arch, routing: request.routing, ..bare };
     let parked = EntryFlags::PARKED.bits();
-    bench.expect(Operation::UNMAP, &routed, Status::RESERVED_NOT_ZERO)?;
-    bench.expect(Operation::UNMAP, &EntryRecord { flags: parked, ..bare }, Status::BAD_FLAGS)?;
-    bench.expect(Operation::QUERY, &EntryRecord { flags: parked, ..bare }, Status::BAD_FLAGS)?;
-    if bench.offered().contains(Features::PARKING) {
+    fixture.expect(Operation::UNMAP, &routed, Status::RESERVED_NOT_ZERO)?;
+    fixture.expect(Operation::UNMAP, &EntryRecord { flags: parked, ..bare }, Status::BAD_FLAGS)?;
+    fixture.expect(Operation::QUERY, &EntryRecord { flags: parked, ..bare }, Status::BAD_FLAGS)?;
+    if fixture.offered().contains(Features::PARKING) {
         let both = EntryRecord { flags: parked, ..routed };
-        bench.expect(Operation::RETARGET, &both, Status::RESERVED_NOT_ZERO)?;
-        bench.expect(Operation::MAP, &both.with_handle(Handle::NONE), Status::RESERVED_NOT_ZERO)?;
+        fixture.expect(Operation::RETARGET, &both, Status::RESERVED_NOT_ZERO)?;
+        fixture.expect(Operation::MAP, &both.with_handle(Handle::NONE), Status::RESERVED_NOT_ZERO)?;
     }
     Ok(())
 }
 
 /// Whatever stands in the out fields before a call, it is the same call.
-fn out_fields_are_ignored(bench: &mut Bench, request: &EntryRecord) -> Verdict {
+fn out_fields_are_ignored(fixture: &mut Fixture, request: &EntryRecord) -> Verdict {
     let header = Header { status: Status(7), done: 9, epoch: u64::MAX, ..Raw::header(Operation::QUERY, 1) };
     let garbage = EntryRecord {
         status: Status::NO_GSI,
@@ -173,7 +173,7 @@ fn out_fields_are_ignored(bench: &mut Bench, request: &EntryRecord) -> Verdict {
         routing: Routing { reserved: u64::MAX, ..request.routing },
         ..EntryRecord::query(request.device, request.store, 0)
     };
-    let answer = bench.raw.call(&header, &[garbage]);
+    let answer = fixture.raw.call(&header, &[garbage]);
     ensure!(answer.status == Status::OK, "QUERY with garbage in the out fields: {answer}");
     Ok(())
 }

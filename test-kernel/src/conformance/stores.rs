@@ -1,7 +1,7 @@
 //! Section 5, MAP, what is particular to a store.
 
 use super::Tests;
-use super::bench::{Bench, Line};
+use super::fixture::{Fixture, MappedEntry};
 use super::verdict::{Finding, Verdict, ensure};
 use pvir_guest::abi::{
     DeviceFlags, DeviceRecord, EntryRecord, Features, Operation, Routing, Status, Store, Stores,
@@ -11,100 +11,100 @@ pub(super) const TESTS: Tests = &[("M7", m7), ("M8", m8), ("M10", m10), ("M11", 
 
 const NO_IMS: &str = "no device here has IMS entries";
 
-fn info(bench: &mut Bench, subject: usize) -> Result<DeviceRecord, Finding> {
-    let id = bench.subject(subject)?.id;
-    Ok(bench.one(Operation::DEVICE_INFO, &DeviceRecord::request(id)).1)
+fn info(fixture: &mut Fixture, subject: usize) -> Result<DeviceRecord, Finding> {
+    let id = fixture.subject(subject)?.id;
+    Ok(fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id)).1)
 }
 
-fn m7(bench: &mut Bench) -> Verdict {
-    bench.enable()?;
-    let subject = bench.msi()?;
-    let line = bench.line(subject, 0)?;
-    (0..3).try_for_each(|_| bench.arrives(&line))
+fn m7(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let subject = fixture.msi()?;
+    let line = fixture.line(subject, 0)?;
+    (0..3).try_for_each(|_| fixture.arrives(&line))
 }
 
 /// A subject with IMS entries, and their number.
-fn ims(bench: &mut Bench) -> Result<(usize, DeviceRecord), Finding> {
-    bench.needs(Features::IMS, "the host does not offer IMS")?;
-    let subject = bench.msix()?;
-    let info = info(bench, subject)?;
+fn ims(fixture: &mut Fixture) -> Result<(usize, DeviceRecord), Finding> {
+    fixture.needs(Features::IMS, "the host does not offer IMS")?;
+    let subject = fixture.msix()?;
+    let info = info(fixture, subject)?;
     if info.ims_entries == 0 { Err(Finding::CannotShow(NO_IMS)) } else { Ok((subject, info)) }
 }
 
 /// The device takes the pair from a place that is not its IMS entry's own: another entry of its table, which the host
 /// knows nothing of.
-fn m8(bench: &mut Bench) -> Verdict {
-    bench.enable()?;
-    let (subject, info) = ims(bench)?;
-    let (request, cpu, vector) = bench.request(subject, 0)?;
+fn m8(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let (subject, info) = ims(fixture)?;
+    let (request, cpu, vector) = fixture.request(subject, 0)?;
     for index in [0, info.ims_entries - 1] {
         let asked = EntryRecord { store: Store::IMS, index, ..request };
-        let entry = bench.expect(Operation::MAP, &asked, Status::OK)?;
-        bench.subject(subject)?.program(0, entry.pair());
-        bench.arrives(&Line { subject, index: 0, cpu, vector, entry })?;
-        bench.subject(subject)?.silence();
+        let entry = fixture.expect(Operation::MAP, &asked, Status::OK)?;
+        fixture.subject(subject)?.program(0, entry.pair());
+        fixture.arrives(&MappedEntry { subject, index: 0, cpu, vector, entry })?;
+        fixture.subject(subject)?.silence();
         let bare = EntryRecord::query(asked.device, Store::IMS, index).with_handle(entry.handle);
-        bench.expect(Operation::UNMAP, &bare, Status::OK)?;
+        fixture.expect(Operation::UNMAP, &bare, Status::OK)?;
     }
     let beyond = EntryRecord { store: Store::IMS, index: info.ims_entries, ..request };
-    bench.expect(Operation::MAP, &beyond, Status::BAD_INDEX)?;
+    fixture.expect(Operation::MAP, &beyond, Status::BAD_INDEX)?;
     Ok(())
 }
 
-fn m10(bench: &mut Bench) -> Verdict {
-    bench.needs(Features::MSI_MULTI, "the host does not offer MSI_MULTI")?;
-    bench.enable()?;
-    let subject = bench.msi()?;
-    let messages = info(bench, subject)?.msi_messages;
-    let (request, ..) = bench.request(subject, 0)?;
+fn m10(fixture: &mut Fixture) -> Verdict {
+    fixture.needs(Features::MSI_MULTI, "the host does not offer MSI_MULTI")?;
+    fixture.enable()?;
+    let subject = fixture.msi()?;
+    let messages = info(fixture, subject)?.msi_messages;
+    let (request, ..) = fixture.request(subject, 0)?;
     for count in [3, messages * 2, 64] {
-        bench.expect(Operation::MAP, &EntryRecord { count, ..request }, Status::BAD_MESSAGE_COUNT)?;
+        fixture.expect(Operation::MAP, &EntryRecord { count, ..request }, Status::BAD_MESSAGE_COUNT)?;
     }
     if messages < 2 {
         return Err(Finding::CannotShow("no device here has MSI with several messages and a driver"));
     }
     let odd = Routing { vector: 0x81, ..request.routing };
-    bench.expect(
+    fixture.expect(
         Operation::MAP,
         &EntryRecord { count: messages, routing: odd, ..request },
         Status::BAD_VECTOR,
     )?;
-    let before = bench.features().irtes;
+    let before = fixture.features().irtes;
     let even = Routing { vector: 0x80, ..request.routing };
     let asked = EntryRecord { count: messages, routing: even, ..request };
-    let entry = bench.expect(Operation::MAP, &asked, Status::OK)?;
+    let entry = fixture.expect(Operation::MAP, &asked, Status::OK)?;
     ensure!(entry.data % messages == 0, "data {:#x} of {messages} messages", entry.data);
-    let held = bench.features().irtes - before;
+    let held = fixture.features().irtes - before;
     ensure!(held == messages, "{messages} messages count as {held}");
-    bench.subject(subject)?.program_msi(entry.pair(), messages);
-    (0..messages)
-        .zip(0x80..)
-        .try_for_each(|(index, vector)| bench.arrives(&Line { subject, index, cpu: 0, vector, entry }))
+    fixture.subject(subject)?.program_msi(entry.pair(), messages);
+    (0..messages).zip(0x80..).try_for_each(|(index, vector)| {
+        fixture.arrives(&MappedEntry { subject, index, cpu: 0, vector, entry })
+    })
 }
 
-fn m11(bench: &mut Bench) -> Verdict {
-    bench.enable()?;
-    let (subject, info) = ims(bench)?;
-    let (request, ..) = bench.request(subject, 0)?;
+fn m11(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let (subject, info) = ims(fixture)?;
+    let (request, ..) = fixture.request(subject, 0)?;
     let ims = EntryRecord { store: Store::IMS, ..request };
     let behind = EntryRecord { index: info.msix_entries - 1, ..request };
-    let first = bench.expect(Operation::MAP, &ims, Status::OK)?;
+    let first = fixture.expect(Operation::MAP, &ims, Status::OK)?;
     if info.flags & DeviceFlags::EMULATED.bits() != 0 {
-        bench.expect(Operation::MAP, &behind, Status::OK)?;
+        fixture.expect(Operation::MAP, &behind, Status::OK)?;
         return Ok(());
     }
-    bench.expect(Operation::MAP, &behind, Status::BACKING_IN_USE)?;
+    fixture.expect(Operation::MAP, &behind, Status::BACKING_IN_USE)?;
     let bare = EntryRecord::query(ims.device, Store::IMS, 0).with_handle(first.handle);
-    bench.expect(Operation::UNMAP, &bare, Status::OK)?;
-    bench.expect(Operation::MAP, &behind, Status::OK)?;
-    bench.expect(Operation::MAP, &ims, Status::BACKING_IN_USE)?;
+    fixture.expect(Operation::UNMAP, &bare, Status::OK)?;
+    fixture.expect(Operation::MAP, &behind, Status::OK)?;
+    fixture.expect(Operation::MAP, &ims, Status::BACKING_IN_USE)?;
     Ok(())
 }
 
-fn m12(bench: &mut Bench) -> Verdict {
-    bench.enable()?;
-    let subject = bench.msix()?;
-    let info = info(bench, subject)?;
+fn m12(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let subject = fixture.msix()?;
+    let info = info(fixture, subject)?;
     let msi = Stores::from_bits_retain(info.stores).contains(Stores::MSI);
     ensure!(
         info.msi_messages == 0 && !msi,
@@ -112,7 +112,11 @@ fn m12(bench: &mut Bench) -> Verdict {
         info.msi_messages,
         info.stores
     );
-    let (request, ..) = bench.request(subject, 0)?;
-    bench.expect(Operation::MAP, &EntryRecord { store: Store::MSI, ..request }, Status::STORE_UNSUPPORTED)?;
+    let (request, ..) = fixture.request(subject, 0)?;
+    fixture.expect(
+        Operation::MAP,
+        &EntryRecord { store: Store::MSI, ..request },
+        Status::STORE_UNSUPPORTED,
+    )?;
     Ok(())
 }

@@ -1,15 +1,15 @@
 //! A device under test: one whose interrupts software can raise.
 
-use super::table::Table;
-use crate::devices::{self, Device, Trigger};
-use crate::pci::Function;
-use crate::pci::config::{PortAccess, set_multiple_messages};
-use crate::remapping::device_id;
+use crate::machine::devices::{self, Device, Trigger};
+use crate::machine::pci::Function;
+use crate::machine::pci::config::{PortAccess, set_multiple_messages};
+use crate::machine::pci::device_id;
+use crate::machine::pci::msix_table::RawMsixTable;
 use pvir_guest::abi::{DeviceId, EntryRecord, Pair, Store};
 
 /// Where its messages are.
 pub(super) enum Messages {
-    Msix(Table),
+    Msix(RawMsixTable),
     Msi,
 }
 
@@ -31,16 +31,16 @@ impl Subject {
         let id = device_id(function.address)?;
         let mut driver = devices::probe(function).ok().flatten()?;
         driver.init();
-        let messages = Table::open(function).map_or(Messages::Msi, Messages::Msix);
+        let messages = RawMsixTable::open(function).map_or(Messages::Msi, Messages::Msix);
         let limit = match &messages {
-            Messages::Msix(table) => table.len(),
+            Messages::Msix(table) => table.len().into(),
             Messages::Msi => 1,
         };
         let entries = u32::from(driver.vectors()).min(limit);
         Some(Self { id, name, function: *function, driver, messages, entries })
     }
 
-    /// Its store.
+    /// The store that holds the device's messages.
     pub(super) fn store(&self) -> Store {
         match self.messages {
             Messages::Msix(_) => Store::MSIX,
@@ -48,8 +48,8 @@ impl Subject {
         }
     }
 
-    /// Its table, if it has one.
-    pub(super) fn table(&self) -> Option<&Table> {
+    /// The device's MSI-X table, if it has one.
+    pub(super) fn table(&self) -> Option<&RawMsixTable> {
         match &self.messages {
             Messages::Msix(table) => Some(table),
             Messages::Msi => None,
@@ -65,9 +65,9 @@ impl Subject {
     pub(super) fn program(&self, index: u32, pair: Pair) {
         match &self.messages {
             Messages::Msix(table) => {
-                table.set_masked(index, true);
+                table.set_masked_at_once(index, true);
                 table.set_pair(index, pair);
-                table.set_masked(index, false);
+                table.set_masked_at_once(index, false);
             }
             Messages::Msi => self.program_msi(pair, 1),
         }

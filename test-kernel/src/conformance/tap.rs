@@ -1,8 +1,8 @@
 //! The results, in the Test Anything Protocol (version 14, testanything.org), and one event each.
 
 use super::verdict::{Finding, Verdict};
-use crate::console::report;
-use crate::exit::ExitCode;
+use crate::machine::console::report;
+use crate::machine::exit::ExitCode;
 use crate::println;
 use pvir_test_kernel::statements::{Kind, Statement};
 
@@ -16,7 +16,7 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    /// The plan.
+    /// Prints the plan of so many tests.
     pub(super) fn begin(tests: usize) -> Self {
         println!("TAP version 14");
         println!("1..{tests}");
@@ -24,7 +24,7 @@ impl Tap {
     }
 
     /// One line, its reason if there is one, and an event.
-    pub(super) fn tell(&mut self, statement: &Statement, verdict: &Verdict) {
+    pub(super) fn report(&mut self, statement: &Statement, verdict: &Verdict) {
         self.number += 1;
         let Statement { id, title, kind } = statement;
         let number = self.number;

@@ -1,5 +1,6 @@
 //! What became of a statement.
 
+use crate::machine::cpu::usermode;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
 use spin::{Mutex, MutexGuard};
@@ -33,7 +34,7 @@ impl Words {
         if let Some(text) = &mut free {
             text.clear();
             // What does not fit is left out.
-            let _ = text.write_fmt(what);
+            let _ = usermode::with_all_instructions(|| text.write_fmt(what));
         }
         Self(free)
     }

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "executes the conduits' instructions, and port input and output")]
 
-use crate::cpu::probe;
+use crate::machine::cpu::probe;
 use core::arch::asm;
 use pvir_guest::Discovered;
 use pvir_guest::abi::{Conduits, GuestPhysAddr, HYPERCALL_NUMBER};

@@ -1,4 +1,4 @@
-//! Request blocks written by hand: what `pvir-guest` would never send, for the scenarios that judge a host.
+//! Request blocks written by hand: what `pvir-guest` would never send, for the suite and the tests that judge a host.
 
 #![expect(unsafe_code, reason = "writes memory that the host reads, and calls the host")]
 
@@ -6,12 +6,12 @@ pub(crate) mod instructions;
 pub(crate) mod ram;
 pub(crate) mod ring3;
 
-use crate::memory::frames;
+use crate::machine::memory::frames;
 use core::fmt;
 use core::ptr::NonNull;
 use pvir_guest::Conduit;
 use pvir_guest::abi::{
-    CallFlags, FeaturesRecord, GuestPhysAddr, Header, MAX_BLOCK_LEN, Operation, RECORD_LEN, Status, Version,
+    CallFlags, GuestPhysAddr, Header, MAX_BLOCK_LEN, Operation, RECORD_LEN, Status, Version,
 };
 use pvir_guest::conduit::HardwareConduit;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -24,12 +24,12 @@ pub(crate) struct Raw {
     spare: NonNull<u8>,
 }
 
-/// What came back.
+/// The answer to a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
-    /// By the conduit.
+    /// The status that the conduit returned.
     pub(crate) status: Status,
-    /// As it stands in the block.
+    /// The header as it stands in the block.
     pub(crate) header: Header,
 }
 
@@ -60,7 +60,7 @@ impl Raw {
         self.conduit
     }
 
-    /// Where the block lies.
+    /// Guest-physical address of the block.
     pub(crate) fn address(&self) -> GuestPhysAddr {
         GuestPhysAddr(self.block.as_ptr() as u64)
     }
@@ -70,7 +70,7 @@ impl Raw {
         GuestPhysAddr(self.spare.as_ptr() as u64)
     }
 
-    /// A good header.
+    /// The header of a good request.
     pub(crate) fn header(operation: Operation, count: u32) -> Header {
         Header::request(Version::V1, operation, CallFlags::empty(), count)
     }
@@ -145,12 +145,6 @@ impl Raw {
             store(place, at, *byte);
         }
         true
-    }
-
-    /// How many IRTEs the host says that this VM holds.
-    pub(crate) fn irtes(&self) -> u32 {
-        self.call(&Self::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
-        self.read::<FeaturesRecord>(1).irtes
     }
 }
 

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "executes the conduits' instructions in ring 3")]
 
 use super::Raw;
-use crate::cpu::usermode::{self, IoPrivilege, Outcome};
+use crate::machine::cpu::usermode::{self, IoPrivilege, Outcome};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use pvir_guest::Discovered;
@@ -14,7 +14,7 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// What became of a call from ring 3.
 pub(crate) struct Attempt {
-    /// The conduit.
+    /// Name of the conduit.
     pub(crate) name: &'static str,
     pub(crate) outcome: Outcome,
     /// Whether the host left the block alone.
@@ -33,7 +33,7 @@ impl Attempt {
 }
 
 /// Tries each conduit that works here, whichever the kernel itself uses, with a good block.
-pub(crate) fn each(raw: &Raw, discovered: &Discovered, mut tell: impl FnMut(Attempt)) {
+pub(crate) fn each(raw: &Raw, discovered: &Discovered, mut attempted: impl FnMut(Attempt)) {
     let host = &discovered.host;
     let ways: [(&str, Conduits, u32, extern "C" fn(u64) -> u64); 4] = [
         ("vmcall", Conduits::VMCALL, HYPERCALL_NUMBER, vmcall),
@@ -47,7 +47,7 @@ pub(crate) fn each(raw: &Raw, discovered: &Discovered, mut tell: impl FnMut(Atte
             raw.write(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);
             let outcome = usermode::run(instruction, raw.address().0, IoPrivilege::Ring3);
             let untouched = raw.read::<Header>(0).status == Status::PENDING;
-            tell(Attempt { name, outcome, untouched });
+            attempted(Attempt { name, outcome, untouched });
         }
     }
 }

@@ -2,19 +2,17 @@
 
 #![expect(unsafe_code, reason = "promises the driver what its platform must promise")]
 
-use crate::memory::registers::Registers;
-use crate::pci::config::PortAccess;
+use crate::machine::memory::registers::Registers;
+use crate::machine::pci::config::PortAccess;
 use core::ptr::NonNull;
-use pci_types::PciAddress;
 use pvir_guest::Platform;
-use pvir_guest::abi::{Bdf, DeviceId};
 use x86_64::PhysAddr;
 
 /// This kernel, as the driver sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kernel;
 
-/// The one there is.
+/// The only instance of [`Kernel`].
 pub(crate) static KERNEL: Kernel = Kernel;
 
 // SAFETY: configuration space is reached by the ports under a lock, any offset of the first 256 bytes. Device memory
@@ -35,10 +33,4 @@ unsafe impl Platform for Kernel {
     unsafe fn unmap_mmio(&self, _pointer: NonNull<u32>, _len: usize) {
         // The identity map stays.
     }
-}
-
-/// The name by which host and guest know a function.
-pub(crate) fn device_id(address: PciAddress) -> Option<DeviceId> {
-    let bdf = Bdf::new(address.bus(), address.device(), address.function())?;
-    Some(DeviceId::new(address.segment(), bdf))
 }

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "hands statics to the driver and the host")]
 
-use crate::cpu::usermode;
+use crate::machine::cpu::usermode;
 use core::fmt;
 use pvir_guest::abi::{Conduits, Features, GuestPhysAddr, Status};
 use pvir_guest::conduit::{Conduit, HardwareConduit, NoUsableConduit};

@@ -1,16 +1,32 @@
 //! Builds the test kernel, a bare-metal ELF.
 //!
-//! `x86_64-unknown-none` is the right target, but not every toolchain has its core library (Debian's does not). The
-//! prebuilt core of `x86_64-unknown-linux-gnu` serves as well: fat LTO generates its code anew, with the features given
-//! here, so that no SSE instruction is left. An inner cargo with its own target directory keeps these flags from
-//! everything else in the workspace.
+//! `x86_64-unknown-none` is the better target: its functions use general registers alone. But not every toolchain has its
+//! core library (Debian's has not), and the prebuilt core of `x86_64-unknown-linux-gnu` serves as well. The ABI of that
+//! target has the XMM registers, and is left as it is: to take `sse2` away from it is to break its ABI, which rustc is
+//! about to forbid (Rust issue 116344). The kernel switches SSE on at its start, and its stubs keep the registers of what
+//! they interrupt (`cpu/stubs.s`).
+//!
+//! An inner cargo with its own target directory keeps the flags from everything else in the workspace. Why each:
+//!
+//! - `--cfg=bare_metal`: without it the package is an empty host program.
+//! - `relocation-model=static`, `-static`, `-no-pie`: the kernel runs where it was linked, and nobody relocates it.
+//! - `force-frame-pointers`: a debugger needs no unwind tables, which the linker script drops.
+//! - `linker`, `linker-flavor`, `-fuse-ld=bfd`: the same linker everywhere, see [`rustflags`].
+//! - `-nostartfiles`, `-nostdlib`: nothing of what a host program starts with.
+//! - `--build-id=none`: its note would stand beside the only one that a loader looks for.
+//! - `max-page-size=4096`: segments lie close together.
+//! - `metadata`: a change of the linker script makes a rebuild.
+//! - `lto=fat`, `codegen-units=1`: what of the prebuilt core nobody uses goes.
+//! - `panic=abort`: nothing unwinds; the linker script drops the tables for it.
+//! - `strip=none`: the symbols are for debuggers.
+//! - `llvm-args`, for the host's target alone: see [`GENERAL_REGISTERS`].
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::{env, fs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::build::workspace;
 
@@ -19,6 +35,15 @@ const PREBUILT: &str = "PVIR_KERNEL";
 const PACKAGE: &str = "pvir-test-kernel";
 const BARE_TARGET: &str = "x86_64-unknown-none";
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Keeps LLVM from using vector registers where the source has no vectors: to copy, to clear, in loops.
+///
+/// The ABI does not change by it, and the kernel is right without it. It is for hypervisors that interpret the guest's
+/// ring 0, such as `kvm_pvm`: KVM's interpreter knows moves of vector registers, but no arithmetic with them. What the
+/// prebuilt core has of that stands in its formatting alone, which the kernel does in ring 3
+/// (`usermode::with_all_instructions`). Options of LLVM are not promised to stay: where this one is unknown, it is left
+/// out.
+const GENERAL_REGISTERS: &str = "llvm-args=-force-attribute=noimplicitfloat";
 
 /// Every target that the kernel can be built for, the better one first.
 pub(crate) const TARGETS: [&str; 2] = [BARE_TARGET, HOST_TARGET];
@@ -29,12 +54,24 @@ pub(crate) struct Options {
     /// Build for this target [default: x86_64-unknown-none, or the host's where its core library is not installed]
     #[arg(long, value_name = "TRIPLE", value_parser = [BARE_TARGET, HOST_TARGET])]
     target: Option<String>,
+    #[arg(skip)]
+    warnings: Warnings,
+}
+
+/// What becomes of the compiler's warnings.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Warnings {
+    /// They are shown. A newer compiler may have new ones, for which nobody's build shall fail.
+    #[default]
+    Shown,
+    /// They are shown, and the build has failed.
+    Refused,
 }
 
 impl Options {
-    /// Builds for this target.
+    /// Builds for this target, and fails if that prints a warning.
     pub(crate) fn for_target(target: &str) -> Self {
-        Self { target: Some(target.to_owned()) }
+        Self { target: Some(target.to_owned()), warnings: Warnings::Refused }
     }
 }
 
@@ -51,7 +88,11 @@ pub(crate) fn build(options: &Options) -> Result<PathBuf> {
         None => HOST_TARGET,
     };
     let target_dir = workspace::target_dir("kernel");
-    workspace::run_build(&mut cargo("build", target)?, "the test kernel")?;
+    let mut cargo = cargo("build", target)?;
+    match options.warnings {
+        Warnings::Shown => workspace::run_build(&mut cargo, "the test kernel")?,
+        Warnings::Refused => run_without_warning(&mut cargo)?,
+    }
     let elf = target_dir.join(target).join("release").join(PACKAGE);
     elf.canonicalize().with_context(|| format!("the build left no kernel at {}", elf.display()))
 }
@@ -60,6 +101,20 @@ pub(crate) fn build(options: &Options) -> Result<PathBuf> {
 pub(crate) fn lint(target: &str) -> Result<()> {
     let mut cargo = cargo("clippy", target)?;
     workspace::run_build(cargo.args(["--", "--deny", "warnings"]), "the test kernel under clippy")
+}
+
+/// Runs a build, and fails too if it has printed anything: a quiet cargo prints only warnings and errors. Those of an
+/// earlier build of the same crates are printed again.
+fn run_without_warning(cargo: &mut Command) -> Result<()> {
+    let output =
+        cargo.stderr(Stdio::piped()).output().context("cannot start cargo to build the test kernel")?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    eprint!("{text}");
+    if !output.status.success() {
+        bail!("building the test kernel failed ({}); the compiler's messages are above", output.status);
+    }
+    ensure!(text.trim().is_empty(), "building the test kernel has printed a warning; it is above");
+    Ok(())
 }
 
 /// An inner cargo for the kernel.
@@ -97,8 +152,8 @@ fn rustflags(target: &str, script: &Path) -> Result<Vec<String>> {
     codegen("force-frame-pointers=yes");
     codegen(&format!("linker={}", env::var("CC").unwrap_or_else(|_| "cc".into())));
     codegen("linker-flavor=gcc");
-    if target == HOST_TARGET {
-        codegen("target-feature=-sse,-sse2,-sse3");
+    if target == HOST_TARGET && is_understood(GENERAL_REGISTERS)? {
+        codegen(GENERAL_REGISTERS);
     }
     for argument in
         ["-nostartfiles", "-nostdlib", "-static", "-no-pie", "-fuse-ld=bfd", "-Wl,--build-id=none"]
@@ -109,6 +164,16 @@ fn rustflags(target: &str, script: &Path) -> Result<Vec<String>> {
     // cargo does not see the linker script: its content in the crates' metadata makes a change of it a rebuild
     codegen(&format!("metadata={:016x}", content_hash(script)?));
     Ok(flags)
+}
+
+/// Whether the compiler takes this code generation option: with an unknown option of LLVM it does nothing but fail.
+fn is_understood(option: &str) -> Result<bool> {
+    let output = Command::new(workspace::tool("RUSTC", "rustc"))
+        .args(["-C", option, "--print", "cfg"])
+        .current_dir(workspace::root())
+        .output()
+        .context("cannot start rustc to ask for its options")?;
+    Ok(output.status.success())
 }
 
 fn content_hash(path: &Path) -> Result<u64> {

@@ -54,14 +54,24 @@ fn targets(mapped: &[EntryRecord]) -> Vec<EntryRecord> {
     mapped.iter().map(target).collect()
 }
 
+/// How irqfds are armed and taken off beside the calls.
+#[derive(Clone, Copy, Debug)]
+struct Beside {
+    /// Most that are armed ahead.
+    armed: u32,
+    /// Whether they are taken off later, by another thread.
+    retires: bool,
+}
+
 struct Told {
     answer: Vec<EntryRecord>,
     status: Status,
 }
 
 impl Scene {
-    fn prepare(self, ahead: u32) -> (Bench, Vec<EntryRecord>) {
-        let bench = Bench::with(&Config { armed_ahead: ahead, ..config() });
+    fn prepare(self, beside: Beside) -> (Bench, Vec<EntryRecord>) {
+        let bench = Bench::with(&Config { armed_ahead: beside.armed, ..config() });
+        bench.service.set_retires(beside.retires);
         bench.add(3, FakeDevice::with_msi(bench.world.clone(), 3, 32));
         if matches!(self, Self::Enable) {
             return (bench, Vec::new());
@@ -106,6 +116,8 @@ impl Scene {
 
 /// The next request works, and nothing is left of the failed one.
 fn recover(bench: &Bench) {
+    bench.world.lock().expect(None);
+    bench.service.set_retires(false);
     if bench.service.lock().session.is_some() {
         let looked = bench.query(&wanted().iter().map(named_by_entry).collect::<Vec<_>>()).records;
         let held: Vec<_> = looked.iter().filter(|r| r.status == Status::OK).map(named).collect();
@@ -149,8 +161,8 @@ fn assert_as_before(scene: Scene, bench: &Bench, mapped: &[EntryRecord], told: &
 }
 
 /// One fault; answers whether it was met.
-fn inject(scene: Scene, ahead: u32, after: u32, errno: i32, lasting: bool) -> bool {
-    let (bench, mapped) = scene.prepare(ahead);
+fn inject(scene: Scene, beside: Beside, after: u32, errno: i32, lasting: bool) -> bool {
+    let (bench, mapped) = scene.prepare(beside);
     let before = bench.world.lock().footprint();
     let logged = bench.service.statistics().log_lines;
     let faults = |bench: &Bench| bench.world.lock().faults.injected();
@@ -182,29 +194,30 @@ fn inject(scene: Scene, ahead: u32, after: u32, errno: i32, lasting: bool) -> bo
 /// Every call fails in turn; answers how many did.
 fn sweep(scene: Scene, lasting: bool) -> u64 {
     // Nothing armed ahead, some of what is wanted, and all of it.
-    [0, 5, 512].into_iter().map(|ahead| sweep_with(scene, ahead, lasting)).sum()
+    let ways = [(0, false), (5, false), (512, false), (0, true), (512, true)];
+    ways.into_iter().map(|(armed, retires)| sweep_with(scene, Beside { armed, retires }, lasting)).sum()
 }
 
-fn sweep_with(scene: Scene, ahead: u32, lasting: bool) -> u64 {
-    // What is armed ahead does not depend on the errno.
-    let errnos = if ahead == 0 { &ERRNOS[..] } else { &ERRNOS[..1] };
+fn sweep_with(scene: Scene, beside: Beside, lasting: bool) -> u64 {
+    // What is done beside the calls does not depend on the errno.
+    let errnos = if beside.armed == 0 && !beside.retires { &ERRNOS[..] } else { &ERRNOS[..1] };
     let mut met = 0;
     for &errno in errnos {
         for after in 0.. {
-            let tried = catch_unwind(AssertUnwindSafe(|| inject(scene, ahead, after, errno, lasting)));
+            let tried = catch_unwind(AssertUnwindSafe(|| inject(scene, beside, after, errno, lasting)));
             match tried {
                 Ok(true) => met += 1,
                 Ok(false) => break,
                 Err(panic) => {
                     eprintln!(
-                        "{scene:?}, {ahead} ahead: call {after} failed with errno {errno}, lasting: {lasting}"
+                        "{scene:?}, {beside:?}: call {after} failed with errno {errno}, lasting: {lasting}"
                     );
                     resume_unwind(panic);
                 }
             }
         }
     }
-    println!("{scene:?}, {ahead} ahead, lasting {lasting}: {met} faults");
+    println!("{scene:?}, {beside:?}, lasting {lasting}: {met} faults");
     met
 }
 

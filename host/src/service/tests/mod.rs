@@ -16,6 +16,7 @@ mod model;
 mod operations;
 mod order;
 mod parking;
+mod retire;
 mod routing;
 mod teardown;
 mod threads;
@@ -225,7 +226,7 @@ impl Bench {
     }
 
     fn free_gsis(&self) -> u32 {
-        self.service.lock().gsis.free()
+        self.service.lock().lines.free_gsis()
     }
 
     fn raise(&self, number: u8, index: u32) {

@@ -81,9 +81,13 @@ fn word(bench: &Bench, index: u64, word: u64, value: u32) {
     put(bench, Where::Table, index * 16 + word * 4, &value.to_le_bytes());
 }
 
-fn put(bench: &Bench, place: Where, offset: u64, data: &[u8]) {
+fn put(bench: &Bench, area: Where, offset: u64, data: &[u8]) {
+    put_to(bench, 0, area, offset, data);
+}
+
+fn put_to(bench: &Bench, number: u8, area: Where, offset: u64, data: &[u8]) {
     bench.world.lock().expect(None);
-    assert!(bench.service.trapped_write(device(0), place, offset, data).is_ok());
+    assert!(bench.service.trapped_write(device(number), area, offset, data).is_ok());
     bench.assert_order();
 }
 
@@ -161,6 +165,48 @@ fn a_message_that_cannot_be_routed_is_held() {
     word(&bench, 2, 2, 0x77);
     bench.raise(0, 2);
     assert_eq!(bench.delivered(), []);
+    word(&bench, 2, 2, 0x77);
+    assert_eq!(bench.delivered(), [(1, 0x77)]);
+}
+
+/// What a guest can make the host do with one access is bounded, however many messages the host has refused.
+#[test]
+fn an_access_to_one_message_does_not_try_the_others_again() {
+    let bench = Bench::with(&Config { max_irtes: 2, ..config() });
+    control(&bench, 0x8000);
+    for index in 0..64u8 {
+        bench.live(0, index.into(), 1, 0x40 + index);
+    }
+    let calls = |bench: &Bench| bench.world.lock().calls().len();
+    word(&bench, 0, 2, 0x40);
+    assert_eq!(calls(&bench), 0, "it is sent as it was");
+    word(&bench, 40, 2, 0x60);
+    assert_eq!(calls(&bench), 0, "there is no GSI for it, and the other 61 are not asked for");
+    // A GSI becomes free: whoever was refused may try again, with the next access to the store.
+    bench.world.lock().expect(None);
+    bench.service.lock().end_trapped();
+    control(&bench, 0x8000);
+    for index in 60..64u8 {
+        bench.live(0, index.into(), 1, 0x40 + index);
+    }
+    bench.raise(0, 60);
+    bench.raise(0, 63);
+    assert_eq!(bench.delivered(), [(1, 0x7c)], "the first two have the GSIs");
+}
+
+#[test]
+fn what_was_refused_is_tried_again_once_something_is_free() {
+    let bench = Scene::Change.prepare();
+    bench.world.lock().faults.fail_once(Some(Kind::SetRoutes), 0, libc::ENOMEM);
+    word(&bench, 2, 2, 0x77);
+    bench.raise(0, 2);
+    word(&bench, 3, 2, 0x53);
+    assert_eq!(bench.delivered(), [], "another message was accessed, and nothing has become free");
+    bench.world.lock().expect(None);
+    // Another device of the VM gives its interrupts back.
+    put_to(&bench, 1, Where::Capability, 2, &0x8000u16.to_le_bytes());
+    bench.live(1, 0, 1, 0x60);
+    put_to(&bench, 1, Where::Capability, 2, &0u16.to_le_bytes());
     word(&bench, 3, 2, 0x53);
     assert_eq!(bench.delivered(), [(1, 0x77)]);
 }

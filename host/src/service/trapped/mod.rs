@@ -3,23 +3,22 @@
 //! The emulated registers stand here, under the VM's lock, and not with whoever traps the accesses: ENABLE, DISABLE and
 //! the accesses of other vCPUs must see one order, and an ENABLE that fails must find everything as it was.
 //!
-//! A message that is used has a [`Line`]: the device's interrupt is started and signals an eventfd. Sent, the eventfd is
-//! attached to a GSI that has the guest's message as its route; masked, it is detached, and its count is the pending bit.
+//! A message that is used has a [`Line`]: the device's interrupt is started and signals an eventfd. If the message is
+//! sent, the eventfd is attached to a GSI that has the guest's message as its route. If it is masked, the eventfd is
+//! detached, and its count is the pending bit.
 
-mod follow;
+mod context;
 mod handover;
-mod line;
+mod reconcile;
 
 use super::Service;
 use super::live::TrappedRecord;
-use super::vm::Attached;
-use crate::device::Device;
-use crate::irte::Origin;
-use crate::kvm::{GsiPool, RouteTable};
-use crate::log_limit::LogLimit;
+use super::vm::{Attached, Vm};
+use crate::device::{Device, Origin};
+use crate::line::{Line, LineTable};
 use crate::trapped::{EmulatedStore, StoreArea};
-use line::Line;
-use pvir_abi::DeviceId;
+use context::{LineContext, TrappedEntry};
+use pvir_abi::{DeviceId, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -34,56 +33,63 @@ pub enum ServedBy {
     Device,
 }
 
-/// The emulated store of one device, and what it holds.
+/// The emulated store of one device, and the lines of its messages.
 #[derive(Debug)]
 pub(super) struct Trapped {
-    emulation: EmulatedStore,
-    /// Messages that are in use.
-    lines: BTreeMap<u32, Line>,
-    /// Those with which something failed, to be tried again.
+    registers: EmulatedStore,
+    /// Entries that are in use: of MSI-X one for each message, of MSI one for all.
+    entries: BTreeMap<u32, TrappedEntry>,
+    /// Messages of which no interrupt comes at the moment: what is raised is lost.
+    void: BTreeSet<u32>,
+    /// Messages with which something failed.
     unfinished: BTreeSet<u32>,
-    /// What would not come off of messages that are in use no more.
-    remains: Vec<(u32, Line)>,
-    /// Whether the device is prepared for it ([`Device::trap`]).
+    /// [`LineTable::freed`] when they were last tried.
+    freed: u64,
+    /// Whether the device is prepared for being emulated ([`Device::trap`]).
     prepared: bool,
 }
 
 impl Trapped {
     /// As after a reset of the device; `None` where there is nothing to emulate.
     pub(super) fn of(device: &dyn Device) -> Option<Self> {
-        let emulation = EmulatedStore::new(device.shape())?;
-        let (lines, unfinished, remains) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
-        Some(Self { emulation, lines, unfinished, remains, prepared: false })
+        Some(Self {
+            registers: EmulatedStore::new(device.shape())?,
+            entries: BTreeMap::new(),
+            void: BTreeSet::new(),
+            unfinished: BTreeSet::new(),
+            freed: 0,
+            prepared: false,
+        })
+    }
+
+    /// The line of a message that is in use.
+    fn line(&self, message: u32) -> Option<&Line> {
+        let (index, place) = if self.registers.store() == Store::MSI { (0, message) } else { (message, 0) };
+        self.entries.get(&index)?.lines.get(place as usize)
     }
 
     /// The messages in use, without what the host counted.
-    pub(super) fn infos(&self, device: DeviceId) -> Vec<TrappedRecord> {
-        let store = self.emulation.store();
-        let info = |(&index, line): (&u32, &Line)| TrappedRecord {
-            origin: Origin { device, store, index },
-            eventfd: line.eventfd.as_raw_fd(),
-            gsi: line.gsi,
-            message: line.message.filter(|_| line.held.irqfd),
-            host: None,
+    pub(super) fn infos(&self, lines: &LineTable) -> Vec<TrappedRecord> {
+        let of_entry = |(&index, entry): (&u32, &TrappedEntry)| {
+            let info = |(index, line): (u32, &Line)| TrappedRecord {
+                origin: Origin { index, ..entry.origin },
+                eventfd: line.eventfd().as_raw_fd(),
+                gsi: line.gsi(),
+                message: lines.message(line).filter(|_| line.is_attached()),
+                host: None,
+            };
+            (index..).zip(entry.lines.iter()).map(info).collect::<Vec<_>>()
         };
-        self.lines.iter().map(info).collect()
+        self.entries.iter().flat_map(of_entry).collect()
     }
 }
 
-/// What the lines of a device are made with.
-struct Ground<'a> {
-    id: DeviceId,
-    device: &'a mut dyn Device,
-    routes: &'a mut RouteTable,
-    gsis: &'a mut GsiPool,
-    log: &'a LogLimit,
-}
-
-impl Ground<'_> {
-    /// Logs a failure under the bound: a guest's access to its registers has no status.
-    fn failed(&self, what: &str, index: u32, error: &dyn std::fmt::Display) {
-        let Self { id, device, log, .. } = self;
-        log.warn(|| format!("{what} of trapped message {index} of {id} ({}) failed: {error}", device.name()));
+impl Vm {
+    /// The emulated store of a device, and what its lines are made with.
+    fn trapped_of(&mut self, id: DeviceId) -> Option<(&mut Trapped, LineContext<'_>)> {
+        let Self { devices, lines, log, .. } = self;
+        let Attached { device, trapped, .. } = devices.get_mut(&id)?;
+        Some((trapped.as_mut()?, LineContext { id, device: &mut **device, lines, log }))
     }
 }
 
@@ -98,51 +104,53 @@ impl Service {
     pub fn trapped_read(
         &self,
         id: DeviceId,
-        place: StoreArea,
+        area: StoreArea,
         offset: u64,
         data: &mut [u8],
     ) -> io::Result<ServedBy> {
         let mut vm = self.lock();
         let Attached { device, trapped, open, .. } =
             vm.devices.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
-        let Trapped { emulation, lines, .. } = trapped.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        if *open && emulation.is_of_device(place, offset) {
+        let trapped = trapped.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let Trapped { registers, void, .. } = trapped;
+        if *open && registers.is_of_device(area, offset) {
             return Ok(ServedBy::Device);
         }
-        let store = emulation.store();
-        emulation.read(place, offset, data, |index| {
-            match lines.get(&index).filter(|line| line.is_started()) {
-                Some(line) => line.is_pending(),
-                None => device.pending(store, index),
+        let store = registers.store();
+        registers.read(area, offset, data, |message| {
+            match trapped.line(message).filter(|line| line.is_started()) {
+                Some(line) => !void.contains(&message) && line.holds_interrupt(),
+                None => device.pending(store, message),
             }
         });
         Ok(ServedBy::Emulation)
     }
 
-    /// Serves a write likewise. When it returns, what it says has come about: a message that it masked is not sent any
+    /// Serves a write to a device's MSI-X table, pending bits, or MSI or MSI-X capability. When it returns, what it says has come about: a message that it masked is not sent any
     /// more, one that it unmasked has been sent if it was pending.
     ///
-    /// Where the host fails, the message stays silent until the next access to the device's store; that is logged.
+    /// Where the host fails, the message stays silent until it is accessed again, or until something of the host's has
+    /// become free and the store is accessed; that is logged.
     ///
     /// # Errors
     /// `NotFound` if the device is not there or has no such store.
     pub fn trapped_write(
         &self,
         id: DeviceId,
-        place: StoreArea,
+        area: StoreArea,
         offset: u64,
         data: &[u8],
     ) -> io::Result<ServedBy> {
         let mut vm = self.lock();
-        let attached = vm.devices.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
-        let open = attached.open;
-        let Trapped { emulation, .. } = attached.trapped.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        if open && emulation.is_of_device(place, offset) {
+        let Vm { devices, lines, log, .. } = &mut *vm;
+        let Attached { device, trapped, open, .. } = devices.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
+        let trapped = trapped.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        if *open && trapped.registers.is_of_device(area, offset) {
             return Ok(ServedBy::Device);
         }
-        let touched = emulation.write(place, offset, data);
-        if !open {
-            vm.follow(id, touched);
+        let touched = trapped.registers.write(area, offset, data);
+        if !*open {
+            trapped.reconcile(&mut LineContext { id, device: &mut **device, lines, log }, touched);
         }
         Ok(ServedBy::Emulation)
     }

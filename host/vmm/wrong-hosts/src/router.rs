@@ -91,14 +91,4 @@ impl IrqRouter for WrongRouter {
         self.attached.insert(gsi, own);
         Ok(())
     }
-
-    fn detach_all(&mut self, lines: &[(&EventFd, u32)]) -> Vec<(usize, io::Error)> {
-        let failed = self.router.detach_all(lines);
-        for (place, (_, gsi)) in lines.iter().enumerate() {
-            if !failed.iter().any(|(of, _)| *of == place) {
-                self.attached.remove(gsi);
-            }
-        }
-        failed
-    }
 }

@@ -53,6 +53,8 @@ pub(super) fn refusals() -> Result<CaseReport> {
         let answered = |detail: &&str| detail.starts_with(conduit) && detail.contains("the host answers");
         ensure!(ring3.iter().any(answered), "the host was not asked by {conduit} from ring 3: {ring3:?}");
     }
+    let result = ended.events.last().context("no result")?;
+    same("statements that were skipped", &number(result, "/skipped"), &0)?;
     Ok(format!("{} refusals, from ring 3 by vmmcall, port and MSR too", ended.passed()?).into())
 }
 

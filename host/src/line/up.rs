@@ -1,0 +1,44 @@
+//! The last step on the way up: the device's interrupts.
+
+use super::runs::{Request, by_runs};
+use super::{DeviceSet, Line, LineOwner, LineTable};
+use std::io;
+use vmm_sys_util::eventfd::EventFd;
+
+impl LineTable {
+    /// Starts the interrupts of all `owners`: one request to the device for each run of consecutive entries, and for the
+    /// messages of an MSI. `failed` hears of each request that failed, with the device's error.
+    pub fn start<T: LineOwner>(
+        &self,
+        devices: &mut impl DeviceSet,
+        owners: Vec<&mut T>,
+        failed: impl FnMut(&mut T, Request, io::Error),
+    ) {
+        by_runs(owners, |run| start_run(self, devices, run), failed);
+    }
+
+    /// The rule of this folder.
+    fn may_start(&self, line: &Line) -> bool {
+        !line.is_attached() || self.is_routed(line)
+    }
+}
+
+fn start_run<T: LineOwner>(
+    lines: &LineTable,
+    devices: &mut impl DeviceSet,
+    run: &mut [&mut T],
+) -> io::Result<()> {
+    let Some(first) = run.first().map(LineOwner::origin) else { return Ok(()) };
+    let mut eventfds: Vec<&EventFd> = Vec::with_capacity(run.len());
+    for line in run.iter().flat_map(|owner| owner.lines().iter()) {
+        if !lines.may_start(line) {
+            return Err(io::Error::other("its irqfd has no route"));
+        }
+        eventfds.push(line.eventfd());
+    }
+    let device = devices.device(first.device).ok_or(io::ErrorKind::NotFound)?;
+    device.start(first.store, first.index, &eventfds)?;
+    let started = run.iter_mut().flat_map(|owner| owner.lines_mut().iter_mut());
+    started.for_each(|line| line.set_started(true));
+    Ok(())
+}

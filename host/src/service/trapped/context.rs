@@ -1,0 +1,52 @@
+//! What the lines of an emulated store are made with, and one entry's lines.
+
+use crate::device::{Device, Origin};
+use crate::line::{LineError, LineOwner, LineTable, Lines};
+use crate::log_limit::LogLimit;
+use pvir_abi::DeviceId;
+
+/// The device of an emulated store, and what its lines are made with.
+pub(super) struct LineContext<'a> {
+    pub(super) id: DeviceId,
+    pub(super) device: &'a mut dyn Device,
+    pub(super) lines: &'a mut LineTable,
+    pub(super) log: &'a LogLimit,
+}
+
+impl LineContext<'_> {
+    /// Logs a failure under the bound: a guest's access to its registers has no status.
+    pub(super) fn failed(&self, what: &str, message: u32, error: &dyn std::fmt::Display) {
+        let Self { id, device, log, .. } = self;
+        log.warn(|| {
+            format!("{what} of trapped message {message} of {id} ({}) failed: {error}", device.name())
+        });
+    }
+
+    /// Logs what failed on the way down.
+    pub(super) fn all_failed(&self, errors: &[LineError]) {
+        for LineError { origin, step, source, .. } in errors {
+            self.failed(step.name(), origin.index, source);
+        }
+    }
+}
+
+/// The lines of an entry that is used: of MSI-X those of one message, of MSI those of all.
+#[derive(Debug)]
+pub(super) struct TrappedEntry {
+    pub(super) origin: Origin,
+    pub(super) lines: Lines,
+}
+
+impl LineOwner for TrappedEntry {
+    fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    fn lines_mut(&mut self) -> &mut Lines {
+        &mut self.lines
+    }
+}

@@ -1,0 +1,69 @@
+//! The real KVM with irqfds that are taken off after UNMAP has returned.
+
+use super::*;
+use pvir_host::service::PrearmThread;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+const ENTRIES: u32 = 8;
+const ROUNDS: u32 = 300;
+
+/// U1, with interrupts in flight: entries are raised all the time by another thread, mapped, unmapped, and mapped again
+/// with the same eventfds to other vectors. Nothing arrives by a vector once its UNMAP has returned.
+#[test]
+fn nothing_arrives_after_an_unmap_that_left_its_irqfds() {
+    let Some(bench) = bench_with(None, 64) else { return };
+    let prearm = PrearmThread::start(Arc::clone(&bench.service)).unwrap();
+    let (device, ends) = (bench.device.clone(), Arc::new(AtomicBool::new(false)));
+    let raiser = thread::spawn({
+        let ends = Arc::clone(&ends);
+        move || {
+            while !ends.load(Ordering::Relaxed) {
+                (0..ENTRIES).for_each(|index| device.raise(index));
+            }
+        }
+    });
+    let mut arrived = 0;
+    for round in 0..ROUNDS {
+        let first = if round % 2 == 0 { 0x40 } else { 0x80 };
+        let vector = |index: u32| u8::try_from(first + index).unwrap();
+        let asked: Vec<_> =
+            (0..ENTRIES).map(|index| routed(index, APIC_IDS[index as usize % 3], vector(index))).collect();
+        let (status, mapped) = bench.call(Operation::MAP, &asked);
+        assert_eq!(status, Status::OK);
+        mapped.iter().for_each(|record| bench.program(record.index, record.pair()));
+        let expected: BTreeSet<u8> = (0..ENTRIES).map(vector).collect();
+        let end = Instant::now() + PATIENCE;
+        while bench.requested().is_empty() && Instant::now() < end {
+            thread::yield_now();
+        }
+        let requested = bench.requested();
+        assert!(
+            requested.iter().all(|(_, vector)| expected.contains(vector)),
+            "round {round}: {requested:?}"
+        );
+        arrived += usize::from(!requested.is_empty());
+        let given_back: Vec<_> = mapped
+            .iter()
+            .map(|r| EntryRecord::query(super::device(), Store::MSIX, r.index).with_handle(r.handle))
+            .collect();
+        assert_eq!(bench.call(Operation::UNMAP, &given_back).0, Status::OK);
+        bench.take_requested();
+        if round % 50 == 0 {
+            bench.assert_nothing_more(&[]);
+        } else {
+            assert_eq!(bench.requested(), []);
+        }
+    }
+    ends.store(true, Ordering::Relaxed);
+    raiser.join().unwrap();
+    drop(prearm);
+    bench.assert_nothing_more(&[]);
+    assert_eq!(arrived, ROUNDS as usize, "of each round something did");
+    let counted = |name| bench.ioctls(name);
+    assert!(
+        counted("KVM_IRQFD (de-assign)") >= u64::from(ENTRIES * (ROUNDS - 1)),
+        "every irqfd was used once"
+    );
+}

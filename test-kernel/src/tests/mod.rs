@@ -1,0 +1,47 @@
+//! The system tests of pvir, each under a word on the command line. They test the host and `pvir-guest` together; what any
+//! host of the contract owes is asked by [`crate::conformance`].
+
+mod blocked;
+mod conduits;
+mod counts;
+mod crash;
+mod direct;
+mod dynamic;
+mod ims;
+mod limits;
+mod multi;
+mod quotas;
+mod refusals;
+mod routings;
+mod scale;
+mod selftest;
+mod sequences;
+mod several;
+mod trapped;
+
+use crate::machine::exit::ExitCode;
+pub(crate) use crash::run as crash;
+use pvir_test_kernel::cmdline::CommandLine;
+
+/// What a word stands for. The error, which was reported, is why it did not begin.
+pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
+
+/// The words, and what they stand for.
+pub(crate) const WORDS: [(&str, Word); 16] = [
+    ("direct", direct::run),
+    ("refusals", refusals::run),
+    ("blocked", blocked::run),
+    ("counts", counts::run),
+    ("ims", ims::run),
+    ("multi", multi::run),
+    ("routings", routings::run),
+    ("dynamic", dynamic::run),
+    ("scale", scale::run),
+    ("limits", limits::run),
+    ("sequences", sequences::run),
+    ("conduits", conduits::run),
+    ("quotas", quotas::run),
+    ("several", several::run),
+    ("selftest", selftest::run),
+    ("trapped", trapped::run),
+];

@@ -1,0 +1,95 @@
+//! RETARGET of thousands of entries, again and again: the requests are written once, and only the destinations change.
+//! The driver's own RETARGET judges each answer whole; where the kernel is interpreted that is most of the time.
+
+#![expect(unsafe_code, reason = "calls the host with blocks of its own")]
+
+use crate::harness::live_entries::LiveEntries;
+use crate::machine::memory::dma::Dma;
+use arrayvec::ArrayVec;
+use pvir_guest::Conduit;
+use pvir_guest::abi::{
+    CallFlags, EntryRecord, GuestPhysAddr, Header, MAX_BLOCK_LEN, MAX_RECORDS, Operation, RECORD_LEN, Status,
+    Version, X86Route,
+};
+use pvir_guest::conduit::HardwareConduit;
+use zerocopy::IntoBytes;
+
+/// Blocks for 2048 entries.
+const BLOCKS: usize = 4;
+/// Offsets of fields: in the header, then in a record.
+const CALL_STATUS: u64 = 16;
+const CALL_DONE: u64 = 20;
+const STATUS: u64 = 4;
+const DESTINATION: u64 = 32;
+
+/// One call for each block.
+pub(super) struct Moves {
+    conduit: HardwareConduit,
+    blocks: ArrayVec<Block, BLOCKS>,
+}
+
+struct Block {
+    memory: Dma,
+    first: usize,
+    records: usize,
+}
+
+impl Moves {
+    /// For all entries of a live_entries, each to a vector of its own for good.
+    pub(super) fn new(
+        conduit: HardwareConduit,
+        live_entries: &LiveEntries,
+        vector: impl Fn(usize) -> u8,
+    ) -> Option<Self> {
+        let max_records = MAX_RECORDS as usize;
+        let mut blocks = ArrayVec::new();
+        for (entries, first) in live_entries.chunks(max_records).zip((0..).step_by(max_records)) {
+            let memory = Dma::allocate(MAX_BLOCK_LEN as u64)?;
+            let count = u32::try_from(entries.len()).ok()?;
+            put(
+                &memory,
+                0,
+                &Header::request(Version::V1, Operation::RETARGET, CallFlags::ALL_OR_NOTHING, count),
+            );
+            for (place, entry) in entries.iter().enumerate() {
+                let origin = entry.origin();
+                let route = X86Route::fixed(0, vector(first + place));
+                let record = EntryRecord::map(origin.device, origin.store, origin.index, route.into());
+                put(&memory, unit(place + 1), &record.with_handle(entry.irte().handle()));
+            }
+            blocks.try_push(Block { memory, first, records: entries.len() }).ok()?;
+        }
+        Some(Self { conduit, blocks })
+    }
+
+    /// Sends each entry to this APIC id.
+    pub(super) fn go(&self, destination: impl Fn(usize) -> u32) -> Result<(), Status> {
+        for Block { memory, first, records } in &self.blocks {
+            memory.write(CALL_STATUS, Status::PENDING.0);
+            for place in 0..*records {
+                memory.write(unit(place + 1) + STATUS, Status::PENDING.0);
+                memory.write(unit(place + 1) + DESTINATION, destination(first + place));
+            }
+            // SAFETY: the block is the kernel's own, as long as the host may write, and holds no Rust object.
+            let status = unsafe { self.conduit.call(GuestPhysAddr(memory.address())) };
+            let all = memory.read(CALL_DONE) as usize == *records;
+            if status != Status::OK || memory.read(CALL_STATUS) != Status::OK.0 || !all {
+                return Err(status);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Offset of the header, 0, or of a record.
+fn unit(number: usize) -> u64 {
+    (number * RECORD_LEN) as u64
+}
+
+fn put(memory: &Dma, at: u64, value: &(impl IntoBytes + zerocopy::Immutable)) {
+    for (bytes, offset) in value.as_bytes().chunks_exact(4).zip((at..).step_by(4)) {
+        if let Ok(word) = bytes.try_into() {
+            memory.write(offset, u32::from_le_bytes(word));
+        }
+    }
+}
