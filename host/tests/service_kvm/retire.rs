@@ -34,10 +34,7 @@ fn nothing_arrives_after_an_unmap_that_left_its_irqfds() {
         assert_eq!(status, Status::OK);
         mapped.iter().for_each(|record| bench.program(record.index, record.pair()));
         let expected: BTreeSet<u8> = (0..ENTRIES).map(vector).collect();
-        let end = Instant::now() + PATIENCE;
-        while bench.requested().is_empty() && Instant::now() < end {
-            thread::yield_now();
-        }
+        patience::until(PATIENCE, || !bench.requested().is_empty());
         let requested = bench.requested();
         assert!(
             requested.iter().all(|(_, vector)| expected.contains(vector)),
