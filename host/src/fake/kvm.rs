@@ -36,6 +36,11 @@ impl IrqRouter for FakeKvm {
             if world.irqfds.get(gsi).is_some_and(|irqfd| world.may_be_signalled(irqfd.id)) {
                 world.breach(format!("the route of GSI {gsi} is dropped under its irqfd"));
             }
+            if world.queued.contains(gsi) {
+                world.breach(format!(
+                    "the route of GSI {gsi} is dropped while an injection of it may be queued"
+                ));
+            }
         }
         if table == world.routes {
             world.breach("a table is set that is set already");
@@ -86,6 +91,7 @@ impl IrqRouter for FakeKvm {
         world.armed.remove(&gsi);
         world.idle.remove(&gsi);
         world.used_by.remove(&id);
+        world.queued.remove(&gsi);
         Ok(())
     }
 }
@@ -103,6 +109,10 @@ impl World {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
         self.note(call)?;
+        // What was counted before is injected from KVM's work queue.
+        if seen.holds_interrupt() {
+            self.queued.insert(gsi);
+        }
         self.irqfds.insert(gsi, seen);
         self.inject(gsi);
         Ok(())

@@ -58,6 +58,16 @@ pub(super) struct Seen {
     pub(super) eventfd: Arc<EventFd>,
 }
 
+impl Seen {
+    /// Whether something is counted in it, which is left there.
+    pub(super) fn holds_interrupt(&self) -> bool {
+        let Ok(count) = self.eventfd.read() else { return false };
+        // As much as was there fits again.
+        let _ = self.eventfd.write(count);
+        true
+    }
+}
+
 /// A started entry.
 pub(super) struct Started {
     pub(super) signals: Seen,
@@ -82,6 +92,8 @@ pub struct World {
     pub(super) armed: BTreeSet<u32>,
     /// GSIs with an irqfd that lost its route when nothing signalled it any more.
     pub(super) idle: BTreeSet<u32>,
+    /// GSIs with an irqfd of which KVM may have an injection in its work queue.
+    pub(super) queued: BTreeSet<u32>,
     /// The entry that signalled an eventfd, by its id, since it was last detached: KVM may have an injection queued.
     pub(super) used_by: BTreeMap<u64, Entry>,
     pub(super) started: BTreeMap<Entry, Started>,

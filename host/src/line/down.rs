@@ -9,9 +9,8 @@ impl LineTable {
     /// lines know what they still hold.
     ///
     /// Where somebody takes irqfds off later (a `PrearmThread`), the irqfd of an interrupt that has stopped
-    /// stays for them. Nothing signals it any more, and once its route is gone an injection that KVM has still queued
-    /// finds none, so that nothing can come of it. Otherwise, and where an interrupt would not stop, the irqfd goes
-    /// before the route.
+    /// stays for them. Nothing signals it any more, and once its route is gone nothing can come of it. Otherwise, where
+    /// an interrupt would not stop, and where KVM may have an injection queued, the irqfd goes before the route.
     pub fn bring_down<T: LineOwner>(
         &mut self,
         devices: &mut impl DeviceSet,
@@ -26,7 +25,7 @@ impl LineTable {
 
     /// Whether the irqfd of a line may be left to whoever takes them off.
     fn may_retire(&self, line: &Line) -> bool {
-        self.waiting.retires() && !line.is_started()
+        self.waiting.retires() && line.ends_with_its_route()
     }
 
     fn stop<T: LineOwner>(
@@ -44,7 +43,7 @@ impl LineTable {
         by_runs(started, |run| stop_run(devices, run), failed);
     }
 
-    /// Also where the interrupt did not stop: nobody is to be interrupted by it.
+    /// Also where the interrupt did not stop: nobody is to be interrupted by it. What has no irqfd is passed over.
     fn detach_for_good<T: LineOwner>(&mut self, owners: &mut [T], errors: &mut Vec<LineError>) {
         for owner in owners {
             let mut first = None;
@@ -66,8 +65,8 @@ impl LineTable {
 
     /// A GSI whose irqfd may still be signalled keeps its route, and stays out of use.
     fn unroute<T: LineOwner>(&mut self, owners: &mut [T], errors: &mut Vec<LineError>) {
-        for owner in owners.iter() {
-            for line in owner.lines().iter() {
+        for owner in owners.iter_mut() {
+            for line in owner.lines_mut().iter_mut() {
                 if !line.is_attached() || self.may_retire(line) {
                     self.stage(line, None);
                 }

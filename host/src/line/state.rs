@@ -14,6 +14,8 @@ pub struct Line {
     gsi: Option<u32>,
     attached: bool,
     started: bool,
+    /// Whether KVM may have an injection of it in its work queue, which only a de-assignment waits for.
+    may_be_queued: bool,
 }
 
 impl Line {
@@ -24,7 +26,7 @@ impl Line {
     #[inline]
     pub fn new() -> io::Result<Self> {
         let eventfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-        Ok(Self { eventfd, gsi: None, attached: false, started: false })
+        Ok(Self { eventfd, gsi: None, attached: false, started: false, may_be_queued: false })
     }
 
     /// What the device signals. While it is not attached it counts.
@@ -90,6 +92,21 @@ impl Line {
         !(self.attached && self.started)
     }
 
+    /// Whether dropping the route is enough: no injection of it is queued that has read the route already.
+    ///
+    /// KVM injects a fixed, physical message of an MSI route in the context of whoever signals the eventfd, and
+    /// `KVM_SET_GSI_ROUTING` waits for that. It queues what the eventfd had counted before it was attached, and messages
+    /// of other modes (`irqfd_wakeup` and `kvm_irqfd_assign` in virt/kvm/eventfd.c, Linux 6.12). What is queued reads
+    /// the route and then injects without that protection (`kvm_set_irq` in virt/kvm/irqchip.c).
+    #[inline]
+    pub(super) fn ends_with_its_route(&self) -> bool {
+        !self.started && !self.may_be_queued
+    }
+
+    pub(super) fn set_may_be_queued(&mut self) {
+        self.may_be_queued = true;
+    }
+
     /// Attaches the eventfd to the GSI, which has a route or, if it `waits` for one, has none yet.
     #[inline]
     pub(super) fn attach(&mut self, router: &mut dyn IrqRouter, waits: bool) -> io::Result<()> {
@@ -99,6 +116,8 @@ impl Line {
             _ => return Err(io::Error::other("an irqfd without a route must not be signalled")),
         }
         self.attached = true;
+        // A device that is started may have signalled it before.
+        self.may_be_queued |= self.started;
         Ok(())
     }
 
@@ -107,6 +126,7 @@ impl Line {
         let Some(gsi) = self.gsi.filter(|_| self.attached) else { return Ok(()) };
         router.detach(&self.eventfd, gsi)?;
         self.attached = false;
+        self.may_be_queued = false;
         Ok(())
     }
 }

@@ -107,7 +107,10 @@ impl LineTable {
     /// Says what a line's GSI is to inject from the next [`apply`](Self::apply) on; `None` drops its route. The route of an
     /// irqfd whose device is started stays where it is.
     #[inline]
-    pub fn stage(&mut self, line: &Line, message: Option<Message>) {
+    pub fn stage(&mut self, line: &mut Line, message: Option<Message>) {
+        if message.is_some_and(|message| !message.is_fixed_physical()) {
+            line.set_may_be_queued();
+        }
         if let Some(gsi) = line.gsi().filter(|_| message.is_some() || line.may_lose_route()) {
             self.routes.change(gsi, message);
         }

@@ -79,6 +79,12 @@ impl Message {
         self.address_lo & HINT != 0
     }
 
+    /// Whether the message goes to one CPU, by its APIC id.
+    #[must_use]
+    pub const fn is_fixed_physical(self) -> bool {
+        !self.is_logical() && !self.is_lowest_priority()
+    }
+
     /// Whether the message goes to the CPU of lowest priority.
     #[must_use]
     pub const fn is_lowest_priority(self) -> bool {

@@ -196,11 +196,11 @@ impl Vm {
         }
     }
 
-    fn route_all(&mut self, new: &[NewIrte]) -> io::Result<()> {
+    fn route_all(&mut self, new: &mut [NewIrte]) -> io::Result<()> {
         self.lines.reserve(new.len());
         for NewIrte { irte, .. } in new {
             let Some(target) = irte.target else { continue };
-            for (number, line) in (0..).zip(irte.lines.iter()) {
+            for (number, line) in (0..).zip(irte.lines.iter_mut()) {
                 self.lines.stage(line, Some(target.message(number)));
             }
         }

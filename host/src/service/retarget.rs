@@ -95,8 +95,8 @@ impl Vm {
 
     fn reroute(&mut self, targets: &[Move], failures: &mut Failures) {
         for (handle, target) in targets.iter().filter(|(handle, _)| !failures.contains_key(handle)) {
-            let Some(irte) = self.irtes.get(*handle) else { continue };
-            for (number, line) in (0..).zip(irte.lines.iter()) {
+            let Some(irte) = self.irtes.get_mut(*handle) else { continue };
+            for (number, line) in (0..).zip(irte.lines.iter_mut()) {
                 self.lines.stage(line, target.map(|target| target.message(number)));
             }
         }
@@ -127,7 +127,7 @@ impl Vm {
             irte.target = None;
             unrouted = true;
             if !irte.lines.is_attached() {
-                irte.lines.iter().for_each(|line| lines.stage(line, None));
+                irte.lines.iter_mut().for_each(|line| lines.stage(line, None));
             }
             let origin = irte.origin;
             failures.insert(handle, self.failed(Step::Attach.name(), &origin, Status::HOST_ERROR, &error));
