@@ -200,8 +200,11 @@ impl Vm {
         self.lines.reserve(new.len());
         for NewIrte { irte, .. } in new {
             let Some(target) = irte.target else { continue };
-            for (number, line) in (0..).zip(irte.lines.iter_mut()) {
-                self.lines.stage(line, Some(target.message(number)));
+            match &mut irte.lines {
+                Lines::One(line) => self.lines.stage(line, Some(target.message(0))),
+                Lines::Several(lines) => (0..)
+                    .zip(lines)
+                    .for_each(|(number, line)| self.lines.stage(line, Some(target.message(number)))),
             }
         }
         self.lines.apply()
