@@ -136,9 +136,9 @@ impl BlockMemory {
         if index >= self.records {
             return None;
         }
-        let place = index.checked_add(1)?;
+        let offset = index.checked_add(1)?;
         // SAFETY: `index` is below `records`, and one header and `records` records fit into the memory.
-        let record = unsafe { self.header.add(place) };
+        let record = unsafe { self.header.add(offset) };
         // SAFETY: as for the header; `record` lies in the same memory and is aligned as it is.
         Some(unsafe { VolatilePtr::new(record) })
     }

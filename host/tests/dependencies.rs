@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// The library itself, what it names, and what those bring.
-const CRATES: [&str; 29] = [
+const CRATES: [&str; 28] = [
     "bitflags",
     "byteorder",
     "kvm-bindings",
@@ -20,7 +20,6 @@ const CRATES: [&str; 29] = [
     "serde",
     "serde_core",
     "serde_derive",
-    "smallvec",
     "syn",
     "thiserror",
     "thiserror-impl",

@@ -4,7 +4,7 @@
 use super::layout::ImsLayout;
 use super::slot::ImsSlot;
 use crate::claims::{Claims, MAX_ENTRIES};
-use crate::{Entry, Masked, Origin};
+use crate::{Entry, Mask, Masked, Origin};
 use core::ptr::NonNull;
 use pvir_abi::{DeviceId, Pair};
 use volatile::VolatilePtr;
@@ -44,7 +44,7 @@ impl ImsMemory {
         if !fits || !layout.is_sound() {
             return None;
         }
-        (0..this.slots).for_each(|slot| this.set_masked(slot, true));
+        (0..this.slots).for_each(|slot| this.set_mask(slot, Mask::Set));
         Some(this)
     }
 
@@ -76,8 +76,8 @@ impl ImsMemory {
             (Some(self.layout.data), pair.data),
         ];
         for (word, value) in words {
-            if let Some(place) = word.and_then(|word| self.word(slot, word)) {
-                place.write(value);
+            if let Some(register) = word.and_then(|word| self.word(slot, word)) {
+                register.write(value);
             }
         }
     }
@@ -90,18 +90,18 @@ impl ImsMemory {
     }
 
     /// Sets or clears the mask bit and keeps the others. Nothing where there is no mask.
-    pub(super) fn set_masked(&self, slot: u32, masked: bool) {
+    pub(super) fn set_mask(&self, slot: u32, mask: Mask) {
         let Some(control) = self.layout.control else { return };
-        if let Some(place) = self.word(slot, control.offset) {
-            let others = place.read() & !control.mask;
-            place.write(if masked { others | control.mask } else { others });
+        if let Some(register) = self.word(slot, control.offset) {
+            let others = register.read() & !control.mask;
+            register.write(if mask == Mask::Set { others | control.mask } else { others });
         }
     }
 
     /// `None` where there is no mask. Where the memory is the device's, the read pushes out what it had sent before.
     pub(super) fn is_masked(&self, slot: u32) -> Option<bool> {
         let control = self.layout.control?;
-        let masked = |place: VolatilePtr<'_, u32>| place.read() & control.mask == control.mask;
+        let masked = |register: VolatilePtr<'_, u32>| register.read() & control.mask == control.mask;
         Some(self.word(slot, control.offset).is_none_or(masked))
     }
 
@@ -109,10 +109,10 @@ impl ImsMemory {
         if slot >= self.slots || word >= self.layout.len {
             return None;
         }
-        let place = (slot as usize).checked_mul(self.layout.len)?.checked_add(word)?;
+        let offset = (slot as usize).checked_mul(self.layout.len)?.checked_add(word)?;
         // SAFETY: `slot` is one of the slots, for which the pointer is valid by the promise of `new`, and `word` is in
         // it.
-        let pointer = unsafe { self.base.add(place) };
+        let pointer = unsafe { self.base.add(offset) };
         // SAFETY: as above; the pointer is aligned because the base is.
         Some(unsafe { VolatilePtr::new(pointer) })
     }

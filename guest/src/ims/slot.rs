@@ -40,7 +40,7 @@ impl StoreEntry for ImsSlot<'_> {
     }
 
     fn set_mask(&mut self, mask: Mask) {
-        self.memory.set_masked(self.slot, mask == Mask::Set);
+        self.memory.set_mask(self.slot, mask);
     }
 
     fn mask(&self) -> Option<Mask> {
@@ -55,7 +55,7 @@ impl StoreEntry for ImsSlot<'_> {
 
 impl Drop for ImsSlot<'_> {
     fn drop(&mut self) {
-        self.memory.set_masked(self.slot, true);
+        self.memory.set_mask(self.slot, Mask::Set);
         if self.memory.is_masked(self.slot) == Some(false) {
             // It may still send: nobody else gets it.
             log::error!(

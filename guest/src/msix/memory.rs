@@ -1,6 +1,7 @@
 //! The MSI-X table and its pending bits in memory, which are reached by volatile pointers and never borrowed.
 #![expect(unsafe_code, reason = "device memory is reached by volatile pointers")]
 
+use crate::Mask;
 use core::ptr::NonNull;
 use pvir_abi::Pair;
 use volatile::VolatilePtr;
@@ -83,15 +84,15 @@ impl Memory {
     }
 
     /// Writes the mask bit, beside `other_bits`. Nothing is read: the write is posted.
-    pub(super) fn set_masked(&self, index: u32, masked: bool, other_bits: u32) {
+    pub(super) fn set_mask(&self, index: u32, mask: Mask, other_bits: u32) {
         if let Some(control) = self.register(index, Word::Control) {
-            control.write(if masked { other_bits | MASK_BIT } else { other_bits });
+            control.write(if mask == Mask::Set { other_bits | MASK_BIT } else { other_bits });
         }
     }
 
-    /// Sets the mask bit of an entry of which nothing is known. Answers with what was read back.
+    /// Sets the mask bit of an entry of which nothing is known. Returns whether it reads back as set.
     pub(super) fn mask(&self, index: u32) -> bool {
-        self.set_masked(index, true, self.other_bits(index));
+        self.set_mask(index, Mask::Set, self.other_bits(index));
         self.is_masked(index)
     }
 
@@ -104,10 +105,10 @@ impl Memory {
         if index >= self.entries {
             return None;
         }
-        let place = (index as usize).checked_mul(ENTRY_LEN / 4)?.checked_add(word as usize)?;
+        let offset = (index as usize).checked_mul(ENTRY_LEN / 4)?.checked_add(word as usize)?;
         // SAFETY: `index` is an entry of the table, which the pointer is valid for by the promise of `new`, and `word`
         // one of its four words.
-        let pointer = unsafe { self.table.add(place) };
+        let pointer = unsafe { self.table.add(offset) };
         // SAFETY: as above; the pointer is aligned to 4 bytes because the table is.
         Some(unsafe { VolatilePtr::new(pointer) })
     }

@@ -38,7 +38,7 @@ impl StoreEntry for MsixEntry<'_> {
     }
 
     fn set_mask(&mut self, mask: Mask) {
-        self.memory.set_masked(self.origin.index, mask == Mask::Set, self.other_bits);
+        self.memory.set_mask(self.origin.index, mask, self.other_bits);
     }
 
     fn mask(&self) -> Option<Mask> {

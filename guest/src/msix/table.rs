@@ -128,9 +128,9 @@ fn map_part<P: Platform>(
     register: u16,
     len: usize,
 ) -> Result<NonNull<u32>, PciError> {
-    let place = function.read(register);
-    let [low, ..] = place.to_le_bytes();
-    let address = function.in_bar(low & 7, place & !7, len)?;
+    let pointer = function.read(register);
+    let [low, ..] = pointer.to_le_bytes();
+    let address = function.in_bar(low & 7, pointer & !7, len)?;
     platform.map_mmio(address, len).ok_or(PciError::NotMapped {
         device: function.device,
         address: address.as_u64(),

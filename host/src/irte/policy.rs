@@ -40,6 +40,7 @@ impl RoutePolicy {
     ///
     /// # Errors
     /// The status for the record.
+    #[inline]
     pub fn validate(&self, entry: &EntryRecord, enabled: Features) -> Result<Target, Status> {
         let routing = entry.routing;
         let taken = |feature| enabled.contains(feature);
@@ -60,7 +61,9 @@ impl RoutePolicy {
             DestinationMode::LOGICAL if taken(Features::LOGICAL_DESTINATION) => {}
             _ => return Err(Status::BAD_DESTINATION_MODE),
         }
-        if routing.vector < FIRST_DEVICE_VECTOR || u32::from(routing.vector) % entry.count.max(1) != 0 {
+        if routing.vector < FIRST_DEVICE_VECTOR
+            || u32::from(routing.vector) & entry.count.saturating_sub(1) != 0
+        {
             return Err(Status::BAD_VECTOR);
         }
         let destination = match (routing.destination, mode) {
@@ -71,6 +74,7 @@ impl RoutePolicy {
         Target::new(routing, destination).ok_or(Status::BAD_VECTOR)
     }
 
+    #[inline]
     fn resolve_physical(&self, destination: u32) -> Result<u32, Status> {
         // Nearly always vCPU n has id n.
         if self.apic_ids.get(destination as usize) == Some(&destination) {
@@ -83,6 +87,7 @@ impl RoutePolicy {
         }
     }
 
+    #[cold]
     fn resolve_logical(&self, routing: &Routing) -> Result<u32, Status> {
         let (cluster, members) = (routing.destination >> 16, routing.destination & 0xffff);
         let first = cluster * CLUSTER;

@@ -58,6 +58,7 @@ impl IrteTable {
         }
     }
 
+    #[inline]
     fn slot_mut(&mut self, handle: Handle) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(handle.slot() as usize)?;
         (slot.generation == handle.generation()).then_some(slot)
@@ -72,6 +73,7 @@ impl IrteTable {
 
     /// The IRTE that a handle names now.
     #[must_use]
+    #[inline]
     pub fn get(&self, handle: Handle) -> Option<&Irte> {
         let slot = self.slots.get(handle.slot() as usize)?;
         slot.irte.as_ref().filter(|_| slot.generation == handle.generation())

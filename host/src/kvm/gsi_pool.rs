@@ -32,14 +32,18 @@ impl GsiPool {
     }
 
     /// The lowest free GSI, or `None` when all are taken.
+    #[inline]
     pub fn take(&mut self) -> Option<u32> {
-        let (word, bits) =
-            (self.lowest..).zip(&mut self.words[self.lowest..]).find(|(_, bits)| **bits != 0)?;
+        let bits = loop {
+            match self.words.get_mut(self.lowest)? {
+                0 => self.lowest += 1,
+                bits => break bits,
+            }
+        };
         let bit = bits.trailing_zeros();
         *bits &= *bits - 1;
-        self.lowest = word;
         self.free -= 1;
-        Some(self.gsis.start + u32::try_from(word).ok()? * BITS + bit)
+        Some(self.gsis.start + u32::try_from(self.lowest).ok()? * BITS + bit)
     }
 
     /// Gives `gsi` back. One that was not taken is ignored.

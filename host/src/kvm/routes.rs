@@ -38,6 +38,19 @@ impl RouteTable {
         }
     }
 
+    /// Makes room for so many changes that add a route.
+    pub fn reserve(&mut self, added: usize) {
+        self.routes.reserve(added);
+        self.undo.reserve(added);
+    }
+
+    /// Whether a GSI has a route, with the changes that are not applied yet.
+    #[must_use]
+    #[inline]
+    pub fn has(&self, gsi: u32) -> bool {
+        self.position.get(gsi as usize).is_some_and(Option::is_some)
+    }
+
     /// What a GSI injects, with the changes that are not applied yet.
     #[must_use]
     pub fn get(&self, gsi: u32) -> Option<Message> {
@@ -78,10 +91,11 @@ impl RouteTable {
     }
 
     /// Changes one line of our copy and answers with what stood there.
+    #[inline]
     fn put(&mut self, gsi: u32, message: Option<Message>) -> Option<Message> {
         let index = gsi as usize;
         if index >= self.position.len() {
-            self.position.resize(index + 1, None);
+            self.position.resize((index + 1).next_power_of_two(), None);
         }
         match (self.position[index], message) {
             (Some(at), Some(new)) => Some(std::mem::replace(&mut self.routes[at as usize].message, new)),

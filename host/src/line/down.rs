@@ -66,9 +66,11 @@ impl LineTable {
 
     /// A GSI whose irqfd may still be signalled keeps its route, and stays out of use.
     fn unroute<T: LineOwner>(&mut self, owners: &mut [T], errors: &mut Vec<LineError>) {
-        for line in owners.iter().flat_map(|owner| owner.lines().iter()) {
-            if !line.is_attached() || self.may_retire(line) {
-                self.stage(line, None);
+        for owner in owners.iter() {
+            for line in owner.lines().iter() {
+                if !line.is_attached() || self.may_retire(line) {
+                    self.stage(line, None);
+                }
             }
         }
         if let (Err(source), Some(owner)) = (self.apply(), owners.first()) {

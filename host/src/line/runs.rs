@@ -20,30 +20,41 @@ pub(super) fn by_runs<T: LineOwner>(
     mut act: impl FnMut(&mut [&mut T]) -> io::Result<()>,
     mut failed: impl FnMut(&mut T, Request, io::Error),
 ) {
-    if !owners.is_sorted_by_key(LineOwner::origin) {
-        owners.sort_by_key(LineOwner::origin);
+    // Nearly always all of them are one run as they are.
+    if owners.windows(2).all(|pair| precedes(&pair[0], &pair[1])) {
+        return do_run(&mut owners, &mut act, &mut failed);
     }
-    for run in owners.chunk_by_mut(|one, next| precedes(*one, *next)) {
-        let Err(of_run) = act(run) else { continue };
-        match run {
-            [] => continue,
-            [one] => {
-                failed(one, Request::Alone, of_run);
-                continue;
-            }
-            [first, ..] => failed(first, Request::Run, of_run),
-        }
-        for one in run.chunks_mut(1) {
-            if let (Err(error), [one]) = (act(one), one) {
-                failed(one, Request::Alone, error);
-            }
+    owners.sort_by_key(LineOwner::origin);
+    for run in owners.chunk_by_mut(precedes) {
+        do_run(run, &mut act, &mut failed);
+    }
+}
+
+fn do_run<T: LineOwner>(
+    run: &mut [&mut T],
+    act: &mut impl FnMut(&mut [&mut T]) -> io::Result<()>,
+    failed: &mut impl FnMut(&mut T, Request, io::Error),
+) {
+    if run.is_empty() {
+        return;
+    }
+    let Err(of_run) = act(run) else { return };
+    match run {
+        [] => return,
+        [one] => return failed(one, Request::Alone, of_run),
+        [first, ..] => failed(first, Request::Run, of_run),
+    }
+    for one in run.chunks_mut(1) {
+        if let (Err(error), [one]) = (act(one), one) {
+            failed(one, Request::Alone, error);
         }
     }
 }
 
 /// Whether `next` is the entry behind the messages of `one`.
-fn precedes(one: &impl LineOwner, next: &impl LineOwner) -> bool {
+#[inline]
+fn precedes<T: LineOwner>(one: &T, next: &T) -> bool {
     let (origin, behind) = (one.origin(), next.origin());
-    (origin.device, origin.store) == (behind.device, behind.store)
-        && origin.index.checked_add(one.lines().count()) == Some(behind.index)
+    origin.index.checked_add(one.lines().count()) == Some(behind.index)
+        && (origin.device, origin.store) == (behind.device, behind.store)
 }

@@ -21,6 +21,7 @@ impl Line {
     ///
     /// # Errors
     /// The error of `eventfd2`, for example because no descriptor is left.
+    #[inline]
     pub fn new() -> io::Result<Self> {
         let eventfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         Ok(Self { eventfd, gsi: None, attached: false, started: false })

@@ -80,7 +80,7 @@ impl LineTable {
     #[must_use]
     #[inline]
     pub fn is_routed(&self, line: &Line) -> bool {
-        self.message(line).is_some()
+        line.gsi().is_some_and(|gsi| self.routes.has(gsi))
     }
 
     /// What the line's GSI injects.
@@ -111,6 +111,11 @@ impl LineTable {
         if let Some(gsi) = line.gsi().filter(|_| message.is_some() || line.may_lose_route()) {
             self.routes.change(gsi, message);
         }
+    }
+
+    /// Makes room for so many changes that add a route.
+    pub fn reserve(&mut self, added: usize) {
+        self.routes.reserve(added);
     }
 
     /// Makes all that was staged, with one `KVM_SET_GSI_ROUTING`, or with none if nothing changes.
@@ -147,11 +152,14 @@ impl LineTable {
     /// The kernel's, for the first that failed.
     #[inline]
     pub fn attach_all(&mut self, lines: &mut Lines) -> io::Result<()> {
-        for place in 0.. {
-            let Some(line) = lines.iter_mut().nth(place) else { break };
-            if let Err(error) = self.attach(line) {
+        let lines = match lines {
+            Lines::One(line) => return self.attach(line),
+            Lines::Several(lines) => lines,
+        };
+        for place in 0..lines.len() {
+            if let Err(error) = self.attach(&mut lines[place]) {
                 // The first failure is the one to report; what stays attached is known by the line.
-                let _ = lines.iter_mut().take(place).try_for_each(|line| self.detach(line));
+                let _ = lines[..place].iter_mut().try_for_each(|line| self.detach(line));
                 return Err(error);
             }
         }

@@ -30,15 +30,18 @@ fn start_run<T: LineOwner>(
 ) -> io::Result<()> {
     let Some(first) = run.first().map(LineOwner::origin) else { return Ok(()) };
     let mut eventfds: Vec<&EventFd> = Vec::with_capacity(run.len());
-    for line in run.iter().flat_map(|owner| owner.lines().iter()) {
-        if !lines.may_start(line) {
-            return Err(io::Error::other("its irqfd has no route"));
+    for owner in run.iter() {
+        for line in owner.lines().iter() {
+            if !lines.may_start(line) {
+                return Err(io::Error::other("its irqfd has no route"));
+            }
+            eventfds.push(line.eventfd());
         }
-        eventfds.push(line.eventfd());
     }
     let device = devices.device(first.device).ok_or(io::ErrorKind::NotFound)?;
     device.start(first.store, first.index, &eventfds)?;
-    let started = run.iter_mut().flat_map(|owner| owner.lines_mut().iter_mut());
-    started.for_each(|line| line.set_started(true));
+    for owner in run {
+        owner.lines_mut().iter_mut().for_each(|line| line.set_started(true));
+    }
     Ok(())
 }

@@ -19,6 +19,7 @@ pub(super) struct Devices {
 }
 
 impl Devices {
+    #[inline]
     fn place(&self, id: DeviceId) -> Result<usize, usize> {
         let last = self.last.get();
         if self.all.get(last).is_some_and(|(known, _)| *known == id) {
@@ -30,14 +31,17 @@ impl Devices {
     }
 
     /// Where a device stands. None ever leaves, so its place is good until another one comes.
+    #[inline]
     pub(super) fn find(&self, id: DeviceId) -> Option<DevicePlace> {
         self.place(id).ok().map(DevicePlace)
     }
 
+    #[inline]
     pub(super) fn at(&self, place: DevicePlace) -> &Attached {
         &self.all[place.0].1
     }
 
+    #[inline]
     pub(super) fn at_mut(&mut self, place: DevicePlace) -> &mut Attached {
         &mut self.all[place.0].1
     }

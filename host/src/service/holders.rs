@@ -5,7 +5,7 @@ use pvir_abi::{Handle, Store};
 /// The IRTE of each entry, by the entry whose interrupt it is: an MSI-X entry and the IMS entry that is made of it
 /// exclude each other.
 ///
-/// Stores are small and used from their start on, so each is a row as long as its last entry that was ever mapped: what a
+/// Stores are small and used from their start on, so each is a row that reaches its last entry that was ever mapped: what a
 /// device can do bounds it.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
@@ -15,6 +15,7 @@ pub(super) struct Holders {
 /// An entry whose interrupt it is.
 pub(super) type Backing = (Store, u32);
 
+#[inline]
 fn row(store: Store) -> Option<usize> {
     match store {
         Store::MSI => Some(0),
@@ -26,17 +27,19 @@ fn row(store: Store) -> Option<usize> {
 
 impl Holders {
     /// Who has it.
+    #[inline]
     pub(super) fn get(&self, (store, index): Backing) -> Option<Handle> {
         let handle = *self.rows[row(store)?].get(index as usize)?;
         (handle != Handle::NONE).then_some(handle)
     }
 
     /// Gives it to `handle`.
+    #[inline]
     pub(super) fn set(&mut self, (store, index): Backing, handle: Handle) {
         let Some(row) = row(store) else { return };
         let (row, index) = (&mut self.rows[row], index as usize);
         if index >= row.len() {
-            row.resize(index + 1, Handle::NONE);
+            row.resize((index + 1).next_power_of_two(), Handle::NONE);
         }
         row[index] = handle;
     }

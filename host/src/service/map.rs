@@ -1,66 +1,69 @@
 //! MAP: route, then irqfd, then the device's interrupt, and only then the pair.
 
-use super::devices::DevicePlace;
+use super::devices::{DevicePlace, Devices};
 use super::record::{BatchMode, InputFields, abort_others, clear_answer, fill_answer};
-use super::vm::{Attached, Vm, report_failure};
-use crate::device::Origin;
+use super::vm::{Vm, report_failure};
+use crate::device::{Device, Origin};
 use crate::irte::Irte;
-use crate::line::{Line, LineOwner, LineTable, Lines, Request, Step};
+use crate::line::{Line, LineOwner, Lines, Request, Step};
+use crate::log_limit::LogLimit;
 use pvir_abi::{EntryRecord, EntryState, Handle, Pair, Status};
 use std::io;
 
 pub(super) fn map(vm: &mut Vm, records: &mut [EntryRecord], mode: BatchMode) {
     vm.sweep();
     vm.irtes.reserve(records.len());
-    let (mut plans, mut new) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
-    for record in records.iter_mut() {
+    let (mut new, mut existing) = (Vec::with_capacity(records.len()), Vec::new());
+    for (place, record) in records.iter_mut().enumerate() {
         clear_answer(record, InputFields::Routing);
-        let planned = vm.plan(record, &mut new);
-        record.status = planned.err().unwrap_or(Status::OK);
-        plans.push(planned.ok());
+        record.status = match vm.plan(record, place, &mut new) {
+            Ok(Planned::New) => Status::OK,
+            Ok(Planned::Existing(handle)) => {
+                existing.push((place, handle));
+                Status::OK
+            }
+            Err(status) => status,
+        };
     }
     if !abort_others(records, mode) {
         vm.make(&mut new);
-        for (record, planned) in records.iter_mut().zip(&plans) {
-            if let Some(Planned::New(place) | Planned::Same(place)) = planned {
-                record.status = new[*place].outcome.err().unwrap_or(Status::OK);
+        for NewIrte { handle, place, outcome, .. } in &new {
+            if let Err(status) = *outcome {
+                let same = existing.iter().filter(|(_, of)| of == handle).map(|(place, _)| *place);
+                same.chain([*place]).for_each(|place| records[place].status = status);
             }
         }
     }
     let aborted = abort_others(records, mode);
-    for (record, planned) in records.iter_mut().zip(plans).filter(|(record, _)| record.status == Status::OK) {
-        match planned {
-            Some(Planned::New(place)) => new[place].answer(record, false),
-            Some(Planned::Same(place)) => new[place].answer(record, true),
-            Some(Planned::Existing(handle)) => match vm.irtes.get(handle) {
-                Some(irte) => fill_answer(record, handle, irte, EntryState::EXISTING),
-                None => record.status = Status::HOST_ERROR,
-            },
-            None => {}
+    vm.keep(new, records, aborted);
+    for (place, handle) in existing {
+        let record = &mut records[place];
+        match vm.irtes.get(handle) {
+            Some(irte) if record.status == Status::OK => {
+                fill_answer(record, handle, irte, EntryState::EXISTING)
+            }
+            _ => {}
         }
     }
-    vm.keep(new, aborted);
 }
 
 /// What a valid record asks for.
-#[derive(Clone, Copy)]
 enum Planned {
-    /// An IRTE that is to be made: its place among those.
-    New(usize),
-    /// The one that an earlier record of the call asks for.
-    Same(usize),
-    /// One that an earlier call has made.
+    /// An IRTE that is to be made.
+    New,
+    /// One that an earlier call has made, or that an earlier record asks for.
     Existing(Handle),
 }
 
 /// An IRTE that this call makes.
 struct NewIrte {
+    /// Where its record stands.
+    place: usize,
     handle: Handle,
     irte: Irte,
     device: DevicePlace,
     /// Whether the host has left the entry masked, or what the guest is told.
     outcome: Result<bool, Status>,
-    failure: Option<(Step, io::Error)>,
 }
 
 impl LineOwner for NewIrte {
@@ -78,31 +81,32 @@ impl LineOwner for NewIrte {
 }
 
 impl NewIrte {
-    fn answer(&self, record: &mut EntryRecord, existing: bool) {
-        let mut state = EntryState::empty();
-        state.set(EntryState::EXISTING, existing);
-        state.set(EntryState::MASKED, !existing && self.outcome == Ok(true));
-        fill_answer(record, self.handle, &self.irte, state);
+    fn fail(&mut self, devices: &Devices, log: &LogLimit, status: Status, what: &str, error: &io::Error) {
+        let attached = devices.at(self.device);
+        self.outcome = Err(report_failure(log, attached, what, &self.irte.origin, status, error));
     }
 }
 
 impl Vm {
     /// Validates a record and reserves what it needs of ours: handle, GSI, eventfd. The kernel is not asked yet.
-    fn plan(&mut self, record: &EntryRecord, new: &mut Vec<NewIrte>) -> Result<Planned, Status> {
+    #[inline]
+    fn plan(
+        &mut self,
+        record: &EntryRecord,
+        place: usize,
+        new: &mut Vec<NewIrte>,
+    ) -> Result<Planned, Status> {
         let valid = self.validate(record, InputFields::Routing)?;
         let (origin, device) = (valid.origin, valid.device);
         let attached = self.devices.at(device);
         let backing = attached.device.backing(origin.store, origin.index);
         if let Some(handle) = attached.mapped.get(backing) {
-            let (irte, planned) = match self.irtes.get(handle) {
-                Some(irte) => (irte, Planned::Existing(handle)),
-                None => {
-                    let place = new.iter().position(|new| new.handle == handle).ok_or(Status::HOST_ERROR)?;
-                    (&new[place].irte, Planned::Same(place))
-                }
-            };
+            let of_this_call = || new.iter().find(|new| new.handle == handle).map(|new| &new.irte);
+            let irte = self.irtes.get(handle).or_else(of_this_call).ok_or(Status::HOST_ERROR)?;
             return match irte.origin == origin {
-                true if (irte.count(), irte.target) == (valid.count, valid.target) => Ok(planned),
+                true if (irte.count(), irte.target) == (valid.count, valid.target) => {
+                    Ok(Planned::Existing(handle))
+                }
                 true => Err(Status::ALREADY_MAPPED),
                 false => Err(Status::BACKING_IN_USE),
             };
@@ -116,17 +120,23 @@ impl Vm {
             return Err(Status::NO_QUOTA);
         }
         let lines = self.reserve(&origin, valid.count, valid.target.is_some())?;
-        let irte = Irte { origin, lines, target: valid.target, pair: Pair::default() };
         let handle = self.irtes.reserve_handle();
         self.held += valid.count;
         let attached = self.devices.at_mut(device);
         attached.mapped.set(backing, handle);
         attached.held += valid.count;
-        new.push(NewIrte { handle, irte, device, outcome: Ok(false), failure: None });
-        Ok(Planned::New(new.len() - 1))
+        new.push(NewIrte {
+            place,
+            handle,
+            irte: Irte { origin, lines, target: valid.target, pair: Pair::default() },
+            device,
+            outcome: Ok(false),
+        });
+        Ok(Planned::New)
     }
 
     /// A GSI and an eventfd for each message, or nothing. A parked entry has no irqfd, so it takes none that is armed.
+    #[inline]
     fn reserve(&mut self, origin: &Origin, count: u32, routed: bool) -> Result<Lines, Status> {
         if count == 1 {
             return Ok(Lines::One(self.take_line(origin, routed)?));
@@ -155,62 +165,69 @@ impl Vm {
     /// each that was not armed ahead, because KVM has no batch form; one `VFIO_DEVICE_SET_IRQS` for each run of
     /// consecutive entries; then the pairs. Each has its outcome then.
     fn make(&mut self, new: &mut [NewIrte]) {
+        let routed = self.route_all(new);
         let Self { lines, devices, log, .. } = self;
-        route_all(lines, new);
-        for NewIrte { irte, failure, .. } in new.iter_mut().filter(|new| new.failure.is_none()) {
-            *failure = lines.attach_all(&mut irte.lines).err().map(|error| (Step::Attach, error));
-        }
         let mut good = Vec::with_capacity(new.len());
-        new.iter_mut().filter(|new| new.failure.is_none()).for_each(|new| good.push(new));
+        for new in new.iter_mut() {
+            let attached = match &routed {
+                Err(error) if new.irte.target.is_some() => Err((Step::Route, same(error))),
+                _ => lines.attach_all(&mut new.irte.lines).map_err(|error| (Step::Attach, error)),
+            };
+            match attached {
+                Ok(()) => good.push(new),
+                Err((step, error)) => new.fail(devices, log, step.status(&error), step.name(), &error),
+            }
+        }
+        let mut unstarted = Vec::new();
         lines.start(devices, good, |new, request, error| {
             if request == Request::Alone {
-                new.failure = Some((Step::Start, error));
+                unstarted.push((new.place, error));
             }
         });
-        for NewIrte { irte, device, outcome, failure, .. } in new {
-            let attached = devices.at_mut(*device);
-            let failed = match failure.take() {
-                Some((step, error)) => (step.status(&error), step.name(), error),
-                None => match read_pair(attached, irte) {
-                    Ok(masked) => {
-                        *outcome = Ok(masked);
-                        continue;
-                    }
-                    Err(failed) => failed,
-                },
-            };
-            let (status, what, error) = failed;
-            *outcome = Err(report_failure(log, attached, what, &irte.origin, status, &error));
+        for (place, error) in unstarted {
+            let Ok(at) = new.binary_search_by_key(&place, |new| new.place) else { continue };
+            new[at].fail(devices, log, Step::Start.status(&error), Step::Start.name(), &error);
+        }
+        for new in new.iter_mut().filter(|new| new.outcome.is_ok()) {
+            match read_pair(&mut *devices.at_mut(new.device).device, &mut new.irte) {
+                Ok(masked) => new.outcome = Ok(masked),
+                Err((status, what, error)) => new.fail(devices, log, status, what, &error),
+            }
         }
     }
 
-    /// Keeps those that were made, and gives the others back; all of them, if the call is `aborted`.
-    fn keep(&mut self, new: Vec<NewIrte>, aborted: bool) {
+    fn route_all(&mut self, new: &[NewIrte]) -> io::Result<()> {
+        self.lines.reserve(new.len());
+        for NewIrte { irte, .. } in new {
+            let Some(target) = irte.target else { continue };
+            for (number, line) in (0..).zip(irte.lines.iter()) {
+                self.lines.stage(line, Some(target.message(number)));
+            }
+        }
+        self.lines.apply()
+    }
+
+    /// Keeps those that were made, which their records are told, and gives the others back; all of them, if the call is
+    /// `aborted`.
+    fn keep(&mut self, new: Vec<NewIrte>, records: &mut [EntryRecord], aborted: bool) {
         let mut leaving = Vec::new();
-        for NewIrte { handle, irte, outcome, .. } in new {
-            if outcome.is_ok() && !aborted {
-                self.irtes.put(handle, irte);
-            } else {
-                self.irtes.give_back(handle);
-                self.let_go(irte, &mut leaving);
+        for NewIrte { place, handle, irte, outcome, .. } in new {
+            match outcome {
+                Ok(masked) if !aborted => {
+                    let mut state = EntryState::empty();
+                    state.set(EntryState::MASKED, masked);
+                    fill_answer(&mut records[place], handle, &irte, state);
+                    self.irtes.put(handle, irte);
+                }
+                _ => {
+                    self.irtes.give_back(handle);
+                    self.let_go(irte, &mut leaving);
+                }
             }
         }
         if !leaving.is_empty() {
             self.take_down(leaving);
         }
-    }
-}
-
-fn route_all(lines: &mut LineTable, new: &mut [NewIrte]) {
-    for NewIrte { irte, .. } in new.iter() {
-        let Some(target) = irte.target else { continue };
-        for (number, line) in (0..).zip(irte.lines.iter()) {
-            lines.stage(line, Some(target.message(number)));
-        }
-    }
-    let Err(error) = lines.apply() else { return };
-    for new in new.iter_mut().filter(|new| new.irte.target.is_some()) {
-        new.failure = Some((Step::Route, same(&error)));
     }
 }
 
@@ -223,8 +240,9 @@ fn same(error: &io::Error) -> io::Error {
 }
 
 /// Reads the pair and puts the entry's mask where the guest expects it. Answers whether it is masked.
-fn read_pair(attached: &mut Attached, irte: &mut Irte) -> Result<bool, (Status, &'static str, io::Error)> {
-    let (device, origin) = (&mut attached.device, irte.origin);
+#[inline]
+fn read_pair(device: &mut dyn Device, irte: &mut Irte) -> Result<bool, (Status, &'static str, io::Error)> {
+    let origin = irte.origin;
     let masked = device.mask(origin.store, origin.index);
     let pair = device.pair(origin.store, origin.index);
     // A device that has n messages replaces the low bits of the data.

@@ -25,7 +25,7 @@ use pvir_host::kvm::KvmRouter;
 use pvir_host::service::{Config, Service};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -186,10 +186,7 @@ impl KvmFixture {
     }
 
     fn assert_arrives(&self, expected: &[(u32, u8)]) {
-        let end = Instant::now() + PATIENCE;
-        while self.requested() != expected && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        patience::until(PATIENCE, || self.requested() == expected);
         assert_eq!(self.requested(), expected);
     }
 

@@ -1,6 +1,7 @@
 //! The real KVM with irqfds that are taken off after UNMAP has returned.
 
 use super::*;
+use patience::Patience;
 use pvir_host::service::PrearmThread;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,8 +35,8 @@ fn nothing_arrives_after_an_unmap_that_left_its_irqfds() {
         assert_eq!(status, Status::OK);
         mapped.iter().for_each(|record| fixture.program(record.index, record.pair()));
         let expected: BTreeSet<u8> = (0..ENTRIES).map(vector).collect();
-        let end = Instant::now() + PATIENCE;
-        while fixture.requested().is_empty() && Instant::now() < end {
+        let mut patience = Patience::new(PATIENCE);
+        while fixture.requested().is_empty() && !patience.is_over() {
             thread::yield_now();
         }
         let requested = fixture.requested();

@@ -30,18 +30,18 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Show the way of each interrupt of a running VM, from the device to its vCPU, with its count and rate
     #[command(after_help = routes::HELP)]
-    Routes(routes::Args),
+    Routes(routes::RoutesArgs),
     /// Say what this machine can do, one line for each check, and how to mend what it cannot
     #[command(after_help = doctor::HELP)]
-    Doctor(doctor::Args),
+    Doctor(doctor::DoctorArgs),
     /// List the host's PCI devices: which can be passed through, and why not the rest
-    Devices(devices::Args),
+    Devices(devices::DevicesArgs),
     /// Give devices to vfio-pci: says what it would write where, and does it with --yes
     #[command(after_help = binding::HELP)]
-    Bind(binding::Args),
+    Bind(binding::BindArgs),
     /// Give devices back to the drivers that had them
     #[command(after_help = binding::HELP)]
-    Unbind(binding::Args),
+    Unbind(binding::BindArgs),
 }
 
 /// Logging, for every command.

@@ -23,7 +23,7 @@ use crate::devices::io_apic::IoApic;
 use crate::devices::line_console::LineConsole;
 use crate::devices::serial::SerialPort;
 use crate::devices::terminal::{self, CharacterMode};
-use crate::observation::control::server::{Answer, Server};
+use crate::observation::control::server::{AnswerRequest, Server};
 use crate::observation::report::live::{LiveReport, Ticker};
 use crate::observation::report::summary::{DeviceName, Summary};
 use crate::observation::report::tables;
@@ -136,7 +136,7 @@ fn device_names(bus: &PciBus) -> Vec<DeviceName> {
 /// The control socket: one that was asked for must be there.
 fn serve(path: Option<&Path>, live: &Arc<LiveReport>) -> Result<Option<Server>> {
     let live = Arc::clone(live);
-    let answer: Arc<Answer> = Arc::new(move |request| live.answer(request));
+    let answer: Arc<AnswerRequest> = Arc::new(move |request| live.answer(request));
     match path {
         Some(path) => Server::start(path, answer).context("--control").map(Some),
         None => Ok(Server::at_usual_place(&answer)),

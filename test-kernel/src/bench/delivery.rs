@@ -1,7 +1,7 @@
 //! From the register that raises an interrupt to the first line of its handler, how many come through in a second, and
 //! when the first one does.
 
-use super::{FIRST_VECTOR, VECTORS, place};
+use super::{FIRST_VECTOR, VECTORS, destination};
 use crate::harness::checks::Checks;
 use crate::machine::boot;
 use crate::machine::console::report;
@@ -76,7 +76,7 @@ fn latency(driver: &mut Device, entries: u16, count: u64, checks: &mut Checks) {
     let mut came = 0;
     for entry in (0..entries).cycle().take(usize::try_from(count).unwrap_or(0)) {
         let Some((raised, handled)) = raise(driver, entry) else { break };
-        let here = place(entry.into(), 0).0 == cpu::current().apic_id;
+        let here = destination(entry.into(), 0).0 == cpu::current().apic_id;
         let histogram = if here { &mut own } else { &mut other };
         histogram.add(handled.saturating_sub(raised));
         came += 1;

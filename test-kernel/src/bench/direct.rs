@@ -1,6 +1,6 @@
 //! With pvir: as few calls as the batch allows, and the table written by the guest itself.
 
-use super::{MAX, Plan, Way, place};
+use super::{MAX, Method, Plan, destination};
 use crate::harness::live_entries;
 use crate::machine::pci::Function;
 use crate::machine::pci::device_id;
@@ -15,7 +15,7 @@ use spin::{Mutex, MutexGuard};
 type Entries<S> = ArrayVec<Entry<MsixEntry<'static>, S>, MAX>;
 
 /// Too large for the stack, and entries stay claimed all along.
-struct Memory {
+struct EntryStorage {
     idle: Entries<Masked>,
     live: Entries<Live>,
     parked: Entries<Programmed>,
@@ -26,7 +26,7 @@ struct Memory {
     irtes: ArrayVec<Option<Irte>, MAX>,
 }
 
-static MEMORY: Mutex<Memory> = Mutex::new(Memory {
+static ENTRY_STORAGE: Mutex<EntryStorage> = Mutex::new(EntryStorage {
     idle: ArrayVec::new_const(),
     live: ArrayVec::new_const(),
     parked: ArrayVec::new_const(),
@@ -40,7 +40,7 @@ static MEMORY: Mutex<Memory> = Mutex::new(Memory {
 /// The first entries of a table, claimed.
 pub(super) struct Direct<'a> {
     session: &'a Session,
-    memory: MutexGuard<'static, Memory>,
+    memory: MutexGuard<'static, EntryStorage>,
     batch: usize,
     entries: usize,
     calls: u64,
@@ -52,7 +52,7 @@ impl<'a> Direct<'a> {
         let table: &'static MsixTable<'static, Kernel> =
             live_entries::table(0, id).map_err(|_| "the table cannot be opened")?;
         let wanted = u32::try_from(plan.vectors).unwrap_or(u32::MAX);
-        let mut memory = MEMORY.lock();
+        let mut memory = ENTRY_STORAGE.lock();
         memory.idle.extend((0..table.len().min(wanted)).take(MAX).filter_map(|index| table.claim(index)));
         let entries = memory.idle.len();
         Ok(Self { session, memory, batch: plan.batch, entries, calls: 0 })
@@ -60,11 +60,11 @@ impl<'a> Direct<'a> {
 }
 
 fn target(entry: usize, shift: usize) -> Target {
-    let (apic_id, vector) = place(entry, shift);
+    let (apic_id, vector) = destination(entry, shift);
     Target::fixed(apic_id, vector)
 }
 
-impl Way for Direct<'_> {
+impl Method for Direct<'_> {
     const NAME: &'static str = "direct";
 
     fn len(&self) -> usize {
@@ -80,7 +80,7 @@ impl Way for Direct<'_> {
     }
 
     fn set_up(&mut self, shift: usize) -> bool {
-        let Memory { idle, live, requests, granted, .. } = &mut *self.memory;
+        let EntryStorage { idle, live, requests, granted, .. } = &mut *self.memory;
         requests.clear();
         granted.clear();
         requests.extend(
@@ -102,7 +102,7 @@ impl Way for Direct<'_> {
     }
 
     fn retarget(&mut self, count: usize, shift: usize) -> bool {
-        let Memory { live, targets, moved, .. } = &mut *self.memory;
+        let EntryStorage { live, targets, moved, .. } = &mut *self.memory;
         targets.clear();
         moved.clear();
         targets.extend((0..count).map(|entry| target(entry, shift)));
@@ -122,7 +122,7 @@ impl Way for Direct<'_> {
 
     fn mask(&mut self, count: usize) -> bool {
         // From the end and back, so that nothing is shifted.
-        let Memory { live, parked, .. } = &mut *self.memory;
+        let EntryStorage { live, parked, .. } = &mut *self.memory;
         for entry in (0..count).map_while(|_| live.pop()) {
             let Ok(masked) = entry.mask() else { return false };
             parked.push(masked);
@@ -131,13 +131,13 @@ impl Way for Direct<'_> {
     }
 
     fn unmask(&mut self, count: usize) -> bool {
-        let Memory { live, parked, .. } = &mut *self.memory;
+        let EntryStorage { live, parked, .. } = &mut *self.memory;
         live.extend((0..count).map_while(|_| parked.pop()).map(Entry::unmask));
         live.len() == self.entries
     }
 
     fn tear_down(&mut self) -> bool {
-        let Memory { idle, live, moved, irtes, .. } = &mut *self.memory;
+        let EntryStorage { idle, live, moved, irtes, .. } = &mut *self.memory;
         irtes.clear();
         moved.clear();
         for entry in live.drain(..) {

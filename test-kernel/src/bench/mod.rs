@@ -52,13 +52,13 @@ impl Plan {
     }
 }
 
-/// A way to program the first entries of a table. Every step answers whether it went as it should.
-trait Way {
-    /// Name of the way, as events carry it.
+/// A method of programming the first entries of a table. Every step answers whether it went as it should.
+trait Method {
+    /// Name of the method, as events carry it.
     const NAME: &'static str;
     /// Entries.
     fn len(&self) -> usize;
-    /// Accesses to the device's table so far, where this way knows that they may be trapped.
+    /// Accesses to the device's table so far, where this method knows that they may be trapped.
     fn accesses(&self) -> u64;
     /// Calls of the host so far.
     fn calls(&self) -> u64;
@@ -74,7 +74,7 @@ trait Way {
 }
 
 /// APIC id and vector of an entry: each shift is another processor, and another vector.
-fn place(entry: usize, shift: usize) -> (u32, u8) {
+fn destination(entry: usize, shift: usize) -> (u32, u8) {
     let cpu = cpu::by_index((entry + shift) % cpu::count().max(1));
     let vector = usize::from(FIRST_VECTOR) + (entry + shift * 7) % VECTORS;
     (cpu.map_or(0, |cpu| cpu.apic_id), u8::try_from(vector).unwrap_or(u8::MAX))
@@ -129,7 +129,7 @@ fn ready(function: &Function, checks: &mut Checks) -> Option<Device> {
     Some(driver)
 }
 
-fn measure<W: Way>(mut way: W, plan: Plan, driver: Option<Device>, checks: &mut Checks) {
+fn measure<W: Method>(mut way: W, plan: Plan, driver: Option<Device>, checks: &mut Checks) {
     let vectors = way.len();
     let mut driver = driver.filter(|_| plan.interrupts > 0);
     let mut right = true;
@@ -157,7 +157,7 @@ fn measure<W: Way>(mut way: W, plan: Plan, driver: Option<Device>, checks: &mut 
     checks.expect("bench", right && plan.rounds > 0, format_args!("{}: every step as it should", W::NAME));
 }
 
-fn begin<W: Way>(vectors: usize, plan: Plan) {
+fn begin<W: Method>(vectors: usize, plan: Plan) {
     println!("{}: {vectors} vectors, {} rounds", W::NAME, plan.rounds);
     report::event("bench-start", |event| {
         event.str("mode", W::NAME).num("vectors", vectors as u64).num("khz", time::khz());
@@ -165,7 +165,7 @@ fn begin<W: Way>(vectors: usize, plan: Plan) {
 }
 
 /// All steps once. `live` is called while every entry is.
-fn once<W: Way>(way: &mut W, ring: Ring, right: &mut bool, live: impl FnOnce()) -> Round {
+fn once<W: Method>(way: &mut W, ring: Ring, right: &mut bool, live: impl FnOnce()) -> Round {
     let mut round = Round::default();
     let all = way.len();
     let few = all.min(MASKED);
@@ -179,6 +179,6 @@ fn once<W: Way>(way: &mut W, ring: Ring, right: &mut bool, live: impl FnOnce()) 
         round.mask.take(way, ring, right, few, |way| way.mask(few));
         round.unmask.take(way, ring, right, few, |way| way.unmask(few));
     }
-    round.tear_down.take(way, ring, right, all, Way::tear_down);
+    round.tear_down.take(way, ring, right, all, Method::tear_down);
     round
 }

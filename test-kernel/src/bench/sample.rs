@@ -1,6 +1,6 @@
 //! Cycles, accesses and calls of a step.
 
-use super::Way;
+use super::Method;
 use crate::machine::console::report::Event;
 use crate::machine::cpu::time::cycles;
 use crate::machine::cpu::usermode;
@@ -26,7 +26,7 @@ pub(super) struct Step {
 
 impl Step {
     /// Does it, and adds what it costs.
-    pub(super) fn take<W: Way>(
+    pub(super) fn take<W: Method>(
         &mut self,
         way: &mut W,
         ring: Ring,

@@ -1,6 +1,6 @@
 //! As a Linux guest does it that knows nothing of pvir.
 
-use super::{Plan, Way, place};
+use super::{Method, Plan, destination};
 use crate::harness::compat;
 use crate::machine::cpu::usermode;
 use crate::machine::pci::Function;
@@ -23,7 +23,7 @@ impl Trapped {
     }
 
     fn message(entry: u16, shift: usize) -> Option<Message> {
-        let (apic_id, vector) = place(entry.into(), shift);
+        let (apic_id, vector) = destination(entry.into(), shift);
         compat::message(apic_id, vector)
     }
 
@@ -32,7 +32,7 @@ impl Trapped {
     }
 }
 
-impl Way for Trapped {
+impl Method for Trapped {
     const NAME: &'static str = "trapped";
 
     fn len(&self) -> usize {

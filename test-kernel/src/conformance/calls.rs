@@ -2,7 +2,7 @@
 
 use super::fixture::Fixture;
 use super::verdict::{Finding, Verdict, ensure, wrong};
-use super::{Tests, elsewhere};
+use super::{Tests, second_cpu};
 use crate::raw::{Raw, instructions, ram, ring3};
 use pvir_guest::abi::{
     Conduits, DeviceId, EntryRecord, FeaturesRecord, GuestPhysAddr, Header, Operation, Status, Store,
@@ -83,11 +83,11 @@ fn records_out_of_ram(raw: &Raw) -> Verdict {
 
 /// MSR and port answer the last call of the same vCPU, and all ones before its first.
 fn each_vcpu_has_its_own(fixture: &Fixture) -> Verdict {
-    let (Some(before), Ok(())) = (elsewhere::before_first(), elsewhere::needed()) else { return Ok(()) };
+    let (Some(before), Ok(())) = (second_cpu::before_first(), second_cpu::needed()) else { return Ok(()) };
     ensure!(before == 0xffff_ffff, "before its first call a vCPU reads {before:#x}");
-    elsewhere::run(elsewhere::ask_features, 1)?;
+    second_cpu::run(second_cpu::ask_features, 1)?;
     fixture.raw.call::<EntryRecord>(&Header { magic: 0, ..Raw::header(Operation::QUERY, 1) }, &[]);
-    let other = elsewhere::run(elsewhere::last, 0)?;
+    let other = second_cpu::run(second_cpu::last, 0)?;
     ensure!(other == 0, "the second vCPU's last call was OK, its status is {other:#x}");
     if fixture.conduits.iter().any(|(name, _)| *name == "msr" || *name == "port") {
         let own = instructions::last_status(&fixture.discovered);
@@ -128,12 +128,12 @@ fn c5(fixture: &mut Fixture) -> Verdict {
 }
 
 fn c6(fixture: &mut Fixture) -> Verdict {
-    elsewhere::needed()?;
+    second_cpu::needed()?;
     fixture.enable()?;
     let subject = fixture.msix()?;
     let requests = [0, 1, 2, 3].map(|index| fixture.request(subject, index).map(|(entry, ..)| entry));
     let [Ok(a), Ok(b), Ok(c), Ok(d)] = requests else { return Err(Finding::CannotShow("no entries")) };
-    let came = elsewhere::meanwhile(elsewhere::ask_features, OFTEN, || {
+    let came = second_cpu::meanwhile(second_cpu::ask_features, OFTEN, || {
         for _ in 0..OFTEN / 4 {
             let answer = fixture.call(Operation::MAP, &[a, b, c, d]);
             ensure!((answer.status, answer.header.done) == (Status::OK, 4), "MAP: {answer}");

@@ -2,14 +2,14 @@
 
 use super::fixture::Fixture;
 use super::verdict::{Verdict, ensure};
-use super::{Tests, elsewhere};
+use super::{Tests, second_cpu};
 use crate::raw::Raw;
 use pvir_guest::abi::{Conduits, FeaturesRecord, Operation, Status};
 
 pub(super) const TESTS: Tests = &[("D1", d1), ("D2", d2), ("D3", d3)];
 
 fn d1(_: &mut Fixture) -> Verdict {
-    elsewhere::same_block_everywhere()
+    second_cpu::same_block_everywhere()
 }
 
 fn d2(fixture: &mut Fixture) -> Verdict {

@@ -7,7 +7,6 @@
 mod calls;
 mod destinations;
 mod discovery;
-mod elsewhere;
 mod enabling;
 mod entry_statuses;
 mod fixture;
@@ -19,11 +18,12 @@ mod records;
 mod refused;
 mod releasing;
 mod retargeting;
+mod second_cpu;
 mod statuses;
 mod stores;
 mod subject;
 mod tap;
-mod untaken;
+mod trapped;
 mod verdict;
 
 use crate::machine::console::report;
@@ -63,7 +63,7 @@ const SECTIONS: [Tests; 15] = [
     retargeting::TESTS,
     releasing::TESTS,
     masks::TESTS,
-    untaken::TESTS,
+    trapped::TESTS,
     statuses::TESTS,
     entry_statuses::TESTS,
 ];
@@ -95,7 +95,7 @@ pub(crate) fn judge(
     asked: impl Fn(&Statement) -> bool,
 ) -> Result<ExitCode, ExitCode> {
     let mut fixture = open(line)?;
-    elsewhere::remember(&fixture);
+    second_cpu::remember(&fixture);
     let chosen = || STATEMENTS.iter().chain(STATUSES).filter(|statement| asked(statement));
     let mut tap = Tap::begin(chosen().count());
     for statement in chosen() {

@@ -2,7 +2,7 @@
 
 use super::fixture::Fixture;
 use super::verdict::{Verdict, ensure};
-use super::{Tests, elsewhere};
+use super::{Tests, second_cpu};
 use crate::raw::Raw;
 use core::mem::offset_of;
 use core::ops::Range;
@@ -30,7 +30,7 @@ fn fire(_: u64) -> u64 {
     let Some(raw) = target.as_ref() else { return 0 };
     let [at, one, other, ..] = SHOT.load(Ordering::Relaxed).to_le_bytes();
     let mut shots = 0;
-    while !elsewhere::is_over() {
+    while !second_cpu::is_over() {
         raw.set_byte(at.into(), one);
         raw.set_byte(at.into(), other);
         shots += 1;
@@ -44,11 +44,11 @@ fn aim(at: usize, one: u8, other: u8) {
 }
 
 fn b2(fixture: &mut Fixture) -> Verdict {
-    elsewhere::needed()?;
+    second_cpu::needed()?;
     *TARGET.lock() = Some(fixture.raw.by(fixture.raw.conduit()));
     // The count in the header is 1 or 2^24 + 1: good or BAD_COUNT, and never a block that leaves RAM.
     aim(offset_of!(Header, count) + 3, 1, 0);
-    elsewhere::meanwhile(fire, 0, || {
+    second_cpu::meanwhile(fire, 0, || {
         for _ in 0..SHOTS {
             let answer = fixture.call(Operation::FEATURES, &[FeaturesRecord::request()]);
             let judged = [Status::OK, Status::BAD_COUNT].contains(&answer.status);
@@ -61,7 +61,7 @@ fn b2(fixture: &mut Fixture) -> Verdict {
     let (request, cpu, vector) = fixture.request(subject, 0)?;
     // The vector is good or 5: whatever was judged is what was done.
     aim(UNIT + offset_of!(EntryRecord, routing) + offset_of!(Routing, vector), vector, 5);
-    elsewhere::meanwhile(fire, 0, || {
+    second_cpu::meanwhile(fire, 0, || {
         for _ in 0..SHOTS {
             fixture.call(Operation::MAP, &[request]);
         }

@@ -2,7 +2,7 @@
 
 use super::fixture::{Fixture, MappedEntry};
 use super::verdict::{Verdict, ensure};
-use super::{Tests, elsewhere};
+use super::{Tests, second_cpu};
 use crate::machine::cpu::interrupts;
 use crate::machine::cpu::time::wait_until;
 use crate::raw::Raw;
@@ -37,7 +37,7 @@ fn move_about(_: u64) -> u64 {
     let turns = TURNS.lock();
     let Some((raw, records)) = turns.as_ref() else { return 1 };
     let mut failed = 0;
-    while !elsewhere::is_over() {
+    while !second_cpu::is_over() {
         for record in records {
             let answer = raw.call(&Raw::header(Operation::RETARGET, 1), &[*record]);
             failed += u64::from(answer.status != Status::OK);
@@ -53,7 +53,7 @@ fn r2(fixture: &mut Fixture) -> Verdict {
     let (there, other) = fixture.moved(&line, Fixture::cpu_for(1));
     fixture.expect(Operation::RETARGET, &there, Status::OK)?;
     fixture.arrives(&other)?;
-    elsewhere::needed()?;
+    second_cpu::needed()?;
     let (back, first) = fixture.moved(&other, line.cpu);
     let mut turns = TURNS.lock();
     if turns.is_none() {
@@ -62,7 +62,7 @@ fn r2(fixture: &mut Fixture) -> Verdict {
         *records = [there, back];
     }
     drop(turns);
-    let failed = elsewhere::meanwhile(move_about, 0, || lose_nothing(fixture, &first, &other))?;
+    let failed = second_cpu::meanwhile(move_about, 0, || lose_nothing(fixture, &first, &other))?;
     ensure!(failed == 0, "{failed} RETARGETs failed");
     Ok(())
 }

@@ -51,7 +51,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
 fn device(session: &Session, function: &Function, rounds: u64, in_table: bool, checks: &mut Checks) -> u32 {
     let (Some(name), Some(id)) = (devices::name(function), device_id(function.address)) else { return 0 };
     let Some(mut driver) = setup::driver(function, checks) else { return 0 };
-    if driver.ims_places() == 0 {
+    if driver.ims_locations() == 0 {
         return 0;
     }
     let Some(info) = setup::info(session, id, name, checks) else { return 0 };

@@ -72,7 +72,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
 /// Nothing if the host has no IMS, or the device no place.
 fn doorbell(session: &Session, id: DeviceId, driver: &mut Emulated) -> Option<bool> {
     let origin = Origin::ims(id, 0);
-    let place = Entry::claim(driver.ims_place(0, origin)?).ok()?;
+    let place = Entry::claim(driver.ims_location(0, origin)?).ok()?;
     let irte =
         session.map(MapRequest::new(origin, Target::fixed(cpu::current().apic_id, IMS_VECTOR))).ok()?;
     let programmed = place.program(irte).ok()?;

@@ -8,11 +8,12 @@
 
 mod speed;
 
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often [`until`] looks.
-const PERIOD: Duration = Duration::from_millis(5);
+const PERIOD: Duration = Duration::from_millis(1);
 
 /// A wait for something.
 #[derive(Debug)]
@@ -66,6 +67,13 @@ pub fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
         }
         thread::sleep(PERIOD);
     }
+}
+
+/// How long a program may be given that keeps a limit by itself: as much longer than on an idle machine as this one was
+/// slower, when this was asked for the first time.
+pub fn stretched(limit: Duration) -> Duration {
+    static SLOWDOWN: OnceLock<f64> = OnceLock::new();
+    limit.mul_f64(*SLOWDOWN.get_or_init(speed::slowdown))
 }
 
 /// A limit, and how far it has grown.
@@ -122,6 +130,11 @@ mod tests {
         patience.limit.now = IDLE * 9;
         patience.progress();
         assert!(patience.left() > IDLE / 2 && patience.left() <= IDLE);
+    }
+
+    #[test]
+    fn no_limit_is_shortened() {
+        assert!(stretched(IDLE) >= IDLE);
     }
 
     #[test]

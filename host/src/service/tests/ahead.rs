@@ -3,7 +3,7 @@
 use super::*;
 use crate::fake::CallKind;
 use crate::service::PrearmThread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn count(fixture: &ServiceFixture, kind: CallKind) -> usize {
     fixture.platform.lock().count(kind)
@@ -162,11 +162,8 @@ fn the_armer_arms_after_enable_and_after_each_call_that_uses_many() {
     let service = Arc::new(service);
     let armer = PrearmThread::start(Arc::clone(&service)).unwrap();
     let wait = || {
-        let patience = Instant::now() + Duration::from_secs(20);
-        while service.armed_ahead() < 8 {
-            assert!(Instant::now() < patience, "{} armed", service.armed_ahead());
-            std::thread::yield_now();
-        }
+        let armed = patience::until(Duration::from_secs(20), || service.armed_ahead() >= 8);
+        assert!(armed, "{} armed", service.armed_ahead());
     };
     let call = |operation, records: &[u8], count| {
         platform.lock().expect(None);

@@ -22,10 +22,10 @@ const KERNEL: u8 = 0;
 /// The console, shared by all vCPUs.
 pub(crate) struct LineConsole<W: Write = io::Stdout> {
     ram: Box<dyn GuestRam>,
-    state: Mutex<State<W>>,
+    state: Mutex<ConsoleState<W>>,
 }
 
-struct State<W> {
+struct ConsoleState<W> {
     page: Option<GuestPhysAddr>,
     out: W,
 }
@@ -39,7 +39,7 @@ impl LineConsole {
 
 impl<W: Write> LineConsole<W> {
     fn to(out: W, ram: Box<dyn GuestRam>) -> Self {
-        Self { ram, state: Mutex::new(State { page: None, out }) }
+        Self { ram, state: Mutex::new(ConsoleState { page: None, out }) }
     }
 
     /// Code at privilege level `cpl` names the page by its number. One that is not RAM is none, and a level other than the

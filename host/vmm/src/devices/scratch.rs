@@ -7,7 +7,7 @@ use vm_memory::MmapRegion;
 
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::{MappedPart, PciFunction};
-use crate::vm::slots::Access;
+use crate::vm::slots::SlotAccess;
 
 const PAGE: u64 = 4096;
 const ID: u32 = 0x0001_7670;
@@ -80,6 +80,6 @@ impl PciFunction for Scratch {
             return Vec::new();
         }
         let memory = Arc::clone(&self.mapped);
-        vec![MappedPart { offset: 0, size: PAGE, memory, memory_offset: 0, access: Access::ReadWrite }]
+        vec![MappedPart { offset: 0, size: PAGE, memory, memory_offset: 0, access: SlotAccess::ReadWrite }]
     }
 }

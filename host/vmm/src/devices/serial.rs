@@ -12,9 +12,9 @@ use super::io_apic::IoApic;
 use crate::vm::layout;
 
 /// Its interrupt: an edge for each new reason, which a driver takes as long as the port has one.
-struct Interrupt(Arc<IoApic>);
+struct SerialInterrupt(Arc<IoApic>);
 
-impl Trigger for Interrupt {
+impl Trigger for SerialInterrupt {
     type E = Infallible;
 
     fn trigger(&self) -> Result<(), Infallible> {
@@ -25,13 +25,13 @@ impl Trigger for Interrupt {
 
 /// The port, shared by all vCPUs and by the thread that reads stdin.
 pub(crate) struct SerialPort {
-    port: Mutex<Serial<Interrupt, NoEvents, Stdout>>,
+    port: Mutex<Serial<SerialInterrupt, NoEvents, Stdout>>,
     room: Condvar,
 }
 
 impl SerialPort {
     pub(crate) fn new(io_apic: Arc<IoApic>) -> Self {
-        Self { port: Mutex::new(Serial::new(Interrupt(io_apic), io::stdout())), room: Condvar::new() }
+        Self { port: Mutex::new(Serial::new(SerialInterrupt(io_apic), io::stdout())), room: Condvar::new() }
     }
 
     /// The guest reads a register.

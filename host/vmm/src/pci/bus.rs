@@ -10,7 +10,7 @@ use super::bars::{BarKind, Bars};
 use super::decoder::Decoder;
 use super::function::{DevFn, PciFunction};
 use super::host_bridge::HostBridge;
-use super::slot::{Change, PciHeader, PciSlot};
+use super::slot::{ConfigChange, PciHeader, PciSlot};
 use crate::vm::layout;
 use crate::vm::memory::GuestRange;
 use crate::vm::slots::MemorySlots;
@@ -103,7 +103,7 @@ impl PciBus {
 
     /// The guest writes config space of a function.
     pub(crate) fn config_write(&self, slot: &Arc<PciSlot>, offset: u16, data: &[u8]) {
-        if slot.config_write(offset, data) == Change::Decoding {
+        if slot.config_write(offset, data) == ConfigChange::Decoding {
             if let Err(error) = self.move_bars(slot) {
                 log_once(slot, &mut slot.header(), &error);
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pvir_abi::DeviceId;
 
 use super::bars::BarSpec;
-use crate::vm::slots::{Access, HostMemory};
+use crate::vm::slots::{HostMemory, SlotAccess};
 
 /// Device and function number on bus 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +44,7 @@ pub(crate) struct MappedPart {
     pub(crate) memory: Arc<dyn HostMemory>,
     /// The offset in `memory`.
     pub(crate) memory_offset: u64,
-    pub(crate) access: Access,
+    pub(crate) access: SlotAccess,
 }
 
 impl PartialEq for MappedPart {

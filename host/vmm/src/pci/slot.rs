@@ -18,7 +18,7 @@ const MEMORY_DECODE: u16 = 2;
 
 /// What a config write changed, so that the bus has something to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum ConfigChange {
     None,
     Decoding,
 }
@@ -82,17 +82,17 @@ impl PciSlot {
     }
 
     /// The guest writes bytes of one doubleword.
-    pub(crate) fn config_write(&self, offset: u16, data: &[u8]) -> Change {
+    pub(crate) fn config_write(&self, offset: u16, data: &[u8]) -> ConfigChange {
         if BARS.contains(&offset) {
             self.header().bars.write(register(offset), usize::from(offset & 3), data);
-            return Change::Decoding;
+            return ConfigChange::Decoding;
         }
         if EXPANSION_ROM.contains(&offset) {
-            return Change::None;
+            return ConfigChange::None;
         }
         self.function.config_write(offset, data);
         if offset & !3 != COMMAND {
-            return Change::None;
+            return ConfigChange::None;
         }
         let mut header = self.header();
         let mut bytes = header.command.to_le_bytes();
@@ -101,10 +101,10 @@ impl PciSlot {
         }
         let command = u16::from_le_bytes(bytes) & (PORT_DECODE | MEMORY_DECODE);
         if command == header.command {
-            return Change::None;
+            return ConfigChange::None;
         }
         header.command = command;
-        Change::Decoding
+        ConfigChange::Decoding
     }
 }
 

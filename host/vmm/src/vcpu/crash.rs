@@ -13,7 +13,7 @@ use super::exit::{Exit, InternalError};
 /// Why a vCPU stopped for good.
 #[derive(Debug, Clone, Serialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub(crate) enum Cause {
+pub(crate) enum CrashCause {
     #[error("triple fault")]
     TripleFault,
     #[error("KVM cannot emulate an instruction")]
@@ -30,7 +30,7 @@ pub(crate) enum Cause {
     UnknownExit { reason: u32 },
 }
 
-impl Cause {
+impl CrashCause {
     /// The cause, if this exit is the end of a vCPU.
     pub(crate) fn of(exit: &Exit) -> Option<Self> {
         match *exit {
@@ -52,14 +52,14 @@ impl Cause {
 /// What is known of the vCPU at that moment.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct CrashReport {
-    pub(crate) cause: Cause,
+    pub(crate) cause: CrashCause,
     pub(crate) vcpu: usize,
     pub(crate) apic_id: u32,
-    registers: Option<Registers>,
+    registers: Option<CrashRegisters>,
 }
 
 #[derive(Debug, Clone, Serialize)]
-struct Registers {
+struct CrashRegisters {
     general: Vec<(&'static str, u64)>,
     control: Vec<(&'static str, u64)>,
     cs: u16,
@@ -71,7 +71,7 @@ struct Registers {
 impl CrashReport {
     /// Reads the state of a stopped vCPU, as far as KVM gives it.
     pub(crate) fn new(
-        cause: Cause,
+        cause: CrashCause,
         index: usize,
         apic_id: u32,
         vcpu: &VcpuFd,
@@ -83,7 +83,7 @@ impl CrashReport {
         }
         let registers = match (vcpu.get_regs(), vcpu.get_sregs()) {
             (Ok(regs), Ok(sregs)) => {
-                Some(Registers::new(&regs, &sregs, code_at(vcpu, memory, regs.rip, &sregs)))
+                Some(CrashRegisters::new(&regs, &sregs, code_at(vcpu, memory, regs.rip, &sregs)))
             }
             _ => None,
         };
@@ -91,7 +91,7 @@ impl CrashReport {
     }
 }
 
-impl Registers {
+impl CrashRegisters {
     fn new(regs: &kvm_regs, sregs: &kvm_sregs, code: Vec<u8>) -> Self {
         Self {
             general: vec![
@@ -146,7 +146,7 @@ fn code_at(vcpu: &VcpuFd, memory: &GuestMemoryMmap, rip: u64, sregs: &kvm_sregs)
 impl fmt::Display for CrashReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "vCPU {} (APIC id {}): {}", self.vcpu, self.apic_id, self.cause)?;
-        if let Cause::CannotEmulate { bytes } = &self.cause {
+        if let CrashCause::CannotEmulate { bytes } = &self.cause {
             if !bytes.is_empty() {
                 writeln!(f, "  instruction  {}", hex(bytes))?;
             }
@@ -180,9 +180,9 @@ mod tests {
 
     #[test]
     fn ends_are_told_from_exits_that_are_handled() {
-        assert!(matches!(Cause::of(&Exit::Shutdown), Some(Cause::TripleFault)));
-        assert!(matches!(Cause::of(&Exit::Other(99)), Some(Cause::UnknownExit { reason: 99 })));
-        assert!(Cause::of(&Exit::ReadMsr { index: 1 }).is_none());
+        assert!(matches!(CrashCause::of(&Exit::Shutdown), Some(CrashCause::TripleFault)));
+        assert!(matches!(CrashCause::of(&Exit::Other(99)), Some(CrashCause::UnknownExit { reason: 99 })));
+        assert!(CrashCause::of(&Exit::ReadMsr { index: 1 }).is_none());
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
         let mut instruction = [0; 15];
         instruction[..2].copy_from_slice(&[0x0f, 0xef]);
         let error = InternalError { suberror: 1, instruction, instruction_size: 2 };
-        let Some(Cause::CannotEmulate { bytes }) = Cause::of(&Exit::InternalError(error)) else {
+        let Some(CrashCause::CannotEmulate { bytes }) = CrashCause::of(&Exit::InternalError(error)) else {
             panic!("not an end")
         };
         assert_eq!(hex(&bytes), "0f ef");

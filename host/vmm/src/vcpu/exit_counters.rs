@@ -7,9 +7,9 @@ macro_rules! causes {
     ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
         /// Why a vCPU came back to user space.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum Cause { $($(#[doc = $doc])* $variant,)* }
+        pub(crate) enum ExitCause { $($(#[doc = $doc])* $variant,)* }
 
-        impl Cause {
+        impl ExitCause {
             pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// Its name in reports.
@@ -49,11 +49,11 @@ causes! {
     Interrupted = "interrupted",
 }
 
-const CAUSES: usize = Cause::ALL.len();
+const CAUSES: usize = ExitCause::ALL.len();
 
 /// Direction of an access, as the guest sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(crate) enum AccessKind {
     Read = 0,
     Write = 1,
 }
@@ -72,33 +72,33 @@ impl VcpuExits {
     }
 
     /// Counts an exit.
-    pub(crate) fn count(&self, cause: Cause) {
+    pub(crate) fn count(&self, cause: ExitCause) {
         self.0.count(cause as usize);
     }
 
     /// Counts an access to a BAR, beside its exit.
-    pub(crate) fn count_bar(&self, function: usize, bar: u8, access: Access) {
+    pub(crate) fn count_bar(&self, function: usize, bar: u8, access: AccessKind) {
         if let Some(number) = of_bar(function, bar.into(), access) {
             self.0.count(number);
         }
     }
 
     /// Counts an access to a function's config space, beside its exit.
-    pub(crate) fn count_config(&self, function: usize, access: Access) {
+    pub(crate) fn count_config(&self, function: usize, access: AccessKind) {
         self.0.count(of_config(function, access));
     }
 
     /// Exits with this cause.
-    pub(crate) fn get(&self, cause: Cause) -> u64 {
+    pub(crate) fn get(&self, cause: ExitCause) -> u64 {
         self.0.get(cause as usize)
     }
 }
 
-fn of_bar(function: usize, bar: usize, access: Access) -> Option<usize> {
+fn of_bar(function: usize, bar: usize, access: AccessKind) -> Option<usize> {
     (bar < BARS).then_some(CAUSES + function * OF_FUNCTION + bar * 2 + access as usize)
 }
 
-fn of_config(function: usize, access: Access) -> usize {
+fn of_config(function: usize, access: AccessKind) -> usize {
     CAUSES + function * OF_FUNCTION + BARS * 2 + access as usize
 }
 
@@ -123,12 +123,12 @@ impl ExitCounters {
     }
 
     /// Accesses of all vCPUs to a BAR.
-    pub(crate) fn bar(&self, function: usize, bar: usize, access: Access) -> u64 {
+    pub(crate) fn bar(&self, function: usize, bar: usize, access: AccessKind) -> u64 {
         of_bar(function, bar, access).map_or(0, |number| self.sum(number))
     }
 
     /// Accesses of all vCPUs to a function's config space.
-    pub(crate) fn config(&self, function: usize, access: Access) -> u64 {
+    pub(crate) fn config(&self, function: usize, access: AccessKind) -> u64 {
         self.sum(of_config(function, access))
     }
 
@@ -144,22 +144,25 @@ mod tests {
     #[test]
     fn rows_are_separate_and_bars_are_summed_over_them() {
         let counters = ExitCounters::new(2, 1);
-        counters.rows()[0].count(Cause::MmioBar);
-        counters.rows()[0].count_bar(0, 2, Access::Write);
-        counters.rows()[1].count_bar(0, 2, Access::Write);
-        counters.rows()[1].count_config(0, Access::Read);
-        assert_eq!((counters.rows()[0].get(Cause::MmioBar), counters.rows()[1].get(Cause::MmioBar)), (1, 0));
-        assert_eq!((counters.bar(0, 2, Access::Write), counters.bar(0, 2, Access::Read)), (2, 0));
-        assert_eq!(counters.config(0, Access::Read), 1);
+        counters.rows()[0].count(ExitCause::MmioBar);
+        counters.rows()[0].count_bar(0, 2, AccessKind::Write);
+        counters.rows()[1].count_bar(0, 2, AccessKind::Write);
+        counters.rows()[1].count_config(0, AccessKind::Read);
+        assert_eq!(
+            (counters.rows()[0].get(ExitCause::MmioBar), counters.rows()[1].get(ExitCause::MmioBar)),
+            (1, 0)
+        );
+        assert_eq!((counters.bar(0, 2, AccessKind::Write), counters.bar(0, 2, AccessKind::Read)), (2, 0));
+        assert_eq!(counters.config(0, AccessKind::Read), 1);
     }
 
     #[test]
     fn what_does_not_exist_is_not_counted_and_does_not_panic() {
         let counters = ExitCounters::new(1, 1);
         // Not those of config space either, which come next.
-        counters.rows()[0].count_bar(0, 6, Access::Read);
-        counters.rows()[0].count_bar(70, 0, Access::Read);
-        assert_eq!((counters.bar(0, 6, Access::Read), counters.config(0, Access::Read)), (0, 0));
-        assert_eq!(counters.bar(70, 0, Access::Read), 0);
+        counters.rows()[0].count_bar(0, 6, AccessKind::Read);
+        counters.rows()[0].count_bar(70, 0, AccessKind::Read);
+        assert_eq!((counters.bar(0, 6, AccessKind::Read), counters.config(0, AccessKind::Read)), (0, 0));
+        assert_eq!(counters.bar(70, 0, AccessKind::Read), 0);
     }
 }

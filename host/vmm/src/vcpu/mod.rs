@@ -21,7 +21,7 @@ use pvir_host::counters::Counter;
 use crash::CrashReport;
 use ending::Ending;
 use exit::{Direction, Exit, Hypercall, PortAccess};
-use exit_counters::{Cause, VcpuExits};
+use exit_counters::{ExitCause, VcpuExits};
 use kick::Armed;
 use outcome::Outcome;
 use platform::Platform;
@@ -119,7 +119,7 @@ impl Vcpu {
         }
     }
 
-    fn handle(&mut self, exit: &Exit, exits: &VcpuExits) -> Cause {
+    fn handle(&mut self, exit: &Exit, exits: &VcpuExits) -> ExitCause {
         match *exit {
             Exit::Port(access) => self.port(&access, exits),
             Exit::MmioRead { address, size } => {
@@ -135,7 +135,7 @@ impl Vcpu {
                 let ours = index == conduit::MSR;
                 let status = self.last_status();
                 exit::answer_msr(&mut self.fd, ours.then_some(status.into()));
-                if ours { Cause::StatusByMsr } else { Cause::MsrOther }
+                if ours { ExitCause::StatusByMsr } else { ExitCause::MsrOther }
             }
             Exit::WriteMsr { index, value } => {
                 let ours = index == conduit::MSR;
@@ -144,10 +144,10 @@ impl Vcpu {
                     self.call(0, value);
                 }
                 exit::answer_msr(&mut self.fd, ours.then_some(0));
-                if ours { Cause::CallByMsr } else { Cause::MsrOther }
+                if ours { ExitCause::CallByMsr } else { ExitCause::MsrOther }
             }
             Exit::Hypercall(call) => self.hypercall(&call),
-            Exit::Interrupted => Cause::Interrupted,
+            Exit::Interrupted => ExitCause::Interrupted,
             Exit::Hlt
             | Exit::Shutdown
             | Exit::InternalError(_)
@@ -157,7 +157,7 @@ impl Vcpu {
         }
     }
 
-    fn port(&mut self, access: &PortAccess, exits: &VcpuExits) -> Cause {
+    fn port(&mut self, access: &PortAccess, exits: &VcpuExits) -> ExitCause {
         let offered = self.platform.service.discovery().conduits.contains(Conduits::PORT);
         if offered && access.port == conduit::PORT && self.platform.service.takes_port_access(access.size) {
             return self.conduit_port(access);
@@ -168,7 +168,7 @@ impl Vcpu {
         }
         let size = usize::from(access.size).max(1);
         let platform = Arc::clone(&self.platform);
-        let mut cause = Cause::PortOther;
+        let mut cause = ExitCause::PortOther;
         for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(size) {
             cause = match access.direction {
                 Direction::In => platform.ports.read(access.port, element, exits),
@@ -178,14 +178,14 @@ impl Vcpu {
         cause
     }
 
-    fn conduit_port(&mut self, access: &PortAccess) -> Cause {
+    fn conduit_port(&mut self, access: &PortAccess) -> ExitCause {
         match access.direction {
             Direction::In => {
                 let status = self.last_status().to_le_bytes();
                 for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(4) {
                     element.copy_from_slice(&status);
                 }
-                Cause::StatusByPort
+                ExitCause::StatusByPort
             }
             Direction::Out => {
                 let data = exit::port_data(&mut self.fd, access, self.run_size);
@@ -194,24 +194,24 @@ impl Vcpu {
                 for page in pages {
                     self.call(cpl, u64::from(page) << PORT_ADDRESS_SHIFT);
                 }
-                Cause::CallByPort
+                ExitCause::CallByPort
             }
         }
     }
 
-    fn console_page(&mut self, access: &PortAccess) -> Cause {
+    fn console_page(&mut self, access: &PortAccess) -> ExitCause {
         let cpl = Privilege::ask(&self.fd, &self.console_get_sregs);
         for number in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact(4) {
             self.platform.ports.console().set_page(cpl, word(number));
         }
-        Cause::PortConsole
+        ExitCause::PortConsole
     }
 
-    fn hypercall(&mut self, call: &Hypercall) -> Cause {
+    fn hypercall(&mut self, call: &Hypercall) -> ExitCause {
         let ours = call.number == u64::from(HYPERCALL_NUMBER);
         let result = if ours { self.call(call.cpl, call.rdi).into() } else { conduit::NO_SUCH_CALL };
         exit::set_hypercall_result(&mut self.fd, result);
-        if ours { Cause::CallByVmcall } else { Cause::HypercallOther }
+        if ours { ExitCause::CallByVmcall } else { ExitCause::HypercallOther }
     }
 
     fn call(&self, cpl: u8, block: u64) -> u32 {
@@ -222,13 +222,13 @@ impl Vcpu {
         self.platform.service.last_status(self.index).0
     }
 
-    fn crash(&self, exit: &Exit) -> Cause {
-        if let Some(cause) = crash::Cause::of(exit) {
+    fn crash(&self, exit: &Exit) -> ExitCause {
+        if let Some(cause) = crash::CrashCause::of(exit) {
             let Platform { memory, counters, .. } = &*self.platform;
             let report = CrashReport::new(cause, self.index, self.apic_id, &self.fd, memory, counters);
             self.platform.ending.finish(Outcome::GuestCrash(Box::new(report)));
         }
-        Cause::Crash
+        ExitCause::Crash
     }
 }
 

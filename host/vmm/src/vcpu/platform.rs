@@ -6,7 +6,7 @@ use pvir_host::counters::Counters;
 use vm_memory::GuestMemoryMmap;
 
 use super::ending::Ending;
-use super::exit_counters::{Access, Cause, ExitCounters, VcpuExits};
+use super::exit_counters::{AccessKind, ExitCause, ExitCounters, VcpuExits};
 use super::ports::Ports;
 use crate::devices::io_apic::IoApic;
 use crate::pci::bus::PciBus;
@@ -27,33 +27,33 @@ pub(crate) struct Platform {
 
 impl Platform {
     /// Reads guest physical memory that is not RAM.
-    pub(super) fn memory_read(&self, address: u64, data: &mut [u8], exits: &VcpuExits) -> Cause {
+    pub(super) fn memory_read(&self, address: u64, data: &mut [u8], exits: &VcpuExits) -> ExitCause {
         if layout::IO_APIC.contains(&address) {
             self.io_apic.read(address - layout::IO_APIC.start, data);
-            return Cause::MmioIoApic;
+            return ExitCause::MmioIoApic;
         }
-        count_mmio(exits, self.pci.memory_read(address, data), address, Access::Read)
+        count_mmio(exits, self.pci.memory_read(address, data), address, AccessKind::Read)
     }
 
     /// Writes guest physical memory that is not RAM.
-    pub(super) fn memory_write(&self, address: u64, data: &[u8], exits: &VcpuExits) -> Cause {
+    pub(super) fn memory_write(&self, address: u64, data: &[u8], exits: &VcpuExits) -> ExitCause {
         if layout::IO_APIC.contains(&address) {
             self.io_apic.write(address - layout::IO_APIC.start, data);
-            return Cause::MmioIoApic;
+            return ExitCause::MmioIoApic;
         }
-        count_mmio(exits, self.pci.memory_write(address, data), address, Access::Write)
+        count_mmio(exits, self.pci.memory_write(address, data), address, AccessKind::Write)
     }
 }
 
-fn count_mmio(exits: &VcpuExits, served: Option<(usize, u8)>, address: u64, access: Access) -> Cause {
+fn count_mmio(exits: &VcpuExits, served: Option<(usize, u8)>, address: u64, access: AccessKind) -> ExitCause {
     match served {
         Some((function, bar)) => {
             exits.count_bar(function, bar, access);
-            Cause::MmioBar
+            ExitCause::MmioBar
         }
         None => {
             tracing::debug!(address = format_args!("{address:#x}"), ?access, "MMIO where nothing is");
-            Cause::MmioOther
+            ExitCause::MmioOther
         }
     }
 }

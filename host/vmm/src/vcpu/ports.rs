@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ending::Ending;
-use super::exit_counters::{Access, Cause, VcpuExits};
+use super::exit_counters::{AccessKind, ExitCause, VcpuExits};
 use super::outcome::Outcome;
 use crate::devices::line_console::{self, LineConsole};
 use crate::devices::serial::SerialPort;
@@ -47,14 +47,14 @@ impl Ports {
     }
 
     /// IN of 1, 2 or 4 bytes. What nothing answers reads as ones.
-    pub(crate) fn read(&self, port: u16, data: &mut [u8], exits: &VcpuExits) -> Cause {
+    pub(crate) fn read(&self, port: u16, data: &mut [u8], exits: &VcpuExits) -> ExitCause {
         data.fill(0xff);
         match port {
             _ if SERIAL.contains(&port) => {
                 if let [byte] = data {
                     *byte = self.serial.read(offset_in_serial(port));
                 }
-                Cause::PortSerial
+                ExitCause::PortSerial
             }
             layout::CONSOLE_PAGE_PORT | layout::CONSOLE_LENGTH_PORT => {
                 let page = port == layout::CONSOLE_PAGE_PORT;
@@ -62,27 +62,27 @@ impl Ports {
                 if data.len() == 4 {
                     data.copy_from_slice(&value.to_le_bytes());
                 }
-                Cause::PortConsole
+                ExitCause::PortConsole
             }
             layout::PCI_ADDRESS..=0xcff => {
                 if let Some(function) = self.config.read(port, data) {
-                    exits.count_config(function, Access::Read);
+                    exits.count_config(function, AccessKind::Read);
                 }
-                Cause::PortPciConfig
+                ExitCause::PortPciConfig
             }
             // Its buffers are empty: a guest that looks for a keyboard does not wait for one.
             layout::KEYBOARD_PORT => {
                 data.fill(0);
-                Cause::PortOther
+                ExitCause::PortOther
             }
             _ => match self.pci.port_read(port, data) {
                 Some((function, bar)) => {
-                    exits.count_bar(function, bar, Access::Read);
-                    Cause::PortBar
+                    exits.count_bar(function, bar, AccessKind::Read);
+                    ExitCause::PortBar
                 }
                 None => {
                     tracing::trace!(port = format_args!("{port:#x}"), "IN from a port where nothing is");
-                    Cause::PortOther
+                    ExitCause::PortOther
                 }
             },
         }
@@ -90,52 +90,52 @@ impl Ports {
 
     /// OUT of 1, 2 or 4 bytes. What goes where nothing is has no effect. The page of the paravirtual console is not set
     /// here: that takes the privilege of the code that sets it.
-    pub(crate) fn write(&self, port: u16, data: &[u8], exits: &VcpuExits) -> Cause {
+    pub(crate) fn write(&self, port: u16, data: &[u8], exits: &VcpuExits) -> ExitCause {
         match port {
             layout::EXIT_PORT => {
                 let mut value = [0; 4];
                 value.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
                 self.ending.finish(Outcome::GuestExit { value: u32::from_le_bytes(value) });
-                Cause::PortExit
+                ExitCause::PortExit
             }
             _ if SERIAL.contains(&port) => {
                 if let [byte] = data {
                     self.serial.write(offset_in_serial(port), *byte);
                 }
-                Cause::PortSerial
+                ExitCause::PortSerial
             }
             layout::CONSOLE_PAGE_PORT | layout::CONSOLE_LENGTH_PORT => {
                 if let (layout::CONSOLE_LENGTH_PORT, Ok(length)) = (port, <[u8; 4]>::try_from(data)) {
                     self.console.put_out(u32::from_le_bytes(length));
                 }
-                Cause::PortConsole
+                ExitCause::PortConsole
             }
             layout::RESET_PORT if data.len() == 1 => {
                 if data.first().is_some_and(|value| value & RESET_CPU != 0) {
                     self.ending.finish(Outcome::GuestReset { by: "port 0xcf9" });
                 }
-                Cause::PortReset
+                ExitCause::PortReset
             }
             layout::SLEEP_CONTROL => {
                 if data == [SLEEP_ENABLE | layout::SLEEP_TYPE_OFF << SLEEP_TYPE_SHIFT] {
                     self.ending.finish(Outcome::GuestPowerOff);
                 }
-                Cause::PortPowerOff
+                ExitCause::PortPowerOff
             }
             layout::KEYBOARD_PORT if data == [KEYBOARD_RESET] => {
                 self.ending.finish(Outcome::GuestReset { by: "keyboard controller" });
-                Cause::PortReset
+                ExitCause::PortReset
             }
             layout::PCI_ADDRESS..=0xcff => {
                 if let Some(function) = self.config.write(port, data) {
-                    exits.count_config(function, Access::Write);
+                    exits.count_config(function, AccessKind::Write);
                 }
-                Cause::PortPciConfig
+                ExitCause::PortPciConfig
             }
             _ => match self.pci.port_write(port, data) {
                 Some((function, bar)) => {
-                    exits.count_bar(function, bar, Access::Write);
-                    Cause::PortBar
+                    exits.count_bar(function, bar, AccessKind::Write);
+                    ExitCause::PortBar
                 }
                 None => {
                     tracing::trace!(
@@ -143,7 +143,7 @@ impl Ports {
                         ?data,
                         "OUT to a port where nothing is"
                     );
-                    Cause::PortOther
+                    ExitCause::PortOther
                 }
             },
         }

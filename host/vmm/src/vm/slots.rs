@@ -44,7 +44,7 @@ unsafe impl HostMemory for MmapRegion {
 
 /// Whether the guest may write to a slot directly; where not, its writes exit as MMIO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(crate) enum SlotAccess {
     ReadWrite,
     ReadOnly,
 }
@@ -56,7 +56,7 @@ pub(crate) struct SlotId(u32);
 #[derive(Debug)]
 struct MemorySlot {
     range: GuestRange,
-    access: Access,
+    access: SlotAccess,
     memory: Arc<dyn HostMemory>,
 }
 
@@ -80,7 +80,7 @@ impl MemorySlots {
     /// Makes all regions of `ram` the guest's.
     pub(crate) fn map_ram(&self, ram: &GuestMemoryMmap) -> Result<()> {
         for region in ram.iter() {
-            self.map(region.start_addr().0, region.get_mmap(), 0, region.len(), Access::ReadWrite)?;
+            self.map(region.start_addr().0, region.get_mmap(), 0, region.len(), SlotAccess::ReadWrite)?;
         }
         Ok(())
     }
@@ -92,7 +92,7 @@ impl MemorySlots {
         memory: Arc<dyn HostMemory>,
         offset: u64,
         size: u64,
-        access: Access,
+        access: SlotAccess,
     ) -> Result<SlotId> {
         let range = GuestRange::new(gpa, size);
         let inside = offset.checked_add(size).is_some_and(|end| end <= memory.size());
@@ -138,7 +138,7 @@ impl MemorySlots {
 
     fn set(&self, id: SlotId, slot: &MemorySlot, host: u64, size: u64) -> Result<(), kvm_ioctls::Error> {
         self.counters.count_ioctl("KVM_SET_USER_MEMORY_REGION");
-        let flags = if slot.access == Access::ReadOnly { KVM_MEM_READONLY } else { 0 };
+        let flags = if slot.access == SlotAccess::ReadOnly { KVM_MEM_READONLY } else { 0 };
         let region = kvm_userspace_memory_region {
             slot: id.0,
             flags: if size == 0 { 0 } else { flags },

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where the code of a guest is loaded and entered.
 pub(crate) const LOAD: u32 = 0x10_0000;
@@ -183,7 +183,8 @@ impl Kernel {
 /// `pvir run KERNEL`, bounded in time.
 pub(crate) fn pvir(kernel: &Kernel, arguments: &[&str]) -> Command {
     let mut command = pvir_without_timeout(kernel, arguments);
-    command.args(["--timeout", "20"]);
+    let limit = patience::stretched(Duration::from_secs(20));
+    command.args(["--timeout", &limit.as_secs_f64().to_string()]);
     command
 }
 
@@ -226,13 +227,6 @@ pub(crate) fn send(child: &Child, signal: &str) {
 }
 
 /// Waits for something that another process does.
-pub(crate) fn eventually(mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < end {
-        if done() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    false
+pub(crate) fn eventually(done: impl FnMut() -> bool) -> bool {
+    patience::until(Duration::from_secs(10), done)
 }

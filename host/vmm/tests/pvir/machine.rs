@@ -170,7 +170,9 @@ fn kernel_may_come_from_the_environment() {
     }
     let kernel = Kernel::new(&Code::new().exit(7).elf());
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pvir"));
-    let output = command.args(["run", "--timeout", "20"]).env("PVIR_KERNEL", &kernel.path).output().unwrap();
+    let limit = patience::stretched(std::time::Duration::from_secs(20)).as_secs_f64().to_string();
+    let output =
+        command.args(["run", "--timeout", &limit]).env("PVIR_KERNEL", &kernel.path).output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
 }
 

@@ -4,13 +4,13 @@ mod e1000e;
 mod edu;
 pub(crate) mod emulated;
 mod igb;
-mod ims_place;
+mod ims_location;
 mod ivshmem;
 mod xhci;
 
 use crate::machine::pci::Function;
 use crate::machine::pci::bars::{self, BarError};
-pub(crate) use ims_place::ImsPlace;
+pub(crate) use ims_location::ImsLocation;
 use pvir_guest::Origin;
 
 /// A device whose interrupts software can raise.
@@ -32,11 +32,11 @@ pub(crate) trait Trigger {
         None
     }
     /// How many places for messages of its own it has, beside MSI-X and MSI (IMS): places 0 to this, less one.
-    fn ims_places(&self) -> u16 {
+    fn ims_locations(&self) -> u16 {
         0
     }
     /// Takes possession of a place, for the messages of `origin`. One owner at a time is the caller's to see to.
-    fn ims_place(&mut self, _place: u16, _origin: Origin) -> Option<ImsPlace> {
+    fn ims_location(&mut self, _place: u16, _origin: Origin) -> Option<ImsLocation> {
         None
     }
     /// Raises the message of a place, once it has left the device.
@@ -134,12 +134,12 @@ impl Trigger for Device {
         self.trigger().sent(vector)
     }
 
-    fn ims_places(&self) -> u16 {
-        self.trigger().ims_places()
+    fn ims_locations(&self) -> u16 {
+        self.trigger().ims_locations()
     }
 
-    fn ims_place(&mut self, place: u16, origin: Origin) -> Option<ImsPlace> {
-        self.trigger_mut().ims_place(place, origin)
+    fn ims_location(&mut self, place: u16, origin: Origin) -> Option<ImsLocation> {
+        self.trigger_mut().ims_location(place, origin)
     }
 
     fn raise_ims(&mut self, place: u16) {

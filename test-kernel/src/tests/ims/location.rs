@@ -1,6 +1,6 @@
 //! Where an IMS entry's message is kept.
 
-use crate::machine::devices::ImsPlace;
+use crate::machine::devices::ImsLocation;
 use pvir_guest::abi::Pair;
 use pvir_guest::{Mask, MsixEntry, Origin, StoreEntry};
 
@@ -8,7 +8,7 @@ use pvir_guest::{Mask, MsixEntry, Origin, StoreEntry};
 #[derive(Debug)]
 pub(super) enum MessageLocation<'t> {
     /// One of the device's own.
-    Own(ImsPlace),
+    Own(ImsLocation),
     /// An entry of the MSI-X table that has no interrupt of its own: to the host a place like any other.
     InTable(MsixEntry<'t>, Origin),
 }

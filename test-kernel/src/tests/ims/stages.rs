@@ -45,7 +45,7 @@ impl ImsTest<'_> {
     pub(super) fn run(&mut self, table: &MsixTable<'_, Kernel>) -> Option<()> {
         let id: DeviceId = self.info.id;
         let entries = u32::from(self.driver.vectors().min(MAX_SENDERS)).min(self.info.msix_entries);
-        let places = u32::from(self.driver.ims_places().min(MAX_SENDERS)).min(self.info.ims_entries);
+        let places = u32::from(self.driver.ims_locations().min(MAX_SENDERS)).min(self.info.ims_entries);
         // Between the entries at the start of the table and those behind IMS entries at its end.
         let spare = self.info.msix_entries.saturating_sub(2 * u32::from(MAX_SENDERS));
         let places = if self.in_table { places.min(spare) } else { places };
@@ -122,7 +122,7 @@ impl ImsTest<'_> {
             let entry = table.claim(u32::from(MAX_SENDERS) + origin.index)?;
             return Some(MessageLocation::InTable(entry.release(), origin));
         }
-        self.driver.ims_place(u16::try_from(origin.index).ok()?, origin).map(MessageLocation::Own)
+        self.driver.ims_location(u16::try_from(origin.index).ok()?, origin).map(MessageLocation::Own)
     }
 
     fn send(&mut self, number: u16) {

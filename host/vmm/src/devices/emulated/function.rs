@@ -18,7 +18,7 @@ use crate::devices::region;
 use crate::devices::trapped::TrappedStores;
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::{MappedPart, PciFunction};
-use crate::vm::slots::Access;
+use crate::vm::slots::SlotAccess;
 
 const PAGE: u64 = 4096;
 /// Bytes of one MSI-X table entry.
@@ -159,7 +159,7 @@ impl PciFunction for EmulatedFunction {
             access,
         };
         let pba = self.pba();
-        vec![part(0, pba, Access::ReadWrite), part(pba, PAGE, Access::ReadOnly)]
+        vec![part(0, pba, SlotAccess::ReadWrite), part(pba, PAGE, SlotAccess::ReadOnly)]
     }
 }
 
@@ -236,7 +236,7 @@ mod tests {
         assert!(function.mapped_parts(2).is_empty());
         gate.set(true).unwrap();
         let parts: Vec<_> = function.mapped_parts(2).iter().map(|p| (p.offset, p.size, p.access)).collect();
-        assert_eq!(parts, [(0, 0x2000, Access::ReadWrite), (0x2000, 0x1000, Access::ReadOnly)]);
+        assert_eq!(parts, [(0, 0x2000, SlotAccess::ReadWrite), (0x2000, 0x1000, SlotAccess::ReadOnly)]);
         assert!(function.mapped_parts(0).is_empty());
     }
 

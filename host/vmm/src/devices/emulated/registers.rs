@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Whether a guest reads or writes a register, as its page in `docs/` says.
 #[cfg(test)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Access {
+pub(crate) enum RegisterAccess {
     /// Reads; ignores writes.
     Read,
     /// Reads and writes.
@@ -26,7 +26,7 @@ macro_rules! registers {
         )*
         /// Every register: name, offset, access. What the page says is compared with it.
         #[cfg(test)]
-        pub(crate) const ALL: &[(&str, u64, Access)] = &[$((stringify!($name), $offset, Access::$access)),*];
+        pub(crate) const ALL: &[(&str, u64, RegisterAccess)] = &[$((stringify!($name), $offset, RegisterAccess::$access)),*];
     };
 }
 

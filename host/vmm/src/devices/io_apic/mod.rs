@@ -28,10 +28,10 @@ const ID_BITS: u32 = 0x0f00_0000;
 /// The I/O APIC, shared by the vCPUs and by what raises its pins.
 pub(crate) struct IoApic {
     messages: Arc<dyn MessageSink>,
-    state: Mutex<State>,
+    state: Mutex<IoApicState>,
 }
 
-struct State {
+struct IoApicState {
     selected: u8,
     id: u32,
     pins: [Pin; PINS],
@@ -49,7 +49,7 @@ impl IoApic {
     /// All pins masked.
     pub(crate) fn new(messages: Arc<dyn MessageSink>) -> Self {
         let pin = Pin { entry: Redirection::MASKED, pending: false };
-        Self { messages, state: Mutex::new(State { selected: 0, id: 0, pins: [pin; PINS] }) }
+        Self { messages, state: Mutex::new(IoApicState { selected: 0, id: 0, pins: [pin; PINS] }) }
     }
 
     /// A device gives an edge to a pin.
@@ -100,7 +100,7 @@ impl IoApic {
     }
 }
 
-impl State {
+impl IoApicState {
     fn register(&mut self) -> u32 {
         match self.selected {
             ID | ARBITRATION => self.id,

@@ -12,7 +12,7 @@ use crate::devices::region;
 use crate::devices::trapped::TrappedStores;
 use crate::pci::bars::{BarKind, BarSpec};
 use crate::pci::function::MappedPart;
-use crate::vm::slots::{Access, HostMemory};
+use crate::vm::slots::{HostMemory, SlotAccess};
 
 const PAGE: u64 = 4096;
 
@@ -74,13 +74,13 @@ impl Bar {
             size: part.end - part.start,
             memory: Arc::clone(region) as Arc<dyn HostMemory>,
             memory_offset: part.start,
-            access: Access::ReadWrite,
+            access: SlotAccess::ReadWrite,
         };
         self.structures.mapped(self.spec.size, open).into_iter().map(memory).collect()
     }
 
     /// Serves a read that exited.
-    pub(crate) fn read(&self, device: &Trapped<'_>, offset: u64, data: &mut [u8]) {
+    pub(crate) fn read(&self, device: &TrappedAccess<'_>, offset: u64, data: &mut [u8]) {
         let (head, tail) = data.split_at_mut(Self::split(offset, data.len()));
         if !tail.is_empty() {
             self.read(device, offset + head.len() as u64, tail);
@@ -100,7 +100,7 @@ impl Bar {
     }
 
     /// Serves a write that exited.
-    pub(crate) fn write(&self, device: &Trapped<'_>, offset: u64, data: &[u8]) {
+    pub(crate) fn write(&self, device: &TrappedAccess<'_>, offset: u64, data: &[u8]) {
         let (head, tail) = data.split_at(Self::split(offset, data.len()));
         match self.structures.find(offset) {
             // Nobody writes the pending bits but the device.
@@ -129,7 +129,7 @@ impl Bar {
 }
 
 /// What a trapped access acts on.
-pub(crate) struct Trapped<'a> {
+pub(crate) struct TrappedAccess<'a> {
     pub(crate) pci: &'a VfioPci,
     pub(crate) stores: &'a TrappedStores,
 }

@@ -9,7 +9,7 @@ use pvir_abi::DeviceId;
 use pvir_host::service::Service;
 use pvir_host::vfio::VfioPci;
 
-use super::bar::{Bar, Trapped};
+use super::bar::{Bar, TrappedAccess};
 use crate::devices::config::filter::filter;
 use crate::devices::config::space::{BUS_MASTER, ConfigSpace, MSIX_SIZE, SIZE};
 use crate::devices::gate::Gate;
@@ -53,8 +53,8 @@ impl VfioFunction {
         self.bars.get(usize::from(bar))?.as_ref()
     }
 
-    fn trapped(&self) -> Trapped<'_> {
-        Trapped { pci: &self.pci, stores: &self.stores }
+    fn trapped(&self) -> TrappedAccess<'_> {
+        TrappedAccess { pci: &self.pci, stores: &self.stores }
     }
 
     fn device_config(&self, offset: u16) -> u8 {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use pvir_abi::DeviceId;
 use pvir_host::isolation::Host;
 
-use plan::{Plan, Sysfs};
+use plan::{BindingPlan, Sysfs};
 
 /// What `--help` says of exit codes.
 pub(crate) const HELP: &str = "Exit codes:
@@ -25,7 +25,7 @@ const NOT_DONE: u8 = 1;
 
 /// `pvir bind`, `pvir unbind`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct BindArgs {
     /// The functions, for example 0000:01:00.0
     #[arg(value_name = "BDF", required = true, value_parser = crate::host_commands::devices::parse_address)]
     devices: Vec<DeviceId>,
@@ -35,16 +35,16 @@ pub(crate) struct Args {
 }
 
 /// Gives them to vfio-pci.
-pub(crate) fn bind(args: &Args) -> Result<ExitCode> {
-    run(args, Plan::bind)
+pub(crate) fn bind(args: &BindArgs) -> Result<ExitCode> {
+    run(args, BindingPlan::bind)
 }
 
 /// Gives them back to the drivers that had them.
-pub(crate) fn unbind(args: &Args) -> Result<ExitCode> {
-    run(args, Plan::unbind)
+pub(crate) fn unbind(args: &BindArgs) -> Result<ExitCode> {
+    run(args, BindingPlan::unbind)
 }
 
-fn run(args: &Args, plan: fn(&Host, DeviceId) -> Result<Plan>) -> Result<ExitCode> {
+fn run(args: &BindArgs, plan: fn(&Host, DeviceId) -> Result<BindingPlan>) -> Result<ExitCode> {
     let host = Host::default();
     // All of them are judged before one of them is touched.
     let plans = args.devices.iter().map(|device| plan(&host, *device)).collect::<Result<Vec<_>>>()?;

@@ -17,48 +17,48 @@ const NONE: &str = "none";
 /// Where the drivers are remembered that devices had; it goes with the next boot, as the bindings do.
 const REMEMBERED: &str = "run/pvir/former-drivers";
 
-/// Whoever does what is written to sysfs.
-pub(super) trait Kernel {
+/// The files by which a driver is bound and unbound: those of sysfs, and that of former drivers.
+pub(super) trait DriverFiles {
     /// Writes a whole file.
     fn write(&mut self, path: &Path, text: &str) -> io::Result<()>;
 }
 
-/// The real one.
+/// The files of the running kernel.
 pub(super) struct Sysfs;
 
-impl Kernel for Sysfs {
+impl DriverFiles for Sysfs {
     fn write(&mut self, path: &Path, text: &str) -> io::Result<()> {
         fs::write(path, text)
     }
 }
 
-/// One write.
+/// A write to one of these files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Write {
     path: PathBuf,
     text: String,
 }
 
-/// What is to be remembered or forgotten of a device.
+/// Whether the former driver of a device is to be remembered or forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Memory {
+enum FormerDriver {
     Keep(String),
     Drop,
 }
 
-/// All that is to be done to one device.
+/// All that binding or unbinding one device writes.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct BindingPlan {
     device: DeviceId,
     /// The driver at its end, or [`NONE`].
     wanted: String,
-    before: Memory,
+    before: FormerDriver,
     writes: Vec<Write>,
     /// If one of them fails.
     undo: Vec<Write>,
 }
 
-impl Plan {
+impl BindingPlan {
     /// From its driver to vfio-pci.
     pub(super) fn bind(host: &Host, device: DeviceId) -> Result<Self> {
         let function =
@@ -84,7 +84,7 @@ impl Plan {
         writes.push(files.probe());
         let mut undo = vec![files.set_override(&overridden)];
         undo.extend(former.map(|_| files.probe()));
-        let before = Memory::Keep(format!("{} {overridden}\n", former.unwrap_or(NONE)));
+        let before = FormerDriver::Keep(format!("{} {overridden}\n", former.unwrap_or(NONE)));
         Ok(Self { device, wanted: VFIO.into(), before, writes, undo })
     }
 
@@ -113,11 +113,17 @@ impl Plan {
         }
         let undo = vec![files.set_override(VFIO), files.probe()];
         let wanted = former.unwrap_or("the driver that the kernel chooses").to_owned();
-        Ok(Self { device, wanted, before: Memory::Drop, writes, undo })
+        Ok(Self { device, wanted, before: FormerDriver::Drop, writes, undo })
     }
 
     fn nothing(device: DeviceId, wanted: &str) -> Self {
-        Self { device, wanted: wanted.into(), before: Memory::Drop, writes: Vec::new(), undo: Vec::new() }
+        Self {
+            device,
+            wanted: wanted.into(),
+            before: FormerDriver::Drop,
+            writes: Vec::new(),
+            undo: Vec::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -133,8 +139,8 @@ impl Plan {
     }
 
     /// Does it; what fails half-way is undone.
-    pub(super) fn carry_out(&self, host: &Host, kernel: &mut impl Kernel) -> Result<()> {
-        if let Memory::Keep(text) = &self.before {
+    pub(super) fn carry_out(&self, host: &Host, files: &mut impl DriverFiles) -> Result<()> {
+        if let FormerDriver::Keep(text) = &self.before {
             let file = remembered(host, self.device);
             let folder = file.parent().context("no folder")?;
             fs::create_dir_all(folder)
@@ -142,24 +148,24 @@ impl Plan {
             fs::write(&file, text)
                 .with_context(|| format!("{}: cannot write {}", self.device, file.display()))?;
         }
-        let done = self.write(&self.writes, kernel).and_then(|()| self.check(host));
+        let done = self.write(&self.writes, files).and_then(|()| self.check(host));
         if let Err(error) = done {
             // The first failure is the one to tell of; what is left is told too.
-            return match self.write(&self.undo, kernel) {
+            return match self.write(&self.undo, files) {
                 Ok(()) => Err(error.context("undone")),
                 Err(undo) => Err(error.context(format!("not undone either: {undo:#}"))),
             };
         }
-        if self.before == Memory::Drop {
+        if self.before == FormerDriver::Drop {
             // Nothing may be remembered.
             let _ = fs::remove_file(remembered(host, self.device));
         }
         Ok(())
     }
 
-    fn write(&self, writes: &[Write], kernel: &mut impl Kernel) -> Result<()> {
+    fn write(&self, writes: &[Write], files: &mut impl DriverFiles) -> Result<()> {
         for Write { path, text } in writes {
-            kernel.write(path, text).with_context(|| {
+            files.write(path, text).with_context(|| {
                 format!("{}: cannot write {:?} to {}", self.device, text.trim_end(), path.display())
             })?;
         }
@@ -186,13 +192,13 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for BindingPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return write!(f, "{}: is with {} already", self.device, self.wanted);
         }
         write!(f, "{}: to {}", self.device, self.wanted)?;
-        if let Memory::Keep(text) = &self.before {
+        if let FormerDriver::Keep(text) = &self.before {
             write!(f, "\n    write {:?} to /{REMEMBERED}/{}", text.trim_end(), self.device)?;
         }
         for Write { path, text } in &self.writes {

@@ -8,7 +8,7 @@ const NIC: &str = "0000:00:05.0";
 
 /// Does what Linux does with these files: `driver_override` is kept, `unbind` takes the link away and needs one,
 /// `drivers_probe` binds by override or by the table of ids, or silently does not.
-struct FakeKernel<'a> {
+struct FakeDriverFiles<'a> {
     fake: &'a FakeHost,
     /// The driver that knows the device by its ids.
     by_id: Option<&'static str>,
@@ -19,7 +19,7 @@ struct FakeKernel<'a> {
     writes: Vec<String>,
 }
 
-impl<'a> FakeKernel<'a> {
+impl<'a> FakeDriverFiles<'a> {
     fn new(fake: &'a FakeHost) -> Self {
         Self { fake, by_id: Some("igb"), unwilling: &[], broken: BTreeMap::new(), writes: Vec::new() }
     }
@@ -36,7 +36,7 @@ impl<'a> FakeKernel<'a> {
     }
 }
 
-impl Kernel for FakeKernel<'_> {
+impl DriverFiles for FakeDriverFiles<'_> {
     fn write(&mut self, path: &Path, text: &str) -> io::Result<()> {
         let name = path.file_name().unwrap().to_str().unwrap();
         self.writes.push(format!("{name}={}", text.trim_end()));
@@ -76,8 +76,8 @@ fn driver(fake: &FakeHost) -> Option<String> {
 #[test]
 fn bind_and_unbind_come_back_to_the_driver_that_was_there() {
     let fake = nic(Some("igb"));
-    let mut kernel = FakeKernel::new(&fake);
-    let plan = Plan::bind(&fake.host, id()).unwrap();
+    let mut kernel = FakeDriverFiles::new(&fake);
+    let plan = BindingPlan::bind(&fake.host, id()).unwrap();
     assert_eq!(driver(&fake).as_deref(), Some("igb"), "a plan touches nothing");
     plan.carry_out(&fake.host, &mut kernel).unwrap();
     assert_eq!(driver(&fake).as_deref(), Some("vfio-pci"));
@@ -86,7 +86,7 @@ fn bind_and_unbind_come_back_to_the_driver_that_was_there() {
         ["driver_override=vfio-pci", "unbind=0000:00:05.0", "drivers_probe=0000:00:05.0"]
     );
 
-    Plan::unbind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap();
+    BindingPlan::unbind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap();
     assert_eq!(driver(&fake).as_deref(), Some("igb"));
     assert_eq!(fake.read(&format!("{}/driver_override", FakeHost::folder(NIC))), "(null)\n");
     assert!(!fake.path(REMEMBERED).join(NIC).exists());
@@ -96,10 +96,10 @@ fn bind_and_unbind_come_back_to_the_driver_that_was_there() {
 fn a_device_without_driver_is_without_one_again_and_keeps_its_override() {
     let fake = nic(None);
     fake.write(&format!("{}/driver_override", FakeHost::folder(NIC)), "nobody\n");
-    let mut kernel = FakeKernel::new(&fake);
-    Plan::bind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap();
+    let mut kernel = FakeDriverFiles::new(&fake);
+    BindingPlan::bind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap();
     assert_eq!(driver(&fake).as_deref(), Some("vfio-pci"));
-    Plan::unbind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap();
+    BindingPlan::unbind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap();
     assert_eq!(driver(&fake), None);
     assert_eq!(fake.read(&format!("{}/driver_override", FakeHost::folder(NIC))), "nobody\n");
 }
@@ -107,16 +107,16 @@ fn a_device_without_driver_is_without_one_again_and_keeps_its_override() {
 #[test]
 fn what_another_tool_bound_goes_to_the_kernels_choice() {
     let fake = nic(Some("vfio-pci"));
-    let mut kernel = FakeKernel::new(&fake);
-    Plan::unbind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap();
+    let mut kernel = FakeDriverFiles::new(&fake);
+    BindingPlan::unbind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap();
     assert_eq!(driver(&fake).as_deref(), Some("igb"));
 }
 
 #[test]
 fn a_driver_that_will_not_have_it_is_an_error_and_is_undone() {
     let fake = nic(Some("igb"));
-    let mut kernel = FakeKernel { unwilling: &["vfio-pci"], ..FakeKernel::new(&fake) };
-    let error = Plan::bind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap_err();
+    let mut kernel = FakeDriverFiles { unwilling: &["vfio-pci"], ..FakeDriverFiles::new(&fake) };
+    let error = BindingPlan::bind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap_err();
     assert!(format!("{error:#}").contains("is with none afterwards, not with vfio-pci"), "{error:#}");
     assert_eq!(driver(&fake).as_deref(), Some("igb"));
 }
@@ -124,9 +124,9 @@ fn a_driver_that_will_not_have_it_is_an_error_and_is_undone() {
 #[test]
 fn a_failed_write_names_path_and_errno_and_is_undone() {
     let fake = nic(Some("igb"));
-    let mut kernel = FakeKernel::new(&fake);
+    let mut kernel = FakeDriverFiles::new(&fake);
     kernel.broken.insert("unbind", libc::EBUSY);
-    let error = Plan::bind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap_err();
+    let error = BindingPlan::bind(&fake.host, id()).unwrap().carry_out(&fake.host, &mut kernel).unwrap_err();
     let said = format!("{error:#}");
     assert!(said.contains("driver/unbind") && said.contains("os error 16"), "{said}");
     assert_eq!(driver(&fake).as_deref(), Some("igb"));
@@ -135,7 +135,7 @@ fn a_failed_write_names_path_and_errno_and_is_undone() {
 
 #[test]
 fn what_must_not_be_touched_has_no_plan() {
-    let says = |fake: &FakeHost| format!("{:#}", Plan::bind(&fake.host, id()).unwrap_err());
+    let says = |fake: &FakeHost| format!("{:#}", BindingPlan::bind(&fake.host, id()).unwrap_err());
     let fake = nic(Some("igb"));
     fake.interface(NIC, "eth0", true);
     assert!(says(&fake).contains("eth0"));
@@ -147,15 +147,15 @@ fn what_must_not_be_touched_has_no_plan() {
     fake.add(NIC, 0x02_0000, Some("igb"), None);
     assert!(says(&fake).contains("has no IOMMU group"));
     let fake = nic(Some("igb"));
-    let error = Plan::unbind(&fake.host, id()).unwrap_err();
+    let error = BindingPlan::unbind(&fake.host, id()).unwrap_err();
     assert!(format!("{error:#}").contains("is bound to igb, not to vfio-pci: it is left alone"));
-    assert!(Plan::bind(&nic(Some("vfio-pci")).host, id()).unwrap().is_empty());
+    assert!(BindingPlan::bind(&nic(Some("vfio-pci")).host, id()).unwrap().is_empty());
 }
 
 #[test]
 fn a_plan_is_shown_as_the_writes_that_it_makes() {
     let fake = nic(Some("igb"));
-    let shown = Plan::bind(&fake.host, id()).unwrap().to_string();
+    let shown = BindingPlan::bind(&fake.host, id()).unwrap().to_string();
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines[0], "0000:00:05.0: to vfio-pci");
     assert!(lines[1].contains("write \"igb\" to /run/pvir/former-drivers/0000:00:05.0"), "{shown}");

@@ -9,7 +9,7 @@ use pvir_host::isolation::Host;
 
 /// What uses a device.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Used {
+pub(crate) enum InUse {
     #[error("{device} is a bridge: what is behind it would go with it; help: bind what is behind it")]
     Bridge { device: DeviceId },
     #[error(
@@ -33,7 +33,7 @@ pub(crate) enum Used {
 }
 
 /// Refuses a device that somebody uses, as far as this user may see: other users' open files only root sees.
-pub(crate) fn of(host: &Host, device: DeviceId) -> Result<(), Used> {
+pub(crate) fn of(host: &Host, device: DeviceId) -> Result<(), InUse> {
     let link = host.device_path(device);
     let folder = fs::canonicalize(&link).map_err(|source| unread(device, &link, source))?;
     let look = Look { host, device, folder };
@@ -45,8 +45,8 @@ pub(crate) fn of(host: &Host, device: DeviceId) -> Result<(), Used> {
     look.open_nodes()
 }
 
-fn unread(device: DeviceId, path: &Path, source: io::Error) -> Used {
-    Used::Unread { device, path: path.display().to_string(), source }
+fn unread(device: DeviceId, path: &Path, source: io::Error) -> InUse {
+    InUse::Unread { device, path: path.display().to_string(), source }
 }
 
 struct Look<'a> {
@@ -61,18 +61,18 @@ impl Look<'_> {
         fs::read_to_string(below).unwrap_or_default().trim().to_owned()
     }
 
-    fn bridge(&self) -> Result<(), Used> {
+    fn bridge(&self) -> Result<(), InUse> {
         let file = self.folder.join("class");
         let class = fs::read_to_string(&file).map_err(|source| unread(self.device, &file, source))?;
-        if class.starts_with("0x06") { Err(Used::Bridge { device: self.device }) } else { Ok(()) }
+        if class.starts_with("0x06") { Err(InUse::Bridge { device: self.device }) } else { Ok(()) }
     }
 
-    fn virtual_functions(&self) -> Result<(), Used> {
+    fn virtual_functions(&self) -> Result<(), InUse> {
         let file = self.folder.join("sriov_numvfs");
         match self.text(&file).parse() {
             Ok(count) if count > 0 => {
                 let path = format!("/sys/bus/pci/devices/{}/sriov_numvfs", self.device);
-                Err(Used::VirtualFunctions { device: self.device, count, path })
+                Err(InUse::VirtualFunctions { device: self.device, count, path })
             }
             _ => Ok(()),
         }
@@ -90,20 +90,20 @@ impl Look<'_> {
         entries.filter_map(below).collect()
     }
 
-    fn interfaces(&self) -> Result<(), Used> {
+    fn interfaces(&self) -> Result<(), InUse> {
         const UP: u32 = 1;
         for (name, path) in self.members("net") {
             let flags = self.text(&path.join("flags"));
             // What cannot be read is taken for up.
             let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap_or(UP);
             if flags & UP != 0 {
-                return Err(Used::Interface { device: self.device, name });
+                return Err(InUse::Interface { device: self.device, name });
             }
         }
         Ok(())
     }
 
-    fn disks(&self) -> Result<(), Used> {
+    fn disks(&self) -> Result<(), InUse> {
         let disks = self.members("block");
         let mounts_file = self.host.path("proc/self/mountinfo");
         let mounts = match fs::read_to_string(&mounts_file) {
@@ -130,27 +130,27 @@ impl Look<'_> {
             } else {
                 continue;
             };
-            return Err(Used::Disk { device: self.device, name, how });
+            return Err(InUse::Disk { device: self.device, name, how });
         }
         Ok(())
     }
 
-    fn displays_and_consoles(&self) -> Result<(), Used> {
+    fn displays_and_consoles(&self) -> Result<(), InUse> {
         if self.text(&self.folder.join("boot_vga")) == "1" {
-            return Err(Used::BootDisplay { device: self.device });
+            return Err(InUse::BootDisplay { device: self.device });
         }
         let active = self.text(&self.host.path("sys/class/tty/console/active"));
         let consoles =
             self.members("tty").into_iter().filter(|(name, _)| active.split_whitespace().any(|a| a == name));
         let screens = self.members("graphics");
         match consoles.chain(screens).next() {
-            Some((name, _)) => Err(Used::Console { device: self.device, name }),
+            Some((name, _)) => Err(InUse::Console { device: self.device, name }),
             None => Ok(()),
         }
     }
 
     /// Device nodes of the function that a process has open: disks, displays, VFIO's group.
-    fn open_nodes(&self) -> Result<(), Used> {
+    fn open_nodes(&self) -> Result<(), InUse> {
         let mut nodes = Vec::new();
         nodes_below(&self.folder, 8, &mut nodes);
         if let Some(group) = self.host.function(self.device).ok().and_then(|function| function.group) {
@@ -167,7 +167,7 @@ impl Look<'_> {
                 if let Some(node) = nodes.iter().find(open) {
                     let name = self.text(&process.path().join("comm"));
                     let process = format!("{id} ({name})");
-                    return Err(Used::Open { device: self.device, node: node.clone(), process });
+                    return Err(InUse::Open { device: self.device, node: node.clone(), process });
                 }
             }
         }

@@ -15,7 +15,7 @@ use verdict::Verdict;
 
 /// `pvir devices`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct DevicesArgs {
     /// Bridges too
     #[arg(long)]
     all: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 
 /// One function of the host.
 #[derive(Debug, Serialize)]
-struct Row {
+struct DeviceRow {
     address: String,
     ids: String,
     class: &'static str,
@@ -40,7 +40,7 @@ struct Row {
 }
 
 /// Lists them.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &DevicesArgs) -> Result<ExitCode> {
     let host = Host::default();
     let mut out = io::stdout().lock();
     for row in rows(&host, args.all)? {
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows(host: &Host, all: bool) -> Result<Vec<Row>> {
+fn rows(host: &Host, all: bool) -> Result<Vec<DeviceRow>> {
     let addresses = host.functions().context("cannot list /sys/bus/pci/devices\nhelp: mount /sys")?;
     // A function that went meanwhile is no error.
     let functions = addresses.into_iter().filter_map(|address| host.function(address).ok());
@@ -64,9 +64,9 @@ fn rows(host: &Host, all: bool) -> Result<Vec<Row>> {
         .collect())
 }
 
-fn row(host: &Host, function: Function) -> Row {
+fn row(host: &Host, function: Function) -> DeviceRow {
     let messages: Option<MessageCounts> = host.messages(function.address);
-    Row {
+    DeviceRow {
         address: function.address.to_string(),
         ids: format!("{:04x}:{:04x}", function.vendor, function.device),
         class: class::name(function.class),
@@ -78,8 +78,8 @@ fn row(host: &Host, function: Function) -> Row {
     }
 }
 
-fn line(row: &Row) -> String {
-    let Row { address, ids, class, .. } = row;
+fn line(row: &DeviceRow) -> String {
+    let DeviceRow { address, ids, class, .. } = row;
     let driver = row.driver.as_deref().unwrap_or("no driver");
     let group = row.group.map_or("no group".to_owned(), |group| format!("group {group}"));
     let messages = match (row.msi_messages, row.msix_entries) {

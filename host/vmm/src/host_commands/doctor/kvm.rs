@@ -60,7 +60,7 @@ fn name(conduit: Conduits) -> &'static str {
     NAMES.iter().find(|(known, _)| *known == conduit).map_or("?", |(_, name)| name)
 }
 
-fn conduits(report: &selftest::Report) -> Check {
+fn conduits(report: &selftest::SelfTestReport) -> Check {
     let offered: Vec<_> = NAMES
         .iter()
         .filter(|(conduit, _)| report.conduits.contains(*conduit))
@@ -79,7 +79,7 @@ fn conduits(report: &selftest::Report) -> Check {
     Check::ok("conduits", what)
 }
 
-fn self_test(report: &selftest::Report) -> Check {
+fn self_test(report: &selftest::SelfTestReport) -> Check {
     let failed: Vec<_> = report
         .tried
         .iter()
@@ -104,13 +104,15 @@ fn self_test(report: &selftest::Report) -> Check {
 mod tests {
     use super::*;
     use crate::host_commands::doctor::check::Level;
-    use selftest::{Report, Tried};
+    use selftest::{ConduitTrial, SelfTestReport};
 
     #[test]
     fn a_conduit_that_does_not_work_fails_by_name() {
-        let tried = |conduit, outcome| Tried { conduit, outcome };
-        let mut report =
-            Report { conduits: Conduits::PORT | Conduits::MSR, tried: vec![tried(Conduits::PORT, Ok(()))] };
+        let tried = |conduit, outcome| ConduitTrial { conduit, outcome };
+        let mut report = SelfTestReport {
+            conduits: Conduits::PORT | Conduits::MSR,
+            tried: vec![tried(Conduits::PORT, Ok(()))],
+        };
         assert_eq!(self_test(&report).level, Level::Ok);
         report.tried.push(tried(Conduits::MSR, Err("stopped".into())));
         assert!(

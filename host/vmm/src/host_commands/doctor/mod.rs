@@ -29,7 +29,7 @@ moment, unless another program has it.";
 
 /// `pvir doctor`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct DoctorArgs {
     /// Functions that are wanted, for example 0000:01:00.0
     #[arg(value_name = "BDF", value_parser = crate::host_commands::devices::parse_address)]
     devices: Vec<DeviceId>,
@@ -39,7 +39,7 @@ pub(crate) struct Args {
 }
 
 /// Looks, and says what it sees.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let host = Host::default();
     let mut checks = kvm::checks();
     let vm_works = checks.iter().all(|check| check.level != Level::Fail);

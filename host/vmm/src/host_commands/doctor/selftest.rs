@@ -27,31 +27,31 @@ const MARK_PORT: u16 = 0xf4;
 
 /// What one instruction came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tried {
+pub(crate) struct ConduitTrial {
     pub(crate) conduit: Conduits,
     pub(crate) outcome: Result<(), String>,
 }
 
 /// What the VM has shown.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct SelfTestReport {
     /// What this KVM is said to have.
     pub(crate) conduits: Conduits,
     /// Each of them, tried.
-    pub(crate) tried: Vec<Tried>,
+    pub(crate) tried: Vec<ConduitTrial>,
 }
 
 /// Runs the code of each conduit for no longer than `limit`, each in a VM of its own.
 ///
 /// An error is one of the machine: no VM could be made.
-pub(crate) fn run(limit: Duration) -> Result<Report> {
+pub(crate) fn run(limit: Duration) -> Result<SelfTestReport> {
     kick::install_handler()?;
     let conduits = machine()?.conduits;
     let tried = conduits.iter().map(|conduit| {
         let outcome = attempt(conduit, limit).map_err(|error| format!("{error:#}"));
-        Tried { conduit, outcome }
+        ConduitTrial { conduit, outcome }
     });
-    Ok(Report { conduits, tried: tried.collect() })
+    Ok(SelfTestReport { conduits, tried: tried.collect() })
 }
 
 fn machine() -> Result<Vm> {

@@ -19,7 +19,7 @@ const LONGEST: u64 = 64;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Answers a request with JSON, or says what is wrong with it.
-pub(crate) type Answer = dyn Fn(&str) -> Result<String> + Send + Sync;
+pub(crate) type AnswerRequest = dyn Fn(&str) -> Result<String> + Send + Sync;
 
 /// Serves the socket until it is dropped.
 pub(crate) struct Server {
@@ -31,7 +31,7 @@ pub(crate) struct Server {
 impl Server {
     /// At the first of the usual places where this user may have one; nothing where there is none, which is no reason
     /// not to run a guest.
-    pub(crate) fn at_usual_place(answer: &Arc<Answer>) -> Option<Self> {
+    pub(crate) fn at_usual_place(answer: &Arc<AnswerRequest>) -> Option<Self> {
         super::folders().into_iter().find_map(|folder| {
             let path = super::socket_of(&folder, std::process::id());
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
@@ -44,7 +44,7 @@ impl Server {
     ///
     /// # Errors
     /// If something else is there, or the socket cannot be made.
-    pub(crate) fn start(path: &Path, answer: Arc<Answer>) -> Result<Self> {
+    pub(crate) fn start(path: &Path, answer: Arc<AnswerRequest>) -> Result<Self> {
         remove_stale(path)?;
         let name = path.display();
         let listener = UnixListener::bind(path).with_context(|| format!("cannot make the socket {name}"))?;
@@ -90,7 +90,7 @@ fn remove_stale(path: &Path) -> Result<()> {
     }
 }
 
-fn serve(listener: &UnixListener, ended: &AtomicBool, answer: &Answer) {
+fn serve(listener: &UnixListener, ended: &AtomicBool, answer: &AnswerRequest) {
     loop {
         let connection = listener.accept();
         if ended.load(Ordering::Acquire) {
@@ -110,7 +110,7 @@ fn serve(listener: &UnixListener, ended: &AtomicBool, answer: &Answer) {
     }
 }
 
-fn converse(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
+fn converse(mut stream: &UnixStream, answer: &AnswerRequest) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = Vec::new();
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::observation::control::client;
 
-    fn echo() -> Arc<Answer> {
+    fn echo() -> Arc<AnswerRequest> {
         Arc::new(|request| match request {
             "no" => bail!("not this"),
             text => Ok(json!({ "asked": text }).to_string()),

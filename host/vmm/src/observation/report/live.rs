@@ -11,7 +11,7 @@ use pvir_host::isolation::{Host, Posting, ShownIrtes};
 use pvir_host::service::{self, Service};
 
 use super::interrupts;
-use super::routes::{Known, Routes, per_second};
+use super::routes::{Routes, RowContext, per_second};
 use super::summary::{DeviceName, Sources, Summary};
 use crate::observation::control::REQUESTS;
 use crate::vcpu::exit_counters::ExitCounters;
@@ -54,7 +54,7 @@ impl LiveReport {
         let posting = *self.posting.get_or_init(|| Host::default().posting());
         // Once for all, and without the VM's lock.
         let irtes = self.shown_irtes(posting, &live);
-        let known = Known { devices: &self.devices, apic_ids: &self.apic_ids, posting, irtes: &irtes };
+        let known = RowContext { devices: &self.devices, apic_ids: &self.apic_ids, posting, irtes: &irtes };
         Routes { pid: std::process::id(), elapsed_us, routes: known.rows(&live) }
     }
 
@@ -79,7 +79,7 @@ impl LiveReport {
         }
     }
 
-    fn sums(&self) -> Sums {
+    fn sums(&self) -> TickCounts {
         let summary = self.summary(&Outcome::Running);
         let trapped = self.service.live().trapped;
         let direct = summary.interrupts.iter().map(|row| row.count);
@@ -89,13 +89,13 @@ impl LiveReport {
         // The entry into the guest is no work for it.
         let ioctls =
             summary.ioctls.iter().filter(|(name, _)| **name != "KVM_RUN").map(|(_, count)| count).sum();
-        Sums { at: self.started.elapsed(), exits: summary.exits_total, calls, ioctls, interrupts }
+        TickCounts { at: self.started.elapsed(), exits: summary.exits_total, calls, ioctls, interrupts }
     }
 }
 
 /// The line that `--stats-interval` prints.
 #[derive(Debug, Clone, Copy)]
-struct Sums {
+struct TickCounts {
     at: Duration,
     exits: u64,
     calls: u64,
@@ -104,7 +104,7 @@ struct Sums {
     interrupts: Option<u64>,
 }
 
-impl Sums {
+impl TickCounts {
     fn line_since(&self, before: &Self) -> String {
         let micros = u64::try_from((self.at - before.at).as_micros()).unwrap_or(u64::MAX);
         let part = |name: &str, now: u64, before: u64| {
@@ -126,7 +126,7 @@ impl Sums {
 pub(crate) struct Ticker {
     period: Duration,
     next: Instant,
-    before: Sums,
+    before: TickCounts,
 }
 
 impl Ticker {
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_line_has_sums_and_what_they_grew_by_in_a_second() {
-        let sums = |at, exits, interrupts| Sums {
+        let sums = |at, exits, interrupts| TickCounts {
             at: Duration::from_secs(at),
             exits,
             calls: 4,
@@ -166,7 +166,7 @@ mod tests {
             line,
             "pvir: 12.0 s: exits 30 (10/s), calls 4 (0/s), ioctls 9 (0/s), interrupts 5000 (2000/s)"
         );
-        let uncounted = Sums { interrupts: None, ..sums(12, 30, 0) }.line_since(&sums(10, 10, 1000));
+        let uncounted = TickCounts { interrupts: None, ..sums(12, 30, 0) }.line_since(&sums(10, 10, 1000));
         assert!(uncounted.ends_with(", ioctls 9 (0/s), interrupts not counted"), "{uncounted}");
     }
 }

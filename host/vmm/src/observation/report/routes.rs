@@ -2,7 +2,7 @@
 
 mod rows;
 
-pub(crate) use rows::Known;
+pub(crate) use rows::RowContext;
 
 use serde::{Deserialize, Serialize};
 

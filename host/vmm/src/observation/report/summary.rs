@@ -8,7 +8,7 @@ use pvir_host::service::ServiceStatistics;
 use serde::Serialize;
 
 use super::interrupts::{self, InterruptSummary, VectorSummary};
-use crate::vcpu::exit_counters::{Access, Cause, ExitCounters};
+use crate::vcpu::exit_counters::{AccessKind, ExitCause, ExitCounters};
 use crate::vcpu::outcome::Outcome;
 
 /// A run.
@@ -93,7 +93,7 @@ impl Summary {
         let mut vcpus = Vec::new();
         let mut runs = 0;
         for (row, apic_id) in sources.exits.rows().iter().zip(sources.apic_ids) {
-            let own: BTreeMap<_, _> = Cause::ALL
+            let own: BTreeMap<_, _> = ExitCause::ALL
                 .iter()
                 .map(|cause| (cause.name(), row.get(*cause)))
                 .filter(|(_, count)| *count > 0)
@@ -107,12 +107,12 @@ impl Summary {
         let mut ioctls = sources.ioctls;
         // Every exit is the return of one.
         ioctls.insert("KVM_RUN", runs);
-        let signals = exits.get(Cause::Interrupted.name()).copied().unwrap_or(0);
+        let signals = exits.get(ExitCause::Interrupted.name()).copied().unwrap_or(0);
         let device = |(index, device): (usize, DeviceName)| DeviceSummary {
             address: device.address,
             name: device.name,
-            config_reads: sources.exits.config(index, Access::Read),
-            config_writes: sources.exits.config(index, Access::Write),
+            config_reads: sources.exits.config(index, AccessKind::Read),
+            config_writes: sources.exits.config(index, AccessKind::Write),
             bars: (device.bars.into_iter())
                 .map(|bar| bar_summary(sources.exits, index, bar, device.msix_bar == Some(bar)))
                 .collect(),
@@ -137,6 +137,7 @@ impl Summary {
 }
 
 fn bar_summary(exits: &ExitCounters, function: usize, bar: usize, msix: bool) -> BarSummary {
-    let [reads, writes] = [Access::Read, Access::Write].map(|access| exits.bar(function, bar, access));
+    let [reads, writes] =
+        [AccessKind::Read, AccessKind::Write].map(|access| exits.bar(function, bar, access));
     BarSummary { bar, msix, reads, writes }
 }

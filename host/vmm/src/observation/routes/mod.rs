@@ -28,7 +28,7 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// `pvir routes`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct RoutesArgs {
     /// Which VM: the PID of its `pvir run`, or its control socket [default: the only one that runs]
     #[arg(value_name = "PID|SOCKET")]
     vm: Option<String>,
@@ -44,7 +44,7 @@ pub(crate) struct Args {
 }
 
 /// Shows them.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &RoutesArgs) -> Result<ExitCode> {
     let socket = client::find(args.vm.as_deref())?;
     let mut before = look(&socket)?;
     let mut out = io::stdout().lock();

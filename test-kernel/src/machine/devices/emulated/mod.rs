@@ -3,7 +3,7 @@
 
 mod ims;
 
-use super::{Device, ImsPlace, Trigger};
+use super::{Device, ImsLocation, Trigger};
 use crate::machine::memory::registers::{Registers, halves};
 use crate::machine::pci::device_id;
 use crate::machine::pci::{self, Function};
@@ -114,14 +114,14 @@ impl Trigger for Emulated {
         Some(self.0.read(SENT).into())
     }
 
-    fn ims_places(&self) -> u16 {
+    fn ims_locations(&self) -> u16 {
         u16::try_from(self.0.read(IMS_ENTRIES)).unwrap_or(0)
     }
 
-    fn ims_place(&mut self, place: u16, origin: Origin) -> Option<ImsPlace> {
-        let array = ims::Array::of(origin.device, self.ims_places().into())?;
+    fn ims_location(&mut self, place: u16, origin: Origin) -> Option<ImsLocation> {
+        let array = ims::Array::of(origin.device, self.ims_locations().into())?;
         self.write_address(IMS_BASE_LOW, IMS_BASE_HIGH, array.address);
-        array.claim(place.into(), origin, self.0).map(ImsPlace::Emulated)
+        array.claim(place.into(), origin, self.0).map(ImsLocation::Emulated)
     }
 
     fn raise_ims(&mut self, place: u16) {

@@ -4,7 +4,7 @@
 
 mod head_write_back;
 
-use super::{ImsPlace, Trigger};
+use super::{ImsLocation, Trigger};
 use crate::machine::memory::dma::Dma;
 use crate::machine::memory::registers::Registers;
 pub(crate) use head_write_back::HeadWriteBack;
@@ -74,15 +74,15 @@ impl Trigger for Igb {
         self.registers.write(CAUSE, 1 << vector.min(31));
     }
 
-    fn ims_places(&self) -> u16 {
+    fn ims_locations(&self) -> u16 {
         if self.kind == Kind::Physical { head_write_back::QUEUES } else { 0 }
     }
 
-    fn ims_place(&mut self, place: u16, origin: Origin) -> Option<ImsPlace> {
+    fn ims_location(&mut self, place: u16, origin: Origin) -> Option<ImsLocation> {
         let queue = Queue::new(self.registers, place).filter(|_| self.kind == Kind::Physical)?;
         let ring = self.ring.or_else(head_write_back::ring)?;
         self.ring = Some(ring);
-        Some(ImsPlace::HeadWriteBack(HeadWriteBack::claim(queue, ring, origin)))
+        Some(ImsLocation::HeadWriteBack(HeadWriteBack::claim(queue, ring, origin)))
     }
 
     fn raise_ims(&mut self, place: u16) {

@@ -21,7 +21,7 @@ use pvir_host::mapping::RegionMap;
 use pvir_host::memory::GuestRam;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -153,14 +153,7 @@ fn halves(address: u64) -> [u32; 2] {
     [(address & 0xffff_ffff) as u32, (address >> 32) as u32]
 }
 
-/// Waits for something that another thread does. Generous: the machine may be busy.
-fn eventually(mut condition: impl FnMut() -> bool) -> bool {
-    let patience = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        if Instant::now() > patience {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    true
+/// Waits for something that another thread does.
+fn eventually(condition: impl FnMut() -> bool) -> bool {
+    patience::until(Duration::from_secs(30), condition)
 }

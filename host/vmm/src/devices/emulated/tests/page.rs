@@ -1,7 +1,7 @@
 //! Holds `docs/emulated-device.md` and the code together.
 
 use super::super::rate::MAX_ROUNDS;
-use super::super::registers::{ALL, Access, IDENTITY_VALUE, MAX_TIMES};
+use super::super::registers::{ALL, IDENTITY_VALUE, MAX_TIMES, RegisterAccess};
 use super::super::{DEVICE_ID, VENDOR_ID};
 use pvir_host::emulation::{MAX_MESSAGES, MAX_VECTORS};
 
@@ -23,9 +23,9 @@ fn meaning(name: &str) -> &'static str {
 #[test]
 fn registers_are_those_of_the_page() {
     let access = |access| match access {
-        Access::Read => "read",
-        Access::ReadWrite => "read, write",
-        Access::Write => "write",
+        RegisterAccess::Read => "read",
+        RegisterAccess::ReadWrite => "read, write",
+        RegisterAccess::Write => "write",
     };
     let code: Vec<_> = ALL
         .iter()

@@ -13,14 +13,14 @@ use super::{Posted, Programmed, RouteRow};
 use crate::observation::report::summary::DeviceName;
 
 /// What the rows are made with.
-pub(crate) struct Known<'a> {
+pub(crate) struct RowContext<'a> {
     pub(crate) devices: &'a [DeviceName],
     pub(crate) apic_ids: &'a [u32],
     pub(crate) posting: Posting,
     pub(crate) irtes: &'a ShownIrtes,
 }
 
-impl Known<'_> {
+impl RowContext<'_> {
     /// The rows, in the order of devices and entries.
     pub(crate) fn rows(&self, live: &Live) -> Vec<RouteRow> {
         let direct = live.irtes.iter().map(|record| (key(&record.irte.origin), self.direct(record)));
@@ -170,7 +170,7 @@ Posted Interrupt supported on IOMMU: dmar0
                 irq.map(|irq| HostInterrupt { store: Store::MSIX, index: 2, irq, count: Some(7), total: 9 });
             let record = IrteRecord { irte: of_entry(address), host };
             let live = Live { irtes: vec![record], trapped: Vec::new() };
-            let row = Known { devices: &names, apic_ids: &[0], posting, irtes }.rows(&live).remove(0);
+            let row = RowContext { devices: &names, apic_ids: &[0], posting, irtes }.rows(&live).remove(0);
             (row.posted, row.count)
         };
         // No host has so many IRQs: their CPUs are not read.

@@ -7,12 +7,12 @@ use pvir_guest::{Mask, Origin, StoreEntry};
 
 /// Any of the places known here. A driver with another kind adds it.
 #[derive(Debug)]
-pub(crate) enum ImsPlace {
+pub(crate) enum ImsLocation {
     HeadWriteBack(HeadWriteBack),
     Emulated(Doorbell),
 }
 
-impl ImsPlace {
+impl ImsLocation {
     fn store(&self) -> &dyn StoreEntry {
         match self {
             Self::HeadWriteBack(place) => place,
@@ -28,7 +28,7 @@ impl ImsPlace {
     }
 }
 
-impl StoreEntry for ImsPlace {
+impl StoreEntry for ImsLocation {
     fn origin(&self) -> Origin {
         self.store().origin()
     }
