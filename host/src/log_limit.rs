@@ -35,13 +35,13 @@ impl LogLimit {
     }
 }
 
-fn pass(asked: &AtomicU64, most: u64, line: impl FnOnce() -> String) -> Option<String> {
+fn pass(asked: &AtomicU64, max: u64, line: impl FnOnce() -> String) -> Option<String> {
     let asked = asked.fetch_add(1, Ordering::Relaxed) + 1;
-    if asked > most {
+    if asked > max {
         return None;
     }
     let mut line = line();
-    if asked == most {
+    if asked == max {
         line.push_str(" (further messages of this kind are counted only)");
     }
     Some(line)

@@ -5,7 +5,7 @@ use pvir_abi::{
     Header, Operation, Pair, Status, Store, Stores, Version, X86Route, block_len,
 };
 use pvir_host::device::{
-    Capabilities, Device, HostCounts, HostInterrupt, KernelCounts, NotIsolated, Reading,
+    Capabilities, CountPurpose, Device, HostCounts, HostInterrupt, KernelCounts, NotIsolated,
 };
 use pvir_host::kvm::{GsiRoute, IrqRouter, MAX_GSI};
 use pvir_host::service::{Config, Service};
@@ -41,7 +41,7 @@ struct Table;
 struct Counts;
 
 impl HostCounts for Counts {
-    fn read(&self, _: &KernelCounts, _: Reading) -> Vec<HostInterrupt> {
+    fn read(&self, _: &KernelCounts, _: CountPurpose) -> Vec<HostInterrupt> {
         let of_entry =
             |index| HostInterrupt { store: Store::MSIX, index, irq: Some(index), count: Some(1), total: 1 };
         (0..ENTRIES).map(of_entry).collect()

@@ -9,9 +9,9 @@ const IN_LINE: usize = LINE / size_of::<AtomicU64>();
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Line([AtomicU64; IN_LINE]);
+struct CountLine([AtomicU64; IN_LINE]);
 
-const _: () = assert!(size_of::<Line>() == LINE);
+const _: () = assert!(size_of::<CountLine>() == LINE);
 
 /// The counts of one vCPU, by number. What a number means is the VMM's: an exit's cause, for example.
 ///
@@ -19,14 +19,14 @@ const _: () = assert!(size_of::<Line>() == LINE);
 /// cache lines of their own, so that no vCPU waits for the writes of another one.
 #[derive(Debug)]
 pub struct VcpuCounters {
-    lines: Box<[Line]>,
+    lines: Box<[CountLine]>,
 }
 
 impl VcpuCounters {
     /// At least `counts`, all zero: as many as fill the last cache line.
     #[must_use]
     pub fn new(counts: usize) -> Self {
-        Self { lines: (0..counts.div_ceil(IN_LINE)).map(|_| Line::default()).collect() }
+        Self { lines: (0..counts.div_ceil(IN_LINE)).map(|_| CountLine::default()).collect() }
     }
 
     /// Counts one; nothing where there is no such number.

@@ -65,12 +65,12 @@ pub struct HostInterrupt {
 
 /// What a reading of the host's counts is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reading {
+pub enum CountPurpose {
     /// Somebody looks.
-    Look,
+    Report,
     /// Entries are about to be stopped: what they have now is what they had at their end, and what is to be subtracted
     /// when they are started again.
-    Last,
+    BeforeStop,
 }
 
 /// What the host counts for a device's entries that are started.
@@ -79,7 +79,7 @@ pub enum Reading {
 /// read without the VM's lock.
 pub trait HostCounts: Send + Sync {
     /// All of them; nothing of what cannot be read.
-    fn read(&self, kernel: &KernelCounts, reading: Reading) -> Vec<HostInterrupt>;
+    fn read(&self, kernel: &KernelCounts, purpose: CountPurpose) -> Vec<HostInterrupt>;
 }
 
 /// A device of the VM. Every call comes under the VM's lock.

@@ -3,8 +3,8 @@
 mod making;
 
 use super::counts::FakeCounts;
-use super::world::{Seen, Started};
-use super::{Call, Entry, Kind, SharedWorld, World};
+use super::platform::{KnownEventfd, StartedEntry};
+use super::{BackendCall, CallKind, Entry, FakePlatform, SharedPlatform};
 use crate::device::{Capabilities, Device, HostCounts, NotIsolated};
 use pvir_abi::{Pair, Refusal, Store};
 use std::io;
@@ -14,7 +14,7 @@ use vmm_sys_util::eventfd::EventFd;
 /// A device that knows in which order it wants to be called.
 pub struct FakeDevice {
     number: u32,
-    world: SharedWorld,
+    platform: SharedPlatform,
     capabilities: Capabilities,
     refusal: Refusal,
     /// Whether its IMS entries are made of its MSI-X entries, the last one for the first.
@@ -42,26 +42,26 @@ impl FakeDevice {
     }
 
     /// Notes the call and that each of its messages exists, on a device whose table is open.
-    fn enter(&self, call: Call, store: Store, first: u32, count: u32) -> io::Result<()> {
-        let mut world = self.world.lock();
+    fn enter(&self, call: BackendCall, store: Store, first: u32, count: u32) -> io::Result<()> {
+        let mut platform = self.platform.lock();
         let end = first.checked_add(count);
         if count == 0 || self.messages(store).is_none_or(|all| end.is_none_or(|end| end > all)) {
-            world.breach(format!("{call:?} is beyond the store"));
+            platform.breach(format!("{call:?} is beyond the store"));
             return Err(io::ErrorKind::InvalidInput.into());
         }
         if store == Store::MSI && (first != 0 || !count.is_power_of_two()) {
-            world.breach(format!("{call:?} is not what an MSI capability can have"));
+            platform.breach(format!("{call:?} is not what an MSI capability can have"));
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let trapped = world.trapped.get(&self.number) == Some(&store);
+        let trapped = platform.trapped.get(&self.number) == Some(&store);
         let served = match call.kind() {
-            Kind::Start | Kind::Stop => trapped || world.open.contains(&self.number),
-            _ => world.open.contains(&self.number),
+            CallKind::Start | CallKind::Stop => trapped || platform.open.contains(&self.number),
+            _ => platform.open.contains(&self.number),
         };
         if !served {
-            world.breach(format!("{call:?} on a device that is neither open nor trapped for it"));
+            platform.breach(format!("{call:?} on a device that is neither open nor trapped for it"));
         }
-        world.note(call)
+        platform.note(call)
     }
 
     fn entries(&self, store: Store, first: u32, count: u32) -> impl Iterator<Item = Entry> + use<> {
@@ -88,69 +88,69 @@ impl Device for FakeDevice {
     }
 
     fn open(&mut self) -> io::Result<()> {
-        let mut world = self.world.lock();
-        if world.open.contains(&self.number) {
-            world.breach(format!("device {} is opened twice", self.number));
+        let mut platform = self.platform.lock();
+        if platform.open.contains(&self.number) {
+            platform.breach(format!("device {} is opened twice", self.number));
         }
-        if world.trapped.contains_key(&self.number) {
-            world.breach(format!("device {} is opened while it is trapped", self.number));
+        if platform.trapped.contains_key(&self.number) {
+            platform.breach(format!("device {} is opened while it is trapped", self.number));
         }
-        world.note(Call::Open(self.number))?;
-        world.open.insert(self.number);
+        platform.note(BackendCall::Open(self.number))?;
+        platform.open.insert(self.number);
         Ok(())
     }
 
     fn close(&mut self) -> io::Result<()> {
-        let mut world = self.world.lock();
+        let mut platform = self.platform.lock();
         let number = self.number;
-        if !world.open.contains(&number) {
-            world.breach(format!("device {number} is closed and was not open"));
+        if !platform.open.contains(&number) {
+            platform.breach(format!("device {number} is closed and was not open"));
         }
-        let World { started, unsure, .. } = &*world;
+        let FakePlatform { started, unsure, .. } = &*platform;
         let alive = started.keys().any(|entry| entry.device == number && !unsure.contains(entry));
         if alive {
-            world.breach(format!("device {number} is closed with started entries"));
+            platform.breach(format!("device {number} is closed with started entries"));
         }
         // Lost or not, the guest has the table no more, and what would not stop ends here.
-        world.open.remove(&number);
-        world.started.retain(|entry, _| entry.device != number);
-        world.unsure.retain(|entry| entry.device != number);
-        world.note(Call::Close(number))
+        platform.open.remove(&number);
+        platform.started.retain(|entry, _| entry.device != number);
+        platform.unsure.retain(|entry| entry.device != number);
+        platform.note(BackendCall::Close(number))
     }
 
     fn trap(&mut self, store: Store) -> io::Result<()> {
-        let mut world = self.world.lock();
-        if world.open.contains(&self.number) || world.trapped.contains_key(&self.number) {
-            world.breach(format!("device {} is trapped while it is open or trapped", self.number));
+        let mut platform = self.platform.lock();
+        if platform.open.contains(&self.number) || platform.trapped.contains_key(&self.number) {
+            platform.breach(format!("device {} is trapped while it is open or trapped", self.number));
         }
         if self.capabilities.entries(store).is_none() {
-            world.breach(format!("device {} has no {store:?} to be trapped", self.number));
+            platform.breach(format!("device {} has no {store:?} to be trapped", self.number));
         }
-        world.note(Call::Trap(self.number, store))?;
-        world.trapped.insert(self.number, store);
+        platform.note(BackendCall::Trap(self.number, store))?;
+        platform.trapped.insert(self.number, store);
         Ok(())
     }
 
     fn untrap(&mut self, store: Store) -> io::Result<()> {
-        let mut world = self.world.lock();
+        let mut platform = self.platform.lock();
         let number = self.number;
-        if world.trapped.get(&number) != Some(&store) {
-            world.breach(format!("{store:?} of device {number} is released and was not trapped"));
+        if platform.trapped.get(&number) != Some(&store) {
+            platform.breach(format!("{store:?} of device {number} is released and was not trapped"));
         }
-        let World { started, unsure, .. } = &*world;
+        let FakePlatform { started, unsure, .. } = &*platform;
         if started.keys().any(|entry| entry.device == number && !unsure.contains(entry)) {
-            world.breach(format!("device {number} is released with started entries"));
+            platform.breach(format!("device {number} is released with started entries"));
         }
         // Lost or not, as with `close`.
-        world.trapped.remove(&number);
-        world.started.retain(|entry, _| entry.device != number);
-        world.unsure.retain(|entry| entry.device != number);
-        world.latched.retain(|entry| entry.device != number);
-        world.note(Call::Untrap(number, store))
+        platform.trapped.remove(&number);
+        platform.started.retain(|entry, _| entry.device != number);
+        platform.unsure.retain(|entry| entry.device != number);
+        platform.latched.retain(|entry| entry.device != number);
+        platform.note(BackendCall::Untrap(number, store))
     }
 
     fn pending(&mut self, store: Store, index: u32) -> bool {
-        self.world.lock().latched.contains(&self.entry(store, index))
+        self.platform.lock().latched.contains(&self.entry(store, index))
     }
 
     fn backing(&self, store: Store, index: u32) -> (Store, u32) {
@@ -163,36 +163,36 @@ impl Device for FakeDevice {
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         let count = u32::try_from(eventfds.len()).map_err(io::Error::other)?;
         let all = {
-            let mut world = self.world.lock();
-            let mut all: Vec<Seen> = Vec::with_capacity(eventfds.len());
+            let mut platform = self.platform.lock();
+            let mut all: Vec<KnownEventfd> = Vec::with_capacity(eventfds.len());
             for (entry, eventfd) in self.entries(store, first, count).zip(eventfds) {
-                let seen = world.see(eventfd)?;
-                world.check_start(entry, self.backing_of(entry), seen.id);
+                let seen = platform.see(eventfd)?;
+                platform.check_start(entry, self.backing_of(entry), seen.id);
                 if all.iter().any(|before| before.id == seen.id) {
-                    world.breach(format!("{entry:?} is started with the eventfd of its neighbour"));
+                    platform.breach(format!("{entry:?} is started with the eventfd of its neighbour"));
                 }
                 all.push(seen);
             }
             all
         };
-        self.enter(Call::Start(self.entry(store, first), count), store, first, count)?;
-        let mut world = self.world.lock();
-        world.take_vectors(count)?;
+        self.enter(BackendCall::Start(self.entry(store, first), count), store, first, count)?;
+        let mut platform = self.platform.lock();
+        platform.take_vectors(count)?;
         for (entry, signals) in self.entries(store, first, count).zip(all) {
             // The data of the first message of an MSI is aligned, those of the others follow it.
             let step = if store == Store::MSI && entry.index == 0 { count } else { 1 };
-            world.generation = (world.generation + 1).next_multiple_of(step);
+            platform.generation = (platform.generation + 1).next_multiple_of(step);
             let place = if store == Store::MSI { 0 } else { entry.index };
-            let pair = Pair { address: 0xfee0_0010 | u64::from(place) << 5, data: world.generation };
+            let pair = Pair { address: 0xfee0_0010 | u64::from(place) << 5, data: platform.generation };
             let pair = if self.odd_pairs { Pair { data: pair.data | 1, ..pair } } else { pair };
             let backing = self.backing_of(entry);
             // As SET_IRQS does, whatever the mask was before. A trapped one stays so.
-            let by_guest = world.trapped.contains_key(&entry.device);
-            let started = Started { signals, backing, masked: false, by_guest, pair, count: 0 };
-            world.started.insert(entry, started);
-            world.unsure.remove(&entry);
-            if world.latched.remove(&entry) {
-                world.raise(entry);
+            let by_guest = platform.trapped.contains_key(&entry.device);
+            let started = StartedEntry { signals, backing, masked: false, by_guest, pair, count: 0 };
+            platform.started.insert(entry, started);
+            platform.unsure.remove(&entry);
+            if platform.latched.remove(&entry) {
+                platform.raise(entry);
             }
         }
         Ok(())
@@ -200,28 +200,28 @@ impl Device for FakeDevice {
 
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()> {
         {
-            let mut world = self.world.lock();
+            let mut platform = self.platform.lock();
             for entry in self.entries(store, first, count) {
-                if !world.started.contains_key(&entry) && !world.unsure.contains(&entry) {
-                    world.breach(format!("{entry:?} is stopped and was not started"));
+                if !platform.started.contains_key(&entry) && !platform.unsure.contains(&entry) {
+                    platform.breach(format!("{entry:?} is stopped and was not started"));
                 }
             }
             let running = |store| {
                 let of_store = |entry: &&Entry| (entry.device, entry.store) == (self.number, store);
-                world.started.keys().filter(of_store).count()
+                platform.started.keys().filter(of_store).count()
             };
             if store == Store::MSI && running(store) != count as usize {
-                world.breach(format!("{count} messages of an MSI are stopped, which is not all of them"));
+                platform.breach(format!("{count} messages of an MSI are stopped, which is not all of them"));
             }
         }
-        let entered = self.enter(Call::Stop(self.entry(store, first), count), store, first, count);
-        let mut world = self.world.lock();
+        let entered = self.enter(BackendCall::Stop(self.entry(store, first), count), store, first, count);
+        let mut platform = self.platform.lock();
         for entry in self.entries(store, first, count) {
             if entered.is_ok() {
-                world.started.remove(&entry);
-                world.unsure.remove(&entry);
+                platform.started.remove(&entry);
+                platform.unsure.remove(&entry);
             } else {
-                world.unsure.insert(entry);
+                platform.unsure.insert(entry);
             }
         }
         entered
@@ -229,14 +229,16 @@ impl Device for FakeDevice {
 
     fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair> {
         let entry = self.entry(store, index);
-        self.enter(Call::Pair(entry), store, index, 1).map_err(|error| match error.raw_os_error() {
-            // How a test asks for a pair that was unstable or malformed.
-            Some(libc::EBADMSG) => io::Error::new(io::ErrorKind::InvalidData, "the pair was unstable"),
-            _ => error,
+        self.enter(BackendCall::Pair(entry), store, index, 1).map_err(|error| {
+            match error.raw_os_error() {
+                // How a test asks for a pair that was unstable or malformed.
+                Some(libc::EBADMSG) => io::Error::new(io::ErrorKind::InvalidData, "the pair was unstable"),
+                _ => error,
+            }
         })?;
-        let mut world = self.world.lock();
-        let Some(pair) = world.started.get(&entry).map(|started| started.pair) else {
-            world.breach(format!("the pair of {entry:?} is read before it is started"));
+        let mut platform = self.platform.lock();
+        let Some(pair) = platform.started.get(&entry).map(|started| started.pair) else {
+            platform.breach(format!("the pair of {entry:?} is read before it is started"));
             return Err(io::ErrorKind::NotFound.into());
         };
         Ok(pair)
@@ -244,18 +246,18 @@ impl Device for FakeDevice {
 
     fn mask(&mut self, store: Store, index: u32) -> io::Result<bool> {
         let entry = self.entry(store, index);
-        self.enter(Call::Mask(entry), store, index, 1)?;
-        let mut world = self.world.lock();
+        self.enter(BackendCall::Mask(entry), store, index, 1)?;
+        let mut platform = self.platform.lock();
         let maskable = store == Store::MSIX;
-        if !world.started.contains_key(&entry) {
-            world.breach(format!("{entry:?} is masked before it is started"));
+        if !platform.started.contains_key(&entry) {
+            platform.breach(format!("{entry:?} is masked before it is started"));
         }
         // Where the store has no mask nobody is to blame for what is unmasked: with MSI all messages go together.
         let meant = |other: &Entry| match store {
             Store::MSI => (other.device, other.store) == (entry.device, entry.store),
             _ => *other == entry,
         };
-        for (_, started) in world.started.iter_mut().filter(|(other, _)| meant(other)) {
+        for (_, started) in platform.started.iter_mut().filter(|(other, _)| meant(other)) {
             started.masked = maskable;
             started.by_guest = !maskable;
         }
@@ -263,6 +265,6 @@ impl Device for FakeDevice {
     }
 
     fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
-        Some(Arc::new(FakeCounts { number: self.number, world: self.world.clone() }))
+        Some(Arc::new(FakeCounts { number: self.number, platform: self.platform.clone() }))
     }
 }

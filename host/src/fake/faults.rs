@@ -1,19 +1,19 @@
 //! Which call is to fail, and how.
 
-use super::Kind;
+use super::CallKind;
 use std::io;
 
-/// The faults to inject; none at first. `EBADMSG` from [`Kind::Pair`] is a pair that was unstable or malformed.
+/// The faults to inject; none at first. `EBADMSG` from [`CallKind::Pair`] is a pair that was unstable or malformed.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    planned: Vec<Fault>,
+    planned: Vec<InjectedFault>,
     injected: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Fault {
+struct InjectedFault {
     /// `None`: calls of every kind count.
-    kind: Option<Kind>,
+    kind: Option<CallKind>,
     /// Calls to let through before.
     after: u32,
     errno: i32,
@@ -23,13 +23,13 @@ struct Fault {
 
 impl Faults {
     /// Fails the call after the next `after` calls of a kind (`None`: of any kind), once.
-    pub fn fail_once(&mut self, kind: Option<Kind>, after: u32, errno: i32) {
-        self.planned.push(Fault { kind, after, errno, lasting: false });
+    pub fn fail_once(&mut self, kind: Option<CallKind>, after: u32, errno: i32) {
+        self.planned.push(InjectedFault { kind, after, errno, lasting: false });
     }
 
     /// Fails every call of a kind after the next `after`.
-    pub fn fail_from(&mut self, kind: Option<Kind>, after: u32, errno: i32) {
-        self.planned.push(Fault { kind, after, errno, lasting: true });
+    pub fn fail_from(&mut self, kind: Option<CallKind>, after: u32, errno: i32) {
+        self.planned.push(InjectedFault { kind, after, errno, lasting: true });
     }
 
     /// Forgets what is planned; answers whether a planned fault was never met.
@@ -46,10 +46,10 @@ impl Faults {
     }
 
     /// Counts a call; fails it if its turn has come.
-    pub(super) fn meet(&mut self, kind: Kind) -> io::Result<()> {
+    pub(super) fn meet(&mut self, kind: CallKind) -> io::Result<()> {
         let mut failing = None;
         for (place, fault) in self.planned.iter_mut().enumerate() {
-            if fault.kind.is_some_and(|wanted| wanted != kind) {
+            if fault.kind.is_some_and(|failing| failing != kind) {
                 continue;
             }
             match fault.after.checked_sub(1) {
@@ -73,8 +73,8 @@ mod tests {
     #[test]
     fn a_single_fault_meets_the_call_that_was_meant() {
         let mut faults = Faults::default();
-        faults.fail_once(Some(Kind::Attach), 1, libc::EMFILE);
-        let met: Vec<_> = [Kind::Attach, Kind::Detach, Kind::Attach, Kind::Attach]
+        faults.fail_once(Some(CallKind::Attach), 1, libc::EMFILE);
+        let met: Vec<_> = [CallKind::Attach, CallKind::Detach, CallKind::Attach, CallKind::Attach]
             .into_iter()
             .map(|kind| faults.meet(kind).err().and_then(|error| error.raw_os_error()))
             .collect();
@@ -86,9 +86,9 @@ mod tests {
     fn a_lasting_fault_goes_on_until_it_is_cleared() {
         let mut faults = Faults::default();
         faults.fail_from(None, 1, libc::EIO);
-        assert!(faults.meet(Kind::Open).is_ok());
-        assert!(faults.meet(Kind::Pair).is_err() && faults.meet(Kind::Close).is_err());
+        assert!(faults.meet(CallKind::Open).is_ok());
+        assert!(faults.meet(CallKind::Pair).is_err() && faults.meet(CallKind::Close).is_err());
         assert!(!faults.clear());
-        assert!(faults.meet(Kind::Pair).is_ok());
+        assert!(faults.meet(CallKind::Pair).is_ok());
     }
 }

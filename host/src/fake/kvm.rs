@@ -1,6 +1,6 @@
 //! The fake KVM.
 
-use super::{Call, SharedWorld, World};
+use super::{BackendCall, FakePlatform, SharedPlatform};
 use crate::kvm::{GsiRoute, IrqRouter, MAX_GSI};
 use pvir_abi::Operation;
 use std::collections::BTreeMap;
@@ -9,95 +9,95 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// A KVM that knows in which order it wants to be called.
 pub struct FakeKvm {
-    world: SharedWorld,
+    platform: SharedPlatform,
 }
 
 impl FakeKvm {
-    /// The KVM of `world`.
+    /// The KVM of `platform`.
     #[must_use]
-    pub fn new(world: SharedWorld) -> Self {
-        Self { world }
+    pub fn new(platform: SharedPlatform) -> Self {
+        Self { platform }
     }
 }
 
 impl IrqRouter for FakeKvm {
     fn set_routes(&mut self, routes: &[GsiRoute]) -> io::Result<()> {
-        let mut world = self.world.lock();
+        let mut platform = self.platform.lock();
         let mut table = BTreeMap::new();
         for line in routes {
-            world.check_gsi(line.gsi);
+            platform.check_gsi(line.gsi);
             if table.insert(line.gsi, line.message).is_some() {
-                world.breach(format!("GSI {} stands twice in the table", line.gsi));
+                platform.breach(format!("GSI {} stands twice in the table", line.gsi));
             }
         }
-        let dropped = |gsi: &&u32| !table.contains_key(gsi) && world.routes.contains_key(gsi);
-        let left_alone: Vec<u32> = world.irqfds.keys().filter(dropped).copied().collect();
+        let dropped = |gsi: &&u32| !table.contains_key(gsi) && platform.routes.contains_key(gsi);
+        let left_alone: Vec<u32> = platform.irqfds.keys().filter(dropped).copied().collect();
         for gsi in &left_alone {
-            if world.irqfds.get(gsi).is_some_and(|irqfd| world.may_be_signalled(irqfd.id)) {
-                world.breach(format!("the route of GSI {gsi} is dropped under its irqfd"));
+            if platform.irqfds.get(gsi).is_some_and(|irqfd| platform.may_be_signalled(irqfd.id)) {
+                platform.breach(format!("the route of GSI {gsi} is dropped under its irqfd"));
             }
-            if world.queued.contains(gsi) {
-                world.breach(format!(
+            if platform.queued.contains(gsi) {
+                platform.breach(format!(
                     "the route of GSI {gsi} is dropped while an injection of it may be queued"
                 ));
             }
         }
-        if table == world.routes {
-            world.breach("a table is set that is set already");
+        if table == platform.routes {
+            platform.breach("a table is set that is set already");
         }
-        world.note(Call::SetRoutes(routes.len()))?;
-        world.armed.retain(|gsi| !table.contains_key(gsi));
-        world.idle.retain(|gsi| !table.contains_key(gsi));
-        world.idle.extend(left_alone);
-        world.routes = table;
+        platform.note(BackendCall::SetRoutes(routes.len()))?;
+        platform.armed.retain(|gsi| !table.contains_key(gsi));
+        platform.idle.retain(|gsi| !table.contains_key(gsi));
+        platform.idle.extend(left_alone);
+        platform.routes = table;
         Ok(())
     }
 
     fn attach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        let mut world = self.world.lock();
-        if !world.routes.contains_key(&gsi) {
-            world.breach(format!("an irqfd is attached to GSI {gsi}, which has no route"));
+        let mut platform = self.platform.lock();
+        if !platform.routes.contains_key(&gsi) {
+            platform.breach(format!("an irqfd is attached to GSI {gsi}, which has no route"));
         }
-        world.attach(eventfd, gsi, Call::Attach(gsi))
+        platform.attach(eventfd, gsi, BackendCall::Attach(gsi))
     }
 
     fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        let mut world = self.world.lock();
-        if world.routes.contains_key(&gsi) {
-            world.breach(format!("GSI {gsi} is armed ahead and has a route already"));
+        let mut platform = self.platform.lock();
+        if platform.routes.contains_key(&gsi) {
+            platform.breach(format!("GSI {gsi} is armed ahead and has a route already"));
         }
-        let id = world.see(eventfd)?.id;
-        if world.is_started(id) {
-            world.breach(format!("GSI {gsi} is armed ahead with an eventfd that a device signals"));
+        let id = platform.see(eventfd)?.id;
+        if platform.is_started(id) {
+            platform.breach(format!("GSI {gsi} is armed ahead with an eventfd that a device signals"));
         }
-        world.armed.insert(gsi);
-        world.attach(eventfd, gsi, Call::Arm(gsi)).inspect_err(|_| {
-            world.armed.remove(&gsi);
+        platform.armed.insert(gsi);
+        platform.attach(eventfd, gsi, BackendCall::Arm(gsi)).inspect_err(|_| {
+            platform.armed.remove(&gsi);
         })
     }
 
     fn detach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
-        let mut world = self.world.lock();
-        let id = world.see(eventfd)?.id;
-        if world.irqfds.get(&gsi).is_none_or(|irqfd| irqfd.id != id) {
-            world.breach(format!("an irqfd is detached from GSI {gsi}, which does not have it"));
+        let mut platform = self.platform.lock();
+        let id = platform.see(eventfd)?.id;
+        if platform.irqfds.get(&gsi).is_none_or(|irqfd| irqfd.id != id) {
+            platform.breach(format!("an irqfd is detached from GSI {gsi}, which does not have it"));
         }
-        let parks = matches!(world.expected, None | Some(Operation::RETARGET));
-        if !parks && world.is_started(id) {
-            world.breach(format!("the irqfd of GSI {gsi} is detached before its interrupt is stopped"));
+        let parks = matches!(platform.expected, None | Some(Operation::RETARGET));
+        if !parks && platform.is_started(id) {
+            platform.breach(format!("the irqfd of GSI {gsi} is detached before its interrupt is stopped"));
         }
-        world.note(Call::Detach(gsi))?;
-        world.irqfds.remove(&gsi);
-        world.armed.remove(&gsi);
-        world.idle.remove(&gsi);
-        world.used_by.remove(&id);
-        world.queued.remove(&gsi);
+        platform.note(BackendCall::Detach(gsi))?;
+        platform.irqfds.remove(&gsi);
+        platform.armed.remove(&gsi);
+        platform.idle.remove(&gsi);
+        platform.used_by.remove(&id);
+        platform.queued.remove(&gsi);
         Ok(())
     }
 }
 
-impl World {
-    fn attach(&mut self, eventfd: &EventFd, gsi: u32, call: Call) -> io::Result<()> {
+impl FakePlatform {
+    fn attach(&mut self, eventfd: &EventFd, gsi: u32, call: BackendCall) -> io::Result<()> {
         let seen = self.see(eventfd)?;
         let id = seen.id;
         self.check_gsi(gsi);

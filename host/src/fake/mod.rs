@@ -1,11 +1,11 @@
 //! A KVM and devices for tests, stricter than the real ones.
 //!
-//! The real KVM takes nearly anything in any order, and what goes wrong shows late or never. [`FakeKvm`] and
-//! [`FakeDevice`] share one [`World`], which knows the safe order of routes, irqfds and interrupts, notes every call
+//! The real KVM takes nearly anything in any order, and a mistake in that order shows late or never. [`FakeKvm`] and
+//! [`FakeDevice`] share one [`FakePlatform`], which knows the safe order of routes, irqfds and interrupts, notes every call
 //! and every breach of that order, and fails whichever call a test wants to see failing.
 //!
-//! A test makes a [`SharedWorld`], builds the service over it, announces with [`World::expect`] which operation comes,
-//! calls, and reads [`World::violations`], which end in an assertion: see [`World::check`].
+//! A test makes a [`SharedPlatform`], builds the service over it, announces with [`FakePlatform::expect`] which operation comes,
+//! calls, and reads [`FakePlatform::violations`], which end in an assertion: see [`FakePlatform::check`].
 
 mod counts;
 mod device;
@@ -13,18 +13,18 @@ mod faults;
 mod identity;
 mod kvm;
 mod order;
-mod world;
+mod platform;
 
 pub use device::FakeDevice;
 pub use faults::Faults;
 pub use kvm::FakeKvm;
-pub use world::{Delivery, Footprint, SharedWorld, World};
+pub use platform::{Delivery, FakePlatform, Footprint, SharedPlatform};
 
 use pvir_abi::Store;
 
 /// A kind of call of the service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Kind {
+pub enum CallKind {
     /// `KVM_SET_GSI_ROUTING`.
     SetRoutes,
     /// `KVM_IRQFD`, assign.
@@ -51,7 +51,7 @@ pub enum Kind {
     Untrap,
 }
 
-impl Kind {
+impl CallKind {
     /// All kinds.
     pub const ALL: [Self; 12] = [
         Self::SetRoutes,
@@ -88,7 +88,7 @@ pub struct Entry {
 
 /// One call of the service, as it was made; failed ones too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Call {
+pub enum BackendCall {
     /// The whole table was replaced by one of this many routes.
     SetRoutes(usize),
     /// An irqfd for this GSI.
@@ -115,23 +115,23 @@ pub enum Call {
     Untrap(u32, Store),
 }
 
-impl Call {
+impl BackendCall {
     /// Its kind.
     #[must_use]
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> CallKind {
         match self {
-            Self::SetRoutes(_) => Kind::SetRoutes,
-            Self::Attach(_) => Kind::Attach,
-            Self::Arm(_) => Kind::Arm,
-            Self::Detach(_) => Kind::Detach,
-            Self::Start(..) => Kind::Start,
-            Self::Stop(..) => Kind::Stop,
-            Self::Pair(_) => Kind::Pair,
-            Self::Mask(_) => Kind::Mask,
-            Self::Open(_) => Kind::Open,
-            Self::Close(_) => Kind::Close,
-            Self::Trap(..) => Kind::Trap,
-            Self::Untrap(..) => Kind::Untrap,
+            Self::SetRoutes(_) => CallKind::SetRoutes,
+            Self::Attach(_) => CallKind::Attach,
+            Self::Arm(_) => CallKind::Arm,
+            Self::Detach(_) => CallKind::Detach,
+            Self::Start(..) => CallKind::Start,
+            Self::Stop(..) => CallKind::Stop,
+            Self::Pair(_) => CallKind::Pair,
+            Self::Mask(_) => CallKind::Mask,
+            Self::Open(_) => CallKind::Open,
+            Self::Close(_) => CallKind::Close,
+            Self::Trap(..) => CallKind::Trap,
+            Self::Untrap(..) => CallKind::Untrap,
         }
     }
 }

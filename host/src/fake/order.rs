@@ -1,9 +1,9 @@
-//! The safe order, as rules over the state of the world between calls.
+//! The safe order, as rules over the state of the platform between calls.
 
-use super::world::Footprint;
-use super::{Entry, World};
+use super::platform::Footprint;
+use super::{Entry, FakePlatform};
 
-impl World {
+impl FakePlatform {
     /// Everything that must hold whenever no call is under way: one line for each breach, those noted on the way
     /// included.
     #[must_use]

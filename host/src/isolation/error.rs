@@ -29,7 +29,7 @@ pub enum IsolationError {
     NoGroup(DeviceId),
     /// Bound to another driver than vfio-pci, or to none.
     #[error("{device}: is bound to {}, not to vfio-pci", driver.as_deref().unwrap_or("no driver"))]
-    WrongDriver {
+    OtherDriver {
         /// The device.
         device: DeviceId,
         /// Its driver.

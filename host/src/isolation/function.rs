@@ -79,7 +79,7 @@ impl Host {
 
 /// What a function raises interrupts with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Messages {
+pub struct MessageCounts {
     /// Most messages of its MSI capability; 0 if it has none.
     pub msi: u32,
     /// Entries of its MSI-X table; 0 if it has none.
@@ -90,10 +90,10 @@ impl Host {
     /// What the function at `address` raises interrupts with, or `None` where this user may not see: who is not root
     /// sees the first 64 bytes of config space.
     #[must_use]
-    pub fn messages(&self, address: DeviceId) -> Option<Messages> {
+    pub fn messages(&self, address: DeviceId) -> Option<MessageCounts> {
         let config = fs::read(self.device_path(address).join("config")).ok()?;
         let header = ConfigHeader(config.first_chunk()?);
-        Some(Messages {
+        Some(MessageCounts {
             msi: header.msi().map_or(0, |msi| msi.shape.messages()),
             msix: header.msix().map_or(0, |msix| msix.entries),
         })
@@ -108,10 +108,10 @@ pub(super) fn link_name(link: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{Fixture, id};
-    use super::Messages;
+    use super::MessageCounts;
 
     #[test]
-    fn functions_are_listed_in_order_and_told_apart() {
+    fn functions_are_listed_in_order_and_bridges_are_recognized() {
         let fixture = Fixture::new();
         fixture.add(id(7), (0x8086, 0x29c0), 0x06_0000);
         fixture.add(id(5), (0x8086, 0x10c9), 0x02_0000);
@@ -137,7 +137,7 @@ mod tests {
         config[0x70..0x74].copy_from_slice(&[0x11, 0, 9, 0]);
         let file = format!("sys/bus/pci/devices/{}/config", id(5));
         fixture.write(&file, config);
-        assert_eq!(fixture.host.messages(id(5)), Some(Messages { msi: 8, msix: 10 }));
+        assert_eq!(fixture.host.messages(id(5)), Some(MessageCounts { msi: 8, msix: 10 }));
         fixture.write(&file, &config[..64]);
         assert_eq!(fixture.host.messages(id(5)), None);
     }

@@ -19,7 +19,7 @@ impl Host {
     /// Whether the device exists and vfio-pci has it.
     ///
     /// # Errors
-    /// [`IsolationError::NotFound`], [`IsolationError::NoGroup`], [`IsolationError::WrongDriver`].
+    /// [`IsolationError::NotFound`], [`IsolationError::NoGroup`], [`IsolationError::OtherDriver`].
     pub fn check_bound(&self, device: DeviceId) -> Result<(), IsolationError> {
         let path = self.device_path(device);
         if !path.exists() {
@@ -30,7 +30,7 @@ impl Host {
         if driver.as_deref() == Some("vfio-pci") {
             return Ok(());
         }
-        Err(IsolationError::WrongDriver { device, driver })
+        Err(IsolationError::OtherDriver { device, driver })
     }
 
     /// The number of the device's IOMMU group.
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_refused_with_what_is_wrong() {
+    fn others_are_refused_with_the_reason() {
         let (_root, host) = host();
         let say = |device| host.check_bound(device).unwrap_err().to_string();
         assert!(say(id(9)).starts_with("0000:00:09.0: no such PCI device; help: "));

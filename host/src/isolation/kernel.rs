@@ -35,7 +35,7 @@ impl fmt::Display for Release {
 
 /// What a defect means here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stance {
+pub enum DefectPolicy {
     /// It is never met, for this reason.
     Avoided(&'static str),
     /// It is met where interrupts are posted: these devices are refused.
@@ -54,7 +54,7 @@ pub struct Defect {
     /// The first releases without it: one for each branch that was mended, the last for the mainline.
     mended: &'static [Release],
     /// What it means here.
-    pub stance: Stance,
+    pub policy: DefectPolicy,
 }
 
 /// From the records themselves (cve.org, CNA kernel.org), where they name releases.
@@ -64,7 +64,7 @@ const DEFECTS: &[Defect] = &[
         what: "VMX: an irqfd whose GSI has no route ends in a panic at the next change of routes",
         since: Release(4, 4, 0),
         mended: &[Release(4, 14, 0)],
-        stance: Stance::Avoided(
+        policy: DefectPolicy::Avoided(
             "GSIs are below 4096, and a GSI has its route before an interrupt meets its irqfd, and until that is gone",
         ),
     },
@@ -79,7 +79,7 @@ const DEFECTS: &[Defect] = &[
             Release(5, 17, 2),
             Release(5, 18, 0),
         ],
-        stance: Stance::Avoided(
+        policy: DefectPolicy::Avoided(
             "GSIs are below 4096, and a GSI has its route before an interrupt meets its irqfd, and until that is gone",
         ),
     },
@@ -96,7 +96,7 @@ const DEFECTS: &[Defect] = &[
             Release(6, 14, 5),
             Release(6, 15, 0),
         ],
-        stance: Stance::Avoided(
+        policy: DefectPolicy::Avoided(
             "a route is always a message to one vCPU, which can be posted, and the device's interrupt is given back \
              before its route",
         ),
@@ -114,7 +114,7 @@ const DEFECTS: &[Defect] = &[
             Release(6, 18, 10),
             Release(6, 19, 0),
         ],
-        stance: Stance::Avoided(
+        policy: DefectPolicy::Avoided(
             "one lock per VM covers routes, irqfds and the device's interrupts, and an entry that is given back loses \
              its interrupt before its irqfd",
         ),
@@ -127,7 +127,7 @@ const DEFECTS: &[Defect] = &[
         what: "a posted interrupt whose irqfd is taken off stays posted; on AMD the host's kernel dies of it",
         since: Release(6, 17, 0),
         mended: &[Release(6, 18, 10), Release(6, 19, 0)],
-        stance: Stance::RefusedWherePosted,
+        policy: DefectPolicy::RefusedWherePosted,
     },
 ];
 
@@ -159,7 +159,7 @@ impl Host {
     pub(super) fn validate_kernel(&self, _: DeviceId, _: &[DeviceId]) -> Result<(), NotIsolated> {
         let posting = self.posting();
         let refused =
-            |defect: &Defect| defect.stance == Stance::RefusedWherePosted && posting != Posting::Off;
+            |defect: &Defect| defect.policy == DefectPolicy::RefusedWherePosted && posting != Posting::Off;
         match (self.release(), self.defects().into_iter().find(refused)) {
             (Some(release), Some(defect)) => Err(NotIsolated {
                 refusal: Refusal::KERNEL_DEFECT,

@@ -20,8 +20,8 @@ mod switches;
 mod unit;
 
 pub use error::{IsolationError, NotIsolated};
-pub use function::{Function, Messages};
-pub use kernel::{Defect, Release, Stance};
+pub use function::{Function, MessageCounts};
+pub use kernel::{Defect, DefectPolicy, Release};
 pub(crate) use phantom::validate_phantom;
 pub use posting::Posting;
 pub use shown::ShownIrtes;
@@ -87,7 +87,7 @@ impl Host {
         CHECKS.iter().try_for_each(|check| check(self, device, assigned))
     }
 
-    /// Every reason for which [`validate`](Self::judge) would refuse.
+    /// Every reason for which [`validate`](Self::validate) would refuse.
     #[must_use]
     pub fn reasons(&self, device: DeviceId, assigned: &[DeviceId]) -> Vec<NotIsolated> {
         CHECKS.iter().filter_map(|check| check(self, device, assigned).err()).collect()

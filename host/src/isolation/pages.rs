@@ -19,7 +19,7 @@ const MEMORY: u64 = 0x200;
 const BARS: usize = 6;
 
 /// Physical addresses of a BAR.
-type Place = RangeInclusive<u64>;
+type AddressRange = RangeInclusive<u64>;
 
 impl Host {
     /// Refuses a device if a page of a BAR that can be mapped holds a BAR of a function outside of `assigned`. A BAR of
@@ -29,7 +29,7 @@ impl Host {
             |what: &str, error: io::Error| unread(what, &error, "mount /sys, and let this user read it");
         let ours =
             self.memory_bars(device).map_err(|error| unreadable(&format!("the BARs of {device}"), error))?;
-        let pages: Vec<(usize, Place)> = ours
+        let pages: Vec<(usize, AddressRange)> = ours
             .into_iter()
             .filter(|(_, bar)| is_mapped(bar))
             .map(|(index, bar)| (index, pages(&bar)))
@@ -67,7 +67,7 @@ impl Host {
     }
 
     /// The BARs of a function in memory, by number.
-    fn memory_bars(&self, device: DeviceId) -> io::Result<Vec<(usize, Place)>> {
+    fn memory_bars(&self, device: DeviceId) -> io::Result<Vec<(usize, AddressRange)>> {
         let text = fs::read_to_string(self.device_path(device).join("resource"))?;
         let mut bars = Vec::new();
         for (index, line) in text.lines().take(BARS).enumerate() {
@@ -84,15 +84,15 @@ impl Host {
 }
 
 /// Whether the guest can get it: whole pages, wherever they start.
-fn is_mapped(bar: &Place) -> bool {
+fn is_mapped(bar: &AddressRange) -> bool {
     (bar.end() - bar.start()).saturating_add(1) % PAGE == 0
 }
 
-fn pages(bar: &Place) -> Place {
+fn pages(bar: &AddressRange) -> AddressRange {
     bar.start() & !(PAGE - 1)..=bar.end() | (PAGE - 1)
 }
 
-fn overlap(a: &Place, b: &Place) -> bool {
+fn overlap(a: &AddressRange, b: &AddressRange) -> bool {
     a.start() <= b.end() && b.start() <= a.end()
 }
 

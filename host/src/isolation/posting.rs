@@ -59,8 +59,8 @@ impl Host {
     /// Whether the kernel was told this of interrupt remapping.
     pub(super) fn remapping_option(&self, option: &str) -> bool {
         let line = fs::read_to_string(self.path("proc/cmdline")).unwrap_or_default();
-        let mut told = line.split_whitespace().filter_map(|word| word.strip_prefix("intremap="));
-        told.any(|values| values.split(',').any(|value| value == option))
+        let mut options = line.split_whitespace().filter_map(|word| word.strip_prefix("intremap="));
+        options.any(|values| values.split(',').any(|value| value == option))
     }
 }
 

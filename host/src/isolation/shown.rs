@@ -88,11 +88,11 @@ fn head(line: &str) -> Option<(bool, &str)> {
 fn entry(line: &str, posted: bool) -> Option<(u32, DeviceId)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let [index, source, .., high, low] = fields[..] else { return None };
-    let whole = fields.len() == if posted { 7 } else { 6 } && high.len() == 16 && low.len() == 16;
+    let is_complete = fields.len() == if posted { 7 } else { 6 } && high.len() == 16 && low.len() == 16;
     let low = u64::from_str_radix(low, 16).ok()?;
     let agrees = low & PRESENT != 0 && (low & POSTED != 0) == posted;
     let source = parse(&format!("0000:{source}"))?;
-    Some((index.parse().ok()?, source)).filter(|_| whole && agrees)
+    Some((index.parse().ok()?, source)).filter(|_| is_complete && agrees)
 }
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ Posted Interrupt supported on IOMMU: dmar1
         (device, unit.map(str::to_owned))
     }
 
-    fn told(text: &str, subject: &Subject) -> [Option<bool>; 5] {
+    fn shown_as(text: &str, subject: &Subject) -> [Option<bool>; 5] {
         let shown = ShownIrtes::of(text, std::slice::from_ref(subject));
         [0, 20, 21, 22, 65535].map(|index| shown.is_posted(subject.0, index))
     }
@@ -147,27 +147,27 @@ Posted Interrupt supported on IOMMU: dmar1
     fn an_entry_is_the_one_of_the_devices_unit_and_source() {
         let no = Some(false);
         let yes = Some(true);
-        assert_eq!(told(TEXT, &on(id(1), Some("dmar0"))), [None, no, yes, None, yes]);
-        assert_eq!(told(TEXT, &on(id(1), Some("dmar1"))), [None, yes, no, None, None]);
-        assert_eq!(told(TEXT, &on(id(2), Some("dmar0"))), [None, None, None, no, None]);
-        assert_eq!(told(TEXT, &on(id(3), Some("dmar0"))), [None; 5]);
+        assert_eq!(shown_as(TEXT, &on(id(1), Some("dmar0"))), [None, no, yes, None, yes]);
+        assert_eq!(shown_as(TEXT, &on(id(1), Some("dmar1"))), [None, yes, no, None, None]);
+        assert_eq!(shown_as(TEXT, &on(id(2), Some("dmar0"))), [None, None, None, no, None]);
+        assert_eq!(shown_as(TEXT, &on(id(3), Some("dmar0"))), [None; 5]);
     }
 
     #[test]
-    fn where_the_unit_is_not_known_an_index_of_two_units_is_not_told() {
-        assert_eq!(told(TEXT, &on(id(1), None)), [None, None, None, None, Some(true)]);
+    fn where_the_unit_is_not_known_an_index_of_two_units_is_not_reported() {
+        assert_eq!(shown_as(TEXT, &on(id(1), None)), [None, None, None, None, Some(true)]);
         let elsewhere = DeviceId::new(1, Bdf::new(0, 2, 0).unwrap());
-        assert_eq!(told(TEXT, &on(elsewhere, None))[3], Some(false));
+        assert_eq!(shown_as(TEXT, &on(elsewhere, None))[3], Some(false));
     }
 
     #[test]
     fn lines_that_are_cut_off_or_odd_are_passed_over() {
-        let of = |text: &str| told(text, &on(id(1), Some("dmar0")));
-        let whole = of(TEXT);
+        let of = |text: &str| shown_as(text, &on(id(1), Some("dmar0")));
+        let complete = of(TEXT);
         for end in (0..TEXT.len()).filter(|end| TEXT.is_char_boundary(*end)) {
             let cut = of(&TEXT[..end]);
             assert!(
-                cut.iter().zip(whole).all(|(cut, whole)| cut.is_none() || *cut == whole),
+                cut.iter().zip(complete).all(|(cut, complete)| cut.is_none() || *cut == complete),
                 "{end}: {cut:?}"
             );
         }
@@ -188,9 +188,15 @@ Posted Interrupt supported on IOMMU: dmar1
         ] {
             assert_eq!(line(odd), None, "{odd:?}");
         }
-        let whole = " 20    00:01.0 00000002 29  0000000000040008\t000000020029000d\n";
-        assert_eq!(of(whole), [None; 5], "of no list");
-        assert_eq!(of(&format!("Other Interrupt supported on IOMMU: dmar0\n{whole}")), [None; 5]);
+        let entry = " 20    00:01.0 00000002 29  0000000000040008\t000000020029000d\n";
+        assert_eq!(of(entry), [None; 5], "of no list");
+        assert_eq!(
+            of(&format!(
+                "Other Interrupt supported on IOMMU: dmar0
+{entry}"
+            )),
+            [None; 5]
+        );
     }
 
     #[test]

@@ -23,14 +23,14 @@ impl RemappingUnit {
         }
     }
 
-    /// Judges whether `pair` has the form that this unit's driver writes.
+    /// Validates whether `pair` has the form that this unit's driver writes.
     ///
     /// Intel: remappable format, else it would be taken for a plain message (Intel VT-d Specification, Rev. 5.10,
     /// section 5.1.2.2). AMD has no such mark: Linux writes address 0xfee00000 and, as data, an index below 2048 into
     /// the device's own table (AMD 48882 Rev 3.11, section 2.2.5; Linux 6.12, drivers/iommu/amd/iommu.c).
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Why it is refused.
     pub fn validate(self, pair: Pair) -> Result<(), String> {
         let right = match self {
             Self::Intel => pair.intel_index().is_some(),
@@ -45,7 +45,7 @@ impl RemappingUnit {
 pub struct Units {
     /// Their names: `dmar0`, `ivhd0`.
     pub names: Vec<String>,
-    /// Whether the kernel has switched interrupt remapping on; `None` where it cannot be told.
+    /// Whether the kernel has switched interrupt remapping on; `None` where this cannot be determined.
     pub remapping: Option<bool>,
 }
 

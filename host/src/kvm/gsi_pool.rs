@@ -17,11 +17,11 @@ pub struct GsiPool {
 }
 
 impl GsiPool {
-    /// GSIs from `first` (those below belong to the VM's I/O APIC) up to KVM's limit, at most `most` of them.
+    /// GSIs from `first` (those below belong to the VM's I/O APIC) up to KVM's limit, at max `max` of them.
     /// `None` if that leaves none.
     #[must_use]
-    pub fn new(first: u32, most: u32) -> Option<Self> {
-        let end = first.checked_add(most)?.min(MAX_GSI);
+    pub fn new(first: u32, max: u32) -> Option<Self> {
+        let end = first.checked_add(max)?.min(MAX_GSI);
         let free = end.checked_sub(first).filter(|free| *free > 0)?;
         let of_word = |word: u32| match free - word * BITS {
             some @ ..BITS => (1 << some) - 1,

@@ -125,9 +125,9 @@ mod tests {
     use vmm_sys_util::eventfd::EventFd;
 
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<(Vec<Vec<GsiRoute>>, bool)>>);
+    struct RecordingRouter(Arc<Mutex<(Vec<Vec<GsiRoute>>, bool)>>);
 
-    impl IrqRouter for Log {
+    impl IrqRouter for RecordingRouter {
         fn set_routes(&mut self, routes: &[GsiRoute]) -> io::Result<()> {
             let mut log = self.0.lock().unwrap();
             if log.1 {
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_one_ioctl_with_the_whole_table() {
-        let log = Log::default();
+        let log = RecordingRouter::default();
         let mut table = RouteTable::new(Box::new(log.clone()));
         apply(&mut table, &[(24, Some(route(40))), (25, Some(route(41))), (26, Some(route(42)))]).unwrap();
         apply(&mut table, &[(24, None), (25, Some(route(99)))]).unwrap();
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn no_change_is_no_ioctl() {
-        let log = Log::default();
+        let log = RecordingRouter::default();
         let mut table = RouteTable::new(Box::new(log.clone()));
         apply(&mut table, &[(24, Some(route(40)))]).unwrap();
         apply(&mut table, &[(24, Some(route(40))), (25, None)]).unwrap();
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_refused_batch_leaves_the_table_as_before() {
-        let log = Log::default();
+        let log = RecordingRouter::default();
         let mut table = RouteTable::new(Box::new(log.clone()));
         apply(&mut table, &[(24, Some(route(40))), (25, Some(route(41)))]).unwrap();
         log.0.lock().unwrap().1 = true;

@@ -56,7 +56,7 @@ impl Block {
         GuestPhysAddr(self.at.0 + size_of::<Header>() as u64)
     }
 
-    /// Copies the records in. `header.count` was judged before.
+    /// Copies the records in. `header.count` was validated before.
     fn copy_records(&self, ram: &dyn GuestRam) -> Result<Vec<Unit>, Status> {
         if !ram.is_ram(self.at, block_len(self.header.count)) {
             return Err(Status::BAD_ADDRESS);
@@ -112,15 +112,15 @@ impl Block {
         };
         answer(records);
         self.done = records.iter_mut().map(|record| u32::from(*record.status() == Status::OK)).sum();
-        // The flag was judged with the header: only operations that know how to abort have it. An UNMAP that the
+        // The flag was validated with the header: only operations that know how to abort have it. An UNMAP that the
         // host could not finish is not undone (U3): it was not aborted, even if none of its records is OK.
         let unfinished = self.header.operation == Operation::UNMAP
             && records.iter_mut().any(|r| [Status::DEVICE_ERROR, Status::HOST_ERROR].contains(r.status()));
-        let whole = self.header.flags & CallFlags::ALL_OR_NOTHING.bits() != 0 && !unfinished;
+        let all_or_nothing = self.header.flags & CallFlags::ALL_OR_NOTHING.bits() != 0 && !unfinished;
         self.records = units;
         if self.done == self.header.count {
             Status::OK
-        } else if whole && self.done == 0 {
+        } else if all_or_nothing && self.done == 0 {
             Status::ABORTED
         } else {
             Status::PARTIAL

@@ -3,7 +3,7 @@
 use super::Service;
 use super::vm::{Attached, Vm};
 use crate::device::Origin;
-use crate::device::{HostCounts, HostInterrupt, KernelCounts, Reading};
+use crate::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts};
 use pvir_abi::{DeviceId, Store};
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Service {
 
     /// Reads the counts of the devices that are `meant`, under the lock for no longer than it takes to find them. What
     /// comes between this and the call that it is for is counted for nobody, or for the next that has the interrupt.
-    pub(super) fn count(&self, reading: Reading, meant: impl Fn(&Attached) -> bool) -> Counted {
+    pub(super) fn count(&self, purpose: CountPurpose, meant: impl Fn(&Attached) -> bool) -> Counted {
         let sources: Vec<(DeviceId, Arc<dyn HostCounts>)> = {
             let vm = self.lock();
             let source = |(id, attached): (&DeviceId, &Attached)| Some((*id, attached.device.host_counts()?));
@@ -53,7 +53,7 @@ impl Service {
         let kernel = KernelCounts::default();
         let mut counted = Counted::default();
         for (id, source) in sources {
-            let of_device = source.read(&kernel, reading).into_iter();
+            let of_device = source.read(&kernel, purpose).into_iter();
             counted.0.extend(of_device.map(|host| ((id, host.store, host.index), host)));
         }
         // Nearly always it is in order already.
@@ -63,6 +63,6 @@ impl Service {
 
     /// Reads what IRTEs have that are about to be given back, if a history of them is kept.
     pub(super) fn count_last(&self) -> Option<Counted> {
-        self.keeps_history.then(|| self.count(Reading::Last, |attached| attached.held > 0))
+        self.keeps_history.then(|| self.count(CountPurpose::BeforeStop, |attached| attached.held > 0))
     }
 }

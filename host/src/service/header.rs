@@ -1,9 +1,9 @@
-//! What is common to all calls: the header, judged in the order of the contract (statement B6).
+//! What is common to all calls: the header, validated in the order of the contract (statement B6).
 
 use super::is_zero;
 use pvir_abi::{CallFlags, Discovery, Header, Operation, REQUEST_MAGIC, Status};
 
-/// Judges the header; answers with its flags.
+/// Validates the header; answers with its flags.
 pub(super) fn validate(header: &Header, discovery: &Discovery, enabled: bool) -> Result<CallFlags, Status> {
     if header.magic != REQUEST_MAGIC {
         return Err(Status::BAD_MAGIC);

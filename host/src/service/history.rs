@@ -3,13 +3,13 @@
 use super::Service;
 use super::counted::{Counted, CountedEntry};
 use super::vm::Vm;
-use crate::device::{HostInterrupt, Reading};
+use crate::device::{CountPurpose, HostInterrupt};
 use crate::irte::{Irte, IrteInfo};
 use pvir_abi::Handle;
 use std::collections::VecDeque;
 
 /// Most IRTEs that are remembered after they were given back: a guest can make and unmake them without end.
-const MOST: usize = 4096;
+const MAX_RECORDS: usize = 4096;
 
 /// One message of an IRTE as it is, or as it was when it was given back.
 #[derive(Clone, Debug)]
@@ -29,12 +29,12 @@ pub(super) struct History {
 
 /// A message of an IRTE, and whose interrupt it is.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(super) struct IrteMessage {
     irte: IrteInfo,
     place: Option<CountedEntry>,
 }
 
-impl Message {
+impl IrteMessage {
     /// With what was counted for it.
     pub(super) fn record(self, counted: &Counted) -> IrteRecord {
         IrteRecord { irte: self.irte, host: counted.of(self.place) }
@@ -48,7 +48,7 @@ impl History {
     }
 
     fn push(&mut self, record: IrteRecord) {
-        if self.records.len() >= MOST {
+        if self.records.len() >= MAX_RECORDS {
             self.records.pop_front();
             self.forgotten += 1;
         }
@@ -66,7 +66,7 @@ impl Service {
     /// [only where they are kept](Service::with_history).
     #[must_use]
     pub fn history(&self) -> Vec<IrteRecord> {
-        let counted = self.count(Reading::Look, |attached| attached.held > 0);
+        let counted = self.count(CountPurpose::Report, |attached| attached.held > 0);
         let (mut records, messages) = {
             let vm = self.lock();
             (vm.history.records(), vm.messages())
@@ -99,7 +99,7 @@ impl Vm {
     }
 
     /// The messages of all that are.
-    pub(super) fn messages(&self) -> Vec<Message> {
+    pub(super) fn messages(&self) -> Vec<IrteMessage> {
         let mut messages = Vec::with_capacity(self.held as usize);
         for (handle, irte) in self.irtes.iter() {
             messages.extend(self.messages_of(handle, irte));
@@ -107,11 +107,11 @@ impl Vm {
         messages
     }
 
-    fn messages_of<'a>(&self, handle: Handle, irte: &'a Irte) -> impl Iterator<Item = Message> + use<'a> {
+    fn messages_of<'a>(&self, handle: Handle, irte: &'a Irte) -> impl Iterator<Item = IrteMessage> + use<'a> {
         let first = self.place(&irte.origin);
         irte.infos(handle).map(move |irte| {
             let place = first.map(|(device, store, index)| (device, store, index + u32::from(irte.message)));
-            Message { irte, place }
+            IrteMessage { irte, place }
         })
     }
 }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn only_the_latest_are_remembered() {
         let mut history = History::default();
-        for index in 0..u32::try_from(MOST).unwrap() + 3 {
+        for index in 0..u32::try_from(MAX_RECORDS).unwrap() + 3 {
             let origin = Origin { device: DeviceId::default(), store: Store::MSIX, index };
             let irte = IrteInfo {
                 handle: Handle::new(index, 1),
@@ -138,7 +138,7 @@ mod tests {
             };
             history.push(IrteRecord { irte, host: None });
         }
-        assert_eq!((history.records.len(), history.forgotten()), (MOST, 3));
+        assert_eq!((history.records.len(), history.forgotten()), (MAX_RECORDS, 3));
         assert_eq!(history.records[0].irte.origin.index, 3);
     }
 }

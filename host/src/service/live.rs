@@ -2,11 +2,11 @@
 
 use super::Service;
 use super::counted::CountedEntry;
-use super::history::{IrteRecord, Message};
+use super::history::{IrteMessage, IrteRecord};
 use super::vm::{Attached, Vm};
 use crate::device::Origin;
-use crate::device::{HostInterrupt, Reading};
-use crate::message;
+use crate::device::{CountPurpose, HostInterrupt};
+use crate::message::Message;
 
 /// Everything of a VM that can interrupt it.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ pub struct TrappedRecord {
     /// GSI, once it was sent for the first time.
     pub gsi: Option<u32>,
     /// Where it goes: the guest's own message. `None` while it is masked.
-    pub message: Option<message::Message>,
+    pub message: Option<Message>,
     /// What the host counted for it, where it counts.
     pub host: Option<HostInterrupt>,
 }
@@ -36,7 +36,7 @@ impl Service {
     /// What is in use now. Neither the guest nor KVM or VFIO learns of the question; the VM's lock is held for a copy.
     #[must_use]
     pub fn live(&self) -> Live {
-        let counted = self.count(Reading::Look, |_| true);
+        let counted = self.count(CountPurpose::Report, |_| true);
         let (irtes, trapped) = self.copy_under_lock();
         let with_host = |(record, place)| TrappedRecord { host: counted.of(place), ..record };
         Live {
@@ -47,7 +47,7 @@ impl Service {
 
     /// All for which a guest's call may have to wait: `./run.sh work` counts what this frame costs.
     #[inline(never)]
-    fn copy_under_lock(&self) -> (Vec<Message>, Vec<(TrappedRecord, Option<CountedEntry>)>) {
+    fn copy_under_lock(&self) -> (Vec<IrteMessage>, Vec<(TrappedRecord, Option<CountedEntry>)>) {
         let vm = self.lock();
         (vm.messages(), vm.trapped_records())
     }

@@ -165,7 +165,7 @@ impl Service {
         self.lock().add_device(id, device)
     }
 
-    /// Whether each device is isolated, as ENABLE would judge it now.
+    /// Whether each device is isolated, as ENABLE would validate it now.
     #[must_use]
     pub fn isolation(&self) -> Vec<(DeviceId, Result<(), NotIsolated>)> {
         self.lock().devices.iter().map(|(id, attached)| (*id, attached.device.isolated())).collect()

@@ -8,12 +8,12 @@ use std::thread::{self, JoinHandle};
 /// Rung by a call that has left too few lines waiting.
 #[derive(Debug, Default)]
 pub(super) struct Bell {
-    state: Mutex<State>,
+    state: Mutex<BellState>,
     changed: Condvar,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum State {
+enum BellState {
     #[default]
     Silent,
     Rung,
@@ -21,33 +21,33 @@ enum State {
 }
 
 impl Bell {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BellState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Costs a system call at most once until it is heard.
     pub(super) fn ring(&self) {
         let mut state = self.lock();
-        if *state == State::Silent {
-            *state = State::Rung;
+        if *state == BellState::Silent {
+            *state = BellState::Rung;
             drop(state);
             self.changed.notify_one();
         }
     }
 
     fn end(&self) {
-        *self.lock() = State::Ended;
+        *self.lock() = BellState::Ended;
         self.changed.notify_one();
     }
 
     /// Waits until it is rung; `false` at the end.
     fn hear(&self) -> bool {
-        let silent = |state: &mut State| *state == State::Silent;
+        let silent = |state: &mut BellState| *state == BellState::Silent;
         let heard = self.changed.wait_while(self.lock(), silent);
         let mut state = heard.unwrap_or_else(PoisonError::into_inner);
-        let rung = *state == State::Rung;
+        let rung = *state == BellState::Rung;
         if rung {
-            *state = State::Silent;
+            *state = BellState::Silent;
         }
         rung
     }

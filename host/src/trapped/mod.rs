@@ -34,7 +34,7 @@ pub enum DesiredState {
 
 /// Which messages an access may have changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Touched {
+pub enum ChangedMessages {
     /// None.
     Nothing,
     /// This one.
@@ -129,12 +129,12 @@ impl EmulatedStore {
     }
 
     /// Serves a write. Pending bits are read-only.
-    pub fn write(&mut self, place: StoreArea, offset: u64, data: &[u8]) -> Touched {
+    pub fn write(&mut self, place: StoreArea, offset: u64, data: &[u8]) -> ChangedMessages {
         match (self, place) {
             (Self::Msix(table), StoreArea::Table) => table.write(offset, data),
             (Self::Msix(table), StoreArea::Capability) => table.write_control(offset, data),
             (Self::Msi(capability), StoreArea::Capability) => capability.write(offset, data),
-            (Self::Msix(_), StoreArea::PendingBits) | (Self::Msi(_), _) => Touched::Nothing,
+            (Self::Msix(_), StoreArea::PendingBits) | (Self::Msi(_), _) => ChangedMessages::Nothing,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.1 "MSI Capability Structures".
 
-use super::{DesiredState, Touched, places};
+use super::{ChangedMessages, DesiredState, places};
 use crate::message::Message;
 use crate::pci::MsiShape;
 use pvir_abi::Pair;
@@ -105,14 +105,14 @@ impl EmulatedMsi {
     }
 
     /// Writes any bytes, each by its own rule.
-    pub fn write(&mut self, offset: u64, data: &[u8]) -> Touched {
+    pub fn write(&mut self, offset: u64, data: &[u8]) -> ChangedMessages {
         let before = self.bytes;
         for (at, new) in places(offset, data.len()).zip(data) {
             let Some(at) = at.filter(|at| *at < usize::from(self.shape.size())) else { continue };
             let writable = self.writable(at);
             self.bytes[at] = before[at] & !writable | new & writable;
         }
-        if self.bytes == before { Touched::Nothing } else { Touched::All }
+        if self.bytes == before { ChangedMessages::Nothing } else { ChangedMessages::All }
     }
 
     /// Whether a byte belongs to the mask or the pending bits.
@@ -240,8 +240,8 @@ mod tests {
         let mut capability = programmed(shape(true, false, 0), 0);
         capability.write(0x08, &[1]);
         assert_eq!(capability.desired_state(0), DesiredState::Void(NotDeliverable::Address));
-        assert_eq!(capability.write(2, &[0]), Touched::All);
-        assert_eq!(capability.write(2, &[0]), Touched::Nothing);
+        assert_eq!(capability.write(2, &[0]), ChangedMessages::All);
+        assert_eq!(capability.write(2, &[0]), ChangedMessages::Nothing);
         assert_eq!(capability.desired_state(0), DesiredState::Off);
     }
 }

@@ -3,7 +3,7 @@
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.2 "MSI-X Capability and Table
 //! Structure".
 
-use super::{DesiredState, Touched, places};
+use super::{ChangedMessages, DesiredState, places};
 use crate::message::Message;
 use pvir_abi::Pair;
 
@@ -76,8 +76,8 @@ impl EmulatedMsix {
     }
 
     /// Writes the table likewise. Others are dropped.
-    pub fn write(&mut self, offset: u64, data: &[u8]) -> Touched {
-        let mut touched = Touched::Nothing;
+    pub fn write(&mut self, offset: u64, data: &[u8]) -> ChangedMessages {
+        let mut touched = ChangedMessages::Nothing;
         if !is_allowed(offset, data.len()) {
             return touched;
         }
@@ -86,7 +86,7 @@ impl EmulatedMsix {
             let kept = if word == CONTROL { MASK } else { u32::MAX };
             if let (Some(entry), Ok(number)) = (self.entries.get_mut(index), u32::try_from(index)) {
                 entry[word] = u32::from_le_bytes(bytes) & kept;
-                touched = Touched::One(number);
+                touched = ChangedMessages::One(number);
             }
         }
         touched
@@ -117,7 +117,7 @@ impl EmulatedMsix {
     }
 
     /// Writes message control likewise.
-    pub fn write_control(&mut self, offset: u64, data: &[u8]) -> Touched {
+    pub fn write_control(&mut self, offset: u64, data: &[u8]) -> ChangedMessages {
         let before = self.control;
         let mut bytes = before.to_le_bytes();
         for (at, new) in places(offset, data.len()).zip(data) {
@@ -128,7 +128,7 @@ impl EmulatedMsix {
         }
         const WRITABLE: u16 = ENABLE | FUNCTION_MASK;
         self.control = before & !WRITABLE | u16::from_le_bytes(bytes) & WRITABLE;
-        if self.control == before { Touched::Nothing } else { Touched::All }
+        if self.control == before { ChangedMessages::Nothing } else { ChangedMessages::All }
     }
 
     /// Masks every entry and zeroes the rest; message control stays.
@@ -193,7 +193,7 @@ mod tests {
                     control(&mut table, enable, function_mask);
                     table.write(16, &[if good { 0 } else { 1 }, 0x30, 0xe0, 0xfe, 0, 0, 0, 0]);
                     let rest = [0x41, 0, 0, 0, u8::from(masked), 0, 0, 0];
-                    assert_eq!(table.write(24, &rest), Touched::One(1));
+                    assert_eq!(table.write(24, &rest), ChangedMessages::One(1));
                 }
                 let [enable, function_mask, masked, good] = to;
                 let message = Message::validate(Pair { address: 0xfee0_3000, data: 0x41 }).unwrap();
@@ -227,7 +227,7 @@ mod tests {
                 let inside = allowed && offset < 48;
                 let touched = table.write(offset, &[0xff; 9][..len]);
                 let index = u32::try_from(offset / 16).unwrap_or(u32::MAX);
-                let expected = if inside { Touched::One(index) } else { Touched::Nothing };
+                let expected = if inside { ChangedMessages::One(index) } else { ChangedMessages::Nothing };
                 assert_eq!(touched, expected, "{len} bytes at {offset}");
                 let changed = (0..3).any(|index| entry(&table, index) != [0, 0, 0, 1]);
                 // the mask bit alone stays as it was
@@ -262,13 +262,13 @@ mod tests {
     #[test]
     fn message_control_keeps_its_two_bits() {
         let mut table = EmulatedMsix::new(10);
-        assert_eq!(table.write_control(2, &[0xff, 0xff]), Touched::All);
-        assert_eq!(table.write_control(3, &[0xff]), Touched::Nothing);
+        assert_eq!(table.write_control(2, &[0xff, 0xff]), ChangedMessages::All);
+        assert_eq!(table.write_control(3, &[0xff]), ChangedMessages::Nothing);
         let mut bytes = [0x55; 6];
         table.read_control(0, &mut bytes);
         assert_eq!(bytes, [0x55, 0x55, 9, 0xc0, 0x55, 0x55]);
-        assert_eq!(table.write_control(0, &[0; 3]), Touched::Nothing);
-        assert_eq!(table.write_control(0, &[0; 12]), Touched::All);
+        assert_eq!(table.write_control(0, &[0; 3]), ChangedMessages::Nothing);
+        assert_eq!(table.write_control(0, &[0; 12]), ChangedMessages::All);
         assert!(!table.is_enabled());
         table.write_control(u64::MAX - 1, &[0xff; 2]);
     }

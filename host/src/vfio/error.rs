@@ -37,7 +37,7 @@ pub enum AttachError {
     Malformed {
         /// The device.
         device: DeviceId,
-        /// What is wrong.
+        /// Why the device is refused.
         what: String,
     },
     /// An operation of ours on the device failed.
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_helps_depends_on_what_is_wrong() {
+    fn the_remedy_depends_on_the_reason() {
         let say = |errno| {
             let source = io::Error::from_raw_os_error(errno);
             let path = "cannot open /dev/vfio/7".to_owned();

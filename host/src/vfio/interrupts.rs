@@ -1,16 +1,16 @@
 //! What the host's kernel counts for a device's interrupts: `/proc/interrupts`.
 
-use crate::device::{HostCounts, HostInterrupt, KernelCounts, Reading};
+use crate::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts};
 use pvir_abi::{DeviceId, Store};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An interrupt by the store and the index that VFIO names it by.
-type Place = (Store, u32);
+type EntryKey = (Store, u32);
 
-/// What the kernel counted at some moment for the host IRQ of a place.
+/// What the kernel counted at some moment for the host IRQ of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Counted {
+struct IrqCount {
     irq: Option<u32>,
     count: u64,
 }
@@ -29,9 +29,9 @@ pub(crate) struct DeviceCounts {
 #[derive(Debug, Default)]
 struct Known {
     /// Of each interrupt that runs, the last reading before it may be stopped.
-    last: BTreeMap<Place, Counted>,
+    last: BTreeMap<EntryKey, IrqCount>,
     /// Of each that was ever stopped, the last one before the latest stop; nothing if there was none.
-    before: BTreeMap<Place, Option<Counted>>,
+    before: BTreeMap<EntryKey, Option<IrqCount>>,
 }
 
 impl DeviceCounts {
@@ -40,11 +40,11 @@ impl DeviceCounts {
     }
 
     /// These run no more, and keep their IRQs.
-    pub(crate) fn stopped(&self, places: impl Iterator<Item = Place>) {
+    pub(crate) fn stopped(&self, entries: impl Iterator<Item = EntryKey>) {
         let mut known = self.lock();
-        for place in places {
-            let last = known.last.remove(&place);
-            known.before.insert(place, last);
+        for entry in entries {
+            let last = known.last.remove(&entry);
+            known.before.insert(entry, last);
         }
     }
 
@@ -61,23 +61,23 @@ impl DeviceCounts {
 }
 
 impl HostCounts for DeviceCounts {
-    fn read(&self, kernel: &KernelCounts, reading: Reading) -> Vec<HostInterrupt> {
+    fn read(&self, kernel: &KernelCounts, purpose: CountPurpose) -> Vec<HostInterrupt> {
         let mut running = parse(kernel.interrupts(), self.device);
         let mut known = self.lock();
         for line in &mut running {
-            known.count_from_start(line, reading);
+            known.count_from_start(line, purpose);
         }
         running
     }
 }
 
 impl Known {
-    fn count_from_start(&mut self, line: &mut HostInterrupt, reading: Reading) {
-        let place = (line.store, line.index);
-        if reading == Reading::Last {
-            self.last.insert(place, Counted { irq: line.irq, count: line.total });
+    fn count_from_start(&mut self, line: &mut HostInterrupt, purpose: CountPurpose) {
+        let entry = (line.store, line.index);
+        if purpose == CountPurpose::BeforeStop {
+            self.last.insert(entry, IrqCount { irq: line.irq, count: line.total });
         }
-        line.count = match self.before.get(&place) {
+        line.count = match self.before.get(&entry) {
             Some(Some(before)) if before.irq == line.irq => Some(line.total.saturating_sub(before.count)),
             // Another IRQ counts by itself.
             None | Some(Some(_)) => Some(line.total),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     /// Counts of a device, and a reading of its entry 3.
-    fn entry_3() -> (DeviceCounts, impl Fn(&DeviceCounts, Reading, u32, u64) -> Option<u64>) {
+    fn entry_3() -> (DeviceCounts, impl Fn(&DeviceCounts, CountPurpose, u32, u64) -> Option<u64>) {
         let counts = DeviceCounts::new(DeviceId::new(0, Bdf::new(0, 5, 0).unwrap()));
         let read = |counts: &DeviceCounts, reading, irq, total| {
             let mut line = HostInterrupt { irq: Some(irq), count: None, total, store: Store::MSIX, index: 3 };
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn an_entry_that_is_started_again_counts_from_nothing() {
         let (counts, read) = entry_3();
-        let last = |irq, total| read(&counts, Reading::Last, irq, total).unwrap();
+        let last = |irq, total| read(&counts, CountPurpose::BeforeStop, irq, total).unwrap();
         let stop = || counts.stopped([(Store::MSIX, 3), (Store::MSIX, 4)].into_iter());
         assert_eq!((last(25, 10), last(25, 30)), (10, 30));
         stop();
@@ -169,12 +169,12 @@ mod tests {
     #[test]
     fn an_entry_that_was_stopped_unread_is_not_counted_until_its_irq_goes_back() {
         let (counts, read) = entry_3();
-        let look = |total| read(&counts, Reading::Look, 25, total);
+        let look = |total| read(&counts, CountPurpose::Report, 25, total);
         assert_eq!(look(10), Some(10));
         // Interrupts may have come between the look and the stop.
         counts.stopped([(Store::MSIX, 3)].into_iter());
         assert_eq!((look(30), look(37)), (None, None));
-        assert_eq!(read(&counts, Reading::Last, 25, 40), None);
+        assert_eq!(read(&counts, CountPurpose::BeforeStop, 25, 40), None);
         counts.stopped([(Store::MSIX, 3)].into_iter());
         assert_eq!(look(47), Some(7), "what it had at its latest stop is known again");
         counts.stopped([(Store::MSIX, 3)].into_iter());

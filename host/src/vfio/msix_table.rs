@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_of_the_wrong_form_is_refused() {
+    fn a_pair_that_is_not_in_the_units_format_is_refused() {
         let (table, bar) = table(RemappingUnit::Intel);
         put(&bar, 0, [0xfee0_1000, 0, 0x4021, 1]);
         assert_eq!(table.pair(0).unwrap_err().kind(), io::ErrorKind::InvalidData);

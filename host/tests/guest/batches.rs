@@ -4,7 +4,7 @@ use crate::kernel::status;
 use crate::test_vm::{APIC_IDS, TestVm, config};
 use pvir_guest::abi::Status;
 use pvir_guest::{BatchMode, EntryError, Error, Irte, MapRequest, MapResult, NOT_MAPPED, Origin, Target};
-use pvir_host::fake::Kind;
+use pvir_host::fake::CallKind;
 use pvir_host::service::Config;
 
 /// Where entry `index` goes in these tests.
@@ -85,7 +85,7 @@ fn a_partial_batch_is_granted_up_to_the_quota() {
 fn a_host_out_of_vectors_grants_the_first_ones() {
     let vm = TestVm::new();
     let remapping = vm.enable();
-    vm.world.lock().limit_vectors(3);
+    vm.platform.lock().limit_vectors(3);
     let mut results = unmapped(6);
     let granted = remapping.map_batch(&requests(&vm, 0..6), &mut results, BatchMode::Partial).unwrap();
     assert_eq!((granted, vm.routes().len()), (3, 3));
@@ -123,13 +123,13 @@ fn all_or_nothing_names_the_entry_that_failed() {
 #[test]
 fn a_fault_of_the_host_is_a_status_of_its_entry_and_the_session_goes_on() {
     for (kind, errno, status) in [
-        (Kind::Start, 5, Status::DEVICE_ERROR),
-        (Kind::Pair, 74, Status::BAD_PAIR),
-        (Kind::SetRoutes, 12, Status::HOST_ERROR),
+        (CallKind::Start, 5, Status::DEVICE_ERROR),
+        (CallKind::Pair, 74, Status::BAD_PAIR),
+        (CallKind::SetRoutes, 12, Status::HOST_ERROR),
     ] {
         let vm = TestVm::new();
         let remapping = vm.enable();
-        vm.world.lock().faults.fail_once(Some(kind), 0, errno);
+        vm.platform.lock().faults.fail_once(Some(kind), 0, errno);
         let request = requests(&vm, 0..1)[0];
         let error = remapping.map(request).unwrap_err();
         assert!(matches!(error, Error::Entry { status: s, .. } if s.status() == status), "{kind:?}: {error}");

@@ -3,7 +3,7 @@
 use crate::test_vm::{TestVm, config};
 use pvir_guest::abi::{Conduits, DeviceId, Features, Refusal, Version};
 use pvir_guest::{EnableOptions, EntryError, Error, MapRequest, MsixTable, Origin, Target};
-use pvir_host::fake::{FakeDevice, Kind};
+use pvir_host::fake::{CallKind, FakeDevice};
 use pvir_host::service::Service;
 
 /// Everything that the service offers, without an event area.
@@ -48,7 +48,7 @@ fn a_device_that_is_not_isolated_refuses_the_whole_vm() {
     // The session is as it was.
     let mut info = [Err(EntryError::NotAsked)];
     assert_eq!(failed.pvir.device_info(&[device], &mut info), Ok(1));
-    assert!(vm.world.lock().footprint().open.is_empty());
+    assert!(vm.platform.lock().footprint().open.is_empty());
     drop(failed);
     vm.assert_ends_clean();
 }
@@ -56,12 +56,12 @@ fn a_device_that_is_not_isolated_refuses_the_whole_vm() {
 #[test]
 fn a_host_that_fails_to_open_a_device_enables_nothing() {
     let vm = TestVm::new();
-    vm.world.lock().faults.fail_once(Some(Kind::Open), 1, 5);
+    vm.platform.lock().faults.fail_once(Some(CallKind::Open), 1, 5);
     let failed = vm.negotiate(16).enable(options()).unwrap_err();
     assert!(matches!(failed.error, Error::Status { .. }), "{}", failed.error);
-    assert!(vm.world.lock().footprint().open.is_empty());
+    assert!(vm.platform.lock().footprint().open.is_empty());
     let remapping = failed.pvir.enable(failed.options).unwrap();
-    assert_eq!(vm.world.lock().footprint().open.len(), 3);
+    assert_eq!(vm.platform.lock().footprint().open.len(), 3);
     drop(remapping);
     vm.assert_ends_clean();
 }

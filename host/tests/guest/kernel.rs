@@ -2,7 +2,7 @@
 
 use crate::any_entry::AnyEntry;
 use crate::ims_region::ImsRegion;
-use crate::model::{HeldIrte, Model, Slot, Wanted};
+use crate::model::{DesiredIrte, HeldIrte, Model, Slot};
 use crate::test_vm::{Hypercalls, TestVm};
 use pvir_guest::abi::{Pair, Status, Store};
 use pvir_guest::fake::FakeMachine;
@@ -28,14 +28,14 @@ impl<'v> Stores<'v> {
 }
 
 /// The kernel's interrupts in one session.
-pub(crate) struct Kernel<'s> {
+pub(crate) struct GuestKernel<'s> {
     vm: &'s TestVm,
     remapping: &'s Remapping<Hypercalls>,
     stores: &'s Stores<'s>,
     live: BTreeMap<Slot, Entry<AnyEntry<'s>, Live>>,
 }
 
-impl<'s> Kernel<'s> {
+impl<'s> GuestKernel<'s> {
     pub(crate) fn new(vm: &'s TestVm, remapping: &'s Remapping<Hypercalls>, stores: &'s Stores<'s>) -> Self {
         Self { vm, remapping, stores, live: BTreeMap::new() }
     }
@@ -46,13 +46,13 @@ impl<'s> Kernel<'s> {
     }
 
     /// MAP, and programs what was granted. What the host names it goes into `model`, which has foreseen the grants.
-    pub(crate) fn map(&mut self, mode: BatchMode, wanted: &[Wanted], model: &mut Model) -> Vec<Status> {
-        let request = |w: &Wanted| MapRequest::new(self.origin(w.slot, w.count), w.target);
-        let requests: Vec<_> = wanted.iter().map(request).collect();
+    pub(crate) fn map(&mut self, mode: BatchMode, desired: &[DesiredIrte], model: &mut Model) -> Vec<Status> {
+        let request = |w: &DesiredIrte| MapRequest::new(self.origin(w.slot, w.count), w.target);
+        let requests: Vec<_> = desired.iter().map(request).collect();
         let mut results: Vec<_> = requests.iter().map(|_| NOT_MAPPED).collect();
         let granted = self.remapping.map_batch(&requests, &mut results, mode);
         let statuses = statuses(&results, &granted);
-        for (Wanted { slot, count, target }, irte) in wanted.iter().zip(results) {
+        for (DesiredIrte { slot, count, target }, irte) in desired.iter().zip(results) {
             let Ok(irte) = irte else { continue };
             let named = Some((irte.handle(), irte.pair()));
             match self.live.get(slot) {
@@ -73,8 +73,8 @@ impl<'s> Kernel<'s> {
     }
 
     /// RETARGET of held entries, each to its target. Slots come sorted and once.
-    pub(crate) fn retarget(&mut self, mode: BatchMode, wanted: &[(Slot, Target)]) -> Vec<Status> {
-        let target_of = |slot: &Slot| wanted.iter().find(|(of, _)| of == slot).map(|(_, target)| *target);
+    pub(crate) fn retarget(&mut self, mode: BatchMode, desired: &[(Slot, Target)]) -> Vec<Status> {
+        let target_of = |slot: &Slot| desired.iter().find(|(of, _)| of == slot).map(|(_, target)| *target);
         let (mut irtes, targets): (Vec<_>, Vec<_>) = self
             .live
             .iter_mut()
@@ -143,8 +143,12 @@ impl<'s> Kernel<'s> {
             assert_eq!(Some((irte.handle(), irte.pair())), held.named, "statement M2: {slot:?}");
             assert_eq!(irte.target(), held.target);
             assert_eq!(self.message(*slot, 0), Some(irte.pair()), "statement W3: {slot:?}");
-            let told = self.remapping.verify(entry).unwrap();
-            assert_eq!((told.pair, told.target), (irte.pair(), held.target), "statement Q2: {slot:?}");
+            let answered = self.remapping.verify(entry).unwrap();
+            assert_eq!(
+                (answered.pair, answered.target),
+                (irte.pair(), held.target),
+                "statement Q2: {slot:?}"
+            );
         }
         for slot in [(0, Store::MSIX, 0), (0, Store::IMS, 63), (1, Store::MSIX, 1), (2, Store::MSI, 0)] {
             if !model.held.contains_key(&slot) {

@@ -10,7 +10,7 @@ pub(crate) type Slot = (usize, Store, u32);
 
 /// What the guest wants of an entry.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct DesiredIrte {
     pub(crate) slot: Slot,
     /// Number of messages.
     pub(crate) count: u32,
@@ -45,11 +45,11 @@ pub(crate) struct Model {
 
 impl Model {
     /// The statuses of a MAP, which is carried out here.
-    pub(crate) fn map(&mut self, mode: BatchMode, wanted: &[Wanted]) -> Vec<Status> {
-        self.batch(mode, wanted, |model, wanted| {
-            entry_exists(wanted)?;
-            target_is_served(wanted.target, wanted.count)?;
-            let Wanted { slot, count, target } = *wanted;
+    pub(crate) fn map(&mut self, mode: BatchMode, desired: &[DesiredIrte]) -> Vec<Status> {
+        self.batch(mode, desired, |model, desired| {
+            entry_exists(desired)?;
+            target_is_served(desired.target, desired.count)?;
+            let DesiredIrte { slot, count, target } = *desired;
             match model.held.get(&slot) {
                 Some(held) if (held.count, held.target) == (count, target) => return Ok(()),
                 Some(_) => return Err(Status::ALREADY_MAPPED),
@@ -64,8 +64,8 @@ impl Model {
     }
 
     /// The statuses of a RETARGET of held entries, which is carried out here.
-    pub(crate) fn retarget(&mut self, mode: BatchMode, wanted: &[(Slot, Target)]) -> Vec<Status> {
-        self.batch(mode, wanted, |model, (slot, target)| {
+    pub(crate) fn retarget(&mut self, mode: BatchMode, desired: &[(Slot, Target)]) -> Vec<Status> {
+        self.batch(mode, desired, |model, (slot, target)| {
             let held = model.held.get_mut(slot).unwrap();
             target_is_served(*target, held.count)?;
             held.target = *target;
@@ -131,8 +131,8 @@ impl Model {
 }
 
 /// Against the functions of [`TestVm::new`](crate::test_vm::TestVm::new).
-fn entry_exists(wanted: &Wanted) -> Result<(), Status> {
-    let (function, store, index) = wanted.slot;
+fn entry_exists(desired: &DesiredIrte) -> Result<(), Status> {
+    let (function, store, index) = desired.slot;
     let (entries, messages) = match (function, store) {
         (0, Store::MSIX | Store::IMS) => (64, 1),
         (1, Store::MSIX) => (8, 1),
@@ -142,7 +142,7 @@ fn entry_exists(wanted: &Wanted) -> Result<(), Status> {
     };
     if index >= entries {
         Err(Status::BAD_INDEX)
-    } else if !wanted.count.is_power_of_two() || wanted.count > messages {
+    } else if !desired.count.is_power_of_two() || desired.count > messages {
         Err(Status::BAD_MESSAGE_COUNT)
     } else {
         Ok(())

@@ -1,8 +1,8 @@
 //! Random work of a guest kernel, against the model: without faults of the host, and with some.
 
-use crate::kernel::{Kernel, Stores, is_stale};
-use crate::model::{Model, Slot, Wanted};
-use crate::steps::{Fault, Sessions, Step, fault, sessions};
+use crate::kernel::{GuestKernel, Stores, is_stale};
+use crate::model::{DesiredIrte, Model, Slot};
+use crate::steps::{InjectedFault, Sessions, Step, fault, sessions};
 use crate::test_vm::{TestVm, config};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A session under way.
 struct Run<'s> {
     vm: &'s TestVm,
-    kernel: Kernel<'s>,
+    kernel: GuestKernel<'s>,
     model: Model,
     /// Whether the host may still have what it could not take down.
     unfinished: bool,
@@ -29,27 +29,27 @@ struct Outcome {
 }
 
 impl<'s> Run<'s> {
-    fn new(vm: &'s TestVm, kernel: Kernel<'s>, tally: &'s Tally) -> Self {
+    fn new(vm: &'s TestVm, kernel: GuestKernel<'s>, tally: &'s Tally) -> Self {
         Self { vm, kernel, model: Model::default(), unfinished: false, tally }
     }
 
     /// Carries out a step with the fault planned.
-    fn step(&mut self, step: &Step, fault: Option<Fault>) {
-        let faults = self.vm.world.lock().faults.injected();
+    fn step(&mut self, step: &Step, fault: Option<InjectedFault>) {
+        let faults = self.vm.platform.lock().faults.injected();
         let logged = self.vm.service.statistics().log_lines;
-        if let Some(Fault { kind, after, errno }) = fault {
-            self.vm.world.lock().faults.fail_once(kind, after, errno);
+        if let Some(InjectedFault { kind, after, errno }) = fault {
+            self.vm.platform.lock().faults.fail_once(kind, after, errno);
         }
         let before = self.model.clone();
         let outcome = match step {
-            Step::Map(mode, wanted) => self.map(*mode, wanted),
+            Step::Map(mode, desired) => self.map(*mode, desired),
             Step::Retarget(mode, picks) => self.retarget(*mode, picks),
             Step::Unmap(mode, picks) => self.unmap(*mode, picks),
             Step::Raise(pick, number) => return self.raise(*pick, *number),
             Step::RaiseMasked(pick) => return self.raise_masked(*pick),
         };
-        self.vm.world.lock().faults.clear();
-        let met = self.vm.world.lock().faults.injected() > faults;
+        self.vm.platform.lock().faults.clear();
+        let met = self.vm.platform.lock().faults.injected() > faults;
         self.tally.faults.set(self.tally.faults.get() + usize::from(met));
         let mut injected = self.injected();
         injected.sort_unstable();
@@ -58,10 +58,10 @@ impl<'s> Run<'s> {
             outcome.assert_no_grant_out_of_range();
             assert!(due.iter().all(|one| injected.contains(one)), "{step:?}: {injected:?}, due {due:?}");
             self.raise_again();
-            let told =
+            let reported =
                 outcome.answered != outcome.foreseen || self.vm.service.statistics().log_lines > logged;
             // Nobody was told: then it was made good, and all is as if nothing had failed.
-            self.unfinished |= told;
+            self.unfinished |= reported;
         } else {
             assert_eq!(outcome.answered, outcome.foreseen, "{step:?}");
             assert_eq!(injected, due, "{step:?}");
@@ -74,19 +74,19 @@ impl<'s> Run<'s> {
         injected
     }
 
-    fn map(&mut self, mode: BatchMode, wanted: &[Wanted]) -> Outcome {
+    fn map(&mut self, mode: BatchMode, desired: &[DesiredIrte]) -> Outcome {
         let mut once = BTreeSet::new();
-        let wanted: Vec<_> = wanted.iter().copied().filter(|wanted| once.insert(wanted.slot)).collect();
-        let foreseen = self.model.clone().map(mode, &wanted);
-        Outcome { answered: self.kernel.map(mode, &wanted, &mut self.model), foreseen }
+        let desired: Vec<_> = desired.iter().copied().filter(|desired| once.insert(desired.slot)).collect();
+        let foreseen = self.model.clone().map(mode, &desired);
+        Outcome { answered: self.kernel.map(mode, &desired, &mut self.model), foreseen }
     }
 
     fn retarget(&mut self, mode: BatchMode, picks: &[(usize, Target)]) -> Outcome {
         let targets = picks.iter().filter_map(|(pick, target)| Some((self.kernel.pick(*pick)?, *target)));
-        let wanted: Vec<(Slot, Target)> = targets.collect::<BTreeMap<_, _>>().into_iter().collect();
-        let foreseen = self.model.clone().retarget(mode, &wanted);
-        let answered = self.kernel.retarget(mode, &wanted);
-        for (one, _) in wanted.iter().zip(&answered).filter(|(_, status)| **status == Status::OK) {
+        let desired: Vec<(Slot, Target)> = targets.collect::<BTreeMap<_, _>>().into_iter().collect();
+        let foreseen = self.model.clone().retarget(mode, &desired);
+        let answered = self.kernel.retarget(mode, &desired);
+        for (one, _) in desired.iter().zip(&answered).filter(|(_, status)| **status == Status::OK) {
             self.model.retarget(BatchMode::Partial, &[*one]);
         }
         Outcome { answered, foreseen }
@@ -105,7 +105,7 @@ impl<'s> Run<'s> {
     }
 
     fn raise(&mut self, pick: usize, number: u32) {
-        self.vm.world.lock().faults.clear();
+        self.vm.platform.lock().faults.clear();
         if let Some(slot) = self.kernel.pick(pick) {
             let number = number % self.model.held[&slot].count;
             self.kernel.raise(slot, number);
@@ -114,7 +114,7 @@ impl<'s> Run<'s> {
     }
 
     fn raise_masked(&mut self, pick: usize) {
-        self.vm.world.lock().faults.clear();
+        self.vm.platform.lock().faults.clear();
         if let Some(slot) = self.kernel.pick(pick).filter(|(_, store, _)| *store == Store::MSIX) {
             self.kernel.raise_masked(slot);
             assert_eq!(self.injected(), self.model.raise(slot, 0), "{slot:?}");
@@ -134,7 +134,7 @@ impl<'s> Run<'s> {
         self.kernel.compare(&self.model);
         assert_eq!(self.vm.service.irtes().len(), self.model.messages());
         let (mut routes, expected) = (self.vm.routes(), self.model.routes());
-        let held = self.vm.world.lock().footprint();
+        let held = self.vm.platform.lock().footprint();
         if self.unfinished {
             for route in &expected {
                 let place = routes.iter().position(|other| other == route);
@@ -172,9 +172,9 @@ fn play(sessions: &Sessions, armed_ahead: u32, tally: &Tally) {
     for steps in sessions {
         let remapping = vm.enable();
         let stores = Stores::open(&vm);
-        let mut run = Run::new(&vm, Kernel::new(&vm, &remapping, &stores), tally);
+        let mut run = Run::new(&vm, GuestKernel::new(&vm, &remapping, &stores), tally);
         for (step, fault) in steps {
-            vm.world.lock().expect(None);
+            vm.platform.lock().expect(None);
             vm.service.arm_ahead();
             run.step(step, *fault);
             run.compare();
@@ -187,7 +187,7 @@ fn play(sessions: &Sessions, armed_ahead: u32, tally: &Tally) {
     vm.assert_ends_clean();
 }
 
-fn play_random(fault: impl Strategy<Value = Option<Fault>>) -> Tally {
+fn play_random(fault: impl Strategy<Value = Option<InjectedFault>>) -> Tally {
     let tally = Tally::default();
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) };
     let played = TestRunner::new(config).run(&(sessions(fault), 0..6u32), |(sessions, armed_ahead)| {

@@ -4,22 +4,27 @@ use pvir_guest::Mask;
 use pvir_guest::abi::{Pair, Store};
 use pvir_guest::fake::FakeMachine;
 use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated};
-use pvir_host::fake::{Entry, FakeDevice, SharedWorld};
+use pvir_host::fake::{Entry, FakeDevice, SharedPlatform};
 use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
 /// A fake device, and the function's table: what the kernel does to it in SET_IRQS, and the VMM in MAP.
-pub(crate) struct SharedTable {
+pub(crate) struct SharedTableDevice {
     fake: FakeDevice,
     number: u32,
-    world: SharedWorld,
+    platform: SharedPlatform,
     machine: Arc<FakeMachine>,
 }
 
-impl SharedTable {
-    pub(crate) fn new(fake: FakeDevice, number: u32, world: SharedWorld, machine: Arc<FakeMachine>) -> Self {
-        Self { fake, number, world, machine }
+impl SharedTableDevice {
+    pub(crate) fn new(
+        fake: FakeDevice,
+        number: u32,
+        platform: SharedPlatform,
+        machine: Arc<FakeMachine>,
+    ) -> Self {
+        Self { fake, number, platform, machine }
     }
 
     /// The table entry behind an entry of any store, if there is one.
@@ -29,11 +34,11 @@ impl SharedTable {
     }
 
     fn is_open(&self) -> bool {
-        self.world.lock().footprint().open.contains(&self.number)
+        self.platform.lock().footprint().open.contains(&self.number)
     }
 }
 
-impl Device for SharedTable {
+impl Device for SharedTableDevice {
     fn capabilities(&self) -> Capabilities {
         self.fake.capabilities()
     }
@@ -77,7 +82,7 @@ impl Device for SharedTable {
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
         self.fake.start(store, first, eventfds)?;
         if self.is_open() {
-            let started = self.world.lock().footprint().started;
+            let started = self.platform.lock().footprint().started;
             for (index, _) in (first..).zip(eventfds) {
                 let entry = Entry { device: self.number, store, index };
                 if let (Some(slot), Some((_, pair))) = (self.slot(store, index), started.get(&entry)) {

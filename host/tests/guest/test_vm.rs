@@ -1,7 +1,7 @@
 //! A VM: guest RAM, the service over the fake KVM, functions with real configuration space and tables.
 #![expect(unsafe_code, reason = "guest RAM is handed to the guest's driver, which reaches it by pointers")]
 
-use crate::shared_table::SharedTable;
+use crate::shared_table::SharedTableDevice;
 use pvir_guest::abi::{
     Bdf, Conduits, CpuidLeaf, DeviceId, EventArea, Features, GuestPhysAddr, Operation, Pair, Status, Store,
     block_len,
@@ -10,7 +10,7 @@ use pvir_guest::fake::FakeMachine;
 use pvir_guest::{
     BlockMemory, Conduit, Discovered, EnableOptions, EventMemory, Mask, Pvir, Remapping, discover_with,
 };
-use pvir_host::fake::{Delivery, Entry, FakeDevice, FakeKvm, SharedWorld};
+use pvir_host::fake::{Delivery, Entry, FakeDevice, FakeKvm, SharedPlatform};
 use pvir_host::service::{Config, Service};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(crate) struct Function {
 /// A VM that the guest has not enabled yet.
 pub(crate) struct TestVm {
     pub(crate) service: Arc<Service>,
-    pub(crate) world: SharedWorld,
+    pub(crate) platform: SharedPlatform,
     pub(crate) functions: Vec<Function>,
     ram: Arc<GuestMemoryMmap>,
 }
@@ -47,7 +47,7 @@ pub(crate) struct TestVm {
 /// The conduit of one vCPU.
 pub(crate) struct Hypercalls {
     service: Arc<Service>,
-    world: SharedWorld,
+    platform: SharedPlatform,
     ram: Arc<GuestMemoryMmap>,
     vcpu: usize,
 }
@@ -55,9 +55,9 @@ pub(crate) struct Hypercalls {
 impl Conduit for Hypercalls {
     unsafe fn call(&self, block: GuestPhysAddr) -> Status {
         let operation = self.ram.read_obj(GuestAddress(block.0 + 6)).unwrap();
-        self.world.lock().expect(Some(Operation(operation)));
+        self.platform.lock().expect(Some(Operation(operation)));
         let status = self.service.call(self.vcpu, 0, block);
-        let breaches = self.world.lock().check();
+        let breaches = self.platform.lock().check();
         assert!(breaches.is_empty(), "{breaches:#?}");
         assert_eq!(self.service.last_status(self.vcpu), status, "statement C3");
         status
@@ -80,11 +80,11 @@ pub(crate) fn config() -> Config {
 impl TestVm {
     /// A VM without devices.
     pub(crate) fn empty(config: &Config) -> Self {
-        let world = SharedWorld::new(FIRST_GSI);
+        let platform = SharedPlatform::new(FIRST_GSI);
         let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_LEN)]).unwrap());
-        let kvm = Box::new(FakeKvm::new(world.clone()));
+        let kvm = Box::new(FakeKvm::new(platform.clone()));
         let service = Arc::new(Service::new(config, ram.clone(), kvm).unwrap());
-        Self { service, world, functions: Vec::new(), ram }
+        Self { service, platform, functions: Vec::new(), ram }
     }
 
     /// A VM with three functions: 0 has 64 MSI-X entries, of which its IMS entries are made; 1 has 8 MSI-X entries and 4
@@ -97,21 +97,21 @@ impl TestVm {
         let mut vm = Self::empty(config);
         vm.add_msix(64, FakeDevice::with_backed_ims);
         vm.add_msix(8, |device| device.with_own_ims(4));
-        vm.add(1, |world, number| FakeDevice::with_msi(world, number, 8));
+        vm.add(1, |platform, number| FakeDevice::with_msi(platform, number, 8));
         vm
     }
 
     /// Adds a function with an MSI-X table of `entries`, its device refined by `refine`.
     pub(crate) fn add_msix(&mut self, entries: u32, refine: impl FnOnce(FakeDevice) -> FakeDevice) {
-        self.add(entries, |world, number| refine(FakeDevice::new(world, number, entries)));
+        self.add(entries, |platform, number| refine(FakeDevice::new(platform, number, entries)));
     }
 
-    fn add(&mut self, entries: u32, device: impl FnOnce(SharedWorld, u32) -> FakeDevice) {
+    fn add(&mut self, entries: u32, device: impl FnOnce(SharedPlatform, u32) -> FakeDevice) {
         let number = u8::try_from(self.functions.len()).unwrap();
         let id = DeviceId::new(0, Bdf::new(0, number + 1, 0).unwrap());
         let machine = Arc::new(FakeMachine::new(id, entries));
-        let fake = device(self.world.clone(), number.into());
-        let shared = SharedTable::new(fake, number.into(), self.world.clone(), Arc::clone(&machine));
+        let fake = device(self.platform.clone(), number.into());
+        let shared = SharedTableDevice::new(fake, number.into(), self.platform.clone(), Arc::clone(&machine));
         self.service.add_device(id, Box::new(shared)).unwrap();
         self.functions.push(Function { id, machine });
     }
@@ -133,7 +133,7 @@ impl TestVm {
     pub(crate) fn negotiate(&self, records: u32) -> Pvir<Hypercalls> {
         let conduit = Hypercalls {
             service: Arc::clone(&self.service),
-            world: self.world.clone(),
+            platform: self.platform.clone(),
             ram: Arc::clone(&self.ram),
             vcpu: 0,
         };
@@ -196,48 +196,52 @@ impl TestVm {
     /// A message on its way: it reaches the interrupt whose pair it carries if that is the sender's, and nobody
     /// otherwise.
     pub(crate) fn send(&self, function: usize, message: Pair) {
-        let mut world = self.world.lock();
-        let started = world.footprint().started;
+        let mut platform = self.platform.lock();
+        let started = platform.footprint().started;
         let number = u32::try_from(function).unwrap();
         let meant = |(entry, (_, pair)): &(Entry, (bool, Pair))| entry.device == number && *pair == message;
         if let Some((entry, (masked, _))) = started.into_iter().find(meant) {
             // The mask is the table's, and was looked at.
-            world.guest_masks(entry, false);
-            world.raise(entry);
+            platform.guest_masks(entry, false);
+            platform.raise(entry);
             if entry.store == Store::MSIX {
-                world.guest_masks(entry, masked);
+                platform.guest_masks(entry, masked);
             }
         }
     }
 
     /// What was injected since the last time: APIC id and vector.
     pub(crate) fn injected(&self) -> Vec<(u32, u8)> {
-        let deliveries = self.world.lock().take_deliveries();
+        let deliveries = self.platform.lock().take_deliveries();
         deliveries.into_iter().map(|Delivery { destination, vector }| (destination, vector)).collect()
     }
 
     /// Every route in the fake KVM, sorted: APIC id and vector.
     pub(crate) fn routes(&self) -> Vec<(u32, u8)> {
-        let mut routes: Vec<_> = self.world.lock().footprint().routes.into_values().collect();
+        let mut routes: Vec<_> = self.platform.lock().footprint().routes.into_values().collect();
         routes.sort_unstable();
         routes
     }
 
     /// Nothing is held for the guest: neither by the service nor in the kernel.
     pub(crate) fn assert_nothing_held(&self) {
-        let held = self.world.lock().footprint();
+        let held = self.platform.lock().footprint();
         assert!(held.routes.is_empty() && held.irqfds.is_empty() && held.started.is_empty(), "{held:?}");
         assert!(self.service.irtes().is_empty(), "{:?}", self.service.irtes());
     }
 
     /// The VM ends: nothing is left of it, not even a descriptor.
     pub(crate) fn assert_ends_clean(self) {
-        self.world.lock().expect(None);
+        self.platform.lock().expect(None);
         self.service.shut_down();
         self.assert_nothing_held();
-        let mut world = self.world.lock();
-        assert!(world.check().is_empty(), "{:#?}", world.check());
-        assert_eq!((world.armed_ahead(), world.open_eventfds()), (0, 0), "irqfds armed ahead, eventfds");
+        let mut platform = self.platform.lock();
+        assert!(platform.check().is_empty(), "{:#?}", platform.check());
+        assert_eq!(
+            (platform.armed_ahead(), platform.open_eventfds()),
+            (0, 0),
+            "irqfds armed ahead, eventfds"
+        );
     }
 
     /// Whether the host left MSI-X entry `index` masked in the table.

@@ -15,7 +15,7 @@ use kvm_bindings::{
     KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
-use messages::Messages;
+use messages::MsiDevice;
 use pvir_abi::{
     Bdf, CallFlags, Conduits, DeviceId, EnableRecord, EntryRecord, GuestPhysAddr, Header, Operation, Pair,
     Status, Store, Version, X86Route,
@@ -37,22 +37,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one that must not come is waited for.
 const SILENCE: Duration = Duration::from_millis(30);
 
-struct Bench {
+struct KvmFixture {
     service: Arc<Service>,
     ram: Arc<GuestMemoryMmap>,
     device: TableDevice,
-    messages: Messages,
+    messages: MsiDevice,
     counters: Arc<Counters>,
     vcpus: Vec<VcpuFd>,
 }
 
 /// `None` where the machine has no KVM for it: said loudly, and no failure.
-fn bench() -> Option<Bench> {
-    bench_with(None, 0)
+fn fixture() -> Option<KvmFixture> {
+    fixture_with(None, 0)
 }
 
 /// With a second device, perhaps, and irqfds that may be armed ahead.
-fn bench_with(messages: Option<Messages>, armed_ahead: u32) -> Option<Bench> {
+fn fixture_with(messages: Option<MsiDevice>, armed_ahead: u32) -> Option<KvmFixture> {
     let kvm = match Kvm::new() {
         Ok(kvm) => kvm,
         Err(error) => {
@@ -87,10 +87,10 @@ fn bench_with(messages: Option<Messages>, armed_ahead: u32) -> Option<Bench> {
         service.add_device(msi_device(), Box::new(messages.clone())).unwrap();
     }
     let messages = messages.unwrap_or_default();
-    let bench = Bench { service, ram, device: raised, messages, counters, vcpus };
+    let fixture = KvmFixture { service, ram, device: raised, messages, counters, vcpus };
     let asked = EnableRecord::request(Service::FEATURES, None);
-    assert_eq!(bench.call(Operation::ENABLE, &[asked]).0, Status::OK);
-    Some(bench)
+    assert_eq!(fixture.call(Operation::ENABLE, &[asked]).0, Status::OK);
+    Some(fixture)
 }
 
 fn device() -> DeviceId {
@@ -130,7 +130,7 @@ fn vcpu(kvm: &Kvm, vm: &VmFd, apic_id: u32) -> VcpuFd {
     vcpu
 }
 
-impl Bench {
+impl KvmFixture {
     fn call<R: IntoBytes + FromBytes + Immutable + Clone>(
         &self,
         operation: Operation,
@@ -206,72 +206,72 @@ fn routed(index: u32, destination: u32, vector: u8) -> EntryRecord {
 
 #[test]
 fn a_routed_interrupt_reaches_the_vcpu_also_with_a_large_id() {
-    let Some(bench) = bench() else { return };
+    let Some(fixture) = fixture() else { return };
     for (index, destination, vector) in [(0, 0, 0x51), (1, 300, 0x52), (2, 1, 0xef)] {
-        let mapped = bench.one(Operation::MAP, routed(index, destination, vector));
-        bench.program(index, mapped.pair());
-        bench.device.raise(index);
+        let mapped = fixture.one(Operation::MAP, routed(index, destination, vector));
+        fixture.program(index, mapped.pair());
+        fixture.device.raise(index);
     }
-    bench.assert_arrives(&[(0, 0x51), (1, 0xef), (300, 0x52)]);
+    fixture.assert_arrives(&[(0, 0x51), (1, 0xef), (300, 0x52)]);
 }
 
 #[test]
 fn a_retarget_moves_the_interrupt_without_the_device() {
-    let Some(bench) = bench() else { return };
-    let mapped = bench.one(Operation::MAP, routed(0, 0, 0x51));
-    bench.program(0, mapped.pair());
-    let moved = bench.one(Operation::RETARGET, routed(0, 300, 0x77).with_handle(mapped.handle));
-    bench.device.raise(0);
-    bench.assert_arrives(&[(300, 0x77)]);
+    let Some(fixture) = fixture() else { return };
+    let mapped = fixture.one(Operation::MAP, routed(0, 0, 0x51));
+    fixture.program(0, mapped.pair());
+    let moved = fixture.one(Operation::RETARGET, routed(0, 300, 0x77).with_handle(mapped.handle));
+    fixture.device.raise(0);
+    fixture.assert_arrives(&[(300, 0x77)]);
     assert_eq!((moved.pair(), moved.handle), (mapped.pair(), mapped.handle));
 }
 
 #[test]
 fn what_is_raised_while_parked_arrives_with_the_first_route() {
-    let Some(bench) = bench() else { return };
-    let mapped = bench.one(Operation::MAP, EntryRecord::map_parked(device(), Store::MSIX, 0));
-    bench.program(0, mapped.pair());
-    (0..3).for_each(|_| bench.device.raise(0));
-    bench.assert_nothing_more(&[]);
-    bench.one(Operation::RETARGET, routed(0, 300, 0x66).with_handle(mapped.handle));
-    bench.assert_arrives(&[(300, 0x66)]);
+    let Some(fixture) = fixture() else { return };
+    let mapped = fixture.one(Operation::MAP, EntryRecord::map_parked(device(), Store::MSIX, 0));
+    fixture.program(0, mapped.pair());
+    (0..3).for_each(|_| fixture.device.raise(0));
+    fixture.assert_nothing_more(&[]);
+    fixture.one(Operation::RETARGET, routed(0, 300, 0x66).with_handle(mapped.handle));
+    fixture.assert_arrives(&[(300, 0x66)]);
     let parked = EntryRecord::map_parked(device(), Store::MSIX, 0).with_handle(mapped.handle);
-    bench.one(Operation::RETARGET, parked);
-    bench.device.raise(0);
-    bench.assert_nothing_more(&[(300, 0x66)]);
-    bench.one(Operation::RETARGET, routed(0, 1, 0x67).with_handle(mapped.handle));
-    bench.assert_arrives(&[(1, 0x67), (300, 0x66)]);
+    fixture.one(Operation::RETARGET, parked);
+    fixture.device.raise(0);
+    fixture.assert_nothing_more(&[(300, 0x66)]);
+    fixture.one(Operation::RETARGET, routed(0, 1, 0x67).with_handle(mapped.handle));
+    fixture.assert_arrives(&[(1, 0x67), (300, 0x66)]);
 }
 
 #[test]
 fn an_unmapped_pair_is_dead() {
-    let Some(bench) = bench() else { return };
-    let mapped = bench.one(Operation::MAP, routed(0, 0, 0x51));
-    bench.one(Operation::UNMAP, EntryRecord::query(device(), Store::MSIX, 0).with_handle(mapped.handle));
-    bench.program(0, mapped.pair());
-    bench.device.raise(0);
-    bench.assert_nothing_more(&[]);
-    let again = bench.one(Operation::MAP, routed(0, 0, 0x52));
-    bench.program(0, mapped.pair());
-    bench.device.raise(0);
-    bench.assert_nothing_more(&[]);
-    bench.program(0, again.pair());
-    bench.device.raise(0);
-    bench.assert_arrives(&[(0, 0x52)]);
+    let Some(fixture) = fixture() else { return };
+    let mapped = fixture.one(Operation::MAP, routed(0, 0, 0x51));
+    fixture.one(Operation::UNMAP, EntryRecord::query(device(), Store::MSIX, 0).with_handle(mapped.handle));
+    fixture.program(0, mapped.pair());
+    fixture.device.raise(0);
+    fixture.assert_nothing_more(&[]);
+    let again = fixture.one(Operation::MAP, routed(0, 0, 0x52));
+    fixture.program(0, mapped.pair());
+    fixture.device.raise(0);
+    fixture.assert_nothing_more(&[]);
+    fixture.program(0, again.pair());
+    fixture.device.raise(0);
+    fixture.assert_arrives(&[(0, 0x52)]);
 }
 
 #[test]
 fn ten_entries_cost_one_routing_for_a_map_and_one_for_a_retarget() {
-    let Some(bench) = bench() else { return };
-    let (_, mapped) = bench.call(Operation::MAP, &(0..10).map(|i| routed(i, 1, 0x40)).collect::<Vec<_>>());
-    assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (1, 10));
+    let Some(fixture) = fixture() else { return };
+    let (_, mapped) = fixture.call(Operation::MAP, &(0..10).map(|i| routed(i, 1, 0x40)).collect::<Vec<_>>());
+    assert_eq!((fixture.ioctls("KVM_SET_GSI_ROUTING"), fixture.ioctls("KVM_IRQFD")), (1, 10));
     let moved: Vec<_> = mapped.iter().map(|r| routed(r.index, 0, 0x41).with_handle(r.handle)).collect();
-    assert_eq!(bench.call(Operation::RETARGET, &moved).0, Status::OK);
-    assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (2, 10));
+    assert_eq!(fixture.call(Operation::RETARGET, &moved).0, Status::OK);
+    assert_eq!((fixture.ioctls("KVM_SET_GSI_ROUTING"), fixture.ioctls("KVM_IRQFD")), (2, 10));
     let given_back: Vec<_> = mapped
         .iter()
         .map(|r| EntryRecord::query(device(), Store::MSIX, r.index).with_handle(r.handle))
         .collect();
-    assert_eq!(bench.call(Operation::UNMAP, &given_back).0, Status::OK);
-    assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD (de-assign)")), (3, 10));
+    assert_eq!(fixture.call(Operation::UNMAP, &given_back).0, Status::OK);
+    assert_eq!((fixture.ioctls("KVM_SET_GSI_ROUTING"), fixture.ioctls("KVM_IRQFD (de-assign)")), (3, 10));
 }

@@ -8,9 +8,9 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// A device with nothing but the messages of an MSI capability, raised by hand.
 #[derive(Clone, Default)]
-pub(crate) struct Messages(Arc<Mutex<Vec<EventFd>>>);
+pub(crate) struct MsiDevice(Arc<Mutex<Vec<EventFd>>>);
 
-impl Messages {
+impl MsiDevice {
     pub(crate) const ALL: u32 = 8;
 
     pub(crate) fn raise(&self, message: usize) {
@@ -18,7 +18,7 @@ impl Messages {
     }
 }
 
-impl Device for Messages {
+impl Device for MsiDevice {
     fn capabilities(&self) -> Capabilities {
         Capabilities { stores: Stores::MSI, msi_messages: Self::ALL, ..Capabilities::default() }
     }
@@ -58,28 +58,28 @@ impl Device for Messages {
 
 #[test]
 fn the_messages_of_an_msi_move_and_park_together() {
-    let Some(bench) = bench_with(Some(Messages::default()), 0) else { return };
-    let raise = |all: &[usize]| all.iter().for_each(|message| bench.messages.raise(*message));
-    let count = Messages::ALL;
+    let Some(fixture) = fixture_with(Some(MsiDevice::default()), 0) else { return };
+    let raise = |all: &[usize]| all.iter().for_each(|message| fixture.messages.raise(*message));
+    let count = MsiDevice::ALL;
     let msi = |to| EntryRecord {
         count,
         ..EntryRecord::map(msi_device(), Store::MSI, 0, X86Route::fixed(to, 0x60).into())
     };
-    let mapped = bench.one(Operation::MAP, msi(300));
-    assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (1, 8));
+    let mapped = fixture.one(Operation::MAP, msi(300));
+    assert_eq!((fixture.ioctls("KVM_SET_GSI_ROUTING"), fixture.ioctls("KVM_IRQFD")), (1, 8));
     raise(&[0, 3, 7]);
-    bench.assert_arrives(&[(300, 0x60), (300, 0x63), (300, 0x67)]);
-    bench.one(Operation::RETARGET, msi(1).with_handle(mapped.handle));
-    assert_eq!((bench.ioctls("KVM_SET_GSI_ROUTING"), bench.ioctls("KVM_IRQFD")), (2, 8));
+    fixture.assert_arrives(&[(300, 0x60), (300, 0x63), (300, 0x67)]);
+    fixture.one(Operation::RETARGET, msi(1).with_handle(mapped.handle));
+    assert_eq!((fixture.ioctls("KVM_SET_GSI_ROUTING"), fixture.ioctls("KVM_IRQFD")), (2, 8));
     raise(&[1]);
-    bench.assert_arrives(&[(1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
+    fixture.assert_arrives(&[(1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
     let parked = EntryRecord { count, ..EntryRecord::map_parked(msi_device(), Store::MSI, 0) };
-    bench.one(Operation::RETARGET, parked.with_handle(mapped.handle));
+    fixture.one(Operation::RETARGET, parked.with_handle(mapped.handle));
     raise(&[2, 2, 2]);
-    bench.assert_nothing_more(&[(1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
-    bench.one(Operation::RETARGET, msi(0).with_handle(mapped.handle));
-    bench.assert_arrives(&[(0, 0x62), (1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
+    fixture.assert_nothing_more(&[(1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
+    fixture.one(Operation::RETARGET, msi(0).with_handle(mapped.handle));
+    fixture.assert_arrives(&[(0, 0x62), (1, 0x61), (300, 0x60), (300, 0x63), (300, 0x67)]);
     let given_back = EntryRecord { count, ..EntryRecord::query(msi_device(), Store::MSI, 0) };
-    bench.one(Operation::UNMAP, given_back.with_handle(mapped.handle));
-    assert_eq!(bench.ioctls("KVM_IRQFD (de-assign)"), 16, "parked once, unmapped once");
+    fixture.one(Operation::UNMAP, given_back.with_handle(mapped.handle));
+    assert_eq!(fixture.ioctls("KVM_IRQFD (de-assign)"), 16, "parked once, unmapped once");
 }

@@ -14,9 +14,9 @@ const ROUNDS: u32 = 300;
 /// with the same eventfds to other vectors. Nothing arrives by a vector once its UNMAP has returned.
 #[test]
 fn nothing_arrives_after_an_unmap_that_left_its_irqfds() {
-    let Some(bench) = bench_with(None, 64) else { return };
-    let prearm = PrearmThread::start(Arc::clone(&bench.service)).unwrap();
-    let (device, ends) = (bench.device.clone(), Arc::new(AtomicBool::new(false)));
+    let Some(fixture) = fixture_with(None, 64) else { return };
+    let prearm = PrearmThread::start(Arc::clone(&fixture.service)).unwrap();
+    let (device, ends) = (fixture.device.clone(), Arc::new(AtomicBool::new(false)));
     let raiser = thread::spawn({
         let ends = Arc::clone(&ends);
         move || {
@@ -31,15 +31,15 @@ fn nothing_arrives_after_an_unmap_that_left_its_irqfds() {
         let vector = |index: u32| u8::try_from(first + index).unwrap();
         let asked: Vec<_> =
             (0..ENTRIES).map(|index| routed(index, APIC_IDS[index as usize % 3], vector(index))).collect();
-        let (status, mapped) = bench.call(Operation::MAP, &asked);
+        let (status, mapped) = fixture.call(Operation::MAP, &asked);
         assert_eq!(status, Status::OK);
-        mapped.iter().for_each(|record| bench.program(record.index, record.pair()));
+        mapped.iter().for_each(|record| fixture.program(record.index, record.pair()));
         let expected: BTreeSet<u8> = (0..ENTRIES).map(vector).collect();
         let mut patience = Patience::new(PATIENCE);
-        while bench.requested().is_empty() && !patience.is_over() {
+        while fixture.requested().is_empty() && !patience.is_over() {
             thread::yield_now();
         }
-        let requested = bench.requested();
+        let requested = fixture.requested();
         assert!(
             requested.iter().all(|(_, vector)| expected.contains(vector)),
             "round {round}: {requested:?}"
@@ -49,20 +49,20 @@ fn nothing_arrives_after_an_unmap_that_left_its_irqfds() {
             .iter()
             .map(|r| EntryRecord::query(super::device(), Store::MSIX, r.index).with_handle(r.handle))
             .collect();
-        assert_eq!(bench.call(Operation::UNMAP, &given_back).0, Status::OK);
-        bench.take_requested();
+        assert_eq!(fixture.call(Operation::UNMAP, &given_back).0, Status::OK);
+        fixture.take_requested();
         if round % 50 == 0 {
-            bench.assert_nothing_more(&[]);
+            fixture.assert_nothing_more(&[]);
         } else {
-            assert_eq!(bench.requested(), []);
+            assert_eq!(fixture.requested(), []);
         }
     }
     ends.store(true, Ordering::Relaxed);
     raiser.join().unwrap();
     drop(prearm);
-    bench.assert_nothing_more(&[]);
+    fixture.assert_nothing_more(&[]);
     assert_eq!(arrived, ROUNDS as usize, "of each round something did");
-    let counted = |name| bench.ioctls(name);
+    let counted = |name| fixture.ioctls(name);
     assert!(
         counted("KVM_IRQFD (de-assign)") >= u64::from(ENTRIES * (ROUNDS - 1)),
         "every irqfd was used once"

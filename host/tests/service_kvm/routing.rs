@@ -5,7 +5,7 @@ use pvir_abi::{DeliveryMode, DestinationMode};
 
 #[test]
 fn bad_records_reach_no_local_apic() {
-    let Some(bench) = bench() else { return };
+    let Some(fixture) = fixture() else { return };
     let bad: Vec<_> = (0..32u8)
         .map(|vector| routed(0, 0, vector))
         .chain([2, 255, u32::MAX].map(|destination| routed(0, destination, 0x40)))
@@ -15,17 +15,17 @@ fn bad_records_reach_no_local_apic() {
             entry
         }))
         .collect();
-    let (status, answer) = bench.call(Operation::MAP, &bad);
+    let (status, answer) = fixture.call(Operation::MAP, &bad);
     assert_eq!(status, Status::PARTIAL);
     assert!(answer.iter().all(|r| r.status != Status::OK && r.pair() == Pair::default()));
-    bench.device.raise(0);
-    bench.assert_nothing_more(&[]);
-    assert_eq!(bench.ioctls("KVM_SET_GSI_ROUTING"), 0);
+    fixture.device.raise(0);
+    fixture.assert_nothing_more(&[]);
+    assert_eq!(fixture.ioctls("KVM_SET_GSI_ROUTING"), 0);
 }
 
 #[test]
 fn a_vcpu_is_named_in_every_way() {
-    let Some(bench) = bench() else { return };
+    let Some(fixture) = fixture() else { return };
     let asked = |index, destination, vector, change: fn(&mut X86Route)| {
         let mut route = X86Route::fixed(destination, vector);
         change(&mut route);
@@ -38,9 +38,9 @@ fn a_vcpu_is_named_in_every_way() {
         // Of vCPUs 0 and 1 the one that the odd vector chooses.
         asked(2, 3, 0x53, |r| (r.destination_mode, r.hint) = (DestinationMode::LOGICAL, true)),
     ]) {
-        let mapped = bench.one(Operation::MAP, entry);
-        bench.program(index, mapped.pair());
-        bench.device.raise(index);
+        let mapped = fixture.one(Operation::MAP, entry);
+        fixture.program(index, mapped.pair());
+        fixture.device.raise(index);
     }
-    bench.assert_arrives(&[(1, 0x52), (1, 0x53), (300, 0x51)]);
+    fixture.assert_arrives(&[(1, 0x52), (1, 0x53), (300, 0x51)]);
 }

@@ -1,29 +1,29 @@
 //! How tests make fake devices.
 
-use super::super::SharedWorld;
+use super::super::SharedPlatform;
 use super::FakeDevice;
 use crate::device::Capabilities;
 use pvir_abi::{DeviceFlags, Refusal, Stores};
 
 impl FakeDevice {
-    /// Device `number` of `world`, with an MSI-X table of `msix_entries` and nothing else.
+    /// Device `number` of `platform`, with an MSI-X table of `msix_entries` and nothing else.
     #[must_use]
-    pub fn new(world: SharedWorld, number: u32, msix_entries: u32) -> Self {
+    pub fn new(platform: SharedPlatform, number: u32, msix_entries: u32) -> Self {
         let capabilities = Capabilities {
             stores: Stores::MSIX,
             flags: DeviceFlags::DIRECT | DeviceFlags::DYNAMIC,
             msix_entries,
             ..Capabilities::default()
         };
-        Self { number, world, capabilities, refusal: Refusal::NONE, backed: false, odd_pairs: false }
+        Self { number, platform, capabilities, refusal: Refusal::NONE, backed: false, odd_pairs: false }
     }
 
-    /// Device `number` of `world`, with an MSI capability of `messages` and nothing else.
+    /// Device `number` of `platform`, with an MSI capability of `messages` and nothing else.
     #[must_use]
-    pub fn with_msi(world: SharedWorld, number: u32, messages: u32) -> Self {
+    pub fn with_msi(platform: SharedPlatform, number: u32, messages: u32) -> Self {
         let capabilities =
             Capabilities { stores: Stores::MSI, msi_messages: messages, ..Capabilities::default() };
-        Self::new(world, number, 0).with_capabilities(capabilities)
+        Self::new(platform, number, 0).with_capabilities(capabilities)
     }
 
     /// The same device with IMS entries of its own, as an emulated one has them.

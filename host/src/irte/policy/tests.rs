@@ -56,7 +56,7 @@ fn stated(ids: &[u32], r: &Routing, lp: bool, logical: bool, hint: bool) -> Resu
 /// Every vector x delivery mode x destination mode x hint, with each of the three features on and off, at the
 /// destinations around which the rules change: about 25 million routings against a second statement of the rule.
 #[test]
-fn every_routing_byte_is_judged() {
+fn every_routing_byte_is_validated() {
     const IDS: [u32; 9] = [0, 1, 5, 15, 16, 300, 0x000f_ffff, 0x0010_0000, 0x0010_0001];
     let physical = [0, 1, 2, 5, 254, 255, 256, 300, 301, 0x000f_ffff, 0x0010_0001, u32::MAX];
     // 300 is member 12 of cluster 18.
@@ -83,9 +83,13 @@ fn every_routing_byte_is_judged() {
                     enabled.set(Features::LOGICAL_DESTINATION, on(1));
                     enabled.set(Features::REDIRECTION_HINT, on(2));
                     let asked = EntryRecord::map(DeviceId::default(), Store::MSIX, 0, routing);
-                    let told = resolved(&policy, &asked, enabled);
-                    assert_eq!(told, stated(&IDS, &routing, on(0), on(1), on(2)), "{routing:?} {enabled:?}");
-                    *if told.is_ok() { &mut served } else { &mut refused } += 1;
+                    let answered = resolved(&policy, &asked, enabled);
+                    assert_eq!(
+                        answered,
+                        stated(&IDS, &routing, on(0), on(1), on(2)),
+                        "{routing:?} {enabled:?}"
+                    );
+                    *if answered.is_ok() { &mut served } else { &mut refused } += 1;
                 }
             }
         }
@@ -143,8 +147,8 @@ fn logical_ids_name_the_vcpu_of_every_id_that_has_one() {
             ..X86Route::fixed(((id / 16) << 16) | members, 0x80)
         };
         assert_eq!(resolved(&policy, &entry(to(1 << (id % 16))), Features::all()), Ok((id, 0x80)));
-        let whole = resolved(&policy, &entry(to(0xffff)), Features::all());
-        assert_eq!(whole, Err(Status::AMBIGUOUS_DESTINATION));
+        let all_members = resolved(&policy, &entry(to(0xffff)), Features::all());
+        assert_eq!(all_members, Err(Status::AMBIGUOUS_DESTINATION));
     }
 }
 
@@ -156,7 +160,7 @@ fn vectors_of_exceptions_are_refused() {
 }
 
 #[test]
-fn broadcast_and_absent_destinations_are_told_apart() {
+fn broadcast_and_absent_destinations_have_different_statuses() {
     assert_eq!(validate(X86Route::fixed(0xffff_ffff, 40)), Err(Status::BROADCAST));
     assert_eq!(validate(X86Route::fixed(0xff, 40)), Err(Status::BROADCAST));
     assert_eq!(validate(X86Route::fixed(2, 40)), Err(Status::BAD_DESTINATION));

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::irte::Origin;
+use crate::service::record::BatchMode;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Where an entry goes: `None` is parked.
-type Target = Option<(u32, u8)>;
+type Destination = Option<(u32, u8)>;
 
 /// An entry: number of the device, store and index.
 type At = (u8, Store, u32);
@@ -15,16 +16,16 @@ type At = (u8, Store, u32);
 struct Ask {
     at: At,
     count: u32,
-    target: Target,
+    target: Destination,
     /// Which of the handles given for this entry so far, newest first; none of them beyond the last.
     age: usize,
 }
 
 #[derive(Clone, Debug)]
-enum Step {
-    Map(bool, Vec<Ask>),
-    Retarget(bool, Vec<Ask>),
-    Unmap(bool, Vec<Ask>),
+enum ModelStep {
+    Map(BatchMode, Vec<Ask>),
+    Retarget(BatchMode, Vec<Ask>),
+    Unmap(BatchMode, Vec<Ask>),
     Query(Vec<Ask>),
     Again,
 }
@@ -48,25 +49,26 @@ fn ask() -> impl Strategy<Value = Ask> {
         .prop_map(|((at, count), target, age)| Ask { at, count, target, age })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = ModelStep> {
     let asks = || prop::collection::vec(ask(), 1..5);
+    let mode = || prop::sample::select(vec![BatchMode::Independent, BatchMode::AllOrNothing]);
     prop_oneof![
-        4 => (any::<bool>(), asks()).prop_map(|(whole, asks)| Step::Map(whole, asks)),
-        3 => (any::<bool>(), asks()).prop_map(|(whole, asks)| Step::Retarget(whole, asks)),
-        3 => (any::<bool>(), asks()).prop_map(|(whole, asks)| Step::Unmap(whole, asks)),
-        1 => asks().prop_map(Step::Query),
-        1 => Just(Step::Again),
+        4 => (mode(), asks()).prop_map(|(mode, asks)| ModelStep::Map(mode, asks)),
+        3 => (mode(), asks()).prop_map(|(mode, asks)| ModelStep::Retarget(mode, asks)),
+        3 => (mode(), asks()).prop_map(|(mode, asks)| ModelStep::Unmap(mode, asks)),
+        1 => asks().prop_map(ModelStep::Query),
+        1 => Just(ModelStep::Again),
     ]
 }
 
 /// The contract, for entries without faults of the host.
 #[derive(Clone, Default)]
 struct Model {
-    mapped: BTreeMap<At, (u32, Target)>,
+    mapped: BTreeMap<At, (u32, Destination)>,
 }
 
 impl Model {
-    fn judge_origin(ask: &Ask) -> Result<(), Status> {
+    fn validate_origin(ask: &Ask) -> Result<(), Status> {
         let (number, store, index) = ask.at;
         let entries = match (number, store) {
             (0, Store::MSIX | Store::IMS) => ENTRIES[0],
@@ -84,7 +86,7 @@ impl Model {
         }
     }
 
-    fn judge_target(ask: &Ask) -> Result<(), Status> {
+    fn validate_target(ask: &Ask) -> Result<(), Status> {
         match ask.target {
             Some((_, vector)) if vector < 32 || u32::from(vector) % ask.count != 0 => Err(Status::BAD_VECTOR),
             Some((0xffff_ffff, _)) => Err(Status::BROADCAST),
@@ -93,8 +95,8 @@ impl Model {
         }
     }
 
-    fn judge_handle(&self, ask: &Ask, live: bool) -> Result<(), Status> {
-        Self::judge_origin(ask)?;
+    fn validate_handle(&self, ask: &Ask, live: bool) -> Result<(), Status> {
+        Self::validate_origin(ask)?;
         match self.mapped.get(&ask.at).filter(|_| live) {
             None => Err(Status::STALE_HANDLE),
             Some((count, _)) if *count != ask.count => Err(Status::HANDLE_MISMATCH),
@@ -109,8 +111,8 @@ impl Model {
     }
 
     fn map(&mut self, ask: &Ask) -> Result<(), Status> {
-        Self::judge_origin(ask)?;
-        Self::judge_target(ask)?;
+        Self::validate_origin(ask)?;
+        Self::validate_target(ask)?;
         match self.mapped.get(&ask.at) {
             Some(held) if *held != (ask.count, ask.target) => Err(Status::ALREADY_MAPPED),
             None if Self::twin(ask.at).is_some_and(|twin| self.mapped.contains_key(&twin)) => {
@@ -124,14 +126,14 @@ impl Model {
     }
 
     fn retarget(&mut self, ask: &Ask, live: bool) -> Result<(), Status> {
-        self.judge_handle(ask, live)?;
-        Self::judge_target(ask)?;
+        self.validate_handle(ask, live)?;
+        Self::validate_target(ask)?;
         self.mapped.insert(ask.at, (ask.count, ask.target));
         Ok(())
     }
 
     fn unmap(&mut self, ask: &Ask, live: bool) -> Result<(), Status> {
-        self.judge_handle(ask, live)?;
+        self.validate_handle(ask, live)?;
         self.mapped.remove(&ask.at);
         Ok(())
     }
@@ -162,37 +164,40 @@ impl Run {
         EntryRecord { count: ask.count, ..entry }
     }
 
-    /// Judges all records by `judge`, undoing everything if one fails and the call is whole.
+    /// Validates all records by `validate`, undoing everything if one fails and the call is all or nothing.
     fn expected(
         &mut self,
-        whole: bool,
+        mode: BatchMode,
         asks: &[Ask],
-        judge: impl Fn(&mut Model, &Ask) -> Result<(), Status>,
+        validate: impl Fn(&mut Model, &Ask) -> Result<(), Status>,
     ) -> Vec<Status> {
         let before = self.model.clone();
-        let status = |model: &mut Model, ask| judge(model, ask).err().unwrap_or(Status::OK);
+        let status = |model: &mut Model, ask| validate(model, ask).err().unwrap_or(Status::OK);
         let mut statuses: Vec<_> = asks.iter().map(|ask| status(&mut self.model, ask)).collect();
-        if whole && statuses.iter().any(|status| *status != Status::OK) {
+        if mode == BatchMode::AllOrNothing && statuses.iter().any(|status| *status != Status::OK) {
             self.model = before;
             statuses.iter_mut().filter(|status| **status == Status::OK).for_each(|s| *s = Status::ABORTED);
         }
         statuses
     }
 
-    fn step(&mut self, bench: &Bench, step: &Step) -> (Vec<Status>, Vec<Status>) {
-        let flags = |whole| if whole { CallFlags::ALL_OR_NOTHING } else { CallFlags::empty() };
+    fn step(&mut self, fixture: &ServiceFixture, step: &ModelStep) -> (Vec<Status>, Vec<Status>) {
+        let flags = |mode| match mode {
+            BatchMode::AllOrNothing => CallFlags::ALL_OR_NOTHING,
+            BatchMode::Independent => CallFlags::empty(),
+        };
         let named = |run: &Self, ask: &Ask| named_by_entry(&Self::record(ask)).with_handle(run.handle(ask).0);
         let live: Vec<_> = match step {
-            Step::Retarget(_, asks) | Step::Unmap(_, asks) | Step::Query(asks) => {
+            ModelStep::Retarget(_, asks) | ModelStep::Unmap(_, asks) | ModelStep::Query(asks) => {
                 asks.iter().map(|ask| ((ask.at, ask.age), self.handle(ask).1)).collect()
             }
             _ => Vec::new(),
         };
         let live = |ask: &Ask| live.iter().any(|(key, live)| *live && *key == (ask.at, ask.age));
         match step {
-            Step::Map(whole, asks) => {
+            ModelStep::Map(mode, asks) => {
                 let records: Vec<_> = asks.iter().map(Self::record).collect();
-                let got = bench.call(Operation::MAP, flags(*whole), &records).records;
+                let got = fixture.call(Operation::MAP, flags(*mode), &records).records;
                 for (ask, record) in asks.iter().zip(&got).filter(|(_, r)| r.status == Status::OK) {
                     let given = self.handles.entry(ask.at).or_default();
                     if given.last() != Some(&record.handle) {
@@ -200,37 +205,42 @@ impl Run {
                         given.push(record.handle);
                     }
                 }
-                (statuses(&got), self.expected(*whole, asks, Model::map))
+                (statuses(&got), self.expected(*mode, asks, Model::map))
             }
-            Step::Retarget(whole, asks) => {
+            ModelStep::Retarget(mode, asks) => {
                 let with_handle = |ask: &Ask| Self::record(ask).with_handle(self.handle(ask).0);
                 let records: Vec<_> = asks.iter().map(with_handle).collect();
-                let got = bench.call(Operation::RETARGET, flags(*whole), &records).records;
-                (statuses(&got), self.expected(*whole, asks, |model, ask| model.retarget(ask, live(ask))))
+                let got = fixture.call(Operation::RETARGET, flags(*mode), &records).records;
+                (statuses(&got), self.expected(*mode, asks, |model, ask| model.retarget(ask, live(ask))))
             }
-            Step::Unmap(whole, asks) => {
+            ModelStep::Unmap(mode, asks) => {
                 let records: Vec<_> = asks.iter().map(|ask| named(self, ask)).collect();
-                let got = bench.call(Operation::UNMAP, flags(*whole), &records).records;
-                (statuses(&got), self.expected(*whole, asks, |model, ask| model.unmap(ask, live(ask))))
+                let got = fixture.call(Operation::UNMAP, flags(*mode), &records).records;
+                (statuses(&got), self.expected(*mode, asks, |model, ask| model.unmap(ask, live(ask))))
             }
-            Step::Query(asks) => {
+            ModelStep::Query(asks) => {
                 let records: Vec<_> = asks.iter().map(|ask| named(self, ask)).collect();
-                let got = bench.query(&records).records;
-                (statuses(&got), self.expected(false, asks, |model, ask| model.judge_handle(ask, live(ask))))
+                let got = fixture.query(&records).records;
+                (
+                    statuses(&got),
+                    self.expected(BatchMode::Independent, asks, |model, ask| {
+                        model.validate_handle(ask, live(ask))
+                    }),
+                )
             }
-            Step::Again => {
+            ModelStep::Again => {
                 self.model = Model::default();
-                let status = bench.disable();
-                bench.assert_baseline();
-                bench.enable();
+                let status = fixture.disable();
+                fixture.assert_baseline();
+                fixture.enable();
                 (vec![status], vec![Status::OK])
             }
         }
     }
 
     /// What the service holds is what the model holds.
-    fn compare(&self, bench: &Bench) {
-        let held: BTreeMap<_, _> = bench
+    fn compare(&self, fixture: &ServiceFixture) {
+        let held: BTreeMap<_, _> = fixture
             .service
             .irtes()
             .into_iter()
@@ -245,14 +255,14 @@ impl Run {
             vectors.map(move |(i, above)| ((*at, i), target.map(|(to, vector)| (to, vector + above))))
         });
         assert_eq!(held, messages.collect::<BTreeMap<_, _>>());
-        let world = bench.world.lock().footprint();
+        let platform = fixture.platform.lock().footprint();
         let routed: Vec<_> = held.values().flatten().copied().collect();
-        let mut in_kernel: Vec<_> = world.routes.into_values().collect();
+        let mut in_kernel: Vec<_> = platform.routes.into_values().collect();
         let mut expected = routed;
         in_kernel.sort_unstable();
         expected.sort_unstable();
-        assert_eq!((in_kernel, world.irqfds.len()), (expected.clone(), expected.len()));
-        assert_eq!(world.started.len(), held.len());
+        assert_eq!((in_kernel, platform.irqfds.len()), (expected.clone(), expected.len()));
+        assert_eq!(platform.started.len(), held.len());
     }
 }
 
@@ -264,15 +274,15 @@ proptest! {
         steps in prop::collection::vec(step(), 1..30),
         ahead in prop_oneof![Just(0u32), 1..9u32],
     ) {
-        let bench = Bench::armed(ahead);
+        let fixture = ServiceFixture::armed(ahead);
         let mut run = Run::default();
         for step in &steps {
-            let (got, expected) = run.step(&bench, step);
+            let (got, expected) = run.step(&fixture, step);
             prop_assert_eq!(got, expected, "{:?}", step);
-            run.compare(&bench);
-            bench.arm();
+            run.compare(&fixture);
+            fixture.arm();
         }
-        bench.disable();
-        bench.assert_baseline();
+        fixture.disable();
+        fixture.assert_baseline();
     }
 }

@@ -1,79 +1,82 @@
 //! Entries without a destination: what is raised is held.
 
 use super::*;
-use crate::fake::{Call, Kind};
+use crate::fake::{BackendCall, CallKind};
 use pvir_abi::EntryState;
 
 #[test]
 fn a_parked_map_has_a_pair_and_neither_route_nor_irqfd() {
     // M6
-    let bench = Bench::enabled();
-    let record = bench.map(&[parked(0, 3)]).records[0];
+    let fixture = ServiceFixture::enabled();
+    let record = fixture.map(&[parked(0, 3)]).records[0];
     assert_eq!(record.state, (EntryState::PARKED | EntryState::MASKED).bits());
     assert_ne!((record.handle, record.address), (Handle::NONE, 0));
     let at = place(0, 3);
-    assert_eq!(bench.world.lock().calls(), [Call::Start(at, 1), Call::Mask(at), Call::Pair(at)]);
+    assert_eq!(
+        fixture.platform.lock().calls(),
+        [BackendCall::Start(at, 1), BackendCall::Mask(at), BackendCall::Pair(at)]
+    );
 }
 
 #[test]
 fn what_is_raised_while_parked_is_delivered_once_at_the_first_route() {
     // M6, R1, M2
-    let bench = Bench::enabled();
-    let record = bench.map(&[parked(0, 3)]).records[0];
-    bench.unmask(0, 3);
-    (0..5).for_each(|_| bench.raise(0, 3));
-    assert_eq!(bench.delivered(), []);
-    let answer = bench.retarget(&[moved(&record, 300, 0x88)]).records[0];
-    assert_eq!(bench.world.lock().calls(), [Call::SetRoutes(1), Call::Attach(FIRST_GSI)]);
-    assert_eq!(bench.delivered(), [(300, 0x88)]);
+    let fixture = ServiceFixture::enabled();
+    let record = fixture.map(&[parked(0, 3)]).records[0];
+    fixture.unmask(0, 3);
+    (0..5).for_each(|_| fixture.raise(0, 3));
+    assert_eq!(fixture.delivered(), []);
+    let answer = fixture.retarget(&[moved(&record, 300, 0x88)]).records[0];
+    assert_eq!(fixture.platform.lock().calls(), [BackendCall::SetRoutes(1), BackendCall::Attach(FIRST_GSI)]);
+    assert_eq!(fixture.delivered(), [(300, 0x88)]);
     assert_eq!((answer.handle, answer.pair(), answer.state), (record.handle, record.pair(), 0));
 }
 
 #[test]
 fn an_entry_parked_again_holds_what_is_raised() {
     // R3
-    let bench = Bench::enabled();
-    let record = bench.map(&[routed(0, 3, 0, 0x51)]).records[0];
-    bench.unmask(0, 3);
-    let answer = bench.retarget(&[park(&record)]).records[0];
-    assert_eq!(bench.world.lock().calls(), [Call::Detach(FIRST_GSI), Call::SetRoutes(0)]);
+    let fixture = ServiceFixture::enabled();
+    let record = fixture.map(&[routed(0, 3, 0, 0x51)]).records[0];
+    fixture.unmask(0, 3);
+    let answer = fixture.retarget(&[park(&record)]).records[0];
+    assert_eq!(fixture.platform.lock().calls(), [BackendCall::Detach(FIRST_GSI), BackendCall::SetRoutes(0)]);
     assert_eq!((answer.status, answer.state), (Status::OK, EntryState::PARKED.bits()));
-    bench.raise(0, 3);
-    assert_eq!(bench.delivered(), []);
-    bench.retarget(&[moved(&record, 1, 0x52)]);
-    assert_eq!(bench.delivered(), [(1, 0x52)]);
-    bench.raise(0, 3);
-    assert_eq!(bench.delivered(), [(1, 0x52)]);
+    fixture.raise(0, 3);
+    assert_eq!(fixture.delivered(), []);
+    fixture.retarget(&[moved(&record, 1, 0x52)]);
+    assert_eq!(fixture.delivered(), [(1, 0x52)]);
+    fixture.raise(0, 3);
+    assert_eq!(fixture.delivered(), [(1, 0x52)]);
 }
 
 #[test]
 fn a_parked_entry_may_be_parked_again_and_unmapped() {
     // R3
-    let bench = Bench::enabled();
-    let record = bench.map(&[parked(0, 3)]).records[0];
-    assert_eq!(bench.retarget(&[park(&record)]).status, Status::OK);
-    assert!(bench.world.lock().calls().is_empty());
-    assert_eq!(bench.unmap(&[named(&record)]).status, Status::OK);
-    assert_eq!(bench.world.lock().calls(), [Call::Stop(place(0, 3), 1)]);
-    bench.assert_baseline();
+    let fixture = ServiceFixture::enabled();
+    let record = fixture.map(&[parked(0, 3)]).records[0];
+    assert_eq!(fixture.retarget(&[park(&record)]).status, Status::OK);
+    assert!(fixture.platform.lock().calls().is_empty());
+    assert_eq!(fixture.unmap(&[named(&record)]).status, Status::OK);
+    assert_eq!(fixture.platform.lock().calls(), [BackendCall::Stop(place(0, 3), 1)]);
+    fixture.assert_baseline();
 }
 
 #[test]
 fn parking_and_routing_in_one_call_is_one_routing() {
-    let bench = Bench::enabled();
+    let fixture = ServiceFixture::enabled();
     let asked = [parked(0, 0), routed(0, 1, 0, 0x41), parked(0, 2), routed(0, 3, 0, 0x43)];
-    let mapped = bench.map(&asked).records;
+    let mapped = fixture.map(&asked).records;
     let calls = [moved(&mapped[0], 1, 0x40), park(&mapped[1]), park(&mapped[2]), moved(&mapped[3], 1, 0x43)];
-    assert_eq!(bench.retarget(&calls).status, Status::OK);
-    let kinds: Vec<_> = bench.world.lock().calls().iter().map(|call| call.kind()).collect();
-    assert_eq!(kinds, [Kind::Detach, Kind::SetRoutes, Kind::Attach]);
+    assert_eq!(fixture.retarget(&calls).status, Status::OK);
+    let kinds: Vec<_> = fixture.platform.lock().calls().iter().map(|call| call.kind()).collect();
+    assert_eq!(kinds, [CallKind::Detach, CallKind::SetRoutes, CallKind::Attach]);
 }
 
 #[test]
 fn query_of_a_parked_entry_has_no_routing() {
-    let bench = Bench::enabled();
-    let record = bench.map(&[parked(0, 3)]).records[0];
-    let looked = bench.query(&[query_of(0, 3)]).records[0];
+    let fixture = ServiceFixture::enabled();
+    let record = fixture.map(&[parked(0, 3)]).records[0];
+    let looked = fixture.query(&[query_of(0, 3)]).records[0];
     assert_eq!(
         (looked.state, looked.arch, looked.handle),
         (EntryState::PARKED.bits(), pvir_abi::Arch(0), record.handle)
@@ -84,9 +87,9 @@ fn query_of_a_parked_entry_has_no_routing() {
 #[test]
 fn the_same_parked_map_again_exists() {
     // M5
-    let bench = Bench::enabled();
-    let record = bench.map(&[parked(0, 3)]).records[0];
-    let again = bench.map(&[parked(0, 3), routed(0, 3, 0, 0x51)]).records;
+    let fixture = ServiceFixture::enabled();
+    let record = fixture.map(&[parked(0, 3)]).records[0];
+    let again = fixture.map(&[parked(0, 3), routed(0, 3, 0, 0x51)]).records;
     assert_eq!(again[0], EntryRecord { state: (EntryState::PARKED | EntryState::EXISTING).bits(), ..record });
     assert_eq!(again[1].status, Status::ALREADY_MAPPED);
 }
@@ -94,17 +97,17 @@ fn the_same_parked_map_again_exists() {
 #[test]
 fn a_handle_twice_in_a_retarget_is_answered_as_one_after_the_other() {
     // O4
-    let bench = Bench::enabled();
-    let record = bench.map(&[routed(0, 3, 0, 0x51)]).records[0];
-    bench.unmask(0, 3);
-    let answer = bench.retarget(&[park(&record), moved(&record, 1, 0x52)]);
+    let fixture = ServiceFixture::enabled();
+    let record = fixture.map(&[routed(0, 3, 0, 0x51)]).records[0];
+    fixture.unmask(0, 3);
+    let answer = fixture.retarget(&[park(&record), moved(&record, 1, 0x52)]);
     let states: Vec<_> = answer.records.iter().map(|r| (r.status, r.state)).collect();
     assert_eq!(states, [(Status::OK, EntryState::PARKED.bits()), (Status::OK, 0)]);
-    bench.raise(0, 3);
-    assert_eq!(bench.delivered(), [(1, 0x52)]);
-    let answer = bench.retarget(&[moved(&record, 1, 0x53), park(&record)]);
+    fixture.raise(0, 3);
+    assert_eq!(fixture.delivered(), [(1, 0x52)]);
+    let answer = fixture.retarget(&[moved(&record, 1, 0x53), park(&record)]);
     let states: Vec<_> = answer.records.iter().map(|r| (r.status, r.state)).collect();
     assert_eq!(states, [(Status::OK, 0), (Status::OK, EntryState::PARKED.bits())]);
-    bench.raise(0, 3);
-    assert_eq!(bench.delivered(), []);
+    fixture.raise(0, 3);
+    assert_eq!(fixture.delivered(), []);
 }

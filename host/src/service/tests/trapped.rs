@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::device::Capabilities;
-use crate::fake::{Call, Kind};
+use crate::fake::{BackendCall, CallKind};
 use crate::trapped::StoreArea as Where;
 use pvir_abi::{Pair, Stores};
 use std::io;
@@ -11,9 +11,9 @@ const ENABLE: u16 = 1 << 15;
 const FUNCTION_MASK: u16 = 1 << 14;
 
 /// A guest that does not know of pvir.
-impl Bench {
+impl ServiceFixture {
     fn put(&self, number: u8, place: Where, offset: u64, data: &[u8]) {
-        self.world.lock().expect(None);
+        self.platform.lock().expect(None);
         let served = self.service.trapped_write(device(number), place, offset, data).unwrap();
         assert_eq!(served, ServedBy::Emulation);
         self.assert_order();
@@ -62,223 +62,232 @@ impl Bench {
     }
 
     /// The calls of something that the guest does.
-    fn calls_of(&self, act: impl FnOnce()) -> Vec<Call> {
-        self.world.lock().expect(None);
+    fn calls_of(&self, act: impl FnOnce()) -> Vec<BackendCall> {
+        self.platform.lock().expect(None);
         act();
-        self.world.lock().calls().to_vec()
+        self.platform.lock().calls().to_vec()
     }
 
     /// Nothing but what the features of a session hold.
     fn assert_nothing_trapped(&self) {
-        assert!(self.world.lock().footprint().trapped.is_empty());
+        assert!(self.platform.lock().footprint().trapped.is_empty());
         self.assert_baseline();
     }
 }
 
 /// Two live entries of device 0.
-fn live() -> Bench {
-    let bench = Bench::new();
-    bench.control(0, ENABLE);
-    bench.live(0, 2, 1, 0x51);
-    bench.live(0, 3, 300, 0x52);
-    bench
+fn live() -> ServiceFixture {
+    let fixture = ServiceFixture::new();
+    fixture.control(0, ENABLE);
+    fixture.live(0, 2, 1, 0x51);
+    fixture.live(0, 3, 300, 0x52);
+    fixture
 }
 
 #[test]
 fn first_use_is_in_the_safe_order_and_masks_cost_one_call() {
-    let bench = Bench::new();
-    assert_eq!(bench.calls_of(|| bench.control(0, ENABLE)), [Call::Trap(0, Store::MSIX)]);
-    assert_eq!(bench.calls_of(|| bench.message(0, 2, 1, 0x51)), []);
-    let used = bench.calls_of(|| bench.trapped_mask(0, 2, false));
-    assert_eq!(used, [Call::SetRoutes(1), Call::Attach(FIRST_GSI), Call::Start(place(0, 2), 1)]);
-    assert_eq!(bench.calls_of(|| bench.trapped_mask(0, 2, true)), [Call::Detach(FIRST_GSI)]);
-    assert_eq!(bench.calls_of(|| bench.trapped_mask(0, 2, false)), [Call::Attach(FIRST_GSI)]);
-    assert_eq!(bench.calls_of(|| bench.trapped_mask(0, 2, false)), []);
-    assert_eq!(bench.calls_of(|| bench.word(0, 2, 2, 0x61)), [Call::SetRoutes(1)]);
-    let off = bench.calls_of(|| bench.control(0, 0));
+    let fixture = ServiceFixture::new();
+    assert_eq!(fixture.calls_of(|| fixture.control(0, ENABLE)), [BackendCall::Trap(0, Store::MSIX)]);
+    assert_eq!(fixture.calls_of(|| fixture.message(0, 2, 1, 0x51)), []);
+    let used = fixture.calls_of(|| fixture.trapped_mask(0, 2, false));
+    assert_eq!(
+        used,
+        [BackendCall::SetRoutes(1), BackendCall::Attach(FIRST_GSI), BackendCall::Start(place(0, 2), 1)]
+    );
+    assert_eq!(fixture.calls_of(|| fixture.trapped_mask(0, 2, true)), [BackendCall::Detach(FIRST_GSI)]);
+    assert_eq!(fixture.calls_of(|| fixture.trapped_mask(0, 2, false)), [BackendCall::Attach(FIRST_GSI)]);
+    assert_eq!(fixture.calls_of(|| fixture.trapped_mask(0, 2, false)), []);
+    assert_eq!(fixture.calls_of(|| fixture.word(0, 2, 2, 0x61)), [BackendCall::SetRoutes(1)]);
+    let off = fixture.calls_of(|| fixture.control(0, 0));
     assert_eq!(
         off,
         [
-            Call::Stop(place(0, 2), 1),
-            Call::Detach(FIRST_GSI),
-            Call::SetRoutes(0),
-            Call::Untrap(0, Store::MSIX)
+            BackendCall::Stop(place(0, 2), 1),
+            BackendCall::Detach(FIRST_GSI),
+            BackendCall::SetRoutes(0),
+            BackendCall::Untrap(0, Store::MSIX)
         ]
     );
-    bench.assert_nothing_trapped();
+    fixture.assert_nothing_trapped();
 }
 
 #[test]
 fn what_is_raised_while_masked_is_pending_and_sent_once() {
-    let bench = live();
-    bench.raise(0, 3);
-    assert_eq!((bench.delivered(), bench.pending(0)), (vec![(300, 0x52)], 0));
-    bench.trapped_mask(0, 3, true);
-    bench.raise(0, 3);
-    bench.raise(0, 3);
+    let fixture = live();
+    fixture.raise(0, 3);
+    assert_eq!((fixture.delivered(), fixture.pending(0)), (vec![(300, 0x52)], 0));
+    fixture.trapped_mask(0, 3, true);
+    fixture.raise(0, 3);
+    fixture.raise(0, 3);
     // Reading it changes nothing.
-    assert_eq!((bench.pending(0), bench.pending(0), bench.delivered()), (8, 8, vec![]));
-    bench.message(0, 3, 0, 0x61);
-    bench.trapped_mask(0, 3, false);
-    assert_eq!((bench.delivered(), bench.pending(0)), (vec![(0, 0x61)], 0));
+    assert_eq!((fixture.pending(0), fixture.pending(0), fixture.delivered()), (8, 8, vec![]));
+    fixture.message(0, 3, 0, 0x61);
+    fixture.trapped_mask(0, 3, false);
+    assert_eq!((fixture.delivered(), fixture.pending(0)), (vec![(0, 0x61)], 0));
 }
 
 #[test]
 fn what_is_raised_before_the_first_use_is_held_by_the_device() {
-    let bench = Bench::new();
-    bench.control(0, ENABLE);
-    bench.raise(0, 5);
-    assert_eq!(bench.pending(0), 1 << 5);
-    bench.live(0, 5, 1, 0x44);
-    assert_eq!((bench.delivered(), bench.pending(0)), (vec![(1, 0x44)], 0));
+    let fixture = ServiceFixture::new();
+    fixture.control(0, ENABLE);
+    fixture.raise(0, 5);
+    assert_eq!(fixture.pending(0), 1 << 5);
+    fixture.live(0, 5, 1, 0x44);
+    assert_eq!((fixture.delivered(), fixture.pending(0)), (vec![(1, 0x44)], 0));
 }
 
 #[test]
 fn the_function_mask_is_one_batch() {
-    let bench = Bench::new();
-    bench.control(0, ENABLE | FUNCTION_MASK);
+    let fixture = ServiceFixture::new();
+    fixture.control(0, ENABLE | FUNCTION_MASK);
     for index in 0..8u8 {
-        bench.live(0, index.into(), 0, 0x40 + index);
+        fixture.live(0, index.into(), 0, 0x40 + index);
     }
-    assert!(bench.world.lock().footprint().started.is_empty(), "all are masked by the function");
-    let on = bench.calls_of(|| bench.control(0, ENABLE));
-    assert_eq!((on[0], on.last().copied()), (Call::SetRoutes(8), Some(Call::Start(place(0, 0), 8))));
+    assert!(fixture.platform.lock().footprint().started.is_empty(), "all are masked by the function");
+    let on = fixture.calls_of(|| fixture.control(0, ENABLE));
+    assert_eq!(
+        (on[0], on.last().copied()),
+        (BackendCall::SetRoutes(8), Some(BackendCall::Start(place(0, 0), 8)))
+    );
     assert_eq!(on.len(), 10);
-    bench.control(0, ENABLE | FUNCTION_MASK);
-    (0..8).for_each(|index| bench.raise(0, index));
-    assert_eq!((bench.pending(0), bench.delivered()), (0xff, vec![]));
-    let off = bench.calls_of(|| bench.control(0, ENABLE));
-    assert_eq!((off.len(), bench.world.lock().count(Kind::Attach)), (8, 8));
-    assert_eq!(bench.delivered(), (0..8).map(|index| (0, 0x40 + index)).collect::<Vec<_>>());
+    fixture.control(0, ENABLE | FUNCTION_MASK);
+    (0..8).for_each(|index| fixture.raise(0, index));
+    assert_eq!((fixture.pending(0), fixture.delivered()), (0xff, vec![]));
+    let off = fixture.calls_of(|| fixture.control(0, ENABLE));
+    assert_eq!((off.len(), fixture.platform.lock().count(CallKind::Attach)), (8, 8));
+    assert_eq!(fixture.delivered(), (0..8).map(|index| (0, 0x40 + index)).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_message_that_goes_nowhere_loses_what_is_raised() {
-    let bench = live();
-    bench.word(0, 2, 2, 4 << 8 | 0x51);
-    bench.raise(0, 2);
-    assert_eq!((bench.delivered(), bench.pending(0)), (vec![], 0));
-    bench.trapped_mask(0, 2, true);
-    assert_eq!(bench.pending(0), 0, "it was sent, to nobody");
-    bench.word(0, 2, 2, 0x51);
-    bench.trapped_mask(0, 2, false);
-    assert_eq!(bench.delivered(), []);
-    bench.raise(0, 2);
-    assert_eq!(bench.delivered(), [(1, 0x51)]);
-    bench.word(0, 2, 0, 0xfee0_1010);
-    bench.live(0, 7, 0, 14);
-    bench.raise(0, 7);
-    assert_eq!(bench.delivered(), []);
+    let fixture = live();
+    fixture.word(0, 2, 2, 4 << 8 | 0x51);
+    fixture.raise(0, 2);
+    assert_eq!((fixture.delivered(), fixture.pending(0)), (vec![], 0));
+    fixture.trapped_mask(0, 2, true);
+    assert_eq!(fixture.pending(0), 0, "it was sent, to nobody");
+    fixture.word(0, 2, 2, 0x51);
+    fixture.trapped_mask(0, 2, false);
+    assert_eq!(fixture.delivered(), []);
+    fixture.raise(0, 2);
+    assert_eq!(fixture.delivered(), [(1, 0x51)]);
+    fixture.word(0, 2, 0, 0xfee0_1010);
+    fixture.live(0, 7, 0, 14);
+    fixture.raise(0, 7);
+    assert_eq!(fixture.delivered(), []);
 }
 
 #[test]
 fn enable_takes_over_and_disable_traps_again() {
-    let bench = live();
-    bench.enable();
-    assert_eq!(bench.entry(0, 2), None, "the table is the guest's");
-    assert!(bench.world.lock().footprint().trapped.is_empty());
-    bench.raise(0, 2);
-    assert_eq!(bench.delivered(), [], "T2");
-    assert_eq!(bench.map(&[routed(0, 2, 0, 0x70)]).status, Status::OK);
-    bench.unmask(0, 2);
-    bench.raise(0, 2);
-    assert_eq!(bench.delivered(), [(0, 0x70)]);
-    assert_eq!(bench.disable(), Status::OK);
+    let fixture = live();
+    fixture.enable();
+    assert_eq!(fixture.entry(0, 2), None, "the table is the guest's");
+    assert!(fixture.platform.lock().footprint().trapped.is_empty());
+    fixture.raise(0, 2);
+    assert_eq!(fixture.delivered(), [], "T2");
+    assert_eq!(fixture.map(&[routed(0, 2, 0, 0x70)]).status, Status::OK);
+    fixture.unmask(0, 2);
+    fixture.raise(0, 2);
+    assert_eq!(fixture.delivered(), [(0, 0x70)]);
+    assert_eq!(fixture.disable(), Status::OK);
     // T4; MSI-X Enable is as the guest left it.
-    assert_eq!(bench.entry(0, 2), Some([0, 0, 0, 1]));
-    bench.live(0, 2, 1, 0x53);
-    bench.raise(0, 2);
-    assert_eq!(bench.delivered(), [(1, 0x53)]);
-    bench.service.shut_down();
-    bench.assert_nothing_trapped();
-    assert_eq!(bench.entry(0, 2), Some([0, 0, 0, 1]));
+    assert_eq!(fixture.entry(0, 2), Some([0, 0, 0, 1]));
+    fixture.live(0, 2, 1, 0x53);
+    fixture.raise(0, 2);
+    assert_eq!(fixture.delivered(), [(1, 0x53)]);
+    fixture.service.shut_down();
+    fixture.assert_nothing_trapped();
+    assert_eq!(fixture.entry(0, 2), Some([0, 0, 0, 1]));
 }
 
 #[test]
 fn a_device_whose_store_was_not_taken_stays_trapped() {
-    let bench = Bench::new();
+    let fixture = ServiceFixture::new();
     let only_msix = Capabilities { stores: Stores::MSIX, msix_entries: 4, ..Capabilities::default() };
-    bench.add(3, FakeDevice::new(bench.world.clone(), 3, 4).with_capabilities(only_msix));
-    bench.control(3, ENABLE);
-    bench.live(3, 3, 300, 0x52);
+    fixture.add(3, FakeDevice::new(fixture.platform.clone(), 3, 4).with_capabilities(only_msix));
+    fixture.control(3, ENABLE);
+    fixture.live(3, 3, 300, 0x52);
     let asked = EnableRecord::request(Features::MSI, None);
-    let answer = bench.call(Operation::ENABLE, CallFlags::empty(), &[asked]);
+    let answer = fixture.call(Operation::ENABLE, CallFlags::empty(), &[asked]);
     assert_eq!(answer.status, Status::OK);
-    let world = bench.world.lock().footprint();
-    assert!(world.open.contains(&2) && !world.open.contains(&3));
-    bench.raise(3, 3);
-    assert_eq!(bench.delivered(), [(300, 0x52)], "T5");
-    bench.trapped_mask(3, 3, true);
-    bench.raise(3, 3);
-    assert_eq!(bench.pending(3), 8);
-    assert_eq!(bench.disable(), Status::OK);
-    assert_eq!(bench.pending(3), 8, "it was none of DISABLE's");
-    bench.trapped_mask(3, 3, false);
-    assert_eq!(bench.delivered(), [(300, 0x52)]);
+    let platform = fixture.platform.lock().footprint();
+    assert!(platform.open.contains(&2) && !platform.open.contains(&3));
+    fixture.raise(3, 3);
+    assert_eq!(fixture.delivered(), [(300, 0x52)], "T5");
+    fixture.trapped_mask(3, 3, true);
+    fixture.raise(3, 3);
+    assert_eq!(fixture.pending(3), 8);
+    assert_eq!(fixture.disable(), Status::OK);
+    assert_eq!(fixture.pending(3), 8, "it was none of DISABLE's");
+    fixture.trapped_mask(3, 3, false);
+    assert_eq!(fixture.delivered(), [(300, 0x52)]);
 }
 
 #[test]
 fn a_refused_enable_touches_nothing() {
-    let bench = live();
-    bench.add(3, FakeDevice::new(bench.world.clone(), 3, 1).not_isolated(pvir_abi::Refusal::NO_REMAPPING));
-    let before = bench.world.lock().footprint();
+    let fixture = live();
+    fixture.add(
+        3,
+        FakeDevice::new(fixture.platform.clone(), 3, 1).not_isolated(pvir_abi::Refusal::NO_REMAPPING),
+    );
+    let before = fixture.platform.lock().footprint();
     let asked = EnableRecord::request(Service::FEATURES, None);
-    let answer = bench.call(Operation::ENABLE, CallFlags::empty(), &[asked]);
+    let answer = fixture.call(Operation::ENABLE, CallFlags::empty(), &[asked]);
     assert_eq!((answer.status, answer.records[0].device), (Status::REFUSED, device(3)));
-    assert!(bench.world.lock().calls().is_empty());
-    assert_eq!(bench.world.lock().footprint(), before);
-    bench.raise(0, 3);
-    assert_eq!(bench.delivered(), [(300, 0x52)], "E6");
+    assert!(fixture.platform.lock().calls().is_empty());
+    assert_eq!(fixture.platform.lock().footprint(), before);
+    fixture.raise(0, 3);
+    assert_eq!(fixture.delivered(), [(300, 0x52)], "E6");
 }
 
 /// MSI: all messages at once, by the number that is enabled.
 #[test]
 fn messages_of_msi_come_and_go_together() {
-    let bench = Bench::new();
+    let fixture = ServiceFixture::new();
     let four = Capabilities { stores: Stores::MSI, msi_messages: 4, ..Capabilities::default() };
-    bench.add(3, FakeDevice::new(bench.world.clone(), 3, 0).with_capabilities(four));
-    let msi = |index| Place { device: 3, store: Store::MSI, index };
+    fixture.add(3, FakeDevice::new(fixture.platform.clone(), 3, 0).with_capabilities(four));
+    let msi = |index| Entry { device: 3, store: Store::MSI, index };
     let pair = Pair { address: 0xfee0_1000, data: 0x48 };
-    bench.put(3, Where::Capability, 4, &pair.address.to_le_bytes());
-    bench.put(3, Where::Capability, 12, &pair.data.to_le_bytes()[..2]);
-    let on = bench.calls_of(|| bench.put(3, Where::Capability, 2, &[1 | 2 << 4]));
-    assert_eq!((on[0], on[1], on.len()), (Call::Trap(3, Store::MSI), Call::SetRoutes(4), 7));
-    assert_eq!(on.last(), Some(&Call::Start(msi(0), 4)));
-    (0..4).for_each(|index| bench.world.lock().raise(msi(index)));
-    assert_eq!(bench.delivered(), [(1, 0x48), (1, 0x49), (1, 0x4a), (1, 0x4b)]);
-    let two = bench.calls_of(|| bench.put(3, Where::Capability, 2, &[1 | 1 << 4]));
-    assert_eq!((two[0], two.last()), (Call::Stop(msi(0), 4), Some(&Call::Start(msi(0), 2))));
-    bench.put(3, Where::Capability, 2, &[0]);
-    bench.assert_nothing_trapped();
+    fixture.put(3, Where::Capability, 4, &pair.address.to_le_bytes());
+    fixture.put(3, Where::Capability, 12, &pair.data.to_le_bytes()[..2]);
+    let on = fixture.calls_of(|| fixture.put(3, Where::Capability, 2, &[1 | 2 << 4]));
+    assert_eq!((on[0], on[1], on.len()), (BackendCall::Trap(3, Store::MSI), BackendCall::SetRoutes(4), 7));
+    assert_eq!(on.last(), Some(&BackendCall::Start(msi(0), 4)));
+    (0..4).for_each(|index| fixture.platform.lock().raise(msi(index)));
+    assert_eq!(fixture.delivered(), [(1, 0x48), (1, 0x49), (1, 0x4a), (1, 0x4b)]);
+    let two = fixture.calls_of(|| fixture.put(3, Where::Capability, 2, &[1 | 1 << 4]));
+    assert_eq!((two[0], two.last()), (BackendCall::Stop(msi(0), 4), Some(&BackendCall::Start(msi(0), 2))));
+    fixture.put(3, Where::Capability, 2, &[0]);
+    fixture.assert_nothing_trapped();
 }
 
 #[test]
 fn accesses_to_what_is_not_there_are_refused() {
-    let bench = Bench::new();
+    let fixture = ServiceFixture::new();
     let nothing = Capabilities::default();
-    bench.add(3, FakeDevice::new(bench.world.clone(), 3, 0).with_capabilities(nothing));
+    fixture.add(3, FakeDevice::new(fixture.platform.clone(), 3, 0).with_capabilities(nothing));
     for number in [3, 9] {
         let mut data = [7; 4];
-        let error = bench.service.trapped_read(device(number), Where::Table, 0, &mut data).unwrap_err();
+        let error = fixture.service.trapped_read(device(number), Where::Table, 0, &mut data).unwrap_err();
         assert_eq!((error.kind(), data), (io::ErrorKind::NotFound, [7; 4]));
-        let written = bench.service.trapped_write(device(number), Where::Table, 0, &data);
+        let written = fixture.service.trapped_write(device(number), Where::Table, 0, &data);
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
     // Behind the table, and the pending bits.
-    bench.control(0, ENABLE);
-    bench.put(0, Where::Table, 64 * 16, &[0; 4]);
-    bench.put(0, Where::PendingBits, 0, &[0xff; 8]);
-    assert_eq!(bench.pending(0), 0);
+    fixture.control(0, ENABLE);
+    fixture.put(0, Where::Table, 64 * 16, &[0; 4]);
+    fixture.put(0, Where::PendingBits, 0, &[0xff; 8]);
+    assert_eq!(fixture.pending(0), 0);
 }
 
 #[test]
 fn what_is_trapped_is_told_with_where_it_goes() {
-    let bench = live();
-    (0..3).for_each(|_| bench.raise(0, 3));
-    bench.trapped_mask(0, 2, true);
-    let told = bench.service.live().trapped.into_iter().map(|record| {
+    let fixture = live();
+    (0..3).for_each(|_| fixture.raise(0, 3));
+    fixture.trapped_mask(0, 2, true);
+    let reported = fixture.service.live().trapped.into_iter().map(|record| {
         let to = record.message.map(|message| (message.destination(), message.vector()));
         (record.origin.index, record.gsi, to, record.host.unwrap().count.unwrap())
     });
-    assert_eq!(told.collect::<Vec<_>>(), [(2, Some(24), None, 0), (3, Some(25), Some((300, 0x52)), 3)]);
+    assert_eq!(reported.collect::<Vec<_>>(), [(2, Some(24), None, 0), (3, Some(25), Some((300, 0x52)), 3)]);
 }

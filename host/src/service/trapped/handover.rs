@@ -4,7 +4,7 @@ use super::Trapped;
 use super::context::{LineContext, TrappedEntry};
 use crate::line::Leaving;
 use crate::service::vm::Vm;
-use crate::trapped::Touched;
+use crate::trapped::ChangedMessages;
 use pvir_abi::DeviceId;
 use std::io;
 
@@ -37,7 +37,7 @@ impl Vm {
     /// Acts again on what the emulated registers say: T3.
     pub(in crate::service) fn resume_trapped(&mut self, id: DeviceId) {
         if let Some((trapped, mut context)) = self.trapped_of(id) {
-            trapped.reconcile(&mut context, Touched::All);
+            trapped.reconcile(&mut context, ChangedMessages::All);
         }
     }
 
@@ -45,7 +45,7 @@ impl Vm {
     pub(in crate::service) fn retrap(&mut self, id: DeviceId) {
         if let Some((trapped, mut context)) = self.trapped_of(id) {
             trapped.registers.clear();
-            trapped.reconcile(&mut context, Touched::All);
+            trapped.reconcile(&mut context, ChangedMessages::All);
         }
     }
 

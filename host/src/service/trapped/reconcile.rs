@@ -8,7 +8,7 @@ use super::context::{LineContext, TrappedEntry};
 use crate::device::Origin;
 use crate::line::{Line, LineOwner, Lines};
 use crate::message::Message;
-use crate::trapped::{DesiredState, Touched};
+use crate::trapped::{ChangedMessages, DesiredState};
 use pvir_abi::Store;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -27,7 +27,7 @@ fn sent(desired: DesiredState) -> Option<Message> {
 impl Trapped {
     /// Brings the lines in line with the emulated registers, of which an access may have changed some. What failed for
     /// other messages before is tried again only if something of the kernel's has become free since.
-    pub(super) fn reconcile(&mut self, context: &mut LineContext<'_>, touched: Touched) {
+    pub(super) fn reconcile(&mut self, context: &mut LineContext<'_>, touched: ChangedMessages) {
         let plan = self.plan(context, touched);
         let (Some((first, _)), Some((last, _))) = (plan.first_key_value(), plan.last_key_value()) else {
             return;
@@ -69,13 +69,13 @@ impl Trapped {
         }
     }
 
-    fn plan(&self, context: &LineContext<'_>, touched: Touched) -> Plan {
+    fn plan(&self, context: &LineContext<'_>, touched: ChangedMessages) -> Plan {
         let mut plan = Plan::new();
         let mut add = |message| _ = plan.insert(message, self.registers.desired_state(message));
         match touched {
-            Touched::Nothing => return plan,
-            Touched::One(message) => add(message),
-            Touched::All => (0..self.registers.messages()).for_each(&mut add),
+            ChangedMessages::Nothing => return plan,
+            ChangedMessages::One(message) => add(message),
+            ChangedMessages::All => (0..self.registers.messages()).for_each(&mut add),
         }
         if self.freed != context.lines.freed() {
             self.unfinished.iter().copied().for_each(add);

@@ -8,7 +8,7 @@ use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
 use pvir_abi::{Bdf, DeviceId};
 use pvir_host::device::Device;
 use pvir_host::emulation::{HandlePool, StoreLayout};
-use pvir_host::isolation::{Host, IsolationError, Stance};
+use pvir_host::isolation::{DefectPolicy, Host, IsolationError};
 use pvir_host::mapping::RegionMap;
 use pvir_host::service::Service;
 use pvir_host::vfio::{AttachError, Container, Demand, VfioDevice, VfioPci};
@@ -181,7 +181,7 @@ impl<'a> HostDevices<'a> {
 /// An error of the library, with the command of this program that mends what is wrong, where there is one.
 fn with_remedy(error: impl Into<AttachError>) -> anyhow::Error {
     match error.into() {
-        error @ AttachError::Host(IsolationError::WrongDriver { device, .. }) => anyhow!(
+        error @ AttachError::Host(IsolationError::OtherDriver { device, .. }) => anyhow!(
             "{error}; help: `pvir bind {device}` says what gives it to vfio-pci, and does it with --yes"
         ),
         error => error.into(),
@@ -192,7 +192,7 @@ fn with_remedy(error: impl Into<AttachError>) -> anyhow::Error {
 /// be wrong: distributions mend kernels without a new one.
 fn warn_of_kernel_defects() {
     for defect in Host::default().defects() {
-        if let Stance::Avoided(why) = defect.stance {
+        if let DefectPolicy::Avoided(why) = defect.policy {
             tracing::warn!(
                 "the host's kernel may have {} ({}); not met here: {why}",
                 defect.record,
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_device_of_another_driver_is_refused_with_the_command_that_binds_it() {
         let device = DeviceId::new(0, Bdf::new(0, 6, 0).unwrap());
-        let error = IsolationError::WrongDriver { device, driver: Some("e1000".into()) };
+        let error = IsolationError::OtherDriver { device, driver: Some("e1000".into()) };
         assert_eq!(
             with_remedy(error).to_string(),
             "0000:00:06.0: is bound to e1000, not to vfio-pci; help: `pvir bind 0000:00:06.0` says what gives it to \

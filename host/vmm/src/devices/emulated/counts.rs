@@ -2,7 +2,7 @@
 
 use super::model::DeviceModel;
 use pvir_abi::Store;
-use pvir_host::device::{HostCounts, HostInterrupt, KernelCounts, Reading};
+use pvir_host::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,7 +71,7 @@ impl SentSinceStart {
 }
 
 impl HostCounts for SentSinceStart {
-    fn read(&self, _: &KernelCounts, _: Reading) -> Vec<HostInterrupt> {
+    fn read(&self, _: &KernelCounts, _: CountPurpose) -> Vec<HostInterrupt> {
         let line = |(&(store, index), &before): (&(Store, u32), &u64)| {
             let total = self.sent(store, index);
             HostInterrupt { store, index, irq: None, count: Some(total.saturating_sub(before)), total }

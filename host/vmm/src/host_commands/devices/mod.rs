@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use pvir_abi::DeviceId;
-use pvir_host::isolation::{Function, Host, Messages};
+use pvir_host::isolation::{Function, Host, MessageCounts};
 use serde::Serialize;
 
 use verdict::Verdict;
@@ -65,7 +65,7 @@ fn rows(host: &Host, all: bool) -> Result<Vec<DeviceRow>> {
 }
 
 fn row(host: &Host, function: Function) -> DeviceRow {
-    let messages: Option<Messages> = host.messages(function.address);
+    let messages: Option<MessageCounts> = host.messages(function.address);
     DeviceRow {
         address: function.address.to_string(),
         ids: format!("{:04x}:{:04x}", function.vendor, function.device),

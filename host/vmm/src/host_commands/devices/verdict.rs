@@ -3,7 +3,7 @@
 use std::fmt;
 
 use pvir_abi::DeviceId;
-use pvir_host::isolation::{Function, Host, Messages};
+use pvir_host::isolation::{Function, Host, MessageCounts};
 use serde::Serialize;
 
 use crate::host_commands::binding::usage;
@@ -60,7 +60,7 @@ pub(crate) fn of(host: &Host, function: &Function) -> Verdict {
     let of_host: Vec<_> = host.host_reasons();
     let own = host.reasons(device, &endpoints).into_iter().filter(|reason| !of_host.contains(reason));
     reasons.extend(own.map(|reason| reason.to_string()));
-    if host.messages(device) == Some(Messages::default()) {
+    if host.messages(device) == Some(MessageCounts::default()) {
         reasons.push("it has neither MSI nor MSI-X: there is nothing for a guest to program".into());
     }
     let bind: Vec<DeviceId> =

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 
 use pvir_abi::Refusal;
-use pvir_host::isolation::{Defect, Host, Posting, Stance, Units};
+use pvir_host::isolation::{Defect, DefectPolicy, Host, Posting, Units};
 
 use super::check::Check;
 
@@ -98,12 +98,12 @@ fn kernel(host: &Host) -> Vec<Check> {
         return vec![Check::ok(KERNEL, format!("Linux {release} has no defect that is known here"))];
     }
     let warning = |defect: &Defect| {
-        let why = match defect.stance {
-            Stance::Avoided(why) => why,
-            Stance::RefusedWherePosted if host.posting() == Posting::Off => {
+        let why = match defect.policy {
+            DefectPolicy::Avoided(why) => why,
+            DefectPolicy::RefusedWherePosted if host.posting() == Posting::Off => {
                 "no interrupt is posted on this host"
             }
-            Stance::RefusedWherePosted => return None,
+            DefectPolicy::RefusedWherePosted => return None,
         };
         Some(Check::warn(
             KERNEL,

@@ -15,7 +15,7 @@ use super::registers::{
 };
 use pvir_abi::{GuestPhysAddr, Pair, Store};
 use pvir_host::device::TableWindow;
-use pvir_host::device::{Device, HostInterrupt, KernelCounts, Reading};
+use pvir_host::device::{CountPurpose, Device, HostInterrupt, KernelCounts};
 use pvir_host::emulation::{MessageStore, StoreLayout};
 use pvir_host::mapping::RegionMap;
 use pvir_host::memory::GuestRam;
@@ -84,7 +84,7 @@ impl DeviceUnderTest {
 
     /// What the host counts.
     fn counted(&self) -> Vec<HostInterrupt> {
-        self.device.host_counts().unwrap().read(&KernelCounts::default(), Reading::Look)
+        self.device.host_counts().unwrap().read(&KernelCounts::default(), CountPurpose::Report)
     }
 
     /// Starts an entry; answers with its pair and what it signals.

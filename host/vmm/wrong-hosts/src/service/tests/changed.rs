@@ -2,7 +2,7 @@
 
 use super::*;
 use pvir_abi::{EntryState, EventArea, Features};
-use pvir_host::fake::{Call, Entry};
+use pvir_host::fake::{BackendCall, Entry};
 
 #[test]
 fn reserved_bytes_are_overlooked_and_come_back() {
@@ -225,5 +225,8 @@ fn an_entry_that_moves_has_no_irqfd_for_a_while() {
     let there = EntryRecord { routing: X86Route::fixed(0, 0x60).into(), ..map(0) };
     host.call(Operation::RETARGET, &[there.with_handle(entry.handle)]);
     let calls = host.kernel.lock().calls().to_vec();
-    assert_eq!(calls, [Call::Detach(FIRST_GSI), Call::SetRoutes(1), Call::Attach(FIRST_GSI)]);
+    assert_eq!(
+        calls,
+        [BackendCall::Detach(FIRST_GSI), BackendCall::SetRoutes(1), BackendCall::Attach(FIRST_GSI)]
+    );
 }

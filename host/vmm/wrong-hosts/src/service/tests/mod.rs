@@ -10,7 +10,7 @@ use pvir_abi::{
     Bdf, CallFlags, Conduits, DeviceId, EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Header,
     Operation, Status, Store, Version, X86Route,
 };
-use pvir_host::fake::{FakeDevice, FakeKvm, SharedWorld};
+use pvir_host::fake::{FakeDevice, FakeKvm, SharedPlatform};
 use pvir_host::memory::GuestRam;
 use pvir_host::service::{Config, Service};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -36,12 +36,12 @@ fn device() -> DeviceId {
 struct Host {
     ram: Arc<GuestMemoryMmap>,
     service: Arc<dyn Hypercalls>,
-    kernel: SharedWorld,
+    kernel: SharedPlatform,
 }
 
 impl Host {
     /// The service of the library, over whatever it is given for RAM.
-    fn service(kernel: &SharedWorld, ram: Arc<dyn GuestRam>, wrong: Option<Wrong>) -> Arc<dyn Hypercalls> {
+    fn service(kernel: &SharedPlatform, ram: Arc<dyn GuestRam>, wrong: Option<Wrong>) -> Arc<dyn Hypercalls> {
         let config = Config {
             apic_ids: vec![0, 1],
             conduits: Conduits::MSR,
@@ -65,12 +65,12 @@ impl Host {
 
     /// Without an interposer.
     fn bare() -> Self {
-        let (ram, kernel) = (Self::ram(), SharedWorld::new(FIRST_GSI));
+        let (ram, kernel) = (Self::ram(), SharedPlatform::new(FIRST_GSI));
         Self { service: Self::service(&kernel, ram.clone(), None), ram, kernel }
     }
 
     fn with(wrong: Option<Wrong>) -> Self {
-        let (ram, kernel) = (Self::ram(), SharedWorld::new(FIRST_GSI));
+        let (ram, kernel) = (Self::ram(), SharedPlatform::new(FIRST_GSI));
         let memory = ServiceMemory::new(Arc::new(WrongMemory { ram: ram.clone(), wrong }), wrong);
         let memory = Arc::new(memory);
         let interposer = Interposer::new(Self::service(&kernel, memory.clone(), wrong), memory, wrong);

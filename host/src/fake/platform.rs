@@ -1,7 +1,7 @@
 //! What the fake kernel and the fake devices hold, shared by all of them.
 
 use super::faults::Faults;
-use super::{Call, Entry, Kind, identity};
+use super::{BackendCall, CallKind, Entry, identity};
 use crate::message::Message;
 use pvir_abi::{Operation, Pair, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,20 +9,20 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
 
-/// One [`World`] for a KVM and its devices.
+/// One [`FakePlatform`] for a KVM and its devices.
 #[derive(Clone, Default)]
-pub struct SharedWorld(Arc<Mutex<World>>);
+pub struct SharedPlatform(Arc<Mutex<FakePlatform>>);
 
-impl SharedWorld {
-    /// An empty world in which GSIs below `first_gsi` are taken.
+impl SharedPlatform {
+    /// An empty platform in which GSIs below `first_gsi` are taken.
     #[must_use]
     pub fn new(first_gsi: u32) -> Self {
-        let world = World { first_gsi, ..World::default() };
-        Self(Arc::new(Mutex::new(world)))
+        let platform = FakePlatform { first_gsi, ..FakePlatform::default() };
+        Self(Arc::new(Mutex::new(platform)))
     }
 
-    /// The world, locked: not to be held while the service is called.
-    pub fn lock(&self) -> MutexGuard<'_, World> {
+    /// The platform, locked: not to be held while the service is called.
+    pub fn lock(&self) -> MutexGuard<'_, FakePlatform> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -36,14 +36,14 @@ pub struct Delivery {
     pub vector: u8,
 }
 
-/// What the service holds of the world.
+/// What the service holds of the platform.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Footprint {
     /// Routes, by GSI: destination and vector.
     pub routes: BTreeMap<u32, (u32, u8)>,
     /// GSIs with an irqfd, without those that wait for a first route.
     pub irqfds: BTreeSet<u32>,
-    /// Started entries: masked, pair.
+    /// StartedEntry entries: masked, pair.
     pub started: BTreeMap<Entry, (bool, Pair)>,
     /// Devices whose table the guest has.
     pub open: BTreeSet<u32>,
@@ -53,7 +53,7 @@ pub struct Footprint {
 
 /// An eventfd of the service, by a descriptor of ours, so that its id stays its own.
 #[derive(Clone)]
-pub(super) struct Seen {
+pub(super) struct KnownEventfd {
     pub(super) id: u64,
     pub(super) eventfd: Arc<EventFd>,
 }
@@ -69,8 +69,8 @@ impl Seen {
 }
 
 /// A started entry.
-pub(super) struct Started {
-    pub(super) signals: Seen,
+pub(super) struct StartedEntry {
+    pub(super) signals: KnownEventfd,
     /// The entry whose interrupt it is.
     pub(super) backing: Entry,
     pub(super) masked: bool,
@@ -83,11 +83,11 @@ pub(super) struct Started {
 
 /// The kernel and the devices.
 #[derive(Default)]
-pub struct World {
+pub struct FakePlatform {
     pub(super) first_gsi: u32,
     pub(super) expected: Option<Operation>,
     pub(super) routes: BTreeMap<u32, Message>,
-    pub(super) irqfds: BTreeMap<u32, Seen>,
+    pub(super) irqfds: BTreeMap<u32, KnownEventfd>,
     /// GSIs with an irqfd that was armed ahead, and no route so far.
     pub(super) armed: BTreeSet<u32>,
     /// GSIs with an irqfd that lost its route when nothing signalled it any more.
@@ -96,7 +96,7 @@ pub struct World {
     pub(super) queued: BTreeSet<u32>,
     /// The entry that signalled an eventfd, by its id, since it was last detached: KVM may have an injection queued.
     pub(super) used_by: BTreeMap<u64, Entry>,
-    pub(super) started: BTreeMap<Entry, Started>,
+    pub(super) started: BTreeMap<Entry, StartedEntry>,
     /// Entries whose latest stop failed, by our doing: they may be in either state.
     pub(super) unsure: BTreeSet<Entry>,
     pub(super) open: BTreeSet<u32>,
@@ -107,9 +107,9 @@ pub struct World {
     pub(super) generation: u32,
     /// Interrupt vectors of the host: no limit if `None`.
     vectors: Option<usize>,
-    seen: BTreeMap<u64, Seen>,
-    calls: Vec<Call>,
-    budget: BTreeMap<Kind, u32>,
+    seen: BTreeMap<u64, KnownEventfd>,
+    calls: Vec<BackendCall>,
+    budget: BTreeMap<CallKind, u32>,
     violations: Vec<String>,
     deliveries: Vec<Delivery>,
     /// What is to fail.
@@ -118,7 +118,7 @@ pub struct World {
     pub when_counted: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
-impl World {
+impl FakePlatform {
     /// Announces the operation that comes next, and forgets calls and budgets. `None`: anything may come.
     pub fn expect(&mut self, operation: Option<Operation>) {
         self.expected = operation;
@@ -126,35 +126,35 @@ impl World {
         self.budget.clear();
     }
 
-    /// At most `most` calls of a kind until the next [`World::expect`].
-    pub fn allow(&mut self, kind: Kind, most: u32) {
-        self.budget.insert(kind, most);
+    /// At most `max` calls of a kind until the next [`FakePlatform::expect`].
+    pub fn allow(&mut self, kind: CallKind, max: u32) {
+        self.budget.insert(kind, max);
     }
 
     /// The host has no more interrupt vectors than this for the started entries of all devices.
-    pub fn limit_vectors(&mut self, most: usize) {
-        self.vectors = Some(most);
+    pub fn limit_vectors(&mut self, max: usize) {
+        self.vectors = Some(max);
     }
 
     /// Fails, as a host does that has fewer vectors left, and starts none of them.
     pub(super) fn take_vectors(&mut self, count: u32) -> io::Result<()> {
         match self.vectors {
-            Some(most) if self.started.len() + count as usize > most => {
+            Some(max) if self.started.len() + count as usize > max => {
                 Err(io::Error::from_raw_os_error(libc::ENOSPC))
             }
             _ => Ok(()),
         }
     }
 
-    /// The calls since [`World::expect`].
+    /// The calls since [`FakePlatform::expect`].
     #[must_use]
-    pub fn calls(&self) -> &[Call] {
+    pub fn calls(&self) -> &[BackendCall] {
         &self.calls
     }
 
-    /// How many calls of a kind there were since [`World::expect`].
+    /// How many calls of a kind there were since [`FakePlatform::expect`].
     #[must_use]
-    pub fn count(&self, kind: Kind) -> usize {
+    pub fn count(&self, kind: CallKind) -> usize {
         self.calls.iter().filter(|call| call.kind() == kind).count()
     }
 
@@ -251,7 +251,7 @@ impl World {
     }
 
     /// Notes a call, charges the budget, and fails it if its turn has come.
-    pub(super) fn note(&mut self, call: Call) -> io::Result<()> {
+    pub(super) fn note(&mut self, call: BackendCall) -> io::Result<()> {
         self.calls.push(call);
         let kind = call.kind();
         if let Some(left) = self.budget.get_mut(&kind) {
@@ -272,11 +272,11 @@ impl World {
     }
 
     /// What an eventfd is, which is kept alive from now on.
-    pub(super) fn see(&mut self, eventfd: &EventFd) -> io::Result<Seen> {
+    pub(super) fn see(&mut self, eventfd: &EventFd) -> io::Result<KnownEventfd> {
         let id = identity::id(eventfd);
         let seen = match self.seen.get(&id) {
             Some(seen) => seen.clone(),
-            None => Seen { id, eventfd: Arc::new(eventfd.try_clone()?) },
+            None => KnownEventfd { id, eventfd: Arc::new(eventfd.try_clone()?) },
         };
         Ok(self.seen.entry(id).or_insert(seen).clone())
     }
