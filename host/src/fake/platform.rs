@@ -58,7 +58,7 @@ pub(super) struct KnownEventfd {
     pub(super) eventfd: Arc<EventFd>,
 }
 
-impl Seen {
+impl KnownEventfd {
     /// Whether something is counted in it, which is left there.
     pub(super) fn holds_interrupt(&self) -> bool {
         let Ok(count) = self.eventfd.read() else { return false };

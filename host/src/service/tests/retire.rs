@@ -114,16 +114,16 @@ fn an_interrupt_that_does_not_stop_loses_its_irqfd_before_its_route() {
 fn what_kvm_may_have_queued_is_waited_for() {
     // An irqfd that is attached to an eventfd that has counted injects from KVM's work queue, which only a
     // de-assignment waits for. The fake sees a route that is dropped under such a one.
-    let bench = retiring(0);
-    let mapped = bench.map(&[parked(0, 3), routed(0, 4, 0, 0x44)]).records;
-    bench.unmask(0, 3);
-    bench.raise(0, 3);
-    assert_eq!(bench.retarget(&[moved(&mapped[0], 300, 0x51)]).status, Status::OK);
-    assert_eq!(bench.delivered(), [(300, 0x51)]);
-    bench.unmap(&mapped.iter().map(named).collect::<Vec<_>>());
-    assert_eq!((retired(&bench), bench.world.lock().count(Kind::Detach)), ((1, 1), 1));
-    bench.arm();
-    bench.assert_baseline();
+    let fixture = retiring(0);
+    let mapped = fixture.map(&[parked(0, 3), routed(0, 4, 0, 0x44)]).records;
+    fixture.unmask(0, 3);
+    fixture.raise(0, 3);
+    assert_eq!(fixture.retarget(&[moved(&mapped[0], 300, 0x51)]).status, Status::OK);
+    assert_eq!(fixture.delivered(), [(300, 0x51)]);
+    fixture.unmap(&mapped.iter().map(named).collect::<Vec<_>>());
+    assert_eq!((retired(&fixture), fixture.platform.lock().count(CallKind::Detach)), ((1, 1), 1));
+    fixture.arm();
+    fixture.assert_baseline();
 }
 
 #[test]
