@@ -1,12 +1,13 @@
-//! Counts of what this process asked of the kernel, by name, and of what vCPUs do.
+//! Counts of the ioctls that this process issues, by name, and of the exits of its vCPUs.
 //!
-//! Every backend of this crate counts each ioctl where it is issued, so that "one `KVM_SET_GSI_ROUTING` for a map of
-//! ten" is a number that a test can read and not a claim. Whoever issues one again and again has its [`Counter`]: to
-//! count is then one addition, without a lock and without a look for the name. `./run.sh work` says what it costs.
+//! Every backend of this crate counts each ioctl where it issues it. A test can then read, for example, that a MAP of
+//! ten entries has issued one `KVM_SET_GSI_ROUTING`. A backend that issues an ioctl often keeps its [`Counter`]:
+//! counting is then one atomic addition without a lock and without a lookup by name.
 //!
-//! Not counted is what libraries ask on their own while a VM is set up: `kvm-ioctls` the API version, extensions and the
-//! size of `kvm_run`; `vfio-ioctls` the container's, group's and device's description (`VFIO_CHECK_EXTENSION`,
-//! `VFIO_SET_IOMMU`, `VFIO_GROUP_*`, `VFIO_DEVICE_GET_*`) and `KVM_SET_DEVICE_ATTR` for the group.
+//! Ioctls that libraries issue on their own during setup are not counted. These are the API version, the extensions
+//! and the size of `kvm_run` (`kvm-ioctls`), the description of container, group and device (`vfio-ioctls`:
+//! `VFIO_CHECK_EXTENSION`, `VFIO_SET_IOMMU`, `VFIO_GROUP_*`, `VFIO_DEVICE_GET_*`), and the group's
+//! `KVM_SET_DEVICE_ATTR`.
 
 mod vcpu;
 
@@ -16,18 +17,18 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The registry of ioctl counts; one for a VM, shared by all its backends.
+/// The ioctl counts of one VM, shared by all its backends.
 #[derive(Debug, Default)]
 pub struct Counters {
     ioctls: Mutex<BTreeMap<&'static str, Counter>>,
 }
 
-/// One count. A clone is the same count.
+/// The count of one ioctl. A clone shares the count.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<AtomicU64>);
 
 impl Counter {
-    /// Counts one.
+    /// Adds one to the count.
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -50,12 +51,13 @@ impl Counters {
         self.lock().entry(name).or_default().clone()
     }
 
-    /// Counts one call of the ioctl `name`: for what is called while a VM is set up, and hardly again.
+    /// Counts one call of the ioctl `name`. It looks the counter up by name, so it is meant for ioctls of the VM's
+    /// setup.
     pub fn count_ioctl(&self, name: &'static str) {
         self.ioctl(name).count();
     }
 
-    /// The counts so far, without those that were never called.
+    /// The counts so far, by name. Ioctls that were never issued are left out.
     #[must_use]
     pub fn ioctls(&self) -> BTreeMap<&'static str, u64> {
         let counts = self.lock().iter().map(|(name, counter)| (*name, counter.get())).collect::<Vec<_>>();

@@ -1,8 +1,9 @@
-//! A bound on what a guest can make the host write to its log.
+//! A bound on the number of log lines that a guest can cause.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Lets the first [`LogLimit::LINES`] warnings and [`LogLimit::NOTICES`] notices through and counts the rest.
+/// Lets the first [`LogLimit::LINES`] warnings and the first [`LogLimit::NOTICES`] notices of a VM through, and
+/// counts the rest.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
     warnings: AtomicU64,
@@ -10,9 +11,9 @@ pub(crate) struct LogLimit {
 }
 
 impl LogLimit {
-    /// Warnings that one VM may cause in its life. Each line is well under 512 bytes: 40 KiB in all.
+    /// Warnings that one VM may cause while it lives. Each line is shorter than 512 bytes, so this is at most 32 KiB.
     pub(crate) const LINES: u64 = 64;
-    /// Notices that it may cause; they take no room from the warnings.
+    /// Notices that one VM may cause while it lives. They take no room from the warnings.
     pub(crate) const NOTICES: u64 = 16;
 
     /// Logs a warning while there is room for it. The last line that passes says that no more will.
@@ -22,14 +23,14 @@ impl LogLimit {
         }
     }
 
-    /// Logs what a guest may do at any time, under the same bound.
+    /// Logs a notice of something that a guest may do at any time, while there is room for it.
     pub(crate) fn info(&self, line: impl FnOnce() -> String) {
         if let Some(line) = pass(&self.notices, Self::NOTICES, line) {
             tracing::info!("{line}");
         }
     }
 
-    /// Lines that were asked for, logged or not.
+    /// Number of lines so far, logged or suppressed.
     pub(crate) fn asked(&self) -> u64 {
         self.warnings.load(Ordering::Relaxed) + self.notices.load(Ordering::Relaxed)
     }

@@ -23,10 +23,10 @@ unsafe impl Send for RegionMap {}
 unsafe impl Sync for RegionMap {}
 
 impl RegionMap {
-    /// Maps `len` bytes of `file` from `offset` on, for reading and writing.
+    /// Maps `len` bytes of `file` from byte `offset` on, for reading and writing (`mmap` with `MAP_SHARED`).
     ///
     /// # Errors
-    /// As the kernel gave it.
+    /// The errno of `mmap`. Nothing is then mapped.
     pub fn new(file: &File, offset: u64, len: usize) -> io::Result<Self> {
         let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
@@ -47,25 +47,25 @@ impl RegionMap {
         Ok(Self { address, len })
     }
 
-    /// Where it is, aligned to a page.
+    /// The address of the mapping in this process, aligned to a page.
     #[must_use]
     pub fn address(&self) -> *mut u8 {
         self.address.as_ptr()
     }
 
-    /// How long it is, in bytes.
+    /// The length of the mapping in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it is empty: never, the kernel refuses that.
+    /// Always `false`: the kernel refuses an empty mapping.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The word at `offset`, or `None` if it is unaligned or not inside.
+    /// The word at byte `offset`, or `None` if `offset` is not a multiple of 4 or the word is not inside the mapping.
     fn word(&self, offset: u64) -> Option<NonNull<u32>> {
         let offset = usize::try_from(offset).ok()?;
         if offset % 4 != 0 || offset.checked_add(4)? > self.len {
@@ -75,20 +75,21 @@ impl RegionMap {
         Some(unsafe { self.address.add(offset) }.cast())
     }
 
-    /// Reads a 32-bit word.
+    /// Reads the 32-bit word at byte `offset` with one volatile access.
     ///
     /// # Errors
-    /// `InvalidInput` if `offset` is unaligned or not inside.
+    /// `InvalidInput` if `offset` is not a multiple of 4, or if the word is not inside the mapping.
     pub fn read(&self, offset: u64) -> io::Result<u32> {
         let word = self.word(offset).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: `word` points, aligned, into the mapping, which lives as long as `self`.
         Ok(unsafe { word.read_volatile() })
     }
 
-    /// Writes a 32-bit word.
+    /// Writes the 32-bit word at byte `offset` with one volatile access.
     ///
     /// # Errors
-    /// `InvalidInput` if `offset` is unaligned or not inside.
+    /// `InvalidInput` if `offset` is not a multiple of 4, or if the word is not inside the mapping. Nothing is then
+    /// written.
     pub fn write(&self, offset: u64, value: u32) -> io::Result<()> {
         let word = self.word(offset).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: as for `read`; nobody holds a reference into the mapping.

@@ -1,30 +1,31 @@
-//! Guest RAM as the service sees it: bytes that the guest may change at any moment, so they are only ever copied.
+//! Guest RAM as the service accesses it: the guest may change any byte at any moment, so bytes are only ever copied.
 
 use pvir_abi::GuestPhysAddr;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
-/// An access to guest physical memory that is not RAM from its first byte to its last.
+/// An access to guest physical memory that is not RAM from its first byte to its last: address, and length in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0:?}: {1} bytes there are not guest RAM")]
 pub struct NotRam(pub GuestPhysAddr, pub usize);
 
-/// Guest RAM. A VMM with memory types of its own implements this; [`vm_memory`]'s are covered.
+/// Guest RAM, by guest physical address. It is implemented for all [`vm_memory`] backends; a VMM with memory types of
+/// its own implements it for these.
 ///
-/// Both functions take only what lies in *one* range of RAM; MMIO, holes and wrapping addresses are refused.
+/// An access must lie in *one* range of RAM. MMIO, holes, and addresses that wrap are refused.
 pub trait GuestRam: Send + Sync {
-    /// Copies `bytes.len()` bytes from `at`.
+    /// Copies `bytes.len()` bytes from guest physical address `at` into `bytes`.
     ///
     /// # Errors
-    /// [`NotRam`]; `bytes` may then be partly written.
+    /// [`NotRam`] if they do not lie in one range of RAM. `bytes` may then be partly written.
     fn read(&self, at: GuestPhysAddr, bytes: &mut [u8]) -> Result<(), NotRam>;
 
-    /// Copies `bytes` to `at`.
+    /// Copies `bytes` to guest physical address `at`.
     ///
     /// # Errors
-    /// [`NotRam`]; nothing is then written.
+    /// [`NotRam`] if they do not lie in one range of RAM. No byte is then written.
     fn write(&self, at: GuestPhysAddr, bytes: &[u8]) -> Result<(), NotRam>;
 
-    /// Whether `len` bytes from `at` lie in one range of RAM.
+    /// Whether `len` bytes from guest physical address `at` on lie in one range of RAM.
     fn is_ram(&self, at: GuestPhysAddr, len: usize) -> bool;
 }
 

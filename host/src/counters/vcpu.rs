@@ -1,4 +1,4 @@
-//! Counts of one vCPU.
+//! Counts of the exits of one vCPU.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,23 +13,23 @@ struct CountLine([AtomicU64; IN_LINE]);
 
 const _: () = assert!(size_of::<CountLine>() == LINE);
 
-/// The counts of one vCPU, by number. What a number means is the VMM's: an exit's cause, for example.
+/// The counts of one vCPU, by number. The VMM chooses what a number means, for example the cause of an exit.
 ///
-/// Each vCPU has one of its own, which its thread alone writes; whoever wants the counts of a VM adds them up. They are on
-/// cache lines of their own, so that no vCPU waits for the writes of another one.
+/// Each vCPU has its own, which only its thread writes; the counts of a VM are their sum. They stand on cache lines
+/// of their own, so that no vCPU waits for another one's writes.
 #[derive(Debug)]
 pub struct VcpuCounters {
     lines: Box<[CountLine]>,
 }
 
 impl VcpuCounters {
-    /// At least `counts`, all zero: as many as fill the last cache line.
+    /// At least `counts` counts, all zero: as many as fill the last cache line.
     #[must_use]
     pub fn new(counts: usize) -> Self {
         Self { lines: (0..counts.div_ceil(IN_LINE)).map(|_| CountLine::default()).collect() }
     }
 
-    /// Counts one; nothing where there is no such number.
+    /// Adds one to the count `number`. A number beyond the last is ignored.
     #[inline]
     pub fn count(&self, number: usize) {
         if let Some(counter) = self.counter(number) {
@@ -37,7 +37,7 @@ impl VcpuCounters {
         }
     }
 
-    /// The count so far; zero where there is no such number.
+    /// The count `number` so far; zero for a number beyond the last.
     #[must_use]
     pub fn get(&self, number: usize) -> u64 {
         self.counter(number).map_or(0, |counter| counter.load(Ordering::Relaxed))

@@ -1,4 +1,5 @@
-//! The seam between the service and a device: whatever raises interrupts into eventfds, and knows its pairs.
+//! The interface between the service and a device: the device signals eventfds, and knows the address/data pair of
+//! each of its interrupts.
 
 mod kernel_counts;
 mod origin;
@@ -16,24 +17,24 @@ use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
-/// What a device can do. Constant while it is attached.
+/// What a device supports. The service reads it once, when the device is added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Store kinds served.
+    /// The store kinds that the service serves for the device.
     pub stores: Stores,
-    /// DIRECT, DYNAMIC, EMULATED.
+    /// What the device allows: `DIRECT`, `DYNAMIC`, `EMULATED` ([`DeviceFlags`]).
     pub flags: DeviceFlags,
-    /// Entries of the MSI-X table.
+    /// Number of entries of the MSI-X table, 0 to 2048.
     pub msix_entries: u32,
-    /// Messages of the MSI capability.
+    /// Number of messages of the MSI capability, 0 to 32.
     pub msi_messages: u32,
-    /// IMS entries.
+    /// Number of IMS entries.
     pub ims_entries: u32,
 }
 
 impl Capabilities {
-    /// Number of entries of `store`, or `None` if the device has no such store. The MSI capability is one entry, however
-    /// many messages it has.
+    /// Number of entries of `store`, or `None` if the device has no such store. An MSI capability is one entry,
+    /// however many messages it has.
     #[must_use]
     #[inline]
     pub fn entries(&self, store: Store) -> Option<u32> {
@@ -47,130 +48,138 @@ impl Capabilities {
     }
 }
 
-/// What the host knows of a started entry.
+/// The host's counts of one started entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HostInterrupt {
-    /// The store; of an entry with a backing, the backing's.
+    /// The store of the entry; where another entry's interrupt stands behind it ([`Device::backing`]), that entry's
+    /// store.
     pub store: Store,
-    /// The index in that store, or the number of the message.
+    /// The index of the entry in that store; for MSI, the number of the message.
     pub index: u32,
-    /// Number of the host IRQ, if the host's kernel has one for it.
+    /// Number of the host's Linux IRQ, or `None` if the host's kernel has none for the entry.
     pub irq: Option<u32>,
-    /// Interrupts since the entry was started; not known where the host goes on with an earlier count, and nobody read
-    /// how far that was.
+    /// Interrupts since the entry was started. `None` where the host continues an earlier count that was not read
+    /// before.
     pub count: Option<u64>,
-    /// All that the host has counted, those of earlier holders of the interrupt too: two of these make a rate.
+    /// All interrupts that the host has counted for the IRQ, those of earlier users of the IRQ included. The
+    /// difference of two readings gives a rate.
     pub total: u64,
 }
 
-/// What a reading of the host's counts is for.
+/// Why the host's counts are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CountPurpose {
-    /// Somebody looks.
+    /// For a report: nothing is recorded.
     Report,
-    /// Entries are about to be stopped: what they have now is what they had at their end, and what is to be subtracted
-    /// when they are started again.
+    /// Entries are about to be stopped. The counts are the last ones of these entries, and are recorded: they are
+    /// subtracted when the entries are started again.
     BeforeStop,
 }
 
-/// What the host counts for a device's entries that are started.
+/// The host's counts of a device's started entries.
 ///
-/// It stands beside its device, with a lock of its own, because the kernel takes long to write `/proc/interrupts`: it is
-/// read without the VM's lock.
+/// This is an object of its own beside the [`Device`], with its own lock. Reading `/proc/interrupts` takes the kernel
+/// long, so the service reads the counts without holding the VM's lock.
 pub trait HostCounts: Send + Sync {
-    /// All of them; nothing of what cannot be read.
+    /// The counts of all started entries of the device. Entries whose counts cannot be read are left out.
     fn read(&self, kernel: &KernelCounts, purpose: CountPurpose) -> Vec<HostInterrupt>;
 }
 
-/// A device of the VM. Every call comes under the VM's lock.
+/// A device of the VM, as the service calls it. Every call is made under the VM's lock.
 ///
-/// The guest programs it: [`open`](Self::open); for each entry [`start`](Self::start) once its eventfd is attached to
-/// KVM, then [`pair`](Self::pair) and [`mask`](Self::mask); [`stop`](Self::stop); [`close`](Self::close).
+/// A device is in one of two modes, which exclude each other:
 ///
-/// The VMM emulates its stores: [`trap`](Self::trap), then `start` and `stop`, then [`untrap`](Self::untrap). The two
-/// exclude each other.
+/// - The guest programs it. The service calls [`open`](Self::open); for each entry [`start`](Self::start) once the
+///   eventfd is attached to KVM, then [`pair`](Self::pair) and [`mask`](Self::mask); [`stop`](Self::stop) for each
+///   entry; and [`close`](Self::close).
+/// - The VMM emulates one of its stores. The service calls [`trap`](Self::trap), then `start` and `stop`, and at the
+///   end [`untrap`](Self::untrap).
 pub trait Device: Send {
-    /// What the device can do.
+    /// What the device supports.
     fn capabilities(&self) -> Capabilities;
 
-    /// How the host's user knows the device, for messages: a BDF of the host, for example.
+    /// The device's name in log messages, for example its BDF on the host.
     fn name(&self) -> String;
 
-    /// Whether the remapping unit protects everybody else from what the guest writes into the device.
+    /// Checks that the remapping unit protects the host and all other devices from whatever the guest writes into the
+    /// device.
     ///
     /// # Errors
-    /// The first reason why not.
+    /// The first reason for which it does not.
     fn isolated(&self) -> Result<(), NotIsolated>;
 
-    /// Masks every entry of the table and hands it to the guest.
+    /// Masks every entry of the MSI-X table and maps the table into the guest.
     ///
     /// # Errors
-    /// As the kernel gave it; the table is then still trapped.
+    /// The errno of the operation that failed. The guest's accesses to the table are then still trapped.
     fn open(&mut self) -> io::Result<()>;
 
-    /// Takes the table back: the guest's accesses are trapped again. Every entry has been stopped before.
+    /// Unmaps the table from the guest: its accesses are trapped again. Every entry has been stopped before.
     ///
     /// # Errors
-    /// As the kernel gave it; the device is then to be regarded as lost.
+    /// The errno of the operation that failed. The device is then to be regarded as lost.
     fn close(&mut self) -> io::Result<()>;
 
-    /// Which store of it the VMM emulates while it is not the guest's.
+    /// The store that the VMM emulates while the guest does not program the device.
     fn shape(&self) -> StoreShape {
         StoreShape::of(&self.capabilities())
     }
 
-    /// Prepares a store for being emulated: its entries signal their eventfds however they are masked, and the VMM masks
-    /// by itself. A device is prepared for one store at a time.
+    /// Prepares a store for being emulated. From then on its entries signal their eventfds regardless of their mask
+    /// bits, because the VMM applies the guest's masks itself. A device is prepared for one store at a time.
     ///
     /// # Errors
-    /// As the kernel gave it; nothing is then prepared.
+    /// The errno of the operation that failed. The store is then not prepared.
     fn trap(&mut self, store: Store) -> io::Result<()>;
 
-    /// Ends that. Every entry has been stopped before.
+    /// Undoes [`trap`](Self::trap). Every entry has been stopped before.
     ///
     /// # Errors
-    /// As the kernel gave it; the device is then to be regarded as lost.
+    /// The errno of the operation that failed. The device is then to be regarded as lost.
     fn untrap(&mut self, store: Store) -> io::Result<()>;
 
-    /// Whether the device itself holds an interrupt of an entry that is not started, of a store that it is prepared for:
-    /// it sends it when the entry is started.
+    /// Whether the device itself holds a pending interrupt of an entry that is not started, in a store that
+    /// [`trap`](Self::trap) has prepared. The device sends it when the entry is started.
     fn pending(&mut self, _store: Store, _index: u32) -> bool {
         false
     }
 
-    /// The entry whose interrupt stands behind an entry: another one for IMS that is made of the device's MSI-X.
+    /// The entry whose interrupt serves the entry `index` of `store`. This is the entry itself, except for an IMS
+    /// entry that is made of one of the device's MSI-X entries.
     fn backing(&self, store: Store, index: u32) -> (Store, u32) {
         (store, index)
     }
 
-    /// Starts the interrupts of the entries from `first` on, one for each eventfd, all or none. The entries may be
-    /// unmasked by it. With MSI the eventfds are those of the messages of its one entry.
+    /// Starts the interrupts of the entries from `first` on, one for each eventfd: all of them, or none. An entry may
+    /// be unmasked by it. For MSI, the eventfds are those of the messages of the store's one entry.
     ///
     /// # Errors
-    /// As the kernel gave it; nothing is then started. `ENOSPC` means that the host has no vector left.
+    /// The errno of the operation that failed, for VFIO of `VFIO_DEVICE_SET_IRQS`. No interrupt is then started.
+    /// `ENOSPC` means that the host has no interrupt vector left.
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()>;
 
-    /// Stops the interrupts of `count` entries from `first` on, with MSI of the `count` messages that were started. When
-    /// it returns none of their eventfds is signalled any more, their pairs are dead and they are masked.
+    /// Stops the interrupts of `count` entries from `first` on; for MSI, of the `count` messages that were started.
+    /// After it has returned, none of their eventfds is signalled, their pairs raise no interrupt, and the entries
+    /// are masked.
     ///
     /// # Errors
-    /// As the kernel gave it; some may then still be started.
+    /// The errno of the operation that failed. Some of the interrupts may then still be started.
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()>;
 
-    /// The pair of a started entry, as the hardware has it; with MSI that of the first message.
+    /// The address/data pair of a started entry, as the hardware has it; for MSI, that of the first message.
     ///
     /// # Errors
-    /// `InvalidData` if it was unstable or malformed; otherwise as the kernel gave it.
+    /// `InvalidData` if the pair was unstable or malformed, otherwise the errno of the read.
     fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair>;
 
-    /// Sets the mask bit that the host has for the entry. Answers whether it is one of the entry's own store, which the
-    /// guest is to clear.
+    /// Sets the mask bit of an entry. `true` means that the bit is in the entry's own store, and that the guest is
+    /// expected to clear it there.
     ///
     /// # Errors
-    /// As the kernel gave it, or if the bit does not read back.
+    /// The error of the access, or an error without errno if the device does not answer or the bit does not stay set.
     fn mask(&mut self, store: Store, index: u32) -> io::Result<bool>;
 
-    /// What the host counts of the entries that are started, for reports: nothing where it does not count.
+    /// The host's counts of the device's interrupts, or `None` if the host does not count them.
     fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
         None
     }

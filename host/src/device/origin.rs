@@ -1,20 +1,20 @@
-//! The name of an entry.
+//! The name of an entry: device, store and index.
 
 use pvir_abi::{DeviceId, EntryRecord, Store};
 
-/// The entry that an interrupt comes from; of several messages, the first.
+/// The entry that an interrupt comes from; of a multi-message MSI, its first message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Origin {
-    /// The device, as the guest sees it.
+    /// The device, by segment and BDF as the guest sees them.
     pub device: DeviceId,
-    /// The store.
+    /// The store of the device that the entry is in.
     pub store: Store,
-    /// The index in the store.
+    /// The index of the entry in the store.
     pub index: u32,
 }
 
 impl Origin {
-    /// The origin that a record names.
+    /// The entry that a request record names.
     #[must_use]
     pub fn of(entry: &EntryRecord) -> Self {
         Self { device: entry.device, store: entry.store, index: entry.index }

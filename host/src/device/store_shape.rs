@@ -1,22 +1,23 @@
-//! Which store of a device is emulated by trapping.
+//! Which store of a device the VMM emulates by trapping.
 
 use super::Capabilities;
 use crate::pci::MsiShape;
 use pvir_abi::Store;
 
-/// What there is to emulate of a device: one store, because MSI and MSI-X are never enabled at once.
+/// The one store of a device that is emulated. There is at most one, because MSI and MSI-X are never enabled at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StoreShape {
-    /// Nothing.
+    /// The device has nothing to emulate.
     None,
-    /// An MSI-X table of so many entries, 1 to 2048.
+    /// An MSI-X table with this number of entries, 1 to 2048.
     Msix(u32),
-    /// The MSI capability.
+    /// The MSI capability, of this form.
     Msi(MsiShape),
 }
 
 impl StoreShape {
-    /// As a device's capabilities have it: MSI-X where there is one, otherwise a plain MSI.
+    /// The store to emulate for a device with these capabilities: MSI-X where there is a table, otherwise an MSI
+    /// capability with 64-bit address and without mask bits. [`StoreShape::None`] if the device has neither.
     #[must_use]
     pub fn of(capabilities: &Capabilities) -> Self {
         let messages = capabilities.entries(Store::MSI).map(|_| capabilities.msi_messages);

@@ -1,18 +1,18 @@
-//! The seam between a device and the VMM that maps its MSI-X table into the guest.
+//! The interface between a device and the VMM that maps the device's MSI-X table into the guest.
 
 use std::io;
 
-/// How the VMM hands the MSI-X table to the guest, and takes it back.
+/// Maps the pages of a device's MSI-X table into the guest, and unmaps them. The VMM implements it.
 pub trait TableWindow: Send {
-    /// Maps the pages of the table into the guest: its accesses reach the device.
+    /// Maps the pages into the guest: the guest's accesses reach the device without an exit.
     ///
     /// # Errors
-    /// As the kernel gave it; nothing is then mapped.
+    /// The errno of the mapping, for example of `KVM_SET_USER_MEMORY_REGION`. The pages are then not mapped.
     fn open(&mut self) -> io::Result<()>;
 
-    /// Unmaps them: the guest's accesses are trapped.
+    /// Unmaps the pages: the guest's accesses exit to the VMM.
     ///
     /// # Errors
-    /// As the kernel gave it.
+    /// The errno of the unmapping. The pages may then still be mapped.
     fn close(&mut self) -> io::Result<()>;
 }

@@ -1,10 +1,11 @@
-//! Which handles of the VM's remapping table each emulated device has.
+//! Handles of the software remapping unit, given out to the emulated devices of a VM.
 
 use super::layout::StoreLayout;
 use std::io;
 use std::ops::Range;
 
-/// The handles of a VM's emulated devices: 65,536, as a remapping table has entries.
+/// The free handles of a VM's emulated devices. There are 65,536, as many as a remapping table has entries (Intel
+/// VT-d Specification, Rev. 5.10, section 5.1.2.2: the handle has 16 bits).
 #[derive(Debug, Default)]
 pub struct HandlePool {
     next: u32,
@@ -13,10 +14,10 @@ pub struct HandlePool {
 impl HandlePool {
     const END: u32 = 1 << 16;
 
-    /// Handles for a device.
+    /// Takes as many consecutive handles as a device with this layout needs.
     ///
     /// # Errors
-    /// `ENOSPC` when the VM has used them all.
+    /// `ENOSPC` if fewer are left.
     pub fn take(&mut self, layout: &StoreLayout) -> io::Result<Range<u32>> {
         let end = self.next + layout.handles();
         if end > Self::END {

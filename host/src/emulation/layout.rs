@@ -1,4 +1,4 @@
-//! The stores that an emulated device has, and the number of each of its interrupts.
+//! The stores of an emulated device, and the numbers of its interrupts.
 
 use super::unit::WINDOW;
 use pvir_abi::Store;
@@ -10,16 +10,16 @@ pub const MAX_VECTORS: u32 = 2048;
 /// The number of messages that a device can have with MSI at most (PCI Express Base Specification 6.0, section 7.7.1).
 pub const MAX_MESSAGES: u32 = 32;
 
-/// What an MSI capability has beside its messages (PCI Express Base Specification 6.0, section 7.7.1).
+/// The optional parts of an MSI capability (PCI Express Base Specification 6.0, section 7.7.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MsiForm {
-    /// A 64-bit message address.
+    /// The message address has 64 bits.
     pub wide: bool,
-    /// A mask and a pending bit for each message.
+    /// Each message has a mask bit and a pending bit.
     pub maskable: bool,
 }
 
-/// Where a device keeps its PCI messages: one of the two.
+/// The PCI store of an emulated device: it has exactly one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MessageStore {
     /// An MSI-X table.
@@ -28,8 +28,8 @@ pub enum MessageStore {
     Msi(MsiForm),
 }
 
-/// The stores of an emulated device. Its interrupts have one row of numbers: the MSI-X entries or MSI messages from 0 on, behind them
-/// the IMS entries.
+/// The stores of an emulated device. Its interrupts are numbered through: first the MSI-X entries or MSI messages
+/// from 0 on, then the IMS entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StoreLayout {
     store: MessageStore,
@@ -59,15 +59,15 @@ impl StoreLayout {
         }
     }
 
-    /// An MSI-X device without IMS.
+    /// The layout of a device with an MSI-X table of `vectors` entries and without IMS.
     ///
     /// # Errors
-    /// As for [`StoreLayout::new`].
+    /// `InvalidInput` unless `vectors` is 1 to 2048.
     pub fn msix(vectors: u32) -> io::Result<Self> {
         Self::new(MessageStore::Msix, vectors, 0)
     }
 
-    /// Where the messages of PCI are.
+    /// The device's PCI store.
     #[must_use]
     pub const fn store(&self) -> MessageStore {
         self.store
@@ -91,13 +91,13 @@ impl StoreLayout {
         if matches!(self.store, MessageStore::Msix) { self.vectors } else { 0 }
     }
 
-    /// How many interrupts there are.
+    /// Number of interrupts: MSI-X entries or MSI messages, and IMS entries.
     #[must_use]
     pub const fn interrupts(&self) -> u32 {
         self.vectors + self.ims
     }
 
-    /// How many handles of the remapping table it takes.
+    /// Number of handles of the software remapping unit that the device needs.
     #[must_use]
     pub const fn handles(&self) -> u32 {
         match self.store {
@@ -106,14 +106,14 @@ impl StoreLayout {
         }
     }
 
-    /// The store of its PCI messages, as the contract names it.
+    /// The device's PCI store in the contract's terms.
     #[must_use]
     pub const fn pci_store(&self) -> Store {
         if matches!(self.store, MessageStore::Msix) { Store::MSIX } else { Store::MSI }
     }
 
-    /// The number of the interrupt of entry `index` of `store`, or of message `index` where the store is MSI. `None` if
-    /// the device has no such entry.
+    /// The number of the interrupt of entry `index` of `store`, or of message `index` where the store is MSI. `None`
+    /// if the device has no such entry.
     #[must_use]
     pub fn number(&self, store: Store, index: u32) -> Option<u32> {
         if store == self.pci_store() {
@@ -125,7 +125,7 @@ impl StoreLayout {
         }
     }
 
-    /// Store and index of the interrupt with this number, or `None` if there are not so many.
+    /// The store and index of interrupt `number`; `None` if the device has fewer interrupts.
     #[must_use]
     pub fn entry(&self, number: u32) -> Option<(Store, u32)> {
         if number < self.vectors {

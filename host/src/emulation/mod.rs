@@ -1,11 +1,11 @@
-//! What an emulated device of any VMM needs to have its interrupts programmed by the guest: no VFIO, no IOMMU, the same
-//! contract.
+//! Building blocks for emulated devices whose interrupts a guest programs by the contract, without VFIO and without
+//! an IOMMU.
 //!
-//! - [`StoreLayout`]: the device's stores, and the numbers of its interrupts.
-//! - [`SharedTable`]: its MSI-X table and pending bits, in memory that it shares with the guest, so that programming,
-//!   masking and unmasking cost no exit.
-//! - [`SoftwareUnit`]: the remapping unit in software, with IRTEs, source ids and faults as on hardware. [`HandlePool`]
-//!   keeps the handles of a VM's devices apart.
+//! - [`StoreLayout`]: the stores of a device, and the numbers of its interrupts.
+//! - [`SharedTable`]: the MSI-X table and pending bits of a device, in memory that it shares with the guest.
+//!   Programming, masking and unmasking an entry then cause no exit.
+//! - [`SoftwareUnit`]: a remapping unit in software, with IRTEs, source ids and faults as in hardware. A
+//!   [`HandlePool`] gives each device of a VM handles of its own.
 //!
 //! ```text
 //! the device raises an interrupt ──> SharedTable::entry (mask?) ──> SoftwareUnit::remap ──> eventfd ──> KVM irqfd ──> vCPU

@@ -34,10 +34,10 @@ pub struct TableEntry {
 }
 
 impl SharedTable {
-    /// A table of `vectors` entries, all masked.
+    /// A table of `vectors` entries (1 to 2048), all masked.
     ///
     /// # Errors
-    /// The error of the kernel, if it has no memory to share.
+    /// The errno of `memfd_create`, `ftruncate` or `mmap`.
     pub fn new(vectors: u32) -> io::Result<Self> {
         let len = Self::pba_offset(vectors) + PAGE;
         let file = shared_memory(len)?;
@@ -47,14 +47,15 @@ impl SharedTable {
         Ok(table)
     }
 
-    /// Offset of the pending bit array: on a page of its own behind the table, so that a guest can be given the one
-    /// for writing and the other for reading.
+    /// Offset of the pending bit array in the memory, in bytes. It begins on a page of its own behind the table, so
+    /// that the guest can have the table for writing and the array for reading only.
     #[must_use]
     pub fn pba_offset(vectors: u32) -> u64 {
         (u64::from(vectors) * ENTRY).next_multiple_of(PAGE)
     }
 
-    /// The memory, to be mapped into the guest: the table at 0, the pending bits at [`SharedTable::pba_offset`].
+    /// The memory, to be mapped into the guest. The table is at byte 0, the pending bits are at
+    /// [`SharedTable::pba_offset`].
     #[must_use]
     pub fn memory(&self) -> &Arc<RegionMap> {
         &self.memory
@@ -111,7 +112,7 @@ impl SharedTable {
     /// Masks every entry.
     ///
     /// # Errors
-    /// None but those of [`SharedTable::mask`], of entries that exist.
+    /// The first error of [`SharedTable::mask`]. There is none in practice, because all these entries exist.
     pub fn mask_all(&self) -> io::Result<()> {
         (0..self.vectors).try_for_each(|index| self.mask(index))
     }

@@ -29,11 +29,11 @@ const SHV: u64 = 1 << 3;
 /// Why the remapping unit blocks a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RemappingFault {
-    /// Not in remappable format, or not in that of the IRTE's store.
+    /// The message is not in remappable format, or not in the format of its IRTE's store.
     Format,
-    /// No IRTE has this handle.
+    /// No IRTE with the message's handle is present.
     NotPresent,
-    /// The pair of an IRTE that was given back.
+    /// The message has the pair of an IRTE that was given back.
     Stale,
 }
 
@@ -80,7 +80,8 @@ impl SoftwareUnit {
         usize::try_from(number).ok()?.checked_sub(self.messages.len())
     }
 
-    /// Makes the IRTEs of consecutive entries present: their messages signal `eventfds`.
+    /// Makes the IRTEs of consecutive entries from `first` on present, one for each of `eventfds`, which their
+    /// messages signal.
     pub fn set(&mut self, store: Store, first: u32, eventfds: Vec<EventFd>) {
         if store == Store::MSI {
             self.block = (self.block + 1) % BLOCKS;
@@ -97,7 +98,7 @@ impl SoftwareUnit {
         }
     }
 
-    /// Clears the IRTE of an entry: its pair is dead from here on.
+    /// Clears the IRTE of an entry. From then on its pair is blocked.
     pub fn clear(&mut self, store: Store, index: u32) {
         if store == Store::MSI {
             if let Some(message) = self.messages.get_mut(index as usize) {
@@ -139,10 +140,10 @@ impl SoftwareUnit {
         self.first + u32::try_from(self.irtes.len()).unwrap_or(u32::MAX)
     }
 
-    /// Translates a message: answers with the eventfd that it signals.
+    /// Translates a message into the eventfd that it signals.
     ///
     /// # Errors
-    /// Why the message is blocked.
+    /// The fault for which the message is blocked.
     pub fn remap(&self, message: Pair) -> Result<&EventFd, RemappingFault> {
         let handle = message.intel_index().ok_or(RemappingFault::Format)?;
         let shv = message.address & SHV != 0;

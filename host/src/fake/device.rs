@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
-/// A device that knows in which order it wants to be called.
+/// A [`Device`] that records each call on its [`FakePlatform`], and each breach of the safe order.
 pub struct FakeDevice {
     number: u32,
     platform: SharedPlatform,

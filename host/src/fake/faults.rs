@@ -1,9 +1,10 @@
-//! Which call is to fail, and how.
+//! Injection of failures into chosen calls.
 
 use super::CallKind;
 use std::io;
 
-/// The faults to inject; none at first. `EBADMSG` from [`CallKind::Pair`] is a pair that was unstable or malformed.
+/// The failures to inject; none at first. `EBADMSG` injected into [`CallKind::Pair`] stands for a pair that was
+/// unstable or malformed.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     planned: Vec<InjectedFault>,
@@ -22,24 +23,25 @@ struct InjectedFault {
 }
 
 impl Faults {
-    /// Fails the call after the next `after` calls of a kind (`None`: of any kind), once.
+    /// Makes one call fail with `errno`: the one that comes after the next `after` calls of the kind (`None`: of any
+    /// kind).
     pub fn fail_once(&mut self, kind: Option<CallKind>, after: u32, errno: i32) {
         self.planned.push(InjectedFault { kind, after, errno, lasting: false });
     }
 
-    /// Fails every call of a kind after the next `after`.
+    /// Makes every call of the kind fail with `errno` after the next `after` ones (`None`: of any kind).
     pub fn fail_from(&mut self, kind: Option<CallKind>, after: u32, errno: i32) {
         self.planned.push(InjectedFault { kind, after, errno, lasting: true });
     }
 
-    /// Forgets what is planned; answers whether a planned fault was never met.
+    /// Forgets all planned failures. `true` if one of them was never injected.
     pub fn clear(&mut self) -> bool {
         let unmet = self.planned.iter().any(|fault| !fault.lasting || fault.after > 0);
         self.planned.clear();
         unmet
     }
 
-    /// Faults injected so far.
+    /// Number of failures injected so far.
     #[must_use]
     pub fn injected(&self) -> u64 {
         self.injected

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use vmm_sys_util::eventfd::EventFd;
 
-/// A KVM that knows in which order it wants to be called.
+/// An [`IrqRouter`] that records each call on its [`FakePlatform`], and each breach of the safe order.
 pub struct FakeKvm {
     platform: SharedPlatform,
 }

@@ -1,11 +1,11 @@
-//! A KVM and devices for tests, stricter than the real ones.
+//! A fake KVM and fake devices for tests, stricter than the real ones. Feature `fake`.
 //!
-//! The real KVM takes nearly anything in any order, and a mistake in that order shows late or never. [`FakeKvm`] and
-//! [`FakeDevice`] share one [`FakePlatform`], which knows the safe order of routes, irqfds and interrupts, notes every call
-//! and every breach of that order, and fails whichever call a test wants to see failing.
+//! The real KVM accepts nearly any call in any order, and a mistake in the order shows late or never. [`FakeKvm`] and
+//! [`FakeDevice`] share one [`FakePlatform`], which knows the safe order of routes, irqfds and interrupts. It records
+//! every call and every breach of that order, and injects failures into the calls that a test chooses.
 //!
-//! A test makes a [`SharedPlatform`], builds the service over it, announces with [`FakePlatform::expect`] which operation comes,
-//! calls, and reads [`FakePlatform::violations`], which end in an assertion: see [`FakePlatform::check`].
+//! A test makes a [`SharedPlatform`] and builds the service over it. For each request it announces the operation with
+//! [`FakePlatform::expect`], calls the service, and asserts that [`FakePlatform::check`] finds no breach.
 
 mod counts;
 mod device;
@@ -22,14 +22,14 @@ pub use platform::{Delivery, FakePlatform, Footprint, SharedPlatform};
 
 use pvir_abi::Store;
 
-/// A kind of call of the service.
+/// The kind of a call that the service makes to the fake KVM or to a fake device.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum CallKind {
     /// `KVM_SET_GSI_ROUTING`.
     SetRoutes,
     /// `KVM_IRQFD`, assign.
     Attach,
-    /// `KVM_IRQFD`, assign, ahead of any entry that wants it.
+    /// `KVM_IRQFD`, assign, ahead of the entry that will use it.
     Arm,
     /// `KVM_IRQFD`, de-assign.
     Detach,
@@ -52,7 +52,7 @@ pub enum CallKind {
 }
 
 impl CallKind {
-    /// All kinds.
+    /// Every kind of call.
     pub const ALL: [Self; 12] = [
         Self::SetRoutes,
         Self::Attach,
@@ -68,7 +68,7 @@ impl CallKind {
         Self::Untrap,
     ];
 
-    /// Whether the call goes to a device.
+    /// Whether calls of this kind go to a device.
     #[must_use]
     pub fn is_of_device(self) -> bool {
         !matches!(self, Self::SetRoutes | Self::Attach | Self::Arm | Self::Detach)
@@ -80,43 +80,43 @@ impl CallKind {
 pub struct Entry {
     /// Number of the device, as given to [`FakeDevice::new`].
     pub device: u32,
-    /// Store.
+    /// The store that the entry is in.
     pub store: Store,
-    /// Index.
+    /// The index of the entry in the store.
     pub index: u32,
 }
 
-/// One call of the service, as it was made; failed ones too.
+/// One call that the service has made to the fake KVM or to a fake device, whether it failed or not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BackendCall {
-    /// The whole table was replaced by one of this many routes.
+    /// The routing table was replaced by one with this number of routes.
     SetRoutes(usize),
-    /// An irqfd for this GSI.
+    /// An irqfd was attached to this GSI.
     Attach(u32),
-    /// An irqfd for this GSI, ahead of its first route.
+    /// An irqfd was attached to this GSI ahead of its first route.
     Arm(u32),
-    /// No irqfd for this GSI any more.
+    /// The irqfd of this GSI was detached.
     Detach(u32),
-    /// So many entries from the first on.
+    /// This number of entries was started, from this one on.
     Start(Entry, u32),
-    /// So many entries from the first on.
+    /// This number of entries was stopped, from this one on.
     Stop(Entry, u32),
-    /// The pair of an entry.
+    /// The pair of this entry was read.
     Pair(Entry),
-    /// The mask of an entry.
+    /// This entry was masked.
     Mask(Entry),
-    /// A device's table to the guest.
+    /// The table of this device was given to the guest.
     Open(u32),
-    /// A device's table back.
+    /// The table of this device was taken back from the guest.
     Close(u32),
-    /// A device's store is prepared for being emulated.
+    /// This store of this device was prepared for being emulated.
     Trap(u32, Store),
-    /// And is so no more.
+    /// The preparation of this store of this device was undone.
     Untrap(u32, Store),
 }
 
 impl BackendCall {
-    /// Its kind.
+    /// The kind of this call.
     #[must_use]
     pub fn kind(self) -> CallKind {
         match self {

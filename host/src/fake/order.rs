@@ -4,8 +4,8 @@ use super::platform::Footprint;
 use super::{Entry, FakePlatform};
 
 impl FakePlatform {
-    /// Everything that must hold whenever no call is under way: one line for each breach, those noted on the way
-    /// included.
+    /// Every breach of the rules that must hold while no call is under way, and every breach that was recorded during
+    /// calls: one line each. Empty if there is none.
     #[must_use]
     pub fn check(&self) -> Vec<String> {
         let mut found = self.violations().to_vec();

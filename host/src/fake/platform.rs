@@ -1,4 +1,4 @@
-//! What the fake kernel and the fake devices hold, shared by all of them.
+//! The state that the fake KVM and the fake devices share.
 
 use super::faults::Faults;
 use super::{BackendCall, CallKind, Entry, identity};
@@ -9,45 +9,45 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
 
-/// One [`FakePlatform`] for a KVM and its devices.
+/// A [`FakePlatform`], shared by a [`FakeKvm`](super::FakeKvm), its [`FakeDevice`](super::FakeDevice)s and the test.
 #[derive(Clone, Default)]
 pub struct SharedPlatform(Arc<Mutex<FakePlatform>>);
 
 impl SharedPlatform {
-    /// An empty platform in which GSIs below `first_gsi` are taken.
+    /// An empty platform whose GSIs below `first_gsi` belong to an I/O APIC.
     #[must_use]
     pub fn new(first_gsi: u32) -> Self {
         let platform = FakePlatform { first_gsi, ..FakePlatform::default() };
         Self(Arc::new(Mutex::new(platform)))
     }
 
-    /// The platform, locked: not to be held while the service is called.
+    /// Locks the platform. The lock must not be held while the service is called.
     pub fn lock(&self) -> MutexGuard<'_, FakePlatform> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An interrupt that reached a vCPU.
+/// An interrupt that has reached a vCPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Delivery {
-    /// Destination APIC id.
+    /// APIC id of the vCPU.
     pub destination: u32,
-    /// Vector.
+    /// Interrupt vector.
     pub vector: u8,
 }
 
-/// What the service holds of the platform.
+/// What the service holds on the platform at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Footprint {
-    /// Routes, by GSI: destination and vector.
+    /// Destination and vector of each GSI that has a route.
     pub routes: BTreeMap<u32, (u32, u8)>,
-    /// GSIs with an irqfd, without those that wait for a first route.
+    /// GSIs with an irqfd, without those that are armed ahead or retired.
     pub irqfds: BTreeSet<u32>,
-    /// StartedEntry entries: masked, pair.
+    /// Mask bit and pair of each started entry.
     pub started: BTreeMap<Entry, (bool, Pair)>,
-    /// Devices whose table the guest has.
+    /// Numbers of the devices whose table the guest has.
     pub open: BTreeSet<u32>,
-    /// Devices that are prepared for being emulated.
+    /// The store of each device that is prepared for being emulated.
     pub trapped: BTreeMap<u32, Store>,
 }
 
@@ -77,11 +77,11 @@ pub(super) struct StartedEntry {
     /// Whether the guest, and not the host, has left it unmasked.
     pub(super) by_guest: bool,
     pub(super) pair: Pair,
-    /// Interrupts since it was started.
+    /// Number of calls of a kind since the last [`FakePlatform::expect`].
     pub(super) count: u64,
 }
 
-/// The kernel and the devices.
+/// The state of a fake KVM and its fake devices, the calls that the service has made, and the breaches of the order.
 #[derive(Default)]
 pub struct FakePlatform {
     pub(super) first_gsi: u32,
@@ -112,31 +112,32 @@ pub struct FakePlatform {
     budget: BTreeMap<CallKind, u32>,
     violations: Vec<String>,
     deliveries: Vec<Delivery>,
-    /// What is to fail.
+    /// The failures to inject.
     pub faults: Faults,
-    /// Called whenever the host's counts are read, for tests of when that is.
+    /// Called whenever the host's counts are read, for tests of the moment at which that happens.
     pub when_counted: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl FakePlatform {
-    /// Announces the operation that comes next, and forgets calls and budgets. `None`: anything may come.
+    /// Announces the operation that the guest requests next, and forgets recorded calls and budgets. With `None`,
+    /// calls of any operation are in order.
     pub fn expect(&mut self, operation: Option<Operation>) {
         self.expected = operation;
         self.calls.clear();
         self.budget.clear();
     }
 
-    /// At most `max` calls of a kind until the next [`FakePlatform::expect`].
+    /// Allows at most `max` calls of a kind until the next [`FakePlatform::expect`]; one more is a breach.
     pub fn allow(&mut self, kind: CallKind, max: u32) {
         self.budget.insert(kind, max);
     }
 
-    /// The host has no more interrupt vectors than this for the started entries of all devices.
+    /// Limits the host's interrupt vectors for the started entries of all devices to `max`.
     pub fn limit_vectors(&mut self, max: usize) {
         self.vectors = Some(max);
     }
 
-    /// Fails, as a host does that has fewer vectors left, and starts none of them.
+    /// Fails with `ENOSPC` if the host has fewer than `count` vectors left.
     pub(super) fn take_vectors(&mut self, count: u32) -> io::Result<()> {
         match self.vectors {
             Some(max) if self.started.len() + count as usize > max => {
@@ -146,7 +147,7 @@ impl FakePlatform {
         }
     }
 
-    /// The calls since [`FakePlatform::expect`].
+    /// The calls since the last [`FakePlatform::expect`].
     #[must_use]
     pub fn calls(&self) -> &[BackendCall] {
         &self.calls
@@ -158,13 +159,13 @@ impl FakePlatform {
         self.calls.iter().filter(|call| call.kind() == kind).count()
     }
 
-    /// Breaches of the order, oldest first.
+    /// The breaches of the order so far, oldest first.
     #[must_use]
     pub fn violations(&self) -> &[String] {
         &self.violations
     }
 
-    /// Takes what was delivered so far.
+    /// The interrupts that were delivered since the last call of this function.
     pub fn take_deliveries(&mut self) -> Vec<Delivery> {
         std::mem::take(&mut self.deliveries)
     }
@@ -181,13 +182,13 @@ impl FakePlatform {
         }
     }
 
-    /// GSIs with an irqfd that was armed ahead and waits for its first route.
+    /// Number of GSIs with an irqfd that was armed ahead and has no route yet.
     #[must_use]
     pub fn armed_ahead(&self) -> usize {
         self.armed.len()
     }
 
-    /// GSIs with an irqfd that an entry has left, and that is still to be detached.
+    /// Number of GSIs with an irqfd that an entry has left and that is not detached yet.
     #[must_use]
     pub fn retired(&self) -> usize {
         self.idle.len()
@@ -198,8 +199,8 @@ impl FakePlatform {
         self.armed.contains(&gsi) || self.idle.contains(&gsi)
     }
 
-    /// Descriptors of this process for eventfds that the service made, our own not counted. Those that nobody else
-    /// holds are forgotten.
+    /// Number of descriptors of this process for eventfds that the service has made, without the platform's own.
+    /// Eventfds that the service does not hold any more are forgotten.
     pub fn open_eventfds(&mut self) -> usize {
         let ids: Vec<u64> = self.seen.keys().copied().collect();
         let open = identity::open_descriptors(&ids).saturating_sub(ids.len());
@@ -210,7 +211,7 @@ impl FakePlatform {
         open
     }
 
-    /// The guest masks or unmasks an entry, without an exit.
+    /// Sets or clears the mask bit of an entry, as the guest does without an exit.
     pub fn guest_masks(&mut self, entry: Entry, masked: bool) {
         if let Some(started) = self.started.get_mut(&entry) {
             started.masked = masked;
@@ -218,8 +219,8 @@ impl FakePlatform {
         }
     }
 
-    /// The device raises an entry's interrupt. A trapped device holds what is not started; otherwise what is masked or
-    /// not started is dropped: whoever wants pending bits takes the emulated device.
+    /// Raises an entry's interrupt. A trapped device holds the interrupt of an entry that is not started. Otherwise
+    /// the interrupt of a masked entry, or of one that is not started, is dropped: this fake has no pending bits.
     pub fn raise(&mut self, entry: Entry) {
         let trapped = self.trapped.get(&entry.device) == Some(&entry.store);
         if trapped && !self.started.contains_key(&entry) {

@@ -1,4 +1,4 @@
-//! IRTEs as the host holds them: where each comes from, where it goes, and its lines.
+//! The interrupt remapping table entries (IRTEs) of a VM as the host holds them: origin, target and lines.
 
 mod policy;
 mod table;
@@ -14,16 +14,17 @@ use crate::message::Message;
 use pvir_abi::{Handle, Pair};
 use std::os::fd::AsRawFd;
 
-/// One interrupt, or the messages of one multi-message MSI, from its device to its vCPU.
+/// One interrupt that the guest has mapped, or all messages of one multi-message MSI.
 #[derive(Debug)]
 pub struct Irte {
-    /// Where it comes from.
+    /// The device's entry that the interrupt comes from.
     pub origin: Origin,
-    /// One line for each message; kept from MAP to UNMAP, so that leaving the parked state needs nothing new.
+    /// One line for each message. The lines exist from MAP to UNMAP, so that RETARGET out of the parked state
+    /// allocates nothing.
     pub lines: Lines,
-    /// Where it goes; `None` while parked.
+    /// The vCPU and vector that the interrupt goes to; `None` while the IRTE is parked.
     pub target: Option<Target>,
-    /// The pair of the first message, known once the interrupts were started.
+    /// The address/data pair of the first message. It is known once the device's interrupts have been started.
     pub pair: Pair,
 }
 
@@ -42,13 +43,13 @@ impl LineOwner for Irte {
 }
 
 impl Irte {
-    /// Number of its messages.
+    /// Number of messages of the IRTE.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.lines.count()
     }
 
-    /// A view of each of its messages, under its handle.
+    /// A description of each message of the IRTE, whose handle is `handle`.
     pub fn infos(&self, handle: Handle) -> impl Iterator<Item = IrteInfo> {
         let mut number = 0;
         self.lines.iter().map(move |line| {
@@ -72,21 +73,21 @@ impl Irte {
     }
 }
 
-/// A view of one message of an IRTE, for statistics and pictures.
+/// A description of one message of an IRTE, for statistics and reports.
 #[derive(Clone, Debug)]
 pub struct IrteInfo {
-    /// The guest's name for the IRTE.
+    /// The handle by which the guest names the IRTE.
     pub handle: Handle,
-    /// Where the IRTE comes from.
+    /// The device's entry that the interrupt comes from.
     pub origin: Origin,
-    /// Number of the message: 0, but with multi-message MSI.
+    /// Number of the message: 0, except for a multi-message MSI.
     pub message: u8,
-    /// The message's pair.
+    /// The message's address/data pair.
     pub pair: Pair,
-    /// Descriptor number of its eventfd.
+    /// The number of its eventfd's file descriptor in this process.
     pub eventfd: i32,
-    /// Its GSI.
+    /// The GSI that its eventfd is attached to; 0 if it has none.
     pub gsi: u32,
-    /// What the route of its GSI injects; `None` while parked.
+    /// The message that its GSI injects; `None` while the IRTE is parked.
     pub route: Option<Message>,
 }

@@ -1,4 +1,4 @@
-//! Which routings are served, and which vCPU each names (contract, "Which vCPU a destination names").
+//! Which routings the host serves, and which vCPU each names (docs/abi.md, "Which vCPU a destination names").
 
 use super::Target;
 use pvir_abi::{
@@ -12,7 +12,7 @@ const XAPIC_BROADCAST: u32 = 0xff;
 /// Members of a cluster of logical ids.
 const CLUSTER: u32 = 16;
 
-/// What a VM may route to.
+/// The APIC ids that a VM's interrupts can be routed to.
 #[derive(Clone, Debug)]
 pub struct RoutePolicy {
     /// Sorted.
@@ -20,7 +20,7 @@ pub struct RoutePolicy {
 }
 
 impl RoutePolicy {
-    /// For a VM whose vCPUs have these APIC ids, in any order.
+    /// The policy of a VM whose vCPUs have the APIC ids `apic_ids`, in any order.
     #[must_use]
     pub fn new(mut apic_ids: Vec<u32>) -> Self {
         apic_ids.sort_unstable();
@@ -28,18 +28,19 @@ impl RoutePolicy {
         Self { apic_ids }
     }
 
-    /// The highest APIC id of a vCPU; 0 without vCPUs.
+    /// The highest APIC id of a vCPU; 0 if there is no vCPU.
     #[must_use]
     pub fn max_apic_id(&self) -> u32 {
         self.apic_ids.last().copied().unwrap_or(0)
     }
 
-    /// Validates `arch` and `routing` of a record in the order of the contract ("The entry record").
+    /// Validates `arch` and `routing` of a record in the order of the contract (docs/abi.md, "The entry record"), and
+    /// resolves the destination to one vCPU. `enabled` are the features that the guest has taken.
     ///
-    /// Reserved bytes and `count` were validated before: they come first in that order.
+    /// The record's reserved bytes and `count` come first in that order; the caller has validated them.
     ///
     /// # Errors
-    /// The status for the record.
+    /// The status that the record is answered with.
     #[inline]
     pub fn validate(&self, entry: &EntryRecord, enabled: Features) -> Result<Target, Status> {
         let routing = entry.routing;

@@ -1,9 +1,10 @@
-//! Handles and what they name: slots with generations.
+//! The IRTEs of a VM by handle: slots with generations.
 
 use super::Irte;
 use pvir_abi::Handle;
 
-/// All IRTEs of a VM, by handle.
+/// All IRTEs of a VM, by handle. A handle is a slot and the generation of its IRTE, so a handle of an IRTE that was
+/// given back never names a later one.
 #[derive(Debug, Default)]
 pub struct IrteTable {
     slots: Vec<Slot>,
@@ -18,12 +19,12 @@ struct Slot {
 }
 
 impl IrteTable {
-    /// Makes room for `more` IRTEs at once.
+    /// Makes room for `more` IRTEs, so that inserting these does not allocate.
     pub fn reserve(&mut self, more: usize) {
         self.slots.reserve(more.saturating_sub(self.free.len()));
     }
 
-    /// Puts `irte` under a handle that was never given before (until a slot's 2^32 generations are through).
+    /// Inserts `irte` and gives its handle, which no IRTE had before (until a slot has used its 2^32 generations).
     pub fn insert(&mut self, irte: Irte) -> Handle {
         let handle = self.reserve_handle();
         self.put(handle, irte);
@@ -64,14 +65,14 @@ impl IrteTable {
         (slot.generation == handle.generation()).then_some(slot)
     }
 
-    /// Takes the IRTE out. The handle, and every copy of it, is stale from now on.
+    /// Removes and gives the IRTE of `handle`; `None` if the handle names none. The handle is stale from now on.
     pub fn remove(&mut self, handle: Handle) -> Option<Irte> {
         let irte = self.slot_mut(handle)?.irte.take()?;
         self.give_back(handle);
         Some(irte)
     }
 
-    /// The IRTE that a handle names now.
+    /// The IRTE that `handle` names, or `None` if the handle is stale or was never given.
     #[must_use]
     #[inline]
     pub fn get(&self, handle: Handle) -> Option<&Irte> {
@@ -79,7 +80,7 @@ impl IrteTable {
         slot.irte.as_ref().filter(|_| slot.generation == handle.generation())
     }
 
-    /// The IRTE that a handle names now.
+    /// The IRTE that `handle` names, to be changed; `None` if the handle is stale or was never given.
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut Irte> {
         self.slot_mut(handle)?.irte.as_mut()
     }

@@ -1,13 +1,13 @@
-//! Where an IRTE goes.
+//! The target of an IRTE: the routing that the guest requested, and the vCPU that it resolved to.
 
 use crate::message::Message;
 use pvir_abi::Routing;
 use std::num::NonZeroU8;
 
-/// Where the guest wants an entry: what it asked for, and the one vCPU that this was resolved to.
+/// The routing that a guest requested for an entry, and the one vCPU that this was resolved to.
 ///
-/// Two targets are the same if what was asked for is the same: the set of vCPUs never changes. There is one for each
-/// entry, so it is kept small: a device's vector is never 0, and the reserved bytes of a valid routing are.
+/// Targets are equal if the requested routings are: the set of vCPUs never changes. There is one for each entry, so
+/// it is kept small. The vector of a device's interrupt is never 0, and the reserved bytes of a valid routing are 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
     vector: NonZeroU8,
@@ -27,7 +27,7 @@ impl Target {
         Some(Self { vector, delivery_mode, destination_mode, hint, asked_destination, destination })
     }
 
-    /// The routing as the guest gave it.
+    /// The routing as the guest requested it.
     #[must_use]
     pub fn asked(self) -> Routing {
         Routing {
@@ -40,8 +40,8 @@ impl Target {
         }
     }
 
-    /// What is injected for a message of the entry: all go to one vCPU, each with a vector of its own, of which a device
-    /// that has several replaces the low bits.
+    /// The message that is injected for message `number` of the entry. All messages go to one vCPU. Each has its own
+    /// vector: the device replaces the low bits of the data by the number.
     #[must_use]
     pub fn message(self, number: u8) -> Message {
         Message::fixed(self.destination, self.vector.get() | number)

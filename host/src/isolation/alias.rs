@@ -1,7 +1,7 @@
-//! Devices that send messages under a requester id that is not theirs.
+//! Devices that send messages under a requester id that is not their own.
 //!
-//! The IOMMU then takes what they send for another function's, and the other way round. Linux knows most of them by
-//! their ids alone: Linux 6.18, drivers/pci/quirks.c.
+//! The IOMMU attributes what they send to another function, and the other way round. Linux knows most of them by
+//! vendor and device id (Linux 6.18, drivers/pci/quirks.c).
 
 use super::Host;
 use super::NotIsolated;

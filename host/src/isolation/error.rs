@@ -1,24 +1,24 @@
-//! Why a device is not isolated from the rest of the host, each with what the user can do about it.
+//! The reasons for which a device is not isolated from the rest of the host, each with a remedy.
 
 use pvir_abi::{DeviceId, Refusal};
 use std::io;
 
-/// Why a device must not be programmed by the guest.
+/// Why a guest must not program a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; help: {remedy}")]
 pub struct NotIsolated {
-    /// The reason as the guest is told.
+    /// The reason as the guest gets it in the answer of ENABLE.
     pub refusal: Refusal,
-    /// The reason for the host's user, with the object that it is about.
+    /// The reason for the host's user: which setting, device or file it is.
     pub what: String,
-    /// What the user can do about it. Never anything that weakens the host.
+    /// What the host's user can do about it. It never weakens the host.
     pub remedy: String,
 }
 
-/// Why the host, as `/sys` and `/proc` show it, does not let a device be given to a VM.
+/// Why a device cannot be given to a VM, as far as the host's `/sys` and `/proc` show.
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
-    /// No such device.
+    /// The host has no PCI device at this address.
     #[error("{0}: no such PCI device; help: `lspci -D` lists them")]
     NotFound(DeviceId),
     /// The device is not in an IOMMU group.
@@ -27,15 +27,15 @@ pub enum IsolationError {
          help: turn on the IOMMU (VT-d or AMD-Vi) in the firmware, and boot Intel hosts with intel_iommu=on"
     )]
     NoGroup(DeviceId),
-    /// Bound to another driver than vfio-pci, or to none.
+    /// The device is bound to another driver than vfio-pci, or to none.
     #[error("{device}: is bound to {}, not to vfio-pci", driver.as_deref().unwrap_or("no driver"))]
     OtherDriver {
         /// The device.
         device: DeviceId,
-        /// Its driver.
+        /// The name of the driver that it is bound to; `None` if it has none.
         driver: Option<String>,
     },
-    /// The group has members that are not given to this VM.
+    /// The device's IOMMU group has endpoints that are not given to this VM.
     #[error(
         "{device}: shares IOMMU group {group} with {}: they cannot be told apart by the IOMMU; \
          help: give all of the group to this VM, or use a device in a group of its own",
@@ -44,9 +44,9 @@ pub enum IsolationError {
     SharedGroup {
         /// The device.
         device: DeviceId,
-        /// Its group.
+        /// The number of the group.
         group: u32,
-        /// The other members.
+        /// The endpoints of the group that are missing.
         others: Vec<DeviceId>,
     },
     /// The remapping unit does not protect others from the device.
@@ -54,7 +54,7 @@ pub enum IsolationError {
     NotIsolated {
         /// The device.
         device: DeviceId,
-        /// Why.
+        /// Which condition of isolation does not hold.
         reason: NotIsolated,
     },
     /// A file of the host could not be read.
@@ -62,13 +62,13 @@ pub enum IsolationError {
     File {
         /// The device.
         device: DeviceId,
-        /// The file.
+        /// The path of the file.
         path: String,
         /// Why.
         #[source]
         source: io::Error,
     },
-    /// The device's group makes no sense.
+    /// Sysfs describes the device's group in a way that is not understood.
     #[error("{device}: {what}")]
     Malformed {
         /// The device.

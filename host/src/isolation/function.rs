@@ -1,4 +1,4 @@
-//! What sysfs says of a PCI function. All of it is open to everybody.
+//! What sysfs shows of a PCI function to every user.
 
 use super::Host;
 use super::NotIsolated;
@@ -10,10 +10,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// A PCI function's identity and its place.
+/// The identity of a PCI function, its driver and its IOMMU group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    /// Where it is.
+    /// Segment and BDF on the host.
     pub address: DeviceId,
     /// Vendor id.
     pub vendor: u16,
@@ -21,14 +21,14 @@ pub struct Function {
     pub device: u16,
     /// Class code: base class in bits 23:16, subclass 15:8, programming interface 7:0.
     pub class: u32,
-    /// The driver that has it.
+    /// The driver that it is bound to; `None` if it has none.
     pub driver: Option<String>,
-    /// Its IOMMU group.
+    /// The number of its IOMMU group; `None` without an IOMMU.
     pub group: Option<u32>,
 }
 
 impl Function {
-    /// Whether it is a bridge between buses, of the host or of PCI.
+    /// Whether it is a host bridge or a PCI-to-PCI bridge.
     #[must_use]
     pub fn is_bridge(&self) -> bool {
         self.class >> 16 == 0x06
@@ -36,10 +36,10 @@ impl Function {
 }
 
 impl Host {
-    /// The addresses of all PCI functions of the host, in order.
+    /// The addresses of all PCI functions of the host, in ascending order.
     ///
     /// # Errors
-    /// As the kernel gave it, for `/sys/bus/pci/devices`.
+    /// The errno of reading the directory `/sys/bus/pci/devices`.
     pub fn functions(&self) -> io::Result<Vec<DeviceId>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(self.path("sys/bus/pci/devices"))? {
@@ -49,10 +49,10 @@ impl Host {
         Ok(all)
     }
 
-    /// The function at `address`.
+    /// Reads the identity of the function at `address`.
     ///
     /// # Errors
-    /// What could not be read.
+    /// Which file in sysfs could not be read, as a reason to refuse the device.
     pub fn function(&self, address: DeviceId) -> Result<Function, NotIsolated> {
         let folder = self.device_path(address);
         let number = |name: &str| {
@@ -77,18 +77,18 @@ impl Host {
     }
 }
 
-/// What a function raises interrupts with.
+/// How many interrupt messages a function has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageCounts {
-    /// Most messages of its MSI capability; 0 if it has none.
+    /// Messages of its MSI capability, 1 to 32; 0 if it has none.
     pub msi: u32,
-    /// Entries of its MSI-X table; 0 if it has none.
+    /// Entries of its MSI-X table, 1 to 2048; 0 if it has none.
     pub msix: u32,
 }
 
 impl Host {
-    /// What the function at `address` raises interrupts with, or `None` where this user may not see: who is not root
-    /// sees the first 64 bytes of config space.
+    /// The number of MSI messages and MSI-X entries of the function at `address`. `None` if this user cannot read the
+    /// capabilities: without privilege only the first 64 bytes of configuration space are readable.
     #[must_use]
     pub fn messages(&self, address: DeviceId) -> Option<MessageCounts> {
         let config = fs::read(self.device_path(address).join("config")).ok()?;

@@ -1,4 +1,4 @@
-//! The device's place in sysfs: its driver, its IOMMU group and whom it shares it with.
+//! A device's driver and IOMMU group in sysfs, and the devices that it shares its group with.
 
 use super::IsolationError;
 use super::NotIsolated;
@@ -16,10 +16,10 @@ const BRIDGE: &str = "0x0604";
 const BRIDGE_DRIVERS: [&str; 3] = ["pcieport", "pci-stub", "vfio-pci"];
 
 impl Host {
-    /// Whether the device exists and vfio-pci has it.
+    /// Checks that the device exists and is bound to vfio-pci.
     ///
     /// # Errors
-    /// [`IsolationError::NotFound`], [`IsolationError::NoGroup`], [`IsolationError::OtherDriver`].
+    /// [`IsolationError::NotFound`], [`IsolationError::NoGroup`] or [`IsolationError::OtherDriver`].
     pub fn check_bound(&self, device: DeviceId) -> Result<(), IsolationError> {
         let path = self.device_path(device);
         if !path.exists() {
@@ -39,10 +39,11 @@ impl Host {
         name.and_then(|name| name.parse().ok()).ok_or(IsolationError::NoGroup(device))
     }
 
-    /// Whether every endpoint of the device's group is among `assigned`.
+    /// Checks that every endpoint of the device's IOMMU group is among `assigned`.
     ///
     /// # Errors
-    /// [`IsolationError::SharedGroup`], [`IsolationError::NoGroup`], or the file that could not be read.
+    /// [`IsolationError::SharedGroup`] with the missing endpoints, [`IsolationError::NoGroup`], or
+    /// [`IsolationError::File`] if a file in sysfs could not be read.
     pub fn check_group(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), IsolationError> {
         let group = self.group(device)?;
         let folder = self.path(&format!("sys/kernel/iommu_groups/{group}/devices"));
@@ -67,10 +68,10 @@ impl Host {
         if others.is_empty() { Ok(()) } else { Err(IsolationError::SharedGroup { device, group, others }) }
     }
 
-    /// The endpoints of the device's group, the device among them.
+    /// The endpoints of the device's IOMMU group, this device included.
     ///
     /// # Errors
-    /// As [`check_group`](Self::check_group).
+    /// [`IsolationError::NoGroup`], or [`IsolationError::File`] if a file in sysfs could not be read.
     pub fn group_endpoints(&self, device: DeviceId) -> Result<Vec<DeviceId>, IsolationError> {
         match self.check_group(device, &[]) {
             Ok(()) => Ok(Vec::new()),
@@ -105,10 +106,10 @@ impl Host {
         })
     }
 
-    /// The unit that remaps the device's interrupts.
+    /// The kind of remapping unit that remaps the device's interrupts.
     ///
     /// # Errors
-    /// [`IsolationError::NotIsolated`] if there is none that is known.
+    /// [`IsolationError::NotIsolated`] if sysfs shows no unit of a known kind.
     pub fn unit(&self, device: DeviceId) -> Result<RemappingUnit, IsolationError> {
         let name = link_name(&self.device_path(device).join("iommu"));
         let unit = name.as_deref().and_then(RemappingUnit::by_name);
@@ -122,7 +123,7 @@ impl Host {
         })
     }
 
-    /// A failed group check as the reason of a refused ENABLE.
+    /// Translates an error of [`check_group`](Self::check_group) into the reason of a refused ENABLE.
     #[must_use]
     pub fn group_reason(error: &IsolationError) -> NotIsolated {
         NotIsolated {

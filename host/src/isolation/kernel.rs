@@ -1,8 +1,8 @@
-//! Defects of the host's kernel in the way of an interrupt, by the record that names them.
+//! Known defects of Linux in the path of an interrupt, each under its CVE record.
 //!
-//! A defect that the order of operations here never meets is told of, and refused is nothing: distributions mend kernels
-//! without a new version number, and nearly every kernel in use is in some range below. What the order does meet is
-//! refused.
+//! A defect that the service's order of operations never triggers is reported, and no device is refused for it.
+//! Distributions fix kernels without a new version number, and nearly every kernel in use is in one of the ranges
+//! below. A defect that the order of operations does trigger is a reason to refuse devices.
 
 use super::NotIsolated;
 use super::{Host, Posting};
@@ -10,12 +10,12 @@ use pvir_abi::{DeviceId, Refusal};
 use std::fmt;
 use std::fs;
 
-/// A release of Linux.
+/// A release of Linux: major, minor and patch number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Release(pub u16, pub u16, pub u16);
 
 impl Release {
-    /// As in `/proc/sys/kernel/osrelease`: `6.12.95+deb12-amd64`.
+    /// Parses a release in the form of `/proc/sys/kernel/osrelease`, for example `6.12.95+deb12-amd64`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.trim().split('.').map(|part| {
@@ -33,27 +33,27 @@ impl fmt::Display for Release {
     }
 }
 
-/// What a defect means here.
+/// How the service deals with a defect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DefectPolicy {
-    /// It is never met, for this reason.
+    /// The service never triggers it, for this reason.
     Avoided(&'static str),
-    /// It is met where interrupts are posted: these devices are refused.
+    /// The service triggers it where interrupts are posted. Devices are refused there.
     RefusedWherePosted,
 }
 
-/// A known defect.
+/// A known defect of Linux.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Defect {
-    /// The record.
+    /// The CVE record that describes it.
     pub record: &'static str,
-    /// What happens.
+    /// What happens where it is triggered, as a phrase for reports.
     pub what: &'static str,
-    /// The first release with it.
+    /// The first release that has it.
     since: Release,
-    /// The first releases without it: one for each branch that was mended, the last for the mainline.
+    /// The first releases that are fixed: one for each stable branch, and last the one of the mainline.
     mended: &'static [Release],
-    /// What it means here.
+    /// How the service deals with it.
     pub policy: DefectPolicy,
 }
 
@@ -132,7 +132,7 @@ const DEFECTS: &[Defect] = &[
 ];
 
 impl Defect {
-    /// Whether a release has it, as far as its number tells.
+    /// Whether a release has the defect, judging by its version number alone.
     #[must_use]
     pub fn is_in(&self, release: Release) -> bool {
         let Release(major, minor, _) = release;
@@ -143,13 +143,13 @@ impl Defect {
 }
 
 impl Host {
-    /// The release of the kernel, if it can be read.
+    /// The release of the running kernel; `None` if `/proc/sys/kernel/osrelease` cannot be read.
     #[must_use]
     pub fn release(&self) -> Option<Release> {
         Release::parse(&fs::read_to_string(self.path("proc/sys/kernel/osrelease")).ok()?)
     }
 
-    /// The known defects that the kernel's release has.
+    /// The known defects that the running kernel's release has.
     #[must_use]
     pub fn defects(&self) -> Vec<Defect> {
         let Some(release) = self.release() else { return Vec::new() };

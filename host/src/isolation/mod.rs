@@ -1,8 +1,9 @@
-//! Whether the host's remapping unit protects everybody else from what a guest writes into its device.
+//! Whether the host's remapping unit protects the host and all other devices from what a guest writes into its
+//! device.
 //!
-//! VFIO's own check is not enough: `intremap=nosid` switches source-id checking off and VFIO still takes the unit for
-//! isolating (Linux 6.12, drivers/iommu/intel/irq_remapping.c). So the switches are read as well, and anything that is
-//! not known to be safe is refused.
+//! VFIO's own check is not enough. The kernel parameter `intremap=nosid` switches source-id checking off, and VFIO
+//! still reports the unit as isolating (Linux 6.12, drivers/iommu/intel/irq_remapping.c). So [`Host`] reads the
+//! switches as well, and refuses whatever is not known to be safe.
 
 mod alias;
 mod error;
@@ -30,10 +31,10 @@ pub use unit::{RemappingUnit, Units};
 use pvir_abi::{DeviceId, Refusal};
 use std::path::{Path, PathBuf};
 
-/// What must hold, for the device of a VM that gets all of these devices.
+/// One condition of isolation, for one device of a VM that gets all of the given devices.
 type Check = fn(&Host, DeviceId, &[DeviceId]) -> Result<(), NotIsolated>;
 
-/// All that must hold. The first ones are about the host, and look at no device.
+/// All conditions of isolation. The first [`OF_HOST`] are about the host, and look at no device.
 const CHECKS: [Check; 8] = [
     |host, _, _| host.validate_command_line(),
     |host, _, _| host.validate_modules(),
@@ -44,10 +45,10 @@ const CHECKS: [Check; 8] = [
     |host, device, _| host.validate_phantom_functions(device),
     Host::validate_pages,
 ];
-/// How many of them are about the host.
+/// Number of checks that are about the host as a whole.
 const OF_HOST: usize = 3;
 
-/// The host as its `/sys` and `/proc` show it.
+/// The host as its `/sys` and `/proc` describe it.
 #[derive(Clone, Debug)]
 pub struct Host {
     root: PathBuf,
@@ -60,46 +61,47 @@ impl Default for Host {
 }
 
 impl Host {
-    /// A host whose `/sys` and `/proc` are below `root`: for tests, and for a look from outside of a container.
+    /// A host whose `/sys` and `/proc` are below `root`: for tests, and for a container that sees the host's root.
     #[must_use]
     pub fn at(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 
-    /// A file of the host, by its path from the root on, without the first slash.
+    /// The path of a file of the host. `below` is its absolute path without the leading slash, for example
+    /// `proc/cmdline`.
     #[must_use]
     pub fn path(&self, below: &str) -> PathBuf {
         self.root.join(below)
     }
 
-    /// The device's folder in sysfs.
+    /// The device's directory in sysfs, `/sys/bus/pci/devices/<address>`.
     #[must_use]
     pub fn device_path(&self, device: DeviceId) -> PathBuf {
         self.path("sys/bus/pci/devices").join(device.to_string())
     }
 
-    /// Validates everything about the host and the device but the group's members. `assigned` are all host devices of
-    /// the VM.
+    /// Validates all conditions of isolation for `device`, apart from the members of its IOMMU group
+    /// ([`check_group`](Self::check_group)). `assigned` are all host devices of the VM.
     ///
     /// # Errors
-    /// The first reason for which direct programming must be refused.
+    /// The first reason for which the guest must not program the device.
     pub fn validate(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), NotIsolated> {
         CHECKS.iter().try_for_each(|check| check(self, device, assigned))
     }
 
-    /// Every reason for which [`validate`](Self::validate) would refuse.
+    /// Every reason for which [`validate`](Self::validate) would refuse the device.
     #[must_use]
     pub fn reasons(&self, device: DeviceId, assigned: &[DeviceId]) -> Vec<NotIsolated> {
         CHECKS.iter().filter_map(|check| check(self, device, assigned).err()).collect()
     }
 
-    /// Every reason that is the host's own, whichever device it is about.
+    /// Every reason that is the host's own, and holds for any device.
     #[must_use]
     pub fn host_reasons(&self) -> Vec<NotIsolated> {
         CHECKS[..OF_HOST].iter().filter_map(|check| check(self, DeviceId::default(), &[]).err()).collect()
     }
 
-    /// The reason when VFIO itself finds the group's interrupts not isolated.
+    /// The reason to refuse a device whose IOMMU group VFIO reports as not isolated.
     #[must_use]
     pub fn no_remapping() -> NotIsolated {
         NotIsolated {

@@ -1,7 +1,7 @@
-//! Whether a page that the guest gets holds registers of somebody else.
+//! Whether a page that is mapped into the guest holds registers of another function.
 //!
-//! Pages are what is mapped. PCI lets BARs be smaller than a page, and puts several into one; whoever has one of them
-//! mapped reaches the others.
+//! Pages are the unit of mapping. PCI allows BARs smaller than a page, and several of them in one page, so a guest
+//! that has one of them mapped reaches the others.
 
 use super::Host;
 use super::NotIsolated;
@@ -18,7 +18,7 @@ const MEMORY: u64 = 0x200;
 /// files of their own.
 const BARS: usize = 6;
 
-/// Physical addresses of a BAR.
+/// The physical addresses of a BAR, first and last.
 type AddressRange = RangeInclusive<u64>;
 
 impl Host {
@@ -83,7 +83,7 @@ impl Host {
     }
 }
 
-/// Whether the guest can get it: whole pages, wherever they start.
+/// Whether the guest can have the BAR mapped: its size is a multiple of a page.
 fn is_mapped(bar: &AddressRange) -> bool {
     (bar.end() - bar.start()).saturating_add(1) % PAGE == 0
 }

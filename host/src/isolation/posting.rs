@@ -4,14 +4,14 @@
 use super::Host;
 use std::fs;
 
-/// What the kernel and the hardware say.
+/// Whether device interrupts are posted on a host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Posting {
-    /// Interrupts are posted.
+    /// The hardware delivers device interrupts to a running vCPU itself.
     On,
-    /// They come by way of the host's kernel: as correct, and slower.
+    /// The host's kernel delivers device interrupts to vCPUs: as correct, and slower.
     Off,
-    /// It cannot be read.
+    /// A file that decides it cannot be read.
     Unknown,
 }
 
@@ -26,7 +26,8 @@ impl Host {
         intel.or(self.module_posts("kvm_amd", "avic"))
     }
 
-    /// Whether KVM's module posts: it virtualizes the APIC, and, since Linux 6.16, was not told not to post.
+    /// Whether KVM's module posts interrupts: it virtualizes the APIC, and, since Linux 6.16, posting is not switched
+    /// off.
     fn module_posts(&self, module: &str, virtual_apic: &str) -> Posting {
         let not_told = self.parameter(module, "enable_device_posted_irqs").unwrap_or(Posting::On);
         self.parameter(module, virtual_apic).unwrap_or(Posting::Off).and(not_told)
@@ -42,7 +43,7 @@ impl Host {
         }
     }
 
-    /// Whether a VT-d unit can post, and was not told not to.
+    /// Whether a VT-d unit can post interrupts and posting is not switched off.
     fn units_post(&self) -> Posting {
         if self.remapping_option("nopost") {
             return Posting::Off;

@@ -1,7 +1,8 @@
-//! The bridges above a device: some put their own requester id in place of the device's.
+//! Bridges above a device that replace the device's requester id by their own.
 //!
-//! Linux then lets the remapping unit verify no more than the bus (Linux 6.12, drivers/iommu/intel/irq_remapping.c,
-//! `set_msi_sid`), and any other device there could raise the guest's interrupts, as the guest could raise theirs.
+//! Linux then lets the remapping unit verify no more than the bus number (Linux 6.12,
+//! drivers/iommu/intel/irq_remapping.c, `set_msi_sid`). Any other device on that bus could raise the guest's
+//! interrupts, and the guest could raise theirs.
 
 use super::Host;
 use super::NotIsolated;

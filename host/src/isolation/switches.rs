@@ -1,4 +1,4 @@
-//! Switches by which an administrator has weakened the host.
+//! Kernel and module parameters that weaken the host's isolation.
 
 use super::Host;
 use super::NotIsolated;

@@ -1,10 +1,10 @@
-//! The units that remap interrupts, and the form of the pairs that they hand out.
+//! The units that remap interrupts, and the format of the address/data pairs that they hand out.
 
 use super::Host;
 use pvir_abi::Pair;
 use std::fs;
 
-/// The remapping unit that stands between a device and the host's CPUs.
+/// The kind of remapping unit between a device and the host's CPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RemappingUnit {
     /// Intel VT-d.
@@ -23,14 +23,15 @@ impl RemappingUnit {
         }
     }
 
-    /// Validates whether `pair` has the form that this unit's driver writes.
+    /// Validates that `pair` has the format that this unit's Linux driver writes.
     ///
-    /// Intel: remappable format, else it would be taken for a plain message (Intel VT-d Specification, Rev. 5.10,
-    /// section 5.1.2.2). AMD has no such mark: Linux writes address 0xfee00000 and, as data, an index below 2048 into
-    /// the device's own table (AMD 48882 Rev 3.11, section 2.2.5; Linux 6.12, drivers/iommu/amd/iommu.c).
+    /// Intel: the remappable format, because another pair would be taken for a plain message (Intel VT-d
+    /// Specification, Rev. 5.10, section 5.1.2.2). AMD has no mark of that kind. Linux writes address 0xfee00000 and,
+    /// as data, an index below 2048 into the device's own table (AMD 48882 Rev 3.11, section 2.2.5; Linux 6.12,
+    /// drivers/iommu/amd/iommu.c).
     ///
     /// # Errors
-    /// Why it is refused.
+    /// Why it is refused, as a phrase for a log message.
     pub fn validate(self, pair: Pair) -> Result<(), String> {
         let right = match self {
             Self::Intel => pair.intel_index().is_some(),
@@ -40,17 +41,18 @@ impl RemappingUnit {
     }
 }
 
-/// The remapping units of a host, as far as everybody may see.
+/// The remapping units of a host, as far as an unprivileged user can see them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Units {
-    /// Their names: `dmar0`, `ivhd0`.
+    /// Their names in `/sys/class/iommu`, for example `dmar0` or `ivhd0`.
     pub names: Vec<String>,
     /// Whether the kernel has switched interrupt remapping on; `None` where this cannot be determined.
     pub remapping: Option<bool>,
 }
 
 impl Host {
-    /// The units that the kernel uses. Whether a device's own unit isolates is VFIO's to say, when the device is opened.
+    /// The units that the kernel uses. Whether the unit of one device isolates it is checked by VFIO when the device
+    /// is opened.
     #[must_use]
     pub fn units(&self) -> Units {
         let folder = fs::read_dir(self.path("sys/class/iommu"));

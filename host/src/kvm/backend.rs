@@ -11,10 +11,10 @@ use std::io;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
-/// [`IrqRouter`] over a VM's file descriptor.
+/// The [`IrqRouter`] of a real VM, over its file descriptor.
 ///
-/// The VM must have been told `KVM_X2APIC_API_USE_32BIT_IDS`: destination ids above 255 go into bits 31:8 of
-/// `address_hi` (KVM API, 4.52 `KVM_SET_GSI_ROUTING`).
+/// The VMM must have enabled `KVM_CAP_X2APIC_API` with `KVM_X2APIC_API_USE_32BIT_IDS`: APIC ids above 255 are passed
+/// in bits 31:8 of `address_hi` (KVM API, section 4.52 `KVM_SET_GSI_ROUTING`).
 pub struct KvmRouter {
     vm: Arc<VmFd>,
     set_gsi_routing: Counter,
@@ -24,7 +24,8 @@ pub struct KvmRouter {
 }
 
 impl KvmRouter {
-    /// Over `vm`; every ioctl is counted in `counters`.
+    /// A router for `vm`. Each ioctl that it issues is counted in `counters`: `KVM_SET_GSI_ROUTING`, `KVM_IRQFD`,
+    /// `KVM_IRQFD (ahead)` and `KVM_IRQFD (de-assign)`.
     #[must_use]
     pub fn new(vm: Arc<VmFd>, counters: &Counters) -> Self {
         Self {

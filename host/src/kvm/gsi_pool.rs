@@ -1,11 +1,11 @@
-//! GSIs that are not in use.
+//! The GSIs of a VM that no line uses.
 
 use super::MAX_GSI;
 use std::ops::Range;
 
 const BITS: u32 = u64::BITS;
 
-/// GSIs that are not in use. They are taken lowest first, because KVM's table is as long as the highest one.
+/// The free GSIs of a VM. The lowest is given out first: KVM's routing table is as long as its highest GSI.
 #[derive(Debug)]
 pub struct GsiPool {
     /// A bit for each of `gsis`, set while it is free.
@@ -17,8 +17,8 @@ pub struct GsiPool {
 }
 
 impl GsiPool {
-    /// GSIs from `first` (those below belong to the VM's I/O APIC) up to KVM's limit, at max `max` of them.
-    /// `None` if that leaves none.
+    /// A pool of at most `max` GSIs from `first` on. GSIs below `first` belong to the VM's I/O APIC, and no GSI
+    /// reaches [`MAX_GSI`]. `None` if no GSI is left between the two.
     #[must_use]
     pub fn new(first: u32, max: u32) -> Option<Self> {
         let end = first.checked_add(max)?.min(MAX_GSI);
@@ -31,7 +31,7 @@ impl GsiPool {
         Some(Self { words, lowest: 0, gsis: first..end, free })
     }
 
-    /// The lowest free GSI, or `None` when all are taken.
+    /// Takes the lowest free GSI; `None` when all are in use.
     #[inline]
     pub fn take(&mut self) -> Option<u32> {
         let bits = loop {
@@ -46,7 +46,7 @@ impl GsiPool {
         Some(self.gsis.start + u32::try_from(self.lowest).ok()? * BITS + bit)
     }
 
-    /// Gives `gsi` back. One that was not taken is ignored.
+    /// Returns `gsi` to the pool. A GSI that is not in use, or not of this pool, is ignored.
     pub fn give_back(&mut self, gsi: u32) {
         if !self.gsis.contains(&gsi) {
             return;

@@ -1,7 +1,7 @@
-//! KVM's part: GSI routing and irqfds.
+//! GSI routing and irqfds: what the service needs of KVM.
 //!
-//! KVM validates almost nothing of what it is given here (vectors 0 to 31, SMI, any destination), so whoever calls
-//! has validated everything: only a [`Message`] can be routed, which is the proof of that.
+//! KVM validates almost nothing of the MSI routes it is given. It accepts vectors 0 to 31, SMI and any destination.
+//! The caller therefore validates first, and the types keep the proof: only a [`Message`] can be routed.
 
 mod backend;
 mod gsi_pool;
@@ -18,41 +18,45 @@ use vmm_sys_util::eventfd::EventFd;
 /// The number of GSIs that KVM has for one VM (`KVM_MAX_IRQ_ROUTES`; KVM API, 4.52 `KVM_SET_GSI_ROUTING`).
 pub const MAX_GSI: u32 = 4096;
 
-/// One line of KVM's routing table: what is injected when a GSI is raised.
+/// One entry of KVM's routing table: the message that KVM injects when a GSI is raised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GsiRoute {
     /// Global system interrupt, below [`MAX_GSI`].
     pub gsi: u32,
-    /// What is injected.
+    /// The message that the GSI injects.
     pub message: Message,
 }
 
-/// What the service needs of KVM. Calls come under the VM's lock, in the order of the contract: an irqfd is attached, and
-/// its GSI has a route, before a device's interrupt signals it; and the route goes last.
+/// The `KVM_SET_GSI_ROUTING` and `KVM_IRQFD` of one VM; [`KvmRouter`] issues them.
+///
+/// The service calls it under the VM's lock and keeps this order: a GSI has a route and an irqfd before a device
+/// signals the eventfd, and the route is dropped last.
 pub trait IrqRouter: Send {
-    /// Replaces the whole routing table (`KVM_SET_GSI_ROUTING`).
+    /// Replaces the VM's whole routing table by `routes` (`KVM_SET_GSI_ROUTING`; KVM API, section 4.52).
     ///
     /// # Errors
-    /// As the kernel gave it; the table is then unchanged.
+    /// The errno of `KVM_SET_GSI_ROUTING`. The table in KVM is then unchanged.
     fn set_routes(&mut self, routes: &[GsiRoute]) -> io::Result<()>;
 
-    /// Attaches `eventfd` to `gsi` (`KVM_IRQFD`). What `eventfd` has counted before is delivered at once.
+    /// Attaches `eventfd` to `gsi` (`KVM_IRQFD`; KVM API, section 4.75). If the eventfd's counter is not zero, KVM
+    /// injects the interrupt at once.
     ///
     /// # Errors
-    /// As the kernel gave it; nothing is then attached.
+    /// The errno of `KVM_IRQFD`. The eventfd is then not attached.
     fn attach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
 
-    /// Detaches `eventfd` from `gsi` (`KVM_IRQFD` with `KVM_IRQFD_FLAG_DEASSIGN`). When it returns nothing more
-    /// is injected; `eventfd` counts on.
+    /// Detaches `eventfd` from `gsi` (`KVM_IRQFD` with `KVM_IRQFD_FLAG_DEASSIGN`). After it has returned, KVM injects
+    /// nothing more for the eventfd, and signals add up in the eventfd's counter.
     ///
     /// # Errors
-    /// As the kernel gave it; it may then still be attached.
+    /// The errno of `KVM_IRQFD`. The eventfd may then still be attached.
     fn detach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()>;
 
-    /// Attaches an eventfd that nothing signals yet to a GSI that has no route yet, ahead of a call that will want both.
+    /// Attaches an eventfd that nothing signals yet to a GSI that has no route yet, ahead of the MAP that will use
+    /// both. By default this is [`attach`](Self::attach); an implementation may count the two apart.
     ///
     /// # Errors
-    /// As [`attach`](Self::attach).
+    /// The errno of `KVM_IRQFD`. The eventfd is then not attached.
     fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         self.attach(eventfd, gsi)
     }

@@ -1,13 +1,13 @@
-//! The routing table that KVM holds.
+//! A copy of the routing table in KVM, and the changes to it that are not in KVM yet.
 
 use super::{GsiRoute, IrqRouter};
 use crate::message::Message;
 use std::io;
 
-/// The table as KVM has it, and the router that holds it there.
+/// The VM's MSI routes as KVM has them, and the [`IrqRouter`] that KVM gets them by.
 ///
-/// `KVM_SET_GSI_ROUTING` replaces the whole table and waits for a grace period, so changes come in batches: however
-/// many [`RouteTable::change`]s, one [`RouteTable::apply`], one ioctl.
+/// `KVM_SET_GSI_ROUTING` replaces the whole table and waits for an RCU grace period, so changes come in batches: any
+/// number of [`RouteTable::change`] and one [`RouteTable::apply`] are one ioctl.
 pub struct RouteTable {
     router: Box<dyn IrqRouter>,
     routes: Vec<GsiRoute>,
@@ -18,18 +18,19 @@ pub struct RouteTable {
 }
 
 impl RouteTable {
-    /// An empty table over `router`.
+    /// An empty table over `router`. KVM is not called.
     #[must_use]
     pub fn new(router: Box<dyn IrqRouter>) -> Self {
         Self { router, routes: Vec::new(), position: Vec::new(), undo: Vec::new() }
     }
 
-    /// The router, for irqfds.
+    /// The router, for attaching and detaching irqfds.
     pub fn router(&mut self) -> &mut dyn IrqRouter {
         &mut *self.router
     }
 
-    /// Sets (`Some`) or drops (`None`) the route of a GSI, with the next [`apply`](Self::apply).
+    /// Sets (`Some`) or drops (`None`) the route of `gsi` in this copy. KVM gets the change with the next
+    /// [`apply`](Self::apply).
     #[inline]
     pub fn change(&mut self, gsi: u32, message: Option<Message>) {
         let old = self.put(gsi, message);
@@ -51,17 +52,19 @@ impl RouteTable {
         self.position.get(gsi as usize).is_some_and(Option::is_some)
     }
 
-    /// What a GSI injects, with the changes that are not applied yet.
+    /// The message that `gsi` injects, changes that are not applied yet included. `None` if the GSI has no route.
     #[must_use]
     pub fn get(&self, gsi: u32) -> Option<Message> {
         let at = (*self.position.get(gsi as usize)?)?;
         self.routes.get(at as usize).map(|route| route.message)
     }
 
-    /// Makes all changes since the last time, with one ioctl, or none if nothing changes.
+    /// Gives all changes since the last call to KVM with one `KVM_SET_GSI_ROUTING`. Without a change there is no
+    /// ioctl.
     ///
     /// # Errors
-    /// As the kernel gave it; the table is then as before them.
+    /// The errno of `KVM_SET_GSI_ROUTING`. The changes are then undone: KVM and this copy hold the routes of the last
+    /// call.
     pub fn apply(&mut self) -> io::Result<()> {
         if self.undo.is_empty() {
             return Ok(());

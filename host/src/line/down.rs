@@ -1,16 +1,17 @@
-//! The way down: the device's interrupts, the irqfds, then the routes.
+//! Taking lines down: stop the device's interrupts, detach the irqfds, drop the routes.
 
 use super::runs::{Request, by_runs};
 use super::{DeviceSet, Line, LineError, LineOwner, LineTable, Step};
 use std::io;
 
 impl LineTable {
-    /// Gives back what the lines of `owners` hold. A failure does not stop the rest: the answer has all of them, and the
-    /// lines know what they still hold.
+    /// Takes the lines of `owners` down. A failure does not stop the rest: the answer has every error, and each line
+    /// knows what it still holds.
     ///
-    /// Where somebody takes irqfds off later (a `PrearmThread`), the irqfd of an interrupt that has stopped
-    /// stays for them. Nothing signals it any more, and once its route is gone nothing can come of it. Otherwise, where
-    /// an interrupt would not stop, and where KVM may have an injection queued, the irqfd goes before the route.
+    /// Where a [`PrearmThread`](crate::service::PrearmThread) runs, an irqfd whose interrupt has stopped is left to
+    /// that thread: nothing signals it any more, and without a route it delivers nothing. The irqfd is detached here,
+    /// before its route is dropped, in three cases: no such thread runs, the interrupt could not be stopped, or KVM
+    /// may have an injection queued for it.
     pub fn bring_down<T: LineOwner>(
         &mut self,
         devices: &mut impl DeviceSet,
@@ -23,7 +24,7 @@ impl LineTable {
         errors
     }
 
-    /// Whether the irqfd of a line may be left to whoever takes them off.
+    /// Whether detaching a line's irqfd may be left to the thread that calls [`LineTable::prearm`].
     fn may_retire(&self, line: &Line) -> bool {
         self.waiting.retires() && line.ends_with_its_route()
     }
@@ -43,7 +44,8 @@ impl LineTable {
         by_runs(started, |run| stop_run(devices, run), failed);
     }
 
-    /// Also where the interrupt did not stop: nobody is to be interrupted by it. What has no irqfd is passed over.
+    /// Detaches the irqfds that are not left to another thread; lines without an irqfd are passed over. An irqfd
+    /// whose interrupt could not be stopped is detached too, so that it interrupts no vCPU.
     fn detach_for_good<T: LineOwner>(&mut self, owners: &mut [T], errors: &mut Vec<LineError>) {
         for owner in owners {
             let mut first = None;

@@ -1,28 +1,28 @@
-//! What failed on a line's way up or down.
+//! Which step of a line failed, and for which entry.
 
 use super::Request;
 use crate::device::Origin;
 use std::io;
 
-/// A step of a line.
+/// A step of a line's way up or down, by what carries it out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// `KVM_SET_GSI_ROUTING` with a route for it.
+    /// `KVM_SET_GSI_ROUTING` with a route for the line's GSI.
     Route,
-    /// `KVM_IRQFD`.
+    /// `KVM_IRQFD` for the line's eventfd.
     Attach,
-    /// The device starts its interrupt.
+    /// [`Device::start`](crate::device::Device::start) for the line's interrupt.
     Start,
-    /// The device stops its interrupt.
+    /// [`Device::stop`](crate::device::Device::stop) for the line's interrupt.
     Stop,
-    /// `KVM_IRQFD` with `KVM_IRQFD_FLAG_DEASSIGN`.
+    /// `KVM_IRQFD` with `KVM_IRQFD_FLAG_DEASSIGN` for the line's eventfd.
     Detach,
-    /// `KVM_SET_GSI_ROUTING` without its route.
+    /// `KVM_SET_GSI_ROUTING` without a route for the line's GSI.
     Unroute,
 }
 
 impl Step {
-    /// What is done, for messages.
+    /// The step as a phrase of a log message, for example "attaching the irqfd".
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -36,17 +36,17 @@ impl Step {
     }
 }
 
-/// A step that failed.
+/// A step that failed, the entry that it was for, and the error.
 #[derive(Debug, thiserror::Error)]
 #[error("{} of {origin} failed", step.name())]
 pub struct LineError {
-    /// The entry.
+    /// The entry whose line it was; for a run of entries, the first.
     pub origin: Origin,
-    /// What was tried.
+    /// The step that failed.
     pub step: Step,
-    /// Whether it was asked for the entry alone.
+    /// Whether the step was for this entry alone or for a run of entries.
     pub request: Request,
-    /// The kernel's error.
+    /// The error of KVM's ioctl or of the device.
     #[source]
     pub source: io::Error,
 }

@@ -1,18 +1,18 @@
-//! Who has lines, and whose interrupts signal them.
+//! The two interfaces that the steps of a line act on: what holds lines, and the devices that signal them.
 
 use super::Lines;
 use crate::device::{Device, Origin};
 use pvir_abi::DeviceId;
 
-/// Whatever has the lines of one entry: an IRTE, an emulated message, or what is left of either.
+/// A holder of one entry's lines: an IRTE, an emulated message, or what is left of either.
 pub trait LineOwner {
-    /// The entry.
+    /// The entry whose interrupts the lines carry.
     fn origin(&self) -> Origin;
 
-    /// Its lines.
+    /// The lines of the entry, one for each message.
     fn lines(&self) -> &Lines;
 
-    /// Its lines.
+    /// The lines of the entry, to be changed by a step.
     fn lines_mut(&mut self) -> &mut Lines;
 }
 
@@ -30,9 +30,9 @@ impl<T: LineOwner> LineOwner for &mut T {
     }
 }
 
-/// The devices whose interrupts are started and stopped.
+/// The devices whose interrupts a step starts and stops.
 pub trait DeviceSet {
-    /// The device of that id.
+    /// The device with this id, or `None` if the VM does not have it.
     fn device(&mut self, id: DeviceId) -> Option<&mut dyn Device>;
 }
 

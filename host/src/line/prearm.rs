@@ -1,29 +1,30 @@
-//! Lines that nobody has and whose irqfd is attached: those that wait for an entry, and those that an entry has left.
+//! Lines that no entry holds and whose irqfd is attached: armed ahead for an entry, or retired by one.
 //!
-//! Neither kind has a route, and nothing signals their eventfds, so that nothing can come of them. A line that waits
-//! spares MAP the eventfd and the `KVM_IRQFD`. A line that has retired must be detached before it is used again: an
-//! injection that KVM has queued for it must not come out by a later route. The kernel waits for a grace period in each
-//! de-assignment, and for that injection (`irqfd_shutdown` in virt/kvm/eventfd.c, Linux 6.12), so it is not done while a
-//! guest waits.
+//! Neither kind has a route, and nothing signals their eventfds, so no interrupt can come of them. An armed line
+//! saves MAP the eventfd and the `KVM_IRQFD`. A retired line is detached before it is used again, because an
+//! injection that KVM has queued for it must not be delivered by a later route. Each de-assignment waits in the
+//! kernel for an RCU grace period and for that injection (`irqfd_shutdown` in virt/kvm/eventfd.c, Linux 6.12), so it
+//! is not done while a guest waits for its call.
 
 use super::{Line, LineTable};
 use std::collections::VecDeque;
 use std::io;
 
-/// The lines that nobody has.
+/// The attached lines that no entry holds.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// Attached and never used; lowest GSI first, as the pool of GSIs gives them out.
     armed: VecDeque<Line>,
-    /// Attached and used.
+    /// Attached, and used by an entry before.
     retired: Vec<Line>,
-    /// Those that did not come off: their irqfd may be attached or not, and nobody is to use them.
+    /// Lines whose irqfd could not be detached and may still be attached. They are out of use until a later try
+    /// succeeds.
     stuck: Vec<Line>,
     retires: bool,
 }
 
 impl Waiting {
-    /// Whether somebody detaches what retires.
+    /// Whether another thread detaches retired lines.
     pub(super) fn retires(&self) -> bool {
         self.retires
     }
@@ -52,29 +53,30 @@ pub(crate) enum Progress {
 }
 
 impl LineTable {
-    /// Lines that wait with their irqfd attached.
+    /// Number of lines that are armed ahead and wait for an entry.
     #[must_use]
     pub fn armed(&self) -> usize {
         self.waiting.armed.len()
     }
 
-    /// Lines whose irqfd is still to be taken off.
+    /// Number of lines whose irqfd is still to be detached.
     #[must_use]
     pub fn retired(&self) -> usize {
         self.waiting.retired.len()
     }
 
-    /// Says whether somebody calls [`prearm`](Self::prearm) as long as there are lines that have retired. If not, every
-    /// irqfd is detached at once.
+    /// Sets whether another thread calls [`prearm`](Self::prearm) for as long as there are retired lines. If none
+    /// does, every irqfd is detached on the way down.
     pub(crate) fn set_retires(&mut self, retires: bool) {
         self.waiting.retires = retires;
     }
 
-    /// Does one piece of work ahead of the next entry, of which at most `max_armed` lines are to wait: takes off one irqfd
-    /// that has retired, and arms its line anew if one is wanted, or arms a new line. One call costs two ioctls at most.
+    /// Does one piece of work ahead of the next entry, with at most two ioctls. It detaches one retired irqfd and
+    /// arms its line anew if fewer than `max_armed` lines wait; without a retired irqfd it arms a new line.
     ///
     /// # Errors
-    /// The kernel's. A line that would not come off stays out of use, and is tried again at the next release.
+    /// The errno of `eventfd2` or `KVM_IRQFD`. A line whose irqfd could not be detached stays out of use, and is
+    /// tried again at the next release.
     pub(crate) fn prearm(&mut self, max_armed: usize) -> io::Result<Progress> {
         let is_wanted = self.armed() < max_armed;
         let mut line = match self.waiting.retired.pop() {
@@ -107,8 +109,8 @@ impl LineTable {
         }
     }
 
-    /// Nothing more is mapped: no line is to wait. Their irqfds are left to whoever takes them off, or taken off now.
-    /// Answers as [`disarm`](Self::disarm).
+    /// Ends the waiting of armed lines, because nothing more will be mapped. Their irqfds are left to the thread that
+    /// detaches retired lines, or detached now. The answer is that of [`disarm`](Self::disarm).
     pub(crate) fn end_waiting(&mut self) -> Vec<(Option<u32>, io::Error)> {
         if self.waiting.retires {
             self.retire_armed();
@@ -117,8 +119,8 @@ impl LineTable {
         self.disarm()
     }
 
-    /// Takes off every irqfd that nobody has, now. Answers with the GSIs and errors of those that would not come off;
-    /// they are tried again with the next sweep.
+    /// Detaches every irqfd that no entry holds, now. The answer has the GSI and errno of each that could not be
+    /// detached; these are tried again with the next sweep.
     pub(crate) fn disarm(&mut self) -> Vec<(Option<u32>, io::Error)> {
         self.retire_armed();
         let mut all = std::mem::take(&mut self.waiting.retired);
@@ -131,7 +133,7 @@ impl LineTable {
         retired.extend(armed.drain(..));
     }
 
-    /// The last GSIs may be those of lines that nobody has: one of them is detached, and used as a new one.
+    /// Detaches a line that no entry holds and gives it out, because the last GSIs may be those of such lines.
     pub(super) fn reclaim(&mut self) -> io::Result<Option<Line>> {
         let line = self.waiting.retired.pop().or_else(|| self.waiting.armed.pop_front());
         let Some(mut line) = line else { return Ok(None) };
@@ -144,8 +146,7 @@ impl LineTable {
         }
     }
 
-    /// Tries again to take off the irqfds that nobody has and that did not come off before. Answers as
-    /// [`disarm`](Self::disarm).
+    /// Tries again to detach the irqfds of stuck lines. The answer is that of [`disarm`](Self::disarm).
     pub(crate) fn take_off_stuck(&mut self) -> Vec<(Option<u32>, io::Error)> {
         let stuck = std::mem::take(&mut self.waiting.stuck);
         self.take_off(stuck)

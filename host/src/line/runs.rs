@@ -1,20 +1,20 @@
-//! Entries that come one after the other, and what is asked of all of them at once.
+//! Requests to a device for a run of consecutive entries at once.
 
 use super::LineOwner;
 use std::io;
 
-/// For whom something was asked that failed.
+/// How many entries a request that failed was for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Request {
-    /// For the entry alone: it stands as it was.
+    /// The request was for one entry, whose lines are as they were before it.
     Alone,
-    /// For the entry and those behind it: each is asked for alone then.
+    /// The request was for a run of entries. Each of them is then requested alone.
     Run,
 }
 
-/// Has `act` done on every owner, with one request for each run of consecutive entries of a store. Where the request for
-/// several entries fails, each is asked for alone, so that one entry that fails takes no other with it. `failed` hears of
-/// those that failed, and of the first entry of a run that did.
+/// Does `act` once for each run of consecutive entries of a store. If `act` fails for several entries, it is done for
+/// each of them alone, so that one entry's failure affects no other. `failed` is called for each entry that failed
+/// alone, and for the first entry of each run that failed.
 pub(super) fn by_runs<T: LineOwner>(
     mut owners: Vec<&mut T>,
     mut act: impl FnMut(&mut [&mut T]) -> io::Result<()>,

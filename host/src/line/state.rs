@@ -4,10 +4,11 @@ use crate::kvm::IrqRouter;
 use std::{io, slice};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-/// What a device signals, and what of KVM's stands behind it.
+/// The path of one message: an eventfd that the device signals, and what KVM holds for it.
 ///
-/// The line holds up to three things, each of which one step takes and another gives back: a route of its GSI (which
-/// the [`LineTable`](super::LineTable) knows), the attachment of its eventfd (the irqfd), and the device's interrupt.
+/// A line holds up to three things, each taken by one step and given back by another: the route of its GSI (which the
+/// [`LineTable`](super::LineTable) records), the irqfd that attaches its eventfd to the GSI, and the device's
+/// interrupt.
 #[derive(Debug)]
 pub struct Line {
     eventfd: EventFd,
@@ -19,24 +20,24 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line with an eventfd and without a GSI.
+    /// A line with a new eventfd (nonblocking, close-on-exec), without a GSI.
     ///
     /// # Errors
-    /// The error of `eventfd2`, for example because no descriptor is left.
+    /// The errno of `eventfd2`, for example `EMFILE` if the process has no file descriptor left.
     #[inline]
     pub fn new() -> io::Result<Self> {
         let eventfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
         Ok(Self { eventfd, gsi: None, attached: false, started: false, may_be_queued: false })
     }
 
-    /// What the device signals. While it is not attached it counts.
+    /// The eventfd that the device signals. While it is not attached to KVM, signals add up in its counter.
     #[must_use]
     #[inline]
     pub fn eventfd(&self) -> &EventFd {
         &self.eventfd
     }
 
-    /// The number by which KVM knows the line, once it has one.
+    /// The line's GSI, or `None` before it has one.
     #[must_use]
     #[inline]
     pub fn gsi(&self) -> Option<u32> {
@@ -57,8 +58,8 @@ impl Line {
         self.started
     }
 
-    /// Whether an interrupt waits in the eventfd. Nobody else reads it while it is not attached; what is read is put
-    /// back.
+    /// Whether the eventfd's counter holds an interrupt. `false` for an attached line, whose counter belongs to KVM.
+    /// The counter is read and written back: nothing else reads it while the line is not attached.
     #[must_use]
     pub fn holds_interrupt(&self) -> bool {
         if self.attached {
@@ -70,7 +71,7 @@ impl Line {
         true
     }
 
-    /// Forgets what waits in the eventfd.
+    /// Sets the eventfd's counter to zero: interrupts that it holds are dropped.
     pub fn drain(&self) {
         // An empty eventfd has nothing to be forgotten.
         let _ = self.eventfd.read();
@@ -86,18 +87,19 @@ impl Line {
         self.started = started;
     }
 
-    /// Whether the route may go: the rule of this folder.
+    /// Whether the route may be dropped: not under an irqfd whose device is started (the rule of the module).
     #[inline]
     pub(super) fn may_lose_route(&self) -> bool {
         !(self.attached && self.started)
     }
 
-    /// Whether dropping the route is enough: no injection of it is queued that has read the route already.
+    /// Whether dropping the route is enough to end the line's interrupts: KVM cannot have an injection queued that
+    /// has read the route already.
     ///
-    /// KVM injects a fixed, physical message of an MSI route in the context of whoever signals the eventfd, and
-    /// `KVM_SET_GSI_ROUTING` waits for that. It queues what the eventfd had counted before it was attached, and messages
-    /// of other modes (`irqfd_wakeup` and `kvm_irqfd_assign` in virt/kvm/eventfd.c, Linux 6.12). What is queued reads
-    /// the route and then injects without that protection (`kvm_set_irq` in virt/kvm/irqchip.c).
+    /// KVM injects a fixed, physical message of an MSI route in the context that signals the eventfd, and
+    /// `KVM_SET_GSI_ROUTING` waits for that. KVM queues what the eventfd had counted before it was attached, and
+    /// messages of other modes (`irqfd_wakeup` and `kvm_irqfd_assign` in virt/kvm/eventfd.c, Linux 6.12). A queued
+    /// injection reads the route and then injects without that protection (`kvm_set_irq` in virt/kvm/irqchip.c).
     #[inline]
     pub(super) fn ends_with_its_route(&self) -> bool {
         !self.started && !self.may_be_queued
@@ -107,7 +109,7 @@ impl Line {
         self.may_be_queued = true;
     }
 
-    /// Attaches the eventfd to the GSI, which has a route or, if it `waits` for one, has none yet.
+    /// Attaches the eventfd to the line's GSI. The GSI has a route, or, if the line `waits` for an entry, none yet.
     #[inline]
     pub(super) fn attach(&mut self, router: &mut dyn IrqRouter, waits: bool) -> io::Result<()> {
         match self.gsi {
@@ -121,7 +123,7 @@ impl Line {
         Ok(())
     }
 
-    /// Detaches the eventfd. After a failure it counts as attached.
+    /// Detaches the eventfd from the line's GSI. After a failure it counts as attached.
     pub(super) fn detach(&mut self, router: &mut dyn IrqRouter) -> io::Result<()> {
         let Some(gsi) = self.gsi.filter(|_| self.attached) else { return Ok(()) };
         router.detach(&self.eventfd, gsi)?;
@@ -134,9 +136,9 @@ impl Line {
 /// The lines of one entry, one for each of its messages.
 #[derive(Debug)]
 pub enum Lines {
-    /// Nearly always it is one.
+    /// The line of an entry with one message: nearly every entry.
     One(Line),
-    /// Those of an MSI with several messages, in their order.
+    /// The lines of a multi-message MSI, in the order of the messages.
     Several(Vec<Line>),
 }
 
@@ -159,13 +161,13 @@ impl Lines {
         }
     }
 
-    /// In the order of the messages.
+    /// Iterates over the lines in the order of the messages.
     #[inline]
     pub fn iter(&self) -> slice::Iter<'_, Line> {
         self.as_slice().iter()
     }
 
-    /// In the order of the messages.
+    /// Iterates over the lines in the order of the messages, to change them.
     #[inline]
     pub fn iter_mut(&mut self) -> slice::IterMut<'_, Line> {
         match self {
@@ -174,32 +176,33 @@ impl Lines {
         }
     }
 
-    /// The line of a message.
+    /// The line of message number `message`, or `None` if there is no such message.
     #[must_use]
     pub fn get(&self, message: usize) -> Option<&Line> {
         self.as_slice().get(message)
     }
 
-    /// Whether an eventfd of them is attached to KVM.
+    /// Whether at least one of the eventfds is attached to KVM.
     #[must_use]
     #[inline]
     pub fn is_attached(&self) -> bool {
         self.iter().any(Line::is_attached)
     }
 
-    /// Whether the device's interrupts signal them: the messages of an entry start and stop together.
+    /// Whether the device's interrupts are started and signal the eventfds. The messages of an entry start and stop
+    /// together.
     #[must_use]
     #[inline]
     pub fn is_started(&self) -> bool {
         self.iter().any(Line::is_started)
     }
 
-    /// The device's interrupts have ended by themselves, with the device.
+    /// Marks the device's interrupts as stopped, because they have ended with the device itself.
     pub fn have_ended(&mut self) {
         self.iter_mut().for_each(|line| line.set_started(false));
     }
 
-    /// Does `act` with each of them, in the order of the messages.
+    /// Passes each line to `act`, in the order of the messages.
     pub fn consume(self, mut act: impl FnMut(Line)) {
         match self {
             Self::One(line) => act(line),

@@ -1,4 +1,4 @@
-//! All lines of a VM have their GSIs and routes from here.
+//! All lines of a VM: their GSIs, their routes, and the lines that no entry holds.
 
 use super::prearm::Waiting;
 use super::{Leaving, Line, Lines};
@@ -6,19 +6,19 @@ use crate::kvm::{GsiPool, IrqRouter, RouteTable};
 use crate::message::Message;
 use std::io;
 
-/// What the lines of a VM share: KVM's routing table, the GSIs that are free, and the lines that nobody has.
+/// What the lines of a VM share: KVM's routing table, the free GSIs, and the lines that no entry holds.
 pub struct LineTable {
     pub(super) routes: RouteTable,
     pub(super) gsis: GsiPool,
     pub(super) waiting: Waiting,
-    /// What could not be released, until it is.
+    /// Lines whose way down failed, until a later try succeeds.
     pub(super) unreleased: Vec<Leaving>,
-    /// Grows whenever something becomes free that somebody may have been refused.
+    /// Grows whenever something becomes free for which an earlier request may have been refused.
     pub(super) freed: u64,
 }
 
 impl LineTable {
-    /// Over KVM and the GSIs that are free in it.
+    /// A table over KVM's `router`, with the free GSIs of `gsis`.
     #[must_use]
     pub fn new(router: Box<dyn IrqRouter>, gsis: GsiPool) -> Self {
         Self {
@@ -30,11 +30,12 @@ impl LineTable {
         }
     }
 
-    /// A line that nobody has, with a GSI: if `prearmed` is wanted one that waits with its irqfd attached, where there is
-    /// one. `None` if all GSIs are taken.
+    /// A line with a GSI that no entry holds. If `prearmed` is set, this is a line that was armed ahead, where there
+    /// is one. `None` if all GSIs are in use.
     ///
     /// # Errors
-    /// The kernel's, where it has no descriptor left, or would not detach the irqfd that has the last GSI.
+    /// The errno of `eventfd2`; or, if the last GSI belongs to a retired line, the errno of the `KVM_IRQFD` that
+    /// should have detached it.
     #[inline]
     pub fn take(&mut self, prearmed: bool) -> io::Result<Option<Line>> {
         if let Some(line) = prearmed.then(|| self.waiting.take()).flatten() {
@@ -53,10 +54,10 @@ impl LineTable {
         }
     }
 
-    /// Gives a GSI to a line that has none. `false` if all are taken.
+    /// Gives a GSI to a line that has none. `false` if all GSIs are in use.
     ///
     /// # Errors
-    /// The kernel's, where it would not detach the irqfd that has the last GSI.
+    /// If the last GSI belongs to a retired line: the errno of the `KVM_IRQFD` that should have detached it.
     pub fn give_gsi(&mut self, line: &mut Line) -> io::Result<bool> {
         if line.gsi().is_none() {
             let gsi = match self.gsis.take() {
@@ -68,7 +69,8 @@ impl LineTable {
         Ok(line.gsi().is_some())
     }
 
-    /// Takes lines back that were never routed and never started: what was armed waits again.
+    /// Takes back lines that were never routed and never started. Lines that were armed ahead wait again for an
+    /// entry.
     pub fn put_back(&mut self, lines: Lines) {
         lines.consume(|line| match line.is_attached() {
             true => self.waiting.put_back(line),
@@ -83,29 +85,30 @@ impl LineTable {
         line.gsi().is_some_and(|gsi| self.routes.has(gsi))
     }
 
-    /// What the line's GSI injects.
+    /// The message that the line's GSI injects; `None` if the GSI has no route.
     #[must_use]
     #[inline]
     pub fn message(&self, line: &Line) -> Option<Message> {
         line.gsi().and_then(|gsi| self.routes.get(gsi))
     }
 
-    /// Whether the routes of an entry stand in KVM's table and only an irqfd is missing.
+    /// Whether an entry's routes are in KVM's table and at least one of its eventfds is not attached.
     #[must_use]
     #[inline]
     pub fn await_irqfd(&self, lines: &Lines) -> bool {
         lines.iter().any(|line| !line.is_attached() && self.is_routed(line))
     }
 
-    /// Whether nothing can come of the lines of an entry: they have no route, and no device signals them.
+    /// Whether no interrupt can come through an entry's lines: no GSI of them has a route, and no device signals
+    /// them.
     #[must_use]
     #[inline]
     pub fn are_down(&self, lines: &Lines) -> bool {
         lines.iter().all(|line| !line.is_started() && !self.is_routed(line))
     }
 
-    /// Says what a line's GSI is to inject from the next [`apply`](Self::apply) on; `None` drops its route. The route of an
-    /// irqfd whose device is started stays where it is.
+    /// Sets the message that a line's GSI injects from the next [`apply`](Self::apply) on; `None` drops its route. A
+    /// request to drop the route of an irqfd whose device is started is ignored.
     #[inline]
     pub fn stage(&mut self, line: &mut Line, message: Option<Message>) {
         if message.is_some_and(|message| !message.is_fixed_physical()) {
@@ -121,18 +124,19 @@ impl LineTable {
         self.routes.reserve(added);
     }
 
-    /// Makes all that was staged, with one `KVM_SET_GSI_ROUTING`, or with none if nothing changes.
+    /// Gives all staged changes to KVM with one `KVM_SET_GSI_ROUTING`; without a change there is no ioctl.
     ///
     /// # Errors
-    /// The kernel's; all routes are then as before.
+    /// The errno of `KVM_SET_GSI_ROUTING`. All routes are then as they were before the changes.
     pub fn apply(&mut self) -> io::Result<()> {
         self.routes.apply()
     }
 
-    /// Attaches the eventfd of a line that is routed; what it has counted is delivered by that.
+    /// Attaches a line's eventfd to its GSI, if the GSI has a route. An interrupt that the eventfd holds is injected
+    /// by it.
     ///
     /// # Errors
-    /// The kernel's; nothing is then attached.
+    /// The errno of `KVM_IRQFD`. The eventfd is then not attached.
     #[inline]
     pub fn attach(&mut self, line: &mut Line) -> io::Result<()> {
         if line.is_attached() || !self.is_routed(line) {
@@ -141,18 +145,18 @@ impl LineTable {
         line.attach(self.routes.router(), false)
     }
 
-    /// Detaches the eventfd of a line: from then on it counts.
+    /// Detaches a line's eventfd from its GSI. From then on signals add up in the eventfd's counter.
     ///
     /// # Errors
-    /// The kernel's; it then counts as attached.
+    /// The errno of `KVM_IRQFD`. The line then counts as attached.
     pub fn detach(&mut self, line: &mut Line) -> io::Result<()> {
         line.detach(self.routes.router())
     }
 
-    /// Attaches every eventfd of an entry that is routed and not attached: all of the entry's, or none.
+    /// Attaches every eventfd of an entry that has a route and is not attached: all of them, or none.
     ///
     /// # Errors
-    /// The kernel's, for the first that failed.
+    /// The errno of the first `KVM_IRQFD` that failed.
     #[inline]
     pub fn attach_all(&mut self, lines: &mut Lines) -> io::Result<()> {
         let lines = match lines {
@@ -172,7 +176,7 @@ impl LineTable {
     /// Detaches every eventfd of an entry, also if one of them fails.
     ///
     /// # Errors
-    /// The kernel's, for the first that failed.
+    /// The errno of the first `KVM_IRQFD` that failed.
     pub fn detach_all(&mut self, lines: &mut Lines) -> io::Result<()> {
         let mut result = Ok(());
         for line in lines.iter_mut() {
@@ -181,7 +185,8 @@ impl LineTable {
         result
     }
 
-    /// Grows whenever something of the kernel's has been given back: who was refused may try again.
+    /// A counter that grows whenever a resource of the kernel's has been given back. A request that was refused for
+    /// want of one may be tried again when it has changed.
     #[must_use]
     pub fn freed(&self) -> u64 {
         self.freed
@@ -193,7 +198,7 @@ impl LineTable {
         self.gsis.free()
     }
 
-    /// The end of a line that holds nothing.
+    /// Frees the GSI and the eventfd of a line that holds nothing else.
     pub(super) fn dispose(&mut self, line: Line) {
         self.freed += 1;
         line.gsi().into_iter().for_each(|gsi| self.gsis.give_back(gsi));

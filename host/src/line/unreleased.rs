@@ -1,9 +1,9 @@
-//! Lines that leave: given back for good, or kept and tried again.
+//! Lines without an owner: given back, or kept and tried again if a step of the way down failed.
 
 use super::{DeviceSet, LineError, LineOwner, LineTable, Lines};
 use crate::device::Origin;
 
-/// The lines of an entry that nobody has any more.
+/// The lines of an entry that has no owner any more, until they are given back.
 #[derive(Debug)]
 pub struct Leaving {
     origin: Origin,
@@ -11,7 +11,7 @@ pub struct Leaving {
 }
 
 impl Leaving {
-    /// The lines of the entry `origin`, on their way down.
+    /// The lines of the entry `origin`, ready to be taken down.
     #[must_use]
     pub fn new(origin: Origin, lines: Lines) -> Self {
         Self { origin, lines }
@@ -33,8 +33,8 @@ impl LineOwner for Leaving {
 }
 
 impl LineTable {
-    /// Takes lines down and gives GSIs and eventfds back. What did not come off whole is kept, and tried again with
-    /// every later release.
+    /// Takes the lines of `leaving` down and gives their GSIs and eventfds back. Lines of which a step failed are
+    /// kept, and every later release tries them again. The answer has every error.
     pub fn release(&mut self, devices: &mut impl DeviceSet, mut leaving: Vec<Leaving>) -> Vec<LineError> {
         leaving.append(&mut self.unreleased);
         if leaving.is_empty() {
@@ -45,8 +45,8 @@ impl LineTable {
         errors
     }
 
-    /// Gives back lines that were brought down: GSIs and eventfds of those that hold nothing, at once or once their irqfd
-    /// is taken off; the others are kept.
+    /// Gives back lines that [`bring_down`](Self::bring_down) has taken down: their GSIs and eventfds are free at
+    /// once, or once a retired irqfd is detached. Lines that still hold something are kept.
     pub fn settle(&mut self, leaving: impl IntoIterator<Item = Leaving>) {
         for Leaving { origin, lines } in leaving {
             if self.are_down(&lines) {
@@ -60,7 +60,8 @@ impl LineTable {
         }
     }
 
-    /// Tries again what did not come off before, of the entries that `which` picks.
+    /// Tries again to take down the lines that are kept, of those entries that `which` picks. The answer has every
+    /// error.
     pub fn sweep(
         &mut self,
         devices: &mut impl DeviceSet,
@@ -83,21 +84,20 @@ impl LineTable {
         errors
     }
 
-    /// Whether the interrupt of an entry was to be stopped, and may still be started, of those entries that `which`
-    /// picks.
+    /// Whether an interrupt that was to be stopped may still be started, of those kept entries that `which` picks.
     #[must_use]
     #[inline]
     pub fn may_be_started(&self, mut which: impl FnMut(&Origin) -> bool) -> bool {
         self.unreleased.iter().any(|kept| kept.lines.is_started() && which(&kept.origin))
     }
 
-    /// Whether something did not come off, of those entries that `which` picks.
+    /// Whether lines are kept because a step of their way down failed, of those entries that `which` picks.
     #[must_use]
     pub fn has_unreleased(&self, mut which: impl FnMut(&Origin) -> bool) -> bool {
         self.unreleased.iter().any(|kept| which(&kept.origin))
     }
 
-    /// The interrupts of the entries that `which` picks have ended by themselves, with their device.
+    /// Marks the interrupts of the kept entries that `which` picks as stopped, because their device has ended them.
     pub fn has_ended(&mut self, mut which: impl FnMut(&Origin) -> bool) {
         for Leaving { lines, .. } in self.unreleased.iter_mut().filter(|kept| which(&kept.origin)) {
             lines.have_ended();

@@ -1,4 +1,4 @@
-//! The last step on the way up: the device's interrupts.
+//! Starting the device's interrupts: the last step of a line's way up.
 
 use super::runs::{Request, by_runs};
 use super::{DeviceSet, Line, LineOwner, LineTable};
@@ -6,8 +6,8 @@ use std::io;
 use vmm_sys_util::eventfd::EventFd;
 
 impl LineTable {
-    /// Starts the interrupts of all `owners`: one request to the device for each run of consecutive entries, and for the
-    /// messages of an MSI. `failed` hears of each request that failed, with the device's error.
+    /// Starts the interrupts of all `owners`, with one [`Device::start`](crate::device::Device::start) for each run
+    /// of consecutive entries. `failed` is called for each request that failed, with the device's error.
     pub fn start<T: LineOwner>(
         &self,
         devices: &mut impl DeviceSet,
@@ -17,7 +17,7 @@ impl LineTable {
         by_runs(owners, |run| start_run(self, devices, run), failed);
     }
 
-    /// The rule of this folder.
+    /// Whether a line's interrupt may be started: an attached irqfd must have a route (the rule of the module).
     fn may_start(&self, line: &Line) -> bool {
         !line.is_attached() || self.is_routed(line)
     }

@@ -1,27 +1,28 @@
-//! A message that a guest composed for its own local APICs, and wrote into an emulated store.
+//! A message that a guest has composed for its own local APICs and written into an emulated store.
 
 use super::{HINT, LOGICAL, LOWEST_PRIORITY, Message};
 use pvir_abi::Pair;
 
-/// Why no interrupt comes of a message.
+/// Why a message that a guest has written raises no interrupt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotDeliverable {
-    /// The address is not that of local APICs: it would be a write to memory.
+    /// The address is not that of the local APICs (0xfeexxxxx): the message would be a write to memory.
     #[error("the address is not that of a local APIC")]
     Address,
-    /// It is in the form of a remapping unit, and there is none.
+    /// The message is in the remappable format of a remapping unit (Intel VT-d Specification, Rev. 5.10, section
+    /// 5.1.2.2), and the VM has no such unit.
     #[error("it is in remappable format, and nothing remaps it")]
     Remappable,
-    /// Bits above 7 of the destination stand in both of their places.
+    /// Bits above bit 7 of the destination stand both in address bits 11:5 and in address bits 63:40.
     #[error("the destination has high bits in two places")]
     Destination,
-    /// SMI, NMI, INIT, `ExtINT` or reserved.
+    /// The delivery mode, given by its number, is SMI, NMI, INIT, `ExtINT` or reserved.
     #[error("delivery mode {0} is not for devices")]
     DeliveryMode(u8),
-    /// A vector below 16.
+    /// The vector, given by its number, is below 16.
     #[error("vector {0} is illegal")]
     Vector(u8),
-    /// Level-triggered.
+    /// The message is level-triggered.
     #[error("it is level-triggered")]
     Level,
 }
@@ -34,15 +35,17 @@ const LEVEL: u32 = 1 << 15;
 const FIRST_VECTOR: u8 = 16;
 
 impl Message {
-    /// Validates a message (Intel SDM Vol. 3A, "Message Signalled Interrupts"): what a bare-metal MSI can do, and no
-    /// more. A destination need not exist: then nobody is interrupted, as on hardware.
+    /// Validates an address/data pair as a message to a local APIC (Intel SDM Vol. 3A, "Message Signalled
+    /// Interrupts"). It accepts what an MSI can do without a remapping unit, and no more. The destination need not
+    /// exist: such a message interrupts no vCPU, as on hardware.
     ///
-    /// Destinations have 8 bits there. Bits 14:8 are taken from address bits 11:5, as hypervisors have it that Linux
-    /// knows by `KVM_FEATURE_MSI_EXT_DEST_ID`; bits 31:8 from address bits 63:40, as in KVM's own form.
+    /// The architecture has destinations of 8 bits. Bits 14:8 are taken from address bits 11:5, as under hypervisors
+    /// that announce `KVM_FEATURE_MSI_EXT_DEST_ID` to Linux; bits 31:8 are taken from address bits 63:40, as in KVM's
+    /// own form.
     ///
     /// # Errors
-    /// Why no interrupt comes of it. KVM would also inject SMI, NMI, INIT and `ExtINT`, the vectors of exceptions, and
-    /// whatever a level-triggered message is.
+    /// Why the message raises no interrupt. KVM itself would also inject SMI, NMI, INIT and `ExtINT`, the vectors of
+    /// exceptions, and level-triggered messages.
     pub fn validate(pair: Pair) -> Result<Self, NotDeliverable> {
         let low = (pair.address & 0xffff_ffff) as u32;
         let high = (pair.address >> 32) as u32;

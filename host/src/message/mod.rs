@@ -1,18 +1,19 @@
-//! Messages as the local APICs of a VM take them, in the form in which KVM's routing table holds them.
+//! Interrupt messages for a VM's local APICs, in the form of KVM's MSI routes.
 //!
-//! KVM validates almost nothing of what it is told to inject, so a [`Message`] is the proof that somebody has: it is made
-//! by `RoutePolicy::validate` of a routing that a guest asked for by hypercall, or
-//! by [`Message::validate`] of a message that a guest wrote into an emulated store. The backend takes nothing else.
+//! KVM validates almost nothing of what it injects. A [`Message`] is therefore the proof that somebody has validated
+//! it, and the KVM backend takes nothing else. [`RoutePolicy::validate`](crate::irte::RoutePolicy::validate) makes
+//! one of a routing that the guest has requested by hypercall, and [`Message::validate`] makes one of a message that
+//! the guest has written into an emulated store.
 
 mod guest;
 
 pub use guest::NotDeliverable;
 
-/// A validated message: what a GSI injects.
+/// A validated interrupt message: what KVM injects when a GSI is raised.
 ///
-/// It is kept in KVM's 32-bit form (`KVM_X2APIC_API_USE_32BIT_IDS`): bits 7:0 of the destination stand in bits 19:12 of
-/// the low address, bits 31:8 in bits 31:8 of the high one (KVM API, 4.52 `KVM_SET_GSI_ROUTING`; Intel SDM Vol. 3A,
-/// "Message Signalled Interrupts").
+/// It is kept in KVM's 32-bit form (`KVM_X2APIC_API_USE_32BIT_IDS`). Bits 7:0 of the destination stand in bits 19:12
+/// of the low address, bits 31:8 in bits 31:8 of the high address (KVM API, section 4.52 `KVM_SET_GSI_ROUTING`; Intel
+/// SDM Vol. 3A, "Message Signalled Interrupts").
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Message {
     address_lo: u32,
@@ -28,7 +29,8 @@ const LOGICAL: u32 = 1 << 2;
 const LOWEST_PRIORITY: u32 = 1 << 8;
 
 impl Message {
-    /// Fixed, physical, edge-triggered: `vector` (32 to 255) at the vCPU whose APIC id is `destination`.
+    /// The message of fixed delivery mode and physical destination mode, edge-triggered: `vector` (32 to 255) for the
+    /// vCPU whose APIC id is `destination`.
     pub(crate) const fn fixed(destination: u32, vector: u8) -> Self {
         Self {
             address_lo: 0xfee0_0000 | (destination & 0xff) << 12,
@@ -49,25 +51,25 @@ impl Message {
         self.address_hi
     }
 
-    /// The data.
+    /// The 32 bits of data.
     #[must_use]
     pub const fn data(self) -> u32 {
         self.data
     }
 
-    /// The destination: an APIC id, or a set of them in logical mode.
+    /// The destination: an APIC id, or in logical mode a set of them.
     #[must_use]
     pub const fn destination(self) -> u32 {
         self.address_lo >> 12 & 0xff | self.address_hi & 0xffff_ff00
     }
 
-    /// The vector.
+    /// The interrupt vector.
     #[must_use]
     pub const fn vector(self) -> u8 {
         self.data.to_le_bytes()[0]
     }
 
-    /// Whether the destination is logical.
+    /// Whether the destination mode is logical.
     #[must_use]
     pub const fn is_logical(self) -> bool {
         self.address_lo & LOGICAL != 0
@@ -79,13 +81,13 @@ impl Message {
         self.address_lo & HINT != 0
     }
 
-    /// Whether the message goes to one CPU, by its APIC id.
+    /// Whether the message goes to one vCPU by its APIC id: delivery mode fixed, destination mode physical.
     #[must_use]
     pub const fn is_fixed_physical(self) -> bool {
         !self.is_logical() && !self.is_lowest_priority()
     }
 
-    /// Whether the message goes to the CPU of lowest priority.
+    /// Whether the delivery mode is lowest priority.
     #[must_use]
     pub const fn is_lowest_priority(self) -> bool {
         self.data & LOWEST_PRIORITY != 0

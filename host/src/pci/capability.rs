@@ -1,8 +1,7 @@
-//! The capabilities of a device's config space that matter here: MSI, MSI-X and PCI Express.
+//! The MSI, MSI-X and PCI Express capabilities in a function's configuration space.
 //!
-//! Read from a device, so every number is checked against what it must fit into
-//! (PCI Express Base Specification 6.0, sections 7.7.1 "MSI Capability Structures" and 7.7.2 "MSI-X Capability and
-//! Table Structure").
+//! The values come from a device, so each is checked against the range that it must be in (PCI Express Base
+//! Specification 6.0, sections 7.7.1 "MSI Capability Structures" and 7.7.2 "MSI-X Capability and Table Structure").
 
 use super::MsiShape;
 
@@ -13,34 +12,34 @@ const MSIX: u8 = 0x11;
 /// Bytes of one MSI-X table entry.
 pub(crate) const ENTRY_LEN: u64 = 16;
 
-/// The MSI-X capability.
+/// The MSI-X capability of a function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MsixCapability {
-    /// Offset of the capability in config space.
+    /// Offset of the capability in configuration space, in bytes.
     pub offset: u16,
     /// Number of table entries, 1 to 2048.
     pub entries: u32,
-    /// BAR of the table.
+    /// Number of the BAR that holds the table, 0 to 5.
     pub table_bar: u8,
-    /// Offset of the table in that BAR.
+    /// Offset of the table in that BAR, in bytes.
     pub table_offset: u64,
-    /// BAR of the pending bit array.
+    /// Number of the BAR that holds the pending bit array, 0 to 5.
     pub pba_bar: u8,
-    /// Offset of the pending bit array in that BAR.
+    /// Offset of the pending bit array in that BAR, in bytes.
     pub pba_offset: u64,
 }
 
-/// The MSI capability.
+/// The MSI capability of a function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MsiCapability {
-    /// Offset of the capability in config space.
+    /// Offset of the capability in configuration space, in bytes.
     pub offset: u16,
-    /// Its form.
+    /// The form of the capability: address width, mask bits, number of messages.
     pub shape: MsiShape,
 }
 
 impl MsiCapability {
-    /// Offset of the data register in config space.
+    /// Offset of the data register in configuration space, in bytes.
     #[must_use]
     pub fn data_offset(&self) -> u16 {
         self.offset + u16::from(self.shape.data())

@@ -1,4 +1,4 @@
-//! What a PCI function says of itself in config space, as far as it matters for interrupts.
+//! The capabilities of a PCI function that matter for interrupts, read from its configuration space.
 
 mod capability;
 mod msi_shape;

@@ -12,13 +12,13 @@ pub struct MsiShape {
 }
 
 impl MsiShape {
-    /// Offset of the data register, from the capability's id on.
+    /// Offset of the data register from the start of the capability, in bytes.
     #[must_use]
     pub fn data(self) -> u8 {
         if self.wide { 0x0c } else { 0x08 }
     }
 
-    /// Offset of the mask bits, from the capability's id on; the pending bits follow.
+    /// Offset of the mask bits from the start of the capability, in bytes. The pending bits follow 4 bytes behind.
     #[must_use]
     pub fn mask(self) -> u8 {
         self.data() + 4

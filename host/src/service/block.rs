@@ -1,4 +1,4 @@
-//! The request block: copied in once, copied out once.
+//! The request block, copied in once and copied out once.
 
 use crate::memory::GuestRam;
 use pvir_abi::{

@@ -1,4 +1,4 @@
-//! What the host counted, read before the VM's lock is taken: it takes long, and other vCPUs are not to wait for it.
+//! The host's interrupt counts, read before the VM's lock is taken, because reading them takes long.
 
 use super::Service;
 use super::vm::{Attached, Vm};
@@ -7,15 +7,15 @@ use crate::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts};
 use pvir_abi::{DeviceId, Store};
 use std::sync::Arc;
 
-/// The device, and the entry whose interrupt it is: by this the host counts.
+/// Device, store and index of the entry that the host counts by: the entry whose interrupt it is.
 pub(super) type CountedEntry = (DeviceId, Store, u32);
 
-/// In the order of places.
+/// The counts that were read, sorted by entry.
 #[derive(Debug, Default)]
 pub(super) struct Counted(Vec<(CountedEntry, HostInterrupt)>);
 
 impl Counted {
-    /// What was counted for an interrupt, where the host counts.
+    /// The counts of an entry, or `None` if the host does not count it.
     pub(super) fn of(&self, place: Option<CountedEntry>) -> Option<HostInterrupt> {
         let place = place?;
         let found = self.0.binary_search_by_key(&place, |(place, _)| *place).ok()?;
@@ -24,7 +24,7 @@ impl Counted {
 }
 
 impl Vm {
-    /// Whose interrupt an entry has.
+    /// The entry that the host counts by for the interrupt of the entry `origin`.
     pub(super) fn place(&self, origin: &Origin) -> Option<CountedEntry> {
         let attached = self.devices.get(&origin.device)?;
         let (store, index) = attached.device.backing(origin.store, origin.index);
@@ -33,9 +33,9 @@ impl Vm {
 }
 
 impl Service {
-    /// Keeps IRTEs that are given back, and what the host counted for them, for [`history`](Self::history). Each UNMAP
-    /// and DISABLE of a VM with VFIO devices then waits until the kernel has written `/proc/interrupts`, which takes the
-    /// longer the more interrupts and processors the host has.
+    /// Makes the service keep a record of each IRTE that is given back, with the host's counts for it, for
+    /// [`history`](Self::history). Each UNMAP and DISABLE of a VM with VFIO devices then waits until the kernel has
+    /// written `/proc/interrupts`, which takes the longer the more interrupts and CPUs the host has.
     #[must_use]
     pub fn with_history(mut self) -> Self {
         self.keeps_history = true;

@@ -1,4 +1,4 @@
-//! What became of IRTEs: the ones that are, and the latest of those that were, with what the host counted for them.
+//! The records of IRTEs that are held or were given back, with the host's counts for them.
 
 use super::Service;
 use super::counted::{Counted, CountedEntry};
@@ -8,15 +8,15 @@ use crate::irte::{Irte, IrteInfo};
 use pvir_abi::Handle;
 use std::collections::VecDeque;
 
-/// Most IRTEs that are remembered after they were given back: a guest can make and unmake them without end.
+/// Maximum number of records of IRTEs that were given back. A guest can map and unmap without end.
 const MAX_RECORDS: usize = 4096;
 
-/// One message of an IRTE as it is, or as it was when it was given back.
+/// One message of an IRTE: as it is, or as it was when the IRTE was given back.
 #[derive(Clone, Debug)]
 pub struct IrteRecord {
-    /// Where it comes from and where it goes.
+    /// The message's origin, route and handle.
     pub irte: IrteInfo,
-    /// What the host counted for it, where it counts.
+    /// The host's counts for it; `None` if the host does not count it.
     pub host: Option<HostInterrupt>,
 }
 
@@ -55,15 +55,16 @@ impl History {
         self.records.push_back(record);
     }
 
-    /// How many were given back but are not remembered any more.
+    /// Number of messages of IRTEs that were given back and have no record any more.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 }
 
 impl Service {
-    /// Every IRTE that the guest was ever given, those that it gave back first: of these the latest 4096, and
-    /// [only where they are kept](Service::with_history).
+    /// A record of each message of every IRTE. Those that were given back come first, oldest first; they are kept
+    /// only [if the VMM wants it](Service::with_history), and only the latest 4096 of them. The IRTEs that the guest
+    /// holds follow.
     #[must_use]
     pub fn history(&self) -> Vec<IrteRecord> {
         let counted = self.count(CountPurpose::Report, |attached| attached.held > 0);

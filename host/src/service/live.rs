@@ -1,4 +1,4 @@
-//! What is in use now, mapped and trapped, for whoever watches a VM.
+//! The interrupts that a VM uses now, mapped and trapped, for observers of a running VM.
 
 use super::Service;
 use super::counted::CountedEntry;
@@ -8,32 +8,33 @@ use crate::device::Origin;
 use crate::device::{CountPurpose, HostInterrupt};
 use crate::message::Message;
 
-/// Everything of a VM that can interrupt it.
+/// All messages that can interrupt a VM now.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     /// The messages of the IRTEs that the guest holds.
     pub irtes: Vec<IrteRecord>,
-    /// The messages of stores that the VMM emulates, as far as they are used.
+    /// The used messages of the stores that the VMM emulates.
     pub trapped: Vec<TrappedRecord>,
 }
 
-/// A message whose store the VMM emulates.
+/// A message of a store that the VMM emulates.
 #[derive(Clone, Debug)]
 pub struct TrappedRecord {
-    /// The message: of MSI, its number is the index.
+    /// The device's entry; for MSI, the index is the number of the message.
     pub origin: Origin,
-    /// Descriptor number of its eventfd.
+    /// The number of its eventfd's file descriptor in this process.
     pub eventfd: i32,
-    /// GSI, once it was sent for the first time.
+    /// Its GSI; `None` before the guest has unmasked it for the first time.
     pub gsi: Option<u32>,
-    /// Where it goes: the guest's own message. `None` while it is masked.
+    /// The message that the guest has written; `None` while it is masked.
     pub message: Option<Message>,
-    /// What the host counted for it, where it counts.
+    /// The host's counts for it; `None` if the host does not count it.
     pub host: Option<HostInterrupt>,
 }
 
 impl Service {
-    /// What is in use now. Neither the guest nor KVM or VFIO learns of the question; the VM's lock is held for a copy.
+    /// The interrupts that are in use now. The guest, KVM and VFIO do not notice the call: the VM's lock is held for
+    /// a copy only, and the host's counts are read without it.
     #[must_use]
     pub fn live(&self) -> Live {
         let counted = self.count(CountPurpose::Report, |_| true);

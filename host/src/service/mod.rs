@@ -1,8 +1,9 @@
-//! The hypercall service: copy in, validate, act, copy out, undo in reverse.
+//! The hypercall service of one VM.
 //!
-//! [`Service::call`] is the whole of it. `block` copies the request in and the answer out, `header` validates what is
-//! common to all operations, and each operation has a file of its own; `release` is the one way in which IRTEs are
-//! given back, whether by UNMAP, by DISABLE, after a failure half-way or at the end of the VM.
+//! [`Service::call`] carries out one request. `block` copies the request in and the answer out, `header` validates
+//! what is common to all operations, and each operation has a file of its own. IRTEs are given back in one place,
+//! `release`, after UNMAP and DISABLE, after a failure half-way, and at the end of the VM. [`PrearmThread`] does the
+//! slow part of that, and of MAP, beside the guest's calls.
 
 mod block;
 mod counted;
@@ -53,54 +54,55 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vm::Vm;
 use zerocopy::IntoBytes;
 
-/// What the VMM decides about a VM.
+/// The VMM's choices for a VM.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// APIC ids of all vCPUs; a call names its vCPU by the place in this list.
+    /// APIC ids of all vCPUs. Everywhere else in the service, a vCPU is named by its index in this list.
     pub apic_ids: Vec<u32>,
-    /// Conduits that work for this VM on this machine.
+    /// The conduits that the guest may call by: those that work on this machine and that the VMM handles.
     pub conduits: Conduits,
-    /// MSR index, for [`Conduits::MSR`].
+    /// Index of the MSR for [`Conduits::MSR`]; ignored without it.
     pub msr: u32,
-    /// I/O port, for [`Conduits::PORT`].
+    /// Number of the I/O port for [`Conduits::PORT`]; ignored without it.
     pub port: u16,
-    /// First GSI that the service may use: those below belong to the VM's I/O APIC.
+    /// The first GSI that the service may use. GSIs below it belong to the VM's I/O APIC.
     pub first_gsi: u32,
-    /// Most IRTEs that the VM may hold.
+    /// Maximum number of IRTEs that the VM may hold, and of GSIs that the service uses.
     pub max_irtes: u32,
-    /// Most IRTEs that one device may hold.
+    /// Maximum number of IRTEs that one device may hold.
     pub max_irtes_per_device: u32,
-    /// Most irqfds that are armed ahead of the guest's asking, so that MAP need not; 0 for none. Each holds a file
-    /// descriptor and a GSI until it is used. Somebody must arm them: an [`PrearmThread`], or [`Service::arm_ahead`] now and then.
+    /// Maximum number of irqfds that are armed ahead of the guest's MAP, which then issues no `KVM_IRQFD` for them; 0
+    /// for none. Each holds a file descriptor and a GSI until it is used. The service arms them in a [`PrearmThread`]
+    /// or in [`Service::arm_ahead`], which the VMM calls in a thread of its own.
     pub armed_ahead: u32,
 }
 
-/// Why a device or a service could not be set up.
+/// Why a service could not be made or a device could not be added.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// No GSI would be left for devices.
+    /// No GSI is left for devices.
     #[error("no GSI is left: first {first_gsi}, at most {max_irtes} IRTEs")]
     NoGsi {
-        /// As configured.
+        /// [`Config::first_gsi`].
         first_gsi: u32,
-        /// As configured.
+        /// [`Config::max_irtes`].
         max_irtes: u32,
     },
-    /// A guest device id is used twice.
+    /// The VM has a device with this id already.
     #[error("device {0} is there already")]
     DuplicateDevice(DeviceId),
-    /// Devices cannot come while the VM has pvir enabled.
+    /// The guest has enabled pvir, and devices must be added before that.
     #[error("device {0} comes after the guest enabled pvir")]
     AlreadyEnabled(DeviceId),
 }
 
-/// The service of one VM.
+/// The hypercall service of one VM. All its functions may be called from any thread.
 pub struct Service {
     ram: Arc<dyn GuestRam>,
     discovery: Discovery,
     last: Vec<AtomicU32>,
     vm: Mutex<Vm>,
-    /// Calls that want the lock.
+    /// Calls that wait for the lock.
     waiting: AtomicU32,
     bell: Arc<Bell>,
     statistics: Statistics,
@@ -108,7 +110,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Features that this version of the service offers.
+    /// The features that this version of the service offers.
     pub const FEATURES: Features = Features::MSI
         .union(Features::MSIX)
         .union(Features::IMS)
@@ -119,10 +121,10 @@ impl Service {
         .union(Features::LOWEST_PRIORITY)
         .union(Features::REDIRECTION_HINT);
 
-    /// A service over a VM's RAM and KVM.
+    /// A service over the VM's RAM and the VM's KVM.
     ///
     /// # Errors
-    /// [`SetupError::NoGsi`].
+    /// [`SetupError::NoGsi`] if `config` leaves no GSI for devices.
     pub fn new(
         config: &Config,
         ram: Arc<dyn GuestRam>,
@@ -151,21 +153,21 @@ impl Service {
         })
     }
 
-    /// What the VMM shows in CPUID.
+    /// The contents of the discovery block that the VMM shows in CPUID.
     #[must_use]
     pub fn discovery(&self) -> &Discovery {
         &self.discovery
     }
 
-    /// Attaches a device under the name by which the guest knows it.
+    /// Adds a device under `id`, the segment and BDF at which the guest finds it.
     ///
     /// # Errors
-    /// [`SetupError::DuplicateDevice`], [`SetupError::AlreadyEnabled`].
+    /// [`SetupError::DuplicateDevice`] or [`SetupError::AlreadyEnabled`]. `device` is then dropped.
     pub fn add_device(&self, id: DeviceId, device: Box<dyn Device>) -> Result<(), SetupError> {
         self.lock().add_device(id, device)
     }
 
-    /// Whether each device is isolated, as ENABLE would validate it now.
+    /// Validates the isolation of each device, as ENABLE would validate it now.
     #[must_use]
     pub fn isolation(&self) -> Vec<(DeviceId, Result<(), NotIsolated>)> {
         self.lock().devices.iter().map(|(id, attached)| (*id, attached.device.isolated())).collect()
@@ -173,8 +175,9 @@ impl Service {
 
     /// Carries out one call.
     ///
-    /// `vcpu` is the caller's place in [`Config::apic_ids`], `cpl` its privilege level, `block` the address that the
-    /// conduit carried. The answer goes back through the conduit; [`Service::last_status`] repeats it.
+    /// `vcpu` is the index of the calling vCPU in [`Config::apic_ids`], `cpl` its privilege level (0 to 3), and
+    /// `block` the guest physical address of the request block, which the conduit has carried. The answer is the
+    /// status for the conduit; [`Service::last_status`] gives it again.
     pub fn call(&self, vcpu: usize, cpl: u8, block: GuestPhysAddr) -> Status {
         let status = if cpl == 0 { self.serve(block) } else { Status::PRIVILEGE };
         if let Some(last) = self.last.get(vcpu) {
@@ -184,13 +187,14 @@ impl Service {
         status
     }
 
-    /// Status of the last call of a vCPU; [`Status::PENDING`] before the first.
+    /// The status of the last call of the vCPU with index `vcpu`; [`Status::PENDING`] before its first call.
     #[must_use]
     pub fn last_status(&self, vcpu: usize) -> Status {
         self.last.get(vcpu).map_or(Status::PENDING, |last| Status(last.load(Ordering::Relaxed)))
     }
 
-    /// Gives everything back, as DISABLE does: for the end of the VM, or its reset.
+    /// Gives back everything that the VM holds, as DISABLE does, for the end of the VM or its reset. It also detaches
+    /// the irqfds that are armed ahead, and those that a [`PrearmThread`] has still to detach. Failures are logged.
     pub fn shut_down(&self) {
         let counted = self.count_last();
         let mut vm = self.lock();
@@ -203,21 +207,21 @@ impl Service {
         vm.log_irqfds(&failed);
     }
 
-    /// All IRTEs as they are now.
+    /// A description of each message of every IRTE that the guest holds now.
     #[must_use]
     pub fn irtes(&self) -> Vec<IrteInfo> {
         self.lock().infos()
     }
 
-    /// What was asked and answered so far.
+    /// The counts of calls and log lines so far.
     #[must_use]
     pub fn statistics(&self) -> ServiceStatistics {
         let bounded = self.lock().log.asked();
         self.statistics.snapshot(bounded)
     }
 
-    /// A panic under the lock would have left the state whole: nothing below panics half-way through a change, and
-    /// refusing every later call would be a worse answer to a bug than going on.
+    /// Locks the state of the VM, also after a panic under the lock. No function panics half-way through a change, so
+    /// the state is consistent, and refusing every later call would be a worse answer to a bug than going on.
     fn lock(&self) -> MutexGuard<'_, Vm> {
         self.vm.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,7 @@
-//! Lines armed ahead: an eventfd attached to a GSI before an entry wants it, so that MAP asks the kernel for neither; and
-//! irqfds taken off after an entry has left them, so that UNMAP and DISABLE need not wait.
+//! Arming irqfds ahead of MAP, and detaching them after UNMAP and DISABLE, beside the guest's calls.
 //!
-//! Only a guest that has enabled pvir has lines armed ahead, and no more than it can still map: when all is mapped, none
-//! waits.
+//! An armed line is an eventfd that is attached to a GSI before an entry needs it. Lines are armed only while a guest
+//! has pvir enabled, and no more than it can still map: when everything is mapped, none is armed.
 
 use super::Service;
 use super::vm::Vm;
@@ -12,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 impl Vm {
-    /// How many lines are to wait: no more than can still be mapped.
+    /// Maximum number of armed lines at this moment: no more than can still be mapped.
     fn max_armed(&self) -> usize {
         if self.session.is_none() || self.armed_ahead == 0 {
             return 0;
@@ -27,8 +26,8 @@ impl Vm {
         self.armed_ahead.min(left) as usize
     }
 
-    /// Whether there is work for the thread that arms ahead: fewer than half of the lines wait, so that it is not woken
-    /// by every single MAP, or an irqfd is to be taken off.
+    /// Whether the thread has work. Fewer than half of the lines are armed, so that not every single MAP wakes the
+    /// thread; or an irqfd is to be detached.
     pub(super) fn wants_prearm(&self) -> bool {
         2 * self.lines.armed() < self.max_armed() || self.lines.retired() > 0
     }
@@ -40,9 +39,12 @@ impl Vm {
 }
 
 impl Service {
-    /// Takes off the irqfds that entries have left, and arms as many lines as are wanted ahead
-    /// ([`Config::armed_ahead`](super::Config::armed_ahead)). A call of the guest that comes meanwhile goes first, and waits
-    /// for one line at most. A [`PrearmThread`](super::PrearmThread) does this whenever there is something to do.
+    /// Detaches the irqfds that UNMAP and DISABLE have left, if they leave any, and arms as many lines ahead as
+    /// [`Config::armed_ahead`](super::Config::armed_ahead) allows. The VM's lock is taken for one line at a time, and
+    /// a call of the guest that comes meanwhile goes first. A [`PrearmThread`](super::PrearmThread) does this
+    /// whenever there is work.
+    ///
+    /// A failure is logged and ends this call: MAP makes what it needs itself, and reports to the guest if it cannot.
     pub fn arm_ahead(&self) {
         loop {
             while self.waiting.load(Ordering::Relaxed) > 0 {
@@ -61,14 +63,14 @@ impl Service {
         }
     }
 
-    /// Number of lines that wait, armed ahead.
+    /// Number of lines that are armed ahead at this moment.
     #[must_use]
     pub fn armed_ahead(&self) -> usize {
         self.lock().lines.armed()
     }
 
-    /// Whether somebody takes irqfds off after UNMAP and DISABLE have returned. What is left is taken off here when
-    /// nobody does any more.
+    /// Sets whether another thread detaches irqfds after UNMAP and DISABLE have returned. When none does any more,
+    /// those that are left are detached here.
     pub(super) fn set_retires(&self, retires: bool) {
         let mut vm = self.lock();
         vm.lines.set_retires(retires);

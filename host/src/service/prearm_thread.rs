@@ -1,11 +1,11 @@
-//! The thread that arms lines ahead, and the bell that wakes it.
+//! The thread that arms irqfds ahead of MAP and detaches them after UNMAP, and the bell that wakes it.
 
 use super::Service;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// Rung by a call that has left too few lines waiting.
+/// What a call rings when it has left work for the thread: too few armed lines, or irqfds to be detached.
 #[derive(Debug, Default)]
 pub(super) struct Bell {
     state: Mutex<BellState>,
@@ -25,7 +25,7 @@ impl Bell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Costs a system call at most once until it is heard.
+    /// Wakes the thread. This is at most one system call until the thread hears it.
     pub(super) fn ring(&self) {
         let mut state = self.lock();
         if *state == BellState::Silent {
@@ -40,7 +40,7 @@ impl Bell {
         self.changed.notify_one();
     }
 
-    /// Waits until it is rung; `false` at the end.
+    /// Waits until the bell is rung; `false` once the thread is to end.
     fn hear(&self) -> bool {
         let silent = |state: &mut BellState| *state == BellState::Silent;
         let heard = self.changed.wait_while(self.lock(), silent);
@@ -53,9 +53,24 @@ impl Bell {
     }
 }
 
-/// A thread that keeps lines armed ahead for a [`Service`]. Dropping it ends the thread; the lines stay.
+/// A thread that does the slow part of a [`Service`]'s work on irqfds beside the guest's calls. It has two tasks:
 ///
-/// Without one, the service works all the same: MAP then asks for each eventfd and `KVM_IRQFD` itself.
+/// - *Arming ahead.* It keeps up to [`Config::armed_ahead`](super::Config::armed_ahead) eventfds attached to GSIs.
+///   MAP takes these instead of issuing `eventfd2` and `KVM_IRQFD` while the guest waits.
+/// - *Detaching.* UNMAP and DISABLE stop the device's interrupts and drop the routes, and leave the irqfds to the
+///   thread: an irqfd without route and without interrupt delivers nothing. KVM waits in each de-assignment for an
+///   RCU grace period and for injections under way (`irqfd_shutdown` in virt/kvm/eventfd.c, Linux 6.12), so a guest
+///   that waited for it would wait long. Only an irqfd for which KVM may have queued an injection is still detached
+///   in the call.
+///
+/// The thread works under the VM's lock for one irqfd at a time, and a call that comes meanwhile goes first.
+///
+/// Running without the thread changes no answer of the service. MAP then issues `eventfd2` and `KVM_IRQFD` for each
+/// entry itself. UNMAP and DISABLE issue `KVM_IRQFD` with `KVM_IRQFD_FLAG_DEASSIGN` for each entry before they
+/// answer, and the guest's call lasts as long as all of these together.
+///
+/// Dropping it ends the thread, and detaches the irqfds that are still to be detached. Lines that are armed stay
+/// armed. A service has one such thread at most.
 pub struct PrearmThread {
     bell: Arc<Bell>,
     service: Arc<Service>,
@@ -63,10 +78,10 @@ pub struct PrearmThread {
 }
 
 impl PrearmThread {
-    /// Starts the thread.
+    /// Starts the thread for `service`. It has no work before the guest enables pvir.
     ///
     /// # Errors
-    /// As the system gave it.
+    /// The error of creating a thread. The service is then used without it.
     pub fn start(service: Arc<Service>) -> io::Result<Self> {
         let bell = Arc::clone(&service.bell);
         let work = {

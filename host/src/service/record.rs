@@ -1,4 +1,4 @@
-//! What MAP, RETARGET, UNMAP and QUERY have in common: validating a record in the order of the contract.
+//! The validation of an entry record, in the order of the contract, for MAP, RETARGET, UNMAP and QUERY.
 
 use super::devices::DevicePlace;
 use super::vm::Vm;
@@ -146,12 +146,12 @@ impl Vm {
     }
 }
 
-/// Whether the records of a call stand for themselves.
+/// Whether one record's failure affects the other records of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum BatchMode {
-    /// Each record is carried out or not.
+    /// Each record succeeds or fails by itself.
     Independent,
-    /// If one fails, none is carried out.
+    /// If one record fails, none is carried out.
     AllOrNothing,
 }
 

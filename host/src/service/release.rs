@@ -1,4 +1,4 @@
-//! Giving IRTEs back, from whatever they have reached: the one way down.
+//! Giving IRTEs back, from whatever state they have reached.
 
 use super::vm::Vm;
 use crate::device::Origin;

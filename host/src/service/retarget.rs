@@ -1,4 +1,4 @@
-//! RETARGET: new routes under old pairs. The device is not touched.
+//! RETARGET: new routes under unchanged pairs. The device is not called.
 
 use super::record::{BatchMode, InputFields, abort_others, clear_answer, fill_answer};
 use super::vm::Vm;

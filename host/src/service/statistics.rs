@@ -1,4 +1,4 @@
-//! What was asked and answered, counted without a lock.
+//! Counts of calls by operation and status, kept without a lock.
 
 use pvir_abi::{Operation, Status};
 use serde::Serialize;
@@ -48,10 +48,10 @@ impl Statistics {
     }
 }
 
-/// Calls of a VM, by what they asked and what was answered.
+/// Counts of a VM's calls since the service was made.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ServiceStatistics {
-    /// Calls whose header could be read, by operation.
+    /// Calls whose header could be read, by the name of the operation.
     pub operations: BTreeMap<&'static str, u64>,
     /// Calls with status OK.
     pub ok: u64,
@@ -59,6 +59,6 @@ pub struct ServiceStatistics {
     pub partial: u64,
     /// Calls with any other status.
     pub refused: u64,
-    /// Log lines that the guest caused, those past the limit included.
+    /// Log lines that the guest has caused, those beyond the limit included, which were not written.
     pub log_lines: u64,
 }

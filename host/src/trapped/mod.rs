@@ -1,9 +1,10 @@
-//! Message stores that the VMM emulates by trapping: what a guest has that did not enable pvir.
+//! Emulated MSI and MSI-X registers, for the time in which a guest has not enabled pvir.
 //!
-//! Pure state, for any VMM: registers in, [`DesiredState`] out. [`EmulatedMsix`] is an MSI-X table with its pending bits and its
-//! message control, [`EmulatedMsi`] the MSI capability; [`EmulatedStore`] is either. What is wanted of each message is made
-//! real elsewhere: the service does it with KVM and the device, and keeps the state under the
-//! same lock as ENABLE and DISABLE.
+//! The guest's accesses to these registers exit to the VMM. This module is pure state and fits any VMM: accesses in,
+//! [`DesiredState`] out. [`EmulatedMsix`] is an MSI-X table with its pending bits and its message control,
+//! [`EmulatedMsi`] an MSI capability, and [`EmulatedStore`] is either of them. The [`service`](crate::service) brings
+//! the device and KVM into the desired state. It keeps the registers under the lock that also orders ENABLE and
+//! DISABLE.
 //!
 //! ```text
 //! guest's access ──exit──► EmulatedStore::write ──► DesiredState: Off | Masked | On(Message) | Void ──► route, irqfd, interrupt
@@ -19,42 +20,43 @@ use crate::device::StoreShape;
 use crate::message::{Message, NotDeliverable};
 use pvir_abi::Store;
 
-/// What is to become of the interrupts of one message.
+/// The state that the registers ask for, of the interrupts of one message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DesiredState {
-    /// The capability is disabled: there are none.
+    /// The capability is disabled: the device sends none.
     Off,
-    /// They are held: the pending bit.
+    /// The message is masked: an interrupt sets its pending bit.
     Masked,
-    /// They are sent.
+    /// The message is enabled and unmasked: an interrupt sends it.
     On(Message),
-    /// They are sent to where no interrupt comes of them: they are lost, as on hardware.
+    /// The message is enabled and unmasked, but raises no interrupt for this reason: interrupts are lost, as on
+    /// hardware.
     Void(NotDeliverable),
 }
 
-/// Which messages an access may have changed.
+/// The messages whose desired state an access may have changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChangedMessages {
-    /// None.
+    /// No message.
     Nothing,
-    /// This one.
+    /// The message of this number.
     One(u32),
-    /// Any.
+    /// Any of the messages.
     All,
 }
 
-/// Where an access goes.
+/// The area of a device that an access goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StoreArea {
-    /// The MSI-X table; offsets count from its start.
+    /// The MSI-X table. Offsets count from its start, in bytes.
     Table,
-    /// The MSI-X pending bit array; offsets count from its start.
+    /// The MSI-X pending bit array. Offsets count from its start, in bytes.
     PendingBits,
-    /// The MSI or MSI-X capability in config space; offsets count from its id.
+    /// The MSI or MSI-X capability in configuration space. Offsets count from its id, in bytes.
     Capability,
 }
 
-/// Where each byte of an access at `offset` in a capability is; `None` for what no config space has.
+/// The offset in the capability of each byte of an access at `offset`; `None` beyond configuration space.
 fn places(offset: u64, len: usize) -> impl Iterator<Item = Option<usize>> {
     const CONFIG_SPACE: usize = 0x100;
     let place = move |byte| usize::try_from(offset).ok()?.checked_add(byte).filter(|at| *at < CONFIG_SPACE);
@@ -64,14 +66,14 @@ fn places(offset: u64, len: usize) -> impl Iterator<Item = Option<usize>> {
 /// The emulated store of one device.
 #[derive(Clone, Debug)]
 pub enum EmulatedStore {
-    /// MSI-X.
+    /// An MSI-X table with message control.
     Msix(EmulatedMsix),
-    /// MSI.
+    /// An MSI capability.
     Msi(EmulatedMsi),
 }
 
 impl EmulatedStore {
-    /// As after a reset of the device; `None` where there is nothing to emulate.
+    /// The registers after a reset of the device; `None` if the device has nothing to emulate.
     #[must_use]
     pub fn new(shape: StoreShape) -> Option<Self> {
         match shape {
@@ -81,7 +83,7 @@ impl EmulatedStore {
         }
     }
 
-    /// Which store it is.
+    /// The kind of the store.
     #[must_use]
     pub fn store(&self) -> Store {
         match self {
@@ -90,7 +92,7 @@ impl EmulatedStore {
         }
     }
 
-    /// Number of messages that the store has now: that of the table, or as many as MSI is enabled for.
+    /// Number of messages: the entries of the table, or the messages that MSI is enabled for.
     #[must_use]
     pub fn messages(&self) -> u32 {
         match self {
@@ -99,7 +101,7 @@ impl EmulatedStore {
         }
     }
 
-    /// Whether the capability is enabled.
+    /// Whether the capability's enable bit is set.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         match self {
@@ -108,7 +110,7 @@ impl EmulatedStore {
         }
     }
 
-    /// What is to become of a message's interrupts.
+    /// The state that the registers ask for, of message `index`.
     #[must_use]
     pub fn desired_state(&self, index: u32) -> DesiredState {
         match self {
@@ -117,7 +119,8 @@ impl EmulatedStore {
         }
     }
 
-    /// Serves a read. `pending` answers whether a message's interrupt is held; it is asked of masked ones only.
+    /// Serves a read of `data.len()` bytes. `pending` answers whether the interrupt of a message is pending; it is
+    /// called for masked messages only.
     pub fn read(&self, place: StoreArea, offset: u64, data: &mut [u8], pending: impl FnMut(u32) -> bool) {
         match (self, place) {
             (Self::Msix(table), StoreArea::Table) => table.read(offset, data),
@@ -128,7 +131,7 @@ impl EmulatedStore {
         }
     }
 
-    /// Serves a write. Pending bits are read-only.
+    /// Serves a write of `data`, and gives the messages that it may have changed. Pending bits are read-only.
     pub fn write(&mut self, place: StoreArea, offset: u64, data: &[u8]) -> ChangedMessages {
         match (self, place) {
             (Self::Msix(table), StoreArea::Table) => table.write(offset, data),
@@ -138,8 +141,8 @@ impl EmulatedStore {
         }
     }
 
-    /// Whether a register of the capability is the device's own while the guest programs it: the mask and pending bits
-    /// of MSI.
+    /// Whether a register of the capability stays the device's own while the guest programs the device: the mask and
+    /// pending bits of MSI.
     #[must_use]
     pub fn is_of_device(&self, place: StoreArea, offset: u64) -> bool {
         match (self, place) {
@@ -148,8 +151,8 @@ impl EmulatedStore {
         }
     }
 
-    /// What the guest finds after DISABLE: entries masked, addresses and data zero; MSI-X enable and Function Mask as
-    /// they were, MSI disabled.
+    /// Clears the registers as the contract wants it after DISABLE: every entry is masked, its address and data are
+    /// zero, and MSI is disabled. The MSI-X enable bit and Function Mask keep their values.
     pub fn clear(&mut self) {
         match self {
             Self::Msix(table) => table.clear(),
@@ -157,7 +160,7 @@ impl EmulatedStore {
         }
     }
 
-    /// As after a reset of the device.
+    /// Sets the registers to their state after a reset of the device.
     pub fn reset(&mut self) {
         match self {
             Self::Msix(table) => *table = EmulatedMsix::new(table.entries()),

@@ -1,6 +1,7 @@
-//! The MSI capability, of any of its four shapes.
+//! An emulated MSI capability, with 32-bit or 64-bit address, with or without mask bits.
 //!
-//! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.1 "MSI Capability Structures".
+//! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.1 "MSI Capability
+//! Structures".
 
 use super::{ChangedMessages, DesiredState, places};
 use crate::message::Message;
@@ -30,7 +31,8 @@ pub struct EmulatedMsi {
 }
 
 impl EmulatedMsi {
-    /// As after a reset of the device: disabled, nothing masked, the rest zero.
+    /// A capability of the form `shape` in its state after a reset of the device: MSI is disabled, no message is
+    /// masked, and all other registers are zero.
     #[must_use]
     pub fn new(shape: MsiShape) -> Self {
         let mut bytes = [0; MAX_LEN];
@@ -39,7 +41,7 @@ impl EmulatedMsi {
         Self { shape, bytes }
     }
 
-    /// Its shape.
+    /// The form of the capability.
     #[must_use]
     pub fn shape(&self) -> MsiShape {
         self.shape
@@ -51,7 +53,8 @@ impl EmulatedMsi {
         self.bytes[CONTROL] & ENABLE != 0
     }
 
-    /// Number of messages that it is enabled for. More than the device is capable of is as many as it is.
+    /// Number of messages that MSI is enabled for, 1 to 32. A guest that enables more than the device has gets as
+    /// many as the device has.
     #[must_use]
     pub fn messages(&self) -> u32 {
         let log2 = self.bytes[CONTROL] >> ENABLED_SHIFT & 7;
@@ -64,7 +67,7 @@ impl EmulatedMsi {
         self.shape.maskable && self.word(usize::from(self.shape.mask())) >> (index & 31) & 1 != 0
     }
 
-    /// What is to become of a message's interrupts.
+    /// The state that the registers ask for, of message `index`.
     #[must_use]
     pub fn desired_state(&self, index: u32) -> DesiredState {
         let messages = self.messages();
@@ -84,8 +87,8 @@ impl EmulatedMsi {
         Message::validate(pair).map_or_else(DesiredState::Void, DesiredState::On)
     }
 
-    /// Reads any bytes behind id and link, which are left alone, as what is behind the end is. `pending` is asked of
-    /// masked messages only.
+    /// Reads the capability's registers behind its id and link. Bytes of `data` outside of them keep their values.
+    /// `pending` is called for masked messages only.
     pub fn read(&self, offset: u64, data: &mut [u8], mut pending: impl FnMut(u32) -> bool) {
         let mut all = self.bytes;
         let bits = usize::from(self.shape.mask()) + 4;
@@ -104,7 +107,7 @@ impl EmulatedMsi {
         }
     }
 
-    /// Writes any bytes, each by its own rule.
+    /// Writes the capability's registers. Each bit follows its own rule: read-only bits keep their values.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> ChangedMessages {
         let before = self.bytes;
         for (at, new) in places(offset, data.len()).zip(data) {

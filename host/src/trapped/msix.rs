@@ -1,4 +1,4 @@
-//! MSI-X: the table, the pending bits and message control.
+//! Emulated MSI-X registers: the table, the pending bits and message control.
 //!
 //! PCI Express Base Specification 6.0, sections 6.1.4 "MSI and MSI-X Operation" and 7.7.2 "MSI-X Capability and Table
 //! Structure".
@@ -26,7 +26,8 @@ pub struct EmulatedMsix {
 }
 
 impl EmulatedMsix {
-    /// As after a reset of the device: disabled, all masked, the rest zero. There are 1 to 2048 entries.
+    /// A table of `entries` (1 to 2048) in its state after a reset of the device: MSI-X is disabled, every entry is
+    /// masked, and all addresses and data are zero.
     #[must_use]
     pub fn new(entries: u32) -> Self {
         let entries = entries.clamp(1, 2048);
@@ -46,14 +47,15 @@ impl EmulatedMsix {
         self.control & ENABLE != 0
     }
 
-    /// Whether an entry is masked, by itself or by the Function Mask. One that does not exist is.
+    /// Whether entry `index` is masked, by its own mask bit or by Function Mask. An entry that does not exist counts
+    /// as masked.
     #[must_use]
     pub fn is_masked(&self, index: u32) -> bool {
         let entry = self.entries.get(index as usize);
         self.control & FUNCTION_MASK != 0 || entry.is_none_or(|words| words[CONTROL] & MASK != 0)
     }
 
-    /// What is to become of an entry's interrupts.
+    /// The state that the registers ask for, of entry `index`.
     #[must_use]
     pub fn desired_state(&self, index: u32) -> DesiredState {
         match self.entries.get(index as usize) {
@@ -67,7 +69,8 @@ impl EmulatedMsix {
         }
     }
 
-    /// Reads the table with an access of 4 or 8 aligned bytes. Others, and what is behind the end, read as ones.
+    /// Reads the table from byte `offset` on, with an aligned access of 4 or 8 bytes. Any other access, and what is
+    /// beyond the table, reads as ones.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         read_words(offset, data, |at| {
             let (index, word) = place(at)?;
@@ -75,7 +78,7 @@ impl EmulatedMsix {
         });
     }
 
-    /// Writes the table likewise. Others are dropped.
+    /// Writes the table from byte `offset` on, with an aligned access of 4 or 8 bytes. Any other access is dropped.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> ChangedMessages {
         let mut touched = ChangedMessages::Nothing;
         if !is_allowed(offset, data.len()) {
@@ -92,8 +95,8 @@ impl EmulatedMsix {
         touched
     }
 
-    /// Reads the pending bits with an access of 4 or 8 aligned bytes; `pending` is asked of masked entries only.
-    /// Others read as ones; behind the last entry is zero.
+    /// Reads the pending bits from byte `offset` on, with an aligned access of 4 or 8 bytes. `pending` is called for
+    /// masked entries only. Any other access reads as ones; bits beyond the last entry are zero.
     pub fn read_pending(&self, offset: u64, data: &mut [u8], mut pending: impl FnMut(u32) -> bool) {
         read_words(offset, data, |at| {
             let first = u32::try_from(at).ok()?.checked_mul(8)?;
@@ -105,7 +108,8 @@ impl EmulatedMsix {
         });
     }
 
-    /// Reads message control; `offset` counts from the capability's id. Other bytes are left alone.
+    /// Reads message control. `offset` counts from the capability's id, in bytes. Bytes of `data` that are not in
+    /// message control keep their values.
     pub fn read_control(&self, offset: u64, data: &mut [u8]) {
         let bytes = self.control.to_le_bytes();
         for (at, byte) in places(offset, data.len()).zip(data) {
@@ -116,7 +120,8 @@ impl EmulatedMsix {
         }
     }
 
-    /// Writes message control likewise.
+    /// Writes message control. `offset` counts from the capability's id, in bytes. Only MSI-X Enable and Function
+    /// Mask can be changed.
     pub fn write_control(&mut self, offset: u64, data: &[u8]) -> ChangedMessages {
         let before = self.control;
         let mut bytes = before.to_le_bytes();
@@ -131,7 +136,7 @@ impl EmulatedMsix {
         if self.control == before { ChangedMessages::Nothing } else { ChangedMessages::All }
     }
 
-    /// Masks every entry and zeroes the rest; message control stays.
+    /// Masks every entry and zeroes all addresses and data. Message control keeps its value.
     pub fn clear(&mut self) {
         self.entries.fill([0, 0, 0, MASK]);
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use vfio_ioctls::{VfioContainer, VfioDeviceFd, VfioError};
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
-/// A VFIO container with the VM's RAM mapped for DMA, at the same addresses as the guest sees.
+/// A VFIO container in which the VM's RAM is mapped for DMA, at the guest physical addresses.
 pub struct Container {
     inner: Arc<VfioContainer>,
     counters: Arc<Counters>,
@@ -20,11 +20,12 @@ pub struct Container {
 }
 
 impl Container {
-    /// A container without devices. `kvm_device` is KVM's VFIO device (`KVM_DEV_TYPE_VFIO`), which must know of every
-    /// group that the VM uses.
+    /// A container without devices. `kvm_device` is the VM's KVM device of type `KVM_DEV_TYPE_VFIO`, which is given
+    /// each group that the VM uses.
     ///
     /// # Errors
-    /// If `/dev/vfio/vfio` cannot be opened or speaks another version.
+    /// The error of `vfio-ioctls`, if `/dev/vfio/vfio` cannot be opened, or does not have VFIO's API version and
+    /// type-1 IOMMU.
     pub fn new(
         ram: GuestMemoryMmap,
         kvm_device: Option<DeviceFd>,

@@ -1,4 +1,4 @@
-//! A VFIO device behind the service's device trait.
+//! A host PCI device behind the service's [`Device`] interface.
 
 use super::interrupts::DeviceCounts;
 use super::msix_table::PhysicalMsixTable;
@@ -13,7 +13,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 const PAGE: u64 = 4096;
 
-/// A host PCI device, programmed by the guest.
+/// A host PCI device whose interrupts a guest programs, or the VMM emulates.
 pub struct VfioDevice {
     /// Dropped before `pci`: a mapping keeps the device open.
     table: Option<PhysicalMsixTable>,
@@ -24,10 +24,11 @@ pub struct VfioDevice {
 }
 
 impl VfioDevice {
-    /// Over an open device. The table is mapped into this process here; the guest gets it with ENABLE.
+    /// A device of the service over an open VFIO device. The MSI-X table is mapped into this process now; `window`
+    /// maps it into the guest at ENABLE.
     ///
     /// # Errors
-    /// As the kernel gave it.
+    /// The errno of mapping the BAR that holds the MSI-X table.
     pub fn new(pci: Arc<VfioPci>, window: Box<dyn TableWindow>) -> io::Result<Self> {
         let table = match pci.msix() {
             Some(msix) if pci.is_mappable(msix.table_bar) => {

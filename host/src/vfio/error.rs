@@ -1,4 +1,4 @@
-//! Why a device could not be attached, each with what the user can do about it.
+//! The reasons for which a host device could not be attached, with a remedy where there is one.
 
 use crate::isolation::IsolationError;
 use pvir_abi::DeviceId;
@@ -7,32 +7,32 @@ use std::io;
 /// Why a host device cannot be given to the VM.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// The host does not isolate the device, or does not have it.
+    /// The host does not have the device, or does not isolate it.
     #[error(transparent)]
     Host(#[from] IsolationError),
-    /// A file could not be opened or read.
+    /// A file of VFIO or of sysfs could not be opened or read.
     #[error("{device}: {path}; help: {}", remedy(source))]
     File {
         /// The device.
         device: DeviceId,
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The error of opening or reading it.
         #[source]
         source: io::Error,
     },
-    /// VFIO refused.
+    /// An operation of VFIO failed.
     #[error("{device}: {operation}")]
     Vfio {
         /// The device.
         device: DeviceId,
-        /// What was asked of VFIO.
+        /// The operation, as a phrase for messages.
         operation: &'static str,
-        /// Why.
+        /// The error of VFIO.
         #[source]
         source: vfio_ioctls::VfioError,
     },
-    /// The device's config space or BARs make no sense.
+    /// The values in the device's configuration space do not fit its BARs or each other.
     #[error("{device}: {what}")]
     Malformed {
         /// The device.
@@ -40,14 +40,14 @@ pub enum AttachError {
         /// Why the device is refused.
         what: String,
     },
-    /// An operation of ours on the device failed.
+    /// An access to the open device failed.
     #[error("{device}: {operation}")]
     Io {
         /// The device.
         device: DeviceId,
-        /// What was asked.
+        /// The access, as a phrase for messages.
         operation: &'static str,
-        /// Why.
+        /// The error of the access.
         #[source]
         source: io::Error,
     },

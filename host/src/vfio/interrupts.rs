@@ -1,4 +1,4 @@
-//! What the host's kernel counts for a device's interrupts: `/proc/interrupts`.
+//! The counts that the host's kernel keeps for a device's interrupts in `/proc/interrupts`.
 
 use crate::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts};
 use pvir_abi::{DeviceId, Store};

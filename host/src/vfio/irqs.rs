@@ -1,7 +1,8 @@
 #![expect(unsafe_code, reason = "VFIO_DEVICE_SET_IRQS has a payload that the usual wrappers cannot send")]
-//! `VFIO_DEVICE_SET_IRQS`, from any entry on, errno kept.
+//! `VFIO_DEVICE_SET_IRQS` for any range of a device's interrupts; errors keep their errno.
 //!
-//! `vfio-ioctls` starts at entry 0 with the whole list each time, so it cannot add one vector while others run.
+//! The function of `vfio-ioctls` always passes the whole list from entry 0 on, so it cannot add one vector while
+//! others run.
 
 use super::vectors::SetIrqs;
 use crate::counters::{Counter, Counters};

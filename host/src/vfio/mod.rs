@@ -1,8 +1,9 @@
-//! VFIO's part: allocates and starts the device's interrupts, and shows the pair.
+//! Host PCI devices by VFIO: their interrupts are allocated and started by `VFIO_DEVICE_SET_IRQS`, and their
+//! address/data pairs are read from the device.
 //!
-//! - [`Container`]: the IOMMU domain of one VM: groups, DMA mappings.
-//! - [`VfioPci`]: one device: config space, BARs, what it can do.
-//! - [`VfioDevice`]: the same device behind the service's [`Device`](crate::device::Device) trait.
+//! - [`Container`]: the IOMMU domain of one VM, with its groups and DMA mappings.
+//! - [`VfioPci`]: one PCI device, with its configuration space, its BARs and its capabilities.
+//! - [`VfioDevice`]: such a device as a [`Device`](crate::device::Device) of the service.
 
 mod container;
 mod device;

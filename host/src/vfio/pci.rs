@@ -23,16 +23,16 @@ const COMMAND: u64 = 0x04;
 const MEMORY_DECODE: u16 = 1 << 1;
 const BUS_MASTER: u16 = 1 << 2;
 
-/// What is demanded of the host before a device is opened.
+/// What the host must fulfil for a device to be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Demand {
-    /// That the guest may program the device: the remapping unit protects everybody else.
+    /// The guest may program the device: the remapping unit protects the host and all other devices.
     Isolation,
-    /// What VFIO itself demands. The guest may then not program it until [`VfioPci::isolated`] says so.
+    /// VFIO's own conditions only. The guest may not program the device until [`VfioPci::isolated`] succeeds.
     OfVfio,
 }
 
-/// A PCI device of the host, held by this process.
+/// A PCI device of the host that this process has opened by VFIO.
 pub struct VfioPci {
     address: DeviceId,
     unit: RemappingUnit,
@@ -49,11 +49,12 @@ pub struct VfioPci {
 }
 
 impl VfioPci {
-    /// Opens the host's device at `address`. `assigned` are all host devices that this VM gets, so that a group can be
+    /// Opens the host's device at `address`. `assigned` are all host devices of this VM, because an IOMMU group is
     /// validated as a whole.
     ///
     /// # Errors
-    /// Every [`AttachError`].
+    /// [`AttachError`]: the host does not fulfil `demand`, a file or VFIO fails, or the device's capabilities are
+    /// malformed. The device is then not held.
     pub fn open(
         container: &Arc<Container>,
         host: &Host,
@@ -126,25 +127,25 @@ impl VfioPci {
         Ok(())
     }
 
-    /// The host's address of the device.
+    /// Segment and BDF of the device on the host.
     #[must_use]
     pub fn address(&self) -> DeviceId {
         self.address
     }
 
-    /// The unit that remaps its interrupts.
+    /// The kind of remapping unit that remaps the device's interrupts.
     #[must_use]
     pub fn unit(&self) -> RemappingUnit {
         self.unit
     }
 
-    /// The MSI-X capability, checked against the BARs.
+    /// The MSI-X capability, whose table and pending bits lie inside their BARs; `None` if the device has none.
     #[must_use]
     pub fn msix(&self) -> Option<&MsixCapability> {
         self.msix.as_ref()
     }
 
-    /// The MSI capability.
+    /// The MSI capability; `None` if the device has none.
     #[must_use]
     pub fn msi(&self) -> Option<&MsiCapability> {
         self.msi.as_ref()
@@ -157,27 +158,27 @@ impl VfioPci {
         info.is_some_and(|info| info.flags & VFIO_IRQ_INFO_NORESIZE == 0)
     }
 
-    /// Reads config space as VFIO shows it.
+    /// Reads configuration space from byte `offset` on, as VFIO virtualizes it.
     ///
     /// # Errors
-    /// As the kernel gave it.
+    /// The errno of reading the device's descriptor.
     pub fn config_read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(data, self.inner.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + offset)
     }
 
-    /// Writes config space; VFIO decides what of it reaches the device.
+    /// Writes configuration space from byte `offset` on. VFIO decides which bits reach the device.
     ///
     /// # Errors
-    /// As the kernel gave it.
+    /// The errno of writing the device's descriptor.
     pub fn config_write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, self.inner.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + offset)
     }
 
-    /// Lets the device do DMA and send messages, or not. Memory decode stays on: without it the mapped BARs end in
-    /// SIGBUS, for this process as for the guest.
+    /// Sets or clears Bus Master Enable, which lets the device do DMA and send messages. Memory decode stays on,
+    /// because an access to a mapped BAR without it ends in SIGBUS, in this process as in the guest.
     ///
     /// # Errors
-    /// As the kernel gave it.
+    /// The errno of reading or writing the COMMAND register.
     pub fn set_bus_master(&self, on: bool) -> io::Result<()> {
         let mut command = [0; 2];
         self.config_read(COMMAND, &mut command)?;
@@ -186,10 +187,10 @@ impl VfioPci {
         self.config_write(COMMAND, &command.to_le_bytes())
     }
 
-    /// Validates again whether the device is isolated: hosts change.
+    /// Validates again whether the device is isolated, because a host's settings can change.
     ///
     /// # Errors
-    /// The first reason why not.
+    /// The first reason for which it is not.
     pub fn isolated(&self) -> Result<(), NotIsolated> {
         self.host.validate(self.address, &self.assigned)?;
         // Sysfs shows it to root only; VFIO does not let anybody switch it on (drivers/vfio/pci/vfio_pci_config.c).

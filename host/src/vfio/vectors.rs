@@ -1,4 +1,4 @@
-//! The entries of a device's stores, as the vectors of `VFIO_DEVICE_SET_IRQS`.
+//! The entries of a device's stores as vectors of `VFIO_DEVICE_SET_IRQS`.
 
 use pvir_abi::Store;
 use std::io;

@@ -1,4 +1,4 @@
-//! How tests make fake devices.
+//! Constructors of fake devices.
 
 use super::super::SharedPlatform;
 use super::FakeDevice;
@@ -6,7 +6,7 @@ use crate::device::Capabilities;
 use pvir_abi::{DeviceFlags, Refusal, Stores};
 
 impl FakeDevice {
-    /// Device `number` of `platform`, with an MSI-X table of `msix_entries` and nothing else.
+    /// Device number `number` of `platform`, with an MSI-X table of `msix_entries` entries and no other store.
     #[must_use]
     pub fn new(platform: SharedPlatform, number: u32, msix_entries: u32) -> Self {
         let capabilities = Capabilities {
@@ -18,7 +18,7 @@ impl FakeDevice {
         Self { number, platform, capabilities, refusal: Refusal::NONE, backed: false, odd_pairs: false }
     }
 
-    /// Device `number` of `platform`, with an MSI capability of `messages` and nothing else.
+    /// Device number `number` of `platform`, with an MSI capability of `messages` messages and no other store.
     #[must_use]
     pub fn with_msi(platform: SharedPlatform, number: u32, messages: u32) -> Self {
         let capabilities =
@@ -26,7 +26,7 @@ impl FakeDevice {
         Self::new(platform, number, 0).with_capabilities(capabilities)
     }
 
-    /// The same device with IMS entries of its own, as an emulated one has them.
+    /// Adds `entries` IMS entries with interrupts of their own, as an emulated device has them.
     #[must_use]
     pub fn with_own_ims(mut self, entries: u32) -> Self {
         self.capabilities.stores |= Stores::IMS;
@@ -34,26 +34,26 @@ impl FakeDevice {
         self
     }
 
-    /// The same device with IMS entries that are made of its MSI-X entries, as one of VFIO has them.
+    /// Adds one IMS entry for each MSI-X entry, made of these entries, as a VFIO device has them.
     #[must_use]
     pub fn with_backed_ims(self) -> Self {
         let entries = self.capabilities.msix_entries;
         Self { backed: true, ..self.with_own_ims(entries) }
     }
 
-    /// The same device with other capabilities.
+    /// Replaces the device's capabilities.
     #[must_use]
     pub fn with_capabilities(self, capabilities: Capabilities) -> Self {
         Self { capabilities, ..self }
     }
 
-    /// The same device, not isolated for this reason.
+    /// Makes the device report that it is not isolated, for the reason `refusal`.
     #[must_use]
     pub fn not_isolated(self, refusal: Refusal) -> Self {
         Self { refusal, ..self }
     }
 
-    /// The same device with pairs that several messages cannot share.
+    /// Gives the device pairs whose data is not aligned, as a multi-message MSI would need it.
     #[must_use]
     pub fn with_odd_pairs(self) -> Self {
         Self { odd_pairs: true, ..self }

@@ -1,4 +1,4 @@
-//! What the lines of an emulated store are made with, and one entry's lines.
+//! The lines of one emulated entry, and what the functions that change them need.
 
 use crate::device::{Device, Origin};
 use crate::line::{LineError, LineOwner, LineTable, Lines};

@@ -1,4 +1,4 @@
-//! The way down: a capability that is disabled, a device that is handed to the guest, the end of the VM.
+//! Taking emulated lines down: for a disabled capability, for ENABLE, and for the end of the VM.
 
 use super::Trapped;
 use super::context::{LineContext, TrappedEntry};

@@ -1,11 +1,11 @@
-//! Stores that are emulated while their device is not the guest's to program.
+//! Emulated stores of devices that the guest does not program: the registers, and the lines of their messages.
 //!
-//! The emulated registers stand here, under the VM's lock, and not with whoever traps the accesses: ENABLE, DISABLE and
-//! the accesses of other vCPUs must see one order, and an ENABLE that fails must find everything as it was.
+//! The registers are kept here, under the VM's lock, and not by the VMM that traps the accesses. ENABLE, DISABLE and
+//! the accesses of other vCPUs must see one order, and an ENABLE that fails must leave everything as it was.
 //!
-//! A message that is used has a [`Line`]: the device's interrupt is started and signals an eventfd. If the message is
-//! sent, the eventfd is attached to a GSI that has the guest's message as its route. If it is masked, the eventfd is
-//! detached, and its count is the pending bit.
+//! A message that is used has a [`Line`]: the device's interrupt is started and signals the line's eventfd. While the
+//! message is enabled and unmasked, the eventfd is attached to a GSI that has the guest's message as its route. While
+//! it is masked, the eventfd is detached, and its counter is the pending bit.
 
 mod context;
 mod handover;
@@ -23,13 +23,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Who serves an access to a message store.
+/// What serves a guest's access to a message store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum ServedBy {
-    /// The emulation: it is done.
+    /// The emulation has served it.
     Emulation,
-    /// The device: its store is the guest's own. The access is here only because it exited, and is to reach the device.
+    /// The device is to serve it, because its store is the guest's own. The VMM passes the access on to the device.
     Device,
 }
 
@@ -96,11 +96,11 @@ impl Vm {
 /// Stores that the VMM emulates by trapping: accesses of the guest come here until it enables pvir, and for devices whose
 /// stores it did not take.
 impl Service {
-    /// Serves a read of a device's MSI-X table, pending bits, or MSI or MSI-X capability. In the capability, bytes that
-    /// are none of its registers are left alone.
+    /// Serves a guest's read of `device`'s MSI-X table, pending bits, or MSI or MSI-X capability. Bytes of `data`
+    /// that are in the capability but in none of its registers keep their values.
     ///
     /// # Errors
-    /// `NotFound` if the device is not there or has no such store; `data` is then as it was.
+    /// `NotFound` if the VM does not have the device or the device has no such store. `data` then keeps its values.
     pub fn trapped_read(
         &self,
         id: DeviceId,
@@ -126,14 +126,15 @@ impl Service {
         Ok(ServedBy::Emulation)
     }
 
-    /// Serves a write to a device's MSI-X table, pending bits, or MSI or MSI-X capability. When it returns, what it says has come about: a message that it masked is not sent any
-    /// more, one that it unmasked has been sent if it was pending.
+    /// Serves a guest's write to a device's MSI-X table, pending bits, or MSI or MSI-X capability. Its effect has
+    /// happened when it returns: a message that it has masked is not sent any more, and a message that it has
+    /// unmasked has been sent if it was pending.
     ///
-    /// Where the host fails, the message stays silent until it is accessed again, or until something of the host's has
-    /// become free and the store is accessed; that is logged.
+    /// If the host fails, the message stays silent and the failure is logged. It is tried again when the message is
+    /// accessed again, or when the store is accessed after the kernel has had something given back.
     ///
     /// # Errors
-    /// `NotFound` if the device is not there or has no such store.
+    /// `NotFound` if the VM does not have the device or the device has no such store.
     pub fn trapped_write(
         &self,
         id: DeviceId,

@@ -1,7 +1,7 @@
-//! Making real what the emulated registers say.
+//! Bringing the lines of an emulated store into the state that its registers ask for.
 //!
-//! The order is that of MAP: route, then irqfd, then the device's interrupt. What is masked is detached first, so that a
-//! message that is masked, changed and unmasked is never sent as it was before.
+//! The order is that of MAP: route, then irqfd, then the device's interrupt. Masked messages are detached first, so
+//! that a message that is masked, changed and unmasked is never sent as it was before the change.
 
 use super::Trapped;
 use super::context::{LineContext, TrappedEntry};

@@ -1,4 +1,4 @@
-//! The BARs of a device: mapped as a whole, or read and written by VFIO.
+//! Access to a device's BARs: mapped as a whole, or read and written by VFIO.
 
 use super::VfioPci;
 use crate::mapping::RegionMap;
@@ -8,13 +8,13 @@ use vfio_bindings::bindings::vfio::VFIO_REGION_INFO_FLAG_MMAP;
 use vfio_ioctls::VfioRegionInfoCap;
 
 impl VfioPci {
-    /// Size of a BAR in bytes; 0 if there is none.
+    /// Size of BAR `bar` (0 to 5) in bytes; 0 if the device does not have it.
     #[must_use]
     pub fn bar_size(&self, bar: u8) -> u64 {
         if bar < 6 { self.inner.get_region_size(u32::from(bar)) } else { 0 }
     }
 
-    /// Whether a whole BAR, the MSI-X table in it included, can be mapped.
+    /// Whether VFIO allows mapping the whole BAR, the MSI-X table in it included.
     #[must_use]
     pub fn is_mappable(&self, bar: u8) -> bool {
         let index = u32::from(bar);
@@ -28,10 +28,10 @@ impl VfioPci {
         !in_parts && (table_too || !has_table)
     }
 
-    /// Maps a whole BAR into this process.
+    /// Maps the whole BAR into this process.
     ///
     /// # Errors
-    /// `Unsupported` if it is not mappable; otherwise as the kernel gave it.
+    /// `Unsupported` if the BAR is not mappable, otherwise the errno of `mmap`.
     pub fn map_bar(&self, bar: u8) -> io::Result<RegionMap> {
         if !self.is_mappable(bar) {
             return Err(io::ErrorKind::Unsupported.into());
@@ -40,19 +40,20 @@ impl VfioPci {
         RegionMap::new(&self.file, self.inner.get_region_offset(u32::from(bar)), len)
     }
 
-    /// Reads a BAR by VFIO, with an access of `data.len()` bytes. The MSI-X table reads as all ones.
+    /// Reads `data.len()` bytes of a BAR from byte `offset` on with one access of VFIO. The MSI-X table reads as all
+    /// ones.
     ///
     /// # Errors
-    /// As the kernel gave it; `InvalidInput` beyond the BAR.
+    /// `InvalidInput` for an access beyond the BAR, otherwise the errno of reading the device's descriptor.
     pub fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> io::Result<()> {
         let at = self.inside(bar, offset, data.len())?;
         self.file.read_exact_at(data, at)
     }
 
-    /// Writes a BAR likewise. Writes to the MSI-X table are dropped.
+    /// Writes `data` to a BAR from byte `offset` on with one access of VFIO. Writes to the MSI-X table are dropped.
     ///
     /// # Errors
-    /// As the kernel gave it; `InvalidInput` beyond the BAR.
+    /// `InvalidInput` for an access beyond the BAR, otherwise the errno of writing the device's descriptor.
     pub fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> io::Result<()> {
         let at = self.inside(bar, offset, data.len())?;
         self.file.write_all_at(data, at)
