@@ -15,9 +15,9 @@ use super::Service;
 use super::live::TrappedRecord;
 use super::vm::{Attached, Vm};
 use crate::device::{Device, Origin};
-use crate::line::{Line, LineTable};
+use crate::line::{EntryLines, Line, LineTable};
 use crate::trapped::{EmulatedStore, StoreArea};
-use context::{LineContext, TrappedEntry};
+use context::LineContext;
 use pvir_abi::{DeviceId, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -37,8 +37,8 @@ pub enum ServedBy {
 #[derive(Debug)]
 pub(super) struct Trapped {
     registers: EmulatedStore,
-    /// Entries that are in use: of MSI-X one for each message, of MSI one for all.
-    entries: BTreeMap<u32, TrappedEntry>,
+    /// The lines of the entries in use: of MSI-X an entry for each message, of MSI one for all.
+    entries: BTreeMap<u32, EntryLines>,
     /// Messages of which no interrupt comes at the moment: what is raised is lost.
     void: BTreeSet<u32>,
     /// Messages with which something failed.
@@ -70,7 +70,7 @@ impl Trapped {
 
     /// The messages in use, without what the host counted.
     pub(super) fn infos(&self, lines: &LineTable) -> Vec<TrappedRecord> {
-        let of_entry = |(&index, entry): (&u32, &TrappedEntry)| {
+        let of_entry = |(&index, entry): (&u32, &EntryLines)| {
             let info = |(index, line): (u32, &Line)| TrappedRecord {
                 origin: Origin { index, ..entry.origin },
                 eventfd: line.eventfd().as_raw_fd(),
