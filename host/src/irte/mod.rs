@@ -51,16 +51,25 @@ impl Irte {
 
     /// A description of each message of the IRTE, whose handle is `handle`.
     pub fn infos(&self, handle: Handle) -> impl Iterator<Item = IrteInfo> {
-        let Self { origin, pair, target, .. } = *self;
-        (0u8..).zip(self.lines.iter()).map(move |(message, line): (u8, &Line)| IrteInfo {
+        let mut number = 0;
+        self.lines.iter().map(move |line| {
+            let info = self.info(handle, number, line);
+            number += 1;
+            info
+        })
+    }
+
+    #[inline]
+    fn info(&self, handle: Handle, message: u8, line: &Line) -> IrteInfo {
+        IrteInfo {
             handle,
-            origin,
+            origin: self.origin,
             message,
-            pair: Pair { data: pair.data + u32::from(message), ..pair },
+            pair: Pair { data: self.pair.data + u32::from(message), ..self.pair },
             eventfd: line.eventfd().as_raw_fd(),
             gsi: line.gsi().unwrap_or(0),
-            route: target.map(|target| target.message(message)),
-        })
+            route: self.target.map(|target| target.message(message)),
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Vm {
     pub(super) fn messages(&self) -> Vec<IrteMessage> {
         let mut messages = Vec::with_capacity(self.held as usize);
         for (handle, irte) in self.irtes.iter() {
-            messages.extend(self.messages_of(handle, irte));
+            self.messages_of(handle, irte).for_each(|message| messages.push(message));
         }
         messages
     }

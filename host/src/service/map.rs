@@ -40,7 +40,7 @@ pub(super) fn map(vm: &mut Vm, records: &mut [EntryRecord], mode: BatchMode) {
         let record = &mut records[place];
         match vm.irtes.get(handle) {
             Some(irte) if record.status == Status::OK => {
-                fill_answer(record, handle, irte, EntryState::EXISTING)
+                fill_answer(record, handle, irte, EntryState::EXISTING);
             }
             _ => {}
         }

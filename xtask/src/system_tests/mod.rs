@@ -25,25 +25,30 @@ use crate::runner::Test;
 
 /// All cases.
 pub(crate) fn all() -> Vec<Test> {
-    let lab = [pass_through::CASE, vendors::AMD, vendors::OFF, failures::CASE, doctor::CASE];
-    let batches = [
-        own_kvm::CASES,
-        floor::OWN_KVM,
-        wrong_hosts::CASE,
-        storm::INTEL,
-        product::INTEL_MOVES,
+    // whether there is a lab at all comes first, then what takes longest
+    let long = [
         product::INTEL,
-        product::INTEL_TWO,
-        product::INTEL_SRIOV,
-        stores::INTEL,
         floor::INTEL,
-        storm::AMD,
-        product::AMD_MOVES,
+        own_kvm::CASES,
+        wrong_hosts::CASE,
         product::AMD,
-        product::AMD_TWO,
-        product::AMD_SRIOV,
-        stores::AMD,
+        floor::OWN_KVM,
         floor::AMD,
+    ];
+    let short = [
+        storm::INTEL,
+        storm::AMD,
+        stores::INTEL,
+        stores::AMD,
+        product::INTEL_SRIOV,
+        product::AMD_SRIOV,
+        product::INTEL_TWO,
+        product::AMD_TWO,
+        product::INTEL_MOVES,
+        product::AMD_MOVES,
+        isolation::COMMANDS,
+        isolation::COMMANDS_AMD,
+        isolation::COMMANDS_OFF,
         product::OFF,
         product::NO_REMAP,
         product::NO_SOURCE_ID,
@@ -51,10 +56,12 @@ pub(crate) fn all() -> Vec<Test> {
         isolation::INTREMAP_OFF,
         isolation::AMD_INTREMAP_OFF,
         isolation::BEHIND_BRIDGE,
-        isolation::COMMANDS,
-        isolation::COMMANDS_AMD,
-        isolation::COMMANDS_OFF,
     ];
-    let one = lab.into_iter().chain(linux::CASES).map(Test::One);
-    one.chain(batches.into_iter().map(Test::Many)).collect()
+    let lab = [doctor::CASE, failures::CASE, vendors::AMD, vendors::OFF];
+    let mut tests = vec![Test::One(pass_through::CASE)];
+    tests.extend(long.into_iter().map(Test::Many));
+    tests.extend(linux::CASES.into_iter().map(Test::One));
+    tests.extend(short.into_iter().map(Test::Many));
+    tests.extend(lab.into_iter().map(Test::One));
+    tests
 }

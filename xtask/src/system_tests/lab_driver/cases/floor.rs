@@ -41,6 +41,15 @@ impl Kind {
     }
 }
 
+/// Who programs the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The guest itself.
+    Direct,
+    /// The VMM, by what the guest writes to a table that traps.
+    Trapped,
+}
+
 /// Whose counts are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Confirmed {
@@ -78,8 +87,9 @@ fn measure(devices: &[Device], confirmed: Confirmed) -> Result<CaseReport> {
     for device in devices {
         for &vectors in device.sizes {
             let what = || format!("{}, {vectors} vectors", device.name);
-            let ours = Run::new(device, vectors, false, confirmed).with_context(what)?;
-            let trapped = Run::new(device, vectors, true, confirmed).with_context(|| what() + ", trapped")?;
+            let ours = Run::new(device, vectors, Way::Direct, confirmed).with_context(what)?;
+            let trapped =
+                Run::new(device, vectors, Way::Trapped, confirmed).with_context(|| what() + ", trapped")?;
             for step in STEPS.iter().filter(|step| step.is_shown(device.kind)) {
                 rows.push(row(device, vectors, step, &ours, &trapped));
             }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::step::{STEPS, Step};
-use super::{Confirmed, Device, Kind};
+use super::{Confirmed, Device, Kind, Way};
 use crate::cases::counts::{self, OF_CONSOLES};
 use crate::expect::{grown, number, same};
 use crate::trace::{Exits, MMIO, RDMSR, Trace, WRMSR, XEN};
@@ -37,10 +37,13 @@ struct Kernel {
 }
 
 impl Run {
-    pub(super) fn new(device: &Device, vectors: u64, trapped: bool, confirmed: Confirmed) -> Result<Self> {
+    pub(super) fn new(device: &Device, vectors: u64, way: Way, confirmed: Confirmed) -> Result<Self> {
         let trace = (confirmed == Confirmed::ByKernel).then(Trace::start).transpose()?;
-        let words = format!("counts checkpoints n={vectors}{}", if trapped { " trapped" } else { "" });
-        let mode = if trapped { "trap" } else { "direct" };
+        let (mode, word) = match way {
+            Way::Direct => ("direct", ""),
+            Way::Trapped => ("trap", " trapped"),
+        };
+        let words = format!("counts checkpoints n={vectors}{word}");
         // What is armed ahead would be counted in whichever step the host comes to it.
         let arguments = ["--device", &device.argument, "--mode", mode, "--armed-ahead", "0"];
         let mut vm = Vm::start(&arguments, &words)?;
@@ -55,7 +58,7 @@ impl Run {
             let after = snapshot(&mut vm, trace.as_ref())?;
             let of_step = between(&before, &after).with_context(|| step.name.to_owned())?;
             if step.is_checked() {
-                of_step.check(step, vectors, device.kind, trapped).with_context(|| step.name.to_owned())?;
+                of_step.check(step, vectors, device.kind, way).with_context(|| step.name.to_owned())?;
             }
             spent.insert(step.name, of_step);
             before = after;
@@ -129,8 +132,8 @@ const AT_MOST: [&str; 2] = ["KVM_IRQFD", "KVM_IRQFD (de-assign)"];
 const ACCESS: &str = "mmio-bar";
 
 impl Spent {
-    fn check(&self, step: &Step, vectors: u64, kind: Kind, trapped: bool) -> Result<()> {
-        if trapped {
+    fn check(&self, step: &Step, vectors: u64, kind: Kind, way: Way) -> Result<()> {
+        if way == Way::Trapped {
             let exits = step.trapped(vectors, kind);
             return same("exits where the table is trapped", &self.exits, &expected(&[ACCESS], exits));
         }
@@ -164,7 +167,7 @@ mod tests {
     fn set_up(exits: &[(&str, u64)], ioctls: &[(&str, u64)]) -> bool {
         let counts = |list: &[(&str, u64)]| list.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
         let spent = Spent { exits: counts(exits), ioctls: counts(ioctls) };
-        spent.check(&STEPS[0], 10, Kind::PassedThrough, false).is_ok()
+        spent.check(&STEPS[0], 10, Kind::PassedThrough, Way::Direct).is_ok()
     }
 
     #[test]
