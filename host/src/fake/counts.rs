@@ -4,7 +4,7 @@ use super::platform::StartedEntry;
 use super::{Entry, SharedPlatform};
 use crate::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts};
 
-/// What a fake host counts.
+/// The counts of one fake device on a fake host.
 pub(super) struct FakeCounts {
     pub(super) number: u32,
     pub(super) platform: SharedPlatform,

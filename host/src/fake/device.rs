@@ -252,7 +252,7 @@ impl Device for FakeDevice {
         if !platform.started.contains_key(&entry) {
             platform.breach(format!("{entry:?} is masked before it is started"));
         }
-        // Where the store has no mask nobody is to blame for what is unmasked: with MSI all messages go together.
+        // MSI has no mask bits here and its messages start together: none of them is expected to be masked alone.
         let meant = |other: &Entry| match store {
             Store::MSI => (other.device, other.store) == (entry.device, entry.store),
             _ => *other == entry,

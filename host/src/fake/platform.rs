@@ -102,7 +102,7 @@ pub struct FakePlatform {
     pub(super) open: BTreeSet<u32>,
     /// Devices that are prepared for being emulated.
     pub(super) trapped: BTreeMap<u32, Store>,
-    /// What trapped devices hold of entries that are not started.
+    /// Entries of trapped devices that are not started and have an interrupt pending.
     pub(super) latched: BTreeSet<Entry>,
     pub(super) generation: u32,
     /// Interrupt vectors of the host: no limit if `None`.
@@ -272,7 +272,7 @@ impl FakePlatform {
         self.violations.push(format!("{what} (during {during:?})"));
     }
 
-    /// What an eventfd is, which is kept alive from now on.
+    /// Identifies an eventfd, and keeps it alive from now on.
     pub(super) fn see(&mut self, eventfd: &EventFd) -> io::Result<KnownEventfd> {
         let id = identity::id(eventfd);
         let seen = match self.seen.get(&id) {

@@ -13,7 +13,7 @@ pub struct IrteTable {
 
 #[derive(Debug)]
 struct Slot {
-    /// Of the IRTE that is, or will be, in the slot. Never 0.
+    /// The generation of the IRTE that is, or will be, in the slot. Never 0.
     generation: u32,
     irte: Option<Irte>,
 }

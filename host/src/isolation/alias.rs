@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn non_transparent_bridges_are_refused_whoever_made_them() {
+    fn non_transparent_bridges_are_refused_of_every_vendor() {
         assert_eq!(refusal((0x11f8, 0x8531), 0x06_8000), Some(Refusal::ALIASED_REQUESTER));
         assert_eq!(refusal((0x10b5, 0x87b0), 0x06_8000), Some(Refusal::ALIASED_REQUESTER));
     }

@@ -30,7 +30,7 @@ pub enum IsolationError {
     /// The device is bound to another driver than vfio-pci, or to none.
     #[error("{device}: is bound to {}, not to vfio-pci", driver.as_deref().unwrap_or("no driver"))]
     OtherDriver {
-        /// The device.
+        /// The device, by its address on the host.
         device: DeviceId,
         /// The name of the driver that it is bound to; `None` if it has none.
         driver: Option<String>,
@@ -42,7 +42,7 @@ pub enum IsolationError {
         list(others)
     )]
     SharedGroup {
-        /// The device.
+        /// The device, by its address on the host.
         device: DeviceId,
         /// The number of the group.
         group: u32,
@@ -52,7 +52,7 @@ pub enum IsolationError {
     /// The remapping unit does not protect others from the device.
     #[error("{device}: direct programming is refused: {reason}")]
     NotIsolated {
-        /// The device.
+        /// The device, by its address on the host.
         device: DeviceId,
         /// Which condition of isolation does not hold.
         reason: NotIsolated,
@@ -60,20 +60,20 @@ pub enum IsolationError {
     /// A file of the host could not be read.
     #[error("{device}: {path}; help: see that /sys is mounted, and let this user read it")]
     File {
-        /// The device.
+        /// The device, by its address on the host.
         device: DeviceId,
         /// The path of the file.
         path: String,
-        /// Why.
+        /// The error of reading it.
         #[source]
         source: io::Error,
     },
     /// Sysfs describes the device's group in a way that is not understood.
     #[error("{device}: {what}")]
     Malformed {
-        /// The device.
+        /// The device, by its address on the host.
         device: DeviceId,
-        /// What makes no sense.
+        /// What is not understood, as a phrase for messages.
         what: String,
     },
 }

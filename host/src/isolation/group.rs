@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 /// Class code of bridges between PCI buses: they take no part in what a group's devices may do. Other bridges do, some
 /// by DMA (0x0680: non-transparent ones).
 const BRIDGE: &str = "0x0604";
-/// Drivers that let nobody use a bridge for DMA of its own (Linux 6.12, drivers/vfio/vfio_main.c).
+/// Drivers that use a bridge for no DMA of its own (Linux 6.12, drivers/vfio/vfio_main.c).
 const BRIDGE_DRIVERS: [&str; 3] = ["pcieport", "pci-stub", "vfio-pci"];
 
 impl Host {
@@ -208,7 +208,7 @@ mod tests {
         host.check_group(id(5), &[id(5), id(6)]).unwrap();
         fs::remove_file(host.device_path(id(7)).join("driver")).unwrap();
         symlink("/sys/bus/pci/drivers/other", host.device_path(id(7)).join("driver")).unwrap();
-        assert!(host.check_group(id(5), &[id(5), id(6)]).is_err(), "a bridge that somebody uses");
+        assert!(host.check_group(id(5), &[id(5), id(6)]).is_err(), "a bridge whose driver may use DMA");
         assert_eq!(Host::group_reason(&error).refusal, Refusal::SHARED_GROUP);
     }
 

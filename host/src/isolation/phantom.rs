@@ -10,8 +10,9 @@ use pvir_abi::{DeviceId, Refusal};
 use std::fs;
 
 impl Host {
-    /// Refuses a device with phantom functions switched on, as far as this user may read its config space: whoever is
-    /// not root sees 64 bytes. VFIO shows the registers to whom it gives the device: [`validate_phantom`].
+    /// Refuses a device whose phantom functions are switched on, as far as this user can read the device's
+    /// configuration space: without privilege only its first 64 bytes are readable. VFIO shows the registers to the
+    /// process that has the device ([`validate_phantom`]).
     pub(super) fn validate_phantom_functions(&self, device: DeviceId) -> Result<(), NotIsolated> {
         let config = fs::read(self.device_path(device).join("config")).unwrap_or_default();
         config.first_chunk().map_or(Ok(()), |config| validate_phantom(device, config))

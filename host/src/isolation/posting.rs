@@ -57,7 +57,7 @@ impl Host {
         if can { Posting::On } else { Posting::Off }
     }
 
-    /// Whether the kernel was told this of interrupt remapping.
+    /// Whether the kernel parameter `intremap` has this option.
     pub(super) fn remapping_option(&self, option: &str) -> bool {
         let line = fs::read_to_string(self.path("proc/cmdline")).unwrap_or_default();
         let mut options = line.split_whitespace().filter_map(|word| word.strip_prefix("intremap="));
@@ -66,7 +66,7 @@ impl Host {
 }
 
 impl Posting {
-    /// Of two that are both needed.
+    /// The result of two conditions that are both needed.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Off, _) | (_, Self::Off) => Self::Off,
@@ -75,7 +75,7 @@ impl Posting {
         }
     }
 
-    /// Of two of which one is enough.
+    /// The result of two conditions of which one is enough.
     fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::On, _) | (_, Self::On) => Self::On,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn intel_needs_the_processor_the_unit_and_nobody_who_forbids_it() {
+    fn intel_needs_the_processor_and_the_unit_and_no_switch_against_it() {
         assert_eq!(intel("Y\n", WITH, "quiet"), Posting::On);
         assert_eq!(intel("N\n", WITH, "quiet"), Posting::Off);
         assert_eq!(intel("Y\n", WITHOUT, "quiet"), Posting::Off);

@@ -17,7 +17,7 @@ use std::path::Path;
 /// Port types that hand requester ids on as they are: root port, upstream and downstream port of a switch (PCI Express
 /// Base Specification 6.0, section 7.5.3.2 "PCI Express Capabilities Register").
 const PORTS: [u8; 3] = [4, 5, 6];
-/// What sysfs has of devices with a PCI Express capability only, and everybody may see.
+/// A file that sysfs has for devices with a PCI Express capability only, and that every user can read.
 const IS_EXPRESS: &str = "max_link_speed";
 
 impl Host {

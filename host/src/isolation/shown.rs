@@ -17,8 +17,9 @@ const FILE: &str = "sys/kernel/debug/iommu/intel/ir_translation_struct";
 const PRESENT: u64 = 1;
 const POSTED: u64 = 1 << 15;
 
-/// Whether the entries of some devices are posted; nothing where the lines that may mean an entry do not agree: it changed
-/// between the lists, or two units have one of that index.
+/// The mode of each remapping table entry that the kernel shows for some devices: posted or remapped. `None` for an
+/// entry whose mode is not known, because its lines do not agree: it changed between the two lists, or two units have
+/// an entry of this index.
 #[derive(Clone, Debug, Default)]
 pub struct ShownIrtes(BTreeMap<(DeviceId, u32), Option<bool>>);
 
@@ -26,10 +27,11 @@ pub struct ShownIrtes(BTreeMap<(DeviceId, u32), Option<bool>>);
 type Subject = (DeviceId, Option<String>);
 
 impl Host {
-    /// The entries of these devices, read once for all. Nothing where the kernel shows none, or not to this user.
+    /// Reads the remapping table entries of `devices` from debugfs, once for all of them. The answer is empty where
+    /// the kernel shows none, or not to this user.
     ///
-    /// The kernel writes some 80 bytes for each entry that it has, and keeps its table locked for it: not for the path
-    /// of a guest.
+    /// The kernel writes some 80 bytes for each entry that it has, and locks its table for that, so this is not for
+    /// the path of a guest's call.
     #[must_use]
     pub fn shown_irtes(&self, devices: &[DeviceId]) -> ShownIrtes {
         if devices.is_empty() {
@@ -48,7 +50,7 @@ impl Host {
 }
 
 impl ShownIrtes {
-    /// Whether the entry of this index, which a device's messages name, is posted; not known if it is not shown.
+    /// Whether the entry of this index, which the device's messages name, is posted; `None` if this is not known.
     #[must_use]
     pub fn is_posted(&self, device: DeviceId, index: u32) -> Option<bool> {
         self.0.get(&(device, index)).copied().flatten()

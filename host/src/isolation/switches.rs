@@ -69,7 +69,7 @@ impl Host {
     }
 }
 
-/// What cannot be read is not known to be safe.
+/// The reason to refuse a device because a file cannot be read: what is not known is not safe.
 pub(super) fn unread(what: &str, error: &io::Error, remedy: &str) -> NotIsolated {
     NotIsolated {
         refusal: Refusal::POLICY,
@@ -78,7 +78,7 @@ pub(super) fn unread(what: &str, error: &io::Error, remedy: &str) -> NotIsolated
     }
 }
 
-/// As the kernel reads it: quotes are taken off, dashes are underscores, and a value counts by how it begins
+/// Parses a parameter as the kernel does: quotes are taken off, dashes are underscores, and a value counts by its start
 /// (Linux 6.12, lib/cmdline.c, kernel/params.c, drivers/iommu/irq_remapping.c).
 fn weakened(word: &str) -> Option<(&str, Refusal, &'static str)> {
     let bare = word.replace('"', "");

@@ -14,7 +14,7 @@ pub enum RemappingUnit {
 }
 
 impl RemappingUnit {
-    /// By the unit's name in `/sys/class/iommu`: `dmar0`, `ivhd0`.
+    /// The kind of the unit that `/sys/class/iommu` names `name`, for example `dmar0` or `ivhd0`.
     pub(super) fn by_name(name: &str) -> Option<Self> {
         match name.trim_end_matches(|c: char| c.is_ascii_digit()) {
             "dmar" => Some(Self::Intel),

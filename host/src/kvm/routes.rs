@@ -11,7 +11,7 @@ use std::io;
 pub struct RouteTable {
     router: Box<dyn IrqRouter>,
     routes: Vec<GsiRoute>,
-    /// Where a GSI stands in `routes`.
+    /// Index in `routes` of the route of each GSI.
     position: Vec<Option<u32>>,
     /// How the changes that are not applied yet are undone.
     undo: Vec<(u32, Option<Message>)>,

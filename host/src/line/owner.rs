@@ -36,7 +36,7 @@ pub trait DeviceSet {
     fn device(&mut self, id: DeviceId) -> Option<&mut dyn Device>;
 }
 
-/// One device, whoever is asked for: the caller has looked it up.
+/// A single device, which the caller has looked up: it is the answer for every id.
 impl DeviceSet for &mut dyn Device {
     fn device(&mut self, _: DeviceId) -> Option<&mut dyn Device> {
         Some(&mut **self)

@@ -1,7 +1,7 @@
 //! Interrupt messages for a VM's local APICs, in the form of KVM's MSI routes.
 //!
-//! KVM validates almost nothing of what it injects. A [`Message`] is therefore the proof that somebody has validated
-//! it, and the KVM backend takes nothing else. [`RoutePolicy::validate`](crate::irte::RoutePolicy::validate) makes
+//! KVM validates almost nothing of what it injects. A [`Message`] is therefore the proof that it has been validated,
+//! and the KVM backend takes nothing else. [`RoutePolicy::validate`](crate::irte::RoutePolicy::validate) makes
 //! one of a routing that the guest has requested by hypercall, and [`Message::validate`] makes one of a message that
 //! the guest has written into an emulated store.
 

@@ -12,7 +12,7 @@ type Unit = [u64; RECORD_LEN / 8];
 
 /// A record that carries a status.
 pub(super) trait Record: FromBytes + IntoBytes + Immutable + KnownLayout {
-    /// Its status field.
+    /// The status field of the record.
     fn status(&mut self) -> &mut Status;
 }
 

@@ -42,8 +42,8 @@ impl Service {
         self
     }
 
-    /// Reads the counts of the devices that are `meant`, under the lock for no longer than it takes to find them. What
-    /// comes between this and the call that it is for is counted for nobody, or for the next that has the interrupt.
+    /// Reads the host's counts of the devices that `meant` picks. The lock is held only while these are looked up.
+    /// Interrupts between this and the call that it precedes are not counted for the entry.
     pub(super) fn count(&self, purpose: CountPurpose, meant: impl Fn(&Attached) -> bool) -> Counted {
         let sources: Vec<(DeviceId, Arc<dyn HostCounts>)> = {
             let vm = self.lock();

@@ -6,15 +6,15 @@ use crate::line::DeviceSet;
 use pvir_abi::DeviceId;
 use std::cell::Cell;
 
-/// Where a device stands in [`Devices`].
+/// The index of a device in [`Devices`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DevicePlace(usize);
 
-/// By id, in its order. Few, fixed before the guest runs, and looked up for each record.
+/// The devices, sorted by id. They are few, fixed before the guest runs, and looked up for each record.
 #[derive(Default)]
 pub(super) struct Devices {
     all: Vec<(DeviceId, Attached)>,
-    /// Where the one stands that was looked up last: nearly always the records of a call are of one device.
+    /// Index of the device that was looked up last: nearly always the records of a call are of one device.
     last: Cell<usize>,
 }
 
@@ -30,7 +30,7 @@ impl Devices {
         Ok(place)
     }
 
-    /// Where a device stands. None ever leaves, so its place is good until another one comes.
+    /// The index of a device. No device is ever removed, so it is valid until another device is added.
     #[inline]
     pub(super) fn find(&self, id: DeviceId) -> Option<DevicePlace> {
         self.place(id).ok().map(DevicePlace)

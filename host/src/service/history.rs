@@ -35,7 +35,7 @@ pub(super) struct IrteMessage {
 }
 
 impl IrteMessage {
-    /// With what was counted for it.
+    /// The record of this message, with the counts for it.
     pub(super) fn record(self, counted: &Counted) -> IrteRecord {
         IrteRecord { irte: self.irte, host: counted.of(self.place) }
     }

@@ -1,18 +1,18 @@
-//! Who has which interrupt of a device.
+//! Which IRTE holds which interrupt of a device.
 
 use pvir_abi::{Handle, Store};
 
-/// The IRTE of each entry, by the entry whose interrupt it is: an MSI-X entry and the IMS entry that is made of it
-/// exclude each other.
+/// The IRTE that holds each interrupt, by the entry whose interrupt it is. An MSI-X entry and the IMS entry that is
+/// made of it have one interrupt, so only one of the two can be mapped.
 ///
-/// Stores are small and used from their start on, so each is a row that reaches its last entry that was ever mapped: what a
-/// device can do bounds it.
+/// Stores are small and used from index 0 on, so each is a row that reaches its last entry that was ever mapped. The
+/// number of the device's entries bounds it.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     rows: [Vec<Handle>; 3],
 }
 
-/// An entry whose interrupt it is.
+/// Store and index of the entry whose interrupt it is.
 pub(super) type Backing = (Store, u32);
 
 #[inline]
@@ -26,7 +26,7 @@ fn row(store: Store) -> Option<usize> {
 }
 
 impl Holders {
-    /// Who has it.
+    /// The IRTE that holds the interrupt of `backing`, if one does.
     #[inline]
     pub(super) fn get(&self, (store, index): Backing) -> Option<Handle> {
         let handle = *self.rows[row(store)?].get(index as usize)?;
@@ -44,7 +44,7 @@ impl Holders {
         row[index] = handle;
     }
 
-    /// Takes it from whoever has it.
+    /// Takes the interrupt of `backing` from the IRTE that holds it, which is the answer.
     pub(super) fn clear(&mut self, (store, index): Backing) -> Option<Handle> {
         let held = self.rows[row(store)?].get_mut(index as usize)?;
         Some(std::mem::take(held)).filter(|handle| *handle != Handle::NONE)

@@ -57,12 +57,12 @@ enum Planned {
 
 /// An IRTE that this call makes.
 struct NewIrte {
-    /// Where its record stands.
+    /// Index of its record in the call.
     place: usize,
     handle: Handle,
     irte: Irte,
     device: DevicePlace,
-    /// Whether the host has left the entry masked, or what the guest is told.
+    /// Whether the host has left the entry masked, or the status that the guest gets.
     outcome: Result<bool, Status>,
 }
 
@@ -210,7 +210,7 @@ impl Vm {
         self.lines.apply()
     }
 
-    /// Keeps those that were made, which their records are told, and gives the others back; all of them, if the call is
+    /// Keeps those that were made, answers their records, and gives the others back; all of them, if the call is
     /// `aborted`.
     fn keep(&mut self, new: Vec<NewIrte>, records: &mut [EntryRecord], aborted: bool) {
         let mut leaving = Vec::new();

@@ -102,7 +102,7 @@ impl Drop for PrearmThread {
     fn drop(&mut self) {
         self.bell.end();
         if let Some(thread) = self.thread.take() {
-            // It has nothing to tell.
+            // A panic of the thread is reported by the panic hook, and the service works without the thread.
             let _ = thread.join();
         }
         self.service.set_retires(false);

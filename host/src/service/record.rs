@@ -7,8 +7,8 @@ use pvir_abi::{
     Arch, CallFlags, EntryFlags, EntryRecord, EntryState, Features, Handle, Pair, Routing, Status, Store,
 };
 
-/// Most messages of an MSI capability (PCI Express Base Specification 6.0, section 7.7.1.2 "Message Control Register
-/// for MSI").
+/// Maximum number of messages of an MSI capability (PCI Express Base Specification 6.0, section 7.7.1.2 "Message
+/// Control Register for MSI").
 const MAX_MESSAGES: u32 = 32;
 
 /// The feature without which a store is not served; `None` for a store of a later version.
@@ -40,15 +40,15 @@ impl InputFields {
     }
 }
 
-/// What a valid record says.
+/// The contents of a valid record.
 #[derive(Clone, Copy)]
 pub(super) struct ValidRecord {
     pub(super) origin: Origin,
-    /// Its device.
+    /// The index of its device.
     pub(super) device: DevicePlace,
     /// Number of messages.
     pub(super) count: u32,
-    /// `None`: parked, or an operation without routing.
+    /// The target; `None` for a parked entry, or for an operation without routing.
     pub(super) target: Option<Target>,
 }
 

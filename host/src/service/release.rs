@@ -8,11 +8,11 @@ use pvir_abi::{Handle, Status};
 use std::collections::BTreeMap;
 use std::io;
 
-/// Entries on the way down that did not come off whole, and how it was.
+/// The entries whose way down failed, and the status that reports the failure.
 pub(super) type Stuck = BTreeMap<Origin, Status>;
 
 impl Step {
-    /// What a guest is told where the step failed with `error`.
+    /// The status by which the guest learns that the step failed with `error`.
     pub(super) fn status(self, error: &io::Error) -> Status {
         match self {
             Self::Start if error.raw_os_error() == Some(libc::ENOSPC) => Status::NO_HOST_VECTOR,
@@ -23,11 +23,11 @@ impl Step {
 }
 
 impl Vm {
-    /// Gives the IRTEs of `handles` back, in reverse of how they were made. Handles that name nothing are passed over.
+    /// Gives the IRTEs of `handles` back, in reverse of how they were made. Handles that name no IRTE are ignored.
     ///
-    /// Every handle is stale afterwards. A failure on the way is logged and does not stop the rest; what did not
-    /// come off is kept, and every later release tries it again. The answer names the entries whose interrupt could not be
-    /// stopped or whose irqfd would not come off.
+    /// Every handle is stale afterwards. A failure is logged and does not stop the rest. What could not be released
+    /// is kept, and every later release tries it again. The answer names the entries whose interrupt could not be
+    /// stopped or whose irqfd could not be detached.
     pub(super) fn release(&mut self, handles: &[Handle]) -> Stuck {
         let mut leaving = Vec::with_capacity(handles.len());
         for handle in handles {
@@ -55,7 +55,7 @@ impl Vm {
         self.log_all(&errors)
     }
 
-    /// Nobody has the interrupt of its entry any more.
+    /// Frees the interrupt of an IRTE's entry for other IRTEs.
     fn leave(&mut self, irte: &Irte) {
         let Origin { device, store, index } = irte.origin;
         let Some(attached) = self.devices.get_mut(&device) else { return };
@@ -65,7 +65,7 @@ impl Vm {
         }
     }
 
-    /// Tries again what did not come off before.
+    /// Tries again to release what could not be released before.
     pub(super) fn sweep(&mut self) {
         let failed = self.lines.take_off_stuck();
         self.log_irqfds(&failed);

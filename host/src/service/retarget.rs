@@ -7,9 +7,9 @@ use crate::line::{LineTable, Step};
 use pvir_abi::{EntryFlags, EntryRecord, EntryState, Handle, Status};
 use std::collections::BTreeMap;
 
-/// Where an IRTE is to go; `None` parks it.
+/// An IRTE and its new target; `None` parks it.
 type Move = (Handle, Option<Target>);
-/// Those that failed, and how. They are where they were.
+/// The IRTEs that failed, and their statuses. They keep their old targets.
 type Failures = BTreeMap<Handle, Status>;
 
 pub(super) fn retarget(vm: &mut Vm, records: &mut [EntryRecord], mode: BatchMode) {
@@ -123,7 +123,7 @@ impl Vm {
             let Self { irtes, lines, .. } = self;
             let Some(irte) = irtes.get_mut(handle).filter(|irte| awaits_irqfd(lines, irte)) else { continue };
             let Err(error) = lines.attach_all(&mut irte.lines) else { continue };
-            // Parked it was, parked it stays. A route is never dropped under an irqfd that would not come off again.
+            // Parked it was, parked it stays. A route is never dropped under an irqfd that could not be detached again.
             irte.target = None;
             unrouted = true;
             if !irte.lines.is_attached() {

@@ -54,7 +54,7 @@ fn validate(
         Features::from_bits(record.features).filter(|asked| super::Service::FEATURES.contains(*asked));
     let features = features.ok_or(Status::UNSUPPORTED_FEATURE)?;
     if record.notify_vector != 0 || record.notify_apic_id != 0 {
-        // NOTIFY is not offered, so nobody can have taken it.
+        // NOTIFY is not offered, so no guest can have taken it.
         return Err(Status::RESERVED_NOT_ZERO);
     }
     let area = record.event_area;

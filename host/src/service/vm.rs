@@ -1,4 +1,4 @@
-//! The state of one VM: everything that the lock protects.
+//! The state of one VM that the service's lock protects.
 
 use super::devices::Devices;
 use super::history::History;
@@ -14,23 +14,24 @@ use crate::log_limit::LogLimit;
 use pvir_abi::{DeviceId, Features, GuestPhysAddr, Handle, Status, Store};
 use std::io;
 
-/// What ENABLE granted.
+/// What ENABLE has granted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Session {
     pub(super) features: Features,
-    /// The registered event area. Nothing but ENABLE writes it yet: this service has no event to tell.
+    /// The guest physical address of the event area, if the guest has registered one. Only ENABLE writes it: this
+    /// version of the service reports no events.
     #[expect(dead_code, reason = "restore, reset and storm control write it")]
     pub(super) event_area: Option<GuestPhysAddr>,
 }
 
-/// A device and what of it is mapped.
+/// A device of the VM, and what is mapped of it.
 pub(super) struct Attached {
     pub(super) device: Box<dyn Device>,
     pub(super) capabilities: Capabilities,
-    /// Whether the guest has it to program; otherwise its store is trapped.
+    /// Whether the guest programs the device; otherwise its store is emulated.
     pub(super) open: bool,
     pub(super) mapped: Holders,
-    /// IRTEs held: one for each message.
+    /// IRTEs that the device's entries hold: one for each message.
     pub(super) held: u32,
     pub(super) trapped: Option<Trapped>,
 }
@@ -38,14 +39,14 @@ pub(super) struct Attached {
 pub(super) struct Vm {
     pub(super) policy: RoutePolicy,
     pub(super) session: Option<Session>,
-    /// Of the latest session; 0 before the first.
+    /// The epoch of the latest session; 0 before the first.
     pub(super) epoch: u64,
     pub(super) devices: Devices,
     pub(super) irtes: IrteTable,
     /// IRTEs that all devices hold: one for each message.
     pub(super) held: u32,
     pub(super) lines: LineTable,
-    /// Most lines that wait, armed ahead.
+    /// Maximum number of lines that are armed ahead ([`Config::armed_ahead`]).
     pub(super) armed_ahead: u32,
     pub(super) max_irtes: u32,
     pub(super) max_irtes_per_device: u32,

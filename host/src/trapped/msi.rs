@@ -26,7 +26,7 @@ const MAX_LEN: usize = 0x18;
 #[derive(Clone, Debug)]
 pub struct EmulatedMsi {
     shape: MsiShape,
-    /// All of its bytes, from its id on. Id and link are not kept here.
+    /// The bytes of the capability, from its id on. Id and link are not kept here.
     bytes: [u8; MAX_LEN],
 }
 

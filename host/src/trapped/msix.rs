@@ -13,7 +13,7 @@ const ENTRY: u64 = 16;
 const CONTROL: usize = 3;
 const MASK: u32 = 1;
 
-/// Where message control stands in the capability, and its bits that a guest can set.
+/// Offset of message control in the capability, and its bits that a guest can set.
 const MESSAGE_CONTROL: usize = 2;
 const ENABLE: u16 = 1 << 15;
 const FUNCTION_MASK: u16 = 1 << 14;

@@ -131,7 +131,7 @@ impl Device for VfioDevice {
         }
         let opened = self.table().and_then(PhysicalMsixTable::mask_all).and_then(|()| self.window.open());
         opened.inspect_err(|_| {
-            // The first failure is the one to tell of.
+            // The first failure is the one to report.
             let _ = self.vectors.close(self.pci.irqs());
         })
     }

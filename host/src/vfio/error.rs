@@ -13,7 +13,7 @@ pub enum AttachError {
     /// A file of VFIO or of sysfs could not be opened or read.
     #[error("{device}: {path}; help: {}", remedy(source))]
     File {
-        /// The device.
+        /// The device, by its address on the host.
         device: DeviceId,
         /// The path of the file.
         path: String,
@@ -24,7 +24,7 @@ pub enum AttachError {
     /// An operation of VFIO failed.
     #[error("{device}: {operation}")]
     Vfio {
-        /// The device.
+        /// The device, by its address on the host.
         device: DeviceId,
         /// The operation, as a phrase for messages.
         operation: &'static str,
@@ -35,7 +35,7 @@ pub enum AttachError {
     /// The values in the device's configuration space do not fit its BARs or each other.
     #[error("{device}: {what}")]
     Malformed {
-        /// The device.
+        /// The device, by its address on the host.
         device: DeviceId,
         /// Why the device is refused.
         what: String,
@@ -43,7 +43,7 @@ pub enum AttachError {
     /// An access to the open device failed.
     #[error("{device}: {operation}")]
     Io {
-        /// The device.
+        /// The device, by its address on the host.
         device: DeviceId,
         /// The access, as a phrase for messages.
         operation: &'static str,

@@ -15,11 +15,12 @@ struct IrqCount {
     count: u64,
 }
 
-/// The counts of one device, from the start of each interrupt on.
+/// The counts of one device's interrupts, each from its start on.
 ///
-/// The kernel counts by host IRQ, and VFIO keeps the IRQ of an entry that is stopped, so an entry that is started again
-/// goes on where it was. Nothing is counted while it is stopped: what was read last before the stop is what is to be
-/// subtracted after the next start, and a start need not read anything. Where nothing was read then, nobody knows.
+/// The kernel counts by host IRQ, and VFIO keeps the IRQ of an entry that is stopped, so an entry that is started
+/// again continues the earlier count. Nothing is counted while it is stopped. The last reading before the stop is
+/// therefore what is to be subtracted after the next start, and a start need not read anything. Where nothing was
+/// read before the stop, the count is not known.
 #[derive(Debug)]
 pub(crate) struct DeviceCounts {
     device: DeviceId,
@@ -28,9 +29,9 @@ pub(crate) struct DeviceCounts {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Of each interrupt that runs, the last reading before it may be stopped.
+    /// The last reading of each running interrupt before it may be stopped.
     last: BTreeMap<EntryKey, IrqCount>,
-    /// Of each that was ever stopped, the last one before the latest stop; nothing if there was none.
+    /// The last reading before the latest stop, of each interrupt that was ever stopped; `None` without a reading.
     before: BTreeMap<EntryKey, Option<IrqCount>>,
 }
 
@@ -39,7 +40,7 @@ impl DeviceCounts {
         Self { device, known: Mutex::default() }
     }
 
-    /// These run no more, and keep their IRQs.
+    /// Notes that these interrupts were stopped and keep their IRQs.
     pub(crate) fn stopped(&self, entries: impl Iterator<Item = EntryKey>) {
         let mut known = self.lock();
         for entry in entries {
@@ -48,7 +49,7 @@ impl DeviceCounts {
         }
     }
 
-    /// The IRQs of a store went back to the host: what it has next counts from nothing.
+    /// Notes that the IRQs of a store went back to the host: its next ones count from zero.
     pub(crate) fn given_back(&self, store: Store) {
         let mut known = self.lock();
         known.last.retain(|(of, _), _| *of != store);
@@ -86,7 +87,7 @@ impl Known {
     }
 }
 
-/// The lines of a device, as if their IRQs had counted for nobody before. VFIO names its interrupts
+/// The lines of a device, with the totals of their IRQs as counts. VFIO names its interrupts
 /// `vfio-msix[3](0000:01:00.0)`.
 fn parse(text: &str, device: DeviceId) -> Vec<HostInterrupt> {
     let tail = format!("({device})");

@@ -44,7 +44,7 @@ impl SetIrqs for Irqs {
 }
 
 impl Irqs {
-    /// Of the device behind `device`.
+    /// The interrupts of the device whose VFIO descriptor is `device`.
     pub(crate) fn new(device: File, counters: &Counters) -> Self {
         Self { device, set_irqs: counters.ioctl("VFIO_DEVICE_SET_IRQS") }
     }
@@ -68,7 +68,7 @@ impl Irqs {
     }
 }
 
-/// What the ioctl's result says. A positive one is no success: so many vectors could be had, which is fewer than asked
+/// Translates the ioctl's result. A positive one is no success: so many vectors could be had, which is fewer than asked
 /// for, and none is left allocated (Linux 6.12, drivers/vfio/pci/vfio_pci_intrs.c, `vfio_msi_enable`).
 fn outcome(result: libc::c_int) -> io::Result<()> {
     match result {

@@ -25,7 +25,7 @@ impl PhysicalMsixTable {
         Self { bar, offset: capability.table_offset, entries: capability.entries, unit }
     }
 
-    /// Where a word of an entry stands in the BAR.
+    /// Offset in the BAR of a word of an entry, in bytes.
     fn at(&self, index: u32, word: u64) -> io::Result<u64> {
         if index >= self.entries {
             return Err(io::ErrorKind::InvalidInput.into());

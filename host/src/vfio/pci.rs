@@ -229,7 +229,7 @@ fn borrow(inner: &Inner) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(inner.as_raw_fd()) }
 }
 
-/// What VFIO's refusal means to a user.
+/// Translates VFIO's error into the reason that the host's user gets.
 fn attach_error(device: DeviceId, error: VfioError) -> AttachError {
     match error {
         VfioError::ContainerSetIOMMU(errno) if errno.errno() == libc::EPERM => {

@@ -38,7 +38,7 @@ pub(crate) struct Vectors {
 }
 
 impl Vectors {
-    /// Of a device with an MSI-X table of `entries`, or none.
+    /// The interrupts of a device with an MSI-X table of `entries`; 0 without a table.
     pub(crate) fn new(entries: u32, dynamic: bool) -> Self {
         Self { entries, dynamic, msi: 0 }
     }

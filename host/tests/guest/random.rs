@@ -60,7 +60,7 @@ impl<'s> Run<'s> {
             self.raise_again();
             let reported =
                 outcome.answered != outcome.foreseen || self.vm.service.statistics().log_lines > logged;
-            // Nobody was told: then it was made good, and all is as if nothing had failed.
+            // Nothing was reported: then the failure was made good, and all is as if nothing had failed.
             self.unfinished |= reported;
         } else {
             assert_eq!(outcome.answered, outcome.foreseen, "{step:?}");

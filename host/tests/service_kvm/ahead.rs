@@ -2,9 +2,12 @@
 
 use super::*;
 
-fn arm(fixture: &KvmFixture, wanted: u64) {
+fn arm(fixture: &KvmFixture, expected: u64) {
     fixture.service.arm_ahead();
-    assert_eq!((fixture.service.armed_ahead() as u64, fixture.ioctls("KVM_IRQFD (ahead)")), (wanted, wanted));
+    assert_eq!(
+        (fixture.service.armed_ahead() as u64, fixture.ioctls("KVM_IRQFD (ahead)")),
+        (expected, expected)
+    );
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn with_the_flag_one_bad_record_aborts_all() {
 
 #[test]
 fn with_the_flag_a_call_that_is_all_bad_is_aborted_too() {
-    // O3: nobody is there to be called ABORTED, and yet the call is.
+    // O3: no record is left to be ABORTED, and yet the call is.
     let fixture = ServiceFixture::enabled();
     for asked in [vec![routed(0, 0, 0, 5)], vec![routed(0, 0, 0, 5), routed(9, 0, 0, 0x40)]] {
         let answer = fixture.call(Operation::MAP, WHOLE, &asked);

@@ -57,7 +57,7 @@ fn targets(mapped: &[EntryRecord]) -> Vec<EntryRecord> {
 /// How irqfds are armed and taken off beside the calls.
 #[derive(Clone, Copy, Debug)]
 struct Beside {
-    /// Most that are armed ahead.
+    /// Maximum number that are armed ahead.
     armed: u32,
     /// Whether they are taken off later, by another thread.
     retires: bool,

@@ -58,7 +58,7 @@ impl ServiceFixture {
         fixture
     }
 
-    /// With all of `ahead` lines armed that are wanted.
+    /// Enabled, with up to `ahead` lines armed ahead.
     pub(super) fn armed(ahead: u32) -> Self {
         let fixture = Self::with(&Config { armed_ahead: ahead, ..config() });
         fixture.enable();
@@ -155,7 +155,7 @@ impl ServiceFixture {
         }
     }
 
-    /// Nothing is held any more but what ENABLE gave.
+    /// Asserts that nothing is held any more but what ENABLE gave.
     pub(super) fn assert_baseline(&self) {
         let mut platform = self.platform.lock();
         let Footprint { routes, irqfds, started, .. } = platform.footprint();

@@ -1,4 +1,4 @@
-//! What whoever watches the VM is reported, and what it costs the VM: nothing.
+//! What observers of the VM see, and that it costs the VM nothing.
 
 use super::*;
 use std::sync::Barrier;

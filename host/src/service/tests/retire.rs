@@ -5,7 +5,7 @@ use crate::fake::{BackendCall, CallKind};
 use crate::service::PrearmThread;
 use std::time::{Duration, Instant};
 
-/// Enabled, with irqfds armed ahead, and somebody who takes them off: the test itself, by [`ServiceFixture::arm`].
+/// Enabled, with irqfds armed ahead, and with a thread that detaches them: the test itself, by [`ServiceFixture::arm`].
 fn retiring(armed_ahead: u32) -> ServiceFixture {
     let fixture = ServiceFixture::with(&Config { armed_ahead, ..config() });
     fixture.service.set_retires(true);

@@ -1,4 +1,4 @@
-//! A host that fails on the way down: nobody is told that all is well, and nothing is lost for ever.
+//! A host that fails on the way down: the failure is reported, and nothing is lost for ever.
 
 use super::*;
 use crate::fake::CallKind;
@@ -12,7 +12,7 @@ fn failing(kind: CallKind) -> (ServiceFixture, EntryRecord) {
 }
 
 #[test]
-fn an_interrupt_that_does_not_stop_is_told_and_reaches_nobody() {
+fn an_interrupt_that_does_not_stop_is_reported_and_reaches_no_vcpu() {
     // U1
     let (fixture, mapped) = failing(CallKind::Stop);
     let answer = fixture.unmap(&[named(&mapped)]);

@@ -23,7 +23,7 @@ fn call(
 fn work(fixture: &ServiceFixture, vcpu: u32) {
     let own = vcpu * 8..vcpu * 8 + 8;
     for round in 0..ROUNDS {
-        // Entry 63 is everybody's.
+        // Entry 63 is shared by all threads.
         let asked: Vec<_> = batch(own.clone()).into_iter().chain([routed(0, 63, 0, 0x40)]).collect();
         let mapped = call(fixture, vcpu, Operation::MAP, &asked);
         assert!(mapped[..8].iter().all(|r| r.status == Status::OK), "{:?}", statuses(&mapped));

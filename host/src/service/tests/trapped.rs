@@ -165,7 +165,7 @@ fn a_message_that_goes_nowhere_loses_what_is_raised() {
     fixture.raise(0, 2);
     assert_eq!((fixture.delivered(), fixture.pending(0)), (vec![], 0));
     fixture.trapped_mask(0, 2, true);
-    assert_eq!(fixture.pending(0), 0, "it was sent, to nobody");
+    assert_eq!(fixture.pending(0), 0, "it was sent, to no vCPU");
     fixture.word(0, 2, 2, 0x51);
     fixture.trapped_mask(0, 2, false);
     assert_eq!(fixture.delivered(), []);

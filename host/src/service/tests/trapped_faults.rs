@@ -182,7 +182,7 @@ fn an_access_to_one_message_does_not_try_the_others_again() {
     assert_eq!(calls(&fixture), 0, "it is sent as it was");
     word(&fixture, 40, 2, 0x60);
     assert_eq!(calls(&fixture), 0, "there is no GSI for it, and the other 61 are not asked for");
-    // A GSI becomes free: whoever was refused may try again, with the next access to the store.
+    // A GSI becomes free: a message that was refused may try again, with the next access to the store.
     fixture.platform.lock().expect(None);
     fixture.service.lock().end_trapped();
     control(&fixture, 0x8000);

@@ -9,11 +9,11 @@ use pvir_abi::DeviceId;
 use std::io;
 
 impl Vm {
-    /// Before a device is handed to the guest: takes down what it has trapped. The lines stay with what they hold back,
-    /// until [`Vm::forget_trapped`] or [`Vm::resume_trapped`].
+    /// Takes down what a device has trapped, before the device is handed to the guest. The lines keep what their
+    /// eventfds hold until [`Vm::forget_trapped`] or [`Vm::resume_trapped`].
     ///
     /// # Errors
-    /// If something did not come off: the device cannot be handed over.
+    /// If a step failed. The device cannot be handed over then.
     pub(in crate::service) fn suspend_trapped(&mut self, id: DeviceId) -> io::Result<()> {
         let Some((trapped, mut context)) = self.trapped_of(id) else { return Ok(()) };
         let store = trapped.registers.store();
@@ -27,21 +27,21 @@ impl Vm {
         Err(io::Error::other("not all of its trapped interrupts could be stopped"))
     }
 
-    /// After a device was handed to the guest: what was programmed before acts no more (T2).
+    /// Forgets what was programmed into a device's emulated registers, after the device was handed to the guest (T2).
     pub(in crate::service) fn forget_trapped(&mut self, id: DeviceId) {
         if let Some((trapped, mut context)) = self.trapped_of(id) {
             trapped.forget(&mut context);
         }
     }
 
-    /// Acts again on what the emulated registers say: T3.
+    /// Brings the lines back into the state of the emulated registers, after ENABLE has failed (T3).
     pub(in crate::service) fn resume_trapped(&mut self, id: DeviceId) {
         if let Some((trapped, mut context)) = self.trapped_of(id) {
             trapped.reconcile(&mut context, ChangedMessages::All);
         }
     }
 
-    /// After a device was taken back from the guest: T4.
+    /// Emulates the stores of a device again that was taken back from the guest (T4).
     pub(in crate::service) fn retrap(&mut self, id: DeviceId) {
         if let Some((trapped, mut context)) = self.trapped_of(id) {
             trapped.registers.clear();
@@ -49,7 +49,7 @@ impl Vm {
         }
     }
 
-    /// The end of the VM, or its reset: as after a reset of every device.
+    /// Resets every device's emulated registers and takes their lines down, for the end of the VM or its reset.
     pub(in crate::service) fn end_trapped(&mut self) {
         let ids: Vec<DeviceId> = self.devices.iter().rev().map(|(id, _)| *id).collect();
         for id in ids {
@@ -72,7 +72,7 @@ impl Trapped {
         self.sweep(context, |_| true);
     }
 
-    /// Tries again what did not come off before, of the entries of this store that `which` picks.
+    /// Tries again to take down what could not be taken down before, of the entries of this store that `which` picks.
     pub(super) fn sweep(&mut self, context: &mut LineContext<'_>, which: impl Fn(u32) -> bool) {
         let (id, store) = (context.id, self.registers.store());
         let errors = context.lines.sweep(&mut context.device, |origin| {
@@ -103,7 +103,7 @@ impl Trapped {
         done
     }
 
-    /// Gives GSIs and eventfds back; what did not come off is kept and tried again.
+    /// Gives GSIs and eventfds back. What could not be released is kept and tried again.
     fn forget(&mut self, context: &mut LineContext<'_>) {
         self.unfinished.clear();
         self.void.clear();

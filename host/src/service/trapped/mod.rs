@@ -37,20 +37,20 @@ pub enum ServedBy {
 #[derive(Debug)]
 pub(super) struct Trapped {
     registers: EmulatedStore,
-    /// The lines of the entries in use: of MSI-X an entry for each message, of MSI one for all.
+    /// The entries that are in use: for MSI-X one for each message, for MSI one for all messages.
     entries: BTreeMap<u32, EntryLines>,
-    /// Messages of which no interrupt comes at the moment: what is raised is lost.
+    /// Messages that raise no interrupt at the moment. Their interrupts are lost.
     void: BTreeSet<u32>,
-    /// Messages with which something failed.
+    /// Messages for which a step failed.
     unfinished: BTreeSet<u32>,
-    /// [`LineTable::freed`] when they were last tried.
+    /// The value of [`LineTable::freed`] when these were last tried.
     freed: u64,
     /// Whether the device is prepared for being emulated ([`Device::trap`]).
     prepared: bool,
 }
 
 impl Trapped {
-    /// As after a reset of the device; `None` where there is nothing to emulate.
+    /// The store of `shape` after a reset of the device; `None` if there is nothing to emulate.
     pub(super) fn of(device: &dyn Device) -> Option<Self> {
         Some(Self {
             registers: EmulatedStore::new(device.shape())?,

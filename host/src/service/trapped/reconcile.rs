@@ -13,7 +13,7 @@ use pvir_abi::Store;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// What is desired of the messages at hand.
+/// The desired state of each message at hand.
 type Plan = BTreeMap<u32, DesiredState>;
 
 /// The message of an entry that is sent.
@@ -165,7 +165,7 @@ impl Trapped {
         }
     }
 
-    /// What was held is delivered by it.
+    /// Attaches the eventfds of the messages that are sent. Interrupts that they hold are delivered by it.
     fn attach(&mut self, context: &mut LineContext<'_>, plan: &Plan, span: RangeInclusive<u32>) {
         for (message, desired, line) in planned(&mut self.entries, plan, span) {
             if sent(desired).is_some_and(|to| context.lines.message(line) == Some(to)) {
@@ -204,7 +204,7 @@ fn planned<'a>(
     lines.filter_map(|(message, line)| plan.get(&message).map(|desired| (message, *desired, line)))
 }
 
-/// An irqfd that does not come off sends on: it is tried again with the next access to the message.
+/// An irqfd that cannot be detached sends on: it is tried again with the next access to the message.
 fn detach(context: &mut LineContext<'_>, message: u32, line: &mut Line) {
     if let Err(error) = context.lines.detach(line) {
         context.failed("detaching the irqfd", message, &error);
