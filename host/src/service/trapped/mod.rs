@@ -45,6 +45,8 @@ pub(super) struct Trapped {
     unfinished: BTreeSet<u32>,
     /// The value of [`LineTable::freed`] when these were last tried.
     freed: u64,
+    /// The first of these whose turn it is to be tried again.
+    next_retry: u32,
     /// Whether the device is prepared for being emulated ([`Device::trap`]).
     prepared: bool,
 }
@@ -58,6 +60,7 @@ impl Trapped {
             void: BTreeSet::new(),
             unfinished: BTreeSet::new(),
             freed: 0,
+            next_retry: 0,
             prepared: false,
         })
     }

@@ -69,16 +69,21 @@ impl Trapped {
         }
     }
 
-    fn plan(&self, context: &LineContext<'_>, touched: ChangedMessages) -> Plan {
+    fn plan(&mut self, context: &LineContext<'_>, touched: ChangedMessages) -> Plan {
         let mut plan = Plan::new();
-        let mut add = |message| _ = plan.insert(message, self.registers.desired_state(message));
+        let registers = &self.registers;
+        let mut add = |message| _ = plan.insert(message, registers.desired_state(message));
         match touched {
             ChangedMessages::Nothing => return plan,
             ChangedMessages::One(message) => add(message),
-            ChangedMessages::All => (0..self.registers.messages()).for_each(&mut add),
+            ChangedMessages::All => (0..registers.messages()).for_each(&mut add),
         }
-        if self.freed != context.lines.freed() {
-            self.unfinished.iter().copied().for_each(add);
+        // As many as there is room for, in turn: what an access can cost stays bounded by what was freed.
+        let freed = usize::try_from(context.lines.freed().saturating_sub(self.freed)).unwrap_or(usize::MAX);
+        let others = self.unfinished.range(self.next_retry..).chain(self.unfinished.range(..self.next_retry));
+        for message in others.copied().take(freed).collect::<Vec<_>>() {
+            self.next_retry = message + 1;
+            add(message);
         }
         plan
     }
