@@ -210,3 +210,22 @@ fn what_was_refused_is_tried_again_once_something_is_free() {
     word(&fixture, 3, 2, 0x53);
     assert_eq!(fixture.delivered(), [(1, 0x77)]);
 }
+
+/// What became free is the bound of what is tried again.
+#[test]
+fn an_access_tries_no_more_of_the_others_than_became_free() {
+    let fixture = ServiceFixture::with(&Config { max_irtes: 2, ..config() });
+    control(&fixture, 0x8000);
+    put_to(&fixture, 1, Where::Capability, 2, &0x8000u16.to_le_bytes());
+    fixture.live(1, 0, 1, 0x30);
+    for index in 0..64u8 {
+        fixture.live(0, index.into(), 1, 0x40 + index);
+    }
+    let refused = fixture.service.statistics().log_lines;
+    // One interrupt is stopped, and one GSI comes back.
+    put_to(&fixture, 1, Where::Capability, 2, &0u16.to_le_bytes());
+    word(&fixture, 0, 2, 0x40);
+    assert_eq!(fixture.service.statistics().log_lines, refused + 1, "one of two had the GSI");
+    word(&fixture, 0, 2, 0x40);
+    assert_eq!(fixture.service.statistics().log_lines, refused + 1, "nothing has become free since");
+}
