@@ -29,7 +29,7 @@ use std::os::fd::AsRawFd;
 pub enum ServedBy {
     /// The emulation has served it.
     Emulation,
-    /// The device is to serve it, because its store is the guest's own. The VMM passes the access on to the device.
+    /// The device must serve it, because its store is the guest's own. The VMM passes the access on to the device.
     Device,
 }
 
