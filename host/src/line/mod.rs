@@ -26,9 +26,8 @@ mod unreleased;
 mod up;
 
 pub use error::{LineError, Step};
-pub use owner::{DeviceSet, LineOwner};
+pub use owner::{DeviceSet, EntryLines, LineOwner};
 pub(crate) use prearm::Progress;
 pub use runs::Request;
 pub use state::{Line, Lines};
 pub use table::LineTable;
-pub use unreleased::Leaving;

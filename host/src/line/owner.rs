@@ -42,3 +42,27 @@ impl DeviceSet for &mut dyn Device {
         Some(&mut **self)
     }
 }
+
+/// The lines of one entry and no more: those of a trapped entry, or of one that nobody has any more until they are given
+/// back.
+#[derive(Debug)]
+pub struct EntryLines {
+    /// The entry.
+    pub origin: Origin,
+    /// Its lines, one for each message.
+    pub lines: Lines,
+}
+
+impl LineOwner for EntryLines {
+    fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    fn lines_mut(&mut self) -> &mut Lines {
+        &mut self.lines
+    }
+}

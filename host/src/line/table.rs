@@ -1,7 +1,7 @@
 //! All lines of a VM: their GSIs, their routes, and the lines that no entry holds.
 
 use super::prearm::Waiting;
-use super::{Leaving, Line, Lines};
+use super::{EntryLines, Line, Lines};
 use crate::kvm::{GsiPool, IrqRouter, RouteTable};
 use crate::message::Message;
 use std::io;
@@ -12,7 +12,7 @@ pub struct LineTable {
     pub(super) gsis: GsiPool,
     pub(super) waiting: Waiting,
     /// Lines whose way down failed, until a later try succeeds.
-    pub(super) unreleased: Vec<Leaving>,
+    pub(super) unreleased: Vec<EntryLines>,
     /// Grows whenever something becomes free for which an earlier request may have been refused.
     pub(super) freed: u64,
 }

@@ -1,41 +1,12 @@
 //! Lines without an owner: given back, or kept and tried again if a step of the way down failed.
 
-use super::{DeviceSet, LineError, LineOwner, LineTable, Lines};
+use super::{DeviceSet, EntryLines, LineError, LineTable};
 use crate::device::Origin;
-
-/// The lines of an entry that has no owner any more, until they are given back.
-#[derive(Debug)]
-pub struct Leaving {
-    origin: Origin,
-    lines: Lines,
-}
-
-impl Leaving {
-    /// The lines of the entry `origin`, ready to be taken down.
-    #[must_use]
-    pub fn new(origin: Origin, lines: Lines) -> Self {
-        Self { origin, lines }
-    }
-}
-
-impl LineOwner for Leaving {
-    fn origin(&self) -> Origin {
-        self.origin
-    }
-
-    fn lines(&self) -> &Lines {
-        &self.lines
-    }
-
-    fn lines_mut(&mut self) -> &mut Lines {
-        &mut self.lines
-    }
-}
 
 impl LineTable {
     /// Takes the lines of `leaving` down and gives their GSIs and eventfds back. Lines of which a step failed are
     /// kept, and every later release tries them again. The answer has every error.
-    pub fn release(&mut self, devices: &mut impl DeviceSet, mut leaving: Vec<Leaving>) -> Vec<LineError> {
+    pub fn release(&mut self, devices: &mut impl DeviceSet, mut leaving: Vec<EntryLines>) -> Vec<LineError> {
         leaving.append(&mut self.unreleased);
         if leaving.is_empty() {
             return Vec::new();
@@ -47,15 +18,15 @@ impl LineTable {
 
     /// Gives back lines that [`bring_down`](Self::bring_down) has taken down: their GSIs and eventfds are free at
     /// once, or once a retired irqfd is detached. Lines that still hold something are kept.
-    pub fn settle(&mut self, leaving: impl IntoIterator<Item = Leaving>) {
-        for Leaving { origin, lines } in leaving {
+    pub fn settle(&mut self, leaving: impl IntoIterator<Item = EntryLines>) {
+        for EntryLines { origin, lines } in leaving {
             if self.are_down(&lines) {
                 lines.consume(|line| match line.is_attached() {
                     true => self.waiting.retire(line),
                     false => self.dispose(line),
                 });
             } else {
-                self.unreleased.push(Leaving { origin, lines });
+                self.unreleased.push(EntryLines { origin, lines });
             }
         }
     }
@@ -99,7 +70,7 @@ impl LineTable {
 
     /// Marks the interrupts of the kept entries that `which` picks as stopped, because their device has ended them.
     pub fn has_ended(&mut self, mut which: impl FnMut(&Origin) -> bool) {
-        for Leaving { lines, .. } in self.unreleased.iter_mut().filter(|kept| which(&kept.origin)) {
+        for EntryLines { lines, .. } in self.unreleased.iter_mut().filter(|kept| which(&kept.origin)) {
             lines.have_ended();
         }
     }

@@ -3,7 +3,7 @@
 use super::vm::Vm;
 use crate::device::Origin;
 use crate::irte::Irte;
-use crate::line::{Leaving, LineError, Request, Step};
+use crate::line::{EntryLines, LineError, Request, Step};
 use pvir_abi::{Handle, Status};
 use std::collections::BTreeMap;
 use std::io;
@@ -39,18 +39,18 @@ impl Vm {
     }
 
     /// Puts an IRTE that is in the table no more, or was never put there, among those that leave.
-    pub(super) fn let_go(&mut self, irte: Irte, leaving: &mut Vec<Leaving>) {
+    pub(super) fn let_go(&mut self, irte: Irte, leaving: &mut Vec<EntryLines>) {
         self.leave(&irte);
         let Irte { origin, lines, .. } = irte;
         if self.lines.are_down(&lines) {
             // It was not routed so far: its irqfd, if it has one, was never used.
             self.lines.put_back(lines);
         } else {
-            leaving.push(Leaving::new(origin, lines));
+            leaving.push(EntryLines { origin, lines });
         }
     }
 
-    pub(super) fn take_down(&mut self, leaving: Vec<Leaving>) -> Stuck {
+    pub(super) fn take_down(&mut self, leaving: Vec<EntryLines>) -> Stuck {
         let errors = self.lines.release(&mut self.devices, leaving);
         self.log_all(&errors)
     }

@@ -1,7 +1,7 @@
 //! The lines of one emulated entry, and what the functions that change them need.
 
-use crate::device::{Device, Origin};
-use crate::line::{LineError, LineOwner, LineTable, Lines};
+use crate::device::Device;
+use crate::line::{LineError, LineTable};
 use crate::log_limit::LogLimit;
 use pvir_abi::DeviceId;
 
@@ -27,26 +27,5 @@ impl LineContext<'_> {
         for LineError { origin, step, source, .. } in errors {
             self.failed(step.name(), origin.index, source);
         }
-    }
-}
-
-/// The lines of an entry that is used: of MSI-X those of one message, of MSI those of all.
-#[derive(Debug)]
-pub(super) struct TrappedEntry {
-    pub(super) origin: Origin,
-    pub(super) lines: Lines,
-}
-
-impl LineOwner for TrappedEntry {
-    fn origin(&self) -> Origin {
-        self.origin
-    }
-
-    fn lines(&self) -> &Lines {
-        &self.lines
-    }
-
-    fn lines_mut(&mut self) -> &mut Lines {
-        &mut self.lines
     }
 }

@@ -1,8 +1,8 @@
 //! Taking emulated lines down: for a disabled capability, for ENABLE, and for the end of the VM.
 
 use super::Trapped;
-use super::context::{LineContext, TrappedEntry};
-use crate::line::Leaving;
+use super::context::LineContext;
+use crate::line::EntryLines;
 use crate::service::vm::Vm;
 use crate::trapped::ChangedMessages;
 use pvir_abi::DeviceId;
@@ -82,7 +82,7 @@ impl Trapped {
     }
 
     fn bring_down(&mut self, context: &mut LineContext<'_>) {
-        let mut entries: Vec<&mut TrappedEntry> = self.entries.values_mut().collect();
+        let mut entries: Vec<&mut EntryLines> = self.entries.values_mut().collect();
         let errors = context.lines.bring_down(&mut context.device, &mut entries);
         context.all_failed(&errors);
     }
@@ -108,6 +108,6 @@ impl Trapped {
         self.unfinished.clear();
         self.void.clear();
         let entries = std::mem::take(&mut self.entries).into_values();
-        context.lines.settle(entries.map(|TrappedEntry { origin, lines }| Leaving::new(origin, lines)));
+        context.lines.settle(entries);
     }
 }

@@ -15,9 +15,9 @@ use super::Service;
 use super::live::TrappedRecord;
 use super::vm::{Attached, Vm};
 use crate::device::{Device, Origin};
-use crate::line::{Line, LineTable};
+use crate::line::{EntryLines, Line, LineTable};
 use crate::trapped::{EmulatedStore, StoreArea};
-use context::{LineContext, TrappedEntry};
+use context::LineContext;
 use pvir_abi::{DeviceId, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -38,7 +38,7 @@ pub enum ServedBy {
 pub(super) struct Trapped {
     registers: EmulatedStore,
     /// The entries that are in use: for MSI-X one for each message, for MSI one for all messages.
-    entries: BTreeMap<u32, TrappedEntry>,
+    entries: BTreeMap<u32, EntryLines>,
     /// Messages that raise no interrupt at the moment. Their interrupts are lost.
     void: BTreeSet<u32>,
     /// Messages for which a step failed.
@@ -70,7 +70,7 @@ impl Trapped {
 
     /// The messages in use, without what the host counted.
     pub(super) fn infos(&self, lines: &LineTable) -> Vec<TrappedRecord> {
-        let of_entry = |(&index, entry): (&u32, &TrappedEntry)| {
+        let of_entry = |(&index, entry): (&u32, &EntryLines)| {
             let info = |(index, line): (u32, &Line)| TrappedRecord {
                 origin: Origin { index, ..entry.origin },
                 eventfd: line.eventfd().as_raw_fd(),

@@ -4,9 +4,9 @@
 //! that a message that is masked, changed and unmasked is never sent as it was before the change.
 
 use super::Trapped;
-use super::context::{LineContext, TrappedEntry};
+use super::context::LineContext;
 use crate::device::Origin;
-use crate::line::{Line, LineOwner, Lines};
+use crate::line::{EntryLines, Line, LineOwner, Lines};
 use crate::message::Message;
 use crate::trapped::{ChangedMessages, DesiredState};
 use pvir_abi::Store;
@@ -132,7 +132,7 @@ impl Trapped {
                 Ok(lines) => {
                     let lines = Lines::Several(lines);
                     let origin = Origin { device: context.id, store, index };
-                    self.entries.insert(index, TrappedEntry { origin, lines });
+                    self.entries.insert(index, EntryLines { origin, lines });
                 }
                 Err(error) => context.failed("making the eventfd", message, &error),
             }
@@ -179,7 +179,7 @@ impl Trapped {
     /// Starts the interrupts of the entries at hand that are not: as many as there are, since the host may have vectors
     /// for some of them.
     fn start(&mut self, context: &mut LineContext<'_>, plan: &Plan, span: RangeInclusive<u32>) {
-        let is_idle = |(index, entry): &(&u32, &mut TrappedEntry)| {
+        let is_idle = |(index, entry): &(&u32, &mut EntryLines)| {
             !entry.lines.is_started() && (plan.contains_key(index) || entry.origin.store == Store::MSI)
         };
         let idle: Vec<_> = self.entries.range_mut(span).filter(is_idle).map(|(_, entry)| entry).collect();
@@ -195,11 +195,11 @@ impl Trapped {
 
 /// The lines of the messages of a plan, in their order.
 fn planned<'a>(
-    entries: &'a mut BTreeMap<u32, TrappedEntry>,
+    entries: &'a mut BTreeMap<u32, EntryLines>,
     plan: &'a Plan,
     span: RangeInclusive<u32>,
 ) -> impl Iterator<Item = (u32, DesiredState, &'a mut Line)> {
-    let of_entry = |(index, entry): (&u32, &'a mut TrappedEntry)| (*index..).zip(entry.lines.iter_mut());
+    let of_entry = |(index, entry): (&u32, &'a mut EntryLines)| (*index..).zip(entry.lines.iter_mut());
     let lines = entries.range_mut(span).flat_map(of_entry);
     lines.filter_map(|(message, line)| plan.get(&message).map(|desired| (message, *desired, line)))
 }

@@ -15,6 +15,8 @@ use crate::expect::text;
 
 /// How long a VM may say nothing, by the clock of a machine that is no emulator. The longest step of all takes a quarter.
 const SILENCE: Duration = Duration::from_secs(10);
+/// What the VMM calls an ioctl that detaches an irqfd.
+pub(crate) const DETACHED: &str = "KVM_IRQFD (de-assign)";
 const GUEST: &str = "@pvir ";
 const HOST: &str = "@pvir-host ";
 
@@ -114,6 +116,18 @@ impl Vm {
             }
         }
         self.seen.reports.pop().context("no report")
+    }
+
+    /// The same, once so many irqfds were detached, or when nobody waits for them any longer: the VMM detaches them aside,
+    /// off the guest's path.
+    pub(crate) fn counts_detached(&mut self, irqfds: u64) -> Result<Value> {
+        let mut patience = Patience::new(SILENCE);
+        loop {
+            let counts = self.counts()?;
+            if counts["ioctls"][DETACHED].as_u64().unwrap_or(0) >= irqfds || patience.is_over() {
+                return Ok(counts);
+            }
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {

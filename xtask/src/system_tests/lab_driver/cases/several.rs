@@ -8,7 +8,7 @@ use super::refused::refused;
 use crate::CaseReport;
 use crate::expect::{grown, number, same};
 use crate::host;
-use crate::vm::{Ended, Vm};
+use crate::vm::{DETACHED, Ended, Vm};
 
 /// A VM with these devices of the lab, and others; answers when its guest has passed.
 pub(super) fn run(devices: &[String], others: &[&str], words: &str) -> Result<Ended> {
@@ -34,7 +34,8 @@ pub(super) fn together() -> Result<CaseReport> {
     for checkpoint in ["mapped", "raised", "unmapped"] {
         vm.resume()?;
         vm.until(checkpoint)?;
-        let after = vm.counts()?;
+        let detached = number(&before["ioctls"], &format!("/{DETACHED}"));
+        let after = vm.counts_detached(detached + if checkpoint == "unmapped" { entries } else { 0 })?;
         let ioctls = grown(&before["ioctls"], &after["ioctls"]);
         let calls = grown(&before["service"]["operations"], &after["service"]["operations"]).values().sum();
         step(checkpoint, entries, &ioctls, calls).with_context(|| format!("step to {checkpoint}"))?;
@@ -50,7 +51,7 @@ pub(super) fn together() -> Result<CaseReport> {
 fn step(checkpoint: &str, entries: u64, ioctls: &BTreeMap<String, u64>, calls: u64) -> Result<()> {
     let (batch, irqfds) = match checkpoint {
         "mapped" => (1, "KVM_IRQFD"),
-        "unmapped" => (1, "KVM_IRQFD (de-assign)"),
+        "unmapped" => (1, DETACHED),
         _ => (0, "KVM_IRQFD"),
     };
     same("calls", &calls, &batch)?;
