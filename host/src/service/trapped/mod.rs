@@ -149,9 +149,9 @@ impl Service {
         if *open && trapped.registers.is_of_device(area, offset) {
             return Ok(ServedBy::Device);
         }
-        let touched = trapped.registers.write(area, offset, data);
+        let changed = trapped.registers.write(area, offset, data);
         if !*open {
-            trapped.reconcile(&mut LineContext { id, device: &mut **device, lines, log }, touched);
+            trapped.reconcile(&mut LineContext { id, device: &mut **device, lines, log }, changed);
         }
         Ok(ServedBy::Emulation)
     }
