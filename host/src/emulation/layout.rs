@@ -4,10 +4,10 @@ use super::unit::WINDOW;
 use pvir_abi::Store;
 use std::io;
 
-/// The number of MSI-X entries that a device can have at most (PCI Express Base Specification 6.0, section 7.7.2), and of
-/// IMS entries.
+/// Maximum number of MSI-X entries of a device (PCI Express Base Specification 6.0, section 7.7.2), and of IMS
+/// entries.
 pub const MAX_VECTORS: u32 = 2048;
-/// The number of messages that a device can have with MSI at most (PCI Express Base Specification 6.0, section 7.7.1).
+/// Maximum number of MSI messages of a device (PCI Express Base Specification 6.0, section 7.7.1).
 pub const MAX_MESSAGES: u32 = 32;
 
 /// The optional parts of an MSI capability (PCI Express Base Specification 6.0, section 7.7.1).

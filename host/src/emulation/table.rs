@@ -24,12 +24,12 @@ pub struct SharedTable {
     vectors: u32,
 }
 
-/// A message as it stands in an entry of a device, and its mask bit.
+/// The contents of one table entry: the message and the mask bit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TableEntry {
-    /// Address and data, as the guest wrote them.
+    /// Address and data, as the guest has written them.
     pub message: Pair,
-    /// Whether the entry is masked: nothing is to be sent.
+    /// Whether the entry's mask bit is set: no message is to be sent.
     pub masked: bool,
 }
 
@@ -117,7 +117,8 @@ impl SharedTable {
         (0..self.vectors).try_for_each(|index| self.mask(index))
     }
 
-    /// Sets or clears the pending bit of an entry. The array has one writer: a device calls this under a lock of its own.
+    /// Sets or clears the pending bit of entry `index`. The array must have one writer at a time: a device calls this
+    /// under a lock of its own.
     ///
     /// # Errors
     /// `InvalidInput` if there is no such entry.

@@ -1,18 +1,20 @@
-//! The remapping unit of one emulated device, in software: what a message must say to be let through.
+//! A software remapping unit for one emulated device: it decides which messages of the device raise an interrupt.
 //!
-//! Pairs are in Intel's remappable format (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2).
+//! Address/data pairs are in Intel's remappable format (Intel VT-d Specification, Rev. 5.10, section 5.1.2.2).
 //!
-//! *MSI-X and IMS*: SHV is clear, and the handle is the IRTE's number. Where hardware has the data zero it holds the
-//! IRTE's generation, so that a pair that was given back is blocked even after its IRTE lives again.
+//! *MSI-X and IMS*: SHV is clear, and the handle is the number of the IRTE. Hardware expects data of zero; here the
+//! data is the generation of the IRTE. A pair that was given back is therefore blocked even when its IRTE is present
+//! again.
 //!
-//! *MSI*: the device puts the number of the message into the low bits of the data, so these must be free, and SHV is set
-//! as Linux sets it: the data's low half, the subhandle, is added to the handle. There is no room for a generation then.
-//! A newly allocated handle serves in its place: a device has a window of 1,024 handles for its MSI, of which each allocation
-//! takes the next 32. A pair that was given back names IRTEs that are not present, until the window has been gone
-//! through. What changes in the pair is the data, a multiple of 32 as the contract wants it (M10).
+//! *MSI*: the device writes the number of the message into the low bits of the data, so these must be free. SHV is
+//! set, as Linux sets it: the low half of the data, the subhandle, is added to the handle. There is no room for a
+//! generation. A newly allocated handle takes its place: a device has a window of 1,024 handles for its MSI, of which
+//! each allocation takes the next 32. A pair that was given back names IRTEs that are not present, until the window
+//! has been used up and begins anew. The part of the pair that changes is the data, a multiple of 32 as the contract
+//! requires (statement M10).
 //!
-//! The unit belongs to one device and the devices of a VM have handles of their own ([`HandlePool`](super::HandlePool)): the handle of
-//! another device's IRTE names nothing here, as source-id checking has it.
+//! A unit belongs to one device, and each device of a VM has handles of its own ([`HandlePool`](super::HandlePool)).
+//! The handle of another device's IRTE names nothing here, which has the effect of source-id checking.
 
 use super::layout::{MAX_MESSAGES, MessageStore, StoreLayout};
 use pvir_abi::{Pair, Store};

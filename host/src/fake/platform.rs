@@ -51,7 +51,7 @@ pub struct Footprint {
     pub trapped: BTreeMap<u32, Store>,
 }
 
-/// An eventfd of the service, by a descriptor of ours, so that its id stays its own.
+/// An eventfd of the service, held by a descriptor of the platform's, so that no later eventfd gets its id.
 #[derive(Clone)]
 pub(super) struct KnownEventfd {
     pub(super) id: u64,

@@ -29,8 +29,8 @@ pub struct GsiRoute {
 
 /// The `KVM_SET_GSI_ROUTING` and `KVM_IRQFD` of one VM; [`KvmRouter`] issues them.
 ///
-/// The service calls it under the VM's lock and keeps this order: a GSI has a route and an irqfd before a device
-/// signals the eventfd, and the route is dropped last.
+/// The service calls it under the VM's lock and keeps this order: a GSI has its route before a device signals the
+/// irqfd that is attached to it, and keeps the route until the device's interrupt has stopped.
 pub trait IrqRouter: Send {
     /// Replaces the VM's whole routing table by `routes` (`KVM_SET_GSI_ROUTING`; KVM API, section 4.52).
     ///

@@ -78,7 +78,7 @@ impl LineTable {
     /// The errno of `eventfd2` or `KVM_IRQFD`. A line whose irqfd could not be detached stays out of use, and is
     /// tried again at the next release.
     pub(crate) fn prearm(&mut self, max_armed: usize) -> io::Result<Progress> {
-        let is_wanted = self.armed() < max_armed;
+        let is_needed = self.armed() < max_armed;
         let mut line = match self.waiting.retired.pop() {
             Some(mut line) => match self.detach(&mut line) {
                 Ok(()) => line,
@@ -87,10 +87,10 @@ impl LineTable {
                     return Err(error);
                 }
             },
-            None if is_wanted && self.gsis.free() > 0 => Line::new()?,
+            None if is_needed && self.gsis.free() > 0 => Line::new()?,
             None => return Ok(Progress::Idle),
         };
-        if !is_wanted {
+        if !is_needed {
             self.dispose(line);
             return Ok(Progress::Done);
         }

@@ -9,7 +9,7 @@ use pvir_abi::Handle;
 use std::collections::VecDeque;
 
 /// Maximum number of records of IRTEs that were given back. A guest can map and unmap without end.
-const MAX_RECORDS: usize = 4096;
+const MAX_HISTORY: usize = 4096;
 
 /// One message of an IRTE: as it is, or as it was when the IRTE was given back.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl History {
     }
 
     fn push(&mut self, record: IrteRecord) {
-        if self.records.len() >= MAX_RECORDS {
+        if self.records.len() >= MAX_HISTORY {
             self.records.pop_front();
             self.forgotten += 1;
         }
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn only_the_latest_are_remembered() {
         let mut history = History::default();
-        for index in 0..u32::try_from(MAX_RECORDS).unwrap() + 3 {
+        for index in 0..u32::try_from(MAX_HISTORY).unwrap() + 3 {
             let origin = Origin { device: DeviceId::default(), store: Store::MSIX, index };
             let irte = IrteInfo {
                 handle: Handle::new(index, 1),
@@ -139,7 +139,7 @@ mod tests {
             };
             history.push(IrteRecord { irte, host: None });
         }
-        assert_eq!((history.records.len(), history.forgotten()), (MAX_RECORDS, 3));
+        assert_eq!((history.records.len(), history.forgotten()), (MAX_HISTORY, 3));
         assert_eq!(history.records[0].irte.origin.index, 3);
     }
 }

@@ -80,19 +80,19 @@ impl EmulatedMsix {
 
     /// Writes the table from byte `offset` on, with an aligned access of 4 or 8 bytes. Any other access is dropped.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> ChangedMessages {
-        let mut touched = ChangedMessages::Nothing;
+        let mut changed = ChangedMessages::Nothing;
         if !is_allowed(offset, data.len()) {
-            return touched;
+            return changed;
         }
         for (bytes, at) in data.chunks_exact(4).zip((offset..).step_by(4)) {
             let (Some((index, word)), Ok(bytes)) = (place(at), bytes.try_into()) else { continue };
             let kept = if word == CONTROL { MASK } else { u32::MAX };
             if let (Some(entry), Ok(number)) = (self.entries.get_mut(index), u32::try_from(index)) {
                 entry[word] = u32::from_le_bytes(bytes) & kept;
-                touched = ChangedMessages::One(number);
+                changed = ChangedMessages::One(number);
             }
         }
-        touched
+        changed
     }
 
     /// Reads the pending bits from byte `offset` on, with an aligned access of 4 or 8 bytes. `pending` is called for
@@ -189,7 +189,7 @@ mod tests {
 
     /// Every state of the three bits, with a message that is good or not, reached from every other.
     #[test]
-    fn what_is_wanted_follows_from_the_bits_alone() {
+    fn the_desired_state_follows_from_the_bits_alone() {
         let states = || (0..16u8).map(|state| [1, 2, 4, 8].map(|bit| state & bit != 0));
         for from in states() {
             for to in states() {
@@ -230,10 +230,10 @@ mod tests {
                 let mut table = EmulatedMsix::new(3);
                 let allowed = matches!(len, 4 | 8) && offset % len as u64 == 0;
                 let inside = allowed && offset < 48;
-                let touched = table.write(offset, &[0xff; 9][..len]);
+                let answered = table.write(offset, &[0xff; 9][..len]);
                 let index = u32::try_from(offset / 16).unwrap_or(u32::MAX);
                 let expected = if inside { ChangedMessages::One(index) } else { ChangedMessages::Nothing };
-                assert_eq!(touched, expected, "{len} bytes at {offset}");
+                assert_eq!(answered, expected, "{len} bytes at {offset}");
                 let changed = (0..3).any(|index| entry(&table, index) != [0, 0, 0, 1]);
                 // the mask bit alone stays as it was
                 assert_eq!(changed, inside && !(len == 4 && offset % 16 == 12), "{len} bytes at {offset}");

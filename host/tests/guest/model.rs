@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// An entry of a function's store: number of the function, store, index.
 pub(crate) type Slot = (usize, Store, u32);
 
-/// What the guest wants of an entry.
+/// What the guest requests for an entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DesiredIrte {
     pub(crate) slot: Slot,

@@ -27,7 +27,7 @@ enum ModelStep {
     Retarget(BatchMode, Vec<Ask>),
     Unmap(BatchMode, Vec<Ask>),
     Query(Vec<Ask>),
-    Again,
+    Reenable,
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -57,7 +57,7 @@ fn step() -> impl Strategy<Value = ModelStep> {
         3 => (mode(), asks()).prop_map(|(mode, asks)| ModelStep::Retarget(mode, asks)),
         3 => (mode(), asks()).prop_map(|(mode, asks)| ModelStep::Unmap(mode, asks)),
         1 => asks().prop_map(ModelStep::Query),
-        1 => Just(ModelStep::Again),
+        1 => Just(ModelStep::Reenable),
     ]
 }
 
@@ -228,7 +228,7 @@ impl Run {
                     }),
                 )
             }
-            ModelStep::Again => {
+            ModelStep::Reenable => {
                 self.model = Model::default();
                 let status = fixture.disable();
                 fixture.assert_baseline();

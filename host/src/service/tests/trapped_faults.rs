@@ -1,6 +1,6 @@
-//! Every call of the kernel fails in turn under whatever a guest does with a trapped store. Afterwards the registers say
-//! what is wanted, and the next access brings it about: nothing that was held is lost, nothing is sent where it should
-//! not be.
+//! Every call of the kernel fails in turn under whatever a guest does with a trapped store. Afterwards the registers
+//! hold the desired state, and the next access brings the lines into it: no interrupt is lost, and none is sent to a
+//! vCPU that should not get it.
 
 use super::*;
 use crate::fake::CallKind;

@@ -29,7 +29,7 @@ use std::os::fd::AsRawFd;
 pub enum ServedBy {
     /// The emulation has served it.
     Emulation,
-    /// The device is to serve it, because its store is the guest's own. The VMM passes the access on to the device.
+    /// The device must serve it, because its store is the guest's own. The VMM passes the access on to the device.
     Device,
 }
 
@@ -152,9 +152,9 @@ impl Service {
         if *open && trapped.registers.is_of_device(area, offset) {
             return Ok(ServedBy::Device);
         }
-        let touched = trapped.registers.write(area, offset, data);
+        let changed = trapped.registers.write(area, offset, data);
         if !*open {
-            trapped.reconcile(&mut LineContext { id, device: &mut **device, lines, log }, touched);
+            trapped.reconcile(&mut LineContext { id, device: &mut **device, lines, log }, changed);
         }
         Ok(ServedBy::Emulation)
     }

@@ -27,8 +27,8 @@ fn sent(desired: DesiredState) -> Option<Message> {
 impl Trapped {
     /// Brings the lines in line with the emulated registers, of which an access may have changed some. What failed for
     /// other messages before is tried again only if something of the kernel's has become free since.
-    pub(super) fn reconcile(&mut self, context: &mut LineContext<'_>, touched: ChangedMessages) {
-        let plan = self.plan(context, touched);
+    pub(super) fn reconcile(&mut self, context: &mut LineContext<'_>, changed: ChangedMessages) {
+        let plan = self.plan(context, changed);
         let (Some((first, _)), Some((last, _))) = (plan.first_key_value(), plan.last_key_value()) else {
             return;
         };
@@ -69,11 +69,11 @@ impl Trapped {
         }
     }
 
-    fn plan(&mut self, context: &LineContext<'_>, touched: ChangedMessages) -> Plan {
+    fn plan(&mut self, context: &LineContext<'_>, changed: ChangedMessages) -> Plan {
         let mut plan = Plan::new();
         let registers = &self.registers;
         let mut add = |message| _ = plan.insert(message, registers.desired_state(message));
-        match touched {
+        match changed {
             ChangedMessages::Nothing => return plan,
             ChangedMessages::One(message) => add(message),
             ChangedMessages::All => (0..registers.messages()).for_each(&mut add),
