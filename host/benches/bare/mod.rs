@@ -49,6 +49,9 @@ impl HostCounts for Counts {
 }
 
 impl Device for Table {
+    fn releases_eventfds(&self) -> bool {
+        true
+    }
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             stores: Stores::MSIX,

@@ -166,6 +166,13 @@ pub trait Device: Send {
     /// The errno of the operation that failed. Some of the interrupts may then still be started.
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()>;
 
+    /// Whether nobody but the caller of [`start`](Self::start) has the file of an eventfd when [`stop`](Self::stop) has
+    /// returned. KVM then ends the irqfd when the caller closes the eventfd; otherwise only a de-assignment ends it. A
+    /// device must not say so that has handed the eventfds to another process.
+    fn releases_eventfds(&self) -> bool {
+        false
+    }
+
     /// The address/data pair of a started entry, as the hardware has it; for MSI, that of the first message.
     ///
     /// # Errors

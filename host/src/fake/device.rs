@@ -71,6 +71,10 @@ impl FakeDevice {
 }
 
 impl Device for FakeDevice {
+    fn releases_eventfds(&self) -> bool {
+        self.platform.lock().releases_eventfds
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.capabilities
     }

@@ -94,6 +94,32 @@ impl IrqRouter for FakeKvm {
         platform.queued.remove(&gsi);
         Ok(())
     }
+
+    fn discard(&mut self, lines: Vec<(EventFd, u32)>) -> Vec<(EventFd, u32, io::Error)> {
+        let several = lines.len() > 1;
+        for (eventfd, gsi) in &lines {
+            let mut platform = self.platform.lock();
+            if platform.routes.contains_key(gsi) || platform.queued.contains(gsi) {
+                platform.breach(format!(
+                    "GSI {gsi} is discarded with a route, or while an injection of it may be queued"
+                ));
+            }
+            let Ok(id) = platform.see(eventfd).map(|seen| seen.id) else { continue };
+            if platform.is_started(id) {
+                platform.breach(format!("GSI {gsi} is discarded while a device signals its eventfd"));
+            }
+            if several && !platform.releases_eventfds && platform.used_by.contains_key(&id) {
+                platform.breach(format!(
+                    "the irqfd of GSI {gsi} is to end with an eventfd that a device may still have"
+                ));
+            }
+        }
+        let detach = |(eventfd, gsi)| match self.detach(&eventfd, gsi) {
+            Ok(()) => None,
+            Err(error) => Some((eventfd, gsi, error)),
+        };
+        lines.into_iter().filter_map(detach).collect()
+    }
 }
 
 impl FakePlatform {

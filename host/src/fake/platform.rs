@@ -112,6 +112,8 @@ pub struct FakePlatform {
     budget: BTreeMap<CallKind, u32>,
     violations: Vec<String>,
     deliveries: Vec<Delivery>,
+    /// Whether the devices keep no file of an eventfd when they have stopped.
+    pub releases_eventfds: bool,
     /// The failures to inject.
     pub faults: Faults,
     /// Called whenever the host's counts are read, for tests of the moment at which that happens.

@@ -21,11 +21,13 @@ pub struct KvmRouter {
     irqfd: Counter,
     ahead: Counter,
     deassign: Counter,
+    closed: Counter,
 }
 
 impl KvmRouter {
     /// A router for `vm`. Each ioctl that it issues is counted in `counters`: `KVM_SET_GSI_ROUTING`, `KVM_IRQFD`,
-    /// `KVM_IRQFD (ahead)` and `KVM_IRQFD (de-assign)`.
+    /// `KVM_IRQFD (ahead)` and `KVM_IRQFD (de-assign)`; and `KVM_IRQFD (close)`, the end of an irqfd that goes with
+    /// its eventfd and takes no ioctl.
     #[must_use]
     pub fn new(vm: Arc<VmFd>, counters: &Counters) -> Self {
         Self {
@@ -34,6 +36,7 @@ impl KvmRouter {
             irqfd: counters.ioctl("KVM_IRQFD"),
             ahead: counters.ioctl("KVM_IRQFD (ahead)"),
             deassign: counters.ioctl("KVM_IRQFD (de-assign)"),
+            closed: counters.ioctl("KVM_IRQFD (close)"),
         }
     }
 }
@@ -77,6 +80,19 @@ impl IrqRouter for KvmRouter {
     fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         self.ahead.count();
         self.vm.register_irqfd(eventfd, gsi).map_err(Into::into)
+    }
+
+    /// All but the last eventfd are closed, which KVM takes for the end of their irqfds and finishes in a work queue,
+    /// where the grace periods overlap. The de-assignment of the last one waits for that queue (`irqfd_wakeup` at
+    /// `EPOLLHUP`, and the flush in `kvm_irqfd_deassign`, virt/kvm/eventfd.c, Linux 6.12).
+    fn discard(&mut self, mut lines: Vec<(EventFd, u32)>) -> Vec<(EventFd, u32, io::Error)> {
+        let Some((last, gsi)) = lines.pop() else { return Vec::new() };
+        lines.iter().for_each(|_| self.closed.count());
+        drop(lines);
+        match self.detach(&last, gsi) {
+            Ok(()) => Vec::new(),
+            Err(error) => vec![(last, gsi, error)],
+        }
     }
 }
 

@@ -60,4 +60,17 @@ pub trait IrqRouter: Send {
     fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         self.attach(eventfd, gsi)
     }
+
+    /// Takes off irqfds of which nothing can come, and closes their eventfds: nothing signals them, their GSIs have no
+    /// route, and KVM has no injection of them queued. If there are several, nobody else has a file of theirs. Answers
+    /// with those that are still attached.
+    ///
+    /// When it returns, the kernel has finished with all others. A backend may let the kernel's waits for them overlap.
+    fn discard(&mut self, lines: Vec<(EventFd, u32)>) -> Vec<(EventFd, u32, io::Error)> {
+        let detach = |(eventfd, gsi)| match self.detach(&eventfd, gsi) {
+            Ok(()) => None,
+            Err(error) => Some((eventfd, gsi, error)),
+        };
+        lines.into_iter().filter_map(detach).collect()
+    }
 }

@@ -1,14 +1,18 @@
 //! Lines that no entry holds and whose irqfd is attached: armed ahead for an entry, or retired by one.
 //!
 //! Neither kind has a route, and nothing signals their eventfds, so no interrupt can come of them. An armed line
-//! saves MAP the eventfd and the `KVM_IRQFD`. A retired line is detached before it is used again, because an
-//! injection that KVM has queued for it must not be delivered by a later route. Each de-assignment waits in the
-//! kernel for an RCU grace period and for that injection (`irqfd_shutdown` in virt/kvm/eventfd.c, Linux 6.12), so it
-//! is not done while a guest waits for its call.
+//! saves MAP the eventfd and the `KVM_IRQFD`. A retired line is not used again: its irqfd is taken off and its eventfd
+//! closed, by [`IrqRouter::discard`](crate::kvm::IrqRouter::discard). The kernel waits for an RCU grace period when an
+//! irqfd is taken off (`irqfd_shutdown` in virt/kvm/eventfd.c, Linux 6.12), so this is not done while a guest waits for
+//! its call. A GSI is free again only when its irqfd is off, so the number of GSIs bounds what can be under way.
 
 use super::{Line, LineTable};
 use std::collections::VecDeque;
 use std::io;
+
+/// Retired irqfds that are taken off at a time, while a guest's call may wait for the VM's lock: one wait of the kernel's
+/// serves all of them. It does so for eventfds that nobody else has; of the others one is taken off at a time.
+const BATCH: usize = 64;
 
 /// The attached lines that no entry holds.
 #[derive(Debug, Default)]
@@ -71,42 +75,57 @@ impl LineTable {
         self.waiting.retires = retires;
     }
 
-    /// Does one piece of work ahead of the next entry, with at most two ioctls. It detaches one retired irqfd and
-    /// arms its line anew if fewer than `max_armed` lines wait; without a retired irqfd it arms a new line.
+    /// Does one piece of work ahead of the next entry: it takes off retired irqfds, at most [`BATCH`] of them, or else
+    /// arms a new line if fewer than `max_armed` wait.
     ///
     /// # Errors
-    /// The errno of `eventfd2` or `KVM_IRQFD`. A line whose irqfd could not be detached stays out of use, and is
+    /// The errno of `eventfd2` or `KVM_IRQFD`. A line whose irqfd could not be taken off stays out of use, and is
     /// tried again at the next release.
     pub(crate) fn prearm(&mut self, max_armed: usize) -> io::Result<Progress> {
-        let is_needed = self.armed() < max_armed;
-        let mut line = match self.waiting.retired.pop() {
-            Some(mut line) => match self.detach(&mut line) {
-                Ok(()) => line,
-                Err(error) => {
-                    self.waiting.stuck.push(line);
-                    return Err(error);
-                }
-            },
-            None if is_needed && self.gsis.free() > 0 => Line::new()?,
-            None => return Ok(Progress::Idle),
-        };
-        if !is_needed {
-            self.dispose(line);
-            return Ok(Progress::Done);
+        if !self.waiting.retired.is_empty() {
+            return match self.discard_retired().pop() {
+                None => Ok(Progress::Done),
+                Some((_, error)) => Err(error),
+            };
         }
-        if line.gsi().is_none() {
-            self.gsis.take().into_iter().for_each(|gsi| line.set_gsi(gsi));
+        if self.armed() >= max_armed {
+            return Ok(Progress::Idle);
         }
-        match line.attach(self.routes.router(), true) {
-            Ok(()) => {
-                self.waiting.armed.push_back(line);
-                Ok(Progress::Done)
-            }
+        let Some(gsi) = self.gsis.take() else { return Ok(Progress::Idle) };
+        let armed = Line::new().and_then(|mut line| {
+            line.set_gsi(gsi);
+            line.attach(self.routes.router(), true).map(|()| line)
+        });
+        match armed {
+            Ok(line) => self.waiting.armed.push_back(line),
             Err(error) => {
-                self.dispose(line);
-                Err(error)
+                self.gsis.give_back(gsi);
+                return Err(error);
             }
         }
+        Ok(Progress::Done)
+    }
+
+    /// Takes off the irqfds of some retired lines, at most [`BATCH`], and frees their GSIs and eventfds. The answer is
+    /// that of [`disarm`](Self::disarm).
+    fn discard_retired(&mut self) -> Vec<(Option<u32>, io::Error)> {
+        let alone =
+            self.waiting.retired.iter().rev().take(BATCH).take_while(|line| line.ends_with_its_eventfd());
+        let count = alone.count().max(1);
+        let kept = self.waiting.retired.len().saturating_sub(count);
+        let lines: Vec<_> =
+            self.waiting.retired.drain(kept..).filter_map(Line::into_eventfd_and_gsi).collect();
+        let gsis: Vec<u32> = lines.iter().map(|(_, gsi)| *gsi).collect();
+        let failed = self.routes.router().discard(lines);
+        self.freed += gsis.len() as u64;
+        for gsi in gsis.into_iter().filter(|gsi| failed.iter().all(|(_, of, _)| of != gsi)) {
+            self.gsis.give_back(gsi);
+        }
+        let keep = |(eventfd, gsi, error)| {
+            self.waiting.stuck.push(Line::idle(eventfd, gsi));
+            (Some(gsi), error)
+        };
+        failed.into_iter().map(keep).collect()
     }
 
     /// Ends the waiting of armed lines, because nothing more will be mapped. Their irqfds are left to the thread that
@@ -122,10 +141,14 @@ impl LineTable {
     /// Detaches every irqfd that no entry holds, now. The answer has the GSI and errno of each that could not be
     /// detached; these are tried again with the next sweep.
     pub(crate) fn disarm(&mut self) -> Vec<(Option<u32>, io::Error)> {
-        self.retire_armed();
-        let mut all = std::mem::take(&mut self.waiting.retired);
-        all.append(&mut self.waiting.stuck);
-        self.take_off(all)
+        let mut failed = Vec::new();
+        while !self.waiting.retired.is_empty() {
+            failed.append(&mut self.discard_retired());
+        }
+        let mut others: Vec<Line> = self.waiting.armed.drain(..).collect();
+        others.append(&mut self.waiting.stuck);
+        failed.append(&mut self.take_off(others));
+        failed
     }
 
     fn retire_armed(&mut self) {
@@ -133,10 +156,16 @@ impl LineTable {
         retired.extend(armed.drain(..));
     }
 
-    /// Detaches a line that no entry holds and gives it out, because the last GSIs may be those of such lines.
+    /// Frees a GSI that is that of a line without an entry, and gives out a line that has it.
     pub(super) fn reclaim(&mut self) -> io::Result<Option<Line>> {
-        let line = self.waiting.retired.pop().or_else(|| self.waiting.armed.pop_front());
-        let Some(mut line) = line else { return Ok(None) };
+        if !self.waiting.retired.is_empty() {
+            let failed = self.discard_retired().pop();
+            let Some(gsi) = self.gsis.take() else { return failed.map_or(Ok(None), |(_, error)| Err(error)) };
+            let mut line = Line::new().inspect_err(|_| self.gsis.give_back(gsi))?;
+            line.set_gsi(gsi);
+            return Ok(Some(line));
+        }
+        let Some(mut line) = self.waiting.armed.pop_front() else { return Ok(None) };
         match self.detach(&mut line) {
             Ok(()) => Ok(Some(line)),
             Err(error) => {

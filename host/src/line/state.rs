@@ -17,6 +17,8 @@ pub struct Line {
     started: bool,
     /// Whether KVM may have an injection of it in its work queue, which only a de-assignment waits for.
     may_be_queued: bool,
+    /// Whether somebody else may have the eventfd's file, so that its irqfd does not end when it is closed here.
+    may_be_shared: bool,
 }
 
 impl Line {
@@ -27,7 +29,31 @@ impl Line {
     #[inline]
     pub fn new() -> io::Result<Self> {
         let eventfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-        Ok(Self { eventfd, gsi: None, attached: false, started: false, may_be_queued: false })
+        Ok(Self {
+            eventfd,
+            gsi: None,
+            attached: false,
+            started: false,
+            may_be_queued: false,
+            may_be_shared: false,
+        })
+    }
+
+    /// A line of which only the irqfd is left.
+    pub(super) fn idle(eventfd: EventFd, gsi: u32) -> Self {
+        Self {
+            eventfd,
+            gsi: Some(gsi),
+            attached: true,
+            started: false,
+            may_be_queued: false,
+            may_be_shared: true,
+        }
+    }
+
+    /// The parts of a line that has a GSI.
+    pub(super) fn into_eventfd_and_gsi(self) -> Option<(EventFd, u32)> {
+        Some((self.eventfd, self.gsi?))
     }
 
     /// The eventfd that the device signals. While it is not attached to KVM, signals add up in its counter.
@@ -80,6 +106,16 @@ impl Line {
     #[inline]
     pub(super) fn set_gsi(&mut self, gsi: u32) {
         self.gsi = Some(gsi);
+    }
+
+    /// Whether the irqfd ends when the eventfd is closed here.
+    pub(super) fn ends_with_its_eventfd(&self) -> bool {
+        !self.may_be_shared
+    }
+
+    #[inline]
+    pub(super) fn set_may_be_shared(&mut self, may_be_shared: bool) {
+        self.may_be_shared = may_be_shared;
     }
 
     #[inline]

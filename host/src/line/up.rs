@@ -39,9 +39,14 @@ fn start_run<T: LineOwner>(
         }
     }
     let device = devices.device(first.device).ok_or(io::ErrorKind::NotFound)?;
-    device.start(first.store, first.index, &eventfds)?;
-    for owner in run {
-        owner.lines_mut().iter_mut().for_each(|line| line.set_started(true));
+    let may_be_shared = !device.releases_eventfds();
+    let outcome = device.start(first.store, first.index, &eventfds);
+    for line in run.iter_mut().flat_map(|owner| owner.lines_mut().iter_mut()) {
+        // A device that fails has had them all the same.
+        line.set_may_be_shared(may_be_shared);
+        if outcome.is_ok() {
+            line.set_started(true);
+        }
     }
-    Ok(())
+    outcome
 }

@@ -40,7 +40,7 @@ impl Vm {
 
 impl Service {
     /// Detaches the irqfds that UNMAP and DISABLE have left, if they leave any, and arms as many lines ahead as
-    /// [`Config::armed_ahead`](super::Config::armed_ahead) allows. The VM's lock is taken for one line at a time, and
+    /// [`Config::armed_ahead`](super::Config::armed_ahead) allows. The VM's lock is taken for one line or batch at a time, and
     /// a call of the guest that comes meanwhile goes first. A [`PrearmThread`](super::PrearmThread) does this
     /// whenever there is work.
     ///

@@ -63,7 +63,8 @@ impl Bell {
 ///   that waited for it would wait long. Only an irqfd for which KVM may have queued an injection is still detached
 ///   in the call.
 ///
-/// The thread works under the VM's lock for one irqfd at a time, and a call that comes meanwhile goes first.
+/// The thread works under the VM's lock for one irqfd at a time, or for one batch of irqfds to be taken off by one
+/// wait. A call that comes meanwhile goes first.
 ///
 /// Running without the thread changes no answer of the service. MAP then issues `eventfd2` and `KVM_IRQFD` for each
 /// entry itself. UNMAP and DISABLE issue `KVM_IRQFD` with `KVM_IRQFD_FLAG_DEASSIGN` for each entry before they

@@ -80,6 +80,12 @@ impl VfioDevice {
 }
 
 impl Device for VfioDevice {
+    /// The kernel takes the eventfd's context, and not its file (`eventfd_ctx_fdget` in
+    /// drivers/vfio/pci/vfio_pci_intrs.c, Linux 6.12).
+    fn releases_eventfds(&self) -> bool {
+        true
+    }
+
     /// A device with both capabilities is served by MSI-X: the two cannot be enabled at once.
     fn capabilities(&self) -> Capabilities {
         match (self.pci.msix(), self.pci.msi()) {

@@ -33,6 +33,9 @@ impl TableDevice {
 }
 
 impl Device for TableDevice {
+    fn releases_eventfds(&self) -> bool {
+        true
+    }
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             stores: Stores::MSIX,

@@ -34,6 +34,20 @@ fn an_unmap_is_one_stop_and_one_routing() {
 }
 
 #[test]
+fn irqfds_go_in_batches_only_if_nobody_else_has_their_eventfds() {
+    for (releases, left) in [(true, 0), (false, 9)] {
+        let fixture = retiring(0);
+        fixture.platform.lock().releases_eventfds = releases;
+        let mapped = fixture.map(&batch(0..10)).records;
+        fixture.unmap(&mapped.iter().map(named).collect::<Vec<_>>());
+        fixture.service.lock().lines.prearm(0).unwrap();
+        assert_eq!(retired(&fixture), (left, left));
+        fixture.arm();
+        fixture.assert_baseline();
+    }
+}
+
+#[test]
 fn nothing_arrives_once_an_unmap_has_returned() {
     // U1
     let fixture = retiring(512);

@@ -91,4 +91,9 @@ impl IrqRouter for WrongRouter {
         self.attached.insert(gsi, own);
         Ok(())
     }
+
+    fn discard(&mut self, lines: Vec<(EventFd, u32)>) -> Vec<(EventFd, u32, io::Error)> {
+        lines.iter().for_each(|(_, gsi)| _ = self.attached.remove(gsi));
+        self.router.discard(lines)
+    }
 }

@@ -19,6 +19,8 @@ const IOCTLS: [&str; 5] = [
     "KVM_IRQFD (de-assign)",
     "VFIO_DEVICE_SET_IRQS",
 ];
+/// Irqfds that ended with their eventfds, at no ioctl.
+const CLOSED: &str = "KVM_IRQFD (close)";
 const LABEL: usize = 34;
 const COUNT: usize = 8;
 
@@ -46,6 +48,10 @@ pub(super) fn draw(host: &Host, crosscheck: &Crosscheck, paint: Paint) -> String
     let none = 0;
     let asked: Vec<_> = IOCTLS.iter().map(|name| (*name, host.ioctls.get(*name).unwrap_or(&none))).collect();
     add("ioctls for interrupts", asked.iter().map(|(_, count)| *count).sum(), &list(asked));
+    let closed = host.ioctls.get(CLOSED).copied().unwrap_or(0);
+    if closed > 0 {
+        add("irqfds closed", closed, "with their eventfds, after UNMAP or DISABLE: no ioctl");
+    }
     let other = |(cause, _): &(&String, &u64)| !cause.starts_with(CALLS) && *cause != NO_EXIT;
     let others: BTreeMap<_, _> = host.exits.iter().filter(other).collect();
     add("other exits", others.values().copied().sum(), &list(others));

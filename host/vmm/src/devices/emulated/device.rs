@@ -36,6 +36,11 @@ impl EmulatedDevice {
 }
 
 impl Device for EmulatedDevice {
+    /// The duplicates are closed when an entry is stopped.
+    fn releases_eventfds(&self) -> bool {
+        true
+    }
+
     fn capabilities(&self) -> Capabilities {
         let layout = self.model.layout();
         let (pci_store, direct) = match self.model.table() {
