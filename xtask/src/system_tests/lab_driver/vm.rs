@@ -99,8 +99,12 @@ impl Vm {
     /// Lets the guest go on from its checkpoint.
     pub(crate) fn resume(&mut self) -> Result<()> {
         let stdin = self.stdin.as_mut().context("no stdin")?;
-        stdin.write_all(b"\n")?;
-        Ok(stdin.flush()?)
+        if let Err(error) = stdin.write_all(b"\n").and_then(|()| stdin.flush()) {
+            // It has ended: what it said last says why.
+            while let Ok(Some(())) = self.read() {}
+            bail!("the VM took no word at its checkpoint ({error}):\n{}", self.transcript());
+        }
+        Ok(())
     }
 
     /// The guest's events of this kind so far.
