@@ -1,7 +1,7 @@
 //! The fake KVM.
 
 use super::{BackendCall, FakePlatform, SharedPlatform};
-use crate::kvm::{GsiRoute, IrqRouter, MAX_GSI};
+use crate::kvm::{GsiRoute, IrqRouter, MAX_GSI, detach_each};
 use pvir_abi::Operation;
 use std::collections::BTreeMap;
 use std::io;
@@ -114,11 +114,7 @@ impl IrqRouter for FakeKvm {
                 ));
             }
         }
-        let detach = |(eventfd, gsi)| match self.detach(&eventfd, gsi) {
-            Ok(()) => None,
-            Err(error) => Some((eventfd, gsi, error)),
-        };
-        lines.into_iter().filter_map(detach).collect()
+        detach_each(self, lines)
     }
 }
 

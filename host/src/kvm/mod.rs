@@ -67,10 +67,18 @@ pub trait IrqRouter: Send {
     ///
     /// When it returns, the kernel has finished with all others. A backend may let the kernel's waits for them overlap.
     fn discard(&mut self, lines: Vec<(EventFd, u32)>) -> Vec<(EventFd, u32, io::Error)> {
-        let detach = |(eventfd, gsi)| match self.detach(&eventfd, gsi) {
-            Ok(()) => None,
-            Err(error) => Some((eventfd, gsi, error)),
-        };
-        lines.into_iter().filter_map(detach).collect()
+        detach_each(self, lines)
     }
+}
+
+/// Detaches each of these irqfds and closes its eventfd. Answers with those that are still attached.
+pub(crate) fn detach_each<R: IrqRouter + ?Sized>(
+    router: &mut R,
+    lines: Vec<(EventFd, u32)>,
+) -> Vec<(EventFd, u32, io::Error)> {
+    let detach = |(eventfd, gsi)| match router.detach(&eventfd, gsi) {
+        Ok(()) => None,
+        Err(error) => Some((eventfd, gsi, error)),
+    };
+    lines.into_iter().filter_map(detach).collect()
 }
