@@ -8,8 +8,9 @@ use crate::machine::cpu::time::{PATIENCE_MS, wait_until};
 use crate::machine::devices::emulated::Emulated;
 use crate::machine::devices::{Device, Trigger};
 
-/// Microseconds for each vector of the rate generator.
-const INTERVAL: u32 = 50;
+/// Microseconds for each vector of the rate generator. At a quarter of it a busy emulator did nothing but handle interrupts,
+/// and never came to its next checkpoint.
+const INTERVAL: u32 = 200;
 /// Rounds are no bound: it is stopped.
 const ROUNDS: u32 = 1 << 20;
 
