@@ -55,6 +55,7 @@ statuses! {
     REFUSED = 0x1c, "the host will not let this VM program its devices; the record says why", "go on without pvir: trapped MSI-X works";
     RATE_LIMITED = 0x1d, "too many calls in too short a time", "wait and call again";
     HOST_ERROR = 0x1e, "the host failed in a way that is not the guest's fault; state is as before, but see U3", "report it; the host's log has the errno";
+    BAD_NOTIFY = 0x1f, "ENABLE with NOTIFY names a vector or an APIC id that no interrupt can be sent to", "name a device vector and an existing vCPU";
 
     NO_DEVICE = 0x40, "no such device in this VM", "check segment and BDF";
     BAD_STORE = 0x41, "unknown store kind", "use a store kind of this version";

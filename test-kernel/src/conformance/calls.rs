@@ -9,7 +9,8 @@ use pvir_guest::abi::{
     block_len,
 };
 
-pub(super) const TESTS: Tests = &[("C1", c1), ("C2", c2), ("C3", c3), ("C4", c4), ("C5", c5), ("C6", c6)];
+pub(super) const TESTS: Tests =
+    &[("C1", c1), ("C2", c2), ("C3", c3), ("C4", c4), ("C5", c5), ("C6", c6), ("C8", c8)];
 
 /// How often what might happen now and then is tried.
 const OFTEN: u64 = 100;
@@ -149,5 +150,26 @@ fn c6(fixture: &mut Fixture) -> Verdict {
     let (good, seen) = (came & 0xffff_ffff, came >> 32);
     ensure!(good == OFTEN, "{good} of {OFTEN} calls of the second vCPU were OK");
     ensure!(seen & !0b1_0001 == 0, "a call was seen half done: numbers of IRTEs {seen:#b}");
+    Ok(())
+}
+
+fn c8(fixture: &mut Fixture) -> Verdict {
+    let raw = &fixture.raw;
+    let usable = fixture.discovered.usable & (Conduits::VMCALL | Conduits::VMMCALL | Conduits::MSR);
+    if usable.is_empty() {
+        return Err(Finding::CannotShow("the host has the port alone, which answers 32 bits"));
+    }
+    for conduit in usable.iter() {
+        // A status whose 32 bits say something, and one whose 32 bits are zero.
+        for (magic, expected) in
+            [(0, Status::BAD_MAGIC), (Raw::header(Operation::FEATURES, 1).magic, Status::OK)]
+        {
+            let header = Header { magic, ..Raw::header(Operation::FEATURES, 1) };
+            raw.write(&header, &[FeaturesRecord::request()]);
+            let answer = instructions::whole_answer(&fixture.discovered, conduit, raw.address());
+            let expected = Some(u64::from(expected.0));
+            ensure!(answer == expected, "conduits {:#x}: {answer:x?}, not {expected:x?}", conduit.bits());
+        }
+    }
     Ok(())
 }

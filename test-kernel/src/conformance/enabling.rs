@@ -2,6 +2,8 @@
 
 use super::Tests;
 use super::fixture::Fixture;
+use super::second_cpu;
+use super::subject::Subject;
 use super::verdict::{Finding, Verdict, ensure};
 use crate::machine::cpu::interrupts;
 use crate::raw::ram;
@@ -22,6 +24,7 @@ pub(super) const TESTS: Tests = &[
     ("E8", e8),
     ("E9", e9),
     ("X1", x1),
+    ("X2", x2),
     ("V1", v1),
     ("V5", v5),
 ];
@@ -69,9 +72,11 @@ fn e2(fixture: &mut Fixture) -> Verdict {
     if fixture.discovered.host.features.contains(Features::NOTIFY) {
         let notify = request(plain | Features::EPOCH | Features::NOTIFY, spare);
         let vector = EnableRecord { notify_vector: 5, ..notify };
-        refused(fixture, "vector 5 for announcements", &vector, Status::BAD_VECTOR)?;
+        refused(fixture, "vector 5 for announcements", &vector, Status::BAD_NOTIFY)?;
+        let none = EnableRecord { notify_vector: 0, ..notify };
+        refused(fixture, "no vector for announcements", &none, Status::BAD_NOTIFY)?;
         let nobody = EnableRecord { notify_vector: 0x40, notify_apic_id: 0xfff_fff0, ..notify };
-        refused(fixture, "announcements to nobody", &nobody, Status::BAD_DESTINATION)?;
+        refused(fixture, "announcements to nobody", &nobody, Status::BAD_NOTIFY)?;
     }
     if fixture.offered().contains(Features::EPOCH) {
         let (answer, _) = fixture.one(Operation::ENABLE, &request(fixture.offered(), 0));
@@ -213,6 +218,23 @@ fn x1(fixture: &mut Fixture) -> Verdict {
     ensure!(answer.status == Status::OK, "ENABLE without EPOCH: {answer}");
     let kept = fixture.raw.spare_bytes::<64>(0) == [0x77; 64];
     ensure!(kept, "the event area of before was written");
+    Ok(())
+}
+
+fn x2(fixture: &mut Fixture) -> Verdict {
+    second_cpu::needed()?;
+    fixture.enable()?;
+    let line = fixture.line(fixture.msix().or_else(|_| fixture.msi())?, 0)?;
+    // As a kernel does that another one has started: ENABLE says that there is a session, DISABLE ends it.
+    let (answer, _) = fixture.enable_with(fixture.offered(), fixture.area());
+    ensure!(answer.status == Status::ALREADY_ENABLED, "ENABLE while enabled: {answer}");
+    let ended = second_cpu::run(second_cpu::disable, 0)?;
+    ensure!(ended == u64::from(Status::OK.0), "DISABLE by another vCPU: status {ended:#x}");
+    let features = fixture.features();
+    ensure!((features.irtes, features.enabled) == (0, 0), "after it: {features:x?}");
+    fixture.subjects.iter_mut().for_each(Subject::silence);
+    fixture.enable()?;
+    fixture.expect(Operation::QUERY, &Fixture::bare(&line), Status::STALE_HANDLE)?;
     Ok(())
 }
 

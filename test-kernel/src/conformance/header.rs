@@ -110,10 +110,6 @@ fn b6(fixture: &mut Fixture) -> Verdict {
         let answer = fixture.raw.call::<EntryRecord>(&header, &[]);
         ensure!(answer.status == expected, "from fault {first} on: {answer}, not {expected:?}");
     }
-    // FEATURES is understood with any version.
-    let any = Header { version: Version(0x7777), ..Raw::header(Operation::FEATURES, 1) };
-    let answer = fixture.raw.call(&any, &[FeaturesRecord::request()]);
-    ensure!(answer.status == Status::OK, "FEATURES with version 0x7777: {answer}");
     let wrong_counts = [(Operation::ENABLE, 0), (Operation::ENABLE, 2), (Operation::FEATURES, 2)];
     for (operation, count) in wrong_counts {
         let answer = fixture

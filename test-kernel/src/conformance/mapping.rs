@@ -107,7 +107,29 @@ fn m5(fixture: &mut Fixture) -> Verdict {
         let parked = EntryRecord::map_parked(request.device, request.store, 0);
         fixture.expect(Operation::MAP, &parked, Status::ALREADY_MAPPED)?;
     }
-    fixture.arrives(&line)
+    fixture.arrives(&line)?;
+    same_as_now(fixture, subject, &request, &line)
+}
+
+/// What is the same is judged by what the entry has now, not by its first MAP.
+fn same_as_now(fixture: &mut Fixture, subject: usize, request: &EntryRecord, line: &MappedEntry) -> Verdict {
+    let (record, moved) = fixture.moved(line, Fixture::cpu_for(1));
+    fixture.expect(Operation::RETARGET, &record, Status::OK)?;
+    let now = EntryRecord { routing: record.routing, ..*request };
+    let again = fixture.expect(Operation::MAP, &now, Status::OK)?;
+    ensure!(again.state == EntryState::EXISTING.bits(), "state {:#x} of what it was moved to", again.state);
+    fixture.expect(Operation::MAP, request, Status::ALREADY_MAPPED)?;
+    fixture.arrives(&moved)?;
+    if fixture.offered().contains(Features::PARKING) {
+        fixture.expect(Operation::RETARGET, &Fixture::parked(&moved), Status::OK)?;
+        let parked = EntryRecord::map_parked(request.device, request.store, request.index);
+        let again = fixture.expect(Operation::MAP, &parked, Status::OK)?;
+        let expected = EntryState::EXISTING | EntryState::PARKED;
+        ensure!(again.state == expected.bits(), "state {:#x} of a parked entry", again.state);
+        fixture.expect(Operation::MAP, &now, Status::ALREADY_MAPPED)?;
+    }
+    fixture.subject(subject)?.silence();
+    Ok(())
 }
 
 fn m6(fixture: &mut Fixture) -> Verdict {

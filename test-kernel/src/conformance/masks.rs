@@ -1,12 +1,12 @@
 //! Section 7: masks, and who writes what.
 
 use super::Tests;
-use super::fixture::Fixture;
+use super::fixture::{Fixture, MappedEntry};
 use super::verdict::{Verdict, ensure};
 use crate::machine::cpu::interrupts;
 use pvir_guest::abi::{DeviceRecord, Operation, Pair, Status};
 
-pub(super) const TESTS: Tests = &[("W1", w1), ("W3", w3), ("W4", w4), ("W5", w5)];
+pub(super) const TESTS: Tests = &[("W1", w1), ("W3", w3), ("W4", w4), ("W5", w5), ("W6", w6)];
 
 fn w1(fixture: &mut Fixture) -> Verdict {
     fixture.enable()?;
@@ -67,6 +67,29 @@ fn w4(fixture: &mut Fixture) -> Verdict {
         ensure!(said == (true, mask), "MSI-X Enable and Function Mask read {said:?}, written (true, {mask})");
         fixture.arrives(&line)?;
     }
+    Ok(())
+}
+
+fn w6(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let subject = fixture.msix()?;
+    let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
+    table.set_capability(false, false);
+    let (request, cpu, vector) = fixture.request(subject, 0)?;
+    let entry = fixture.expect(Operation::MAP, &request, Status::OK)?;
+    let line = MappedEntry { subject, index: 0, cpu, vector, entry };
+    fixture.expect(Operation::QUERY, &Fixture::bare(&line), Status::OK)?;
+    let (record, moved) = fixture.moved(&line, Fixture::cpu_for(1));
+    fixture.expect(Operation::RETARGET, &record, Status::OK)?;
+    if let Some(table) = fixture.subject(subject)?.table() {
+        table.set_capability(true, false);
+    }
+    fixture.subject(subject)?.program(0, entry.pair());
+    fixture.arrives(&moved)?;
+    if let Some(table) = fixture.subject(subject)?.table() {
+        table.set_capability(false, false);
+    }
+    fixture.expect(Operation::UNMAP, &Fixture::bare(&line), Status::OK)?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod enabling;
 mod entry_statuses;
 mod fixture;
 mod header;
+mod judging;
 mod mapping;
 mod masks;
 mod operations;
@@ -50,13 +51,14 @@ type Test = fn(&mut Fixture) -> Verdict;
 /// The tests of a file, by statement.
 type Tests = &'static [(&'static str, Test)];
 
-const SECTIONS: [Tests; 15] = [
+const SECTIONS: [Tests; 16] = [
     discovery::TESTS,
     calls::TESTS,
     header::TESTS,
     records::TESTS,
     operations::TESTS,
     enabling::TESTS,
+    judging::TESTS,
     destinations::TESTS,
     mapping::TESTS,
     stores::TESTS,

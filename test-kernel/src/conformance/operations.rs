@@ -2,8 +2,11 @@
 
 use super::Tests;
 use super::fixture::Fixture;
+use super::refused::enable_without;
 use super::verdict::{Finding, Verdict, ensure};
+use crate::machine::cpu;
 use crate::raw::Raw;
+use arrayvec::ArrayVec;
 use pvir_guest::abi::{
     CallFlags, DeviceId, DeviceRecord, EntryRecord, EntryState, Features, FeaturesRecord, Handle, Header,
     Operation, Routing, Status, Stores, Version,
@@ -17,8 +20,11 @@ pub(super) const TESTS: Tests = &[
     ("O5", o5),
     ("O6", o6),
     ("F1", f1),
+    ("F2", f2),
+    ("F3", f3),
     ("I1", i1),
     ("I2", i2),
+    ("I3", i3),
 ];
 
 fn whole(operation: Operation, count: u32) -> Header {
@@ -201,7 +207,7 @@ fn f1(fixture: &mut Fixture) -> Verdict {
 
 fn i1(fixture: &mut Fixture) -> Verdict {
     let devices = fixture.features().devices;
-    let served = fixture.subjects.iter().map(|subject| subject.id).collect::<arrayvec::ArrayVec<_, 4>>();
+    let served = fixture.subjects.iter().map(|subject| subject.id).collect::<ArrayVec<_, 4>>();
     let mut known = 0;
     for (place, id) in served.iter().enumerate() {
         let (_, record) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(*id));
@@ -252,4 +258,57 @@ fn i2(fixture: &mut Fixture) -> Verdict {
         first.max_irtes
     );
     fixture.arrives(&line)
+}
+
+fn f2(fixture: &mut Fixture) -> Verdict {
+    for version in [0, 2, 0x7777, u16::MAX] {
+        let any = Header { version: Version(version), ..Raw::header(Operation::FEATURES, 1) };
+        let answer = fixture.raw.call(&any, &[FeaturesRecord::request()]);
+        ensure!(answer.status == Status::OK, "FEATURES with version {version:#x}: {answer}");
+    }
+    Ok(())
+}
+
+fn f3(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let features = fixture.features();
+    let known = (0..cpu::count()).map(Fixture::apic_id).max().unwrap_or(0);
+    ensure!(features.max_apic_id >= known, "max_apic_id is {}, a vCPU has {known}", features.max_apic_id);
+    let mut ids: ArrayVec<DeviceId, 4> = ArrayVec::new();
+    for subject in &fixture.subjects {
+        if !ids.contains(&subject.id) && !ids.is_full() {
+            ids.push(subject.id);
+        }
+    }
+    let devices = usize::try_from(features.devices).unwrap_or(0);
+    ensure!(devices >= ids.len(), "{devices} devices, {} of them are driven here", ids.len());
+    let subject = fixture.msix().or_else(|_| fixture.msi())?;
+    let (mut request, ..) = fixture.request(subject, 0)?;
+    // The highest id is one of a vCPU, and no other one is higher.
+    request.routing.destination = features.max_apic_id;
+    fixture.expect(Operation::MAP, &request, Status::OK)?;
+    ensure!(fixture.features().irtes == 1, "one message is mapped: irtes is {}", fixture.features().irtes);
+    let (mut beyond, ..) = fixture.request(subject, 0)?;
+    beyond.routing.destination = features.max_apic_id + 1;
+    if beyond.routing.destination != 0xff {
+        fixture.expect(Operation::MAP, &beyond, Status::BAD_DESTINATION)?;
+    }
+    Ok(())
+}
+
+fn i3(fixture: &mut Fixture) -> Verdict {
+    let id = fixture.subjects.first().ok_or(Finding::CannotShow("no device here has a driver"))?.id;
+    let ask = |fixture: &Fixture| fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id)).1;
+    let before = ask(fixture);
+    enable_without(fixture, Features::IMS | Features::MSI_MULTI | Features::PARKING)?;
+    let enabled = ask(fixture);
+    ensure!(enabled == before, "{id}: {before:x?} before ENABLE, {enabled:x?} after it");
+    fixture.reset();
+    fixture.enable()?;
+    let subject = fixture.msix().or_else(|_| fixture.msi())?;
+    fixture.line(subject, 0)?;
+    let of = fixture.subject(subject)?.id;
+    let held = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(of)).1.irtes;
+    ensure!(held == 1, "{of}: one message is mapped, irtes is {held}");
+    Ok(())
 }

@@ -56,6 +56,11 @@ fn q1(fixture: &mut Fixture) -> Verdict {
     let unnamed = EntryRecord { handle: Handle::NONE, ..Fixture::bare(&line) };
     let third = fixture.expect(Operation::QUERY, &unnamed, Status::OK)?;
     ensure!(third.handle == line.entry.handle, "QUERY without a handle answers {}", third.handle);
+    // By a handle it is judged as every other operation: this one is live, and of another entry.
+    if let Some(other) = &other {
+        let foreign = Fixture::bare(&line).with_handle(other.entry.handle);
+        fixture.expect(Operation::QUERY, &foreign, Status::HANDLE_MISMATCH)?;
+    }
     if other.is_some() {
         fixture.expect(Operation::QUERY, &EntryRecord { index: 2, ..unnamed }, Status::STALE_HANDLE)?;
     }

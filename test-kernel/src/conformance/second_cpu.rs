@@ -101,6 +101,14 @@ pub(super) fn last(_: u64) -> u64 {
     said.map_or(u64::MAX, u64::from)
 }
 
+/// Job: a DISABLE; the status that it got.
+pub(super) fn disable(_: u64) -> u64 {
+    let second = SECOND.lock();
+    let answer =
+        second.as_ref().map(|(raw, _)| raw.call::<FeaturesRecord>(&Raw::header(Operation::DISABLE, 0), &[]));
+    answer.map_or(u64::MAX, |answer| answer.status.0.into())
+}
+
 /// Job: `times` good FEATURES; how many were answered OK, and in the upper half a bit for each number of IRTEs below
 /// 32 that was seen.
 pub(super) fn ask_features(times: u64) -> u64 {

@@ -26,6 +26,7 @@ pub(super) const TESTS: Tests = &[
     ("ALREADY_ENABLED", already_enabled),
     ("UNSUPPORTED_FEATURE", unsupported_feature),
     ("REFUSED", refused),
+    ("BAD_NOTIFY", bad_notify),
 ];
 
 const MAP: Header = Header::request(Version::V1, Operation::MAP, CallFlags::empty(), 1);
@@ -137,4 +138,16 @@ fn refused(fixture: &mut Fixture) -> Verdict {
         Status::REFUSED => Ok(()),
         _ => Err(Finding::CannotShow("this host refuses nothing")),
     }
+}
+
+fn bad_notify(fixture: &mut Fixture) -> Verdict {
+    if !fixture.discovered.host.features.contains(Features::NOTIFY | Features::EPOCH) {
+        return Err(Finding::CannotShow("the host does not offer NOTIFY"));
+    }
+    let features = Features::NOTIFY | Features::EPOCH;
+    let record = EnableRecord { notify_vector: 31, ..EnableRecord::request(features, None) };
+    let (answer, got) = fixture.one(Operation::ENABLE, &record);
+    let told = (answer.status, got.status) == (Status::BAD_NOTIFY, Status::BAD_NOTIFY);
+    ensure!(told, "vector 31 for announcements: {answer}, record {:?}", got.status);
+    Ok(())
 }

@@ -118,5 +118,9 @@ fn m12(fixture: &mut Fixture) -> Verdict {
         &EntryRecord { store: Store::MSI, ..request },
         Status::STORE_UNSUPPORTED,
     )?;
+    let (id, off) = (fixture.subject(subject)?.id, fixture.subject(subject)?.has_no_live_msi());
+    ensure!(off, "{id} has MSI-X, and its MSI can be switched on");
+    fixture.reset();
+    ensure!(fixture.subject(subject)?.has_no_live_msi(), "{id}: so it can while pvir is not enabled");
     Ok(())
 }

@@ -82,6 +82,19 @@ impl Subject {
         msi.set_enabled(true, PortAccess);
     }
 
+    /// Whether the device shows no MSI capability, or one that cannot be switched on.
+    pub(super) fn has_no_live_msi(&self) -> bool {
+        let enabled = || self.function.msi().is_some_and(|msi| msi.is_enabled(PortAccess));
+        if let Some(msi) = self.function.msi() {
+            msi.set_enabled(true, PortAccess);
+        }
+        let live = enabled();
+        if let Some(msi) = self.function.msi() {
+            msi.set_enabled(false, PortAccess);
+        }
+        !live
+    }
+
     /// Nothing is sent any more.
     pub(super) fn silence(&mut self) {
         match &self.messages {

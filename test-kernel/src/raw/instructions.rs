@@ -42,6 +42,26 @@ pub(crate) fn keeps_registers(discovered: &Discovered, conduit: Conduits, block:
     }
 }
 
+/// Calls by one conduit whose answer has 64 bits, and gives all of them; `None` for another conduit.
+pub(crate) fn whole_answer(discovered: &Discovered, conduit: Conduits, block: GuestPhysAddr) -> Option<u64> {
+    let mut rax = u64::from(HYPERCALL_NUMBER);
+    match conduit {
+        // SAFETY: the host advertises the conduit and the CPU has it; the block is one of the suite's.
+        Conduits::VMCALL => unsafe { asm!("vmcall", inout("rax") rax, in("rdi") block.0, options(nostack)) },
+        // SAFETY: as above.
+        Conduits::VMMCALL => unsafe {
+            asm!("vmmcall", inout("rax") rax, in("rdi") block.0, options(nostack))
+        },
+        Conduits::MSR => {
+            // SAFETY: as above.
+            unsafe { probe::wrmsr(discovered.host.msr, block.0) }.ok()?;
+            rax = probe::rdmsr(discovered.host.msr).ok()?;
+        }
+        _ => return None,
+    }
+    Some(rax)
+}
+
 /// The status of this vCPU's last call, by the conduit that can be asked: MSR, or else port.
 pub(crate) fn last_status(discovered: &Discovered) -> Option<u32> {
     if discovered.usable.contains(Conduits::MSR) {

@@ -25,6 +25,7 @@ pub const STATUSES: &[Statement] = &[
     observed("REFUSED", "ENABLE on a host that refuses"),
     hidden("RATE_LIMITED", "too many calls", "no number of calls is named that must be too many"),
     hidden("HOST_ERROR", "the host failed", FAILURE),
+    observed("BAD_NOTIFY", "NOTIFY with a vector below 32"),
     observed("NO_DEVICE", "a device that is not there"),
     observed("BAD_STORE", "store kinds 0 and 9"),
     observed("STORE_UNSUPPORTED", "a store that the device has not"),
