@@ -1,7 +1,8 @@
 //! Section 1: what CPUID shows.
 
 use super::fixture::Fixture;
-use super::verdict::{Verdict, ensure};
+use super::trial::{ALL, Trial};
+use super::verdict::{Verdict, ensure, wrong};
 use super::{Tests, second_cpu};
 use crate::raw::Raw;
 use pvir_guest::abi::{Conduits, FeaturesRecord, Operation, Status};
@@ -17,6 +18,11 @@ fn d2(fixture: &mut Fixture) -> Verdict {
     ensure!(!host.conduits.is_empty(), "no conduit");
     ensure!(host.conduits.contains(Conduits::MSR) == (host.msr != 0), "MSR {:#x}", host.msr);
     ensure!(host.conduits.contains(Conduits::PORT) == (host.port != 0), "port {:#x}", host.port);
+    for ((name, _), trial) in ALL.iter().zip(fixture.trials) {
+        if let Some(trial) = trial.filter(|trial| *trial != Trial::Works) {
+            return Err(wrong(format_args!("{name} is advertised, and {trial}")));
+        }
+    }
     for (name, conduit) in &fixture.conduits {
         let answer =
             fixture.raw.by(*conduit).call(&Raw::header(Operation::FEATURES, 1), &[FeaturesRecord::request()]);

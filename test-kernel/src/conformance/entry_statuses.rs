@@ -66,6 +66,7 @@ fn partial(fixture: &mut Fixture) -> Verdict {
 }
 
 fn aborted(fixture: &mut Fixture) -> Verdict {
+    fixture.needs_records(2)?;
     let (_, good) = good(fixture)?;
     let whole = Header { flags: CallFlags::ALL_OR_NOTHING.bits(), count: 2, ..MAP };
     let answer = fixture.raw.call(&whole, &[good, EntryRecord { index: u32::MAX, ..good }]);
@@ -226,8 +227,8 @@ fn stale_handle(fixture: &mut Fixture) -> Verdict {
 }
 
 fn handle_mismatch(fixture: &mut Fixture) -> Verdict {
-    let (_, good) = good(fixture)?;
-    fixture.msix()?;
+    let (subject, good) = good(fixture)?;
+    fixture.subject(subject)?.table_of(2)?;
     let mapped = fixture.expect(Operation::MAP, &good, Status::OK)?;
     let other = EntryRecord::query(good.device, good.store, 1).with_handle(mapped.handle);
     fixture.expect(Operation::UNMAP, &other, Status::HANDLE_MISMATCH)?;
@@ -261,6 +262,7 @@ fn no_quota(fixture: &mut Fixture) -> Verdict {
     if max_irtes >= info.msix_entries || max_irtes >= 64 {
         return Err(Finding::CannotShow("no device here has more entries than its quota"));
     }
+    fixture.needs_records(max_irtes + 1)?;
     records.extend((0..=max_irtes).map(|index| EntryRecord { index, ..good }));
     let answer = fixture.call(Operation::MAP, &records);
     ensure!(

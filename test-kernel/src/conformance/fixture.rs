@@ -1,6 +1,7 @@
 //! What the statements are judged with: blocks, devices, and interrupts that are counted.
 
 use super::subject::{Messages, Subject};
+use super::trial::Trials;
 use super::verdict::{Finding, Verdict, ensure, wrong};
 use crate::machine::cpu;
 use crate::machine::cpu::interrupts;
@@ -9,8 +10,8 @@ use crate::raw::{Answer, Raw};
 use arrayvec::ArrayVec;
 use pvir_guest::Discovered;
 use pvir_guest::abi::{
-    EnableRecord, EntryFlags, EntryRecord, Features, FeaturesRecord, GuestPhysAddr, Operation, Routing,
-    Status, X86Route,
+    DeviceRecord, EnableRecord, EntryFlags, EntryRecord, Features, FeaturesRecord, GuestPhysAddr, Operation,
+    Routing, Status, X86Route,
 };
 use pvir_guest::conduit::HardwareConduit;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -37,6 +38,8 @@ pub(super) struct Fixture {
     pub(super) discovered: Discovered,
     /// The conduits to try, one after the other; the first is the usual one.
     pub(super) conduits: ArrayVec<(&'static str, HardwareConduit), 4>,
+    /// What became of each conduit that was tried.
+    pub(super) trials: Trials,
     pub(super) subjects: ArrayVec<Subject, 4>,
     pub(super) patience_ms: u64,
     next_vector: u8,
@@ -47,10 +50,11 @@ impl Fixture {
         raw: Raw,
         discovered: Discovered,
         conduits: ArrayVec<(&'static str, HardwareConduit), 4>,
+        trials: Trials,
         patience_ms: u64,
     ) -> Self {
         let next_vector = VECTORS.start;
-        Self { raw, discovered, conduits, subjects: ArrayVec::new(), patience_ms, next_vector }
+        Self { raw, discovered, conduits, trials, subjects: ArrayVec::new(), patience_ms, next_vector }
     }
 
     /// Features that the host offers and this kernel knows.
@@ -63,22 +67,65 @@ impl Fixture {
         if self.offered().contains(features) { Ok(()) } else { Err(Finding::CannotShow(reason)) }
     }
 
-    /// The first device with MSI-X and at least four entries that can be raised.
-    pub(super) fn msix(&self) -> Result<usize, Finding> {
-        self.subjects
-            .iter()
-            .position(|subject| matches!(subject.messages, Messages::Msix(_)) && subject.entries >= 4)
-            .filter(|_| self.offered().contains(Features::MSIX))
-            .ok_or(Finding::CannotShow("no device here has four MSI-X entries and a driver"))
+    /// Skips a statement that needs so many records in one call, if the host takes fewer.
+    pub(super) fn needs_records(&self, records: u32) -> Verdict {
+        let enough = self.discovered.host.max_records >= records;
+        if enough { Ok(()) } else { Err(Finding::CannotShow("the host takes fewer records in a call")) }
     }
 
-    /// The first device with MSI alone.
+    /// The device with MSI-X that shows most: one that can be raised, with four entries.
+    pub(super) fn msix(&self) -> Result<usize, Finding> {
+        if !self.offered().contains(Features::MSIX) {
+            return Err(Finding::CannotShow("the host does not offer MSIX"));
+        }
+        self.best(|messages| matches!(messages, Messages::Msix(_)))
+            .ok_or(Finding::CannotShow("no device here has MSI-X"))
+    }
+
+    /// The device with MSI alone that shows most.
     pub(super) fn msi(&self) -> Result<usize, Finding> {
-        self.subjects
-            .iter()
-            .position(|subject| matches!(subject.messages, Messages::Msi))
-            .filter(|_| self.offered().contains(Features::MSI))
-            .ok_or(Finding::CannotShow("no device here has MSI alone and a driver"))
+        if !self.offered().contains(Features::MSI) {
+            return Err(Finding::CannotShow("the host does not offer MSI"));
+        }
+        self.best(|messages| matches!(messages, Messages::Msi))
+            .ok_or(Finding::CannotShow("no device here has MSI alone"))
+    }
+
+    /// All devices whose interrupts can be raised.
+    pub(super) fn driven(&self) -> Result<ArrayVec<usize, 4>, Finding> {
+        let all: ArrayVec<usize, 4> =
+            (0..self.subjects.len()).filter(|place| self.subjects[*place].is_driven()).collect();
+        if all.is_empty() { Err(Finding::CannotShow("no device here has a driver")) } else { Ok(all) }
+    }
+
+    fn best(&self, fits: impl Fn(&Messages) -> bool) -> Option<usize> {
+        let fitting = self.subjects.iter().enumerate().filter(|(_, subject)| fits(&subject.messages));
+        // The first of several that are as good.
+        let rank = |subject: &Subject| (subject.is_driven(), subject.entries.min(4));
+        fitting.rev().max_by_key(|(_, subject)| rank(subject)).map(|(place, _)| place)
+    }
+
+    /// Keeps to what the host lets a device have mapped at once. Asked before anything is enabled.
+    pub(super) fn keep_to_quotas(&mut self) {
+        let of_vm = self.features();
+        for place in 0..self.subjects.len() {
+            let Some(id) = self.subjects.get(place).map(|subject| subject.id) else { continue };
+            let (_, info) = self.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
+            let told = (of_vm.status, info.status) == (Status::OK, Status::OK);
+            if let Some(subject) = self.subjects.get_mut(place).filter(|_| told) {
+                subject.entries = subject.entries.min(info.max_irtes).min(of_vm.max_irtes);
+            }
+        }
+    }
+
+    /// Whether entry `index` of a device can be mapped beside those before it.
+    pub(super) fn has_entry(&self, subject: usize, index: u32) -> bool {
+        self.subjects.get(subject).is_some_and(|subject| index < subject.entries)
+    }
+
+    /// Another entry of a device, mapped and live, to compare with; `None` if the device has but one.
+    pub(super) fn neighbour(&mut self, subject: usize) -> Result<Option<MappedEntry>, Finding> {
+        if self.has_entry(subject, 1) { self.line(subject, 1).map(Some) } else { Ok(None) }
     }
 
     pub(super) fn subject(&mut self, subject: usize) -> Result<&mut Subject, Finding> {
@@ -191,6 +238,9 @@ impl Fixture {
         subject: usize,
         index: u32,
     ) -> Result<(EntryRecord, usize, u8), Finding> {
+        if !self.has_entry(subject, index) {
+            return Err(Finding::CannotShow("the device has too few entries, or may have too few mapped"));
+        }
         let (cpu, vector) = (Self::cpu_for(index), self.vector());
         let bare = self.subject(subject)?.entry(index);
         let entry = EntryRecord::map(bare.device, bare.store, index, Self::route(cpu, vector));
@@ -228,7 +278,7 @@ impl Fixture {
     /// Raises the line once; it must arrive once at its place, and nothing elsewhere.
     pub(super) fn arrives(&mut self, line: &MappedEntry) -> Verdict {
         let (before, all) = (interrupts::count(line.cpu, line.vector), interrupts::grand_total());
-        self.subject(line.subject)?.raise(line.index);
+        self.subject(line.subject)?.raise(line.index)?;
         let came = self.comes(line, before);
         let subject = self.subject(line.subject)?;
         subject.acknowledge(line.index);
@@ -254,7 +304,7 @@ impl Fixture {
     /// is one, then a little longer.
     pub(super) fn is_silent(&mut self, subject: usize, index: u32, control: Option<&MappedEntry>) -> Verdict {
         let before = interrupts::grand_total();
-        self.subject(subject)?.raise(index);
+        self.subject(subject)?.raise(index)?;
         self.nothing_came(before, control)?;
         self.subject(subject)?.acknowledge(index);
         Ok(())
@@ -265,10 +315,14 @@ impl Fixture {
         let mut expected = before;
         if let Some(control) = control {
             let count = interrupts::count(control.cpu, control.vector);
-            self.subject(control.subject)?.raise(control.index);
+            self.subject(control.subject)?.raise(control.index)?;
             self.comes(control, count)?;
             self.subject(control.subject)?.acknowledge(control.index);
-            expected += 1;
+            // A device that repeats itself may do so at any time after.
+            if self.subject(control.subject)?.repeats() {
+                wait_until(QUIET_MS, || false);
+            }
+            expected += interrupts::count(control.cpu, control.vector) - count;
         }
         let came = wait_until(QUIET_MS, || interrupts::grand_total() > expected);
         ensure!(!came, "{} interrupts arrived that should not have", interrupts::grand_total() - expected);

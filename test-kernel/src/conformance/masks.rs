@@ -12,15 +12,15 @@ fn w1(fixture: &mut Fixture) -> Verdict {
     fixture.enable()?;
     let subject = fixture.msix()?;
     let line = fixture.line(subject, 0)?;
-    let control = fixture.line(subject, 1)?;
+    let control = fixture.neighbour(subject)?;
     for _ in 0..3 {
         let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
         table.set_masked_at_once(0, true);
         ensure!(table.is_masked(0), "the mask bit does not read back");
         let before = interrupts::count(line.cpu, line.vector);
         let all = interrupts::grand_total();
-        fixture.subject(subject)?.raise(0);
-        fixture.nothing_came(all, Some(&control))?;
+        fixture.subject(subject)?.raise(0)?;
+        fixture.nothing_came(all, control.as_ref())?;
         let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
         ensure!(table.is_pending(0), "the pending bit is clear");
         table.set_masked_at_once(0, false);
@@ -36,8 +36,9 @@ fn w3(fixture: &mut Fixture) -> Verdict {
     let subject = fixture.msix()?;
     let line = fixture.line(subject, 0)?;
     let own = Pair { address: 0xfee0_0ffc, data: 0xabc };
+    let spare = u32::from(fixture.subject(subject)?.table_of(3)?.len()) - 1;
     let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
-    table.set_pair(2, own);
+    table.set_pair(spare, own);
     let id = fixture.subject(subject)?.id;
     let (moved, now) = fixture.moved(&line, 0);
     fixture.expect(Operation::RETARGET, &moved, Status::OK)?;
@@ -52,7 +53,8 @@ fn w3(fixture: &mut Fixture) -> Verdict {
         "a live entry was written: {}",
         table.pair(0)
     );
-    ensure!(table.pair(2) == own && table.is_masked(2), "an entry of no call was written: {}", table.pair(2));
+    let kept = table.pair(spare) == own && table.is_masked(spare);
+    ensure!(kept, "an entry of no call was written: {}", table.pair(spare));
     fixture.arrives(&now)
 }
 
@@ -104,13 +106,14 @@ fn w5(fixture: &mut Fixture) -> Verdict {
         Pair { address: 0xfee0_0018, data: 0x7fff },
         Pair { address: line.entry.address | 0x7fff << 5, data: 0 },
     ];
-    let entries = fixture.subject(subject)?.entries;
+    let entries =
+        u32::from(fixture.subject(subject)?.table_of(2)?.len()).min(fixture.subject(subject)?.entries);
     for pair in garbage {
         for index in 1..entries {
             let Some(table) = fixture.subject(subject)?.table() else { return Ok(()) };
             table.set_pair(index, pair);
             table.set_masked_at_once(index, false);
-            fixture.subject(subject)?.raise(index);
+            fixture.subject(subject)?.raise(index)?;
             fixture.subject(subject)?.acknowledge(index);
         }
     }

@@ -25,6 +25,7 @@ mod stores;
 mod subject;
 mod tap;
 mod trapped;
+mod trial;
 mod verdict;
 
 use crate::machine::console::report;
@@ -38,12 +39,12 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use fixture::Fixture;
 use pvir_guest::Discovered;
-use pvir_guest::abi::Conduits;
 use pvir_guest::conduit::HardwareConduit;
 use pvir_test_kernel::cmdline::CommandLine;
 use pvir_test_kernel::statements::{Kind, STATEMENTS, STATUSES, Statement, same};
 use subject::Subject;
 use tap::Tap;
+use trial::{ALL, Trial, Trials};
 use verdict::Verdict;
 
 /// Judges one statement.
@@ -112,51 +113,64 @@ pub(crate) fn judge(
 }
 
 fn open(line: CommandLine<'static>) -> Result<Fixture, ExitCode> {
-    let (discovered, first) = discover(line).map_err(|error| refuse(&error, ExitCode::Environment))?;
+    let (mut discovered, first) = discover(line).map_err(|error| refuse(&error, ExitCode::Environment))?;
     let patience = match line.number("patience") {
         Ok(patience) => patience.unwrap_or(PATIENCE_MS),
         Err(error) => return Err(refuse(&error, ExitCode::Usage)),
     };
     let raw = Raw::new(first).ok_or_else(|| refuse(&"no memory for a block", ExitCode::Environment))?;
-    let conduits = conduits(line, &discovered);
-    let mut fixture = Fixture::new(raw, discovered, conduits, patience);
-    let functions = pci::enumerate();
-    let known = || functions.iter().filter_map(|function| Some((function, devices::name(function)?)));
-    let filtered = known().any(|(_, name)| line.flag(name));
-    for (function, name) in known().filter(|(_, name)| !filtered || line.flag(name)) {
-        match Subject::open(function) {
-            Some(subject) if !fixture.subjects.is_full() => fixture.subjects.push(subject),
-            Some(_) => println!("# device {name}: one too many, left alone"),
-            None => println!("# device {name}: cannot be driven"),
+    let asked = ALL.iter().filter(|(name, _)| line.value("conduit").is_none_or(|only| only == *name));
+    let trials = trial::all(&raw, &discovered, asked.map(|(_, conduit)| *conduit).collect());
+    for ((name, _), trial) in ALL.iter().zip(trials) {
+        if let Some(trial) = trial {
+            println!("# conduit {name} {trial}");
+            report::event("conduit", |event| {
+                event.str("name", name).display("outcome", &trial);
+            });
         }
     }
+    let conduits = conduits(&discovered, &trials);
+    let Some((_, first)) = conduits.first() else {
+        return Err(refuse(&"D2 is broken: no conduit that the host advertises works", ExitCode::Fail));
+    };
+    let raw = raw.by(*first);
+    // What does not work is judged by D2, and no other statement uses it.
+    let working = conduits.iter().filter_map(|(name, _)| ALL.iter().find(|(of, _)| of == name));
+    discovered.usable = working.map(|(_, conduit)| *conduit).collect();
+    let mut fixture = Fixture::new(raw, discovered, conduits, trials, patience);
+    let functions = pci::enumerate();
+    let asked = |function: &pci::Function| devices::name(function).is_some_and(|name| line.flag(name));
+    let filtered = functions.iter().any(asked);
+    let known = |function: &&pci::Function| devices::name(function).is_some();
+    // Those that can be driven first: there is room for a few.
+    let all = functions.iter().filter(known).chain(functions.iter().filter(|function| !known(function)));
+    for function in all.filter(|function| !filtered || asked(function)) {
+        match Subject::open(function) {
+            Some(subject) if !fixture.subjects.is_full() => fixture.subjects.push(subject),
+            Some(subject) => println!("# device {} {}: one too many, left alone", subject.name, subject.id),
+            None => {}
+        }
+    }
+    fixture.keep_to_quotas();
     for subject in &fixture.subjects {
         println!(
-            "# device {} {}: {:?}, {} entries",
+            "# device {} {}: {:?}, {} entries{}",
             subject.name,
             subject.id,
             subject.store(),
-            subject.entries
+            subject.entries,
+            if subject.is_driven() { "" } else { ", no driver: nothing of it can be raised" }
         );
     }
     Ok(fixture)
 }
 
-/// All conduits that work here, or the one that `conduit=` names.
-fn conduits(
-    line: CommandLine<'static>,
-    discovered: &Discovered,
-) -> ArrayVec<(&'static str, HardwareConduit), 4> {
-    let all = [
-        ("vmcall", Conduits::VMCALL),
-        ("vmmcall", Conduits::VMMCALL),
-        ("msr", Conduits::MSR),
-        ("port", Conduits::PORT),
-    ];
-    let asked = |name: &str| line.value("conduit").is_none_or(|only| only == name);
-    all.into_iter()
-        .filter(|(name, _)| asked(name))
-        .filter_map(|(name, conduit)| Some((name, discovered.conduit_among(conduit).ok()?)))
+/// The conduits that were tried and work.
+fn conduits(discovered: &Discovered, trials: &Trials) -> ArrayVec<(&'static str, HardwareConduit), 4> {
+    let tried = ALL.into_iter().zip(trials);
+    tried
+        .filter(|(_, trial)| **trial == Some(Trial::Works))
+        .filter_map(|((name, conduit), _)| Some((name, discovered.conduit_among(conduit).ok()?)))
         .collect()
 }
 

@@ -43,6 +43,7 @@ fn mixed(fixture: &mut Fixture, subject: usize) -> Result<[EntryRecord; 3], Find
 }
 
 fn o1(fixture: &mut Fixture) -> Verdict {
+    fixture.needs_records(3)?;
     fixture.enable()?;
     let subject = fixture.msix()?;
     let answer = {
@@ -56,6 +57,7 @@ fn o1(fixture: &mut Fixture) -> Verdict {
 }
 
 fn o2(fixture: &mut Fixture) -> Verdict {
+    fixture.needs_records(2)?;
     fixture.enable()?;
     let subject = fixture.msix()?;
     let [good, bad, other] = mixed(fixture, subject)?;
@@ -70,6 +72,7 @@ fn o2(fixture: &mut Fixture) -> Verdict {
 }
 
 fn o3(fixture: &mut Fixture) -> Verdict {
+    fixture.needs_records(3)?;
     fixture.enable()?;
     let subject = fixture.msix()?;
     let line = fixture.line(subject, 2)?;
@@ -107,6 +110,7 @@ fn unchanged(fixture: &mut Fixture, line: &super::fixture::MappedEntry) -> Verdi
 }
 
 fn o4(fixture: &mut Fixture) -> Verdict {
+    fixture.needs_records(3)?;
     fixture.enable()?;
     let subject = fixture.msix()?;
     let (request, _, vector) = fixture.request(subject, 0)?;
@@ -226,6 +230,9 @@ fn i1(fixture: &mut Fixture) -> Verdict {
         ensure!(table.is_none_or(|len| entries <= len), "{id}: {entries} entries of a table of {table:?}");
         ensure!(table.is_some() || !stores.contains(Stores::MSIX), "{id} has no MSI-X: {stores:?}");
     }
+    if served.is_empty() {
+        return Err(Finding::CannotShow("no device here has MSI-X or MSI"));
+    }
     ensure!(known > 0, "none of {} devices of configuration space is known to the host", served.len());
     ensure!(known <= devices, "FEATURES says {devices} devices, {known} answer");
     Ok(())
@@ -297,7 +304,7 @@ fn f3(fixture: &mut Fixture) -> Verdict {
 }
 
 fn i3(fixture: &mut Fixture) -> Verdict {
-    let id = fixture.subjects.first().ok_or(Finding::CannotShow("no device here has a driver"))?.id;
+    let id = fixture.subjects.first().ok_or(Finding::CannotShow("no device here has MSI-X or MSI"))?.id;
     let ask = |fixture: &Fixture| fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id)).1;
     let before = ask(fixture);
     enable_without(fixture, Features::IMS | Features::MSI_MULTI | Features::PARKING)?;

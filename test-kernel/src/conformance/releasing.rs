@@ -17,7 +17,7 @@ fn lines(fixture: &mut Fixture) -> Result<(MappedEntry, Option<MappedEntry>), su
     fixture.enable()?;
     let subject = fixture.msix().or_else(|_| fixture.msi())?;
     let line = fixture.line(subject, 0)?;
-    let other = if fixture.msix().is_ok() { Some(fixture.line(subject, 1)?) } else { None };
+    let other = fixture.neighbour(subject)?;
     fixture.arrives(&line)?;
     Ok((line, other))
 }
@@ -61,7 +61,7 @@ fn q1(fixture: &mut Fixture) -> Verdict {
         let foreign = Fixture::bare(&line).with_handle(other.entry.handle);
         fixture.expect(Operation::QUERY, &foreign, Status::HANDLE_MISMATCH)?;
     }
-    if other.is_some() {
+    if fixture.has_entry(line.subject, 2) {
         fixture.expect(Operation::QUERY, &EntryRecord { index: 2, ..unnamed }, Status::STALE_HANDLE)?;
     }
     let after = (fixture.features(), fixture.call(Operation::FEATURES, &[fixture.features()]).header.epoch);
@@ -145,7 +145,7 @@ fn h2(fixture: &mut Fixture) -> Verdict {
     let (moved, _) = fixture.moved(&line, 0);
     fixture.expect(Operation::UNMAP, &Fixture::bare(&line).with_handle(Handle::NONE), stale)?;
     fixture.expect(Operation::RETARGET, &moved.with_handle(Handle::NONE), stale)?;
-    if fixture.msix().is_ok() {
+    if fixture.has_entry(subject, 1) {
         for operation in [Operation::QUERY, Operation::UNMAP] {
             let wrong = EntryRecord { index: 1, ..Fixture::bare(&line) };
             fixture.expect(operation, &wrong, Status::HANDLE_MISMATCH)?;

@@ -72,7 +72,7 @@ fn lose_nothing(fixture: &mut Fixture, one: &MappedEntry, other: &MappedEntry) -
     for round in 0..RAISED {
         let taken = || interrupts::count(one.cpu, one.vector) + interrupts::count(other.cpu, other.vector);
         let before = taken();
-        fixture.subject(one.subject)?.raise(one.index);
+        fixture.subject(one.subject)?.raise(one.index)?;
         let came = wait_until(fixture.patience_ms, || taken() > before);
         fixture.subject(one.subject)?.acknowledge(one.index);
         ensure!(came, "interrupt {round} of {RAISED} was lost while the entry moved");
@@ -85,7 +85,7 @@ fn r3(fixture: &mut Fixture) -> Verdict {
     fixture.enable()?;
     let subject = fixture.msix().or_else(|_| fixture.msi())?;
     let line = fixture.line(subject, 0)?;
-    let control = if fixture.msix().is_ok() { Some(fixture.line(subject, 1)?) } else { None };
+    let control = fixture.neighbour(subject)?;
     fixture.arrives(&line)?;
     for _ in 0..2 {
         let got = fixture.expect(Operation::RETARGET, &Fixture::parked(&line), Status::OK)?;

@@ -4,7 +4,7 @@ use super::fixture::Fixture;
 use super::verdict::{Finding, Verdict, ensure, wrong};
 use crate::machine::cpu;
 use crate::machine::cpu::cpuid::cpuid;
-use crate::machine::cpu::smp::{self, Job};
+use crate::machine::cpu::smp::{self, Job, SmpError};
 use crate::raw::{Raw, instructions};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pvir_guest::Discovered;
@@ -38,18 +38,28 @@ pub(super) fn needed() -> Verdict {
     if cpu::count() > HELPER { Ok(()) } else { Err(Finding::CannotShow("this machine has one CPU")) }
 }
 
+/// Why the helper did not do it.
+fn failed(error: SmpError) -> Finding {
+    match error {
+        SmpError::Busy(_) => {
+            Finding::CannotShow("the second CPU never came back from what it was given before")
+        }
+        error => wrong(format_args!("{error}")),
+    }
+}
+
 /// Has the helper do something and waits for it.
 pub(super) fn run(job: Job, argument: u64) -> Result<u64, Finding> {
-    smp::run_on(HELPER, job, argument).map_err(|error| wrong(format_args!("{error}")))
+    smp::run_on(HELPER, job, argument).map_err(failed)
 }
 
 /// Has the helper do something meanwhile; it is told to stop, and what it came to is the answer.
 pub(super) fn meanwhile(job: Job, argument: u64, work: impl FnOnce() -> Verdict) -> Result<u64, Finding> {
     STOP.store(false, Ordering::Relaxed);
-    smp::start_on(HELPER, job, argument).map_err(|error| wrong(format_args!("{error}")))?;
+    smp::start_on(HELPER, job, argument).map_err(failed)?;
     let verdict = work();
     STOP.store(true, Ordering::Relaxed);
-    let came = smp::wait_for(HELPER, 20_000).map_err(|error| wrong(format_args!("{error}")));
+    let came = smp::wait_for(HELPER, 20_000).map_err(failed);
     verdict?;
     came
 }
@@ -64,7 +74,7 @@ pub(super) fn same_block_everywhere() -> Verdict {
     let first = AT_START.load(Ordering::Relaxed);
     ensure!(first >> 56 == 1, "{} signature blocks", first >> 56);
     for index in 0..cpu::count() {
-        let here = smp::run_on(index, fingerprint, 0).map_err(|error| wrong(format_args!("{error}")))?;
+        let here = smp::run_on(index, fingerprint, 0).map_err(failed)?;
         ensure!(here == first, "cpu {index} shows another block: {here:#x}, at the start {first:#x}");
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! A device under test: one whose interrupts software can raise.
 
+use super::verdict::{Finding, Verdict};
 use crate::machine::devices::{self, Device, Trigger};
 use crate::machine::pci::Function;
 use crate::machine::pci::config::{PortAccess, set_multiple_messages};
@@ -18,26 +19,49 @@ pub(super) struct Subject {
     pub(super) id: DeviceId,
     pub(super) name: &'static str,
     function: Function,
-    driver: Device,
+    /// What raises its interrupts; none for a device that this kernel does not know.
+    driver: Option<Device>,
     pub(super) messages: Messages,
-    /// Entries that can be raised: 0 to this, less one.
+    /// Entries that the suite uses: 0 to this, less one. The device has them, its driver can raise them, and the host
+    /// lets so many be mapped at once.
     pub(super) entries: u32,
 }
 
+/// Nothing can be raised.
+const NO_DRIVER: Finding = Finding::CannotShow("no device here has such a store and a driver");
+
 impl Subject {
-    /// A device that this kernel can drive, its registers mapped.
+    /// A device that has MSI-X or MSI; its registers are mapped if this kernel can drive it.
     pub(super) fn open(function: &Function) -> Option<Self> {
-        let name = devices::name(function)?;
         let id = device_id(function.address)?;
-        let mut driver = devices::probe(function).ok().flatten()?;
-        driver.init();
-        let messages = RawMsixTable::open(function).map_or(Messages::Msi, Messages::Msix);
+        let name = devices::name(function);
+        let driver = name.and_then(|_| devices::probe(function).ok().flatten());
+        let driver = driver.map(|mut driver| {
+            driver.init();
+            driver
+        });
+        let messages = match RawMsixTable::open(function) {
+            Some(table) => Messages::Msix(table),
+            None if driver.is_some() || function.msi().is_some() => Messages::Msi,
+            None => return None,
+        };
         let limit = match &messages {
             Messages::Msix(table) => table.len().into(),
             Messages::Msi => 1,
         };
-        let entries = u32::from(driver.vectors()).min(limit);
-        Some(Self { id, name, function: *function, driver, messages, entries })
+        let entries = driver.as_ref().map_or(limit, |driver| u32::from(driver.vectors()).min(limit));
+        Some(Self { id, name: name.unwrap_or("unknown"), function: *function, driver, messages, entries })
+    }
+
+    /// Whether its interrupts can be raised.
+    pub(super) fn is_driven(&self) -> bool {
+        self.driver.is_some()
+    }
+
+    /// The device's MSI-X table, which must have so many entries.
+    pub(super) fn table_of(&self, entries: u16) -> Result<&RawMsixTable, Finding> {
+        let long = self.table().filter(|table| table.len() >= entries);
+        long.ok_or(Finding::CannotShow("no device here has so many MSI-X entries"))
     }
 
     /// The store that holds the device's messages.
@@ -109,17 +133,21 @@ impl Subject {
     }
 
     /// Raises one interrupt.
-    pub(super) fn raise(&mut self, index: u32) {
-        self.driver.raise(u16::try_from(index).unwrap_or(u16::MAX));
+    pub(super) fn raise(&mut self, index: u32) -> Verdict {
+        let driver = self.driver.as_mut().ok_or(NO_DRIVER)?;
+        driver.raise(u16::try_from(index).unwrap_or(u16::MAX));
+        Ok(())
     }
 
     /// Clears its cause.
     pub(super) fn acknowledge(&mut self, index: u32) {
-        self.driver.acknowledge(u16::try_from(index).unwrap_or(u16::MAX));
+        if let Some(driver) = &mut self.driver {
+            driver.acknowledge(u16::try_from(index).unwrap_or(u16::MAX));
+        }
     }
 
     /// Whether one raise may be two messages.
     pub(super) fn repeats(&self) -> bool {
-        self.driver.repeats()
+        self.driver.as_ref().is_some_and(Trigger::repeats)
     }
 }

@@ -30,7 +30,7 @@ fn own_message(fixture: &mut Fixture, subject: usize, index: u32) -> Result<Mapp
 }
 
 fn t1(fixture: &mut Fixture) -> Verdict {
-    for subject in 0..fixture.subjects.len() {
+    for subject in fixture.driven()? {
         let line = own_message(fixture, subject, 0)?;
         fixture.arrives(&line)?;
         let Some(table) = fixture.subject(subject)?.table() else { continue };
@@ -64,7 +64,7 @@ fn held_until(
     release: impl FnOnce(&mut Fixture) -> Verdict,
 ) -> Verdict {
     let (before, all) = (interrupts::count(line.cpu, line.vector), interrupts::grand_total());
-    fixture.subject(line.subject)?.raise(line.index);
+    fixture.subject(line.subject)?.raise(line.index)?;
     fixture.nothing_came(all, None)?;
     let pending = fixture.subject(line.subject)?.table().is_some_and(|table| table.is_pending(line.index));
     ensure!(pending, "the pending bit is clear");
@@ -81,8 +81,8 @@ fn t2(fixture: &mut Fixture) -> Verdict {
     fixture.enable()?;
     let masked = fixture.subject(subject)?.table().is_some_and(|table| table.is_masked(0));
     ensure!(masked, "what was programmed before ENABLE is not masked");
-    let control = fixture.line(subject, 1)?;
-    fixture.is_silent(subject, 0, Some(&control))
+    let control = fixture.neighbour(subject)?;
+    fixture.is_silent(subject, 0, control.as_ref())
 }
 
 fn t3(fixture: &mut Fixture) -> Verdict {

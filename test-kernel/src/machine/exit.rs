@@ -25,6 +25,8 @@ pub(crate) enum ExitCode {
     Usage = 13,
     /// The machine lacks what the kernel needs.
     Environment = 14,
+    /// Nothing was wrong, and too little could be looked at to say more.
+    LittleSeen = 15,
 }
 
 /// Ends the VM.

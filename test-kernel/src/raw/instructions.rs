@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "executes the conduits' instructions, and port input and output")]
 
-use crate::machine::cpu::probe;
+use crate::machine::cpu::probe::{self, Fault};
 use core::arch::asm;
 use pvir_guest::Discovered;
 use pvir_guest::abi::{Conduits, GuestPhysAddr, HYPERCALL_NUMBER};
@@ -42,24 +42,27 @@ pub(crate) fn keeps_registers(discovered: &Discovered, conduit: Conduits, block:
     }
 }
 
-/// Calls by one conduit whose answer has 64 bits, and gives all of them; `None` for another conduit.
-pub(crate) fn whole_answer(discovered: &Discovered, conduit: Conduits, block: GuestPhysAddr) -> Option<u64> {
-    let mut rax = u64::from(HYPERCALL_NUMBER);
+/// Calls by one conduit, and gives all bits of its answer, 32 of a port. The instruction may fault.
+pub(crate) fn guarded_call(
+    discovered: &Discovered,
+    conduit: Conduits,
+    block: GuestPhysAddr,
+) -> Result<u64, Fault> {
     match conduit {
-        // SAFETY: the host advertises the conduit and the CPU has it; the block is one of the suite's.
-        Conduits::VMCALL => unsafe { asm!("vmcall", inout("rax") rax, in("rdi") block.0, options(nostack)) },
+        // SAFETY: the block is one of the suite's, which the host may write.
+        Conduits::VMCALL => unsafe { probe::vmcall(HYPERCALL_NUMBER.into(), block.0) },
         // SAFETY: as above.
-        Conduits::VMMCALL => unsafe {
-            asm!("vmmcall", inout("rax") rax, in("rdi") block.0, options(nostack))
-        },
+        Conduits::VMMCALL => unsafe { probe::vmmcall(HYPERCALL_NUMBER.into(), block.0) },
         Conduits::MSR => {
-            // SAFETY: as above.
-            unsafe { probe::wrmsr(discovered.host.msr, block.0) }.ok()?;
-            rax = probe::rdmsr(discovered.host.msr).ok()?;
+            // SAFETY: as above; the MSR lies where the contract has it.
+            unsafe { probe::wrmsr(discovered.host.msr, block.0) }?;
+            probe::rdmsr(discovered.host.msr)
         }
-        _ => return None,
+        _ => {
+            port_out(discovered.host.port, u32::try_from(block.0 >> 12).unwrap_or(0));
+            Ok(port_in(discovered.host.port).into())
+        }
     }
-    Some(rax)
 }
 
 /// The status of this vCPU's last call, by the conduit that can be asked: MSR, or else port.
@@ -72,6 +75,12 @@ pub(crate) fn last_status(discovered: &Discovered) -> Option<u32> {
     } else {
         None
     }
+}
+
+/// OUT of 32 bits: a page number, for the conduit's port.
+fn port_out(port: u16, page: u32) {
+    // SAFETY: the page is that of a block of the suite's, which the host may write.
+    unsafe { Port::new(port).write(page) };
 }
 
 /// IN of 32 bits.

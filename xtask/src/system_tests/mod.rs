@@ -13,6 +13,7 @@ mod linux;
 mod own_kvm;
 mod pass_through;
 mod product;
+mod right_hosts;
 pub(crate) mod scale;
 mod stores;
 mod storm;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Test> {
         product::INTEL,
         floor::INTEL,
         own_kvm::CASES,
+        right_hosts::CASE,
         wrong_hosts::CASE,
         product::AMD,
         floor::OWN_KVM,

@@ -20,6 +20,10 @@ macro_rules! wrong_hosts {
 wrong_hosts! {
     /// CPUID of the other vCPUs says another number of records.
     CpuidDiffers = "cpuid-differs" breaks "D1",
+    /// An MSR is advertised that KVM does not know, so that it faults.
+    MsrFaults = "msr-faults" breaks "D2",
+    /// The instruction of the CPU's vendor is advertised, and nobody takes it: it never answers, or KVM answers.
+    HypercallNotTaken = "hypercall-not-taken" breaks "D2",
     /// A byte behind the block is written.
     BlockOverrun = "block-overrun" breaks "C2",
     /// The conduit answers OK whatever the header says.

@@ -15,21 +15,22 @@ use crate::list::Wrong;
 use crate::memory::WrongMemory;
 use crate::router::WrongRouter;
 use crate::service::{Interposer, ServiceMemory};
+use crate::variant::Variant;
 
 /// The parts of one wrong host, or of the honest one.
 pub(crate) struct Parts {
-    wrong: Option<Wrong>,
+    variant: Variant,
     /// What the service is given for guest RAM, once it is.
     memory: OnceLock<Arc<ServiceMemory>>,
 }
 
 impl Parts {
-    pub(crate) fn new(wrong: Option<Wrong>) -> Self {
-        Self { wrong, memory: OnceLock::new() }
+    pub(crate) fn new(variant: Variant) -> Self {
+        Self { variant, memory: OnceLock::new() }
     }
 
     fn service_memory(&self, ram: Arc<dyn GuestRam>) -> Arc<ServiceMemory> {
-        let wrong = self.wrong;
+        let wrong = self.variant.wrong();
         let make = || Arc::new(ServiceMemory::new(Arc::new(WrongMemory { ram, wrong }), wrong));
         Arc::clone(self.memory.get_or_init(make))
     }
@@ -41,23 +42,23 @@ impl Assembly for Parts {
     }
 
     fn irq_router(&self, router: Box<dyn IrqRouter>) -> Box<dyn IrqRouter> {
-        Box::new(WrongRouter::new(router, self.wrong))
+        Box::new(WrongRouter::new(router, self.variant.wrong()))
     }
 
     fn device(&self, device: Box<dyn Device>, table: Option<&Arc<RegionMap>>) -> Box<dyn Device> {
-        Box::new(WrongDevice::new(device, table.cloned(), self.wrong))
+        Box::new(WrongDevice::new(device, table.cloned(), self.variant.wrong()))
     }
 
     fn hypercalls(&self, service: Arc<dyn Hypercalls>) -> Arc<dyn Hypercalls> {
         match self.memory.get() {
-            Some(memory) => Arc::new(Interposer::new(service, Arc::clone(memory), self.wrong)),
+            Some(memory) => Arc::new(Interposer::new(service, Arc::clone(memory), self.variant)),
             // The VMM asks for memory first: it needs it for the service.
             None => service,
         }
     }
 
     fn cpuid(&self, apic_id: u32, leaves: Vec<kvm_cpuid_entry2>) -> Vec<kvm_cpuid_entry2> {
-        match self.wrong {
+        match self.variant.wrong() {
             Some(Wrong::CpuidDiffers) if apic_id != 0 => cpuid::with_other_max_records(leaves),
             _ => leaves,
         }

@@ -84,6 +84,34 @@ pub(crate) unsafe fn wrmsr(index: u32, value: u64) -> Result<(), Fault> {
     Fault::check(fault)
 }
 
+/// A hypercall by an instruction that perhaps nobody takes: the number in RAX, the argument in RDI. Answers RAX.
+macro_rules! hypercall {
+    ($(#[$doc:meta])* $name:ident, $instruction:literal) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// The argument is a block that the host may write.
+        pub(crate) unsafe fn $name(number: u64, argument: u64) -> Result<u64, Fault> {
+            let (answer, fault): (u64, u64);
+            // SAFETY: the caller gives the block away; a fault is caught by the table.
+            unsafe {
+                asm!(guarded!($instruction), inout("rax") number => answer, in("rdi") argument,
+                    inout("r11") 0_u64 => fault, options(nostack));
+            }
+            Fault::check(fault).map(|()| answer)
+        }
+    };
+}
+
+hypercall!(
+    /// `VMCALL`.
+    vmcall, "vmcall"
+);
+hypercall!(
+    /// `VMMCALL`.
+    vmmcall, "vmmcall"
+);
+
 /// Reads 32 bits of memory that is perhaps not mapped.
 pub(crate) fn read_u32(address: u64) -> Result<u32, Fault> {
     let (value, fault): (u32, u64);

@@ -7,7 +7,9 @@
 
 mod answers;
 mod block;
+mod conduits;
 mod entries;
+mod fewer;
 mod handles;
 mod memory;
 mod requests;
@@ -24,6 +26,7 @@ use pvir::Hypercalls;
 use pvir_abi::{BLOCK_ALIGN, Discovery, GuestPhysAddr, Status};
 
 use crate::list::Wrong;
+use crate::variant::Variant;
 use block::Block;
 
 /// What an interposer changes. By themselves these functions change nothing.
@@ -44,6 +47,11 @@ trait Change: Send + Sync {
         bytes == 4
     }
 
+    /// What CPUID says of the service.
+    fn discovery(&self, discovery: Discovery) -> Discovery {
+        discovery
+    }
+
     /// The status that the conduit carries.
     fn conduit_status(&self, status: Status) -> Status {
         status
@@ -55,10 +63,14 @@ struct Nothing;
 
 impl Change for Nothing {}
 
-/// The change that a wrong host makes here, which is none if it is wrong elsewhere.
-fn change(wrong: Option<Wrong>) -> Box<dyn Change> {
+/// The change that a host makes here, which is none if it is wrong elsewhere.
+fn change(variant: Variant) -> Box<dyn Change> {
     use Wrong::*;
-    let Some(wrong) = wrong else { return Box::new(Nothing) };
+    let wrong = match variant {
+        Variant::Honest => return Box::new(Nothing),
+        Variant::FewRecords(max) => return Box::new(fewer::FewerRecords(max)),
+        Variant::Wrong(wrong) => wrong,
+    };
     match wrong {
         StatusDiffers => Box::new(answers::ConduitSaysOk),
         InFieldChanged | DoneOfFailed | DoneCountsFailed | PartialIsOk | FailedHasPair | RetargetNewPair
@@ -74,6 +86,7 @@ fn change(wrong: Option<Wrong>) -> Box<dyn Change> {
         EnabledTwice => Box::new(sessions::EnabledTwice),
         EpochNotRaised => Box::new(sessions::EpochNotRaised),
         DisableKeeps => Box::<sessions::DisableKeeps>::default(),
+        MsrFaults | HypercallNotTaken => Box::new(conduits::FalseConduits(wrong)),
         CpuidDiffers | BlockOverrun | HeaderReadTwice | AreaNotWritten | LostInMap | LostInRetarget
         | ParkedLost | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => Box::new(Nothing),
     }
@@ -125,12 +138,8 @@ pub(crate) struct Interposer {
 }
 
 impl Interposer {
-    pub(crate) fn new(
-        service: Arc<dyn Hypercalls>,
-        memory: Arc<ServiceMemory>,
-        wrong: Option<Wrong>,
-    ) -> Self {
-        Self { service, memory, change: change(wrong), last: Mutex::default() }
+    pub(crate) fn new(service: Arc<dyn Hypercalls>, memory: Arc<ServiceMemory>, variant: Variant) -> Self {
+        Self { service, memory, change: change(variant), last: Mutex::default() }
     }
 
     /// Serves a block that can be read; `None` leaves it to the service to refuse it.
@@ -148,7 +157,7 @@ impl Interposer {
 
 impl Hypercalls for Interposer {
     fn discovery(&self) -> Discovery {
-        self.service.discovery()
+        self.change.discovery(self.service.discovery())
     }
 
     fn call(&self, vcpu: usize, cpl: u8, block: GuestPhysAddr) -> Status {

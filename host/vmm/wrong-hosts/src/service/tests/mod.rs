@@ -73,7 +73,7 @@ impl Host {
         let (ram, kernel) = (Self::ram(), SharedPlatform::new(FIRST_GSI));
         let memory = ServiceMemory::new(Arc::new(WrongMemory { ram: ram.clone(), wrong }), wrong);
         let memory = Arc::new(memory);
-        let interposer = Interposer::new(Self::service(&kernel, memory.clone(), wrong), memory, wrong);
+        let interposer = Interposer::new(Self::service(&kernel, memory.clone(), wrong), memory, wrong.into());
         Self { ram, service: Arc::new(interposer), kernel }
     }
 

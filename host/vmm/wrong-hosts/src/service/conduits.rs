@@ -1,0 +1,23 @@
+//! Conduits that are advertised and do not work.
+
+use pvir_abi::{Conduits, Discovery};
+
+use super::Change;
+use crate::list::Wrong;
+
+/// An MSR of the range that the contract has for it, and that this VMM does not serve.
+const OTHER_MSR: u32 = 0x5056_00ff;
+
+/// CPUID says more than the machine does.
+pub(super) struct FalseConduits(pub(super) Wrong);
+
+impl Change for FalseConduits {
+    fn discovery(&self, discovery: Discovery) -> Discovery {
+        let (conduits, msr) = match self.0 {
+            Wrong::MsrFaults => (discovery.conduits | Conduits::MSR, OTHER_MSR),
+            // The guest knows which of the two its CPU has.
+            _ => (discovery.conduits | Conduits::VMCALL | Conduits::VMMCALL, discovery.msr),
+        };
+        Discovery { conduits, msr, ..discovery }
+    }
+}
