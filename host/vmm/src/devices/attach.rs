@@ -171,7 +171,7 @@ impl<'a> HostDevices<'a> {
         let kvm_device = vm.fd.create_device(&mut request).context(
             "this KVM has no VFIO device (KVM_DEV_TYPE_VFIO)\nhelp: use a kernel with CONFIG_KVM_VFIO",
         )?;
-        let container = Container::new(vm.memory.clone(), Some(kvm_device), Arc::clone(counters)).context(
+        let container = Container::new(&vm.memory, Some(kvm_device), Arc::clone(counters)).context(
             "cannot open /dev/vfio/vfio\nhelp: load the modules vfio-pci and vfio_iommu_type1, and run as root",
         )?;
         Ok(Arc::clone(self.container.insert(Arc::new(container))))
