@@ -65,3 +65,79 @@ impl fmt::Debug for OpenDevice {
         f.debug_struct("OpenDevice").field("descriptor", &self.descriptor).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Counters;
+    use crate::isolation::Host;
+    use crate::vfio::{AttachError, Demand, VfioPci};
+    use pvir_abi::{Bdf, DeviceId};
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Mutex;
+
+    /// A host with a device that vfio-pci has.
+    fn host() -> (tempfile::TempDir, Host, DeviceId) {
+        let (root, id) = (tempfile::tempdir().unwrap(), DeviceId::new(0, Bdf::new(0, 5, 0).unwrap()));
+        let host = Host::at(root.path());
+        let members = host.path("sys/kernel/iommu_groups/3/devices");
+        fs::create_dir_all(members.join(id.to_string())).unwrap();
+        let folder = host.device_path(id);
+        fs::create_dir_all(&folder).unwrap();
+        symlink("/sys/kernel/iommu_groups/3", folder.join("iommu_group")).unwrap();
+        symlink("/sys/devices/virtual/iommu/dmar0", folder.join("iommu")).unwrap();
+        symlink("/sys/bus/pci/drivers/vfio-pci", folder.join("driver")).unwrap();
+        (root, host, id)
+    }
+
+    /// What is kept: it sees the end of the stream only when no descriptor of the other side is open.
+    struct Kept(UnixStream, &'static str, Arc<Mutex<Vec<&'static str>>>);
+
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            assert_eq!(self.0.read(&mut [0]).unwrap(), 0);
+            self.2.lock().unwrap().push(self.1);
+        }
+    }
+
+    #[test]
+    fn what_is_no_vfio_device_is_refused_with_errno_and_closed_before_what_is_kept() {
+        let (_root, host, id) = host();
+        let (reader, writer) = UnixStream::pair().unwrap();
+        reader.set_nonblocking(true).unwrap();
+        let order = Arc::default();
+        let kept = |name| Kept(reader.try_clone().unwrap(), name, Arc::clone(&order));
+        let open = OpenDevice::from(OwnedFd::from(writer)).keeping(kept("group")).keeping(kept("container"));
+        let refused = VfioPci::from_open(open, &host, id, &[id], Demand::OfVfio, &Counters::new());
+        let error = refused.err().unwrap();
+        assert!(error.to_string().contains("VFIO_DEVICE_GET_INFO"), "{error}");
+        assert!(
+            matches!(error, AttachError::Io { source, .. } if source.raw_os_error() == Some(libc::ENOTTY))
+        );
+        assert_eq!(*order.lock().unwrap(), ["group", "container"]);
+    }
+
+    #[test]
+    fn a_foreign_device_is_judged_as_our_own() {
+        let (_root, host, id) = host();
+        let folder = host.device_path(id);
+        let take = |demand| {
+            let open = OpenDevice::from(OwnedFd::from(tempfile::tempfile().unwrap()));
+            VfioPci::from_open(open, &host, id, &[id], demand, &Counters::new()).err().unwrap().to_string()
+        };
+        // The host has no command line that could be read.
+        assert!(
+            take(Demand::Isolation).contains("direct programming is refused"),
+            "{}",
+            take(Demand::Isolation)
+        );
+        let other = DeviceId::new(0, Bdf::new(0, 6, 0).unwrap());
+        fs::create_dir(host.path("sys/kernel/iommu_groups/3/devices").join(other.to_string())).unwrap();
+        assert!(take(Demand::Isolation).contains("shares IOMMU group 3"));
+        fs::remove_file(folder.join("driver")).unwrap();
+        assert!(take(Demand::OfVfio).contains("is bound to no driver"));
+    }
+}

@@ -3,11 +3,13 @@
 
 use super::DmaError;
 use crate::counters::Counters;
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use vfio_ioctls::{VfioError, VfioOps};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{Address, GuestMemoryRegion, GuestRegionMmap, MmapRegion};
+use vmm_sys_util::errno::Error as Errno;
 
 pub(super) const MAP: &str = "VFIO_IOMMU_MAP_DMA";
 pub(super) const UNMAP: &str = "VFIO_IOMMU_UNMAP_DMA";
@@ -70,10 +72,14 @@ impl DmaDomain<'_> {
     }
 }
 
-/// The error of the ioctl itself, where `vfio-ioctls` has kept it.
+/// The error of the ioctl itself, wherever `vfio-ioctls` has kept it.
 fn errno(error: VfioError) -> io::Error {
-    match error {
-        VfioError::IommuDmaMap(errno) | VfioError::IommuDmaUnmap(errno) => errno.into(),
-        error => io::Error::other(error),
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(known) = cause {
+        if let Some(errno) = known.downcast_ref::<Errno>() {
+            return (*errno).into();
+        }
+        cause = known.source();
     }
+    io::Error::other(error)
 }
