@@ -68,8 +68,9 @@ impl VfioPci {
     /// Takes a device that the VMM has opened itself. `address` is its address on the host, by which its isolation is
     /// judged, as in [`open`](Self::open). `assigned` are all host devices of this VM. `counters` counts the ioctls.
     ///
-    /// From now on the device's interrupts are the library's: the VMM may not use `VFIO_DEVICE_SET_IRQS` on it, and a
-    /// reset is like one by an administrator (`docs/architecture.md`). Bus Master Enable is switched off here.
+    /// From now on the device's INTx, MSI and MSI-X are the library's: the VMM may not use `VFIO_DEVICE_SET_IRQS` on them,
+    /// and may not have started one before. Those by which the kernel reports errors and asks for the device stay the
+    /// VMM's. A reset is like one by an administrator (`docs/architecture.md`). Bus Master Enable is switched off here.
     ///
     /// # What is verified
     /// - The device is a PCI device, and its vendor and device id are those that sysfs shows at `address`.
