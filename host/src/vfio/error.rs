@@ -1,11 +1,14 @@
 //! The reasons for which a host device could not be attached, with a remedy where there is one.
 
-use crate::isolation::IsolationError;
+use super::dma::DmaError;
+use crate::isolation::{Host, IsolationError};
 use pvir_abi::DeviceId;
 use std::io;
+use vfio_ioctls::VfioError;
 
 /// Why a host device cannot be given to the VM.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AttachError {
     /// The host does not have the device, or does not isolate it.
     #[error(transparent)]
@@ -30,7 +33,24 @@ pub enum AttachError {
         operation: &'static str,
         /// The error of VFIO.
         #[source]
-        source: vfio_ioctls::VfioError,
+        source: VfioError,
+    },
+    /// Guest RAM could not be mapped for the device's DMA.
+    #[error("{device}: mapping guest RAM for DMA")]
+    Dma {
+        /// The device, by its address on the host.
+        device: DeviceId,
+        /// Which region, and why.
+        #[source]
+        source: DmaError,
+    },
+    /// An open device is not the one that its address says, or no PCI device at all.
+    #[error("{device}: the open VFIO device is another: {what}")]
+    OtherDevice {
+        /// The address on the host that the VMM has given.
+        device: DeviceId,
+        /// How the open device differs.
+        what: String,
     },
     /// The values in the device's configuration space do not fit its BARs or each other.
     #[error("{device}: {what}")]
@@ -51,6 +71,19 @@ pub enum AttachError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Translates VFIO's error into the reason that the host's user gets.
+pub(super) fn attach_error(device: DeviceId, error: VfioError) -> AttachError {
+    match error {
+        VfioError::ContainerSetIOMMU(errno) if errno.errno() == libc::EPERM => {
+            IsolationError::NotIsolated { device, reason: Host::no_remapping() }.into()
+        }
+        VfioError::OpenGroup(source, group) => {
+            AttachError::File { device, path: format!("cannot open /dev/vfio/{group}"), source }
+        }
+        source => AttachError::Vfio { device, operation: "opening it by VFIO", source },
+    }
 }
 
 fn remedy(error: &io::Error) -> &'static str {

@@ -4,11 +4,12 @@
 //! The function of `vfio-ioctls` always passes the whole list from entry 0 on, so it cannot add one vector while
 //! others run.
 
+use super::descriptor::Descriptor;
 use super::vectors::SetIrqs;
 use crate::counters::{Counter, Counters};
-use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE, vfio_irq_set,
 };
@@ -24,7 +25,7 @@ const HEAD: usize = size_of::<vfio_irq_set>() / 4;
 /// The interrupts of one device, by the index of their kind (`VFIO_PCI_MSI_IRQ_INDEX`, `VFIO_PCI_MSIX_IRQ_INDEX`).
 #[derive(Debug)]
 pub(crate) struct Irqs {
-    device: File,
+    device: Arc<Descriptor>,
     set_irqs: Counter,
 }
 
@@ -44,8 +45,8 @@ impl SetIrqs for Irqs {
 }
 
 impl Irqs {
-    /// The interrupts of the device whose VFIO descriptor is `device`.
-    pub(crate) fn new(device: File, counters: &Counters) -> Self {
+    /// The interrupts of an open device.
+    pub(crate) fn new(device: Arc<Descriptor>, counters: &Counters) -> Self {
         Self { device, set_irqs: counters.ioctl("VFIO_DEVICE_SET_IRQS") }
     }
 
@@ -63,7 +64,8 @@ impl Irqs {
         self.set_irqs.count();
         // SAFETY: `words` is laid out as a `struct vfio_irq_set` (five 32-bit words, then one for each eventfd), is
         // `argsz` bytes long, and the kernel only reads it.
-        let result = unsafe { libc::ioctl(self.device.as_raw_fd(), VFIO_DEVICE_SET_IRQS(), words.as_ptr()) };
+        let result =
+            unsafe { libc::ioctl(self.device.file().as_raw_fd(), VFIO_DEVICE_SET_IRQS(), words.as_ptr()) };
         outcome(result)
     }
 }

@@ -1,20 +1,30 @@
 //! Host PCI devices by VFIO: their interrupts are allocated and started by `VFIO_DEVICE_SET_IRQS`, and their
 //! address/data pairs are read from the device.
 //!
-//! - [`Container`]: the IOMMU domain of one VM, with its groups and DMA mappings.
 //! - [`VfioPci`]: one PCI device, with its configuration space, its BARs and its capabilities.
 //! - [`VfioDevice`]: such a device as a [`Device`](crate::device::Device) of the service.
+//! - [`Container`]: the IOMMU domain of one VM, with its groups and DMA mappings, where the VMM has none of its own.
+//! - [`OpenDevice`]: a device that the VMM has opened in a container or an iommufd of its own.
 
 mod container;
+mod descriptor;
 mod device;
+mod dma;
 mod error;
+mod identity;
 mod interrupts;
 mod irqs;
 mod msix_table;
+mod open_device;
 mod pci;
+mod region;
 mod vectors;
 
 pub use container::Container;
 pub use device::VfioDevice;
+pub use dma::DmaError;
 pub use error::AttachError;
+pub use open_device::OpenDevice;
 pub use pci::{Demand, VfioPci};
+/// The crate whose types [`Container::from_vfio`] and [`OpenDevice::of_vfio_ioctls`] take.
+pub use vfio_ioctls;

@@ -1,27 +1,22 @@
 //! One PCI device behind VFIO: config space, BARs, capabilities.
 
 mod bars;
+mod config;
+mod description;
 
 use super::container::Container;
+use super::descriptor::Descriptor;
 use super::error::AttachError;
+use super::identity;
 use super::irqs::Irqs;
+use super::open_device::{Keeper, OpenDevice};
+use super::region::Region;
+use crate::counters::Counters;
 use crate::isolation::{Host, IsolationError, NotIsolated, RemappingUnit, validate_phantom};
-use crate::pci::{ConfigHeader, ENTRY_LEN, MsiCapability, MsixCapability};
+use crate::pci::{MsiCapability, MsixCapability};
+pub(crate) use description::Description;
 use pvir_abi::{DeviceId, Refusal};
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use vfio_bindings::bindings::vfio::{
-    VFIO_IRQ_INFO_NORESIZE, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
-};
-use vfio_ioctls::{VfioDevice as Inner, VfioError};
-
-/// COMMAND register, and its bits for memory decode and bus mastering.
-const COMMAND: u64 = 0x04;
-const MEMORY_DECODE: u16 = 1 << 1;
-const BUS_MASTER: u16 = 1 << 2;
 
 /// What the host must fulfil for a device to be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,15 +32,16 @@ pub struct VfioPci {
     address: DeviceId,
     unit: RemappingUnit,
     host: Host,
-    /// The descriptor of `inner`, for reads and writes that keep errno. This and `irqs` are dropped before it: the last
-    /// descriptor must be closed when it gives its group back.
-    file: File,
-    irqs: Irqs,
-    inner: Inner,
+    assigned: Vec<DeviceId>,
     msix: Option<MsixCapability>,
     msi: Option<MsiCapability>,
-    assigned: Vec<DeviceId>,
-    _container: Arc<Container>,
+    dynamic: bool,
+    bars: [Region; 6],
+    config: Region,
+    irqs: Irqs,
+    device: Arc<Descriptor>,
+    /// Dropped last: what gives the group back can do so only when all descriptors of the device are closed.
+    _keeper: Keeper,
 }
 
 impl VfioPci {
@@ -62,69 +58,74 @@ impl VfioPci {
         assigned: &[DeviceId],
         demand: Demand,
     ) -> Result<Self, AttachError> {
-        host.check_bound(address)?;
-        match (host.check_group(address, assigned), demand) {
-            (Err(IsolationError::SharedGroup { .. }), Demand::OfVfio) => {}
-            (checked, _) => checked?,
-        }
-        if demand == Demand::Isolation {
-            host.validate(address, assigned)
-                .map_err(|reason| IsolationError::NotIsolated { device: address, reason })?;
-        }
-        let unit = host.unit(address)?;
-        let inner = Inner::new(&host.device_path(address), Arc::clone(container.inner()) as _, false)
-            .map_err(|error| attach_error(address, error))?;
-        container.map_ram(address)?;
-        Self::describe(container, host.clone(), address, unit, inner, assigned)
+        let unit = check(host, address, assigned, demand)?;
+        let attachment = container.open(address, &host.device_path(address))?;
+        let device = attachment.open_device().map_err(|error| failed(address, DUPLICATING, error))?;
+        let description = Description::read(device, address, container.counters())?;
+        Self::new(description, host, address, unit, assigned)
     }
 
-    fn describe(
-        container: &Arc<Container>,
-        host: Host,
+    /// Takes a device that the VMM has opened itself. `address` is its address on the host, by which its isolation is
+    /// judged, as in [`open`](Self::open). `assigned` are all host devices of this VM. `counters` counts the ioctls.
+    ///
+    /// From now on the device's INTx, MSI and MSI-X are the library's: the VMM may not use `VFIO_DEVICE_SET_IRQS` on them,
+    /// and may not have started one before. Those by which the kernel reports errors and asks for the device stay the
+    /// VMM's. A reset is like one by an administrator (`docs/architecture.md`). Bus Master Enable is switched off here.
+    ///
+    /// # What is verified
+    /// - The device is a PCI device, and its vendor and device id are those that sysfs shows at `address`.
+    /// - A character device (`/dev/vfio/devices/vfioN`) is the one that sysfs has for `address`.
+    /// - A device of a group is at `address` if the kernel says where it is: in the descriptor's `fdinfo` (Linux 6.18).
+    ///   On an older kernel one interrupt of the device is started and stopped again, because the kernel names it after
+    ///   the device in `/proc/interrupts`. A device without MSI and MSI-X has no such name, and there is nothing in
+    ///   which it could harm another one.
+    ///
+    /// What cannot be verified is what the device reaches by DMA, and whether KVM knows the group: that is the VMM's.
+    ///
+    /// # Errors
+    /// [`AttachError`]: as for [`open`](Self::open); [`AttachError::OtherDevice`] if the device is not that at
+    /// `address`. The descriptor is then closed, and what was kept with it dropped.
+    pub fn from_open(
+        device: OpenDevice,
+        host: &Host,
+        address: DeviceId,
+        assigned: &[DeviceId],
+        demand: Demand,
+        counters: &Counters,
+    ) -> Result<Self, AttachError> {
+        let unit = check(host, address, assigned, demand)?;
+        let description = Description::read(device, address, counters)?;
+        identity::check(&description, host, address)?;
+        Self::new(description, host, address, unit, assigned)
+    }
+
+    fn new(
+        description: Description,
+        host: &Host,
         address: DeviceId,
         unit: RemappingUnit,
-        inner: Inner,
         assigned: &[DeviceId],
     ) -> Result<Self, AttachError> {
-        let failed = |operation, source| AttachError::Io { device: address, operation, source };
-        let file = duplicate(&inner).map_err(|error| failed("duplicating the descriptor", error))?;
-        let for_irqs = duplicate(&inner).map_err(|error| failed("duplicating the descriptor", error))?;
-        let mut device = Self {
+        let (msix, msi) = (description.msix(), description.msi());
+        let Description { bars, config, dynamic, irqs, device, keeper, .. } = description;
+        let (host, assigned) = (host.clone(), assigned.to_vec());
+        let pci = Self {
             address,
             unit,
             host,
-            inner,
-            file,
-            irqs: Irqs::new(for_irqs, container.counters()),
-            msix: None,
-            msi: None,
-            assigned: assigned.to_vec(),
-            _container: Arc::clone(container),
+            assigned,
+            msix,
+            msi,
+            dynamic,
+            bars,
+            config,
+            irqs,
+            device,
+            _keeper: keeper,
         };
-        let mut config = [0; 256];
-        device.config_read(0, &mut config).map_err(|error| failed("reading config space", error))?;
-        device.msi = ConfigHeader(&config).msi();
-        device.msix = ConfigHeader(&config).msix();
-        device.check_table()?;
-        device.set_bus_master(false).map_err(|error| failed("writing COMMAND", error))?;
-        Ok(device)
-    }
-
-    /// The table and the pending bits must lie inside their BARs.
-    fn check_table(&self) -> Result<(), AttachError> {
-        let Some(msix) = self.msix else { return Ok(()) };
-        let table = (msix.table_bar, msix.table_offset, u64::from(msix.entries) * ENTRY_LEN);
-        let pending = (msix.pba_bar, msix.pba_offset, u64::from(msix.entries.div_ceil(64)) * 8);
-        for (name, (bar, offset, len)) in [("MSI-X table", table), ("pending bit array", pending)] {
-            let size = if bar < 6 { self.bar_size(bar) } else { 0 };
-            if offset + len > size {
-                let what = format!(
-                    "the {name} ({len:#x} bytes at {offset:#x}) is not inside BAR {bar} ({size:#x} bytes)"
-                );
-                return Err(AttachError::Malformed { device: self.address, what });
-            }
-        }
-        Ok(())
+        pci.check_table()?;
+        pci.set_bus_master(false).map_err(|error| failed(address, "writing COMMAND", error))?;
+        Ok(pci)
     }
 
     /// Segment and BDF of the device on the host.
@@ -154,37 +155,7 @@ impl VfioPci {
     /// Whether MSI-X entries can be started one by one (`VFIO_IRQ_INFO_NORESIZE` clear).
     #[must_use]
     pub fn is_dynamic(&self) -> bool {
-        let info = self.inner.get_irq_info(VFIO_PCI_MSIX_IRQ_INDEX);
-        info.is_some_and(|info| info.flags & VFIO_IRQ_INFO_NORESIZE == 0)
-    }
-
-    /// Reads configuration space from byte `offset` on, as VFIO virtualizes it.
-    ///
-    /// # Errors
-    /// The errno of reading the device's descriptor.
-    pub fn config_read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(data, self.inner.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + offset)
-    }
-
-    /// Writes configuration space from byte `offset` on. VFIO decides which bits reach the device.
-    ///
-    /// # Errors
-    /// The errno of writing the device's descriptor.
-    pub fn config_write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(data, self.inner.get_region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + offset)
-    }
-
-    /// Sets or clears Bus Master Enable, which lets the device do DMA and send messages. Memory decode stays on,
-    /// because an access to a mapped BAR without it ends in SIGBUS, in this process as in the guest.
-    ///
-    /// # Errors
-    /// The errno of reading or writing the COMMAND register.
-    pub fn set_bus_master(&self, on: bool) -> io::Result<()> {
-        let mut command = [0; 2];
-        self.config_read(COMMAND, &mut command)?;
-        let command = u16::from_le_bytes(command) | MEMORY_DECODE;
-        let command = if on { command | BUS_MASTER } else { command & !BUS_MASTER };
-        self.config_write(COMMAND, &command.to_le_bytes())
+        self.dynamic
     }
 
     /// Validates again whether the device is isolated, because a host's settings can change.
@@ -210,34 +181,29 @@ impl VfioPci {
     pub(crate) fn irqs(&self) -> &Irqs {
         &self.irqs
     }
+}
 
-    /// The physical config space, which VFIO does not show: for the pair of a plain MSI.
-    pub(crate) fn physical_config(&self) -> io::Result<[u8; 256]> {
-        let mut config = [0; 256];
-        File::open(self.host.device_path(self.address).join("config"))?.read_exact_at(&mut config, 0)?;
-        Ok(config)
+/// Validates what the host must fulfil, and tells which unit remaps the device's interrupts.
+fn check(
+    host: &Host,
+    address: DeviceId,
+    assigned: &[DeviceId],
+    demand: Demand,
+) -> Result<RemappingUnit, AttachError> {
+    host.check_bound(address)?;
+    match (host.check_group(address, assigned), demand) {
+        (Err(IsolationError::SharedGroup { .. }), Demand::OfVfio) => {}
+        (checked, _) => checked?,
     }
-}
-
-fn duplicate(inner: &Inner) -> io::Result<File> {
-    borrow(inner).try_clone_to_owned().map(File::from)
-}
-
-#[expect(unsafe_code, reason = "vfio-ioctls gives its descriptor as a number only")]
-fn borrow(inner: &Inner) -> BorrowedFd<'_> {
-    // SAFETY: the descriptor is open as long as `inner`, whose lifetime the result has.
-    unsafe { BorrowedFd::borrow_raw(inner.as_raw_fd()) }
-}
-
-/// Translates VFIO's error into the reason that the host's user gets.
-fn attach_error(device: DeviceId, error: VfioError) -> AttachError {
-    match error {
-        VfioError::ContainerSetIOMMU(errno) if errno.errno() == libc::EPERM => {
-            IsolationError::NotIsolated { device, reason: Host::no_remapping() }.into()
-        }
-        VfioError::OpenGroup(source, group) => {
-            AttachError::File { device, path: format!("cannot open /dev/vfio/{group}"), source }
-        }
-        source => AttachError::Vfio { device, operation: "opening it by VFIO", source },
+    if demand == Demand::Isolation {
+        host.validate(address, assigned)
+            .map_err(|reason| IsolationError::NotIsolated { device: address, reason })?;
     }
+    Ok(host.unit(address)?)
+}
+
+const DUPLICATING: &str = "duplicating the descriptor";
+
+fn failed(device: DeviceId, operation: &'static str, source: std::io::Error) -> AttachError {
+    AttachError::Io { device, operation, source }
 }

@@ -1,12 +1,18 @@
 //! The parts of a machine, where whoever embeds the VMM can choose them.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use kvm_bindings::kvm_cpuid_entry2;
+use pvir_abi::DeviceId;
+use pvir_host::counters::Counters;
 use pvir_host::device::Device;
+use pvir_host::isolation::Host;
 use pvir_host::kvm::IrqRouter;
 use pvir_host::mapping::RegionMap;
 use pvir_host::memory::GuestRam;
+use pvir_host::vfio::{Demand, VfioPci};
+use vm_memory::GuestMemoryMmap;
 
 use crate::vm::conduit::Hypercalls;
 
@@ -21,6 +27,16 @@ pub trait Assembly {
     /// KVM's interrupt routing as the hypercall service uses it.
     fn irq_router(&self, router: Box<dyn IrqRouter>) -> Box<dyn IrqRouter> {
         router
+    }
+
+    /// A host device of the command line, opened. With `None` (the answer by itself) the VMM opens it, in a container of
+    /// its own. Who answers with a device maps `wanted.ram` for its DMA.
+    ///
+    /// # Errors
+    /// Whatever kept the device from being opened. It ends the run.
+    fn host_device(&self, wanted: &HostDevice<'_>) -> Result<Option<VfioPci>, Box<dyn Error + Send + Sync>> {
+        let _ = wanted;
+        Ok(None)
     }
 
     /// A device as the hypercall service uses it, in the order of the command line. `table` is the memory of its MSI-X
@@ -40,6 +56,24 @@ pub trait Assembly {
         let _ = apic_id;
         leaves
     }
+}
+
+/// A host device that the VM is to have.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct HostDevice<'a> {
+    /// The host.
+    pub host: &'a Host,
+    /// Address of the device on the host.
+    pub address: DeviceId,
+    /// All host devices of this VM, by which an IOMMU group is validated as a whole.
+    pub assigned: &'a [DeviceId],
+    /// What the host must fulfil.
+    pub demand: Demand,
+    /// The VM's RAM, which does not change.
+    pub ram: &'a GuestMemoryMmap,
+    /// Where ioctls are counted.
+    pub counters: &'a Arc<Counters>,
 }
 
 /// The machine of the VMM's own parts.

@@ -35,7 +35,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-pub use crate::assembly::{Assembly, OwnParts};
+pub use crate::assembly::{Assembly, HostDevice, OwnParts};
 use crate::cli::{Cli, Command, LogArgs};
 pub use crate::vm::conduit::Hypercalls;
 

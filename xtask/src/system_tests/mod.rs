@@ -8,6 +8,7 @@ mod doctor;
 mod driver;
 mod failures;
 mod floor;
+mod foreign;
 mod isolation;
 mod linux;
 mod own_kvm;
@@ -42,6 +43,8 @@ pub(crate) fn all() -> Vec<Test> {
         storm::AMD,
         stores::INTEL,
         stores::AMD,
+        foreign::INTEL,
+        foreign::AMD,
         product::INTEL_SRIOV,
         product::AMD_SRIOV,
         product::INTEL_TWO,

@@ -3,6 +3,7 @@
 mod ahead;
 mod batches;
 mod blocks;
+mod changing_ram;
 mod enabling;
 mod entries;
 mod faults;

@@ -2,42 +2,35 @@
 
 use super::VfioPci;
 use crate::mapping::RegionMap;
+use crate::pci::ENTRY_LEN;
+use crate::vfio::error::AttachError;
+use crate::vfio::region::Region;
 use std::io;
-use std::os::unix::fs::FileExt;
-use vfio_bindings::bindings::vfio::VFIO_REGION_INFO_FLAG_MMAP;
-use vfio_ioctls::VfioRegionInfoCap;
 
 impl VfioPci {
     /// Size of BAR `bar` (0 to 5) in bytes; 0 if the device does not have it.
     #[must_use]
     pub fn bar_size(&self, bar: u8) -> u64 {
-        if bar < 6 { self.inner.get_region_size(u32::from(bar)) } else { 0 }
+        self.bar(bar).map_or(0, |bar| bar.size)
     }
 
     /// Whether VFIO allows mapping the whole BAR, the MSI-X table in it included.
     #[must_use]
     pub fn is_mappable(&self, bar: u8) -> bool {
-        let index = u32::from(bar);
-        if bar >= 6 || self.inner.get_region_flags(index) & VFIO_REGION_INFO_FLAG_MMAP == 0 {
-            return false;
-        }
-        let capabilities = self.inner.get_region_caps(index);
+        let Some(region) = self.bar(bar) else { return false };
         let has_table = self.msix.is_some_and(|msix| msix.table_bar == bar);
-        let table_too = capabilities.iter().any(|c| matches!(c, VfioRegionInfoCap::MsixMappable));
-        let in_parts = capabilities.iter().any(|c| matches!(c, VfioRegionInfoCap::SparseMmap(_)));
-        !in_parts && (table_too || !has_table)
+        region.mappable && !region.in_parts && (region.with_table || !has_table)
     }
 
-    /// Maps the whole BAR into this process.
+    /// Maps the whole BAR into this process. A mapping keeps the device open, so it has to go before this object where
+    /// the group is to be given back.
     ///
     /// # Errors
     /// `Unsupported` if the BAR is not mappable, otherwise the errno of `mmap`.
     pub fn map_bar(&self, bar: u8) -> io::Result<RegionMap> {
-        if !self.is_mappable(bar) {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        let len = usize::try_from(self.bar_size(bar)).map_err(io::Error::other)?;
-        RegionMap::new(&self.file, self.inner.get_region_offset(u32::from(bar)), len)
+        let region = self.bar(bar).filter(|_| self.is_mappable(bar)).ok_or(io::ErrorKind::Unsupported)?;
+        let len = usize::try_from(region.size).map_err(io::Error::other)?;
+        RegionMap::new(self.device.file(), region.offset, len)
     }
 
     /// Reads `data.len()` bytes of a BAR from byte `offset` on with one access of VFIO. The MSI-X table reads as all
@@ -47,7 +40,7 @@ impl VfioPci {
     /// `InvalidInput` for an access beyond the BAR, otherwise the errno of reading the device's descriptor.
     pub fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> io::Result<()> {
         let at = self.inside(bar, offset, data.len())?;
-        self.file.read_exact_at(data, at)
+        self.device.read(data, at)
     }
 
     /// Writes `data` to a BAR from byte `offset` on with one access of VFIO. Writes to the MSI-X table are dropped.
@@ -56,12 +49,34 @@ impl VfioPci {
     /// `InvalidInput` for an access beyond the BAR, otherwise the errno of writing the device's descriptor.
     pub fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> io::Result<()> {
         let at = self.inside(bar, offset, data.len())?;
-        self.file.write_all_at(data, at)
+        self.device.write(data, at)
+    }
+
+    /// The table and the pending bits must lie inside their BARs.
+    pub(super) fn check_table(&self) -> Result<(), AttachError> {
+        let Some(msix) = self.msix else { return Ok(()) };
+        let table = (msix.table_bar, msix.table_offset, u64::from(msix.entries) * ENTRY_LEN);
+        let pending = (msix.pba_bar, msix.pba_offset, u64::from(msix.entries.div_ceil(64)) * 8);
+        for (name, (bar, offset, len)) in [("MSI-X table", table), ("pending bit array", pending)] {
+            let size = self.bar_size(bar);
+            if offset + len > size {
+                let what = format!(
+                    "the {name} ({len:#x} bytes at {offset:#x}) is not inside BAR {bar} ({size:#x} bytes)"
+                );
+                return Err(AttachError::Malformed { device: self.address, what });
+            }
+        }
+        Ok(())
     }
 
     fn inside(&self, bar: u8, offset: u64, len: usize) -> io::Result<u64> {
-        let end = offset.checked_add(len as u64).filter(|end| *end <= self.bar_size(bar));
+        let region = self.bar(bar).ok_or(io::ErrorKind::InvalidInput)?;
+        let end = offset.checked_add(len as u64).filter(|end| *end <= region.size);
         end.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.inner.get_region_offset(u32::from(bar)) + offset)
+        Ok(region.offset + offset)
+    }
+
+    fn bar(&self, bar: u8) -> Option<&Region> {
+        self.bars.get(usize::from(bar))
     }
 }

@@ -19,7 +19,7 @@ use super::interrupt_mode::InterruptMode;
 use super::scratch::Scratch;
 use super::trapped::TrappedStores;
 use super::vfio::function::VfioFunction;
-use crate::assembly::Assembly;
+use crate::assembly::{Assembly, HostDevice};
 use crate::device_spec::DeviceSpec;
 use crate::pci::bus::PciBus;
 use crate::pci::function::{DevFn, PciFunction};
@@ -58,7 +58,7 @@ pub(crate) fn all(
         let parts = match spec {
             DeviceSpec::Scratch => Attached { function: Arc::new(Scratch::new()?), interrupts: None },
             DeviceSpec::Emulated(layout) => emulated(vm, *layout, &mut handles, service)?,
-            DeviceSpec::Vfio(address) => host.open(*address, service)?,
+            DeviceSpec::Vfio(address) => host.open(*address, service, assembly)?,
         };
         let name = parts.function.name();
         let devfn = bus.add(parts.function)?;
@@ -141,14 +141,32 @@ impl<'a> HostDevices<'a> {
         Ok(Self { vm, mode, assigned: assigned.into_iter().collect(), container: None })
     }
 
-    fn open(&mut self, address: DeviceId, service: &Arc<Service>) -> Result<Attached> {
+    fn open(
+        &mut self,
+        address: DeviceId,
+        service: &Arc<Service>,
+        assembly: &dyn Assembly,
+    ) -> Result<Attached> {
         let host = Host::default();
         // What is wrong with the device comes before what is wrong with VFIO: it says more.
         host.check_bound(address).map_err(with_remedy)?;
-        let container = self.container()?;
         let demand = if self.mode == InterruptMode::Direct { Demand::Isolation } else { Demand::OfVfio };
-        let pci =
-            Arc::new(VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?);
+        let wanted = HostDevice {
+            host: &host,
+            address,
+            assigned: &self.assigned,
+            demand,
+            ram: &self.vm.memory,
+            counters: &self.vm.counters,
+        };
+        let pci = match assembly.host_device(&wanted).map_err(|error| anyhow!(error))? {
+            Some(pci) => pci,
+            None => {
+                let container = self.container()?;
+                VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?
+            }
+        };
+        let pci = Arc::new(pci);
         let gate = Arc::new(Gate::default());
         let function = VfioFunction::new(Arc::clone(&pci), Arc::clone(&gate), Arc::clone(service))?;
         let device = VfioDevice::new(pci, Box::new(GateWindow(Arc::clone(&gate))))
@@ -171,7 +189,7 @@ impl<'a> HostDevices<'a> {
         let kvm_device = vm.fd.create_device(&mut request).context(
             "this KVM has no VFIO device (KVM_DEV_TYPE_VFIO)\nhelp: use a kernel with CONFIG_KVM_VFIO",
         )?;
-        let container = Container::new(vm.memory.clone(), Some(kvm_device), Arc::clone(counters)).context(
+        let container = Container::new(&vm.memory, Some(kvm_device), Arc::clone(counters)).context(
             "cannot open /dev/vfio/vfio\nhelp: load the modules vfio-pci and vfio_iommu_type1, and run as root",
         )?;
         Ok(Arc::clone(self.container.insert(Arc::new(container))))

@@ -57,13 +57,18 @@ pub(crate) struct Ended {
 impl Vm {
     /// Starts a VM with two CPUs unless `arguments` say otherwise, and these words for its kernel.
     pub(crate) fn start(arguments: &[&str], words: &str) -> Result<Self> {
-        let mut pvir = Command::new("pvir");
+        Self::start_by(Command::new("pvir"), arguments, words)
+    }
+
+    /// The same with another program that takes the arguments of `pvir`.
+    pub(crate) fn start_by(mut pvir: Command, arguments: &[&str], words: &str) -> Result<Self> {
         pvir.args(["run", "--json", "-", "--append", words]).args(arguments);
         if !arguments.contains(&"--apic-ids") {
             pvir.args(["--cpus", "2"]);
         }
         pvir.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = pvir.spawn().context("cannot start pvir")?;
+        let mut child =
+            pvir.spawn().with_context(|| format!("cannot start {}", pvir.get_program().display()))?;
         let (sender, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
         thread::spawn(move || {

@@ -120,9 +120,9 @@ enum Unopened {
 fn open(host: &Host, device: DeviceId, all: &[DeviceId]) -> Result<VfioPci, Unopened> {
     let failed =
         |what: &str, error: &dyn std::fmt::Display| Unopened::Failed(format!("{device}: {what}: {error}"));
-    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 4096)])
+    let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 4096)])
         .map_err(|error| failed("cannot allocate a page", &error))?;
-    let container = Container::new(ram, None, Arc::new(Counters::new()))
+    let container = Container::new(&ram, None, Arc::new(Counters::new()))
         .map_err(|error| failed("cannot open /dev/vfio/vfio", &error))?;
     VfioPci::open(&Arc::new(container), host, device, all, Demand::Isolation).map_err(|error| match &error {
         AttachError::File { source, .. } if source.kind() == std::io::ErrorKind::ResourceBusy => {

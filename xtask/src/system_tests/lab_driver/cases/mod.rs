@@ -5,6 +5,7 @@ mod commands;
 mod conduits;
 mod counts;
 mod floor;
+mod foreign;
 mod guest;
 mod ims;
 mod multi;
@@ -43,6 +44,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("conduit-msr", guest::msr),
     ("conduit-vmmcall", guest::vmmcall),
     ("conduits", conduits::run),
+    ("foreign", foreign::run_all),
+    ("foreign-another", foreign::another),
     ("several", several::together),
     ("group", several::group),
     ("quotas", several::quotas),
