@@ -139,7 +139,8 @@ fn statically() -> Result<Verdict> {
     Ok(Verdict::passed())
 }
 
-fn has_subcommand(name: &str) -> bool {
+/// Whether cargo has this subcommand.
+pub(crate) fn has_subcommand(name: &str) -> bool {
     output(workspace::cargo().args([name, "--version"])).is_ok()
 }
 
@@ -148,7 +149,7 @@ fn log(step: &str) -> PathBuf {
 }
 
 /// Runs cargo with its output in a log of its own.
-fn run(step: &str, cargo: &mut Command) -> Result<()> {
+pub(crate) fn run(step: &str, cargo: &mut Command) -> Result<()> {
     let log = log(step);
     if log.exists() {
         fs::remove_file(&log)?;
