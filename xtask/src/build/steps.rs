@@ -72,9 +72,10 @@ fn test() -> Result<Verdict> {
     }
 }
 
+/// With all features, as the pages that are published have them.
 fn doc() -> Result<Verdict> {
     let mut cargo = workspace::cargo();
-    cargo.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings");
+    cargo.args(["doc", "--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "--deny warnings");
     run("doc", &mut cargo)?;
     Ok(Verdict::passed())
 }
