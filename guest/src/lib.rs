@@ -21,7 +21,7 @@ mod discover;
 mod entry;
 mod error;
 mod events;
-#[cfg(any(test, feature = "fake"))]
+#[cfg(any(test, all(feature = "fake", not(target_os = "none"))))]
 pub mod fake;
 mod features;
 mod ims;

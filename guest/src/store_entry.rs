@@ -30,6 +30,7 @@ pub enum Mask {
 /// message and one for its data beside the queue's others. No mask: a queue that is stopped does not send.
 ///
 /// ```
+/// # #[cfg(feature = "fake")]
 /// # use pvir_guest::fake::{FakeDevice, FakeHost};
 /// use pvir_guest::abi::{Bdf, DeviceId, Features, Pair};
 /// use pvir_guest::{Entry, Mask, Origin, Pvir, MapRequest, StoreEntry, StoreError, Target, EnableOptions};
@@ -75,6 +76,9 @@ pub enum Mask {
 ///     }
 /// }
 ///
+/// # #[cfg(not(feature = "fake"))]
+/// # fn main() {}
+/// # #[cfg(feature = "fake")]
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let nic = DeviceId::new(0, Bdf::new(0, 1, 0).ok_or("bdf")?);
 /// # let host = FakeHost::new(&[FakeDevice::new(nic, 10)]);

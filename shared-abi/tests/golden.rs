@@ -5,7 +5,7 @@
 use pvir_abi::*;
 use zerocopy::{FromBytes, IntoBytes};
 
-const PAGE: &str = include_str!("../../docs/abi.md");
+const PAGE: &str = include_str!("../docs/abi.md");
 
 fn golden(name: &str) -> Vec<u8> {
     let after = PAGE.split_once(&format!("<!-- golden: {name} -->")).unwrap().1;

@@ -7,7 +7,7 @@ use pvir_abi::*;
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
-const PAGE: &str = include_str!("../../docs/abi.md");
+const PAGE: &str = include_str!("../docs/abi.md");
 
 /// The cells of the table that follows `<!-- marker -->`, header and rule left out.
 fn table(marker: &str) -> Vec<Vec<&'static str>> {

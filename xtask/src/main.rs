@@ -18,6 +18,7 @@ mod main_job;
 mod numbers;
 mod process;
 mod progress;
+mod release;
 mod runner;
 mod suite;
 mod system_tests;
@@ -44,6 +45,10 @@ enum Task {
     Scale(system_tests::scale::Options),
     Bench(bench::Options),
     Work(bench::work::Options),
+    Api(release::api::Options),
+    Dist(release::dist::Options),
+    /// Say what is in the way of a release, or the commands of one; publishes nothing
+    Release,
 }
 
 fn main() -> ExitCode {
@@ -65,6 +70,12 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Scale(options) => system_tests::scale::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Work(options) => bench::work::run(&options),
+        Task::Api(options) => release::api::run(&options),
+        Task::Dist(options) => {
+            println!("{}", release::dist::run(&options)?.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Release => release::ready::run(),
         Task::Kernel(options) => {
             println!("{}", build::kernel::build(&options)?.display());
             Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ use crate::device_spec::DeviceSpec;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::exit_code;
 use crate::host_commands::{binding, devices, doctor};
+use crate::manual;
 use crate::memory_size::MemorySize;
 use crate::observation::routes;
 
@@ -42,6 +43,10 @@ pub(crate) enum Command {
     /// Give devices back to the drivers that had them
     #[command(after_help = binding::HELP)]
     Unbind(binding::BindArgs),
+    /// Print the completions of a shell
+    Completions(manual::CompletionsArgs),
+    /// Write the manual pages
+    Man(manual::ManArgs),
 }
 
 /// Logging, for every command.

@@ -19,6 +19,7 @@ mod exit_code;
 #[cfg(test)]
 mod fake_host;
 mod host_commands;
+mod manual;
 mod memory_size;
 mod observation;
 mod pci;
@@ -32,7 +33,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 pub use crate::assembly::{Assembly, HostDevice, OwnParts};
@@ -54,6 +55,8 @@ pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn
         Command::Devices(args) => host_commands::devices::run(args),
         Command::Bind(args) => host_commands::binding::bind(args),
         Command::Unbind(args) => host_commands::binding::unbind(args),
+        Command::Completions(args) => manual::complete(args, Cli::command()),
+        Command::Man(args) => manual::write(args, Cli::command()),
     };
     match result {
         Ok(code) => code,

@@ -33,7 +33,7 @@ use crate::build::workspace;
 /// Says where the kernel is instead of building it.
 const PREBUILT: &str = "PVIR_KERNEL";
 const PACKAGE: &str = "pvir-test-kernel";
-const BARE_TARGET: &str = "x86_64-unknown-none";
+pub(crate) const BARE_TARGET: &str = "x86_64-unknown-none";
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Keeps LLVM from using vector registers where the source has no vectors: to copy, to clear, in loops.

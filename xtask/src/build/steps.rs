@@ -72,9 +72,10 @@ fn test() -> Result<Verdict> {
     }
 }
 
+/// With all features, as the pages that are published have them.
 fn doc() -> Result<Verdict> {
     let mut cargo = workspace::cargo();
-    cargo.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings");
+    cargo.args(["doc", "--workspace", "--no-deps", "--all-features"]).env("RUSTDOCFLAGS", "--deny warnings");
     run("doc", &mut cargo)?;
     Ok(Verdict::passed())
 }
@@ -139,7 +140,8 @@ fn statically() -> Result<Verdict> {
     Ok(Verdict::passed())
 }
 
-fn has_subcommand(name: &str) -> bool {
+/// Whether cargo has this subcommand.
+pub(crate) fn has_subcommand(name: &str) -> bool {
     output(workspace::cargo().args([name, "--version"])).is_ok()
 }
 
@@ -148,7 +150,7 @@ fn log(step: &str) -> PathBuf {
 }
 
 /// Runs cargo with its output in a log of its own.
-fn run(step: &str, cargo: &mut Command) -> Result<()> {
+pub(crate) fn run(step: &str, cargo: &mut Command) -> Result<()> {
     let log = log(step);
     if log.exists() {
         fs::remove_file(&log)?;

@@ -28,7 +28,8 @@ fn pages() -> Vec<(String, String)> {
     pages
 }
 
-/// Leaves out hidden folders and build folders, in which pages of other projects may lie.
+/// Leaves out hidden folders and build folders, in which pages of other projects may lie, and links to pages, by which
+/// a package takes along one of another folder.
 fn collect(folder: &Path, pages: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -36,7 +37,7 @@ fn collect(folder: &Path, pages: &mut Vec<PathBuf>) {
         let is_build_folder = path.join("CACHEDIR.TAG").exists();
         if path.is_dir() && !name.starts_with('.') && !is_build_folder {
             collect(&path, pages);
-        } else if name.ends_with(".md") {
+        } else if name.ends_with(".md") && !path.is_symlink() {
             pages.push(path);
         }
     }

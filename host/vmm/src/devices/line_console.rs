@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_the_page_in_docs() {
-        const DOCS: &str = include_str!("../../../../docs/console.md");
+        const DOCS: &str = include_str!("../../docs/console.md");
         for stated in [
             format!("| {CONSOLE_PAGE_PORT:#06x} |"),
             format!("| {CONSOLE_LENGTH_PORT:#06x} |"),
