@@ -78,17 +78,18 @@ impl Discovered {
     /// If none of those in `asked` can be used.
     pub fn conduit_among(&self, asked: Conduits) -> Result<HardwareConduit, NoUsableConduit> {
         let chosen = self.usable & asked;
-        if chosen.contains(Conduits::VMCALL) {
-            Ok(HardwareConduit::Vmcall(Vmcall))
-        } else if chosen.contains(Conduits::VMMCALL) {
-            Ok(HardwareConduit::Vmmcall(Vmmcall))
-        } else if chosen.contains(Conduits::MSR) {
-            Ok(HardwareConduit::Msr(MsrConduit::new(self.host.msr)))
-        } else if chosen.contains(Conduits::PORT) {
-            Ok(HardwareConduit::Port(PortConduit::new(self.host.port)))
-        } else {
-            Err(NoUsableConduit { asked, usable: self.usable })
-        }
+        let vmcall = || chosen.contains(Conduits::VMCALL).then_some(HardwareConduit::Vmcall(Vmcall));
+        let vmmcall = || chosen.contains(Conduits::VMMCALL).then_some(HardwareConduit::Vmmcall(Vmmcall));
+        let msr = || {
+            let index = chosen.contains(Conduits::MSR).then_some(self.host.msr)?;
+            MsrConduit::new(index).map(HardwareConduit::Msr)
+        };
+        let port = || {
+            let number = chosen.contains(Conduits::PORT).then_some(self.host.port)?;
+            PortConduit::new(number).map(HardwareConduit::Port)
+        };
+        let chosen = vmcall().or_else(vmmcall).or_else(msr).or_else(port);
+        chosen.ok_or(NoUsableConduit { asked, usable: self.usable })
     }
 }
 
@@ -135,7 +136,7 @@ mod tests {
             max_records: 512,
             conduits: usable,
             msr: 0x5056_0000,
-            port: 0x5056,
+            port: 0x5058,
         };
         Discovered { host, version: Version::V1, usable }
     }
@@ -156,8 +157,16 @@ mod tests {
     }
 
     #[test]
+    fn a_register_that_means_something_else_is_no_conduit_even_if_the_host_was_not_validated() {
+        let mut found = found(Conduits::MSR | Conduits::PORT);
+        (found.host.msr, found.host.port) = (0xc000_0082, 0xcf8);
+        assert!(found.best_conduit().is_err());
+        assert!(MsrConduit::new(0xc000_0082).is_none() && PortConduit::new(0xcf8).is_none());
+    }
+
+    #[test]
     fn the_port_reaches_44_bits_and_whole_pages() {
-        let port = PortConduit::new(0x5056);
+        let port = PortConduit::new(0x5058).unwrap();
         assert!(port.reaches(GuestPhysAddr((1 << 44) - 4096)));
         assert!(!port.reaches(GuestPhysAddr(1 << 44)));
         assert!(!port.reaches(GuestPhysAddr(4095)));

@@ -117,7 +117,7 @@ impl FakeHost {
             max_records: MAX_RECORDS,
             conduits: Conduits::MSR | Conduits::PORT,
             msr: 0x5056_0000,
-            port: 0x5056,
+            port: 0x5058,
         };
         let state = State {
             discovery,

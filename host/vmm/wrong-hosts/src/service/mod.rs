@@ -74,8 +74,10 @@ fn change(wrong: Option<Wrong>) -> Box<dyn Change> {
         EnabledTwice => Box::new(sessions::EnabledTwice),
         EpochNotRaised => Box::new(sessions::EpochNotRaised),
         DisableKeeps => Box::<sessions::DisableKeeps>::default(),
-        CpuidDiffers | BlockOverrun | HeaderReadTwice | AreaNotWritten | LostInMap | LostInRetarget
-        | ParkedLost | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => Box::new(Nothing),
+        CpuidDiffers | MsrOfTheCpu | BlockOverrun | HeaderReadTwice | AreaNotWritten | LostInMap
+        | LostInRetarget | ParkedLost | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => {
+            Box::new(Nothing)
+        }
     }
 }
 
