@@ -1,7 +1,6 @@
 //! Discovery: whether there is a host that serves pvir, and why not if there is none.
 
 use crate::cpu::cpuid;
-use core::fmt;
 use pvir_abi::{Conduits, CpuidLeaf, Discovery, MAX_RECORDS, Version, is_conduit_msr, is_conduit_port};
 
 /// CPUID.1:ECX bit 31: a hypervisor is present.
@@ -21,14 +20,21 @@ pub struct Discovered {
 }
 
 /// Why there is no host to be used. What a kernel does then is in `docs/abi.md`, "Discovery".
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotDiscovered {
     /// There is no hypervisor (CPUID.1:ECX bit 31 is clear).
+    #[error("no hypervisor: bare metal")]
     NoHypervisor,
     /// There is a hypervisor, but no pvir block in CPUID.
+    #[error("this hypervisor shows no pvir signature in cpuid")]
     NotFound,
     /// The host speaks no version of the contract that this driver speaks.
+    #[error(
+        "the host speaks versions {oldest} to {newest}, this driver {} to {}",
+        Version::OLDEST,
+        Version::NEWEST
+    )]
     NoCommonVersion {
         /// Oldest version that the host speaks.
         oldest: Version,
@@ -36,44 +42,19 @@ pub enum NotDiscovered {
         newest: Version,
     },
     /// The host takes no record in a call, or more than the contract allows.
+    #[error("the host takes {max_records} records in a call, not 1 to {MAX_RECORDS}")]
     BadLimit {
         /// Maximum number of records in one call, as the host says.
         max_records: u32,
     },
     /// The host advertises no conduit that this CPU has and this driver serves. An MSR or a port that the contract
     /// does not leave to the host (statement D5) is not used.
+    #[error("none of the host's conduits works on this cpu: {:#x}", advertised.bits())]
     NoUsableConduit {
         /// The conduits that the host advertises.
         advertised: Conduits,
     },
 }
-
-impl fmt::Display for NotDiscovered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoHypervisor => f.write_str("no hypervisor: bare metal"),
-            Self::NotFound => f.write_str("this hypervisor shows no pvir signature in cpuid"),
-            Self::NoCommonVersion { oldest, newest } => {
-                write!(
-                    f,
-                    "the host speaks versions {} to {}, this driver {} to {}",
-                    oldest.0,
-                    newest.0,
-                    Version::OLDEST.0,
-                    Version::NEWEST.0
-                )
-            }
-            Self::BadLimit { max_records } => {
-                write!(f, "the host takes {max_records} records in a call, not 1 to {MAX_RECORDS}")
-            }
-            Self::NoUsableConduit { advertised } => {
-                write!(f, "none of the host's conduits works on this cpu: {:#x}", advertised.bits())
-            }
-        }
-    }
-}
-
-impl core::error::Error for NotDiscovered {}
 
 /// Looks for a host in CPUID, which is executed on this CPU.
 ///

@@ -10,7 +10,6 @@ pub use msr::MsrConduit;
 pub use port::PortConduit;
 
 use crate::Discovered;
-use core::fmt;
 use pvir_abi::{Conduits, GuestPhysAddr, Status};
 
 /// A way to call the host. Those of the hardware are here; a test or a paravisor may have one of its own.
@@ -47,21 +46,15 @@ pub enum HardwareConduit {
 }
 
 /// The error of [`Discovered::conduit_among`]: none of the conduits that the kernel asked for can be used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("none of the conduits {:#x} can be used, only {:#x}", asked.bits(), usable.bits())]
+#[non_exhaustive]
 pub struct NoUsableConduit {
     /// The conduits that the kernel asked for.
     pub asked: Conduits,
     /// The conduits that the host advertises and this CPU has.
     pub usable: Conduits,
 }
-
-impl fmt::Display for NoUsableConduit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "none of the conduits {:#x} can be used, only {:#x}", self.asked.bits(), self.usable.bits())
-    }
-}
-
-impl core::error::Error for NoUsableConduit {}
 
 impl Discovered {
     /// The first conduit that can be used, of VMCALL, VMMCALL, MSR and port in this order.
