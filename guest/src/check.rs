@@ -18,7 +18,7 @@ pub(crate) enum Verdict {
     /// Some records were carried out, others failed.
     Partial,
     /// A record failed, and none was carried out.
-    Aborted,
+    Aborted(pvir_abi::StatusError),
     /// The call failed: nothing was done, and no record was written.
     Failed(pvir_abi::StatusError),
 }
@@ -61,7 +61,7 @@ pub(crate) fn header(
     match (answer.status, answer.status.result()) {
         (_, Ok(())) => Ok(Verdict::Carried),
         (Status::PARTIAL, _) if may_be_partial => Ok(Verdict::Partial),
-        (Status::ABORTED, _) if whole => Ok(Verdict::Aborted),
+        (Status::ABORTED, Err(status)) if whole => Ok(Verdict::Aborted(status)),
         (Status::PARTIAL | Status::ABORTED, _) => Err(ContractViolation::CallStatus(answer.status)),
         (status, _) if status.0 >= RECORD_STATUSES => Err(ContractViolation::CallStatus(status)),
         _ if answer.done != 0 => Err(ContractViolation::Done { said: answer.done, counted: 0 }),
@@ -82,7 +82,7 @@ pub(crate) fn record_status(
     match (verdict, status.result()) {
         (Verdict::Carried | Verdict::Partial, Ok(())) => Ok(Ok(())),
         (Verdict::Partial, Err(error)) if status != Status::ABORTED => Ok(Err(error)),
-        (Verdict::Aborted, Err(error)) => Ok(Err(error)),
+        (Verdict::Aborted(_), Err(error)) => Ok(Err(error)),
         _ => wrong,
     }
 }
@@ -97,7 +97,7 @@ pub(crate) fn totals(
     if answer.done != counted {
         return Err(ContractViolation::Done { said: answer.done, counted });
     }
-    let failed_in_part = matches!(verdict, Verdict::Partial | Verdict::Aborted);
+    let failed_in_part = matches!(verdict, Verdict::Partial | Verdict::Aborted(_));
     if failed_in_part && !failed { Err(ContractViolation::NothingFailed) } else { Ok(()) }
 }
 

@@ -1,22 +1,78 @@
 //! Which entries of a store have an owner: a bit for each.
+//!
+//! A store and its entries belong to a driver by value, and are dropped in any order. What they share lies here, in
+//! static memory: the bits, and how many still use them. It is taken when a store is opened, and given back by the last
+//! that is dropped, so that nothing is allocated and nothing is borrowed.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Number of entries in the largest store, which is the largest MSI-X table.
 pub(crate) const MAX_ENTRIES: u32 = 2048;
-/// Number of words that hold a bit for each of them.
-const WORDS: usize = 32;
+/// Number of words, with a bit for each entry of the stores that are open at the same time: 65,536 entries, which is
+/// more than a host has IRTEs for.
+const WORDS: usize = 1024;
 
-const _: () = assert!(WORDS * 64 == MAX_ENTRIES as usize);
+/// The bits, set for an entry that has an owner.
+static OWNED: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+/// For the first word of a store how many use it, [`REST`] for the other words of a store, [`FREE`] for the others.
+static USERS: [AtomicU32; WORDS] = [const { AtomicU32::new(FREE) }; WORDS];
 
+const FREE: u32 = 0;
+const REST: u32 = u32::MAX;
+
+/// The bits of one store, as one of its users knows them: the store itself, or an entry.
+///
+/// Whoever has one calls [`Claims::leave`] when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Claims {
-    words: [AtomicU64; WORDS],
+    first: usize,
+    words: usize,
 }
 
 impl Claims {
-    pub(crate) const fn new() -> Self {
-        Self { words: [const { AtomicU64::new(0) }; WORDS] }
+    /// The bits of a store with `entries` entries, with one user. `None` if there is no room for them.
+    pub(crate) fn new(entries: u32) -> Option<Self> {
+        let words = entries.min(MAX_ENTRIES).div_ceil(64).max(1) as usize;
+        let mut first = 0usize;
+        loop {
+            let users = USERS.get(first..first.checked_add(words)?)?;
+            let reserved = users.iter().take_while(|users| reserve(users)).count();
+            if reserved == words {
+                users.first()?.store(1, Ordering::Release);
+                return Some(Self { first, words });
+            }
+            users.iter().take(reserved).for_each(|users| users.store(FREE, Ordering::Release));
+            first = first.checked_add(reserved)?.checked_add(1)?;
+        }
+    }
+
+    /// The same bits, for one more user.
+    pub(crate) fn share(&self) -> Self {
+        if let Some(users) = USERS.get(self.first) {
+            // No more than one for each entry, and one for the store.
+            users.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { ..*self }
+    }
+
+    /// Ends the use. `true` for the last user, which then calls [`Claims::free`].
+    #[must_use]
+    pub(crate) fn leave(&self) -> bool {
+        // Acquire and release: what the others did comes before what the last one does.
+        USERS.get(self.first).is_some_and(|users| match users.fetch_sub(1, Ordering::AcqRel) {
+            1 => {
+                users.store(REST, Ordering::Relaxed);
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// Gives the words back. Only the last user calls it, after all that it has to do for the store.
+    pub(crate) fn free(&self) {
+        let words = || self.first..self.first.saturating_add(self.words);
+        OWNED.get(words()).into_iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
+        USERS.get(words()).into_iter().flatten().for_each(|users| users.store(FREE, Ordering::Release));
     }
 
     /// Takes entry `index`. `false` if it has an owner, or does not exist.
@@ -33,23 +89,74 @@ impl Claims {
         }
     }
 
-    fn place(&self, index: u32) -> (Option<&AtomicU64>, u64) {
-        (self.words.get(index as usize / 64), 1u64 << (index % 64))
+    fn place(&self, index: u32) -> (Option<&'static AtomicU64>, u64) {
+        let word = (index / 64) as usize;
+        let inside = (word < self.words).then(|| self.first.checked_add(word)).flatten();
+        (inside.and_then(|word| OWNED.get(word)), 1u64 << (index % 64))
     }
+}
+
+/// Takes one word, if it is free.
+fn reserve(users: &AtomicU32) -> bool {
+    users.compare_exchange(FREE, REST, Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
+    use std::thread;
+    use std::vec::Vec;
+
+    fn end(claims: &Claims) {
+        assert!(claims.leave());
+        claims.free();
+    }
 
     #[test]
     fn an_entry_has_one_owner_at_a_time() {
-        let claims = Claims::new();
+        let claims = Claims::new(2048).unwrap();
         assert!(claims.take(2047));
         assert!(!claims.take(2047));
         assert!(claims.take(2046));
         claims.give(2047);
         assert!(claims.take(2047));
         assert!(!claims.take(2048));
+        end(&claims);
+    }
+
+    #[test]
+    fn the_last_user_is_told_and_nobody_else() {
+        let claims = Claims::new(3).unwrap();
+        let shares: Vec<_> = (0..50).map(|_| claims.share()).collect();
+        let last: usize = thread::scope(|scope| {
+            let leave = |share: Claims| usize::from(share.leave());
+            let threads: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || leave(share))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(last, 0);
+        end(&claims);
+    }
+
+    #[test]
+    fn what_was_claimed_of_one_store_is_free_in_the_next() {
+        let claims = Claims::new(64).unwrap();
+        assert!(claims.take(0));
+        end(&claims);
+        let stores: Vec<_> = (0..100).map(|_| Claims::new(64).unwrap()).collect();
+        assert!(stores.iter().all(|claims| claims.take(0) && claims.take(63) && !claims.take(64)));
+        stores.iter().for_each(end);
+    }
+
+    #[test]
+    fn stores_that_are_opened_at_the_same_time_have_bits_of_their_own() {
+        let taken = thread::scope(|scope| {
+            let open = || (0..20).map(|_| Claims::new(130).unwrap()).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(taken.iter().all(|claims| claims.take(129)));
+        taken.iter().for_each(end);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::call::{AnswerPosition, Batch, BatchMode, Transport};
 use crate::record::BatchRecord;
-use crate::{Conduit, ContractViolation, EntryError, Error, Pvir, Remapping};
+use crate::{BlockLock, Conduit, ContractViolation, EntryError, Error, Pvir, Remapping};
 use pvir_abi::{DeviceFlags, DeviceId, DeviceRecord, Operation, Stores};
 
 /// What the host serves of a device, as DEVICE_INFO answers.
@@ -34,7 +34,7 @@ const MAX_MSIX_ENTRIES: u32 = 2048;
 /// Maximum number of messages of an MSI capability (PCI Express Base Specification 6.0, section 7.7.1).
 const MAX_MSI_MESSAGES: u32 = 32;
 
-impl<C: Conduit> Pvir<C> {
+impl<C: Conduit, L: BlockLock> Pvir<C, L> {
     /// Asks the host about `devices` and stores the answer for each at the same index of `results`. Returns the
     /// number of devices that the host knows.
     ///
@@ -49,7 +49,7 @@ impl<C: Conduit> Pvir<C> {
     }
 }
 
-impl<C: Conduit> Remapping<C> {
+impl<C: Conduit, L: BlockLock> Remapping<C, L> {
     /// Asks the host about `devices` and stores the answer for each at the same index of `results`. Returns the
     /// number of devices that the host knows.
     ///
@@ -64,8 +64,8 @@ impl<C: Conduit> Remapping<C> {
     }
 }
 
-fn device_info<C: Conduit>(
-    transport: &Transport<C>,
+fn device_info<C: Conduit, L: BlockLock>(
+    transport: &Transport<C, L>,
     devices: &[DeviceId],
     results: &mut [DeviceInfoResult],
 ) -> Result<usize, Error> {
@@ -107,23 +107,31 @@ impl BatchRecord for DeviceRecord {
 impl Batch for Ask<'_> {
     const OPERATION: Operation = Operation::DEVICE_INFO;
     type Record = DeviceRecord;
+    type Item<'b>
+        = DeviceId
+    where
+        Self: 'b;
     type Answer = DeviceInfo;
 
     fn len(&self) -> usize {
         self.devices.len()
     }
 
-    fn request(&self, index: usize) -> Option<DeviceRecord> {
-        self.devices.get(index).copied().map(DeviceRecord::request)
+    fn item(&self, index: usize) -> Option<DeviceId> {
+        self.devices.get(index).copied()
+    }
+
+    fn request(item: &DeviceId) -> DeviceRecord {
+        DeviceRecord::request(*item)
     }
 
     fn validate(
         &self,
         AnswerPosition { record, .. }: AnswerPosition,
-        request: &DeviceRecord,
+        item: &DeviceId,
         answer: &DeviceRecord,
     ) -> Result<DeviceInfo, ContractViolation> {
-        echoed(record, request, answer)?;
+        echoed(record, &Self::request(item), answer)?;
         let possible = [
             ("msix_entries", answer.msix_entries <= MAX_MSIX_ENTRIES),
             ("msi_messages", answer.msi_messages <= MAX_MSI_MESSAGES),

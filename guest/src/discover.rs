@@ -1,8 +1,7 @@
 //! Discovery: whether there is a host that serves pvir, and why not if there is none.
 
 use crate::cpu::cpuid;
-use core::fmt;
-use pvir_abi::{Conduits, CpuidLeaf, Discovery, MAX_RECORDS, Version};
+use pvir_abi::{Conduits, CpuidLeaf, Discovery, MAX_RECORDS, Version, is_conduit_msr, is_conduit_port};
 
 /// CPUID.1:ECX bit 31: a hypervisor is present.
 const HYPERVISOR_PRESENT: u32 = 1 << 31;
@@ -16,19 +15,26 @@ pub struct Discovered {
     pub host: Discovery,
     /// The newest version of the contract that both sides speak.
     pub version: Version,
-    /// The conduits that the host advertises and that this CPU has.
+    /// The conduits that the host advertises, that this CPU has, and whose MSR or port lies where the contract allows.
     pub usable: Conduits,
 }
 
 /// Why there is no host to be used. What a kernel does then is in `docs/abi.md`, "Discovery".
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotDiscovered {
     /// There is no hypervisor (CPUID.1:ECX bit 31 is clear).
+    #[error("no hypervisor: bare metal")]
     NoHypervisor,
     /// There is a hypervisor, but no pvir block in CPUID.
+    #[error("this hypervisor shows no pvir signature in cpuid")]
     NotFound,
     /// The host speaks no version of the contract that this driver speaks.
+    #[error(
+        "the host speaks versions {oldest} to {newest}, this driver {} to {}",
+        Version::OLDEST,
+        Version::NEWEST
+    )]
     NoCommonVersion {
         /// Oldest version that the host speaks.
         oldest: Version,
@@ -36,43 +42,19 @@ pub enum NotDiscovered {
         newest: Version,
     },
     /// The host takes no record in a call, or more than the contract allows.
+    #[error("the host takes {max_records} records in a call, not 1 to {MAX_RECORDS}")]
     BadLimit {
         /// Maximum number of records in one call, as the host says.
         max_records: u32,
     },
-    /// The host advertises no conduit that this CPU has and this driver serves.
+    /// The host advertises no conduit that this CPU has and this driver serves. An MSR or a port that the contract
+    /// does not leave to the host (statement D5) is not used.
+    #[error("none of the host's conduits works on this cpu: {:#x}", advertised.bits())]
     NoUsableConduit {
         /// The conduits that the host advertises.
         advertised: Conduits,
     },
 }
-
-impl fmt::Display for NotDiscovered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoHypervisor => f.write_str("no hypervisor: bare metal"),
-            Self::NotFound => f.write_str("this hypervisor shows no pvir signature in cpuid"),
-            Self::NoCommonVersion { oldest, newest } => {
-                write!(
-                    f,
-                    "the host speaks versions {} to {}, this driver {} to {}",
-                    oldest.0,
-                    newest.0,
-                    Version::OLDEST.0,
-                    Version::NEWEST.0
-                )
-            }
-            Self::BadLimit { max_records } => {
-                write!(f, "the host takes {max_records} records in a call, not 1 to {MAX_RECORDS}")
-            }
-            Self::NoUsableConduit { advertised } => {
-                write!(f, "none of the host's conduits works on this cpu: {:#x}", advertised.bits())
-            }
-        }
-    }
-}
-
-impl core::error::Error for NotDiscovered {}
 
 /// Looks for a host in CPUID, which is executed on this CPU.
 ///
@@ -117,8 +99,10 @@ fn hypercall_of(leaf0: CpuidLeaf) -> Conduits {
 
 fn usable(host: &Discovery, hypercall: Conduits) -> Conduits {
     let mut ours = hypercall;
-    ours.set(Conduits::MSR, host.msr != 0);
-    ours.set(Conduits::PORT, host.port != 0);
+    // A number outside of the contract's ranges may be a register that means something else: a `WRMSR` of the block's
+    // address to IA32_LSTAR would send the next SYSCALL there (statement D5).
+    ours.set(Conduits::MSR, is_conduit_msr(host.msr));
+    ours.set(Conduits::PORT, is_conduit_port(host.port));
     ours & host.conduits
 }
 
@@ -135,7 +119,7 @@ mod tests {
         max_records: 512,
         conduits: Conduits::all(),
         msr: 0x5056_0000,
-        port: 0x5056,
+        port: 0x5058,
     };
 
     fn cpu(host: Discovery, vendor: &[u8; 12]) -> impl FnMut(u32) -> CpuidLeaf {
@@ -193,6 +177,22 @@ mod tests {
     fn a_conduit_without_its_number_is_not_usable() {
         let host = Discovery { conduits: Conduits::MSR | Conduits::PORT, msr: 0, port: 0, ..HOST };
         let expected = NotDiscovered::NoUsableConduit { advertised: host.conduits };
+        assert_eq!(discover_with(cpu(host, b"GenuineIntel")), Err(expected));
+    }
+
+    #[test]
+    fn a_host_cannot_steer_writes_to_registers_that_mean_something_else() {
+        let [lstar, apic_base] = [0xc000_0082, 0x1b];
+        for msr in [lstar, apic_base, 0x4b56_4d00, 0x4000_0000, 0x5055_ffff, 0x5056_0100] {
+            let found = discover_with(cpu(Discovery { msr, ..HOST }, b"GenuineIntel")).unwrap();
+            assert_eq!(found.usable, Conduits::VMCALL | Conduits::PORT, "MSR {msr:#x}");
+        }
+        for port in [0xcf8, 0x3f8, 0xf4, 0x504c, 0x505a, 0x5060] {
+            let found = discover_with(cpu(Discovery { port, ..HOST }, b"GenuineIntel")).unwrap();
+            assert_eq!(found.usable, Conduits::VMCALL | Conduits::MSR, "port {port:#x}");
+        }
+        let host = Discovery { conduits: Conduits::MSR, msr: lstar, ..HOST };
+        let expected = NotDiscovered::NoUsableConduit { advertised: Conduits::MSR };
         assert_eq!(discover_with(cpu(host, b"GenuineIntel")), Err(expected));
     }
 }

@@ -12,7 +12,6 @@
 
 use crate::irte::sealed::Sealed;
 use crate::{Irte, Mask, Origin, StoreEntry};
-use core::fmt;
 use pvir_abi::Pair;
 
 /// The state of an entry that is masked and whose pair means nothing.
@@ -44,10 +43,11 @@ pub struct Entry<T, S> {
 }
 
 /// Why an entry could not be programmed or masked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The IRTE belongs to another entry.
+    #[error("{entry} cannot take the IRTE of {irte}")]
     OtherEntry {
         /// The entry.
         entry: Origin,
@@ -55,6 +55,7 @@ pub enum StoreError {
         irte: Origin,
     },
     /// The device does not keep the pair that was written.
+    #[error("{entry}: wrote pair {wrote}, read back {read}")]
     ReadBack {
         /// The entry.
         entry: Origin,
@@ -64,28 +65,17 @@ pub enum StoreError {
         read: Pair,
     },
     /// The entry does not stay masked.
+    #[error("{entry} does not stay masked")]
     NotMasked {
         /// The entry.
         entry: Origin,
     },
 }
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OtherEntry { entry, irte } => write!(f, "{entry} cannot take the IRTE of {irte}"),
-            Self::ReadBack { entry, wrote, read } => {
-                write!(f, "{entry}: wrote pair {wrote}, read back {read}")
-            }
-            Self::NotMasked { entry } => write!(f, "{entry} does not stay masked"),
-        }
-    }
-}
-
-impl core::error::Error for StoreError {}
-
 /// The error of [`Entry::program`], with everything that went into it.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+#[non_exhaustive]
 pub struct ProgramFailed<T> {
     /// The entry, still masked.
     pub entry: Entry<T, Masked>,
@@ -96,24 +86,14 @@ pub struct ProgramFailed<T> {
 }
 
 /// The error of [`Entry::mask`], with the entry, which may still send.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+#[non_exhaustive]
 pub struct MaskFailed<T> {
     /// The entry, as it was.
     pub entry: Entry<T, Live>,
     /// Why the entry could not be masked.
     pub error: StoreError,
-}
-
-impl<T> fmt::Display for ProgramFailed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl<T> fmt::Display for MaskFailed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
 }
 
 impl<T> From<ProgramFailed<T>> for StoreError {
@@ -130,11 +110,8 @@ impl<T> From<MaskFailed<T>> for StoreError {
     }
 }
 
-impl<T: fmt::Debug> core::error::Error for ProgramFailed<T> {}
-impl<T: fmt::Debug> core::error::Error for MaskFailed<T> {}
-
 /// Sets the mask without looking at it first, because a write costs less than a read. Fails if it does not stay set.
-fn mask(store: &mut impl StoreEntry) -> Result<(), StoreError> {
+fn mask(store: &impl StoreEntry) -> Result<(), StoreError> {
     store.set_mask(Mask::Set);
     match store.mask() {
         Some(Mask::Clear) => Err(StoreError::NotMasked { entry: store.origin() }),
@@ -159,8 +136,8 @@ impl<T: StoreEntry> Entry<T, Masked> {
     ///
     /// # Errors
     /// [`StoreError::NotMasked`]. The store is dropped.
-    pub fn claim(mut store: T) -> Result<Self, StoreError> {
-        mask(&mut store)?;
+    pub fn claim(store: T) -> Result<Self, StoreError> {
+        mask(&store)?;
         Ok(Self { store, state: Masked })
     }
 
@@ -182,7 +159,7 @@ impl<T: StoreEntry> Entry<T, Masked> {
             return Err(StoreError::OtherEntry { entry, irte: irte.origin });
         }
         // MAP may have passed since the entry was claimed, and an old host may have left it unmasked.
-        mask(&mut self.store)?;
+        mask(&self.store)?;
         self.store.write(irte.pair);
         let read = self.store.read();
         if read == irte.pair { Ok(()) } else { Err(StoreError::ReadBack { entry, wrote: irte.pair, read }) }
@@ -196,7 +173,7 @@ impl<T: StoreEntry> Entry<T, Masked> {
 
 impl<T: StoreEntry> Entry<T, Programmed> {
     /// Unmasks the entry: the device may send, and sends what is pending.
-    pub fn unmask(mut self) -> Entry<T, Live> {
+    pub fn unmask(self) -> Entry<T, Live> {
         self.store.set_mask(Mask::Clear);
         Entry { store: self.store, state: Live { irte: self.state.irte } }
     }
@@ -208,12 +185,36 @@ impl<T: StoreEntry> Entry<T, Programmed> {
 }
 
 impl<T: StoreEntry> Entry<T, Live> {
+    /// Masks the entry and leaves it live, as the `irq_mask` of a kernel's `irq_chip` does: what the device raises is
+    /// pending until [`Entry::unmask_in_place`]. The mask is read back, which pushes out what was sent before.
+    ///
+    /// It takes no lock and makes no call, so it may be done in an interrupt handler, on any CPU, also while a call on
+    /// the same entry's IRTE is under way. The pair cannot be written meanwhile, because that takes the entry by value.
+    ///
+    /// A store without a mask is left as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::NotMasked`].
+    pub fn mask_in_place(&self) -> Result<(), StoreError> {
+        mask(&self.store)
+    }
+
+    /// Ends what [`Entry::mask_in_place`] began: the device sends what is pending.
+    pub fn unmask_in_place(&self) {
+        self.store.set_mask(Mask::Clear);
+    }
+
+    /// Whether the entry is masked in place. `None` if the store cannot mask.
+    pub fn is_masked(&self) -> Option<bool> {
+        self.store.mask().map(|mask| mask == Mask::Set)
+    }
+
     /// Masks the entry: the device sends no more. The mask is read back, which pushes out what was sent before.
     ///
     /// # Errors
     /// [`StoreError::NotMasked`]. The entry comes back with it.
-    pub fn mask(mut self) -> Result<Entry<T, Programmed>, MaskFailed<T>> {
-        match mask(&mut self.store) {
+    pub fn mask(self) -> Result<Entry<T, Programmed>, MaskFailed<T>> {
+        match mask(&self.store) {
             Ok(()) => Ok(Entry { store: self.store, state: Programmed { irte: self.state.irte } }),
             Err(error) => Err(MaskFailed { entry: self, error }),
         }

@@ -1,14 +1,14 @@
 //! Errors of calls and of single records: what the host refused, and what cannot be asked.
 
 use crate::{ContractViolation, Origin};
-use core::fmt;
 use pvir_abi::{DeviceId, Features, GuestPhysAddr, Operation, Refusal};
 
 /// Why a call, or a batch of calls, failed as a whole.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The host answered the call with a status that is no success. Nothing was done.
+    #[error("{operation:?}: {status}")]
     Status {
         /// The operation that was asked for.
         operation: Operation,
@@ -16,6 +16,7 @@ pub enum Error {
         status: pvir_abi::StatusError,
     },
     /// The host answered the only record of a call with a status that is no success.
+    #[error("{operation:?} of {origin}: {status}")]
     Entry {
         /// The operation that was asked for.
         operation: Operation,
@@ -25,6 +26,9 @@ pub enum Error {
         status: pvir_abi::StatusError,
     },
     /// The host refuses ENABLE: this VM may not program its devices. MSI-X works by trapping, as without pvir.
+    #[error(
+        "the host refuses direct programming because of device {device}: {reason:?}; go on with trapped MSI-X"
+    )]
     Refused {
         /// The reason.
         reason: Refusal,
@@ -32,6 +36,7 @@ pub enum Error {
         device: DeviceId,
     },
     /// The host's answer breaks the contract. What the host did is unknown.
+    #[error("{operation:?}: the host broke the contract: {violation}")]
     ContractViolation {
         /// The operation that was asked for.
         operation: Operation,
@@ -40,6 +45,7 @@ pub enum Error {
     },
     /// [`BatchMode::AllOrNothing`](crate::BatchMode::AllOrNothing) was asked of more entries than one call carries.
     /// The host was not called.
+    #[error("all or nothing of {requested} entries, but one call carries {max}; split the batch")]
     TooMany {
         /// Number of entries in the batch.
         requested: usize,
@@ -48,6 +54,7 @@ pub enum Error {
     },
     /// The slices of a batch differ in length: there must be one target and one place for a result to each request.
     /// The host was not called.
+    #[error("{requests} requests but {others} places")]
     LengthMismatch {
         /// Number of requests.
         requests: usize,
@@ -55,85 +62,40 @@ pub enum Error {
         others: usize,
     },
     /// A place for a result still holds an IRTE, which would be lost. The host was not called.
+    #[error("place {index} for a result still holds an IRTE")]
     ResultInUse {
         /// The index of the place.
         index: usize,
     },
     /// Two requests of one batch name the same entry. The host was not called.
+    #[error("{origin} was asked for twice in one batch")]
     DuplicateEntry {
         /// The entry that is named twice.
         origin: Origin,
     },
     /// The host does not offer these features, which were asked for. It was not called.
+    #[error("the host does not offer features {:#x}", .0.bits())]
     FeaturesNotOffered(Features),
     /// One of these features came without what belongs to it, or the other way round: EPOCH and an event area, NOTIFY
     /// and a vector come together only, and NOTIFY needs EPOCH. The host was not called.
+    #[error("features {:#x} need an event area or a vector, or came without the feature", .0.bits())]
     InconsistentOptions(Features),
     /// The conduit cannot carry this address of the request block.
+    #[error("the conduit cannot reach a block at {0:?}; place it below 16 TiB")]
     BlockOutOfReach(GuestPhysAddr),
 }
 
 /// Why one record of a batch was not carried out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryError {
     /// The host was not asked for it, because the batch ended before. This is also the value to begin with.
+    #[error("not asked: the batch ended before")]
     NotAsked,
     /// The host answered this record, or the call that carried it, with a status that is no success.
+    #[error("{0}")]
     Status(pvir_abi::StatusError),
     /// The answer to the call that carried it breaks the contract. What became of the entry is unknown.
+    #[error("the host's answer to the call breaks the contract")]
     ContractViolation,
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status { operation, status } => write!(f, "{operation:?}: {status}"),
-            Self::Entry { operation, origin, status } => write!(f, "{operation:?} of {origin}: {status}"),
-            Self::Refused { reason, device } => {
-                write!(
-                    f,
-                    "the host refuses direct programming because of device {device}: {reason:?}; go on with trapped MSI-X"
-                )
-            }
-            Self::ContractViolation { operation, violation } => {
-                write!(f, "{operation:?}: the host broke the contract: {violation}")
-            }
-            Self::TooMany { requested, max } => {
-                write!(
-                    f,
-                    "all or nothing of {requested} entries, but one call carries {max}; split the batch"
-                )
-            }
-            Self::LengthMismatch { requests, others } => write!(f, "{requests} requests but {others} places"),
-            Self::ResultInUse { index } => write!(f, "place {index} for a result still holds an IRTE"),
-            Self::DuplicateEntry { origin } => write!(f, "{origin} was asked for twice in one batch"),
-            Self::FeaturesNotOffered(features) => {
-                write!(f, "the host does not offer features {:#x}", features.bits())
-            }
-            Self::InconsistentOptions(features) => {
-                write!(
-                    f,
-                    "features {:#x} need an event area or a vector, or came without the feature",
-                    features.bits()
-                )
-            }
-            Self::BlockOutOfReach(address) => {
-                write!(f, "the conduit cannot reach a block at {address:?}; place it below 16 TiB")
-            }
-        }
-    }
-}
-
-impl fmt::Display for EntryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAsked => f.write_str("not asked: the batch ended before"),
-            Self::Status(status) => status.fmt(f),
-            Self::ContractViolation => f.write_str("the host's answer to the call breaks the contract"),
-        }
-    }
-}
-
-impl core::error::Error for Error {}
-impl core::error::Error for EntryError {}

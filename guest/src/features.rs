@@ -1,9 +1,9 @@
 //! FEATURES: what the host offers, compared with what CPUID says.
 
-use crate::call::{AnswerPosition, Batch};
+use crate::ContractViolation;
+use crate::call::AnswerPosition;
 use crate::record::BatchRecord;
-use crate::{ContractViolation, Discovered, EntryError};
-use pvir_abi::{Conduits, Features, FeaturesRecord, Operation};
+use pvir_abi::{Conduits, Discovery, Features, FeaturesRecord};
 
 /// What the host offers to this VM, as FEATURES answered when the session was negotiated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,18 +23,6 @@ pub struct HostLimits {
     pub devices: u32,
 }
 
-/// The one record of FEATURES.
-pub(crate) struct AskFeatures<'a> {
-    discovered: &'a Discovered,
-    pub(crate) results: [Result<HostLimits, EntryError>; 1],
-}
-
-impl<'a> AskFeatures<'a> {
-    pub(crate) const fn new(discovered: &'a Discovered) -> Self {
-        Self { discovered, results: [Err(EntryError::NotAsked)] }
-    }
-}
-
 impl BatchRecord for FeaturesRecord {
     fn check_failed(&self, record: usize, answer: &Self) -> Result<(), ContractViolation> {
         let expected = Self { status: answer.status, ..*self };
@@ -46,60 +34,41 @@ impl BatchRecord for FeaturesRecord {
     }
 }
 
-impl Batch for AskFeatures<'_> {
-    const OPERATION: Operation = Operation::FEATURES;
-    type Record = FeaturesRecord;
-    type Answer = HostLimits;
-
-    fn len(&self) -> usize {
-        1
+/// What the answer to FEATURES says, which is what was discovered.
+pub(crate) fn limits(
+    host: &Discovery,
+    AnswerPosition { record, epoch, .. }: AnswerPosition,
+    answer: &FeaturesRecord,
+) -> Result<HostLimits, ContractViolation> {
+    if (answer.reserved0, answer.reserved1, answer.reserved2) != (0, 0, 0) {
+        return Err(ContractViolation::RecordChanged { record, field: "reserved" });
     }
-
-    fn request(&self, index: usize) -> Option<FeaturesRecord> {
-        (index == 0).then(FeaturesRecord::request)
+    let same = [
+        ("oldest", answer.oldest == host.oldest),
+        ("newest", answer.newest == host.newest),
+        ("max_records", answer.max_records == host.max_records),
+        ("features", answer.features == host.features.bits()),
+    ];
+    if let Some((field, _)) = same.into_iter().find(|(_, same)| !same) {
+        return Err(ContractViolation::NotAsDiscovered { field });
     }
-
-    fn validate(
-        &self,
-        AnswerPosition { record, epoch, .. }: AnswerPosition,
-        _request: &FeaturesRecord,
-        answer: &FeaturesRecord,
-    ) -> Result<HostLimits, ContractViolation> {
-        let host = &self.discovered.host;
-        if (answer.reserved0, answer.reserved1, answer.reserved2) != (0, 0, 0) {
-            return Err(ContractViolation::RecordChanged { record, field: "reserved" });
-        }
-        let same = [
-            ("oldest", answer.oldest == host.oldest),
-            ("newest", answer.newest == host.newest),
-            ("max_records", answer.max_records == host.max_records),
-            ("features", answer.features == host.features.bits()),
-        ];
-        if let Some((field, _)) = same.into_iter().find(|(_, same)| !same) {
-            return Err(ContractViolation::NotAsDiscovered { field });
-        }
-        if answer.conduits != host.conduits.bits() {
-            let said = Conduits::from_bits_retain(answer.conduits);
-            return Err(ContractViolation::Conduits { discovered: host.conduits, said });
-        }
-        let limits = HostLimits {
-            features: Features::from_bits_retain(answer.features),
-            enabled: Features::from_bits_retain(answer.enabled),
-            max_apic_id: answer.max_apic_id,
-            max_irtes: answer.max_irtes,
-            irtes: answer.irtes,
-            devices: answer.devices,
-        };
-        if !limits.features.contains(limits.enabled) || answer.irtes > answer.max_irtes {
-            return Err(ContractViolation::NotAsDiscovered { field: "enabled or irtes" });
-        }
-        if !limits.enabled.is_empty() && epoch == 0 {
-            return Err(ContractViolation::Epoch { before: 0, said: 0 });
-        }
-        Ok(limits)
+    if answer.conduits != host.conduits.bits() {
+        let said = Conduits::from_bits_retain(answer.conduits);
+        return Err(ContractViolation::Conduits { discovered: host.conduits, said });
     }
-
-    fn results(&mut self) -> &mut [Result<HostLimits, EntryError>] {
-        &mut self.results
+    let limits = HostLimits {
+        features: Features::from_bits_retain(answer.features),
+        enabled: Features::from_bits_retain(answer.enabled),
+        max_apic_id: answer.max_apic_id,
+        max_irtes: answer.max_irtes,
+        irtes: answer.irtes,
+        devices: answer.devices,
+    };
+    if !limits.features.contains(limits.enabled) || answer.irtes > answer.max_irtes {
+        return Err(ContractViolation::NotAsDiscovered { field: "enabled or irtes" });
     }
+    if !limits.enabled.is_empty() && epoch == 0 {
+        return Err(ContractViolation::Epoch { before: 0, said: 0 });
+    }
+    Ok(limits)
 }

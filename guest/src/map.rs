@@ -1,7 +1,9 @@
 //! MAP: the host prepares an IRTE for an entry and answers with its pair.
 
 use crate::call::{AnswerPosition, Batch, BatchMode};
-use crate::{Conduit, ContractViolation, EntryError, Error, Irte, Origin, Remapping, Target, check};
+use crate::{
+    BlockLock, Conduit, ContractViolation, EntryError, Error, Irte, Origin, Remapping, Target, check,
+};
 use pvir_abi::{DeviceId, EntryRecord, Handle, Operation, Store};
 
 /// A request to map one entry.
@@ -31,17 +33,18 @@ pub type MapResult = Result<Irte, EntryError>;
 /// The value with which places for results begin: `[const { NOT_MAPPED }; 10]`.
 pub const NOT_MAPPED: MapResult = Err(EntryError::NotAsked);
 
-impl<C: Conduit> Remapping<C> {
+impl<C: Conduit, L: BlockLock> Remapping<C, L> {
     /// Maps one entry. The entry must be masked, and unless the target is [`Target::Parked`] the handler of its
     /// interrupt must be in place: the interrupt may arrive from the moment of the call on (statements M3 and M4).
     ///
     /// # Errors
     /// [`Error::Entry`] or [`Error::Status`] with the status of the host, or [`Error::ContractViolation`].
     pub fn map(&self, request: MapRequest) -> Result<Irte, Error> {
-        let mut results = [NOT_MAPPED];
-        self.map_batch(&[request], &mut results, BatchMode::Partial)?;
-        let [result] = results;
-        result.map_err(|error| entry_error(Operation::MAP, request.origin, error))
+        let (operation, origin, record) = (Operation::MAP, request.origin, request.record());
+        let mapped = self.transport.ask(operation, &record, |at, answer| irte(&request, at, answer))?;
+        let irte = mapped.map_err(|status| Error::Entry { operation, origin, status })?;
+        self.note(&irte).map_err(|violation| Error::ContractViolation { operation, violation })?;
+        Ok(irte)
     }
 
     /// Maps many entries, of any devices, and stores the result of each request at the same index of `results`.
@@ -69,7 +72,27 @@ impl<C: Conduit> Remapping<C> {
         refuse_twice(requests.iter().map(|request| request.origin))?;
         results.fill_with(|| NOT_MAPPED);
         let given = Given::default();
-        self.transport.run(&mut Map { requests, results, given }, mode)
+        let outcome = self.transport.run(&mut Map { requests, results, given }, mode);
+        let mut violated = None;
+        for result in results {
+            let Ok(irte) = result else { continue };
+            if let Err(violation) = self.note(irte) {
+                violated.get_or_insert(violation);
+                *result = Err(EntryError::ContractViolation);
+            }
+        }
+        match violated {
+            Some(violation) => Err(Error::ContractViolation { operation: Operation::MAP, violation }),
+            None => outcome,
+        }
+    }
+
+    /// Compares what the host has given with what the guest holds, and notes it. What it gave before is held already.
+    fn note(&self, irte: &Irte) -> Result<(), ContractViolation> {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| !irte.existing) else { return Ok(()) };
+        ledger
+            .note(irte)
+            .inspect_err(|violation| log::error!("pvir: MAP: the host broke the contract: {violation}"))
     }
 }
 
@@ -92,15 +115,19 @@ fn entry(origin: &Origin) -> (DeviceId, Store, u32) {
     (origin.device, origin.store, origin.index)
 }
 
-/// The error of a batch of one.
-pub(crate) fn entry_error(operation: Operation, origin: Origin, error: EntryError) -> Error {
-    match error {
-        EntryError::Status(status) => Error::Entry { operation, origin, status },
-        // A call that carried a record and did not fail has checked it.
-        EntryError::NotAsked | EntryError::ContractViolation => {
-            Error::ContractViolation { operation, violation: ContractViolation::NothingFailed }
-        }
-    }
+/// The IRTE that the answer to a MAP gives.
+fn irte(
+    request: &MapRequest,
+    AnswerPosition { record, epoch, .. }: AnswerPosition,
+    answer: &EntryRecord,
+) -> Result<Irte, ContractViolation> {
+    let (sent, MapRequest { origin, target }) = (request.record(), *request);
+    check::same_entry(record, &sent, answer)?;
+    check::same_routing(record, &sent, answer)?;
+    let handle = check::handle(record, &sent, answer)?;
+    let pair = check::pair(record, origin.count, answer)?;
+    let existing = check::mapped_state(record, origin, target, answer)?;
+    Ok(Irte { origin, handle, pair, target, epoch, existing })
 }
 
 struct Map<'a> {
@@ -165,33 +192,32 @@ impl Map<'_> {
 impl Batch for Map<'_> {
     const OPERATION: Operation = Operation::MAP;
     type Record = EntryRecord;
+    type Item<'b>
+        = MapRequest
+    where
+        Self: 'b;
     type Answer = Irte;
 
     fn len(&self) -> usize {
         self.requests.len()
     }
 
-    fn request(&self, index: usize) -> Option<EntryRecord> {
-        self.requests.get(index).map(MapRequest::record)
+    fn item(&self, index: usize) -> Option<MapRequest> {
+        self.requests.get(index).copied()
+    }
+
+    fn request(item: &MapRequest) -> EntryRecord {
+        item.record()
     }
 
     fn validate(
         &self,
         at: AnswerPosition,
-        request: &EntryRecord,
+        item: &MapRequest,
         answer: &EntryRecord,
     ) -> Result<Irte, ContractViolation> {
-        let AnswerPosition { index, record, epoch } = at;
-        let Some(&MapRequest { origin, target }) = self.requests.get(index) else {
-            return Err(ContractViolation::NothingFailed);
-        };
-        check::same_entry(record, request, answer)?;
-        check::same_routing(record, request, answer)?;
-        let handle = check::handle(record, request, answer)?;
-        let pair = check::pair(record, origin.count, answer)?;
-        let existing = check::mapped_state(record, origin, target, answer)?;
-        let irte = Irte { origin, handle, pair, target, epoch, existing };
-        self.unlike_others(index, record, &irte)?;
+        let irte = irte(item, at, answer)?;
+        self.unlike_others(at.index, at.record, &irte)?;
         Ok(irte)
     }
 

@@ -6,7 +6,6 @@
 use crate::pci::Function;
 use crate::{Entry, Mask, Masked, Origin, PciError, Platform, StoreEntry};
 use core::fmt;
-use pci_types::ConfigRegionAccess;
 use pvir_abi::{DeviceId, Pair};
 
 /// Capability id of MSI.
@@ -30,25 +29,26 @@ const ENABLE_SHIFT: u32 = 20;
 const LOG2_MASK: u32 = 0b111;
 
 /// The MSI capability of one device, found and not yet in use.
-pub struct MsiCapability<'p, P: Platform> {
-    function: Function<'p, P::Config>,
+pub struct MsiCapability<P: Platform> {
+    function: Function<P>,
     offset: u16,
     control: u32,
 }
 
-impl<'p, P: Platform> MsiCapability<'p, P> {
+impl<P: Platform> MsiCapability<P> {
     /// Finds the MSI capability of `device`.
     ///
     /// # Errors
     /// [`PciError::Absent`], [`PciError::NoCapability`], [`PciError::CapabilityLoop`]; [`PciError::InUse`] if MSI is
-    /// enabled already.
-    pub fn open(platform: &'p P, device: DeviceId) -> Result<Self, PciError> {
-        let function = Function::open(platform.config(), device)?;
+    /// enabled already; [`PciError::BusMasterOff`] if the device may not send messages.
+    pub fn open(platform: P, device: DeviceId) -> Result<Self, PciError> {
+        let function = Function::open(platform, device)?;
         let offset = function.capability(MSI_ID)?;
         let control = function.read(offset);
         if Control::from_bits_retain(control).contains(Control::ENABLE) {
             return Err(PciError::InUse { device });
         }
+        function.sends()?;
         Ok(Self { function, offset, control })
     }
 
@@ -63,7 +63,7 @@ impl<'p, P: Platform> MsiCapability<'p, P> {
     /// # Errors
     /// [`PciError::MessageCount`] if `count` is no power of two or more than [`MsiCapability::messages`];
     /// [`PciError::InUse`] if MSI does not stay disabled.
-    pub fn claim(self, count: u32) -> Result<Entry<MsiStore<'p, P::Config>, Masked>, PciError> {
+    pub fn claim(self, count: u32) -> Result<Entry<MsiStore<P>, Masked>, PciError> {
         let device = self.function.device;
         if !count.is_power_of_two() || count > self.messages() {
             return Err(PciError::MessageCount { device, asked: count, has: self.messages() });
@@ -82,7 +82,7 @@ impl<'p, P: Platform> MsiCapability<'p, P> {
     }
 }
 
-impl<P: Platform> fmt::Debug for MsiCapability<'_, P> {
+impl<P: Platform> fmt::Debug for MsiCapability<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MsiCapability").field("device", &self.function.device).finish_non_exhaustive()
     }
@@ -111,8 +111,11 @@ impl Layout {
 ///
 /// A device that can mask single messages is masked by its mask bits, and what it raises meanwhile is pending. Any
 /// other is masked by disabling MSI, and what it raises meanwhile is lost.
-pub struct MsiStore<'p, A: ConfigRegionAccess + ?Sized> {
-    function: Function<'p, A>,
+///
+/// Its mask lies in configuration space: masking in an interrupt handler takes a [`Platform`] whose configuration space
+/// can be reached there.
+pub struct MsiStore<P: Platform> {
+    function: Function<P>,
     offset: u16,
     control: u32,
     layout: Layout,
@@ -120,7 +123,7 @@ pub struct MsiStore<'p, A: ConfigRegionAccess + ?Sized> {
     origin: Origin,
 }
 
-impl<A: ConfigRegionAccess + ?Sized> MsiStore<'_, A> {
+impl<P: Platform> MsiStore<P> {
     fn at(&self, register: u16) -> u16 {
         self.offset.saturating_add(register)
     }
@@ -139,7 +142,7 @@ impl<A: ConfigRegionAccess + ?Sized> MsiStore<'_, A> {
     }
 }
 
-impl<A: ConfigRegionAccess + ?Sized> StoreEntry for MsiStore<'_, A> {
+impl<P: Platform> StoreEntry for MsiStore<P> {
     fn origin(&self) -> Origin {
         self.origin
     }
@@ -164,7 +167,7 @@ impl<A: ConfigRegionAccess + ?Sized> StoreEntry for MsiStore<'_, A> {
         Pair { address, data: self.function.read(self.at(self.layout.data)) & 0xffff }
     }
 
-    fn set_mask(&mut self, mask: Mask) {
+    fn set_mask(&self, mask: Mask) {
         let register = self.at(self.layout.mask);
         match (mask, self.masking) {
             (Mask::Set, true) => self.function.write(register, self.messages()),
@@ -191,13 +194,13 @@ impl<A: ConfigRegionAccess + ?Sized> StoreEntry for MsiStore<'_, A> {
     }
 }
 
-impl<A: ConfigRegionAccess + ?Sized> Drop for MsiStore<'_, A> {
+impl<P: Platform> Drop for MsiStore<P> {
     fn drop(&mut self) {
         self.set_enable(Control::empty());
     }
 }
 
-impl<A: ConfigRegionAccess + ?Sized> fmt::Debug for MsiStore<'_, A> {
+impl<P: Platform> fmt::Debug for MsiStore<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MsiStore").field("origin", &self.origin).finish_non_exhaustive()
     }

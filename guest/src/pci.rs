@@ -5,7 +5,8 @@
 //! and that moves the BAR of a device in use for a moment.
 #![expect(unsafe_code, reason = "configuration space is reached by unsafe functions")]
 
-use core::fmt;
+use crate::Platform;
+use core::ptr::NonNull;
 use pci_types::{CommandRegister, ConfigRegionAccess, PciAddress, StatusRegister};
 use pvir_abi::DeviceId;
 use x86_64::PhysAddr;
@@ -22,20 +23,23 @@ const FIRST_CAPABILITY: u16 = 0x40;
 const MAX_CAPABILITIES: usize = 48;
 
 /// Why the MSI or MSI-X capability of a device cannot be used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PciError {
     /// There is no device at this address: it reads as all ones.
+    #[error("no device {device}")]
     Absent {
         /// The device.
         device: DeviceId,
     },
     /// The list of capabilities returns to its beginning.
+    #[error("device {device}: the capability list has no end")]
     CapabilityLoop {
         /// The device.
         device: DeviceId,
     },
     /// The device has no such capability.
+    #[error("device {device}: no capability {id:#04x}")]
     NoCapability {
         /// The device.
         device: DeviceId,
@@ -43,28 +47,55 @@ pub enum PciError {
         id: u8,
     },
     /// MSI or MSI-X is enabled already, so that somebody else uses it. If nobody does, disable it first.
+    #[error("device {device}: MSI or MSI-X is already enabled; help: disable it if nobody uses it")]
     InUse {
         /// The device.
         device: DeviceId,
     },
     /// MSI or MSI-X does not stay enabled.
+    #[error("device {device}: MSI or MSI-X does not stay enabled")]
     NotEnabled {
         /// The device.
         device: DeviceId,
     },
     /// Memory decoding is off in the command register, so that the table cannot be reached.
+    #[error("device {device}: memory decoding is off; help: set bit 1 of the command register")]
     DecodeOff {
         /// The device.
         device: DeviceId,
     },
+    /// Bus Master is off in the command register, so that the device sends no message, whatever is programmed (PCI
+    /// Express Base Specification 6.0, section 7.5.1.1.3 "Command Register").
+    #[error(
+        "device {device}: bus master is off, so that it sends no message; help: set bit 2 of the command register"
+    )]
+    BusMasterOff {
+        /// The device.
+        device: DeviceId,
+    },
     /// The BAR is not a memory BAR, has no address, or an address that is out of range.
+    #[error("device {device}: BAR {bar} is no assigned memory")]
     BadBar {
         /// The device.
         device: DeviceId,
         /// Number of the BAR.
         bar: u8,
     },
+    /// The BAR lies over RAM, as [`Platform::is_ram`] says. It was not mapped: what the driver writes to it would
+    /// land in the kernel's memory.
+    #[error("device {device}: BAR {bar} puts {len} bytes at {address:#x}, which is RAM")]
+    BarInRam {
+        /// The device.
+        device: DeviceId,
+        /// Number of the BAR.
+        bar: u8,
+        /// Physical address of what was to be mapped.
+        address: u64,
+        /// Its length in bytes.
+        len: usize,
+    },
     /// The platform cannot map the table or its pending bits.
+    #[error("device {device}: {len} bytes at {address:#x} cannot be mapped")]
     NotMapped {
         /// The device.
         device: DeviceId,
@@ -74,13 +105,23 @@ pub enum PciError {
         len: usize,
     },
     /// An entry of the table does not stay masked.
+    #[error("device {device}: MSI-X entry {index} does not stay masked")]
     NotMasked {
         /// The device.
         device: DeviceId,
         /// Index of the entry.
         index: u32,
     },
+    /// Tables are open whose entries use up the driver's room for claims: 65,536 entries, in steps of 64.
+    #[error("device {device}: no room for the claims of {entries} more entries; help: drop a table")]
+    TooManyEntries {
+        /// The device.
+        device: DeviceId,
+        /// Number of entries of its table.
+        entries: u32,
+    },
     /// The device cannot send that number of MSI messages, or the number is not a power of two.
+    #[error("device {device}: {asked} MSI messages asked for, it has {has}; help: ask for a power of two")]
     MessageCount {
         /// The device.
         device: DeviceId,
@@ -91,76 +132,48 @@ pub enum PciError {
     },
 }
 
-impl fmt::Display for PciError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent { device } => write!(f, "no device {device}"),
-            Self::CapabilityLoop { device } => write!(f, "device {device}: the capability list has no end"),
-            Self::NoCapability { device, id } => write!(f, "device {device}: no capability {id:#04x}"),
-            Self::InUse { device } => {
-                write!(
-                    f,
-                    "device {device}: MSI or MSI-X is already enabled; help: disable it if nobody uses it"
-                )
-            }
-            Self::NotEnabled { device } => write!(f, "device {device}: MSI or MSI-X does not stay enabled"),
-            Self::DecodeOff { device } => {
-                write!(f, "device {device}: memory decoding is off; help: set bit 1 of the command register")
-            }
-            Self::BadBar { device, bar } => write!(f, "device {device}: BAR {bar} is no assigned memory"),
-            Self::NotMapped { device, address, len } => {
-                write!(f, "device {device}: {len} bytes at {address:#x} cannot be mapped")
-            }
-            Self::NotMasked { device, index } => {
-                write!(f, "device {device}: MSI-X entry {index} does not stay masked")
-            }
-            Self::MessageCount { device, asked, has } => {
-                write!(
-                    f,
-                    "device {device}: {asked} MSI messages asked for, it has {has}; help: ask for a power of two"
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for PciError {}
-
 /// The configuration space of one function.
-pub(crate) struct Function<'p, A: ?Sized> {
-    access: &'p A,
+#[derive(Clone, Copy)]
+pub(crate) struct Function<P> {
+    platform: P,
     address: PciAddress,
     pub(crate) device: DeviceId,
 }
 
-impl<A: ?Sized> Clone for Function<'_, A> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<A: ?Sized> Copy for Function<'_, A> {}
-
-impl<'p, A: ConfigRegionAccess + ?Sized> Function<'p, A> {
+impl<P: Platform> Function<P> {
     /// The function, if it is there.
-    pub(crate) fn open(access: &'p A, device: DeviceId) -> Result<Self, PciError> {
+    pub(crate) fn open(platform: P, device: DeviceId) -> Result<Self, PciError> {
         let bdf = device.bdf;
         let address = PciAddress::new(device.segment, bdf.bus(), bdf.device(), bdf.function());
-        let this = Self { access, address, device };
+        let this = Self { platform, address, device };
         if this.read(0) == u32::MAX { Err(PciError::Absent { device }) } else { Ok(this) }
     }
 
     /// Reads the dword at `offset`, made to lie in the first 256 bytes.
     pub(crate) fn read(&self, offset: u16) -> u32 {
         // SAFETY: a 4-byte aligned offset below 256; the platform promises that reading it does not fault.
-        unsafe { self.access.read(self.address, offset & 0xfc) }
+        unsafe { self.platform.config().read(self.address, offset & 0xfc) }
     }
 
     /// Writes the dword at `offset`, made to lie in the first 256 bytes.
     pub(crate) fn write(&self, offset: u16, value: u32) {
         // SAFETY: a 4-byte aligned offset below 256; the platform promises that writing it does not fault. This crate
         // writes to the command register and to the MSI and MSI-X capabilities only.
-        unsafe { self.access.write(self.address, offset & 0xfc, value) }
+        unsafe { self.platform.config().write(self.address, offset & 0xfc, value) }
+    }
+
+    /// The kernel by which the function is reached.
+    pub(crate) const fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// Checks that the function may send messages.
+    pub(crate) fn sends(&self) -> Result<(), PciError> {
+        if self.command().contains(CommandRegister::BUS_MASTER_ENABLE) {
+            Ok(())
+        } else {
+            Err(PciError::BusMasterOff { device: self.device })
+        }
     }
 
     pub(crate) fn command(&self) -> CommandRegister {
@@ -198,7 +211,7 @@ impl<'p, A: ConfigRegionAccess + ?Sized> Function<'p, A> {
     }
 
     /// Address of memory BAR `bar`, whose size is not asked for.
-    pub(crate) fn memory_bar(&self, bar: u8) -> Result<u64, PciError> {
+    fn memory_bar(&self, bar: u8) -> Result<u64, PciError> {
         let bad = PciError::BadBar { device: self.device, bar };
         let slots = if bar < 6 { BAR0.checked_add(u16::from(bar).saturating_mul(4)) } else { None };
         let offset = slots.ok_or(bad)?;
@@ -212,8 +225,20 @@ impl<'p, A: ConfigRegionAccess + ?Sized> Function<'p, A> {
         if address == 0 { Err(bad) } else { Ok(address) }
     }
 
+    /// Maps `len` bytes at `offset` of memory BAR `bar`, unless RAM is there.
+    pub(crate) fn map_bar(&self, bar: u8, offset: u32, len: usize) -> Result<NonNull<u32>, PciError> {
+        let device = self.device;
+        let address = self.in_bar(bar, offset, len)?;
+        let at = address.as_u64();
+        // A BAR's address comes from the host, and what is written there must not land in the kernel's memory.
+        if self.platform.is_ram(address, len) {
+            return Err(PciError::BarInRam { device, bar, address: at, len });
+        }
+        self.platform.map_mmio(address, len).ok_or(PciError::NotMapped { device, address: at, len })
+    }
+
     /// Physical address of `len` bytes at `offset` of memory BAR `bar`.
-    pub(crate) fn in_bar(&self, bar: u8, offset: u32, len: usize) -> Result<PhysAddr, PciError> {
+    fn in_bar(&self, bar: u8, offset: u32, len: usize) -> Result<PhysAddr, PciError> {
         let bad = PciError::BadBar { device: self.device, bar };
         let start = self.memory_bar(bar)?.checked_add(u64::from(offset)).ok_or(bad)?;
         let end = start.checked_add(len as u64).ok_or(bad)?;

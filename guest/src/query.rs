@@ -1,8 +1,9 @@
 //! QUERY: asks the host what it holds for an entry. It changes nothing.
 
 use crate::call::{AnswerPosition, Batch, BatchMode};
-use crate::map::entry_error;
-use crate::{Conduit, ContractViolation, EntryError, Error, HoldsIrte, Origin, Remapping, Target, check};
+use crate::{
+    BlockLock, Conduit, ContractViolation, EntryError, Error, HoldsIrte, Origin, Remapping, Target, check,
+};
 use pvir_abi::{EntryRecord, Handle, Operation, Pair};
 
 /// The IRTE that the host holds for an entry, as QUERY answers.
@@ -19,14 +20,14 @@ pub struct IrteInfo {
 /// The result for one entry of a batch.
 pub type QueryResult = Result<IrteInfo, EntryError>;
 
-impl<C: Conduit> Remapping<C> {
+impl<C: Conduit, L: BlockLock> Remapping<C, L> {
     /// Asks what the host holds for `origin`, whoever mapped it.
     ///
     /// # Errors
     /// [`Error::Entry`] with [`Status::STALE_HANDLE`](pvir_abi::Status::STALE_HANDLE) if the entry is not mapped;
     /// otherwise another status of the host, or [`Error::ContractViolation`].
     pub fn query(&self, origin: Origin) -> Result<IrteInfo, Error> {
-        self.query_one(origin, origin.record(), None)
+        self.query_one(origin, &origin.record(), None)
     }
 
     /// Asks whether the host still holds `irte`, with the same handle and the same pair.
@@ -36,7 +37,7 @@ impl<C: Conduit> Remapping<C> {
     /// instance because the pair has changed.
     pub fn verify<T: HoldsIrte>(&self, irte: &T) -> Result<IrteInfo, Error> {
         let irte = irte.irte();
-        self.query_one(irte.origin, irte.origin.record().with_handle(irte.handle), Some(irte.pair))
+        self.query_one(irte.origin, &irte.origin.record().with_handle(irte.handle), Some(irte.pair))
     }
 
     /// Asks what the host holds for many entries, of any devices, and stores the answer for each at the same index of
@@ -49,55 +50,72 @@ impl<C: Conduit> Remapping<C> {
             return Err(Error::LengthMismatch { requests: origins.len(), others: results.len() });
         }
         results.fill(Err(EntryError::NotAsked));
-        let request = |index| origins.get(index).copied().map(Origin::record);
-        self.transport.run(&mut Query { request, results, pair: None }, BatchMode::Partial)
+        self.transport.run(&mut Query { origins, results }, BatchMode::Partial)
     }
 
-    fn query_one(&self, origin: Origin, request: EntryRecord, pair: Option<Pair>) -> Result<IrteInfo, Error> {
-        let mut results = [Err(EntryError::NotAsked)];
-        let request = |index| (index == 0).then_some(request);
-        self.transport.run(&mut Query { request, results: &mut results, pair }, BatchMode::Partial)?;
-        let [result] = results;
-        result.map_err(|error| entry_error(Operation::QUERY, origin, error))
+    /// Asks for `origin` with `request`. `pair` is what the pair must be, if it is known.
+    fn query_one(
+        &self,
+        origin: Origin,
+        request: &EntryRecord,
+        pair: Option<Pair>,
+    ) -> Result<IrteInfo, Error> {
+        let operation = Operation::QUERY;
+        let answer = self.transport.ask(operation, request, |AnswerPosition { record, .. }, answer| {
+            let info = info(record, request, answer)?;
+            match pair.filter(|was| *was != info.pair) {
+                Some(was) => Err(ContractViolation::PairChanged { record, was, now: info.pair }),
+                None => Ok(info),
+            }
+        })?;
+        answer.map_err(|status| Error::Entry { operation, origin, status })
     }
 }
 
-struct Query<'a, F> {
-    request: F,
+/// What the answer to a QUERY says.
+fn info(record: usize, request: &EntryRecord, answer: &EntryRecord) -> Result<IrteInfo, ContractViolation> {
+    check::same_entry(record, request, answer)?;
+    let handle = check::handle(record, request, answer)?;
+    let pair = check::pair(record, request.count, answer)?;
+    let state = check::queried_state(record, answer)?;
+    let target =
+        Target::from_wire(answer.arch, answer.routing, state).ok_or(ContractViolation::Routing { record })?;
+    Ok(IrteInfo { handle, pair, target })
+}
+
+struct Query<'a> {
+    origins: &'a [Origin],
     results: &'a mut [QueryResult],
-    /// What the pair must be, if it is known.
-    pair: Option<Pair>,
 }
 
-impl<F: Fn(usize) -> Option<EntryRecord>> Batch for Query<'_, F> {
+impl Batch for Query<'_> {
     const OPERATION: Operation = Operation::QUERY;
     type Record = EntryRecord;
+    type Item<'b>
+        = Origin
+    where
+        Self: 'b;
     type Answer = IrteInfo;
 
     fn len(&self) -> usize {
-        self.results.len()
+        self.origins.len()
     }
 
-    fn request(&self, index: usize) -> Option<EntryRecord> {
-        (self.request)(index)
+    fn item(&self, index: usize) -> Option<Origin> {
+        self.origins.get(index).copied()
+    }
+
+    fn request(item: &Origin) -> EntryRecord {
+        item.record()
     }
 
     fn validate(
         &self,
         AnswerPosition { record, .. }: AnswerPosition,
-        request: &EntryRecord,
+        item: &Origin,
         answer: &EntryRecord,
     ) -> Result<IrteInfo, ContractViolation> {
-        check::same_entry(record, request, answer)?;
-        let handle = check::handle(record, request, answer)?;
-        let pair = check::pair(record, request.count, answer)?;
-        let state = check::queried_state(record, answer)?;
-        let target = Target::from_wire(answer.arch, answer.routing, state)
-            .ok_or(ContractViolation::Routing { record })?;
-        if let Some(was) = self.pair.filter(|was| *was != pair) {
-            return Err(ContractViolation::PairChanged { record, was, now: pair });
-        }
-        Ok(IrteInfo { handle, pair, target })
+        info(record, &item.record(), answer)
     }
 
     fn results(&mut self) -> &mut [QueryResult] {

@@ -1,14 +1,15 @@
 //! RETARGET: an interrupt gets a new target under the same pair. No device is touched.
 
 use crate::call::{AnswerPosition, Batch, BatchMode};
-use crate::map::entry_error;
-use crate::{Conduit, ContractViolation, EntryError, Error, HoldsIrte, Remapping, Target, check};
+use crate::{
+    BlockLock, Conduit, ContractViolation, EntryError, Error, HoldsIrte, Irte, Remapping, Target, check,
+};
 use pvir_abi::{EntryRecord, Operation};
 
 /// The result for one IRTE of a batch.
 pub type RetargetResult = Result<(), EntryError>;
 
-impl<C: Conduit> Remapping<C> {
+impl<C: Conduit, L: BlockLock> Remapping<C, L> {
     /// Gives one interrupt a new target, be it to move it, to park it or to end that it is parked.
     ///
     /// What was raised before may still arrive at the old target: keep the old handler until the old CPU has drained
@@ -18,11 +19,13 @@ impl<C: Conduit> Remapping<C> {
     /// [`Error::Entry`] or [`Error::Status`] with the status of the host, after which the old target holds; or
     /// [`Error::ContractViolation`].
     pub fn retarget<T: HoldsIrte>(&self, irte: &mut T, target: Target) -> Result<(), Error> {
-        let origin = irte.irte().origin;
-        let mut results = [Err(EntryError::NotAsked)];
-        self.retarget_batch(core::slice::from_mut(irte), &[target], &mut results, BatchMode::Partial)?;
-        let [result] = results;
-        result.map_err(|error| entry_error(Operation::RETARGET, origin, error))
+        let irte = irte.irte_mut();
+        let move_ = Move { irte, target };
+        let (operation, record) = (Operation::RETARGET, move_.record());
+        let moved = self.transport.ask(operation, &record, |at, answer| move_.check(at, answer))?;
+        moved.map_err(|status| Error::Entry { operation, origin: irte.origin, status })?;
+        irte.target = target;
+        Ok(())
     }
 
     /// Parks one interrupt: the host holds what the device raises, and delivers it at the next
@@ -72,39 +75,59 @@ struct Retarget<'a, T> {
     results: &'a mut [RetargetResult],
 }
 
+/// One IRTE and its new target.
+struct Move<'b> {
+    irte: &'b Irte,
+    target: Target,
+}
+
+impl Move<'_> {
+    fn record(&self) -> EntryRecord {
+        self.target.put(self.irte.origin.record()).with_handle(self.irte.handle)
+    }
+
+    fn check(
+        &self,
+        AnswerPosition { record, .. }: AnswerPosition,
+        answer: &EntryRecord,
+    ) -> Result<(), ContractViolation> {
+        let (sent, was, now) = (self.record(), self.irte.pair, answer.pair());
+        check::same_entry(record, &sent, answer)?;
+        check::same_routing(record, &sent, answer)?;
+        check::handle(record, &sent, answer)?;
+        check::retargeted_state(record, self.target, answer)?;
+        if now == was { Ok(()) } else { Err(ContractViolation::PairChanged { record, was, now }) }
+    }
+}
+
 impl<T: HoldsIrte> Batch for Retarget<'_, T> {
     const OPERATION: Operation = Operation::RETARGET;
     type Record = EntryRecord;
+    type Item<'b>
+        = Move<'b>
+    where
+        Self: 'b;
     type Answer = ();
 
     fn len(&self) -> usize {
         self.irtes.len()
     }
 
-    fn request(&self, index: usize) -> Option<EntryRecord> {
-        let irte = self.irtes.get(index)?.irte();
-        let target = self.targets.get(index)?;
-        Some(target.put(irte.origin.record()).with_handle(irte.handle))
+    fn item(&self, index: usize) -> Option<Move<'_>> {
+        Some(Move { irte: self.irtes.get(index)?.irte(), target: *self.targets.get(index)? })
+    }
+
+    fn request(item: &Move<'_>) -> EntryRecord {
+        item.record()
     }
 
     fn validate(
         &self,
-        AnswerPosition { index, record, .. }: AnswerPosition,
-        request: &EntryRecord,
+        at: AnswerPosition,
+        item: &Move<'_>,
         answer: &EntryRecord,
     ) -> Result<(), ContractViolation> {
-        let (Some(irte), Some(target)) = (self.irtes.get(index), self.targets.get(index)) else {
-            return Err(ContractViolation::NothingFailed);
-        };
-        let irte = irte.irte();
-        check::same_entry(record, request, answer)?;
-        check::same_routing(record, request, answer)?;
-        check::handle(record, request, answer)?;
-        check::retargeted_state(record, *target, answer)?;
-        if answer.pair() != irte.pair {
-            return Err(ContractViolation::PairChanged { record, was: irte.pair, now: answer.pair() });
-        }
-        Ok(())
+        item.check(at, answer)
     }
 
     fn results(&mut self) -> &mut [RetargetResult] {

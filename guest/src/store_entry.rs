@@ -65,7 +65,7 @@ pub enum Mask {
 ///         Pair { address: self.queue.address.get(), data: self.queue.data.get() }
 ///     }
 ///
-///     fn set_mask(&mut self, _mask: Mask) {}
+///     fn set_mask(&self, _mask: Mask) {}
 ///
 ///     fn mask(&self) -> Option<Mask> {
 ///         None
@@ -119,7 +119,11 @@ pub trait StoreEntry {
 
     /// Sets or clears the mask of the entry. Nothing need be read back: where that matters, [`StoreEntry::mask`] is
     /// called next.
-    fn set_mask(&mut self, mask: Mask);
+    ///
+    /// It is called for [`Entry::mask_in_place`](crate::Entry::mask_in_place) too, which a kernel may do in an
+    /// interrupt handler, on another CPU, and while a call of the same entry's owner is interrupted. So it takes no lock
+    /// that any of them can hold, and when two calls meet, one of the two masks is what comes of it.
+    fn set_mask(&self, mask: Mask);
 
     /// The mask of the entry, read from the device: on PCI that pushes out what the device had sent before. `None` if
     /// the store cannot mask.

@@ -1,16 +1,16 @@
 //! UNMAP: IRTEs are given back to the host.
 
 use crate::call::{AnswerPosition, Batch, BatchMode};
-use crate::map::entry_error;
-use crate::{Conduit, ContractViolation, EntryError, Error, Irte, Remapping, check};
-use core::fmt;
+use crate::{BlockLock, Conduit, ContractViolation, EntryError, Error, Irte, Remapping, check};
 use pvir_abi::{EntryRecord, Operation};
 
 /// The result for one IRTE of a batch.
 pub type UnmapResult = Result<(), EntryError>;
 
 /// The error of [`Remapping::unmap`], with the IRTE, which the host may still hold.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+#[non_exhaustive]
 pub struct UnmapFailed {
     /// The IRTE that was to be given back.
     pub irte: Irte,
@@ -18,15 +18,7 @@ pub struct UnmapFailed {
     pub error: Error,
 }
 
-impl fmt::Display for UnmapFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl core::error::Error for UnmapFailed {}
-
-impl<C: Conduit> Remapping<C> {
+impl<C: Conduit, L: BlockLock> Remapping<C, L> {
     /// Gives one IRTE back. No entry holds it, because an entry gives it out only when it is masked and retired.
     ///
     /// Keep the handler until its CPU has drained (statement U1).
@@ -36,18 +28,16 @@ impl<C: Conduit> Remapping<C> {
     /// [`Status::DEVICE_ERROR`](pvir_abi::Status::DEVICE_ERROR) and
     /// [`Status::HOST_ERROR`](pvir_abi::Status::HOST_ERROR) the handle is stale all the same (statement U3).
     pub fn unmap(&self, irte: Irte) -> Result<(), UnmapFailed> {
-        let origin = irte.origin;
-        let mut irtes = [Some(irte)];
-        let mut results = [Err(EntryError::NotAsked)];
-        let outcome = self.unmap_batch(&mut irtes, &mut results, BatchMode::Partial);
-        let ([irte], [result]) = (irtes, results);
-        let error = match (outcome, result) {
-            (Ok(_), Ok(())) => return Ok(()),
-            (Err(error), _) => error,
-            (_, Err(error)) => entry_error(Operation::UNMAP, origin, error),
-        };
-        // It is taken out only with a result that is Ok, so it is still there.
-        irte.map_or(Ok(()), |irte| Err(UnmapFailed { irte, error }))
+        let (operation, origin) = (Operation::UNMAP, irte.origin);
+        let record = record(&irte);
+        self.forget(&irte);
+        let no_answer =
+            |at: AnswerPosition, answer: &EntryRecord| check::no_answer(at.record, &record, answer);
+        match self.transport.ask(operation, &record, no_answer) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(status)) => Err(UnmapFailed { irte, error: Error::Entry { operation, origin, status } }),
+            Err(error) => Err(UnmapFailed { irte, error }),
+        }
     }
 
     /// Gives many IRTEs back, of any devices, and stores the result of each at the same index of `results`. Those
@@ -72,6 +62,7 @@ impl<C: Conduit> Remapping<C> {
             return Err(Error::LengthMismatch { requests: irtes.len(), others: results.len() });
         }
         results.fill(Err(EntryError::NotAsked));
+        irtes.iter().map_while(Option::as_ref).for_each(|irte| self.forget(irte));
         let outcome = self.transport.run(&mut Unmap { irtes, results }, mode);
         for (irte, result) in irtes.iter_mut().zip(results) {
             if result.is_ok() {
@@ -80,6 +71,13 @@ impl<C: Conduit> Remapping<C> {
         }
         outcome
     }
+
+    /// Before the call: another CPU may map the same pair as soon as the host has it back.
+    fn forget(&self, irte: &Irte) {
+        if let Some(ledger) = &self.ledger {
+            ledger.forget(irte);
+        }
+    }
 }
 
 struct Unmap<'a> {
@@ -87,28 +85,39 @@ struct Unmap<'a> {
     results: &'a mut [UnmapResult],
 }
 
+fn record(irte: &Irte) -> EntryRecord {
+    irte.origin.record().with_handle(irte.handle)
+}
+
 impl Batch for Unmap<'_> {
     const OPERATION: Operation = Operation::UNMAP;
     type Record = EntryRecord;
+    type Item<'b>
+        = &'b Irte
+    where
+        Self: 'b;
     type Answer = ();
 
     fn len(&self) -> usize {
         self.irtes.iter().position(Option::is_none).unwrap_or(self.irtes.len())
     }
 
-    fn request(&self, index: usize) -> Option<EntryRecord> {
-        let irte = self.irtes.get(index)?.as_ref()?;
-        Some(irte.origin.record().with_handle(irte.handle))
+    fn item(&self, index: usize) -> Option<&Irte> {
+        self.irtes.get(index)?.as_ref()
+    }
+
+    fn request(item: &&Irte) -> EntryRecord {
+        record(item)
     }
 
     // The answer to UNMAP is its status alone, whatever it is.
     fn validate(
         &self,
         at: AnswerPosition,
-        request: &EntryRecord,
+        item: &&Irte,
         answer: &EntryRecord,
     ) -> Result<(), ContractViolation> {
-        check::no_answer(at.record, request, answer)
+        check::no_answer(at.record, &record(item), answer)
     }
 
     fn results(&mut self) -> &mut [UnmapResult] {

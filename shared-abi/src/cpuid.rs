@@ -37,9 +37,9 @@ pub struct Discovery {
     pub max_records: u32,
     /// Conduits that work for this VM.
     pub conduits: Conduits,
-    /// Index of the MSR of [`Conduits::MSR`]; 0 without it.
+    /// Index of the MSR of [`Conduits::MSR`], in the range of statement D5; 0 without it.
     pub msr: u32,
-    /// I/O port of [`Conduits::PORT`]; 0 without it.
+    /// I/O port of [`Conduits::PORT`], in the range of statement D5; 0 without it.
     pub port: u16,
 }
 
@@ -122,7 +122,7 @@ mod tests {
         max_records: 512,
         conduits: Conduits::MSR.union(Conduits::PORT),
         msr: 0x5056_0000,
-        port: 0x5056,
+        port: 0x5058,
     };
 
     fn cpu(base: u32) -> impl FnMut(u32) -> CpuidLeaf {

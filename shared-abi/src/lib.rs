@@ -28,7 +28,10 @@ pub use address::{Bdf, DeviceId, GuestPhysAddr};
 pub use block::{
     BLOCK_ALIGN, CallFlags, Header, MAX_BLOCK_LEN, MAX_RECORDS, RECORD_LEN, REQUEST_MAGIC, block_len,
 };
-pub use conduit::{Conduits, HYPERCALL_NUMBER, PORT_ADDRESS_SHIFT};
+pub use conduit::{
+    CONDUIT_PORT_STEP, Conduits, HYPERCALL_NUMBER, MAX_CONDUIT_MSR, MAX_CONDUIT_PORT, MIN_CONDUIT_MSR,
+    MIN_CONDUIT_PORT, PORT_ADDRESS_SHIFT, is_conduit_msr, is_conduit_port,
+};
 pub use cpuid::{CPUID_BASE_STEP, CPUID_SIGNATURE, CpuidLeaf, Discovery, MAX_CPUID_BASE, MIN_CPUID_BASE};
 pub use device::{DeviceFlags, DeviceRecord, Stores};
 pub use enable::{EnableRecord, Refusal};

@@ -1,6 +1,7 @@
 //! Versions of the contract, which are not those of the crate.
 
 use crate::open_enum::open_enum;
+use core::fmt;
 
 open_enum! {
     /// A version of the contract (`docs/abi.md`, "Versions and features").
@@ -25,9 +26,17 @@ impl Version {
     }
 }
 
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    extern crate std;
+    use std::string::ToString;
 
     const V: fn(u16) -> Version = Version;
 
@@ -42,5 +51,10 @@ mod tests {
         assert_eq!(Version::newest_common((V(1), V(1)), (V(2), V(3))), None);
         assert_eq!(Version::newest_common((V(4), V(5)), (V(2), V(3))), None);
         assert_eq!(Version::newest_common((V(1), V(2)), (V(5), V(0))), None);
+    }
+
+    #[test]
+    fn a_version_is_shown_as_its_number_known_or_not() {
+        assert_eq!([V(1), V(9)].map(|version| version.to_string()), ["1", "9"]);
     }
 }

@@ -62,7 +62,7 @@ fn cpuid_block() {
         max_records: 512,
         conduits: Conduits::MSR | Conduits::PORT,
         msr: 0x5056_0000,
-        port: 0x5056,
+        port: 0x5058,
     };
     let leaves = host.to_leaves(0x4000_0100);
     let bytes: Vec<u8> =

@@ -131,6 +131,13 @@ fn constants_are_those_of_the_page() {
         ("records", format!("| records in a call | {MAX_RECORDS};")),
         ("pending", format!("{:#x} is PENDING", Status::PENDING.0)),
         ("port", format!("address >> {PORT_ADDRESS_SHIFT} to the port")),
+        ("MSRs", format!("one of {MIN_CONDUIT_MSR:#x} to {MAX_CONDUIT_MSR:#x}")),
+        (
+            "ports",
+            format!(
+                "one of {MIN_CONDUIT_PORT:#x} to {MAX_CONDUIT_PORT:#x} and a multiple of {CONDUIT_PORT_STEP}"
+            ),
+        ),
         ("vector", format!("{FIRST_DEVICE_VECTOR} to 255")),
         ("version", format!("the contract, version {}", Version::NEWEST.0)),
         ("length", format!("64 + 512 * 64 = {},{} bytes", MAX_BLOCK_LEN / 1000, MAX_BLOCK_LEN % 1000)),

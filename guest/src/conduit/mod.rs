@@ -10,7 +10,6 @@ pub use msr::MsrConduit;
 pub use port::PortConduit;
 
 use crate::Discovered;
-use core::fmt;
 use pvir_abi::{Conduits, GuestPhysAddr, Status};
 
 /// A way to call the host. Those of the hardware are here; a test or a paravisor may have one of its own.
@@ -47,21 +46,15 @@ pub enum HardwareConduit {
 }
 
 /// The error of [`Discovered::conduit_among`]: none of the conduits that the kernel asked for can be used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("none of the conduits {:#x} can be used, only {:#x}", asked.bits(), usable.bits())]
+#[non_exhaustive]
 pub struct NoUsableConduit {
     /// The conduits that the kernel asked for.
     pub asked: Conduits,
     /// The conduits that the host advertises and this CPU has.
     pub usable: Conduits,
 }
-
-impl fmt::Display for NoUsableConduit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "none of the conduits {:#x} can be used, only {:#x}", self.asked.bits(), self.usable.bits())
-    }
-}
-
-impl core::error::Error for NoUsableConduit {}
 
 impl Discovered {
     /// The first conduit that can be used, of VMCALL, VMMCALL, MSR and port in this order.
@@ -78,17 +71,18 @@ impl Discovered {
     /// If none of those in `asked` can be used.
     pub fn conduit_among(&self, asked: Conduits) -> Result<HardwareConduit, NoUsableConduit> {
         let chosen = self.usable & asked;
-        if chosen.contains(Conduits::VMCALL) {
-            Ok(HardwareConduit::Vmcall(Vmcall))
-        } else if chosen.contains(Conduits::VMMCALL) {
-            Ok(HardwareConduit::Vmmcall(Vmmcall))
-        } else if chosen.contains(Conduits::MSR) {
-            Ok(HardwareConduit::Msr(MsrConduit::new(self.host.msr)))
-        } else if chosen.contains(Conduits::PORT) {
-            Ok(HardwareConduit::Port(PortConduit::new(self.host.port)))
-        } else {
-            Err(NoUsableConduit { asked, usable: self.usable })
-        }
+        let vmcall = || chosen.contains(Conduits::VMCALL).then_some(HardwareConduit::Vmcall(Vmcall));
+        let vmmcall = || chosen.contains(Conduits::VMMCALL).then_some(HardwareConduit::Vmmcall(Vmmcall));
+        let msr = || {
+            let index = chosen.contains(Conduits::MSR).then_some(self.host.msr)?;
+            MsrConduit::new(index).map(HardwareConduit::Msr)
+        };
+        let port = || {
+            let number = chosen.contains(Conduits::PORT).then_some(self.host.port)?;
+            PortConduit::new(number).map(HardwareConduit::Port)
+        };
+        let chosen = vmcall().or_else(vmmcall).or_else(msr).or_else(port);
+        chosen.ok_or(NoUsableConduit { asked, usable: self.usable })
     }
 }
 
@@ -135,7 +129,7 @@ mod tests {
             max_records: 512,
             conduits: usable,
             msr: 0x5056_0000,
-            port: 0x5056,
+            port: 0x5058,
         };
         Discovered { host, version: Version::V1, usable }
     }
@@ -156,8 +150,16 @@ mod tests {
     }
 
     #[test]
+    fn a_register_that_means_something_else_is_no_conduit_even_if_the_host_was_not_validated() {
+        let mut found = found(Conduits::MSR | Conduits::PORT);
+        (found.host.msr, found.host.port) = (0xc000_0082, 0xcf8);
+        assert!(found.best_conduit().is_err());
+        assert!(MsrConduit::new(0xc000_0082).is_none() && PortConduit::new(0xcf8).is_none());
+    }
+
+    #[test]
     fn the_port_reaches_44_bits_and_whole_pages() {
-        let port = PortConduit::new(0x5056);
+        let port = PortConduit::new(0x5058).unwrap();
         assert!(port.reaches(GuestPhysAddr((1 << 44) - 4096)));
         assert!(!port.reaches(GuestPhysAddr(1 << 44)));
         assert!(!port.reaches(GuestPhysAddr(4095)));

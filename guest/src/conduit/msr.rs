@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "writes and reads a model-specific register")]
 
 use super::{Conduit, status_of};
-use pvir_abi::{GuestPhysAddr, Status};
+use pvir_abi::{GuestPhysAddr, Status, is_conduit_msr};
 use x86_64::instructions::interrupts::without_interrupts;
 use x86_64::registers::model_specific::Msr;
 
@@ -13,10 +13,11 @@ pub struct MsrConduit {
 }
 
 impl MsrConduit {
-    /// The conduit of the MSR `index`, which is [`Discovery::msr`](crate::abi::Discovery::msr).
+    /// The conduit of the MSR `index`, which is [`Discovery::msr`](crate::abi::Discovery::msr). `None` if the contract
+    /// does not leave that MSR to the host (statement D5): it may be one that means something else.
     #[must_use]
-    pub const fn new(index: u32) -> Self {
-        Self { index }
+    pub const fn new(index: u32) -> Option<Self> {
+        if is_conduit_msr(index) { Some(Self { index }) } else { None }
     }
 }
 
@@ -25,8 +26,9 @@ impl Conduit for MsrConduit {
         let mut msr = Msr::new(self.index);
         // The status is that of this vCPU's last call: nothing may come between, nor move us to another vCPU.
         without_interrupts(|| {
-            // SAFETY: the host advertises this MSR, so the write does not fault at CPL 0 and has no other effect than
-            // the call; the memory that it changes is the block, which is the caller's to give, and the event area.
+            // SAFETY: the contract keeps this MSR for calls (`new` checked it) and the host advertises it, so the write
+            // does not fault at CPL 0 and has no other effect than the call; the memory that it changes is the block,
+            // which is the caller's to give, and the event area.
             unsafe { msr.write(block.0) };
             // SAFETY: the same MSR; reading it has no effect.
             status_of(unsafe { msr.read() })

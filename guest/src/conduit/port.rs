@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "writes and reads an I/O port")]
 
 use super::Conduit;
-use pvir_abi::{BLOCK_ALIGN, GuestPhysAddr, PORT_ADDRESS_SHIFT, Status};
+use pvir_abi::{BLOCK_ALIGN, GuestPhysAddr, PORT_ADDRESS_SHIFT, Status, is_conduit_port};
 use x86_64::instructions::interrupts::without_interrupts;
 use x86_64::instructions::port::Port;
 
@@ -13,10 +13,11 @@ pub struct PortConduit {
 }
 
 impl PortConduit {
-    /// The conduit of `port`, which is [`Discovery::port`](crate::abi::Discovery::port).
+    /// The conduit of `port`, which is [`Discovery::port`](crate::abi::Discovery::port). `None` if the contract does not
+    /// leave that port to the host (statement D5): it may be one of another device.
     #[must_use]
-    pub const fn new(port: u16) -> Self {
-        Self { port }
+    pub const fn new(port: u16) -> Option<Self> {
+        if is_conduit_port(port) { Some(Self { port }) } else { None }
     }
 
     /// What is written for `block`, or `None` if it cannot be named.
@@ -39,8 +40,9 @@ impl Conduit for PortConduit {
         let mut port = Port::new(self.port);
         // The status is that of this vCPU's last call: nothing may come between, nor move us to another vCPU.
         without_interrupts(|| {
-            // SAFETY: the host advertises this port, so the write has no other effect than the call; the memory that
-            // it changes is the block, which is the caller's to give, and the event area.
+            // SAFETY: the contract keeps this port for calls (`new` checked it) and the host advertises it, so the
+            // write has no other effect than the call; the memory that it changes is the block, which is the caller's
+            // to give, and the event area.
             unsafe { port.write(page) };
             // SAFETY: the same port; reading it has no effect.
             Status(unsafe { port.read() })

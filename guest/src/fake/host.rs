@@ -87,7 +87,7 @@ pub(super) struct State {
 struct Inner {
     state: State,
     event: EventArea,
-    block: Option<Shared>,
+    blocks: Vec<Shared>,
     area: Option<Shared>,
     tamper: Option<Tamper>,
     script: Option<Script>,
@@ -102,9 +102,11 @@ pub struct FakeHost(Arc<Mutex<Inner>>);
 /// Its vCPUs have the APIC ids 0 to this.
 const LAST_APIC_ID: u32 = 63;
 
-/// Where the fake host's blocks and areas lie.
-const BLOCK_ADDRESS: u64 = 0x10_0000;
+/// Where the fake host's area lies, and its first block.
 const AREA_ADDRESS: u64 = 0x20_0000;
+const BLOCK_ADDRESS: u64 = 0x100_0000;
+/// Distance from block to block.
+const BLOCK_STEP: u64 = 0x1_0000;
 
 impl FakeHost {
     /// A host of a VM with `devices`, all features, vCPUs with the APIC ids 0 to 63, and 512 records in a call.
@@ -117,7 +119,7 @@ impl FakeHost {
             max_records: MAX_RECORDS,
             conduits: Conduits::MSR | Conduits::PORT,
             msr: 0x5056_0000,
-            port: 0x5056,
+            port: 0x5058,
         };
         let state = State {
             discovery,
@@ -133,7 +135,7 @@ impl FakeHost {
         Self(Arc::new(Mutex::new(Inner {
             state,
             event,
-            block: None,
+            blocks: Vec::new(),
             area: None,
             tamper: None,
             script: None,
@@ -162,14 +164,16 @@ impl FakeHost {
         self.inner().state.refusal = Some((reason, device));
     }
 
-    /// Memory for a request block with room for `records` records, which is never freed.
+    /// Memory for one more request block with room for `records` records, 512 at most, which is never freed.
     #[must_use]
     pub fn block(&self, records: u32) -> BlockMemory {
-        let len = block_len(records);
-        let shared = Shared::new(BLOCK_ADDRESS, len);
-        self.inner().block = Some(shared);
+        let len = block_len(records.min(MAX_RECORDS));
+        let mut inner = self.inner();
+        let address = BLOCK_ADDRESS + inner.blocks.len() as u64 * BLOCK_STEP;
+        let shared = Shared::new(address, len);
+        inner.blocks.push(shared);
         // SAFETY: allocated with this length, never freed, and given out once; the fake host finds it at the address.
-        unsafe { BlockMemory::new(shared.pointer, len, PhysAddr::new(BLOCK_ADDRESS)) }.unwrap()
+        unsafe { BlockMemory::new(shared.pointer, len, PhysAddr::new(address)) }.unwrap()
     }
 
     /// Memory for an event area, which is never freed.
@@ -233,8 +237,8 @@ impl Inner {
     }
 
     fn call(&mut self, address: GuestPhysAddr) -> Status {
-        let block =
-            self.block.filter(|block| block.address == address.0).expect("statement B1: no block there");
+        let there = self.blocks.iter().find(|block| block.address == address.0);
+        let block = *there.expect("statement B1: no block there");
         let header = Header::read_from_bytes(&block.read(64)).unwrap();
         assert!(
             header.count <= self.state.discovery.max_records,

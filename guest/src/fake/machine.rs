@@ -15,6 +15,8 @@ use x86_64::PhysAddr;
 /// Guest physical address of the BAR: above 4 GiB.
 const BAR: u64 = (BAR_HIGH as u64) << 32;
 const BAR_HIGH: u32 = 0x38;
+/// End of the machine's RAM, which begins at 0.
+const RAM_END: u64 = 1 << 30;
 /// Length of the BAR.
 const BAR_LEN: usize = 0x1_0000;
 /// Offset of the table in the BAR.
@@ -204,6 +206,10 @@ unsafe impl Platform for FakeMachine {
 
     fn config(&self) -> &FakeConfig {
         &self.config
+    }
+
+    fn is_ram(&self, address: PhysAddr, len: usize) -> bool {
+        address.as_u64() < RAM_END && len > 0
     }
 
     fn map_mmio(&self, address: PhysAddr, len: usize) -> Option<NonNull<u32>> {

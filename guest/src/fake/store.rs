@@ -9,7 +9,7 @@ use pvir_abi::Pair;
 pub struct FakeStore {
     origin: Origin,
     pair: Pair,
-    mask: Option<Mask>,
+    mask: core::cell::Cell<Option<Mask>>,
     read_back: core::cell::Cell<bool>,
     stuck_address_bits: u64,
     mask_is_stuck: bool,
@@ -22,7 +22,7 @@ impl FakeStore {
         Self {
             origin,
             pair: Pair::default(),
-            mask: Some(Mask::Clear),
+            mask: Some(Mask::Clear).into(),
             read_back: core::cell::Cell::new(false),
             stuck_address_bits: 0,
             mask_is_stuck: false,
@@ -32,7 +32,7 @@ impl FakeStore {
     /// An entry without a mask.
     #[must_use]
     pub fn without_mask(origin: Origin) -> Self {
-        Self { mask: None, ..Self::new(origin) }
+        Self { mask: None.into(), ..Self::new(origin) }
     }
 
     /// The same entry, of whose address these bits stay zero whatever is written.
@@ -55,7 +55,7 @@ impl StoreEntry for FakeStore {
 
     fn write(&mut self, pair: Pair) {
         assert_ne!(
-            self.mask,
+            self.mask.get(),
             Some(Mask::Clear),
             "statement W2: address and data are written only while masked"
         );
@@ -68,17 +68,17 @@ impl StoreEntry for FakeStore {
         self.pair
     }
 
-    fn set_mask(&mut self, mask: Mask) {
+    fn set_mask(&self, mask: Mask) {
         if mask == Mask::Clear {
             assert!(self.read_back.get(), "statement W2: read back before it is unmasked");
         }
-        if !self.mask_is_stuck && self.mask.is_some() {
-            self.mask = Some(mask);
+        if !self.mask_is_stuck && self.mask.get().is_some() {
+            self.mask.set(Some(mask));
         }
     }
 
     fn mask(&self) -> Option<Mask> {
-        self.mask
+        self.mask.get()
     }
 
     fn is_pending(&self) -> Option<bool> {

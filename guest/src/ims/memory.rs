@@ -10,11 +10,18 @@ use pvir_abi::{DeviceId, Pair};
 use volatile::VolatilePtr;
 
 /// An array of slots that one device reads, with one message in each: in the guest's RAM, or in memory of the device.
+/// It owns no memory, and its slots do not borrow it: a driver owns them side by side, and drops them in any order.
 ///
 /// A device that keeps a copy of a slot must be told when it changes: its driver then wraps [`ImsSlot`] in a store of
 /// its own, which tells it.
 #[derive(Debug)]
 pub struct ImsMemory {
+    array: SlotArray,
+}
+
+/// The array as the memory knows it, and each slot.
+#[derive(Debug)]
+pub(super) struct SlotArray {
     device: DeviceId,
     base: NonNull<u32>,
     slots: u32,
@@ -23,45 +30,53 @@ pub struct ImsMemory {
 }
 
 // SAFETY: the memory belongs to no thread, and is good on every CPU.
-unsafe impl Send for ImsMemory {}
+unsafe impl Send for SlotArray {}
 // SAFETY: every access is one volatile access of an aligned word; a claim says who may write which slot.
-unsafe impl Sync for ImsMemory {}
+unsafe impl Sync for SlotArray {}
 
 impl ImsMemory {
     /// The array of `slots` slots with this layout at `base`, which `device` reads; 2048 slots are used at most.
-    /// Slots are masked, where they have a mask. `None` if words of the layout overlap or lie outside of the slot.
+    /// Slots are masked, where they have a mask. `None` if words of the layout overlap or lie outside of the slot, or if
+    /// there is no room for the claims (see [`PciError::TooManyEntries`](crate::PciError::TooManyEntries)).
     ///
     /// # Safety
     ///
     /// `base` must be aligned to 4 bytes, and valid on every CPU for volatile reads and writes of `slots` *
-    /// [`ImsLayout::len`] words as long as this `ImsMemory` lives. No Rust object may live there, and nobody else but
+    /// [`ImsLayout::len`] words as long as this `ImsMemory` or an entry of it lives. No Rust object may live there, and nobody else but
     /// the device may write there.
     #[must_use]
     pub unsafe fn new(device: DeviceId, base: NonNull<u32>, slots: u32, layout: ImsLayout) -> Option<Self> {
-        let claims = Claims::new();
-        let this = Self { device, base, slots: slots.min(MAX_ENTRIES), layout, claims };
         let fits = (slots as usize).checked_mul(layout.len)?.checked_mul(4)? <= isize::MAX as usize;
         if !fits || !layout.is_sound() {
             return None;
         }
-        (0..this.slots).for_each(|slot| this.set_mask(slot, Mask::Set));
-        Some(this)
+        let slots = slots.min(MAX_ENTRIES);
+        let array = SlotArray { device, base, slots, layout, claims: Claims::new(slots)? };
+        (0..slots).for_each(|slot| array.set_mask(slot, Mask::Set));
+        Some(Self { array })
     }
 
     /// Number of slots, 2048 at most.
     #[must_use]
     pub const fn slots(&self) -> u32 {
-        self.slots
+        self.array.slots
     }
 
     /// Takes possession of slot `slot` for the device's IMS entry `index`, and masks it where it has a mask. `None`
     /// if the slot has an owner, does not exist, or does not stay masked. Slot and index need not agree (statement
     /// M8).
     #[must_use]
-    pub fn claim(&self, slot: u32, index: u32) -> Option<Entry<ImsSlot<'_>, Masked>> {
-        let there = slot < self.slots && self.claims.take(slot);
-        let slot = there.then(|| ImsSlot::new(self, slot, Origin::ims(self.device, index)))?;
+    pub fn claim(&self, slot: u32, index: u32) -> Option<Entry<ImsSlot, Masked>> {
+        let array = &self.array;
+        let there = slot < array.slots && array.claims.take(slot);
+        let slot = there.then(|| ImsSlot::new(array.share(), slot, Origin::ims(array.device, index)))?;
         Entry::claim(slot).ok()
+    }
+}
+
+impl SlotArray {
+    fn share(&self) -> Self {
+        Self { claims: self.claims.share(), ..*self }
     }
 
     pub(super) fn give(&self, slot: u32) {
@@ -115,5 +130,13 @@ impl ImsMemory {
         let pointer = unsafe { self.base.add(offset) };
         // SAFETY: as above; the pointer is aligned because the base is.
         Some(unsafe { VolatilePtr::new(pointer) })
+    }
+}
+
+impl Drop for SlotArray {
+    fn drop(&mut self) {
+        if self.claims.leave() {
+            self.claims.free();
+        }
     }
 }

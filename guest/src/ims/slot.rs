@@ -1,22 +1,22 @@
 //! One slot, as an entry of a store.
 
-use super::memory::ImsMemory;
+use super::memory::SlotArray;
 use crate::{Mask, Origin, StoreEntry};
 use pvir_abi::Pair;
 
-/// One slot of an [`ImsMemory`], owned: nobody else writes it. It is masked when this is dropped, where it has a
-/// mask.
+/// One slot of an [`ImsMemory`](crate::ImsMemory), owned: nobody else writes it. It is masked when this is dropped,
+/// where it has a mask.
 #[derive(Debug)]
-pub struct ImsSlot<'m> {
-    memory: &'m ImsMemory,
+pub struct ImsSlot {
+    array: SlotArray,
     slot: u32,
     origin: Origin,
 }
 
-impl<'m> ImsSlot<'m> {
+impl ImsSlot {
     /// The owner of a slot, which was claimed.
-    pub(super) const fn new(memory: &'m ImsMemory, slot: u32, origin: Origin) -> Self {
-        Self { memory, slot, origin }
+    pub(super) const fn new(array: SlotArray, slot: u32, origin: Origin) -> Self {
+        Self { array, slot, origin }
     }
 
     /// Number of the slot.
@@ -26,25 +26,25 @@ impl<'m> ImsSlot<'m> {
     }
 }
 
-impl StoreEntry for ImsSlot<'_> {
+impl StoreEntry for ImsSlot {
     fn origin(&self) -> Origin {
         self.origin
     }
 
     fn write(&mut self, pair: Pair) {
-        self.memory.write_pair(self.slot, pair);
+        self.array.write_pair(self.slot, pair);
     }
 
     fn read(&self) -> Pair {
-        self.memory.read_pair(self.slot)
+        self.array.read_pair(self.slot)
     }
 
-    fn set_mask(&mut self, mask: Mask) {
-        self.memory.set_mask(self.slot, mask);
+    fn set_mask(&self, mask: Mask) {
+        self.array.set_mask(self.slot, mask);
     }
 
     fn mask(&self) -> Option<Mask> {
-        self.memory.is_masked(self.slot).map(|masked| if masked { Mask::Set } else { Mask::Clear })
+        self.array.is_masked(self.slot).map(|masked| if masked { Mask::Set } else { Mask::Clear })
     }
 
     /// Memory does not tell.
@@ -53,10 +53,10 @@ impl StoreEntry for ImsSlot<'_> {
     }
 }
 
-impl Drop for ImsSlot<'_> {
+impl Drop for ImsSlot {
     fn drop(&mut self) {
-        self.memory.set_mask(self.slot, Mask::Set);
-        if self.memory.is_masked(self.slot) == Some(false) {
+        self.array.set_mask(self.slot, Mask::Set);
+        if self.array.is_masked(self.slot) == Some(false) {
             // It may still send: nobody else gets it.
             log::error!(
                 "pvir: slot {} of {} does not stay masked; it is not given out again",
@@ -64,7 +64,7 @@ impl Drop for ImsSlot<'_> {
                 self.origin
             );
         } else {
-            self.memory.give(self.slot);
+            self.array.give(self.slot);
         }
     }
 }

@@ -23,7 +23,7 @@ enum Word {
 
 /// A mapped table and its pending bits. Entries are reached by index; one beyond the end reads as all ones, masked,
 /// and is not written.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
     table: NonNull<u32>,
     pending: NonNull<u32>,

@@ -1,62 +1,70 @@
 //! One entry of the MSI-X table, as an entry of a store.
 
-use super::memory::Memory;
-use crate::claims::Claims;
-use crate::{Mask, Origin, StoreEntry};
+use super::share::Share;
+use crate::{Mask, Origin, Platform, StoreEntry};
+use core::fmt;
 use pvir_abi::Pair;
 
 /// One entry of an MSI-X table, owned: nobody else writes it. It is masked when this is dropped.
-#[derive(Debug)]
-pub struct MsixEntry<'t> {
-    memory: &'t Memory,
-    claims: &'t Claims,
-    origin: Origin,
+///
+/// It borrows nothing, and keeps the table mapped and MSI-X enabled also when the
+/// [`MsixTable`](crate::MsixTable) is dropped before.
+pub struct MsixEntry<P: Platform> {
+    share: Share<P>,
+    index: u32,
     /// The bits of the control word beside the mask. They do not change while the entry has an owner, so that masking
     /// needs not read them.
     other_bits: u32,
 }
 
-impl<'t> MsixEntry<'t> {
-    /// The owner of the entry, unless it has one already or does not exist.
-    pub(super) fn take(memory: &'t Memory, claims: &'t Claims, origin: Origin) -> Option<Self> {
-        let there = origin.index < memory.entries() && claims.take(origin.index);
-        there.then(|| Self { memory, claims, origin, other_bits: memory.other_bits(origin.index) })
+impl<P: Platform + Clone> MsixEntry<P> {
+    /// The owner of entry `index`, unless it has one already or does not exist.
+    pub(super) fn take(share: &Share<P>, index: u32) -> Option<Self> {
+        let there = index < share.memory.entries() && share.claims.take(index);
+        there.then(|| Self { share: share.clone(), index, other_bits: share.memory.other_bits(index) })
     }
 }
 
-impl StoreEntry for MsixEntry<'_> {
+impl<P: Platform> StoreEntry for MsixEntry<P> {
     fn origin(&self) -> Origin {
-        self.origin
+        Origin::msix(self.share.function.device, self.index)
     }
 
     fn write(&mut self, pair: Pair) {
-        self.memory.write_pair(self.origin.index, pair);
+        self.share.memory.write_pair(self.index, pair);
     }
 
     fn read(&self) -> Pair {
-        self.memory.read_pair(self.origin.index)
+        self.share.memory.read_pair(self.index)
     }
 
-    fn set_mask(&mut self, mask: Mask) {
-        self.memory.set_mask(self.origin.index, mask, self.other_bits);
+    fn set_mask(&self, mask: Mask) {
+        self.share.memory.set_mask(self.index, mask, self.other_bits);
     }
 
     fn mask(&self) -> Option<Mask> {
-        Some(if self.memory.is_masked(self.origin.index) { Mask::Set } else { Mask::Clear })
+        Some(if self.share.memory.is_masked(self.index) { Mask::Set } else { Mask::Clear })
     }
 
     fn is_pending(&self) -> Option<bool> {
-        Some(self.memory.is_pending(self.origin.index))
+        Some(self.share.memory.is_pending(self.index))
     }
 }
 
-impl Drop for MsixEntry<'_> {
+impl<P: Platform> Drop for MsixEntry<P> {
     fn drop(&mut self) {
-        if self.memory.is_masked(self.origin.index) || self.memory.mask(self.origin.index) {
-            self.claims.give(self.origin.index);
+        let Share { memory, claims, .. } = &self.share;
+        if memory.is_masked(self.index) || memory.mask(self.index) {
+            claims.give(self.index);
         } else {
             // It may still send: nobody else gets it.
-            log::error!("pvir: {} does not stay masked; it is not given out again", self.origin);
+            log::error!("pvir: {} does not stay masked; it is not given out again", self.origin());
         }
+    }
+}
+
+impl<P: Platform> fmt::Debug for MsixEntry<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MsixEntry").field("origin", &self.origin()).finish_non_exhaustive()
     }
 }

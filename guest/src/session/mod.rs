@@ -7,4 +7,4 @@ mod remapping;
 
 pub use options::{EnableOptions, Notify};
 pub use pvir::{EnableFailed, Pvir};
-pub use remapping::{DisableFailed, Remapping};
+pub use remapping::{DisableFailed, Disabled, Remapping};

@@ -1,7 +1,8 @@
 //! What a kernel asks of ENABLE.
 
-use crate::Error;
 use crate::events::EventMemory;
+use crate::ledger::Ledger;
+use crate::{Error, IrteLedger};
 use pvir_abi::{EnableRecord, Features};
 
 /// Where events are announced by an interrupt (statement V4).
@@ -20,13 +21,14 @@ pub struct EnableOptions {
     pub(super) features: Features,
     pub(super) events: Option<EventMemory>,
     notify: Option<Notify>,
+    pub(super) ledger: Option<Ledger>,
 }
 
 impl EnableOptions {
     /// Options that ask for `features`. EPOCH and NOTIFY are asked for by [`EnableOptions::with_events`] and
     /// [`EnableOptions::with_notify`].
     pub const fn new(features: Features) -> Self {
-        Self { features, events: None, notify: None }
+        Self { features, events: None, notify: None, ledger: None }
     }
 
     /// The same options with EPOCH, and the event area in `memory`.
@@ -37,6 +39,12 @@ impl EnableOptions {
     /// The same options with NOTIFY. It needs an event area.
     pub fn with_notify(self, notify: Notify) -> Self {
         Self { features: self.features | Features::NOTIFY, notify: Some(notify), ..self }
+    }
+
+    /// The same options, with a ledger of what the guest holds: handles and pairs are then compared with those of
+    /// earlier batches. One session uses it at a time.
+    pub fn with_ledger<const BUCKETS: usize>(self, ledger: &'static IrteLedger<BUCKETS>) -> Self {
+        Self { ledger: Some(Ledger::new(ledger)), ..self }
     }
 
     pub(super) fn record(&self) -> Result<EnableRecord, Error> {

@@ -3,27 +3,31 @@
 use super::enable::check_record;
 use super::{EnableOptions, Remapping};
 use crate::block::BlockMemory;
-use crate::call::{BatchMode, Transport};
+use crate::call::Transport;
 use crate::check::{self, Verdict};
 use crate::events::Events;
-use crate::features::{AskFeatures, HostLimits};
-use crate::{Conduit, ContractViolation, Discovered, EntryError, Error};
+use crate::features::{self, HostLimits};
+use crate::lock::{BlockLock, SpinBlock};
+use crate::{Conduit, ContractViolation, Discovered, Error};
 use core::fmt;
 use core::sync::atomic::Ordering;
-use pvir_abi::{Operation, Status, Version};
+use pvir_abi::{FeaturesRecord, Operation, Status, Version};
 
 /// A session with a host that has not enabled pvir for this VM: before ENABLE, and after DISABLE.
 ///
-/// Calls are serialised by a spin lock around the request block, as those of [`Remapping`] are.
-pub struct Pvir<C> {
-    pub(crate) transport: Transport<C>,
+/// `L` is the lock around a call, as for [`Remapping`].
+pub struct Pvir<C, L = SpinBlock> {
+    pub(crate) transport: Transport<C, L>,
     limits: HostLimits,
 }
 
 /// The error of [`Pvir::enable`], with everything that went into it.
-pub struct EnableFailed<C> {
+#[derive(thiserror::Error)]
+#[error("{error}")]
+#[non_exhaustive]
+pub struct EnableFailed<C, L = SpinBlock> {
     /// The session, for instance to ask for less.
-    pub pvir: Pvir<C>,
+    pub pvir: Pvir<C, L>,
     /// What was asked for.
     pub options: EnableOptions,
     /// Why ENABLE failed.
@@ -33,23 +37,28 @@ pub struct EnableFailed<C> {
 impl<C: Conduit> Pvir<C> {
     /// Begins a session: calls the host for the first time, with FEATURES, and compares the answer with CPUID.
     ///
-    /// `conduit` leads to the host that was `discovered`. `block` is the memory of every call of the session.
+    /// `conduit` leads to the host that was `discovered`. `block` is the memory of every call of the session, under a
+    /// spin lock: a kernel that calls from interrupt handlers takes [`Pvir::negotiate_with`].
     ///
     /// # Errors
     /// [`Error::BlockOutOfReach`], [`Error::Status`] with the status of the host, or [`Error::ContractViolation`].
     pub fn negotiate(discovered: &Discovered, conduit: C, block: BlockMemory) -> Result<Self, Error> {
-        let transport = Transport::new(conduit, block, discovered.version, discovered.host.max_records)?;
-        let mut asked = AskFeatures::new(discovered);
-        transport.run(&mut asked, BatchMode::Partial)?;
-        let operation = Operation::FEATURES;
-        let [limits] = asked.results;
-        match limits {
-            Ok(limits) => Ok(Self { transport, limits }),
-            Err(EntryError::Status(status)) => Err(Error::Status { operation, status }),
-            Err(_) => {
-                Err(Error::ContractViolation { operation, violation: ContractViolation::NothingFailed })
-            }
-        }
+        Self::negotiate_with(discovered, conduit, SpinBlock::new(block))
+    }
+}
+
+impl<C: Conduit, L: BlockLock> Pvir<C, L> {
+    /// Begins a session whose calls get their block from `lock`, a lock of the kernel's own.
+    ///
+    /// # Errors
+    /// As for [`Pvir::negotiate`].
+    pub fn negotiate_with(discovered: &Discovered, conduit: C, lock: L) -> Result<Self, Error> {
+        let (operation, host) = (Operation::FEATURES, &discovered.host);
+        let transport = Transport::new(conduit, lock, discovered.version, host.max_records);
+        let request = FeaturesRecord::request();
+        let answer = transport.ask(operation, &request, |at, answer| features::limits(host, at, answer))?;
+        let limits = answer.map_err(|status| Error::Status { operation, status })?;
+        Ok(Self { transport, limits })
     }
 
     /// What the host offers to this VM.
@@ -66,8 +75,8 @@ impl<C: Conduit> Pvir<C> {
 
     /// Maximum number of entries in one call: what the host takes, or what the block has room for if that is less.
     #[must_use]
-    pub const fn max_entries_per_call(&self) -> usize {
-        self.transport.max_records
+    pub fn max_entries_per_call(&self) -> usize {
+        self.transport.max_records()
     }
 
     /// Asks the host to let the VM program its devices directly: ENABLE, for all devices of the VM at once.
@@ -79,23 +88,27 @@ impl<C: Conduit> Pvir<C> {
     /// [`Error::Refused`] with the reason of the host; [`Error::FeaturesNotOffered`], [`Error::InconsistentOptions`],
     /// [`Error::Status`], [`Error::ContractViolation`]. Session and options come back with it.
     #[expect(clippy::result_large_err, reason = "the session is moved, once in the life of a kernel")]
-    pub fn enable(self, options: EnableOptions) -> Result<Remapping<C>, EnableFailed<C>> {
+    pub fn enable(self, options: EnableOptions) -> Result<Remapping<C, L>, EnableFailed<C, L>> {
         match self.ask_enable(&options) {
             Ok(()) => {
                 let epoch = self.transport.epoch.load(Ordering::Relaxed);
                 let events = options.events.map(|memory| Events::new(memory, epoch));
+                if let Some(ledger) = &options.ledger {
+                    ledger.begin(epoch);
+                }
                 Ok(Remapping {
                     transport: self.transport,
                     limits: self.limits,
                     features: options.features,
                     events,
+                    ledger: options.ledger,
                 })
             }
             Err(error) => Err(EnableFailed { pvir: self, options, error }),
         }
     }
 
-    pub(super) fn from_parts(transport: Transport<C>, limits: HostLimits) -> Self {
+    pub(super) fn from_parts(transport: Transport<C, L>, limits: HostLimits) -> Self {
         Self { transport, limits }
     }
 
@@ -106,7 +119,7 @@ impl<C: Conduit> Pvir<C> {
             return Err(Error::FeaturesNotOffered(missing));
         }
         let request = options.record()?;
-        let raw = self.transport.call_enable(request);
+        let raw = self.transport.call_enable(request)?;
         let violated = |violation| Error::ContractViolation { operation, violation };
         let verdict = check::header(&raw.sent, &raw.got, raw.conduit, 0).map_err(violated)?;
         match verdict {
@@ -128,29 +141,21 @@ impl<C: Conduit> Pvir<C> {
             }
             Verdict::Failed(status) => Err(Error::Status { operation, status }),
             // One record with the status of the call cannot fail in part.
-            Verdict::Partial | Verdict::Aborted => {
+            Verdict::Partial | Verdict::Aborted(_) => {
                 Err(violated(ContractViolation::CallStatus(raw.got.status)))
             }
         }
     }
 }
 
-impl<C> fmt::Debug for Pvir<C> {
+impl<C, L> fmt::Debug for Pvir<C, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pvir").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
-impl<C> fmt::Debug for EnableFailed<C> {
+impl<C, L> fmt::Debug for EnableFailed<C, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EnableFailed").field("error", &self.error).finish_non_exhaustive()
     }
 }
-
-impl<C> fmt::Display for EnableFailed<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl<C> core::error::Error for EnableFailed<C> {}

@@ -2,6 +2,8 @@
 
 use super::Pvir;
 use crate::call::Transport;
+use crate::ledger::Ledger;
+use crate::lock::{BlockLock, SpinBlock};
 use crate::{Conduit, Error, EventMemory, Events, HostLimits};
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -10,24 +12,37 @@ use pvir_abi::{Features, Operation, Version};
 /// A session with a host that has enabled pvir for this VM: maps, moves, parks, queries and unmaps interrupts, singly
 /// or in batches.
 ///
-/// Calls are serialised by a spin lock around the request block. Do not call from an interrupt handler that can
-/// interrupt a call on the same CPU: turn interrupts off around calls, or call from threads only.
-pub struct Remapping<C> {
-    pub(crate) transport: Transport<C>,
+/// `L` is the lock around a call ([`BlockLock`]). With the default, [`SpinBlock`], do not call from an interrupt handler
+/// that can interrupt a call on the same CPU.
+pub struct Remapping<C, L = SpinBlock> {
+    pub(crate) transport: Transport<C, L>,
     pub(super) limits: HostLimits,
     pub(super) features: Features,
     pub(super) events: Option<Events>,
+    pub(crate) ledger: Option<Ledger>,
+}
+
+/// What [`Remapping::disable`] gives back.
+#[non_exhaustive]
+pub struct Disabled<C, L = SpinBlock> {
+    /// The session, to enable again.
+    pub pvir: Pvir<C, L>,
+    /// The memory of the event area, if there was one. The host writes it no more.
+    pub events: Option<EventMemory>,
 }
 
 /// The error of [`Remapping::disable`], with the session as it was.
-pub struct DisableFailed<C> {
+#[derive(thiserror::Error)]
+#[error("{error}")]
+#[non_exhaustive]
+pub struct DisableFailed<C, L = SpinBlock> {
     /// The session, still enabled.
-    pub remapping: Remapping<C>,
+    pub remapping: Remapping<C, L>,
     /// Why DISABLE failed.
     pub error: Error,
 }
 
-impl<C: Conduit> Remapping<C> {
+impl<C: Conduit, L: BlockLock> Remapping<C, L> {
     /// The features that were enabled.
     #[must_use]
     pub const fn features(&self) -> Features {
@@ -48,8 +63,8 @@ impl<C: Conduit> Remapping<C> {
 
     /// Maximum number of entries in one call: what the host takes, or what the block has room for if that is less.
     #[must_use]
-    pub const fn max_entries_per_call(&self) -> usize {
-        self.transport.max_records
+    pub fn max_entries_per_call(&self) -> usize {
+        self.transport.max_records()
     }
 
     /// The event area, if ENABLE was given one.
@@ -71,34 +86,32 @@ impl<C: Conduit> Remapping<C> {
     /// # Errors
     /// [`Error::Status`] or [`Error::ContractViolation`]. The session comes back with it.
     #[expect(clippy::result_large_err, reason = "the session is moved, once in the life of a kernel")]
-    pub fn disable(self) -> Result<(Pvir<C>, Option<EventMemory>), DisableFailed<C>> {
+    pub fn disable(self) -> Result<Disabled<C, L>, DisableFailed<C, L>> {
         match self.transport.call_bare(Operation::DISABLE) {
             Ok(()) => {
                 self.transport.epoch.store(0, Ordering::Relaxed);
-                let memory = self.events.map(Events::into_memory);
-                Ok((Pvir::from_parts(self.transport, self.limits), memory))
+                let events = self.events.map(Events::into_memory);
+                Ok(Disabled { pvir: Pvir::from_parts(self.transport, self.limits), events })
             }
             Err(error) => Err(DisableFailed { remapping: self, error }),
         }
     }
 }
 
-impl<C> fmt::Debug for Remapping<C> {
+impl<C, L> fmt::Debug for Remapping<C, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remapping").field("features", &self.features).finish_non_exhaustive()
     }
 }
 
-impl<C> fmt::Debug for DisableFailed<C> {
+impl<C, L> fmt::Debug for Disabled<C, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disabled").field("pvir", &self.pvir).finish_non_exhaustive()
+    }
+}
+
+impl<C, L> fmt::Debug for DisableFailed<C, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DisableFailed").field("error", &self.error).finish_non_exhaustive()
     }
 }
-
-impl<C> fmt::Display for DisableFailed<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl<C> core::error::Error for DisableFailed<C> {}

@@ -1,8 +1,9 @@
 //! A host that does not keep the contract, one wrong answer at a time.
 
 use super::*;
-use crate::{BatchMode, ContractViolation, EntryError, Error, NOT_MAPPED};
-use pvir_abi::{Handle, Operation, Pair, Status};
+use crate::{BatchMode, ContractViolation, EntryError, Error, Irte, IrteLedger, NOT_MAPPED};
+use pvir_abi::{EventReason, Handle, Operation, Pair, Status};
+use std::boxed::Box;
 
 /// Length of a header and of a record.
 const UNIT: usize = 64;
@@ -224,4 +225,65 @@ fn the_epoch_is_never_zero_and_never_goes_back() {
         remapping.map(msix(1)),
         Err(Error::ContractViolation { operation: Operation::MAP, violation })
     );
+}
+
+/// A session with a ledger, which holds entry 0.
+fn with_ledger() -> (FakeHost, Remapping<FakeHost>, Irte) {
+    let host = host();
+    let ledger = Box::leak(Box::new(IrteLedger::<64>::new()));
+    let options = EnableOptions::new(Features::MSIX | Features::PARKING).with_ledger(ledger);
+    let remapping = negotiated(&host, 16).enable(options).unwrap();
+    let held = remapping.map(msix(0)).unwrap();
+    (host, remapping, held)
+}
+
+#[test]
+fn a_handle_of_an_earlier_batch_is_not_taken_again() {
+    let (host, remapping, held) = with_ledger();
+    let handle = held.handle();
+    host.tamper(move |block, _| put(block, at(0, 24), &handle.0.to_le_bytes()));
+    let origin = msix(1).origin;
+    let violation = ContractViolation::HandleHeld { origin, handle };
+    let operation = Operation::MAP;
+    assert_eq!(remapping.map(msix(1)), Err(Error::ContractViolation { operation, violation }));
+    let mut results = [const { NOT_MAPPED }; 2];
+    let error = remapping.map_batch(&[msix(2), msix(3)], &mut results, BatchMode::Partial).unwrap_err();
+    let violation = ContractViolation::HandleHeld { origin: msix(2).origin, handle };
+    assert_eq!(error, Error::ContractViolation { operation, violation });
+    assert_eq!(results[0], Err(EntryError::ContractViolation));
+    assert!(results[1].is_ok(), "the other is as good as ever");
+}
+
+#[test]
+fn a_pair_of_an_earlier_batch_is_not_taken_again_until_it_was_given_back() {
+    let (host, remapping, held) = with_ledger();
+    let Pair { address, data } = held.pair();
+    host.tamper(move |block, _| {
+        put(block, at(0, 48), &address.to_le_bytes());
+        put(block, at(0, 56), &data.to_le_bytes());
+    });
+    let violation = ContractViolation::PairHeld { origin: msix(1).origin, pair: held.pair() };
+    assert_eq!(
+        remapping.map(msix(1)),
+        Err(Error::ContractViolation { operation: Operation::MAP, violation })
+    );
+    host.be_honest();
+    remapping.unmap(held).unwrap();
+    host.tamper(move |block, _| {
+        put(block, at(0, 48), &address.to_le_bytes());
+        put(block, at(0, 56), &data.to_le_bytes());
+    });
+    assert!(remapping.map(msix(2)).is_ok());
+}
+
+#[test]
+fn what_is_mapped_again_and_after_an_event_is_no_repetition() {
+    let (host, remapping, held) = with_ledger();
+    let again = remapping.map(msix(0)).unwrap();
+    assert!(again.is_existing() && again == Irte { existing: true, ..held });
+    host.raise_event(EventReason::STALE_PAIRS, Some(DEVICE));
+    let pair = again.pair();
+    drop(again);
+    host.tamper(move |block, _| put(block, at(0, 48), &pair.address.to_le_bytes()));
+    assert_eq!(remapping.map(msix(0)).unwrap().pair(), pair);
 }

@@ -1,7 +1,7 @@
 //! The whole life of a session, and of one interrupt.
 
 use super::*;
-use crate::{EntryError, Error, Notify};
+use crate::{Disabled, EntryError, Error, Notify};
 use pvir_abi::{EventReason, Operation, Refusal, Status};
 use std::string::ToString;
 
@@ -26,7 +26,7 @@ fn a_session_comes_back_from_disable_and_enables_again() {
     let (host, remapping) = enabled();
     let first = remapping.epoch();
     let _irte = remapping.map(msix(0)).unwrap();
-    let (pvir, area) = remapping.disable().unwrap();
+    let Disabled { pvir, events: area, .. } = remapping.disable().unwrap();
     assert_eq!(host.held(), 0);
     let options = EnableOptions::new(Features::MSIX).with_events(area.unwrap());
     let remapping = pvir.enable(options).unwrap();

@@ -79,7 +79,7 @@ impl StoreEntry for Watched<'_> {
         self.note('R');
         self.store.read()
     }
-    fn set_mask(&mut self, mask: Mask) {
+    fn set_mask(&self, mask: Mask) {
         self.note(if mask == Mask::Set { 'M' } else { 'U' });
         self.store.set_mask(mask);
     }

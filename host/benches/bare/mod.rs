@@ -112,7 +112,7 @@ impl Bare {
             apic_ids: (0..64).collect(),
             conduits: Conduits::PORT,
             msr: 0,
-            port: 0x5056,
+            port: 0x5058,
             first_gsi: PINS,
             max_irtes: MAX_GSI - PINS,
             max_irtes_per_device: ENTRIES,

@@ -44,8 +44,9 @@ use block::Block;
 use counted::Counted;
 use prearm_thread::Bell;
 use pvir_abi::{
-    CallFlags, Conduits, DeviceId, Discovery, Features, GuestPhysAddr, MAX_RECORDS, Operation, Status,
-    Version,
+    CONDUIT_PORT_STEP, CallFlags, Conduits, DeviceId, Discovery, Features, GuestPhysAddr, MAX_CONDUIT_MSR,
+    MAX_CONDUIT_PORT, MAX_RECORDS, MIN_CONDUIT_MSR, MIN_CONDUIT_PORT, Operation, Status, Version,
+    is_conduit_msr, is_conduit_port,
 };
 use record::BatchMode;
 use statistics::Statistics;
@@ -61,9 +62,11 @@ pub struct Config {
     pub apic_ids: Vec<u32>,
     /// The conduits that the guest may call by: those that work on this machine and that the VMM handles.
     pub conduits: Conduits,
-    /// Index of the MSR for [`Conduits::MSR`]; ignored without it.
+    /// Index of the MSR for [`Conduits::MSR`], for which the contract keeps a range
+    /// ([`MIN_CONDUIT_MSR`](pvir_abi::MIN_CONDUIT_MSR) on); ignored without it.
     pub msr: u32,
-    /// Number of the I/O port for [`Conduits::PORT`]; ignored without it.
+    /// Number of the I/O port for [`Conduits::PORT`], for which the contract keeps a range
+    /// ([`MIN_CONDUIT_PORT`](pvir_abi::MIN_CONDUIT_PORT) on); ignored without it.
     pub port: u16,
     /// The first GSI that the service may use. GSIs below it belong to the VM's I/O APIC.
     pub first_gsi: u32,
@@ -88,6 +91,15 @@ pub enum SetupError {
         /// [`Config::max_irtes`].
         max_irtes: u32,
     },
+    /// [`Config::msr`] lies outside of the range that the contract keeps for it (statement D5): no guest would use it.
+    #[error("MSR {0:#x} cannot be a conduit, take one of {MIN_CONDUIT_MSR:#x} to {MAX_CONDUIT_MSR:#x}")]
+    MsrOutOfRange(u32),
+    /// [`Config::port`] lies outside of the range that the contract keeps for it (statement D5): no guest would use it.
+    #[error(
+        "I/O port {0:#x} cannot be a conduit, take a multiple of {CONDUIT_PORT_STEP} from {MIN_CONDUIT_PORT:#x} to \
+         {MAX_CONDUIT_PORT:#x}"
+    )]
+    PortOutOfRange(u16),
     /// The VM has a device with this id already.
     #[error("device {0} is there already")]
     DuplicateDevice(DeviceId),
@@ -124,7 +136,8 @@ impl Service {
     /// A service over the VM's RAM and the VM's KVM.
     ///
     /// # Errors
-    /// [`SetupError::NoGsi`] if `config` leaves no GSI for devices.
+    /// [`SetupError::NoGsi`] if `config` leaves no GSI for devices; [`SetupError::MsrOutOfRange`] or
+    /// [`SetupError::PortOutOfRange`] if it names a conduit that no guest would use.
     pub fn new(
         config: &Config,
         ram: Arc<dyn GuestRam>,
@@ -132,14 +145,21 @@ impl Service {
     ) -> Result<Self, SetupError> {
         let (first_gsi, max_irtes) = (config.first_gsi, config.max_irtes);
         let gsis = GsiPool::new(first_gsi, max_irtes).ok_or(SetupError::NoGsi { first_gsi, max_irtes })?;
+        let has = |conduit| config.conduits.contains(conduit);
+        if has(Conduits::MSR) && !is_conduit_msr(config.msr) {
+            return Err(SetupError::MsrOutOfRange(config.msr));
+        }
+        if has(Conduits::PORT) && !is_conduit_port(config.port) {
+            return Err(SetupError::PortOutOfRange(config.port));
+        }
         let discovery = Discovery {
             oldest: Version::OLDEST,
             newest: Version::NEWEST,
             features: Self::FEATURES,
             max_records: MAX_RECORDS,
             conduits: config.conduits,
-            msr: if config.conduits.contains(Conduits::MSR) { config.msr } else { 0 },
-            port: if config.conduits.contains(Conduits::PORT) { config.port } else { 0 },
+            msr: if has(Conduits::MSR) { config.msr } else { 0 },
+            port: if has(Conduits::PORT) { config.port } else { 0 },
         };
         Ok(Self {
             ram,

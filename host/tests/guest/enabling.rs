@@ -33,8 +33,8 @@ fn the_event_area_carries_the_epoch() {
         let remapping = pvir.enable(options().with_events(area)).unwrap();
         let event = remapping.events().unwrap().read().unwrap();
         assert_eq!((remapping.epoch(), event.epoch, event.sequence), (expected, expected, 0), "statement V1");
-        let (session, memory) = remapping.disable().unwrap();
-        (pvir, area) = (session, memory.unwrap());
+        let disabled = remapping.disable().unwrap();
+        (pvir, area) = (disabled.pvir, disabled.events.unwrap());
     }
 }
 

@@ -27,7 +27,8 @@ impl ImsRegion {
         let at = SLOTS + u64::from(device.bdf.device()) * DISTANCE;
         assert!(ram.check_range(GuestAddress(at), len));
         let base = NonNull::new(ram.get_host_address(GuestAddress(at)).unwrap()).unwrap();
-        // SAFETY: guest RAM, page-aligned, mapped as long as `ram` beside it is held; nothing else of the VM lies there.
+        // SAFETY: guest RAM, page-aligned, mapped as long as the VM lives, which every test drops after its entries;
+        // nothing else of the VM lies there.
         let memory = unsafe { ImsMemory::new(device, base.cast(), slots, ImsLayout::LIKE_MSIX) };
         Self { memory: memory.unwrap(), slots: at, ram }
     }

@@ -1,20 +1,22 @@
 //! A guest kernel: asks for interrupts, programs them, and knows what it holds.
 
-use crate::any_entry::AnyEntry;
 use crate::ims_region::ImsRegion;
 use crate::model::{DesiredIrte, HeldIrte, Model, Slot};
 use crate::test_vm::{Hypercalls, TestVm};
 use pvir_guest::abi::{Pair, Status, Store};
 use pvir_guest::fake::FakeMachine;
 use pvir_guest::{
-    BatchMode, Entry, EntryError, Error, Irte, Live, MapRequest, Masked, MsiCapability, MsixTable,
-    NOT_MAPPED, Origin, Remapping, StoreEntry, Target,
+    BatchMode, EitherStore, Entry, EntryError, Error, ImsSlot, Irte, Live, MapRequest, Masked, MsiCapability,
+    MsiStore, MsixEntry, MsixTable, NOT_MAPPED, Origin, Remapping, StoreEntry, Target,
 };
 use std::collections::BTreeMap;
 
+/// An entry of any store, so that the kernel can hold them side by side and ask for them in one batch.
+type AnyEntry<'v> = EitherStore<MsixEntry<&'v FakeMachine>, EitherStore<ImsSlot, MsiStore<&'v FakeMachine>>>;
+
 /// The places where the functions keep their messages, while a session lasts.
 pub(crate) struct Stores<'v> {
-    tables: [MsixTable<'v, FakeMachine>; 2],
+    tables: [MsixTable<&'v FakeMachine>; 2],
     regions: [ImsRegion; 2],
 }
 
@@ -167,14 +169,15 @@ impl<'s> GuestKernel<'s> {
     fn claim(&self, (function, store, index): Slot, count: u32) -> Entry<AnyEntry<'s>, Masked> {
         let stores = self.stores;
         let entry = match store {
-            Store::MSIX => AnyEntry::Msix(stores.tables[function].claim(index).unwrap().release()),
+            Store::MSIX => AnyEntry::First(stores.tables[function].claim(index).unwrap().release()),
             Store::IMS => {
-                AnyEntry::Ims(stores.regions[function].memory().claim(index, index).unwrap().release())
+                let slot = stores.regions[function].memory().claim(index, index).unwrap();
+                AnyEntry::Second(EitherStore::First(slot.release()))
             }
             _ => {
                 let function = &self.vm.functions[function];
                 let capability = MsiCapability::open(&*function.machine, function.id).unwrap();
-                AnyEntry::Msi(capability.claim(count).unwrap().release())
+                AnyEntry::Second(EitherStore::Second(capability.claim(count).unwrap().release()))
             }
         };
         assert_eq!(entry.origin().count, count);

@@ -58,7 +58,7 @@ fn an_interrupt_from_map_to_unmap() {
     assert_eq!(vm.injected(), []);
     drop(masked);
     drop(table);
-    let (pvir, _) = remapping.disable().unwrap();
+    let pvir = remapping.disable().unwrap().pvir;
     drop(pvir);
     vm.assert_ends_clean();
 }
@@ -79,7 +79,7 @@ fn disable_ends_what_is_live_and_the_next_session_begins_anew() {
         let stale = live.irte().origin();
         drop(live);
         drop(table);
-        let (pvir, _) = remapping.disable().unwrap();
+        let pvir = remapping.disable().unwrap().pvir;
         vm.assert_nothing_held();
         remapping = pvir.enable(crate::enabling::options()).unwrap();
         assert!(remapping.query(stale).is_err(), "statement H2");

@@ -7,7 +7,6 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod any_entry;
 mod batches;
 mod enabling;
 mod ims_region;

@@ -69,7 +69,7 @@ pub(crate) fn config() -> Config {
         apic_ids: APIC_IDS.to_vec(),
         conduits: Conduits::MSR | Conduits::PORT,
         msr: 0x5056_0000,
-        port: 0x5056,
+        port: 0x5058,
         first_gsi: FIRST_GSI,
         max_irtes: 4072,
         max_irtes_per_device: 2048,

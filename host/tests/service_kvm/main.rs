@@ -73,7 +73,7 @@ fn fixture_with(messages: Option<MsiDevice>, armed_ahead: u32) -> Option<KvmFixt
         apic_ids: APIC_IDS.to_vec(),
         conduits: Conduits::PORT,
         msr: 0,
-        port: 0x5056,
+        port: 0x5058,
         first_gsi: PINS,
         max_irtes: 64,
         max_irtes_per_device: 64,

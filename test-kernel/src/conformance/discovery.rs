@@ -5,9 +5,9 @@ use super::trial::{ALL, Trial};
 use super::verdict::{Verdict, ensure, wrong};
 use super::{Tests, second_cpu};
 use crate::raw::Raw;
-use pvir_guest::abi::{Conduits, FeaturesRecord, Operation, Status};
+use pvir_guest::abi::{Conduits, FeaturesRecord, Operation, Status, is_conduit_msr, is_conduit_port};
 
-pub(super) const TESTS: Tests = &[("D1", d1), ("D2", d2), ("D3", d3)];
+pub(super) const TESTS: Tests = &[("D1", d1), ("D2", d2), ("D3", d3), ("D5", d5)];
 
 fn d1(_: &mut Fixture) -> Verdict {
     second_cpu::same_block_everywhere()
@@ -36,5 +36,13 @@ fn d3(fixture: &mut Fixture) -> Verdict {
     let block = (host.oldest, host.newest, host.features.bits(), host.conduits.bits(), host.max_records);
     let said = (record.oldest, record.newest, record.features, record.conduits, record.max_records);
     ensure!(block == said, "cpuid {block:x?}, FEATURES {said:x?}");
+    Ok(())
+}
+
+fn d5(fixture: &mut Fixture) -> Verdict {
+    let host = fixture.discovered.host;
+    let has = |conduit| host.conduits.contains(conduit);
+    ensure!(!has(Conduits::MSR) || is_conduit_msr(host.msr), "MSR {:#x}", host.msr);
+    ensure!(!has(Conduits::PORT) || is_conduit_port(host.port), "port {:#x}", host.port);
     Ok(())
 }

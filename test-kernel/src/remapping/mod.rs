@@ -3,5 +3,5 @@
 mod platform;
 mod session;
 
-pub(crate) use platform::{KERNEL, Kernel};
+pub(crate) use platform::Kernel;
 pub(crate) use session::{NoSession, Session, discover, open};

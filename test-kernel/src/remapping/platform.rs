@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "promises the driver what its platform must promise")]
 
+use crate::machine::memory::ram;
 use crate::machine::memory::registers::Registers;
 use crate::machine::pci::config::PortAccess;
 use core::ptr::NonNull;
@@ -12,11 +13,9 @@ use x86_64::PhysAddr;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kernel;
 
-/// The only instance of [`Kernel`].
-pub(crate) static KERNEL: Kernel = Kernel;
-
-// SAFETY: configuration space is reached by the ports under a lock, any offset of the first 256 bytes. Device memory
-// is mapped uncached in the identity map, never unmapped, and no reference is made to it.
+// SAFETY: configuration space is reached by the ports under a lock, any offset of the first 256 bytes. Where RAM is the
+// boot information has said. Device memory is mapped uncached in the identity map, never unmapped, and no reference is
+// made to it.
 unsafe impl Platform for Kernel {
     type Config = PortAccess;
 
@@ -24,8 +23,15 @@ unsafe impl Platform for Kernel {
         &PortAccess
     }
 
+    fn is_ram(&self, address: PhysAddr, len: usize) -> bool {
+        ram::overlaps(address.as_u64(), len as u64)
+    }
+
     fn map_mmio(&self, address: PhysAddr, len: usize) -> Option<NonNull<u32>> {
-        // SAFETY: the driver asks for BARs only.
+        if self.is_ram(address, len) {
+            return None;
+        }
+        // SAFETY: no RAM, and the driver asks for BARs only.
         let registers = unsafe { Registers::map(address.as_u64(), len as u64) }?;
         NonNull::new(registers.address() as *mut u32)
     }

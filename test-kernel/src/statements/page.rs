@@ -8,6 +8,7 @@ pub const STATEMENTS: &[Statement] = &[
     observed("D2", "at least one conduit, and every advertised one works"),
     observed("D3", "FEATURES says what the block says"),
     hidden("D4", "unknown bits and leaves are ignored", "what the guest owes; see the scripted host"),
+    observed("D5", "MSR and port lie where the contract allows"),
     observed("C1", "when the instruction has retired the block holds the answer"),
     observed("C2", "no register but RAX changes, no memory but the block"),
     observed("C3", "the conduit's status is the header's, and the last one of the same vCPU"),

@@ -15,7 +15,7 @@ use crate::machine::exit::ExitCode;
 use crate::machine::pci::device_id;
 use crate::machine::pci::msix_table::RawMsixTable;
 use crate::machine::pci::{self, Function};
-use crate::remapping::{KERNEL, Session};
+use crate::remapping::{Kernel, Session};
 use pvir_guest::abi::Pair;
 use pvir_guest::{Irte, MapRequest, MsiCapability, Origin, Target};
 use pvir_test_kernel::cmdline::CommandLine;
@@ -148,7 +148,7 @@ impl Field<'_> {
         let Some(other) = other else { return self.checks.record("foreign-pair", &reason, format_args!("")) };
         let Some(id) = device_id(other.address) else { return };
         // Possession of the second device's message, so that its IRTE is as live as can be.
-        let held = MsiCapability::open(&KERNEL, id).and_then(|capability| capability.claim(1));
+        let held = MsiCapability::open(Kernel, id).and_then(|capability| capability.claim(1));
         let origin = if other.msix().is_some() { Origin::msix(id, 0) } else { Origin::msi(id, 1) };
         match session.map(MapRequest::new(origin, Target::fixed(apic_id, FOREIGN))) {
             Ok(irte) => {

@@ -13,7 +13,7 @@ use crate::machine::devices::{self, Trigger};
 use crate::machine::exit::ExitCode;
 use crate::machine::pci::device_id;
 use crate::machine::pci::{self, Function};
-use crate::remapping::{KERNEL, Session};
+use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{DeviceId, Stores};
 use pvir_guest::{MsiCapability, MsixTable};
@@ -68,7 +68,7 @@ fn stores(session: &Session, id: DeviceId, name: &str, checks: &mut Checks) -> O
 }
 
 fn msix(test: &mut DeviceUnderTest<'_>) {
-    let table = match MsixTable::open(&KERNEL, test.id) {
+    let table = match MsixTable::open(Kernel, test.id) {
         Ok(table) => table,
         Err(error) => return test.fail("table", format_args!("{error}")),
     };
@@ -84,7 +84,7 @@ fn msix(test: &mut DeviceUnderTest<'_>) {
 }
 
 fn msi(test: &mut DeviceUnderTest<'_>) {
-    let claimed = MsiCapability::open(&KERNEL, test.id).and_then(|capability| capability.claim(1));
+    let claimed = MsiCapability::open(Kernel, test.id).and_then(|capability| capability.claim(1));
     match claimed {
         Ok(entry) => test.run(ArrayVec::from_iter([entry])),
         Err(error) => test.fail("claim", format_args!("{error}")),

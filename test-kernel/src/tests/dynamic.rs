@@ -13,7 +13,7 @@ use crate::machine::devices::{self, Device, Trigger};
 use crate::machine::exit::ExitCode;
 use crate::machine::pci::device_id;
 use crate::machine::pci::{self, Function};
-use crate::remapping::{KERNEL, Kernel, Session};
+use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::DeviceFlags;
@@ -28,7 +28,7 @@ const ROUNDS: u64 = 10;
 
 type Lines = ArrayVec<CountedInterrupt, MAX_ENTRIES>;
 /// At the place of each line, its entry while it is mapped.
-type Entries<'t> = ArrayVec<Option<Entry<MsixEntry<'t>, Live>>, MAX_ENTRIES>;
+type Entries = ArrayVec<Option<Entry<MsixEntry<Kernel>, Live>>, MAX_ENTRIES>;
 
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let rounds = setup::number(line, "rounds", ROUNDS)?;
@@ -50,7 +50,7 @@ fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Chec
     // Two drivers of one device: each raises entries of its own, by a register of which every bit is one cause.
     let drivers = (devices::probe(function), devices::probe(function));
     let (Ok(Some(mut driver)), Ok(Some(second)), Ok(table)) =
-        (drivers.0, drivers.1, MsixTable::open(&KERNEL, id))
+        (drivers.0, drivers.1, MsixTable::open(Kernel, id))
     else {
         return checks.expect("device", false, format_args!("{id}: no driver or no table"));
     };
@@ -59,20 +59,20 @@ fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Chec
     let Some(info) = setup::info(session, id, name, checks) else { return };
     let dynamic = info.flags.contains(DeviceFlags::DYNAMIC);
     checks.expect("dynamic", dynamic, format_args!("{id}: entries come and go without stopping the others"));
-    let mut field = Field { session, table: &table, driver, rounds, checks };
+    let mut field = Field { session, table, driver, rounds, checks };
     let finished = field.run(second);
     checks.expect("finished", finished.is_some(), format_args!("{id}: all rounds were gone through"));
 }
 
-struct Field<'a, 't> {
+struct Field<'a> {
     session: &'a Session,
-    table: &'t MsixTable<'static, Kernel>,
+    table: MsixTable<Kernel>,
     driver: Device,
     rounds: u64,
     checks: &'a mut Checks,
 }
 
-impl<'t> Field<'_, 't> {
+impl Field<'_> {
     /// Answers nothing when a step has failed so that the next makes no sense.
     fn run(&mut self, second: Device) -> Option<()> {
         let wanted = usize::from(self.driver.vectors()).min(MAX_ENTRIES + 1);
@@ -88,7 +88,7 @@ impl<'t> Field<'_, 't> {
                 Some(CountedInterrupt::new(self.table.origin(index.into()), place))
             })
             .collect();
-        let mut entries: Entries<'t> = lines.iter().map(|_| None).collect();
+        let mut entries: Entries = lines.iter().map(|_| None).collect();
         report::checkpoint("mapped");
         let mut steps = 0u64;
         for round in 0..self.rounds {
@@ -107,7 +107,7 @@ impl<'t> Field<'_, 't> {
     }
 
     /// Maps one entry, programs it and lets it send.
-    fn add(&mut self, line: &CountedInterrupt) -> Option<Entry<MsixEntry<'t>, Live>> {
+    fn add(&mut self, line: &CountedInterrupt) -> Option<Entry<MsixEntry<Kernel>, Live>> {
         let origin = line.origin();
         let irte = match self.session.map(line.request()) {
             Ok(irte) => irte,
@@ -124,7 +124,7 @@ impl<'t> Field<'_, 't> {
     }
 
     /// Masks one entry and gives its IRTE back.
-    fn remove(&mut self, entry: Entry<MsixEntry<'t>, Live>) -> Option<()> {
+    fn remove(&mut self, entry: Entry<MsixEntry<Kernel>, Live>) -> Option<()> {
         let (entry, irte) = match entry.mask() {
             Ok(programmed) => programmed.retire(),
             Err(failed) => return self.fail(format_args!("{failed}")),
@@ -144,7 +144,7 @@ impl<'t> Field<'_, 't> {
     }
 
     /// Raises each that is mapped, each handled before the next. Answers 1: a step was done.
-    fn raise_all(&mut self, entries: &Entries<'t>, lines: &mut Lines) -> u64 {
+    fn raise_all(&mut self, entries: &Entries, lines: &mut Lines) -> u64 {
         for (number, line) in (1u16..).zip(lines.iter_mut()) {
             if entries[usize::from(number) - 1].is_some() {
                 line.raise(|| self.driver.raise(number));

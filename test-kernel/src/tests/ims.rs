@@ -2,7 +2,6 @@
 //! MSI-X entries of the same device, stored by the driver, raised, retargeted, parked, and given back; what is still
 //! stored then reaches nobody. With `table` on the command line the places are spare entries of the MSI-X table.
 
-mod location;
 mod senders;
 mod stages;
 
@@ -13,7 +12,7 @@ use crate::machine::devices::{self, Trigger};
 use crate::machine::exit::ExitCode;
 use crate::machine::pci::device_id;
 use crate::machine::pci::{self, Function};
-use crate::remapping::{KERNEL, Session};
+use crate::remapping::{Kernel, Session};
 use pvir_guest::MsixTable;
 use pvir_guest::abi::Features;
 use pvir_test_kernel::cmdline::CommandLine;
@@ -55,7 +54,7 @@ fn device(session: &Session, function: &Function, rounds: u64, in_table: bool, c
         return 0;
     }
     let Some(info) = setup::info(session, id, name, checks) else { return 0 };
-    match MsixTable::open(&KERNEL, id) {
+    match MsixTable::open(Kernel, id) {
         Ok(table) => {
             let mut test = ImsTest { session, name, info, driver: &mut driver, rounds, in_table, checks };
             let finished = test.run(&table);

@@ -2,7 +2,7 @@
 //! and a status.
 
 use crate::harness::checks::Checks;
-use crate::harness::live_entries::{self, Failed, LiveEntries};
+use crate::harness::live_entries::{Failed, LiveEntry, LiveTable};
 use crate::harness::setup;
 use crate::machine::cpu::interrupts;
 use crate::machine::cpu::time::{PATIENCE_MS, QUIET_MS, wait_until};
@@ -17,13 +17,14 @@ use pvir_guest::{EntryError, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 
 /// Where everything goes: one vector for each device.
-const VECTORS: [u8; live_entries::DEVICES] = [0x60, 0x61];
+const VECTORS: [u8; DEVICES] = [0x60, 0x61];
+const DEVICES: usize = 2;
 
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let session = setup::open(line)?;
     let mut checks = Checks::new();
-    let devices: ArrayVec<(DeviceId, Emulated), { live_entries::DEVICES }> =
-        pci::enumerate().iter().filter_map(Emulated::open).take(live_entries::DEVICES).collect();
+    let devices: ArrayVec<(DeviceId, Emulated), DEVICES> =
+        pci::enumerate().iter().filter_map(Emulated::open).take(DEVICES).collect();
     match devices.into_inner() {
         Ok(devices) => two(&session, devices, &mut checks),
         Err(_) => checks.expect("devices", false, format_args!("two emulated devices are needed")),
@@ -32,20 +33,22 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     Ok(checks.finish("limits"))
 }
 
-fn two(session: &Session, mut devices: [(DeviceId, Emulated); live_entries::DEVICES], checks: &mut Checks) {
-    let (Some(mut first), Some(mut second)) = (live_entries::of_device(0), live_entries::of_device(1)) else {
-        return;
+fn two(session: &Session, mut devices: [(DeviceId, Emulated); DEVICES], checks: &mut Checks) {
+    let tables = (LiveTable::open(devices[0].0), LiveTable::open(devices[1].0));
+    let (mut first, mut second) = match tables {
+        (Ok(first), Ok(second)) => (first, second),
+        (Err(error), _) | (_, Err(error)) => return checks.expect("tables", false, format_args!("{error}")),
     };
     let max_irtes = session.limits().max_irtes as usize;
-    let mapped = grow(session, 0, devices[0].0, &mut first);
-    let entries = first.len();
+    let mapped = grow(session, &mut first, VECTORS[0]);
+    let entries = first.live().len();
     checks.expect(
         "first",
         mapped.is_ok(),
         format_args!("{entries} entries of the first device: {:?}", mapped.err()),
     );
-    let refused = grow(session, 1, devices[1].0, &mut second);
-    let left = second.len();
+    let refused = grow(session, &mut second, VECTORS[1]);
+    let left = second.live().len();
     let status = match &refused {
         Err(Failed::Entry(_, EntryError::Status(status))) => Some(status.status()),
         _ => None,
@@ -56,8 +59,8 @@ fn two(session: &Session, mut devices: [(DeviceId, Emulated); live_entries::DEVI
         format_args!("{left} entries of the second, {max_irtes} IRTEs in all, then {status:?}"),
     );
     let [(_, one), (_, other)] = &mut devices;
-    unharmed("after-refusal", one, &first, VECTORS[0], checks);
-    unharmed("granted", other, &second, VECTORS[1], checks);
+    unharmed("after-refusal", one, first.live(), VECTORS[0], checks);
+    unharmed("granted", other, second.live(), VECTORS[1], checks);
     // The entry that was refused sends nothing.
     let before = interrupts::grand_total();
     other.raise(u16::try_from(left).unwrap_or(u16::MAX));
@@ -68,41 +71,39 @@ fn two(session: &Session, mut devices: [(DeviceId, Emulated); live_entries::DEVI
         format_args!("entry {left} of the second device reaches nobody: {quiet}"),
     );
     // What one gives back the other may have.
-    let given = live_entries::unmap_first(session, &mut first, 1);
-    let again = live_entries::table(1, devices[1].0)
-        .and_then(|table| live_entries::extend(session, table, &mut second, 1, |_| target(VECTORS[1])));
+    let given = first.unmap_first(session, 1);
+    let again = second.extend(session, 1, |_| target(VECTORS[1]));
     checks.expect(
         "again",
-        given == 1 && again.is_ok() && second.len() == left + 1,
+        given == 1 && again.is_ok() && second.live().len() == left + 1,
         format_args!("one IRTE given back, and mapped by the other device: {:?}", again.err()),
     );
     let [_, (_, other)] = &mut devices;
-    unharmed("moved", other, &second, VECTORS[1], checks);
+    unharmed("moved", other, second.live(), VECTORS[1], checks);
 }
 
 /// All entries of a device's table.
-fn grow(session: &Session, place: usize, id: DeviceId, live_entries: &mut LiveEntries) -> Result<(), Failed> {
-    let table = live_entries::table(place, id)?;
-    live_entries::extend(session, table, live_entries, table.len(), |_| target(VECTORS[place]))
+fn grow(session: &Session, table: &mut LiveTable, vector: u8) -> Result<(), Failed> {
+    table.extend(session, table.size(), |_| target(vector))
 }
 
 fn target(vector: u8) -> Target {
     Target::fixed(crate::machine::cpu::current().apic_id, vector)
 }
 
-/// The first and the last entry of a live_entries deliver.
-fn unharmed(what: &str, driver: &mut Emulated, live_entries: &LiveEntries, vector: u8, checks: &mut Checks) {
+/// The first and the last of the live entries deliver.
+fn unharmed(what: &str, driver: &mut Emulated, entries: &[LiveEntry], vector: u8, checks: &mut Checks) {
     let raise = |index: u32| {
         let before = interrupts::total(vector);
         driver.raise(u16::try_from(index).unwrap_or(u16::MAX));
         wait_until(PATIENCE_MS, || interrupts::total(vector) == before + 1)
     };
-    let ends = [live_entries.first(), live_entries.last()];
+    let ends = [entries.first(), entries.last()];
     let came =
         ends.iter().flatten().map(|entry| entry.origin().index).map(raise).filter(|came| *came).count();
     checks.expect(
         what,
         came == ends.len(),
-        format_args!("{came} of 2 entries deliver, of {}", live_entries.len()),
+        format_args!("{came} of 2 entries deliver, of {}", entries.len()),
     );
 }

@@ -13,7 +13,7 @@ use crate::machine::devices::{self, Device, Trigger};
 use crate::machine::exit::ExitCode;
 use crate::machine::pci::device_id;
 use crate::machine::pci::{self, Function};
-use crate::remapping::{KERNEL, Session};
+use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::{DeviceId, Features, Status};
@@ -58,7 +58,7 @@ fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Chec
     let Some(driver) = setup::driver(function, checks) else { return 0 };
     let mut test = MultiMessageTest { session, name, id, driver, rounds, vectors: Vectors::new(), checks };
     test.refusals(info.msi_messages);
-    let finished = MsiCapability::open(&KERNEL, id).and_then(|capability| {
+    let finished = MsiCapability::open(Kernel, id).and_then(|capability| {
         let messages = capability.messages().min(info.msi_messages);
         capability.claim(messages)
     });

@@ -9,7 +9,7 @@ use crate::machine::devices::{self, Device, Trigger};
 use crate::machine::exit::ExitCode;
 use crate::machine::pci::device_id;
 use crate::machine::pci::{self, Function};
-use crate::remapping::{KERNEL, Kernel, Session};
+use crate::remapping::{Kernel, Session};
 use crate::{cpu, println};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{DeviceId, Status};
@@ -43,12 +43,12 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     Ok(checks.finish("quotas"))
 }
 
-fn open(function: &Function) -> Option<MsixTable<'static, Kernel>> {
+fn open(function: &Function) -> Option<MsixTable<Kernel>> {
     function.enable();
-    MsixTable::open(&KERNEL, device_id(function.address)?).ok()
+    MsixTable::open(Kernel, device_id(function.address)?).ok()
 }
 
-fn exceed(session: &Session, first: &mut Bank<'_>, second: &mut Bank<'_>, checks: &mut Checks) {
+fn exceed(session: &Session, first: &mut Bank, second: &mut Bank, checks: &mut Checks) {
     let of_vm = session.limits().max_irtes as usize;
     let of_device = first.quota(session);
     println!(
@@ -110,16 +110,16 @@ impl Mapped {
 }
 
 /// A device and its entries: those from the front of its table are live.
-struct Bank<'t> {
+struct Bank {
     id: DeviceId,
     driver: Device,
-    free: ArrayVec<Entry<MsixEntry<'t>, Masked>, MAX>,
-    live: ArrayVec<Entry<MsixEntry<'t>, Live>, MAX>,
+    free: ArrayVec<Entry<MsixEntry<Kernel>, Masked>, MAX>,
+    live: ArrayVec<Entry<MsixEntry<Kernel>, Live>, MAX>,
     first_vector: u8,
 }
 
-impl<'t> Bank<'t> {
-    fn new(function: &Function, table: &'t MsixTable<'static, Kernel>, place: usize) -> Option<Self> {
+impl Bank {
+    fn new(function: &Function, table: &MsixTable<Kernel>, place: usize) -> Option<Self> {
         let mut driver = devices::probe(function).ok().flatten()?;
         driver.init();
         // the last is taken first
@@ -201,7 +201,7 @@ impl<'t> Bank<'t> {
 
     /// Of each live entry: handled on its processor, and on all.
     fn counts(&self) -> ArrayVec<(u64, u64), MAX> {
-        let count = |entry: &Entry<MsixEntry<'_>, Live>| {
+        let count = |entry: &Entry<MsixEntry<Kernel>, Live>| {
             let (cpu, vector) = self.place(entry.origin().index as usize);
             (interrupts::count(cpu, vector), interrupts::total(vector))
         };

@@ -12,7 +12,7 @@ use crate::machine::devices::{self, Device, Trigger};
 use crate::machine::exit::ExitCode;
 use crate::machine::pci::device_id;
 use crate::machine::pci::{self, Function};
-use crate::remapping::{KERNEL, Session};
+use crate::remapping::{Kernel, Session};
 use cases::{Case, Cases, Expected};
 use core::fmt;
 use pvir_guest::abi::{Features, Status, Stores};
@@ -37,10 +37,13 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     each_device(&session, rounds, &mut checks);
     // Once more, with none of it taken.
     match session.disable() {
-        Ok((pvir, _)) => match pvir.enable(EnableOptions::new(taken & (Features::MSI | Features::MSIX))) {
-            Ok(session) => each_device(&session, rounds, &mut checks),
-            Err(failed) => checks.expect("enable", false, format_args!("without the features: {failed}")),
-        },
+        Ok(disabled) => {
+            let options = EnableOptions::new(taken & (Features::MSI | Features::MSIX));
+            match disabled.pvir.enable(options) {
+                Ok(session) => each_device(&session, rounds, &mut checks),
+                Err(failed) => checks.expect("enable", false, format_args!("without the features: {failed}")),
+            }
+        }
         Err(failed) => checks.expect("disable", false, format_args!("{failed}")),
     }
     Ok(checks.finish("routings"))
@@ -62,13 +65,13 @@ fn device(session: &Session, function: &Function, rounds: u64, checks: &mut Chec
     let Some(info) = setup::info(session, id, name, checks) else { return };
     let mut test = RoutingTest { session, name, driver, rounds, checks };
     if info.stores.contains(Stores::MSIX) {
-        match MsixTable::open(&KERNEL, id).as_ref().map(|table| table.claim(0)) {
+        match MsixTable::open(Kernel, id).as_ref().map(|table| table.claim(0)) {
             Ok(Some(entry)) => test.run(entry),
             Ok(None) => test.expect("claim", false, format_args!("somebody has entry 0")),
             Err(error) => test.expect("table", false, format_args!("{error}")),
         }
     } else {
-        match MsiCapability::open(&KERNEL, id).and_then(|capability| capability.claim(1)) {
+        match MsiCapability::open(Kernel, id).and_then(|capability| capability.claim(1)) {
             Ok(entry) => test.run(entry),
             Err(error) => test.expect("claim", false, format_args!("{error}")),
         }

@@ -7,7 +7,7 @@
 mod moves;
 
 use crate::harness::checks::Checks;
-use crate::harness::live_entries;
+use crate::harness::live_entries::LiveTable;
 use crate::harness::setup;
 use crate::machine::console::report;
 use crate::machine::cpu::time::{PATIENCE_MS, cycles, khz, wait_until};
@@ -93,13 +93,13 @@ enum RoundFailed {
 
 impl Campaign<'_> {
     fn run(&self, id: DeviceId, checks: &mut Checks) {
-        let (Some(mut live_entries), mut homes) = (live_entries::of_device(0), HOMES.lock()) else { return };
+        let mut homes = HOMES.lock();
         let start = cycles();
-        let table = match live_entries::table(0, id) {
+        let mut table = match LiveTable::open(id) {
             Ok(table) => table,
             Err(error) => return checks.expect("table", false, format_args!("{error}")),
         };
-        let (entries, cpus) = (table.len(), cpu::count());
+        let (entries, cpus) = (table.size(), cpu::count());
         if entries as usize > VECTORS * cpus {
             let what = format_args!("{entries} entries are too many for the processors");
             return checks.expect("vectors", false, what);
@@ -109,9 +109,9 @@ impl Campaign<'_> {
             let home = homes[entry as usize];
             Target::fixed(apic_id(turn(home, self.rounds.start, cpus)), home.1)
         };
-        let mapped = live_entries::extend(self.session, table, &mut live_entries, entries, target);
-        let live = live_entries.len();
-        let moves = Moves::new(self.conduit, &live_entries, |entry| homes[entry].1);
+        let mapped = table.extend(self.session, entries, target);
+        let live = table.live().len();
+        let moves = Moves::new(self.conduit, table.live(), |entry| homes[entry].1);
         checks.expect(
             "map",
             mapped.is_ok(),

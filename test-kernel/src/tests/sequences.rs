@@ -3,7 +3,7 @@
 //! And a message in the kernel's RAM: held while it is masked there, sent when the doorbell says that it no longer is.
 
 use crate::harness::checks::Checks;
-use crate::harness::live_entries;
+use crate::harness::live_entries::LiveTable;
 use crate::harness::setup;
 use crate::machine::console::report;
 use crate::machine::cpu::time::{PATIENCE_MS, QUIET_MS, wait_until};
@@ -90,16 +90,18 @@ fn doorbell(session: &Session, id: DeviceId, driver: &mut Emulated) -> Option<bo
 }
 
 fn busy(session: &Session, id: DeviceId, driver: &Emulated, rounds: u32, checks: &mut Checks) {
-    let Some(mut live_entries) = live_entries::of_device(0) else { return };
+    let mut table = match LiveTable::open(id) {
+        Ok(table) => table,
+        Err(error) => return checks.expect("map", false, format_args!("{error}")),
+    };
     let vector = |number: u32| FIRST_VECTOR + u8::try_from(number).unwrap_or(0);
     (0..INTERRUPTS).for_each(|number| interrupts::set_handler(vector(number), Some(handler)));
     let target = |number: u32| {
         let cpu = cpu::by_index(number as usize % cpu::count()).map_or(0, |cpu| cpu.apic_id);
         Target::fixed(cpu, vector(number))
     };
-    let mapped = live_entries::table(0, id)
-        .and_then(|table| live_entries::extend(session, table, &mut live_entries, INTERRUPTS, target));
-    checks.expect("map", mapped.is_ok(), format_args!("{} entries: {:?}", live_entries.len(), mapped.err()));
+    let mapped = table.extend(session, INTERRUPTS, target);
+    checks.expect("map", mapped.is_ok(), format_args!("{} entries: {:?}", table.live().len(), mapped.err()));
     driver.run(0, INTERRUPTS, INTERVAL, rounds);
     let over = wait_until(PATIENCE_MS * 3, || driver.rounds_left() == 0);
     checks.expect("rate", over, format_args!("{rounds} rounds were raised while this CPU did other things"));

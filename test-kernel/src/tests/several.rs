@@ -8,16 +8,15 @@ use crate::machine::cpu::interrupts;
 use crate::machine::cpu::time::{PATIENCE_MS, wait_until};
 use crate::machine::devices::{self, Device, Trigger};
 use crate::machine::exit::ExitCode;
-use crate::machine::pci::config::PortAccess;
 use crate::machine::pci::device_id;
 use crate::machine::pci::{self, Function};
-use crate::remapping::{KERNEL, Kernel, Session};
+use crate::remapping::{Kernel, Session};
 use crate::{cpu, println};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::DeviceId;
 use pvir_guest::{
-    BatchMode, Entry, EntryError, Irte, Live, MapRequest, MapResult, Masked, MsiCapability, MsiStore,
-    MsixEntry, MsixTable, NOT_MAPPED, Target,
+    BatchMode, EitherStore, Entry, EntryError, Irte, Live, MapRequest, MapResult, Masked, MsiCapability,
+    MsiStore, MsixEntry, MsixTable, NOT_MAPPED, Origin, Target,
 };
 use pvir_test_kernel::cmdline::CommandLine;
 
@@ -47,7 +46,7 @@ struct Unit {
     id: DeviceId,
     name: &'static str,
     driver: Device,
-    table: Option<MsixTable<'static, Kernel>>,
+    table: Option<MsixTable<Kernel>>,
 }
 
 impl Unit {
@@ -55,55 +54,31 @@ impl Unit {
         let mut driver = devices::probe(function).ok().flatten()?;
         driver.init();
         let id = device_id(function.address)?;
-        Some(Self { id, name: devices::name(function)?, driver, table: MsixTable::open(&KERNEL, id).ok() })
+        Some(Self { id, name: devices::name(function)?, driver, table: MsixTable::open(Kernel, id).ok() })
     }
 }
 
 /// The entries that the driver has a use for.
-fn claim<'t>(
+fn claim(
     id: DeviceId,
-    table: Option<&'t MsixTable<'static, Kernel>>,
+    table: Option<&MsixTable<Kernel>>,
     vectors: u16,
-) -> ArrayVec<Any<'t, Masked>, MAX_OF_DEVICE> {
+) -> ArrayVec<Any<Masked>, MAX_OF_DEVICE> {
     if let Some(table) = table {
         let indices = (0..table.len().min(vectors.into())).take(MAX_OF_DEVICE);
-        return indices.filter_map(|index| table.claim(index)).map(Any::Msix).collect();
+        let claimed = indices.filter_map(|index| table.claim(index));
+        return claimed.filter_map(|entry| any(EitherStore::First(entry.release()))).collect();
     }
-    let claimed = MsiCapability::open(&KERNEL, id).and_then(|capability| capability.claim(1));
-    claimed.ok().map(Any::Msi).into_iter().collect()
+    let claimed = MsiCapability::open(Kernel, id).and_then(|capability| capability.claim(1));
+    claimed.ok().and_then(|entry| any(EitherStore::Second(entry.release()))).into_iter().collect()
+}
+
+fn any(store: EitherStore<MsixEntry<Kernel>, MsiStore<Kernel>>) -> Option<Any<Masked>> {
+    Entry::claim(store).ok()
 }
 
 /// An entry of either store.
-enum Any<'t, S> {
-    Msix(Entry<MsixEntry<'t>, S>),
-    Msi(Entry<MsiStore<'static, PortAccess>, S>),
-}
-
-impl<'t> Any<'t, Masked> {
-    fn request(&self, place: &RoutedEntry) -> MapRequest {
-        let origin = match self {
-            Self::Msix(entry) => entry.origin(),
-            Self::Msi(entry) => entry.origin(),
-        };
-        MapRequest::new(origin, Target::fixed(place.apic_id, place.vector))
-    }
-
-    fn start(self, irte: Irte) -> Option<Any<'t, Live>> {
-        Some(match self {
-            Self::Msix(entry) => Any::Msix(entry.program(irte).ok()?.unmask()),
-            Self::Msi(entry) => Any::Msi(entry.program(irte).ok()?.unmask()),
-        })
-    }
-}
-
-impl Any<'_, Live> {
-    fn stop(self) -> Option<Irte> {
-        Some(match self {
-            Self::Msix(entry) => entry.mask().ok()?.retire().1,
-            Self::Msi(entry) => entry.mask().ok()?.retire().1,
-        })
-    }
-}
+type Any<S> = Entry<EitherStore<MsixEntry<Kernel>, MsiStore<Kernel>>, S>;
 
 /// An entry's device and number there, and where it goes.
 struct RoutedEntry {
@@ -128,6 +103,10 @@ impl RoutedEntry {
         }
     }
 
+    fn request(&self, origin: Origin) -> MapRequest {
+        MapRequest::new(origin, Target::fixed(self.apic_id, self.vector))
+    }
+
     fn handled(&self) -> u64 {
         interrupts::count(self.cpu, self.vector)
     }
@@ -139,7 +118,7 @@ impl RoutedEntry {
 
 fn together(session: &Session, units: &mut [Unit], rounds: u64, checks: &mut Checks) {
     let mut drivers: ArrayVec<&mut Device, MAX_DEVICES> = ArrayVec::new();
-    let mut entries: ArrayVec<Any<'_, Masked>, MAX> = ArrayVec::new();
+    let mut entries: ArrayVec<Any<Masked>, MAX> = ArrayVec::new();
     let mut places: ArrayVec<RoutedEntry, MAX> = ArrayVec::new();
     for (unit, Unit { id, name, driver, table }) in units.iter_mut().enumerate() {
         let claimed = claim(*id, table.as_ref(), driver.vectors());
@@ -160,18 +139,21 @@ fn together(session: &Session, units: &mut [Unit], rounds: u64, checks: &mut Che
 }
 
 /// All in one call.
-fn map<'t>(
+fn map(
     session: &Session,
-    entries: ArrayVec<Any<'t, Masked>, MAX>,
+    entries: ArrayVec<Any<Masked>, MAX>,
     places: &[RoutedEntry],
     checks: &mut Checks,
-) -> Option<ArrayVec<Any<'t, Live>, MAX>> {
+) -> Option<ArrayVec<Any<Live>, MAX>> {
     let requests: ArrayVec<MapRequest, MAX> =
-        entries.iter().zip(places).map(|(entry, place)| entry.request(place)).collect();
+        entries.iter().zip(places).map(|(entry, place)| place.request(entry.origin())).collect();
     let mut results: ArrayVec<MapResult, MAX> = requests.iter().map(|_| NOT_MAPPED).collect();
     let granted = session.map_batch(&requests, &mut results, BatchMode::AllOrNothing);
-    let started = entries.into_iter().zip(results).filter_map(|(entry, result)| entry.start(result.ok()?));
-    let live: ArrayVec<Any<'t, Live>, MAX> = started.collect();
+    let started = entries
+        .into_iter()
+        .zip(results)
+        .filter_map(|(entry, result)| Some(entry.program(result.ok()?).ok()?.unmask()));
+    let live: ArrayVec<Any<Live>, MAX> = started.collect();
     let all = live.len() == requests.len();
     checks.expect(
         "map",
@@ -217,9 +199,10 @@ fn raise(drivers: &mut [&mut Device], places: &[RoutedEntry], rounds: u64, check
 }
 
 /// All in one call.
-fn unmap(session: &Session, live: ArrayVec<Any<'_, Live>, MAX>, checks: &mut Checks) {
+fn unmap(session: &Session, live: ArrayVec<Any<Live>, MAX>, checks: &mut Checks) {
     let wanted = live.len();
-    let mut irtes: ArrayVec<Option<Irte>, MAX> = live.into_iter().filter_map(Any::stop).map(Some).collect();
+    let stopped = live.into_iter().filter_map(|entry| Some(entry.mask().ok()?.retire().1));
+    let mut irtes: ArrayVec<Option<Irte>, MAX> = stopped.map(Some).collect();
     let mut results: ArrayVec<_, MAX> = irtes.iter().map(|_| Err(EntryError::NotAsked)).collect();
     let given = session.unmap_batch(&mut irtes, &mut results, BatchMode::AllOrNothing);
     checks.expect("unmap", given == Ok(wanted), format_args!("{wanted} entries in one call: {given:?}"));

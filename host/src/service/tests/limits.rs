@@ -172,3 +172,22 @@ fn gsis_that_would_not_come_back_are_missing() {
     fixture.disable();
     fixture.assert_baseline();
 }
+
+fn refused(change: impl FnOnce(&mut Config)) -> SetupError {
+    let mut config = config();
+    change(&mut config);
+    let ram: Arc<GuestMemoryMmap> =
+        Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 4096)]).unwrap());
+    Service::new(&config, ram, Box::new(FakeKvm::new(SharedPlatform::new(FIRST_GSI)))).err().unwrap()
+}
+
+#[test]
+fn a_conduit_that_no_guest_would_use_is_refused() {
+    // D5
+    let error = refused(|c| c.msr = 0xc000_0082);
+    assert!(matches!(error, SetupError::MsrOutOfRange(0xc000_0082)));
+    assert!(error.to_string().contains("0xc0000082") && error.to_string().contains("0x50560000"), "{error}");
+    assert!(matches!(refused(|c| c.port = 0x5056), SetupError::PortOutOfRange(0x5056)));
+    let without = |c: &mut Config| (c.conduits, c.msr) = (Conduits::PORT, 0xc000_0082);
+    assert_eq!(fixture(without).service.discovery().msr, 0, "ignored without the conduit");
+}

@@ -60,6 +60,7 @@ impl Assembly for Parts {
     fn cpuid(&self, apic_id: u32, leaves: Vec<kvm_cpuid_entry2>) -> Vec<kvm_cpuid_entry2> {
         match self.variant.wrong() {
             Some(Wrong::CpuidDiffers) if apic_id != 0 => cpuid::with_other_max_records(leaves),
+            Some(Wrong::MsrOfTheCpu) => cpuid::with_msr_of_the_cpu(leaves),
             _ => leaves,
         }
     }

@@ -4,14 +4,15 @@ mod e1000e;
 mod edu;
 pub(crate) mod emulated;
 mod igb;
-mod ims_location;
 mod ivshmem;
 mod xhci;
 
 use crate::machine::pci::Function;
 use crate::machine::pci::bars::{self, BarError};
-pub(crate) use ims_location::ImsLocation;
-use pvir_guest::Origin;
+use pvir_guest::{EitherStore, Origin};
+
+/// A place for a message that is neither an MSI-X entry nor an MSI capability, of either kind that is known here.
+pub(crate) type ImsLocation = EitherStore<igb::HeadWriteBack, emulated::Doorbell>;
 
 /// A device whose interrupts software can raise.
 pub(crate) trait Trigger {

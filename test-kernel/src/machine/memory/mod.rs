@@ -3,8 +3,10 @@
 pub(crate) mod dma;
 pub(crate) mod frames;
 mod mem_functions;
+pub(crate) mod page_vec;
 pub(crate) mod paging;
 pub(crate) mod physical;
+pub(crate) mod ram;
 pub(crate) mod registers;
 
 use crate::machine::boot::BootInfo;
@@ -12,6 +14,7 @@ use paging::Caching;
 
 /// Maps all RAM and gives the part above the kernel to the page allocator.
 pub(crate) fn init(boot: &BootInfo) {
+    ram::init(boot.ram());
     for region in boot.ram() {
         frames::add(*region);
     }

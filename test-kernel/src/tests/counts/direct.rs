@@ -2,51 +2,56 @@
 
 use super::{MAX_ENTRIES, Subject, apic_id, place, rounds};
 use crate::harness::checks::Checks;
-use crate::harness::live_entries::{self, LiveEntries};
+use crate::harness::live_entries::LiveEntry;
 use crate::machine::console::report;
+use crate::machine::memory::page_vec::PageVec;
 use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::MAX_RECORDS;
 use pvir_guest::{BatchMode, Entry, EntryError, Irte, MapRequest, MapResult, MsixTable, NOT_MAPPED, Target};
-use spin::Mutex;
 
 /// Entries in one call.
 const CALL: usize = MAX_RECORDS as usize;
 
-type Table = MsixTable<'static, Kernel>;
+type Table = MsixTable<Kernel>;
+type LiveEntries = PageVec<LiveEntry>;
 
 /// More than fit a stack.
 struct Scratch {
-    requests: ArrayVec<MapRequest, CALL>,
-    results: ArrayVec<MapResult, CALL>,
-    mapped: ArrayVec<Irte, MAX_ENTRIES>,
-    given: ArrayVec<Option<Irte>, MAX_ENTRIES>,
+    requests: PageVec<MapRequest>,
+    results: PageVec<MapResult>,
+    mapped: PageVec<Irte>,
+    given: PageVec<Option<Irte>>,
 }
 
-static SCRATCH: Mutex<Scratch> = Mutex::new(Scratch {
-    requests: ArrayVec::new_const(),
-    results: ArrayVec::new_const(),
-    mapped: ArrayVec::new_const(),
-    given: ArrayVec::new_const(),
-});
+impl Scratch {
+    fn new() -> Option<Self> {
+        Some(Self {
+            requests: PageVec::with_capacity(CALL)?,
+            results: PageVec::with_capacity(CALL)?,
+            mapped: PageVec::with_capacity(MAX_ENTRIES)?,
+            given: PageVec::with_capacity(MAX_ENTRIES)?,
+        })
+    }
+}
 
 pub(super) fn run(session: &Session, subject: &mut Subject, checks: &mut Checks) {
-    let table = match live_entries::table(0, subject.id) {
+    let table = match MsixTable::open(Kernel, subject.id) {
         Ok(table) => table,
         Err(error) => return checks.expect("device", false, format_args!("{error}")),
     };
-    let Some((mut live, mut back)) = live_entries::of_device(0).zip(live_entries::of_device(1)) else {
-        return;
+    let list = || PageVec::with_capacity(MAX_ENTRIES);
+    let (Some(scratch), Some(mut live), Some(mut back)) = (&mut Scratch::new(), list(), list()) else {
+        return checks.expect("memory", false, format_args!("no pages for the entries"));
     };
-    let scratch = &mut *SCRATCH.lock();
     let entries = subject.entries;
 
     report::checkpoint("opened");
-    if !map(session, table, entries, scratch, checks) {
+    if !map(session, &table, entries, scratch, checks) {
         return;
     }
     report::checkpoint("mapped");
-    program(table, scratch, &mut live);
+    program(&table, scratch, &mut live);
     checks.expect("program", live.len() == entries, format_args!("{} of {entries} entries", live.len()));
     report::checkpoint("programmed");
     if !mask_and_unmask(&mut live, &mut back, checks) {
@@ -87,7 +92,7 @@ fn map(session: &Session, table: &Table, entries: usize, scratch: &mut Scratch, 
             checks.expect("map", false, format_args!("call {calls}: {error:?}"));
             return false;
         }
-        mapped.extend(results.drain(..).filter_map(Result::ok));
+        mapped.extend(results.drain(CALL).filter_map(Result::ok));
     }
     let all = mapped.len() == entries;
     checks.expect("map", all, format_args!("{entries} entries, {calls} calls"));
@@ -95,8 +100,8 @@ fn map(session: &Session, table: &Table, entries: usize, scratch: &mut Scratch, 
 }
 
 /// Programs and unmasks each.
-fn program(table: &'static Table, scratch: &mut Scratch, live: &mut LiveEntries) {
-    for (index, irte) in (0..).zip(scratch.mapped.drain(..)) {
+fn program(table: &Table, scratch: &mut Scratch, live: &mut LiveEntries) {
+    for (index, irte) in (0..).zip(scratch.mapped.drain(MAX_ENTRIES)) {
         let programmed = table.claim(index).and_then(|entry| entry.program(irte).ok());
         live.extend(programmed.map(Entry::unmask));
     }
@@ -104,7 +109,7 @@ fn program(table: &'static Table, scratch: &mut Scratch, live: &mut LiveEntries)
 
 fn mask_and_unmask(live: &mut LiveEntries, back: &mut LiveEntries, checks: &mut Checks) -> bool {
     let (entries, rounds) = (live.len(), rounds(live.len()));
-    for mut entry in live.drain(..) {
+    for mut entry in live.drain(MAX_ENTRIES) {
         for _ in 0..rounds {
             let Ok(masked) = entry.mask() else {
                 checks.expect("mask", false, format_args!("an entry does not stay masked"));
@@ -135,7 +140,7 @@ fn retarget(session: &Session, live: &mut LiveEntries, checks: &mut Checks) {
 
 /// Masks each and takes its IRTE.
 fn retire(live: &mut LiveEntries, scratch: &mut Scratch) {
-    let masked = live.drain(..).filter_map(|entry| entry.mask().ok());
+    let masked = live.drain(MAX_ENTRIES).filter_map(|entry| entry.mask().ok());
     scratch.given.extend(masked.map(|entry| Some(entry.retire().1)));
 }
 

@@ -1,8 +1,7 @@
 //! The stages that a device goes through.
 
 use super::MAX_SENDERS;
-use super::location::MessageLocation;
-use super::senders::{ALL, Lines, Senders, lines};
+use super::senders::{ALL, Lines, MessageLocation, Senders, lines};
 use crate::harness::checks::{Checks, Outcome};
 use crate::harness::counted_interrupt::{CountedInterrupt, Sum, refusal, report_entry};
 use crate::harness::vectors::Vectors;
@@ -16,7 +15,7 @@ use core::fmt;
 use pvir_guest::abi::{DeviceFlags, DeviceId, Features, Status};
 use pvir_guest::{
     BatchMode, Entry, EntryError, Irte, Live, MapRequest, Mask, Masked, MsixTable, NOT_MAPPED, Origin,
-    StoreEntry, Target,
+    Renamed, StoreEntry, Target,
 };
 
 /// How long what is stale is given to arrive after all.
@@ -42,7 +41,7 @@ impl ImsTest<'_> {
     }
 
     /// All stages, one after the other. Answers nothing when one has failed so that the next makes no sense.
-    pub(super) fn run(&mut self, table: &MsixTable<'_, Kernel>) -> Option<()> {
+    pub(super) fn run(&mut self, table: &MsixTable<Kernel>) -> Option<()> {
         let id: DeviceId = self.info.id;
         let entries = u32::from(self.driver.vectors().min(MAX_SENDERS)).min(self.info.msix_entries);
         let places = u32::from(self.driver.ims_locations().min(MAX_SENDERS)).min(self.info.ims_entries);
@@ -93,7 +92,7 @@ impl ImsTest<'_> {
     }
 
     /// Writes each pair where it belongs, and reads it back.
-    fn store<'t>(&mut self, table: &'t MsixTable<'_, Kernel>, irtes: Irtes) -> Option<Senders<'t>> {
+    fn store(&mut self, table: &MsixTable<Kernel>, irtes: Irtes) -> Option<Senders> {
         let (wanted, mut senders) =
             (irtes.len(), Senders { places: ArrayVec::new(), entries: ArrayVec::new() });
         for irte in irtes {
@@ -117,12 +116,12 @@ impl ImsTest<'_> {
     }
 
     /// Where the message of an IMS entry is kept.
-    fn seat<'t>(&mut self, table: &'t MsixTable<'_, Kernel>, origin: Origin) -> Option<MessageLocation<'t>> {
+    fn seat(&mut self, table: &MsixTable<Kernel>, origin: Origin) -> Option<MessageLocation> {
         if self.in_table {
             let entry = table.claim(u32::from(MAX_SENDERS) + origin.index)?;
-            return Some(MessageLocation::InTable(entry.release(), origin));
+            return Some(MessageLocation::Second(Renamed::new(entry.release(), origin)));
         }
-        self.driver.ims_location(u16::try_from(origin.index).ok()?, origin).map(MessageLocation::Own)
+        self.driver.ims_location(u16::try_from(origin.index).ok()?, origin).map(MessageLocation::First)
     }
 
     fn send(&mut self, number: u16) {
@@ -193,7 +192,7 @@ impl ImsTest<'_> {
     }
 
     /// All in one call, and no store is touched.
-    fn retarget(&mut self, senders: &mut Senders<'_>, lines: &Lines) {
+    fn retarget(&mut self, senders: &mut Senders, lines: &Lines) {
         let pairs = senders.pairs();
         let targets: ArrayVec<Target, ALL> = lines.iter().map(|line| line.place().target()).collect();
         let (places, entries) = targets.split_at(senders.places.len());
@@ -209,7 +208,7 @@ impl ImsTest<'_> {
     }
 
     /// What a place raises while it is parked comes once, at the first route.
-    fn park(&mut self, senders: &mut Senders<'_>, lines: &mut Lines) {
+    fn park(&mut self, senders: &mut Senders, lines: &mut Lines) {
         let (Some(place), Some(line)) = (senders.places.first_mut(), lines.first_mut()) else { return };
         if !self.session.features().contains(Features::PARKING) {
             let why = Outcome::Skipped("the host does not offer parking");
@@ -231,14 +230,14 @@ impl ImsTest<'_> {
     }
 
     /// The first place's IRTE is given back while its pair stays in the device: it reaches nobody, and the others go on.
-    fn release(&mut self, mut senders: Senders<'_>, mut lines: Lines) -> Option<()> {
+    fn release(&mut self, mut senders: Senders, mut lines: Lines) -> Option<()> {
         let (stale, irte) = senders.places.remove(0).mask().ok()?.retire();
         let gone = lines.remove(0);
         let given = self.session.unmap(irte);
         self.expect("unmap", given.is_ok(), format_args!("{}", stale.origin()));
         gone.report("released", 0);
         let before = interrupts::grand_total();
-        let mut stale = stale.release();
+        let stale = stale.release();
         stale.set_mask(Mask::Clear);
         self.send(0);
         let came = wait_until(LONG_QUIET_MS, || interrupts::grand_total() != before);

@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "calls the host with blocks of its own")]
 
-use crate::harness::live_entries::LiveEntries;
+use crate::harness::live_entries::LiveEntry;
 use crate::machine::memory::dma::Dma;
 use arrayvec::ArrayVec;
 use pvir_guest::Conduit;
@@ -35,15 +35,15 @@ struct Block {
 }
 
 impl Moves {
-    /// For all entries of a live_entries, each to a vector of its own for good.
+    /// For all live entries, each to a vector of its own for good.
     pub(super) fn new(
         conduit: HardwareConduit,
-        live_entries: &LiveEntries,
+        entries: &[LiveEntry],
         vector: impl Fn(usize) -> u8,
     ) -> Option<Self> {
         let max_records = MAX_RECORDS as usize;
         let mut blocks = ArrayVec::new();
-        for (entries, first) in live_entries.chunks(max_records).zip((0..).step_by(max_records)) {
+        for (entries, first) in entries.chunks(max_records).zip((0..).step_by(max_records)) {
             let memory = Dma::allocate(MAX_BLOCK_LEN as u64)?;
             let count = u32::try_from(entries.len()).ok()?;
             put(

@@ -5,7 +5,7 @@ use super::{Driven, MAX_DEVICES};
 use crate::harness::checks::Checks;
 use crate::harness::setup;
 use crate::machine::devices::{Device, Trigger};
-use crate::remapping::{self, KERNEL, NoSession, Session};
+use crate::remapping::{self, Kernel, NoSession, Session};
 use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::DeviceId;
@@ -84,7 +84,7 @@ impl Driven {
             Self::Msix(msix) => {
                 msix.table.set_enabled(false);
                 let came = msix.id.zip(msix.place(0)).map(|(id, place)| {
-                    let table = MsixTable::open(&KERNEL, id).map_err(|error| failed(checks, &error)).ok()?;
+                    let table = MsixTable::open(Kernel, id).map_err(|error| failed(checks, &error)).ok()?;
                     let entry = table.claim(0)?;
                     one(session, &mut msix.device, entry, place, rounds, checks)
                 });
@@ -124,7 +124,7 @@ impl Driven {
 }
 
 fn of_msi(id: DeviceId) -> Result<Entry<impl StoreEntry + fmt::Debug, Masked>, pvir_guest::PciError> {
-    MsiCapability::open(&KERNEL, id)?.claim(1)
+    MsiCapability::open(Kernel, id)?.claim(1)
 }
 
 fn failed(checks: &mut Checks, error: &dyn fmt::Display) {

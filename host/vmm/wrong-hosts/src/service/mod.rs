@@ -87,8 +87,10 @@ fn change(variant: Variant) -> Box<dyn Change> {
         EpochNotRaised => Box::new(sessions::EpochNotRaised),
         DisableKeeps => Box::<sessions::DisableKeeps>::default(),
         MsrFaults | HypercallNotTaken => Box::new(conduits::FalseConduits(wrong)),
-        CpuidDiffers | BlockOverrun | HeaderReadTwice | AreaNotWritten | LostInMap | LostInRetarget
-        | ParkedLost | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => Box::new(Nothing),
+        CpuidDiffers | MsrOfTheCpu | BlockOverrun | HeaderReadTwice | AreaNotWritten | LostInMap
+        | LostInRetarget | ParkedLost | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => {
+            Box::new(Nothing)
+        }
     }
 }
 

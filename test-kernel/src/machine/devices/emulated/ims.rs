@@ -47,7 +47,7 @@ impl Array {
     }
 
     /// Takes possession of a slot.
-    pub(super) fn claim(&'static self, slot: u32, origin: Origin, registers: Registers) -> Option<Doorbell> {
+    pub(super) fn claim(&self, slot: u32, origin: Origin, registers: Registers) -> Option<Doorbell> {
         Some(Doorbell { slot: self.slots.claim(slot, origin.index)?.release(), registers })
     }
 }
@@ -55,7 +55,7 @@ impl Array {
 /// A slot whose device is told when it is unmasked.
 #[derive(Debug)]
 pub(crate) struct Doorbell {
-    slot: ImsSlot<'static>,
+    slot: ImsSlot,
     registers: Registers,
 }
 
@@ -72,7 +72,7 @@ impl StoreEntry for Doorbell {
         self.slot.read()
     }
 
-    fn set_mask(&mut self, mask: Mask) {
+    fn set_mask(&self, mask: Mask) {
         self.slot.set_mask(mask);
         if mask == Mask::Clear {
             self.registers.write(IMS_DOORBELL, self.slot.slot());

@@ -121,7 +121,7 @@ impl Trigger for Emulated {
     fn ims_location(&mut self, place: u16, origin: Origin) -> Option<ImsLocation> {
         let array = ims::Array::of(origin.device, self.ims_locations().into())?;
         self.write_address(IMS_BASE_LOW, IMS_BASE_HIGH, array.address);
-        array.claim(place.into(), origin, self.0).map(ImsLocation::Emulated)
+        array.claim(place.into(), origin, self.0).map(ImsLocation::Second)
     }
 
     fn raise_ims(&mut self, place: u16) {

@@ -82,7 +82,7 @@ impl StoreEntry for HeadWriteBack {
         Pair { address, data: self.queue.next_head() }
     }
 
-    fn set_mask(&mut self, _mask: Mask) {}
+    fn set_mask(&self, _mask: Mask) {}
 
     fn mask(&self) -> Option<Mask> {
         None

@@ -82,7 +82,7 @@ impl Trigger for Igb {
         let queue = Queue::new(self.registers, place).filter(|_| self.kind == Kind::Physical)?;
         let ring = self.ring.or_else(head_write_back::ring)?;
         self.ring = Some(ring);
-        Some(ImsLocation::HeadWriteBack(HeadWriteBack::claim(queue, ring, origin)))
+        Some(ImsLocation::First(HeadWriteBack::claim(queue, ring, origin)))
     }
 
     fn raise_ims(&mut self, place: u16) {
