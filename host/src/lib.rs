@@ -5,6 +5,7 @@ pub mod device;
 pub mod emulation;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+pub mod function;
 pub mod irte;
 pub mod isolation;
 pub mod kvm;

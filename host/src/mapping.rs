@@ -2,6 +2,11 @@
 //! Memory that a device and the guest change at any moment, mapped into this process: a BAR, or the memory that stands
 //! for one. It is accessed by volatile 32-bit words only.
 
+mod bytes;
+mod host_memory;
+
+pub use host_memory::HostMemory;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;

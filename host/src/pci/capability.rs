@@ -6,9 +6,11 @@
 use super::MsiShape;
 
 /// Capability ids.
-const MSI: u8 = 0x05;
-const PCI_EXPRESS: u8 = 0x10;
-const MSIX: u8 = 0x11;
+pub(super) const MSI: u8 = 0x05;
+pub(super) const PCI_EXPRESS: u8 = 0x10;
+pub(super) const MSIX: u8 = 0x11;
+/// Length of the MSI-X capability in bytes.
+pub(super) const MSIX_LEN: u8 = 12;
 /// Bytes of one MSI-X table entry.
 pub(crate) const ENTRY_LEN: u64 = 16;
 
@@ -36,6 +38,11 @@ pub struct MsiCapability {
     pub offset: u16,
     /// The form of the capability: address width, mask bits, number of messages.
     pub shape: MsiShape,
+}
+
+impl MsixCapability {
+    /// Length of the capability in bytes.
+    pub(crate) const LEN: u16 = MSIX_LEN as u16;
 }
 
 impl MsiCapability {

@@ -27,8 +27,7 @@ use crate::observation::control::server::{AnswerRequest, Server};
 use crate::observation::report::live::{LiveReport, Ticker};
 use crate::observation::report::summary::{DeviceName, Summary};
 use crate::observation::report::tables;
-use crate::pci::bus::PciBus;
-use crate::pci::slot::PciSlot;
+use crate::pci::bus::{PciBus, Slot};
 use crate::service::{self, Quotas};
 use crate::signals::{SignalRequest, Signals};
 use crate::vcpu::Vcpu;
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
         initrd: args.initrd.clone(),
         command_line: args.append.join(" "),
     };
-    let entry = boot::load(&vm.memory, &image, &vm.apic_ids)?;
+    let entry = boot::load(&vm.memory, &image, &vm.apic_ids, pci.high_window())?;
 
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
     let local_apics = LocalApics::new(Arc::clone(&vm.fd), &counters);
@@ -122,13 +121,13 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
 }
 
 fn device_names(bus: &PciBus) -> Vec<DeviceName> {
-    let name = |slot: &Arc<PciSlot>| DeviceName {
-        id: attach::id_of(slot.devfn()),
+    let name = |slot: &Slot| DeviceName {
+        id: slot.devfn().id(),
         host: slot.function().host_address(),
         address: slot.devfn().to_string(),
         name: slot.function().name(),
         msix_bar: slot.function().msix_table_bar().map(usize::from),
-        bars: slot.header().bars.iter().map(|(bar, _)| bar).collect(),
+        bars: slot.function().bars().iter().map(|(bar, _)| usize::from(*bar)).collect(),
     };
     bus.slots().map(name).collect()
 }

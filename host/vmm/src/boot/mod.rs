@@ -33,8 +33,13 @@ pub(crate) struct BootImage {
     pub(crate) command_line: String,
 }
 
-/// Puts all into memory. Gives the entry point.
-pub(crate) fn load(memory: &GuestMemoryMmap, image: &BootImage, apic_ids: &[u32]) -> Result<u64> {
+/// Puts all into memory. `high_window` is where 64-bit BARs can be above RAM. Gives the entry point.
+pub(crate) fn load(
+    memory: &GuestMemoryMmap,
+    image: &BootImage,
+    apic_ids: &[u32],
+    high_window: Option<GuestRange>,
+) -> Result<u64> {
     let ram = memory::ranges_of(memory);
     let (entry, kernel_end) = load_kernel(memory, &image.kernel, &ram)?;
     let mut modules = Vec::new();
@@ -42,7 +47,7 @@ pub(crate) fn load(memory: &GuestMemoryMmap, image: &BootImage, apic_ids: &[u32]
         modules.push(load_initrd(memory, path, &ram, kernel_end)?);
     }
     load_command_line(memory, &image.command_line)?;
-    let tables = acpi::build(layout::ACPI, apic_ids, layout::mmio64(&ram));
+    let tables = acpi::build(layout::ACPI, apic_ids, high_window);
     memory.write_slice(&tables, GuestAddress(layout::ACPI)).context("ACPI tables")?;
     firmware::load(memory).context("reset vector")?;
     write_start_info(memory, &ram, &modules)?;

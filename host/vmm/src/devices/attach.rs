@@ -5,42 +5,21 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
-use pvir_abi::{Bdf, DeviceId};
-use pvir_host::device::Device;
+use pvir_abi::DeviceId;
 use pvir_host::emulation::{HandlePool, StoreLayout};
+use pvir_host::function::{BarMapper, NewFunction, PciFunction};
 use pvir_host::isolation::{DefectPolicy, Host, IsolationError};
 use pvir_host::mapping::RegionMap;
 use pvir_host::service::Service;
-use pvir_host::vfio::{AttachError, Container, Demand, VfioDevice, VfioPci};
+use pvir_host::vfio::{AttachError, Container, Demand, VfioPci};
 
-use super::emulated::{EmulatedDevice, EmulatedFunction};
-use super::gate::{Gate, GateWindow};
 use super::interrupt_mode::InterruptMode;
-use super::scratch::Scratch;
-use super::trapped::TrappedStores;
-use super::vfio::function::VfioFunction;
+use super::{emulated, scratch};
 use crate::assembly::{Assembly, HostDevice};
 use crate::device_spec::DeviceSpec;
 use crate::pci::bus::PciBus;
-use crate::pci::function::{DevFn, PciFunction};
 use crate::vm::Vm;
 use crate::vm::memory;
-
-/// Both sides of a device.
-struct Attached {
-    function: Arc<dyn PciFunction>,
-    /// Nothing for what has no interrupts.
-    interrupts: Option<Interrupts>,
-}
-
-/// What a function's interrupts are made of.
-struct Interrupts {
-    device: Box<dyn Device>,
-    gate: Arc<Gate>,
-    stores: Arc<TrappedStores>,
-    /// The memory of its MSI-X table, where that is ours.
-    table: Option<Arc<RegionMap>>,
-}
 
 /// Builds the bus with all devices, and gives them to the service.
 pub(crate) fn all(
@@ -50,34 +29,32 @@ pub(crate) fn all(
     specs: &[DeviceSpec],
     assembly: &dyn Assembly,
 ) -> Result<Arc<PciBus>> {
-    let mut bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory))?;
+    let mut bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory), vm.address_bits)?;
     let mut host = HostDevices::new(vm, mode, specs)?;
-    let mut gates = Vec::new();
     let mut handles = HandlePool::default();
     for spec in specs {
-        let parts = match spec {
-            DeviceSpec::Scratch => Attached { function: Arc::new(Scratch::new()?), interrupts: None },
-            DeviceSpec::Emulated(layout) => emulated(vm, *layout, &mut handles, service)?,
-            DeviceSpec::Vfio(address) => host.open(*address, service, assembly)?,
+        let (id, mapper) = (bus.next()?.id(), bus.mapper());
+        let attach = |new: NewFunction, table: Option<&Arc<RegionMap>>| {
+            let name = new.name();
+            let new = new.map_device(|device| assembly.device(device, table));
+            new.attach(service).with_context(|| format!("device {name}"))
         };
-        let name = parts.function.name();
-        let devfn = bus.add(parts.function)?;
+        let function = match spec {
+            DeviceSpec::Scratch => scratch::function(id, mapper)?,
+            DeviceSpec::Emulated(layout) => {
+                let (new, table) = emulated(vm, *layout, &mut handles, id, mapper)?;
+                attach(new, table.as_ref())?
+            }
+            DeviceSpec::Vfio(address) => attach(host.open(*address, id, mapper, assembly)?, None)?,
+        };
+        let name = function.name();
+        let devfn = bus.add(function)?;
         tracing::info!(device = %name, place = %devfn, "device");
-        if let Some(Interrupts { device, gate, stores, table }) = parts.interrupts {
-            let device = assembly.device(device, table.as_ref());
-            service.add_device(id_of(devfn), device).with_context(|| format!("device {name}"))?;
-            stores.bind(id_of(devfn));
-            gates.push((gate, devfn));
-        }
-    }
-    let bus = Arc::new(bus);
-    for (gate, devfn) in gates {
-        gate.bind(&bus, devfn);
     }
     if mode != InterruptMode::Trap {
         check_isolation(service, mode)?;
     }
-    Ok(bus)
+    Ok(Arc::new(bus))
 }
 
 /// Whether the guest could enable pvir now. If not, that ends the run only where nothing else will do.
@@ -93,30 +70,18 @@ fn check_isolation(service: &Service, mode: InterruptMode) -> Result<()> {
     Ok(())
 }
 
-/// How guest and service name a function.
-pub(crate) fn id_of(devfn: DevFn) -> DeviceId {
-    DeviceId::new(0, Bdf(devfn.requester_id()))
-}
-
 fn emulated(
     vm: &Vm,
     layout: StoreLayout,
     handles: &mut HandlePool,
-    service: &Arc<Service>,
-) -> Result<Attached> {
-    let gate = Arc::new(Gate::default());
+    id: DeviceId,
+    mapper: Arc<dyn BarMapper>,
+) -> Result<(NewFunction, Option<Arc<RegionMap>>)> {
     let ram = Arc::new(vm.memory.clone());
-    let function = handles
-        .take(&layout)
-        .and_then(|handles| {
-            EmulatedFunction::new(layout, &handles, ram, Arc::clone(&gate), Arc::clone(service))
-        })
-        .with_context(|| format!("--device emulated with {} interrupts", layout.interrupts()))?;
-    let device = EmulatedDevice::new(Arc::clone(function.model()), Box::new(GateWindow(Arc::clone(&gate))));
-    let stores = Arc::clone(function.stores());
-    let table = function.model().table().map(|table| Arc::clone(table.memory()));
-    let interrupts = Some(Interrupts { device: Box::new(device), gate, stores, table });
-    Ok(Attached { function: Arc::new(function), interrupts })
+    let handles = handles.take(&layout).map_err(anyhow::Error::from);
+    handles
+        .and_then(|handles| emulated::function(id, layout, &handles, ram, mapper))
+        .with_context(|| format!("--device emulated with {} interrupts", layout.interrupts()))
 }
 
 /// The host devices of the VM, which share one IOMMU domain.
@@ -141,12 +106,14 @@ impl<'a> HostDevices<'a> {
         Ok(Self { vm, mode, assigned: assigned.into_iter().collect(), container: None })
     }
 
+    /// Opens the host's device at `address`, which the guest will find at `id`.
     fn open(
         &mut self,
         address: DeviceId,
-        service: &Arc<Service>,
+        id: DeviceId,
+        mapper: Arc<dyn BarMapper>,
         assembly: &dyn Assembly,
-    ) -> Result<Attached> {
+    ) -> Result<NewFunction> {
         let host = Host::default();
         // What is wrong with the device comes before what is wrong with VFIO: it says more.
         host.check_bound(address).map_err(with_remedy)?;
@@ -166,14 +133,7 @@ impl<'a> HostDevices<'a> {
                 VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?
             }
         };
-        let pci = Arc::new(pci);
-        let gate = Arc::new(Gate::default());
-        let function = VfioFunction::new(Arc::clone(&pci), Arc::clone(&gate), Arc::clone(service))?;
-        let device = VfioDevice::new(pci, Box::new(GateWindow(Arc::clone(&gate))))
-            .with_context(|| format!("{address}: cannot map the BAR of the MSI-X table"))?;
-        let stores = Arc::clone(function.stores());
-        let interrupts = Some(Interrupts { device: Box::new(device), gate, stores, table: None });
-        Ok(Attached { function: Arc::new(function), interrupts })
+        Ok(PciFunction::vfio(Arc::new(pci), id, mapper)?)
     }
 
     /// The container, made when the first device needs it.
@@ -222,6 +182,8 @@ fn warn_of_kernel_defects() {
 
 #[cfg(test)]
 mod tests {
+    use pvir_abi::Bdf;
+
     use super::*;
 
     #[test]

@@ -1,15 +1,10 @@
 //! Devices: those of the machine itself, and those on its PCI bus.
 
 pub(crate) mod attach;
-pub(crate) mod config;
 pub(crate) mod emulated;
-pub(crate) mod gate;
 pub(crate) mod interrupt_mode;
 pub(crate) mod io_apic;
 pub(crate) mod line_console;
-pub(crate) mod region;
 pub(crate) mod scratch;
 pub(crate) mod serial;
 pub(crate) mod terminal;
-pub(crate) mod trapped;
-pub(crate) mod vfio;

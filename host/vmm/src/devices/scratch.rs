@@ -3,83 +3,53 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use pvir_abi::DeviceId;
+use pvir_host::function::{BarMapper, EmulatedFunction, FunctionModel, GuestAccess, MappedPart, PciFunction};
+use pvir_host::pci::{BarSpec, Identity};
 use vm_memory::MmapRegion;
 
-use crate::pci::bars::{BarKind, BarSpec};
-use crate::pci::function::{MappedPart, PciFunction};
-use crate::vm::slots::SlotAccess;
-
 const PAGE: u64 = 4096;
-const ID: u32 = 0x0001_7670;
-/// Class ff: no class.
-const CLASS: u32 = 0xff00_0000;
+const IDENTITY: Identity = Identity::new(0x7670, 0x0001);
+const REGISTERS_BAR: u8 = 0;
+const MAPPED_BAR: u8 = 2;
 
-/// The function. Config space beyond its identity and its BAR0 keep what is written to them.
-pub(crate) struct Scratch {
-    config: Mutex<[u8; 256]>,
+/// The device. Its registers keep what is written to them.
+struct Scratch {
     registers: Mutex<[u8; 4096]>,
     mapped: Arc<MmapRegion>,
 }
 
-impl Scratch {
-    pub(crate) fn new() -> Result<Self> {
-        let mut config = [0; 256];
-        config[..4].copy_from_slice(&ID.to_le_bytes());
-        config[8..12].copy_from_slice(&CLASS.to_le_bytes());
-        let mapped = MmapRegion::new(4096).context("cannot allocate the scratch device's page")?;
-        Ok(Self { config: Mutex::new(config), registers: Mutex::new([0; 4096]), mapped: Arc::new(mapped) })
-    }
+/// A scratch device at `id`.
+pub(crate) fn function(id: DeviceId, mapper: Arc<dyn BarMapper>) -> Result<Arc<PciFunction>> {
+    let mapped = MmapRegion::new(4096).context("cannot allocate the scratch device's page")?;
+    let scratch = Scratch { registers: Mutex::new([0; 4096]), mapped: Arc::new(mapped) };
+    EmulatedFunction::new(id, "scratch", IDENTITY, Arc::new(scratch))
+        .with_bar(REGISTERS_BAR, BarSpec::memory32(PAGE))
+        .with_bar(MAPPED_BAR, BarSpec::memory64(PAGE).with_prefetchable(true))
+        .finish(mapper)
+        .context("scratch device")
 }
 
-fn copy_out(from: &[u8], at: usize, data: &mut [u8]) {
-    if let Some(bytes) = from.get(at..at + data.len()) {
-        data.copy_from_slice(bytes);
-    }
-}
-
-fn copy_in(to: &mut [u8], at: usize, data: &[u8]) {
-    if let Some(bytes) = to.get_mut(at..at + data.len()) {
-        bytes.copy_from_slice(data);
-    }
-}
-
-impl PciFunction for Scratch {
-    fn name(&self) -> String {
-        "scratch".to_owned()
-    }
-
-    fn bars(&self) -> [Option<BarSpec>; 6] {
-        let trapped = BarSpec { kind: BarKind::Memory32, size: PAGE, prefetchable: false };
-        let mapped = BarSpec { kind: BarKind::Memory64, size: PAGE, prefetchable: true };
-        [Some(trapped), None, Some(mapped), None, None, None]
-    }
-
-    fn config_read(&self, offset: u16, data: &mut [u8]) {
-        copy_out(&*self.config.lock().unwrap_or_else(PoisonError::into_inner), offset.into(), data);
-    }
-
-    fn config_write(&self, offset: u16, data: &[u8]) {
-        // COMMAND, and what is behind the header.
-        if (4..6).contains(&offset) || offset >= 0x40 {
-            copy_in(&mut *self.config.lock().unwrap_or_else(PoisonError::into_inner), offset.into(), data);
-        }
-    }
-
+impl FunctionModel for Scratch {
     fn bar_read(&self, _bar: u8, offset: u64, data: &mut [u8]) {
         let at = usize::try_from(offset).unwrap_or(usize::MAX >> 1);
-        copy_out(&*self.registers.lock().unwrap_or_else(PoisonError::into_inner), at, data);
+        let registers = self.registers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = registers.get(at..at + data.len()) {
+            data.copy_from_slice(bytes);
+        }
     }
 
     fn bar_write(&self, _bar: u8, offset: u64, data: &[u8]) {
         let at = usize::try_from(offset).unwrap_or(usize::MAX >> 1);
-        copy_in(&mut *self.registers.lock().unwrap_or_else(PoisonError::into_inner), at, data);
+        let mut registers = self.registers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = registers.get_mut(at..at + data.len()) {
+            bytes.copy_from_slice(data);
+        }
     }
 
     fn mapped_parts(&self, bar: u8) -> Vec<MappedPart> {
-        if bar != 2 {
-            return Vec::new();
-        }
-        let memory = Arc::clone(&self.mapped);
-        vec![MappedPart { offset: 0, size: PAGE, memory, memory_offset: 0, access: SlotAccess::ReadWrite }]
+        let memory = Arc::clone(&self.mapped) as _;
+        let part = MappedPart::new(0, PAGE, memory, 0, GuestAccess::ReadWrite);
+        part.filter(|_| bar == MAPPED_BAR).into_iter().collect()
     }
 }

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::bus::PciBus;
-use super::function::DevFn;
-use super::slot::PciSlot;
+use super::bus::{PciBus, Slot};
+use super::devfn::DevFn;
 use crate::vm::layout;
 
 const ENABLE: u32 = 1 << 31;
@@ -30,7 +29,7 @@ impl ConfigPorts {
             return None;
         }
         let (slot, offset) = self.target(port, data.len())?;
-        slot.config_read(offset, data);
+        slot.function().config_read(offset, data);
         Some(slot.index())
     }
 
@@ -43,14 +42,14 @@ impl ConfigPorts {
             return None;
         }
         let (slot, offset) = self.target(port, data.len())?;
-        self.bus.config_write(&slot, offset, data);
+        slot.function().config_write(offset, data);
         Some(slot.index())
     }
 
     /// The function that a data access means, and the offset in its config space; `None` where nothing answers.
-    fn target(&self, port: u16, size: usize) -> Option<(Arc<PciSlot>, u16)> {
+    fn target(&self, port: u16, size: usize) -> Option<(&Slot, u16)> {
         let (devfn, offset) = decode(self.address.load(Ordering::Relaxed), port, size)?;
-        Some((Arc::clone(self.bus.slot(devfn)?), offset))
+        Some((self.bus.slot(devfn)?, offset))
     }
 }
 

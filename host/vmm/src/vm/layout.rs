@@ -28,13 +28,10 @@ pub(crate) const IO_APIC: std::ops::Range<u64> = 0xfec0_0000..0xfec0_1000;
 pub(crate) const LAPIC: std::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
 /// Ports for I/O BARs.
 pub(crate) const PORTS: std::ops::Range<u64> = 0xc000..0x1_0000;
-/// Size of the window for large 64-bit BARs, which starts above RAM.
-const MMIO64_SIZE: u64 = 1 << 36;
-
-/// The window for large 64-bit BARs, in a machine with this RAM.
-pub(crate) fn mmio64(ram: &[GuestRange]) -> GuestRange {
+/// Where the window for large 64-bit BARs starts, in a machine with this RAM.
+pub(crate) fn above_ram(ram: &[GuestRange]) -> u64 {
     let above = ram.iter().map(GuestRange::end).max().unwrap_or(0).max(FOUR_GIB);
-    GuestRange::new(above.next_multiple_of(1 << 30), MMIO64_SIZE)
+    above.next_multiple_of(1 << 30)
 }
 
 pub(crate) const COM1: u16 = 0x3f8;

@@ -1,8 +1,9 @@
 //! Guest RAM: its regions, and the map of it that the guest is given.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
+use super::address_bits::AddressBits;
 use super::layout;
 use crate::memory_size::MemorySize;
 
@@ -28,14 +29,24 @@ impl GuestRange {
 }
 
 /// Splits `size` bytes of RAM around the hole below 4 GiB.
-pub(crate) fn ram_ranges(size: MemorySize) -> Vec<GuestRange> {
+///
+/// # Errors
+/// RAM would go on behind the last address that the CPU has.
+pub(crate) fn ram_ranges(size: MemorySize, bits: AddressBits) -> Result<Vec<GuestRange>> {
     let low = size.bytes().min(layout::HOLE_START);
     let high = size.bytes() - low;
+    let most = low + bits.limit().saturating_sub(layout::FOUR_GIB);
+    if size.bytes() > most {
+        bail!(
+            "--memory {size}: this CPU has {bits} physical address bits, which reach {} MiB of RAM at most",
+            most >> 20
+        );
+    }
     let mut ranges = vec![GuestRange::new(0, low)];
     if high > 0 {
         ranges.push(GuestRange::new(layout::FOUR_GIB, high));
     }
-    ranges
+    Ok(ranges)
 }
 
 /// The ranges of RAM that the guest may use (PVH memory map, type 1); the rest below 1 MiB is reserved.
@@ -71,20 +82,35 @@ pub(crate) fn ranges_of(memory: &GuestMemoryMmap) -> Vec<GuestRange> {
 mod tests {
     use super::*;
 
+    fn ranges(size: &str) -> Vec<GuestRange> {
+        ram_ranges(size.parse().unwrap(), AddressBits::new(40)).unwrap()
+    }
+
     #[test]
     fn small_memory_is_one_region() {
-        assert_eq!(ram_ranges("256M".parse().unwrap()), [GuestRange::new(0, 256 << 20)]);
+        assert_eq!(ranges("256M"), [GuestRange::new(0, 256 << 20)]);
     }
 
     #[test]
     fn large_memory_goes_on_above_four_gib() {
-        let ranges = ram_ranges("5G".parse().unwrap());
-        assert_eq!(ranges, [GuestRange::new(0, 3 << 30), GuestRange::new(4 << 30, 2 << 30)]);
+        assert_eq!(ranges("5G"), [GuestRange::new(0, 3 << 30), GuestRange::new(4 << 30, 2 << 30)]);
+    }
+
+    #[test]
+    fn memory_ends_with_the_last_address() {
+        let of = |size: &str, bits| ram_ranges(size.parse().unwrap(), AddressBits::new(bits));
+        assert_eq!(of("63G", 36).unwrap()[1].end(), 1 << 36);
+        let error = of("64G", 36).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "--memory 64 GiB: this CPU has 36 physical address bits, which reach 64512 MiB of RAM at most"
+        );
+        assert!(of("4G", 32).is_err() && of("3G", 32).is_ok());
     }
 
     #[test]
     fn usable_memory_leaves_out_what_is_reserved_below_one_mib() {
-        let usable = usable_ranges(&ram_ranges("5G".parse().unwrap()));
+        let usable = usable_ranges(&ranges("5G"));
         assert_eq!(
             usable,
             [

@@ -1,5 +1,6 @@
 //! A VM before its vCPUs: memory, split irqchip, 32-bit APIC ids, conduits.
 
+pub(crate) mod address_bits;
 pub(crate) mod conduit;
 pub(crate) mod cpuid;
 pub(crate) mod layout;
@@ -23,6 +24,7 @@ use pvir_host::counters::Counters;
 use vm_memory::GuestMemoryMmap;
 
 use crate::memory_size::MemorySize;
+use address_bits::AddressBits;
 use conduit::Hypercalls;
 use cpuid::CpuidTemplate;
 use slots::MemorySlots;
@@ -45,6 +47,8 @@ pub(crate) struct Vm {
     pub(crate) fd: Arc<VmFd>,
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) slots: Arc<MemorySlots>,
+    /// How far guest physical addresses reach.
+    pub(crate) address_bits: AddressBits,
     /// The CPUID leaves that KVM supports.
     cpuid: Vec<kvm_cpuid_entry2>,
     pub(crate) conduits: Conduits,
@@ -62,9 +66,15 @@ impl Vm {
     ) -> Result<Self> {
         let kvm = probe::open()?;
         probe::check_cpus(&kvm, &apic_ids)?;
+        counters.count_ioctl("KVM_GET_SUPPORTED_CPUID");
+        let supported =
+            kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("KVM_GET_SUPPORTED_CPUID failed")?;
+        let cpuid = supported.as_slice().to_vec();
+        let address_bits = AddressBits::of(&cpuid);
+        let ram = memory::ram_ranges(size, address_bits)?;
         counters.count_ioctl("KVM_CREATE_VM");
         let fd = Arc::new(kvm.create_vm().context("KVM_CREATE_VM failed")?);
-        let memory = memory::allocate(&memory::ram_ranges(size))?;
+        let memory = memory::allocate(&ram)?;
         let slots = Arc::new(MemorySlots::new(Arc::clone(&fd), Arc::clone(&counters), slots::limit(&kvm)));
         slots.map_ram(&memory)?;
 
@@ -75,16 +85,12 @@ impl Vm {
         if let Some(boot) = apic_ids.first().filter(|id| **id != 0) {
             xen::set_boot_cpu_id(&fd, &counters, *boot)?;
         }
-        counters.count_ioctl("KVM_GET_SUPPORTED_CPUID");
-        let supported =
-            kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context("KVM_GET_SUPPORTED_CPUID failed")?;
-        let cpuid = supported.as_slice().to_vec();
         let conduits = match offer {
             Offer::Pvir => open_conduits(&fd, &counters, &cpuid)?,
             Offer::Nothing => Conduits::empty(),
         };
         tracing::info!(?conduits, "conduits that work on this KVM");
-        Ok(Self { kvm, fd, memory, slots, cpuid, conduits, apic_ids, counters })
+        Ok(Self { kvm, fd, memory, slots, address_bits, cpuid, conduits, apic_ids, counters })
     }
 
     /// What the CPUID of the VM's vCPUs is made of.

@@ -17,19 +17,20 @@ const REVISION: u8 = 2;
 /// Size of COM1's, and of the PCI configuration mechanism's ports.
 const EIGHT_PORTS: u8 = 8;
 
-pub(super) fn table(high_window: GuestRange) -> Sdt {
-    let pci = [
+pub(super) fn table(high_window: Option<GuestRange>) -> Sdt {
+    let high = high_window.map(|window| memory(&(window.start..window.end())));
+    let windows = [
         &AddressSpace::new_bus_number(0_u16, 0) as &dyn Aml,
         &ports(layout::PCI_ADDRESS),
         &AddressSpace::new_io(layout::PORTS.start, layout::PORTS.end - 1, None),
         &memory(&layout::MMIO32),
-        &memory(&(high_window.start..high_window.end())),
     ];
+    let windows = windows.into_iter().chain(high.iter().map(|window| window as &dyn Aml)).collect();
     let pci = [
         &Name::new("_HID".into(), &EISAName::new("PNP0A03")) as &dyn Aml,
         &Name::new("_UID".into(), &Zero {}),
         &Name::new("_BBN".into(), &Zero {}),
-        &Name::new("_CRS".into(), &ResourceTemplate::new(pci.to_vec())),
+        &Name::new("_CRS".into(), &ResourceTemplate::new(windows)),
     ];
     // No pin of the I/O APIC is level-triggered, and none is shared.
     let interrupt = Interrupt::new(true, true, false, false, layout::COM1_PIN.into());
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     fn bytes() -> Vec<u8> {
-        table(GuestRange::new(4 << 30, 64 << 30)).as_slice().to_vec()
+        table(Some(GuestRange::new(4 << 30, 64 << 30))).as_slice().to_vec()
     }
 
     fn has(bytes: &[u8], part: &[u8]) -> bool {

@@ -21,8 +21,9 @@ const OEM_REVISION: u32 = 1;
 /// Size of the header of every table but the RSDP.
 const HEADER_SIZE: u32 = 36;
 
-/// All tables as they are in memory from `address` (the RSDP's) on. `high_window` is where 64-bit BARs are.
-pub(crate) fn build(address: u64, apic_ids: &[u32], high_window: GuestRange) -> Vec<u8> {
+/// All tables as they are in memory from `address` (the RSDP's) on. `high_window` is where 64-bit BARs can be above
+/// RAM.
+pub(crate) fn build(address: u64, apic_ids: &[u32], high_window: Option<GuestRange>) -> Vec<u8> {
     let mut bytes = vec![0; Rsdp::len()];
     let mut append = |table: &dyn Aml| {
         bytes.resize(bytes.len().next_multiple_of(16), 0);
@@ -50,7 +51,7 @@ mod tests {
 
     const BASE: u64 = 0xe_0000;
     const HEADER: usize = HEADER_SIZE as usize;
-    const WINDOW: GuestRange = GuestRange { start: 1 << 32, size: 1 << 36 };
+    const WINDOW: Option<GuestRange> = Some(GuestRange { start: 1 << 32, size: 1 << 36 });
 
     fn sum(bytes: &[u8]) -> u8 {
         bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte))

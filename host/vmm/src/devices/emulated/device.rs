@@ -5,7 +5,7 @@ use super::model::DeviceModel;
 use super::state::StoreOwner;
 use pvir_abi::{DeviceFlags, Pair, Store, Stores};
 use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape, TableWindow};
-use pvir_host::emulation::{MessageStore, MsiForm};
+use pvir_host::emulation::{MessageStore, MsiForm, StoreLayout};
 use pvir_host::pci::MsiShape;
 use std::io;
 use std::sync::Arc;
@@ -32,6 +32,17 @@ impl EmulatedDevice {
             return Err(io::ErrorKind::Unsupported.into());
         }
         self.model.layout().number(store, index).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+}
+
+/// What the service emulates of a device of this layout.
+pub(super) fn shape(layout: &StoreLayout) -> StoreShape {
+    match layout.store() {
+        MessageStore::Msix => StoreShape::Msix(layout.msix_entries()),
+        MessageStore::Msi(MsiForm { wide, maskable }) => {
+            let messages_log2 = layout.vectors().trailing_zeros().to_le_bytes()[0];
+            StoreShape::Msi(MsiShape { wide, maskable, messages_log2 })
+        }
     }
 }
 
@@ -101,14 +112,7 @@ impl Device for EmulatedDevice {
     }
 
     fn shape(&self) -> StoreShape {
-        let layout = self.model.layout();
-        match layout.store() {
-            MessageStore::Msix => StoreShape::Msix(layout.msix_entries()),
-            MessageStore::Msi(MsiForm { wide, maskable }) => {
-                let messages_log2 = layout.vectors().trailing_zeros().to_le_bytes()[0];
-                StoreShape::Msi(MsiShape { wide, maskable, messages_log2 })
-            }
-        }
+        shape(self.model.layout())
     }
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {

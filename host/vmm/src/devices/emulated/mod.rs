@@ -9,7 +9,6 @@
 //!                                             └──> entry (masked? held) ──> SoftwareUnit ──> eventfd ──> KVM irqfd ──> vCPU
 //! ```
 
-mod config;
 mod counts;
 mod device;
 mod function;
@@ -24,8 +23,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use device::EmulatedDevice;
-pub(crate) use function::EmulatedFunction;
+pub(crate) use function::function;
+
+#[cfg(test)]
+use device::EmulatedDevice;
 
 /// PCI vendor id: `"PV"`. Not assigned by the PCI-SIG; the device exists inside of VMs only.
 const VENDOR_ID: u16 = 0x5056;

@@ -4,13 +4,13 @@ mod sending;
 
 use super::counts::{InterruptCounters, InterruptCounts};
 use super::held::HeldVectors;
-use super::msi::MsiRegisters;
 use super::rate::{RateGenerator, RatePlan};
 use super::state::DeviceState;
 use pvir_abi::Store;
 use pvir_host::emulation::SharedTable;
 use pvir_host::emulation::StoreLayout;
 use pvir_host::memory::GuestRam;
+use pvir_host::pci::MsiRegisters;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,19 +4,7 @@
 
 use pvir_abi::Pair;
 use pvir_host::emulation::TableEntry;
-
-/// What the guest has written into the capability.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct MsiRegisters {
-    /// MSI Enable.
-    pub(crate) enabled: bool,
-    /// Multiple Message Enable: the logarithm of the number of messages.
-    pub messages_log2: u8,
-    /// Message address and data.
-    pub(crate) message: Pair,
-    /// Mask bits; zero where the capability has none.
-    pub(crate) mask: u32,
-}
+use pvir_host::pci::MsiRegisters;
 
 /// The MSI capability of an emulated device, as it acts.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
 //! The MSI capability.
 
-use super::super::msi::MsiRegisters;
 use super::*;
 use pvir_abi::{DeviceFlags, Stores};
 use pvir_host::emulation::MsiForm;
+use pvir_host::pci::MsiRegisters;
 
 const FORM: MsiForm = MsiForm { wide: true, maskable: true };
 

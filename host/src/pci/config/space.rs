@@ -4,10 +4,12 @@
 pub(crate) const SIZE: usize = 256;
 
 /// Bits of COMMAND that act.
+pub(crate) const PORT_DECODE: u16 = 1;
+pub(crate) const MEMORY_DECODE: u16 = 1 << 1;
 pub(crate) const BUS_MASTER: u16 = 1 << 2;
-/// Bits of COMMAND that a guest can set: decode of memory (which the bus acts on), bus master, parity, SERR, and INTx
-/// off.
-pub(crate) const COMMAND_BITS: u16 = 1 << 1 | BUS_MASTER | 1 << 6 | 1 << 8 | 1 << 10;
+/// Bits of COMMAND that a guest can set: decode of memory, bus master, parity, SERR, and INTx off. Decode of ports is
+/// only there for who has a BAR of ports.
+pub(crate) const COMMAND_BITS: u16 = MEMORY_DECODE | BUS_MASTER | 1 << 6 | 1 << 8 | 1 << 10;
 
 pub(crate) const COMMAND: u8 = 0x04;
 pub(crate) const STATUS: u8 = 0x06;
@@ -15,12 +17,6 @@ pub(crate) const STATUS: u8 = 0x06;
 pub(crate) const HAS_LIST: u8 = 1 << 4;
 /// Where the list starts.
 pub(crate) const FIRST_CAPABILITY: u8 = 0x34;
-
-pub(crate) const MSI: u8 = 0x05;
-pub(crate) const PCI_EXPRESS: u8 = 0x10;
-pub(crate) const MSIX: u8 = 0x11;
-/// Length of the MSI-X capability.
-pub(crate) const MSIX_SIZE: u8 = 12;
 
 /// Config space as a guest sees it.
 #[derive(Debug, Clone)]
@@ -61,12 +57,12 @@ impl ConfigSpace {
 
     /// Reads; `device` reads a byte of the device's own config space.
     pub(crate) fn read(&self, offset: u16, data: &mut [u8], device: impl Fn(u16) -> u8) {
-        for (at, byte) in (offset..).zip(data) {
-            let index = usize::from(at);
+        for (index, byte) in (usize::from(offset)..).zip(data) {
             let value = self.values.get(index).copied().unwrap_or(0);
-            *byte = match self.live.get(index).copied().flatten() {
-                Some(hidden) => device(at) & !hidden | value,
-                None => value,
+            let live = self.live.get(index).copied().flatten();
+            *byte = match (live, u16::try_from(index)) {
+                (Some(hidden), Ok(at)) => device(at) & !hidden | value,
+                _ => value,
             };
         }
     }
@@ -102,6 +98,8 @@ mod tests {
         space.write(0, &[0xff; 4]);
         space.write(0xfe, &[0xff; 4]);
         assert_eq!((read(&space, 0), read(&space, 0xfe)), ([0; 4], [0; 4]));
+        space.write(u16::MAX, &[0xff; 4]);
+        assert_eq!(read(&space, u16::MAX), [0; 4]);
     }
 
     #[test]

@@ -1,39 +1,72 @@
 //! Which pages of a BAR the guest reaches without exits, before and after it enabled pvir.
 
+use crate::pci::{ENTRY_LEN, MsixCapability};
+use crate::trapped::StoreArea;
 use std::ops::Range;
 
-use pvir_host::pci::MsixCapability;
-use pvir_host::trapped::StoreArea;
-
 const PAGE: u64 = 4096;
-
-/// Bytes of one MSI-X table entry.
-const ENTRY: u64 = 16;
+/// Table and pending bits start and end at multiples of this, and no access to them is wider.
+const WIDEST: usize = 8;
 
 /// The MSI-X structures that lie in a BAR, by their byte offsets in it; empty where they are in another.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Structures {
-    pub(crate) table: Range<u64>,
-    pub(crate) pba: Range<u64>,
+pub(super) struct Structures {
+    pub(super) table: Range<u64>,
+    pub(super) pba: Range<u64>,
+}
+
+/// A part of an access to a BAR.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AccessPart {
+    /// Its offset in the BAR.
+    pub(super) offset: u64,
+    /// Its bytes of the access.
+    pub(super) bytes: Range<usize>,
+    /// The structure that it is in, and the offset in that.
+    pub(super) structure: Option<(StoreArea, u64)>,
 }
 
 impl Structures {
     /// The structures that lie in `bar`.
-    pub(crate) fn of(bar: u8, msix: Option<&MsixCapability>) -> Self {
+    pub(super) fn of(bar: u8, msix: Option<&MsixCapability>) -> Self {
         let Some(msix) = msix else { return Self::default() };
         let entries = u64::from(msix.entries);
         let range_in = |in_bar, offset, size| if in_bar == bar { offset..offset + size } else { 0..0 };
         Self {
-            table: range_in(msix.table_bar, msix.table_offset, entries * ENTRY),
+            table: range_in(msix.table_bar, msix.table_offset, entries * ENTRY_LEN),
             pba: range_in(msix.pba_bar, msix.pba_offset, entries.div_ceil(64) * 8),
         }
     }
 
     /// The structure at an offset in the BAR, and the offset in it.
-    pub(crate) fn find(&self, offset: u64) -> Option<(StoreArea, u64)> {
+    pub(super) fn find(&self, offset: u64) -> Option<(StoreArea, u64)> {
         let structures = [(StoreArea::Table, &self.table), (StoreArea::PendingBits, &self.pba)];
         let (place, range) = structures.into_iter().find(|(_, range)| range.contains(&offset))?;
         Some((place, offset - range.start))
+    }
+
+    /// The parts of an access: each lies in one aligned quadword of a structure, or outside of all.
+    pub(super) fn parts(&self, offset: u64, len: usize) -> impl Iterator<Item = AccessPart> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let left = len.checked_sub(at).filter(|left| *left > 0)?;
+            let first = offset.wrapping_add(at as u64);
+            let structure = self.find(first);
+            let most = match structure {
+                Some(_) => WIDEST - usize::from(first.to_le_bytes()[0]) % WIDEST,
+                None => self.distance(first),
+            };
+            let bytes = at..at + left.min(most);
+            at = bytes.end;
+            Some(AccessPart { offset: first, bytes, structure })
+        })
+    }
+
+    /// Bytes from an offset outside of the structures to the next of them.
+    fn distance(&self, offset: u64) -> usize {
+        let ranges = [&self.table, &self.pba].into_iter().filter(|range| !range.is_empty());
+        let next = ranges.filter_map(|range| range.start.checked_sub(offset)).min();
+        next.and_then(|distance| usize::try_from(distance).ok()).unwrap_or(usize::MAX)
     }
 
     /// The pages that the structures touch, in order, none twice.
@@ -55,7 +88,7 @@ impl Structures {
 
     /// The parts of a BAR of `size` bytes that are mapped. The parts that are always mapped are the same in both
     /// cases, so that opening the table disturbs nothing else.
-    pub(crate) fn mapped(&self, size: u64, open: bool) -> Vec<Range<u64>> {
+    pub(super) fn mapped(&self, size: u64, open: bool) -> Vec<Range<u64>> {
         let mut parts = Vec::new();
         let mut at = 0;
         for page in self.pages() {
@@ -110,5 +143,27 @@ mod tests {
         let apart = structures(0x2f00..0x3100, 0x1ff8..0x2000);
         assert_eq!(apart.mapped(0x8000, false), [0..0x1000, 0x4000..0x8000]);
         assert_eq!(apart.mapped(0x8000, true), [0..0x1000, 0x1000..0x4000, 0x4000..0x8000]);
+    }
+
+    #[test]
+    fn accesses_are_cut_at_quadwords_inside_and_at_bounds_outside() {
+        let structures = structures(0x10..0x30, 0x30..0x38);
+        let cut = |offset, len| {
+            let parts = structures.parts(offset, len);
+            parts.map(|part| (part.offset, part.bytes, part.structure)).collect::<Vec<_>>()
+        };
+        let table = |at| Some((StoreArea::Table, at));
+        assert_eq!(cut(0, 16), [(0, 0..16, None)]);
+        assert_eq!(cut(0x0c, 8), [(0x0c, 0..4, None), (0x10, 4..8, table(0))]);
+        assert_eq!(cut(0x14, 8), [(0x14, 0..4, table(4)), (0x18, 4..8, table(8))]);
+        assert_eq!(
+            cut(0x2e, 13),
+            [
+                (0x2e, 0..2, table(0x1e)),
+                (0x30, 2..10, Some((StoreArea::PendingBits, 0))),
+                (0x38, 10..13, None)
+            ]
+        );
+        assert_eq!(cut(u64::MAX, 2), [(u64::MAX, 0..2, None)]);
     }
 }

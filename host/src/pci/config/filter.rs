@@ -6,10 +6,8 @@
 
 use std::ops::Range;
 
-use super::space::{
-    COMMAND, COMMAND_BITS, ConfigSpace, FIRST_CAPABILITY, HAS_LIST, MSI, MSIX, MSIX_SIZE, PCI_EXPRESS, SIZE,
-    STATUS,
-};
+use super::space::{COMMAND, COMMAND_BITS, ConfigSpace, FIRST_CAPABILITY, HAS_LIST, SIZE, STATUS};
+use crate::pci::capability::{MSI, MSIX, MSIX_LEN, PCI_EXPRESS};
 
 /// Header fields that are shown as they are: ids, class, cache line and latency, subsystem ids, grant and latency.
 const SHOWN: [Range<u8>; 5] = [0..4, 8..12, 12..14, 0x2c..0x30, 0x3e..0x40];
@@ -68,7 +66,7 @@ fn capabilities(physical: &[u8; SIZE]) -> Vec<(u8, u8)> {
 fn show(space: &mut ConfigSpace, physical: &[u8; SIZE], at: u8, id: u8) -> bool {
     let bytes = &physical[usize::from(at)..];
     let size = match id {
-        MSIX => MSIX_SIZE,
+        MSIX => MSIX_LEN,
         MSI => msi_size(bytes),
         PCI_EXPRESS => pci_express_size(bytes),
         _ => return false,

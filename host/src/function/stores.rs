@@ -1,63 +1,52 @@
 //! A function's message stores as the service emulates them, until the guest has them to program.
 
+use crate::service::{ServedBy, Service};
+use crate::trapped::StoreArea;
+use pvir_abi::DeviceId;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
-
-use pvir_abi::DeviceId;
-use pvir_host::service::{ServedBy, Service};
-use pvir_host::trapped::StoreArea;
+use std::sync::Arc;
 
 /// The way from a function's accesses to the service.
-pub(crate) struct TrappedStores {
+pub(super) struct TrappedStores {
     service: Arc<Service>,
-    /// Known once the function has its place on the bus; no access comes before.
-    id: OnceLock<DeviceId>,
+    id: DeviceId,
     /// The registers of the MSI or MSI-X capability in config space, id and link included.
     capability: Range<u16>,
 }
 
 impl TrappedStores {
-    /// Of a function whose capability, if it has one, is there.
-    pub(crate) fn new(service: Arc<Service>, capability: Range<u16>) -> Self {
-        Self { service, id: OnceLock::new(), capability }
-    }
-
-    /// Says which device it is.
-    pub(crate) fn bind(&self, id: DeviceId) {
-        // A device has one id for life, so there is nothing to bind twice.
-        let _ = self.id.set(id);
+    /// Of the service's device `id`, whose capability, if it has one, is there.
+    pub(super) fn new(service: Arc<Service>, id: DeviceId, capability: Range<u16>) -> Self {
+        Self { service, id, capability }
     }
 
     /// Serves a read of a structure in a BAR. `device` is asked if the store is the guest's own.
-    pub(crate) fn read(&self, area: StoreArea, offset: u64, data: &mut [u8], device: impl FnOnce(&mut [u8])) {
-        let served = self.id.get().map(|id| self.service.trapped_read(*id, area, offset, data));
-        match served {
-            Some(Ok(ServedBy::Emulation)) => {}
-            Some(Ok(ServedBy::Device)) => device(data),
-            Some(Err(_)) | None => data.fill(0xff),
+    pub(super) fn read(&self, area: StoreArea, offset: u64, data: &mut [u8], device: impl FnOnce(&mut [u8])) {
+        match self.service.trapped_read(self.id, area, offset, data) {
+            Ok(ServedBy::Emulation) => {}
+            Ok(ServedBy::Device) => device(data),
+            Err(_) => data.fill(0xff),
         }
         self.trace("guest reads", area, offset, data);
     }
 
     /// Serves a write to a store: the service's while it traps the store, otherwise the device's.
-    pub(crate) fn write(&self, area: StoreArea, offset: u64, data: &[u8], device: impl FnOnce(&[u8])) {
+    pub(super) fn write(&self, area: StoreArea, offset: u64, data: &[u8], device: impl FnOnce(&[u8])) {
         // First, so that what the access causes stands behind it.
         self.trace("guest writes", area, offset, data);
-        let served = self.id.get().map(|id| self.service.trapped_write(*id, area, offset, data));
-        if let Some(Ok(ServedBy::Device)) = served {
+        if let Ok(ServedBy::Device) = self.service.trapped_write(self.id, area, offset, data) {
             device(data);
         }
     }
 
     /// Tells of an access, access by access as the guest makes them: xtask's `intel/linux-accesses` reads these lines.
     fn trace(&self, what: &str, area: StoreArea, offset: u64, data: &[u8]) {
-        let device = self.id.get();
-        tracing::trace!(device = device.map(tracing::field::display), place = ?area, offset, value = %Hex(data), "{what}");
+        tracing::trace!(device = %self.id, place = ?area, offset, value = %Hex(data), "{what}");
     }
 
     /// Serves what of a read of config space, inside of a doubleword, is the capability's registers.
-    pub(crate) fn config_read(&self, offset: u16, data: &mut [u8], device: impl FnOnce(u16, &mut [u8])) {
+    pub(super) fn config_read(&self, offset: u16, data: &mut [u8], device: impl FnOnce(u16, &mut [u8])) {
         let Some((part, at)) = self.registers(offset, data.len()) else { return };
         let place = part.start;
         if let Some(bytes) = data.get_mut(part) {
@@ -67,7 +56,7 @@ impl TrappedStores {
     }
 
     /// Serves a write to config space: what of it lies in the capability goes to the service.
-    pub(crate) fn config_write(&self, offset: u16, data: &[u8], device: impl FnOnce(u16, &[u8])) {
+    pub(super) fn config_write(&self, offset: u16, data: &[u8], device: impl FnOnce(u16, &[u8])) {
         let Some((part, at)) = self.registers(offset, data.len()) else { return };
         let place = part.start;
         if let Some(bytes) = data.get(part) {

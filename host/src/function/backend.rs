@@ -1,0 +1,42 @@
+//! What is behind a function: a host device, or an emulated one.
+
+use super::mapper::MappedPart;
+use super::stores::TrappedStores;
+use crate::pci::ConfigSpace;
+use pvir_abi::DeviceId;
+
+/// The device behind a function. The lock of the function's registers is held around the calls of the first group.
+pub(super) trait Backend: Send + Sync {
+    /// Reads single bytes of the device's own configuration space, where the guest is shown these.
+    fn config_reader(&self) -> Box<dyn Fn(u16) -> u8 + '_>;
+
+    /// The guest has written COMMAND or what follows it; `command` is what COMMAND was before.
+    fn config_written(&self, config: &ConfigSpace, command: u16);
+
+    /// Reads registers of the capability that the guest has for itself. None where these stand in the function's own
+    /// configuration space.
+    fn store_read(&self, _offset: u16, _data: &mut [u8]) {}
+
+    /// Writes registers of the capability that the guest has for itself.
+    fn store_write(&self, _offset: u16, _data: &[u8]) {}
+
+    /// Serves a read of a BAR that exited.
+    fn bar_read(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &mut [u8]);
+
+    /// Serves a write of a BAR that exited.
+    fn bar_write(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &[u8]);
+
+    /// What of a BAR is mapped. `open` says whether the guest has the MSI-X table.
+    fn mapped_parts(&self, bar: u8, open: bool) -> Vec<MappedPart>;
+
+    /// For people and reports.
+    fn name(&self) -> String;
+
+    /// The address on the host, if it is a host device.
+    fn host_address(&self) -> Option<DeviceId> {
+        None
+    }
+
+    /// The BAR that holds the MSI-X table.
+    fn msix_table_bar(&self) -> Option<u8>;
+}

@@ -1,0 +1,214 @@
+//! The function of a host device.
+
+use super::NewFunction;
+use super::PciFunction;
+use super::backend::Backend;
+use super::error::FunctionError;
+use super::mapper::{BarMapper, MappedPart};
+use super::physical_bar::Bar;
+use super::stores::TrappedStores;
+use crate::mapping::RegionMap;
+use crate::pci::{BUS_MASTER, BarSpec, ConfigSpace, MsiCapability, MsixCapability, SIZE, filter};
+use crate::vfio::{VfioDevice, VfioPci};
+use pvir_abi::DeviceId;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// What a function needs of the host device behind it. The operations are those of [`VfioPci`].
+pub(super) trait PhysicalFunction: Send + Sync {
+    fn address(&self) -> DeviceId;
+    fn msix(&self) -> Option<&MsixCapability>;
+    fn msi(&self) -> Option<&MsiCapability>;
+    fn config_read(&self, offset: u64, data: &mut [u8]) -> io::Result<()>;
+    fn config_write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    fn set_bus_master(&self, on: bool) -> io::Result<()>;
+    fn bar_size(&self, bar: u8) -> u64;
+    /// The whole BAR; `None` if it cannot be mapped.
+    fn map_bar(&self, bar: u8) -> io::Result<Option<RegionMap>>;
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> io::Result<()>;
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> io::Result<()>;
+}
+
+impl PhysicalFunction for VfioPci {
+    fn address(&self) -> DeviceId {
+        self.address()
+    }
+
+    fn msix(&self) -> Option<&MsixCapability> {
+        self.msix()
+    }
+
+    fn msi(&self) -> Option<&MsiCapability> {
+        self.msi()
+    }
+
+    fn config_read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.config_read(offset, data)
+    }
+
+    fn config_write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.config_write(offset, data)
+    }
+
+    fn set_bus_master(&self, on: bool) -> io::Result<()> {
+        self.set_bus_master(on)
+    }
+
+    fn bar_size(&self, bar: u8) -> u64 {
+        self.bar_size(bar)
+    }
+
+    fn map_bar(&self, bar: u8) -> io::Result<Option<RegionMap>> {
+        if self.is_mappable(bar) { self.map_bar(bar).map(Some) } else { Ok(None) }
+    }
+
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.bar_read(bar, offset, data)
+    }
+
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.bar_write(bar, offset, data)
+    }
+}
+
+impl PciFunction {
+    /// The function of a host device, which the guest finds at `id`.
+    ///
+    /// The guest sees the device's ids and class, its memory BARs, and of its capabilities MSI-X (or MSI, where there is
+    /// no MSI-X) and PCI Express. Everything else reads as zero and is not written: an allow-list. Memory decode of the
+    /// device itself stays on, whatever the guest writes ([`VfioPci::set_bus_master`]).
+    ///
+    /// # Errors
+    /// [`FunctionError::Device`] if the device's configuration space or BARs cannot be accessed or mapped, and
+    /// [`FunctionError::Bars`] if its BARs are malformed.
+    pub fn vfio(
+        pci: Arc<VfioPci>,
+        id: DeviceId,
+        mapper: Arc<dyn BarMapper>,
+    ) -> Result<NewFunction, FunctionError> {
+        let address = pci.address();
+        let physical = Physical::new(Arc::clone(&pci) as Arc<dyn PhysicalFunction>)?;
+        NewFunction::of_physical(physical, id, mapper, |window| {
+            let device = VfioDevice::new(pci, window).map_err(|source| FunctionError::Device {
+                device: address,
+                operation: "cannot map the BAR of the MSI-X table".to_owned(),
+                source,
+            })?;
+            Ok(Box::new(device))
+        })
+    }
+}
+
+/// A host device, as a function has it.
+pub(super) struct Physical {
+    /// Dropped before `pci`: a mapping keeps the device open.
+    bars: Vec<Bar>,
+    pci: Arc<dyn PhysicalFunction>,
+    config: [u8; SIZE],
+    /// Whether a failure of a write to COMMAND was logged: a guest can repeat it without end.
+    logged: AtomicBool,
+}
+
+impl Physical {
+    pub(super) fn new(pci: Arc<dyn PhysicalFunction>) -> Result<Self, FunctionError> {
+        let mut config = [0; SIZE];
+        pci.config_read(0, &mut config).map_err(|source| FunctionError::Device {
+            device: pci.address(),
+            operation: "cannot read configuration space by VFIO".to_owned(),
+            source,
+        })?;
+        Ok(Self { bars: Bar::all(&*pci)?, pci, config, logged: AtomicBool::new(false) })
+    }
+
+    /// What a guest sees of the configuration space.
+    pub(super) fn config(&self) -> ConfigSpace {
+        filter(&self.config)
+    }
+
+    pub(super) fn bars(&self) -> Vec<(u8, BarSpec)> {
+        self.bars.iter().map(|bar| (bar.index(), bar.spec())).collect()
+    }
+
+    /// Where the capability stands whose registers the service emulates.
+    pub(super) fn capability(&self) -> Range<u16> {
+        match (self.pci.msix(), self.pci.msi()) {
+            (Some(msix), _) => msix.offset..msix.offset + MsixCapability::LEN,
+            (None, Some(msi)) => msi.offset..msi.offset + msi.size(),
+            (None, None) => 0..0,
+        }
+    }
+
+    fn bar(&self, index: u8) -> Option<&Bar> {
+        self.bars.iter().find(|bar| bar.index() == index)
+    }
+
+    fn config_byte(&self, offset: u16) -> u8 {
+        let mut byte = [0xff];
+        if let Err(error) = self.pci.config_read(offset.into(), &mut byte) {
+            tracing::debug!(device = %self.pci.address(), offset, "config read: {error}");
+        }
+        byte[0]
+    }
+}
+
+impl Backend for Physical {
+    fn config_reader(&self) -> Box<dyn Fn(u16) -> u8 + '_> {
+        Box::new(|offset| self.config_byte(offset))
+    }
+
+    fn config_written(&self, config: &ConfigSpace, command: u16) {
+        let after = config.command();
+        if (command ^ after) & BUS_MASTER == 0 {
+            return;
+        }
+        if let Err(error) = self.pci.set_bus_master(after & BUS_MASTER != 0) {
+            if self.logged.swap(true, Relaxed) {
+                return;
+            }
+            tracing::error!(device = %self.pci.address(), "cannot write COMMAND: {error}");
+        }
+    }
+
+    fn store_read(&self, offset: u16, data: &mut [u8]) {
+        if let Err(error) = self.pci.config_read(offset.into(), data) {
+            tracing::debug!(device = %self.pci.address(), offset, "config read: {error}");
+        }
+    }
+
+    fn store_write(&self, offset: u16, data: &[u8]) {
+        if let Err(error) = self.pci.config_write(offset.into(), data) {
+            tracing::debug!(device = %self.pci.address(), offset, "config write: {error}");
+        }
+    }
+
+    fn bar_read(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &mut [u8]) {
+        match self.bar(bar) {
+            Some(bar) => bar.read(&*self.pci, stores, offset, data),
+            None => data.fill(0xff),
+        }
+    }
+
+    fn bar_write(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &[u8]) {
+        if let Some(bar) = self.bar(bar) {
+            bar.write(&*self.pci, stores, offset, data);
+        }
+    }
+
+    fn mapped_parts(&self, bar: u8, open: bool) -> Vec<MappedPart> {
+        self.bar(bar).map_or_else(Vec::new, |bar| bar.mapped_parts(open))
+    }
+
+    fn name(&self) -> String {
+        format!("vfio {}", self.pci.address())
+    }
+
+    fn host_address(&self) -> Option<DeviceId> {
+        Some(self.pci.address())
+    }
+
+    fn msix_table_bar(&self) -> Option<u8> {
+        self.pci.msix().map(|msix| msix.table_bar)
+    }
+}

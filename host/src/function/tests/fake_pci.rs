@@ -1,0 +1,107 @@
+//! A host device without VFIO: an 82576 with registers in BAR0, and with its MSI-X table and pending bits in BAR3.
+
+use crate::function::physical::PhysicalFunction;
+use crate::mapping::RegionMap;
+use crate::pci::{ConfigHeader, MsiCapability, MsixCapability};
+use pvir_abi::{Bdf, DeviceId};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+pub(super) const REGISTERS: (u8, u64) = (0, 0x2_0000);
+pub(super) const TABLE: (u8, u64) = (3, 0x4000);
+/// Entries of the table, which starts at offset 0 of its BAR.
+pub(super) const ENTRIES: u32 = 10;
+pub(super) const PBA: u64 = 0x2000;
+
+/// The device. Reads of a BAR give the low byte of each offset.
+pub(super) struct FakePci {
+    pub(super) config: Mutex<[u8; 256]>,
+    pub(super) bus_master: Mutex<Vec<bool>>,
+    pub(super) writes: Mutex<Vec<(u8, u64, Vec<u8>)>>,
+    pub(super) reads: Mutex<Vec<(u8, u64, usize)>>,
+    msix: Option<MsixCapability>,
+    msi: Option<MsiCapability>,
+}
+
+impl FakePci {
+    pub(super) fn new() -> Arc<Self> {
+        Self::with(&[(0x50, &[5, 0, 0x80, 1]), (0x70, &[0x11, 0, 9, 0, 3, 0, 0, 0, 3, 0x20, 0, 0])])
+    }
+
+    /// One that has MSI with mask bits only.
+    pub(super) fn with_msi() -> Arc<Self> {
+        Self::with(&[(0x50, &[5, 0, 0x84, 1])])
+    }
+
+    fn with(capabilities: &[(u8, &[u8])]) -> Arc<Self> {
+        let mut config = [0; 256];
+        config[..4].copy_from_slice(&[0x86, 0x80, 0xc9, 0x10]);
+        config[6] = 0x10;
+        let mut link = 0x34;
+        for (at, capability) in capabilities {
+            config[link] = *at;
+            config[usize::from(*at)..][..capability.len()].copy_from_slice(capability);
+            link = usize::from(*at) + 1;
+        }
+        Arc::new(Self {
+            msix: ConfigHeader(&config).msix(),
+            msi: ConfigHeader(&config).msi(),
+            config: Mutex::new(config),
+            bus_master: Mutex::default(),
+            writes: Mutex::default(),
+            reads: Mutex::default(),
+        })
+    }
+}
+
+impl PhysicalFunction for FakePci {
+    fn address(&self) -> DeviceId {
+        DeviceId::new(0, Bdf::new(6, 0, 0).unwrap())
+    }
+
+    fn msix(&self) -> Option<&MsixCapability> {
+        self.msix.as_ref()
+    }
+
+    fn msi(&self) -> Option<&MsiCapability> {
+        self.msi.as_ref()
+    }
+
+    fn config_read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        let at = usize::try_from(offset).unwrap();
+        data.copy_from_slice(&self.config.lock().unwrap()[at..at + data.len()]);
+        Ok(())
+    }
+
+    fn config_write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let at = usize::try_from(offset).unwrap();
+        self.config.lock().unwrap()[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn set_bus_master(&self, on: bool) -> io::Result<()> {
+        self.bus_master.lock().unwrap().push(on);
+        Ok(())
+    }
+
+    fn bar_size(&self, bar: u8) -> u64 {
+        [REGISTERS, TABLE].into_iter().find(|(index, _)| *index == bar).map_or(0, |(_, size)| size)
+    }
+
+    fn map_bar(&self, bar: u8) -> io::Result<Option<RegionMap>> {
+        let file = tempfile::tempfile()?;
+        file.set_len(self.bar_size(bar))?;
+        RegionMap::new(&file, 0, usize::try_from(self.bar_size(bar)).unwrap()).map(Some)
+    }
+
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.reads.lock().unwrap().push((bar, offset, data.len()));
+        (offset..).zip(data).for_each(|(at, byte)| *byte = at.to_le_bytes()[0]);
+        Ok(())
+    }
+
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.writes.lock().unwrap().push((bar, offset, data.to_vec()));
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! Functions as a guest and the service use them, over a mapper and a host device that record what happens.
+
+mod access;
+mod config;
+mod emulated;
+mod failures;
+mod fake_mapper;
+mod fake_pci;
+mod fixture;
+mod mapping;
+mod random;
+
+use super::*;
+use fake_mapper::FakeMapper;
+use fake_pci::FakePci;
+use fixture::{Fixture, RW};
