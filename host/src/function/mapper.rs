@@ -25,6 +25,12 @@ pub struct BarRange {
 }
 
 impl BarRange {
+    /// `size` bytes or ports from `address` on, as BAR `bar` of a function: for the tests of a VMM.
+    #[must_use]
+    pub fn new(function: DeviceId, bar: u8, kind: BarKind, address: u64, size: u64) -> Self {
+        Self { function, bar, kind, address, size }
+    }
+
     /// The address behind the last one.
     #[must_use]
     pub fn end(&self) -> u64 {
@@ -132,7 +138,8 @@ impl PartialEq for MappedPart {
 /// decode on or off, and at ENABLE and DISABLE; for one function one call at a time, for several at the same time.
 ///
 /// What implements it must not own functions or the [`Service`](crate::service::Service), which own it, and must not call
-/// them: they hold locks meanwhile.
+/// them: they hold locks meanwhile. For the same reason it must not take a lock that the VMM holds while it calls a
+/// function or the service.
 pub trait BarMapper: Send + Sync {
     /// A BAR begins to decode these addresses: the VMM routes exits there to
     /// [`PciFunction::bar_read`](super::PciFunction::bar_read) and
@@ -190,13 +197,7 @@ mod tests {
 
     #[test]
     fn an_access_is_inside_or_not() {
-        let range = BarRange {
-            function: DeviceId::default(),
-            bar: 0,
-            kind: BarKind::Memory64,
-            address: 0x1000,
-            size: 0x1000,
-        };
+        let range = BarRange::new(DeviceId::default(), 0, BarKind::Memory64, 0x1000, 0x1000);
         assert_eq!(range.offset_of(0x1ffc, 4), Some(0xffc));
         assert_eq!((range.offset_of(0x1ffd, 4), range.offset_of(0xfff, 1)), (None, None));
     }

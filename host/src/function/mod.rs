@@ -15,6 +15,9 @@
 //! ```
 //!
 //! Both halves follow from the same state, whatever comes first: a table that is open while its BAR moves, moves.
+//!
+//! Each trapped access to a table, pending bits or capability is told at level TRACE under the target
+//! `pvir_host::accesses`.
 
 mod backend;
 mod emulated;

@@ -7,6 +7,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// The target of the log of trapped accesses: a name that stays, whatever the files are called.
+const ACCESS_LOG: &str = "pvir_host::accesses";
+
 /// The way from a function's accesses to the service.
 pub(super) struct TrappedStores {
     service: Arc<Service>,
@@ -42,7 +45,7 @@ impl TrappedStores {
 
     /// Tells of an access, access by access as the guest makes them: xtask's `intel/linux-accesses` reads these lines.
     fn trace(&self, what: &str, area: StoreArea, offset: u64, data: &[u8]) {
-        tracing::trace!(device = %self.id, place = ?area, offset, value = %Hex(data), "{what}");
+        tracing::trace!(target: ACCESS_LOG, device = %self.id, place = ?area, offset, value = %Hex(data), "{what}");
     }
 
     /// Serves what of a read of config space, inside of a doubleword, is the capability's registers.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use pvir_abi::{Bdf, DeviceId};
 use pvir_host::emulation::{MessageStore, MsiForm, StoreLayout};
 
+use crate::memory_size::MemorySize;
+
 /// Reads the place of a PCI function on the host: `SSSS:BB:DD.F`, `BB:DD.F`, or a path whose last part is one of them.
 pub(crate) fn parse_address(text: &str) -> Result<DeviceId, String> {
     let bad = || format!("`{text}` is not a PCI address; expected SSSS:BB:DD.F, for example 0000:01:00.0");
@@ -38,8 +40,8 @@ pub(crate) enum DeviceSpec {
     Vfio(DeviceId),
     /// The emulated device.
     Emulated(StoreLayout),
-    /// A function with a little memory, with which the machine itself is tested.
-    Scratch,
+    /// A function with a little memory, with which the machine itself is tested; with another BAR of this size.
+    Scratch(Option<MemorySize>),
 }
 
 impl FromStr for DeviceSpec {
@@ -55,10 +57,17 @@ impl FromStr for DeviceSpec {
             ("vfio", Some(address)) => Ok(Self::Vfio(parse_address(address)?)),
             ("vfio", None) => Err("vfio needs a device, for example vfio=0000:01:00.0".to_owned()),
             ("emulated", options) => Ok(Self::Emulated(emulated(options.unwrap_or_default())?)),
-            ("scratch", None) => Ok(Self::Scratch),
+            ("scratch", None) => Ok(Self::Scratch(None)),
+            ("scratch", Some(option)) => scratch(option),
             _ => Err(format!("unknown kind of device `{kind}`; use vfio=BDF or emulated")),
         }
     }
+}
+
+/// The option of the scratch device.
+fn scratch(option: &str) -> Result<DeviceSpec, String> {
+    let size = option.strip_prefix("large=").ok_or_else(|| format!("`{option}`: expected large=SIZE"))?;
+    Ok(DeviceSpec::Scratch(Some(size.parse()?)))
 }
 
 /// Vectors of the emulated device where nothing else is said.

@@ -40,7 +40,7 @@ pub(crate) fn all(
             new.attach(service).with_context(|| format!("device {name}"))
         };
         let function = match spec {
-            DeviceSpec::Scratch => scratch::function(id, mapper)?,
+            DeviceSpec::Scratch(large) => scratch::function(id, *large, mapper)?,
             DeviceSpec::Emulated(layout) => {
                 let (new, table) = emulated(vm, *layout, &mut handles, id, mapper)?;
                 attach(new, table.as_ref())?

@@ -1,4 +1,5 @@
-//! A PCI function for tests of the machine: BAR0 is one trapped page of registers, BAR2 a page that is mapped.
+//! A PCI function for tests of the machine: BAR0 is one trapped page of registers, BAR2 a page that is mapped, BAR4 as
+//! large as the user says, and empty.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,10 +9,13 @@ use pvir_host::function::{BarMapper, EmulatedFunction, FunctionModel, GuestAcces
 use pvir_host::pci::{BarSpec, Identity};
 use vm_memory::MmapRegion;
 
+use crate::memory_size::MemorySize;
+
 const PAGE: u64 = 4096;
 const IDENTITY: Identity = Identity::new(0x7670, 0x0001);
 const REGISTERS_BAR: u8 = 0;
 const MAPPED_BAR: u8 = 2;
+const LARGE_BAR: u8 = 4;
 
 /// The device. Its registers keep what is written to them.
 struct Scratch {
@@ -20,14 +24,21 @@ struct Scratch {
 }
 
 /// A scratch device at `id`.
-pub(crate) fn function(id: DeviceId, mapper: Arc<dyn BarMapper>) -> Result<Arc<PciFunction>> {
+pub(crate) fn function(
+    id: DeviceId,
+    large: Option<MemorySize>,
+    mapper: Arc<dyn BarMapper>,
+) -> Result<Arc<PciFunction>> {
     let mapped = MmapRegion::new(4096).context("cannot allocate the scratch device's page")?;
     let scratch = Scratch { registers: Mutex::new([0; 4096]), mapped: Arc::new(mapped) };
-    EmulatedFunction::new(id, "scratch", IDENTITY, Arc::new(scratch))
+    let function = EmulatedFunction::new(id, "scratch", IDENTITY, Arc::new(scratch))
         .with_bar(REGISTERS_BAR, BarSpec::memory32(PAGE))
-        .with_bar(MAPPED_BAR, BarSpec::memory64(PAGE).with_prefetchable(true))
-        .finish(mapper)
-        .context("scratch device")
+        .with_bar(MAPPED_BAR, BarSpec::memory64(PAGE).with_prefetchable(true));
+    let function = match large {
+        Some(size) => function.with_bar(LARGE_BAR, BarSpec::memory64(size.bytes())),
+        None => function,
+    };
+    function.finish(mapper).context("scratch device")
 }
 
 impl FunctionModel for Scratch {

@@ -80,7 +80,7 @@ impl Windows {
             BarKind::Memory64 => {
                 let most = self.high.largest().max(largest(&mut self.low, LARGE_BAR)).unwrap_or(0);
                 anyhow!(
-                    "the CPU has {} physical address bits, and there is room for {most:#x} bytes at most\nhelp: use a smaller --memory, or a host whose CPU has more of them",
+                    "the CPU has {} physical address bits, and there is room for {most:#x} bytes at most\nhelp: a host whose CPU has more of them has the room",
                     self.high.bits
                 )
             }

@@ -38,8 +38,8 @@ pub(crate) fn ram_ranges(size: MemorySize, bits: AddressBits) -> Result<Vec<Gues
     let most = low + bits.limit().saturating_sub(layout::FOUR_GIB);
     if size.bytes() > most {
         bail!(
-            "--memory {size}: this CPU has {bits} physical address bits, which reach {} MiB of RAM at most",
-            most >> 20
+            "--memory {size}: this CPU has {bits} physical address bits, which reach {} GiB of RAM at most",
+            most >> 30
         );
     }
     let mut ranges = vec![GuestRange::new(0, low)];
@@ -103,7 +103,7 @@ mod tests {
         let error = of("64G", 36).unwrap_err().to_string();
         assert_eq!(
             error,
-            "--memory 64 GiB: this CPU has 36 physical address bits, which reach 64512 MiB of RAM at most"
+            "--memory 64 GiB: this CPU has 36 physical address bits, which reach 63 GiB of RAM at most"
         );
         assert!(of("4G", 32).is_err() && of("3G", 32).is_ok());
     }

@@ -1,6 +1,8 @@
 //! The PCI bus on the real KVM, with the scratch device.
 
-use crate::guest::{Code, kvm_is_here, run, split_json, stderr};
+use std::process::Command;
+
+use crate::guest::{Code, Kernel, kvm_is_here, run, split_json, stderr};
 
 /// BAR0 is trapped, BAR2 mapped; where the guest puts them here.
 const TRAPPED: u32 = 0xd000_0000;
@@ -134,4 +136,53 @@ fn a_bar_beyond_the_last_address_is_told_once() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stderr(&output).matches("does not decode").count(), 1, "{}", stderr(&output));
     assert!(stderr(&output).contains("physical address bits"), "{}", stderr(&output));
+}
+
+/// The physical address bits of this machine's KVM (CPUID leaf 0x80000008).
+fn address_bits() -> u32 {
+    let kvm = kvm_ioctls::Kvm::new().unwrap();
+    let cpuid = kvm.get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES).unwrap();
+    let leaf = cpuid.as_slice().iter().find(|entry| entry.function == 0x8000_0008).unwrap();
+    let [bits, _, of_guest, _] = leaf.eax.to_le_bytes();
+    [bits, of_guest].into_iter().filter(|bits| *bits != 0).min().unwrap().into()
+}
+
+#[test]
+fn a_bar_of_64_gib_has_a_place_where_the_address_bits_allow_it() {
+    if !kvm_is_here() {
+        return;
+    }
+    let guest = Code::new()
+        .pci_read(1, 0x20)
+        .expect_eax(4, 1)
+        .pci_read(1, 0x24)
+        .expect_eax(0x10, 2)
+        .pci_write(1, 0x20, u32::MAX)
+        .pci_write(1, 0x24, u32::MAX)
+        .pci_read(1, 0x24)
+        .expect_eax(0xffff_fff0, 3)
+        .exit(0);
+    let output = run(&guest, &["--device", "scratch,large=64G"]);
+    let expected = if address_bits() > 36 { 0 } else { 3 };
+    assert_eq!(output.status.code(), Some(expected), "{}", stderr(&output));
+}
+
+#[test]
+fn what_no_address_reaches_is_refused_with_what_is_possible() {
+    if !kvm_is_here() {
+        return;
+    }
+    // 2 to the power of 52, which is the most that the architecture has.
+    let output = run(&Code::new().exit(0), &["--device", "scratch,large=4194304G"]);
+    let (code, text) = (output.status.code(), stderr(&output));
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("no room for BAR4 of 0x10000000000000 bytes"), "{text}");
+    assert!(text.contains("physical address bits, and there is room for 0x"), "{text}");
+    let kernel = Kernel::new(&Code::new().exit(0).elf());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
+    let output = command.arg("run").arg(&kernel.path).args(["--memory", "4194304G"]).output().unwrap();
+    let (code, text) = (output.status.code(), stderr(&output));
+    assert_eq!(code, Some(3), "{text}");
+    let bits = format!("--memory 4194304 GiB: this CPU has {} physical address bits", address_bits());
+    assert!(text.contains(&bits) && text.contains("GiB of RAM at most"), "{text}");
 }

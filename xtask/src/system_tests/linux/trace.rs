@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pvir_test_kernel::linux::{Message, Table, Word};
 
 /// The filter by which `pvir` logs each access.
-pub(super) const FILTER: &str = "warn,pvir::devices::trapped=trace";
+pub(super) const FILTER: &str = "warn,pvir_host::accesses=trace";
 /// Starts the lines that part the log; l1.sh writes them.
 const PART: &str = "@asked ";
 const ENTRY: u64 = 16;

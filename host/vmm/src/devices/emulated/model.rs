@@ -29,7 +29,7 @@ pub(crate) struct DeviceModel {
 }
 
 impl DeviceModel {
-    /// A device that has these `handles`, as a [`HandlePool`](super::HandlePool) gave them, and reaches `ram` by DMA.
+    /// A device that has these `handles`, as a [`HandlePool`](pvir_host::emulation::HandlePool) gave them, and reaches `ram` by DMA.
     ///
     /// # Errors
     /// `InvalidInput` if the handles are not as many as the layout takes; otherwise if memory or a thread cannot be had.
