@@ -75,7 +75,8 @@ mod tests {
     use std::path::Path;
 
     /// Which packages go to a registry is a decision, and is made here.
-    const PUBLISHED: [&str; 5] = ["pvir-abi", "pvir-guest", "pvir-patience", "pvir-host", "pvir"];
+    const PUBLISHED: [&str; 6] =
+        ["pvir-abi", "pvir-guest", "pvir-patience", "pvir-host", "pvir-test-device", "pvir"];
 
     #[test]
     fn each_package_is_published_after_those_that_it_needs() {

@@ -14,7 +14,7 @@ use pvir_host::service::Service;
 use pvir_host::vfio::{AttachError, Container, Demand, VfioPci};
 
 use super::interrupt_mode::InterruptMode;
-use super::{emulated, scratch};
+use super::scratch;
 use crate::assembly::{Assembly, HostDevice};
 use crate::device_spec::DeviceSpec;
 use crate::pci::bus::PciBus;
@@ -80,7 +80,7 @@ fn emulated(
     let ram = Arc::new(vm.memory.clone());
     let handles = handles.take(&layout).map_err(anyhow::Error::from);
     handles
-        .and_then(|handles| emulated::function(id, layout, &handles, ram, mapper))
+        .and_then(|handles| Ok(pvir_test_device::function(id, layout, &handles, ram, mapper)?))
         .with_context(|| format!("--device emulated with {} interrupts", layout.interrupts()))
 }
 

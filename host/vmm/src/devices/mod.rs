@@ -1,7 +1,6 @@
 //! Devices: those of the machine itself, and those on its PCI bus.
 
 pub(crate) mod attach;
-pub(crate) mod emulated;
 pub(crate) mod interrupt_mode;
 pub(crate) mod io_apic;
 pub(crate) mod line_console;

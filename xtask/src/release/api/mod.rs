@@ -29,7 +29,7 @@ pub(crate) struct Options {
 }
 
 /// The libraries whose API others build on. `pvir` is a program first, and its library promises less.
-const LIBRARIES: [&str; 3] = ["pvir-abi", "pvir-guest", "pvir-host"];
+const LIBRARIES: [&str; 4] = ["pvir-abi", "pvir-guest", "pvir-host", "pvir-test-device"];
 
 /// What stands before a line that is there only with the library's features.
 const WITH_FEATURES: &str = "[features] ";

@@ -1,8 +1,8 @@
 //! Sending: what becomes of an interrupt that was raised, and what is held until its entry is unmasked.
 
-use super::super::counts::InterruptCounters;
-use super::super::state::{DeviceState, StoreOwner};
 use super::DeviceModel;
+use crate::counts::InterruptCounters;
+use crate::state::{DeviceState, StoreOwner};
 use pvir_abi::{GuestPhysAddr, Store};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering, fence};

@@ -5,7 +5,7 @@ use super::super::registers::{ALL, IDENTITY_VALUE, MAX_TIMES, RegisterAccess};
 use super::super::{DEVICE_ID, VENDOR_ID};
 use pvir_host::emulation::{MAX_MESSAGES, MAX_VECTORS};
 
-const PAGE: &str = include_str!("../../../../docs/emulated-device.md");
+const PAGE: &str = include_str!("../../docs/emulated-device.md");
 
 /// The cells of the table that follows `<!-- marker -->`, header and rule left out.
 fn table(marker: &str) -> Vec<Vec<&'static str>> {

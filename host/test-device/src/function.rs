@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use pvir_abi::DeviceId;
 use pvir_host::device::StoreShape;
 use pvir_host::emulation::StoreLayout;
@@ -13,6 +12,7 @@ use pvir_host::memory::GuestRam;
 use pvir_host::pci::{BarSpec, Identity, MsiRegisters};
 
 use super::device::{EmulatedDevice, shape};
+use super::error::TestDeviceError;
 use super::model::DeviceModel;
 use super::registers::Registers;
 use super::{DEVICE_ID, VENDOR_ID};
@@ -22,15 +22,22 @@ const REGISTERS_BAR: u8 = 0;
 /// BAR of the MSI-X table and the pending bit array.
 const TABLE_BAR: u8 = 2;
 
-/// The device's function at `id`, and the memory of its MSI-X table if it has one. The MSI capability is the device's at
-/// any time, and the service's beside it while the guest does not program the device.
-pub(crate) fn function(
+/// A test device at `id`, the segment and BDF at which the guest finds it, and the memory of its MSI-X table if it has one.
+///
+/// `layout` says which stores it has. `handles` are its own among the handles of the VM's emulated devices, as a
+/// [`HandlePool`](pvir_host::emulation::HandlePool) gives them for this layout. The device reads and writes `ram` by DMA,
+/// and maps its table into the guest by `mapper`. The VMM attaches the answer to its service
+/// ([`NewFunction::attach`]).
+///
+/// # Errors
+/// [`TestDeviceError`]: the kernel has no memory for the table, or the library refuses the function.
+pub fn function(
     id: DeviceId,
     layout: StoreLayout,
     handles: &Range<u32>,
     ram: Arc<dyn GuestRam>,
     mapper: Arc<dyn BarMapper>,
-) -> Result<(NewFunction, Option<Arc<RegionMap>>)> {
+) -> Result<(NewFunction, Option<Arc<RegionMap>>), TestDeviceError> {
     let model = DeviceModel::new(layout, handles, ram)?;
     let behind = Behind { registers: Registers::new(Arc::clone(&model)), model: Arc::clone(&model) };
     let identity = Identity::new(VENDOR_ID, DEVICE_ID);
@@ -42,9 +49,7 @@ pub(crate) fn function(
         (None, _) => function,
     };
     let table = model.table().map(|table| Arc::clone(table.memory()));
-    let new = function
-        .finish_with_device(mapper, |window| Box::new(EmulatedDevice::new(model, window)))
-        .context("emulated device")?;
+    let new = function.finish_with_device(mapper, |window| Box::new(EmulatedDevice::new(model, window)))?;
     Ok((new, table))
 }
 

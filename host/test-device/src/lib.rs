@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+mod counts;
+mod device;
+mod error;
+mod function;
+mod held;
+mod ims;
+mod irtes;
+mod model;
+mod msi;
+mod rate;
+mod registers;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use error::TestDeviceError;
+pub use function::function;
+
+#[cfg(test)]
+use device::EmulatedDevice;
+
+/// PCI vendor id: `"PV"`. Not assigned by the PCI-SIG; the device exists inside of VMs only.
+pub const VENDOR_ID: u16 = 0x5056;
+/// PCI device id.
+pub const DEVICE_ID: u16 = 0x0001;
