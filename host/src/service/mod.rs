@@ -63,10 +63,10 @@ pub struct Config {
     /// The conduits that the guest may call by: those that work on this machine and that the VMM handles.
     pub conduits: Conduits,
     /// Index of the MSR for [`Conduits::MSR`], for which the contract keeps a range
-    /// ([`MIN_CONDUIT_MSR`](pvir_abi::MIN_CONDUIT_MSR) on); ignored without it.
+    /// ([`MIN_CONDUIT_MSR`] on); ignored without it.
     pub msr: u32,
     /// Number of the I/O port for [`Conduits::PORT`], for which the contract keeps a range
-    /// ([`MIN_CONDUIT_PORT`](pvir_abi::MIN_CONDUIT_PORT) on); ignored without it.
+    /// ([`MIN_CONDUIT_PORT`] on); ignored without it.
     pub port: u16,
     /// The first GSI that the service may use. GSIs below it belong to the VM's I/O APIC.
     pub first_gsi: u32,
