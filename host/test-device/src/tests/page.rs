@@ -43,7 +43,8 @@ fn numbers_are_those_of_the_page() {
     assert!(page.contains(&format!("Vendor {VENDOR_ID:#06x}, device {DEVICE_ID:#06x}")));
     assert!(meaning("IDENTITY").ends_with(&format!("{IDENTITY_VALUE:#010x}")));
     assert!(meaning("TIMES").contains(&format!("0 to {MAX_TIMES};")));
-    assert!(meaning("RATE_ROUNDS").contains(&format!("0 to {MAX_ROUNDS};")));
+    let rounds = format!("0 to {MAX_ROUNDS}; a greater number is taken for {MAX_ROUNDS}");
+    assert!(meaning("RATE_ROUNDS").ends_with(&rounds));
     let sizes = format!("1 to {MAX_VECTORS}; MSI messages, 1, 2, 4, 8, 16 or {MAX_MESSAGES}");
     assert!(page.contains(&sizes), "{sizes}");
     assert!(page.contains(&format!("IMS entries, 0 to {MAX_VECTORS}")));
