@@ -30,7 +30,9 @@ impl<C: Conduit, L: BlockLock> Remapping<C, L> {
     pub fn unmap(&self, irte: Irte) -> Result<(), UnmapFailed> {
         let (operation, origin) = (Operation::UNMAP, irte.origin);
         let record = record(&irte);
-        self.forget(&irte);
+        if let Some(ledger) = &self.ledger {
+            ledger.forget(&irte);
+        }
         let no_answer =
             |at: AnswerPosition, answer: &EntryRecord| check::no_answer(at.record, &record, answer);
         match self.transport.ask(operation, &record, no_answer) {
@@ -62,7 +64,10 @@ impl<C: Conduit, L: BlockLock> Remapping<C, L> {
             return Err(Error::LengthMismatch { requests: irtes.len(), others: results.len() });
         }
         results.fill(Err(EntryError::NotAsked));
-        irtes.iter().map_while(Option::as_ref).for_each(|irte| self.forget(irte));
+        // Before the call: another CPU may map the same pair as soon as the host has it back.
+        if let Some(ledger) = &self.ledger {
+            irtes.iter().map_while(Option::as_ref).for_each(|irte| ledger.forget(irte));
+        }
         let outcome = self.transport.run(&mut Unmap { irtes, results }, mode);
         for (irte, result) in irtes.iter_mut().zip(results) {
             if result.is_ok() {
@@ -70,13 +75,6 @@ impl<C: Conduit, L: BlockLock> Remapping<C, L> {
             }
         }
         outcome
-    }
-
-    /// Before the call: another CPU may map the same pair as soon as the host has it back.
-    fn forget(&self, irte: &Irte) {
-        if let Some(ledger) = &self.ledger {
-            ledger.forget(irte);
-        }
     }
 }
 

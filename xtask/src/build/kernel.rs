@@ -33,6 +33,8 @@ use crate::build::workspace;
 /// Says where the kernel is instead of building it.
 const PREBUILT: &str = "PVIR_KERNEL";
 const PACKAGE: &str = "pvir-test-kernel";
+/// The kernel of `docs/your-kernel.md`, an example of the same package.
+const HOBBY_KERNEL: &str = "hobby-kernel";
 pub(crate) const BARE_TARGET: &str = "x86_64-unknown-none";
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -54,6 +56,9 @@ pub(crate) struct Options {
     /// Build for this target [default: x86_64-unknown-none, or the host's where its core library is not installed]
     #[arg(long, value_name = "TRIPLE", value_parser = [BARE_TARGET, HOST_TARGET])]
     target: Option<String>,
+    /// Build the kernel of docs/your-kernel.md in its place
+    #[arg(long, conflicts_with = "target")]
+    hobby: bool,
     #[arg(skip)]
     warnings: Warnings,
 }
@@ -71,12 +76,15 @@ enum Warnings {
 impl Options {
     /// Builds for this target, and fails if that prints a warning.
     pub(crate) fn for_target(target: &str) -> Self {
-        Self { target: Some(target.to_owned()), warnings: Warnings::Refused }
+        Self { target: Some(target.to_owned()), hobby: false, warnings: Warnings::Refused }
     }
 }
 
 /// Builds the kernel and returns the path of its ELF file.
 pub(crate) fn build(options: &Options) -> Result<PathBuf> {
+    if options.hobby {
+        return build_hobby_kernel();
+    }
     // a target that is asked for by name is one to build
     if let Some(path) = env::var_os(PREBUILT).filter(|_| options.target.is_none()) {
         let path = PathBuf::from(path);
@@ -84,8 +92,7 @@ pub(crate) fn build(options: &Options) -> Result<PathBuf> {
     }
     let target = match &options.target {
         Some(target) => target,
-        None if has_core(BARE_TARGET)? => BARE_TARGET,
-        None => HOST_TARGET,
+        None => usual_target()?,
     };
     let target_dir = workspace::target_dir("kernel");
     let mut cargo = cargo("build", target)?;
@@ -97,10 +104,23 @@ pub(crate) fn build(options: &Options) -> Result<PathBuf> {
     elf.canonicalize().with_context(|| format!("the build left no kernel at {}", elf.display()))
 }
 
+/// Builds the kernel of `docs/your-kernel.md` and returns the path of its ELF file.
+pub(crate) fn build_hobby_kernel() -> Result<PathBuf> {
+    let target = usual_target()?;
+    workspace::run_build(cargo("build", target)?.args(["--example", HOBBY_KERNEL]), "the hobby kernel")?;
+    let elf = workspace::target_dir("kernel").join(target).join("release/examples").join(HOBBY_KERNEL);
+    elf.canonicalize().with_context(|| format!("the build left no kernel at {}", elf.display()))
+}
+
+fn usual_target() -> Result<&'static str> {
+    Ok(if has_core(BARE_TARGET)? { BARE_TARGET } else { HOST_TARGET })
+}
+
 /// Lints the kernel as it is built for `target`: the workspace's own run of clippy sees an empty program.
 pub(crate) fn lint(target: &str) -> Result<()> {
     let mut cargo = cargo("clippy", target)?;
-    workspace::run_build(cargo.args(["--", "--deny", "warnings"]), "the test kernel under clippy")
+    cargo.args(["--bins", "--examples"]);
+    workspace::run_build(cargo.args(["--", "--deny", "warnings"]), "the kernels under clippy")
 }
 
 /// Runs a build, and fails too if it has printed anything: a quiet cargo prints only warnings and errors. Those of an

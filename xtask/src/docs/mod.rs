@@ -5,6 +5,7 @@ mod paths;
 mod pictures;
 mod shown;
 mod width;
+mod your_kernel;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ mod driver;
 mod failures;
 mod floor;
 mod foreign;
+mod hobby_kernel;
 mod isolation;
 mod linux;
 mod own_kvm;
@@ -62,7 +63,7 @@ pub(crate) fn all() -> Vec<Test> {
         isolation::AMD_INTREMAP_OFF,
         isolation::BEHIND_BRIDGE,
     ];
-    let lab = [doctor::CASE, failures::CASE, vendors::AMD, vendors::OFF];
+    let lab = [doctor::CASE, hobby_kernel::CASE, failures::CASE, vendors::AMD, vendors::OFF];
     let mut tests = vec![Test::One(pass_through::CASE)];
     tests.extend(long.into_iter().map(Test::Many));
     tests.extend(linux::CASES.into_iter().map(Test::One));
