@@ -21,7 +21,14 @@ impl GsiPool {
     /// reaches [`MAX_GSI`]. `None` if no GSI is left between the two.
     #[must_use]
     pub fn new(first: u32, max: u32) -> Option<Self> {
-        let end = first.checked_add(max)?.min(MAX_GSI);
+        Self::within(first..MAX_GSI, max)
+    }
+
+    /// A pool of the first `max` GSIs of `gsis`, without those from [`MAX_GSI`] on. `None` if there are none.
+    #[must_use]
+    pub fn within(gsis: Range<u32>, max: u32) -> Option<Self> {
+        let first = gsis.start;
+        let end = first.checked_add(max)?.min(gsis.end).min(MAX_GSI);
         let free = end.checked_sub(first).filter(|free| *free > 0)?;
         let of_word = |word: u32| match free - word * BITS {
             some @ ..BITS => (1 << some) - 1,

@@ -4,15 +4,20 @@
 //! The caller therefore validates first, and the types keep the proof: only a [`Message`] can be routed.
 
 mod backend;
+mod descriptor;
 mod gsi_pool;
 mod routes;
+mod routing;
 
 pub use backend::KvmRouter;
+pub use descriptor::VmDescriptor;
 pub use gsi_pool::GsiPool;
 pub use routes::RouteTable;
+pub use routing::{GsiRouting, RouteTarget, RoutingError, VmmRoute};
 
 use crate::message::Message;
 use std::io;
+use std::ops::Range;
 use vmm_sys_util::eventfd::EventFd;
 
 /// The number of GSIs that KVM has for one VM (`KVM_MAX_IRQ_ROUTES`; KVM API, 4.52 `KVM_SET_GSI_ROUTING`).
@@ -27,12 +32,20 @@ pub struct GsiRoute {
     pub message: Message,
 }
 
-/// The `KVM_SET_GSI_ROUTING` and `KVM_IRQFD` of one VM; [`KvmRouter`] issues them.
+/// The `KVM_SET_GSI_ROUTING` and `KVM_IRQFD` of one VM; [`KvmRouter`] issues them. A VMM that keeps the VM's routing
+/// table itself implements this over it.
 ///
 /// The service calls it under the VM's lock and keeps this order: a GSI has its route before a device signals the
 /// irqfd that is attached to it, and keeps the route until the device's interrupt has stopped.
 pub trait IrqRouter: Send {
-    /// Replaces the VM's whole routing table by `routes` (`KVM_SET_GSI_ROUTING`; KVM API, section 4.52).
+    /// The GSIs that the service may use, where the router has a range for it: no GSI outside is then ever asked for.
+    /// `None` leaves the choice to [`Config::first_gsi`](crate::service::Config::first_gsi).
+    fn gsis(&self) -> Option<Range<u32>> {
+        None
+    }
+
+    /// Replaces all routes that were set here before by `routes` (`KVM_SET_GSI_ROUTING`; KVM API, section 4.52). That
+    /// ioctl replaces the whole table of the VM: a router of a VMM that has routes of its own adds these.
     ///
     /// # Errors
     /// The errno of `KVM_SET_GSI_ROUTING`. The table in KVM is then unchanged.

@@ -68,7 +68,8 @@ pub struct Config {
     /// Number of the I/O port for [`Conduits::PORT`], for which the contract keeps a range
     /// ([`MIN_CONDUIT_PORT`] on); ignored without it.
     pub port: u16,
-    /// The first GSI that the service may use. GSIs below it belong to the VM's I/O APIC.
+    /// The first GSI that the service may use. GSIs below it belong to the VM's I/O APIC or to the VMM. Of a router with
+    /// GSIs of its own ([`IrqRouter::gsis`]) the service uses none outside of them either.
     pub first_gsi: u32,
     /// Maximum number of IRTEs that the VM may hold, and of GSIs that the service uses.
     pub max_irtes: u32,
@@ -144,7 +145,11 @@ impl Service {
         router: Box<dyn IrqRouter>,
     ) -> Result<Self, SetupError> {
         let (first_gsi, max_irtes) = (config.first_gsi, config.max_irtes);
-        let gsis = GsiPool::new(first_gsi, max_irtes).ok_or(SetupError::NoGsi { first_gsi, max_irtes })?;
+        let gsis = match router.gsis() {
+            Some(lent) => GsiPool::within(lent.start.max(first_gsi)..lent.end, max_irtes),
+            None => GsiPool::new(first_gsi, max_irtes),
+        };
+        let gsis = gsis.ok_or(SetupError::NoGsi { first_gsi, max_irtes })?;
         let has = |conduit| config.conduits.contains(conduit);
         if has(Conduits::MSR) && !is_conduit_msr(config.msr) {
             return Err(SetupError::MsrOutOfRange(config.msr));

@@ -8,6 +8,7 @@ mod emulated;
 mod messages;
 mod retire;
 mod routing;
+mod shared_routes;
 
 use emulated::TableDevice;
 use kvm_bindings::{
@@ -21,7 +22,7 @@ use pvir_abi::{
     Status, Store, Version, X86Route,
 };
 use pvir_host::counters::Counters;
-use pvir_host::kvm::KvmRouter;
+use pvir_host::kvm::{GsiRouting, MAX_GSI, VmDescriptor};
 use pvir_host::service::{Config, Service};
 use std::io;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const APIC_IDS: [u32; 3] = [0, 1, 300];
 const PINS: u32 = 24;
+/// GSIs behind the pins that are the VMM's own.
+const OWN_GSIS: u32 = 8;
 const BLOCK: u64 = 0x1000;
 /// How long an interrupt may take. Far more than it does.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(30);
 
 struct KvmFixture {
+    vm: VmFd,
+    routing: GsiRouting,
     service: Arc<Service>,
     ram: Arc<GuestMemoryMmap>,
     device: TableDevice,
@@ -53,6 +58,19 @@ fn fixture() -> Option<KvmFixture> {
 
 /// With a second device, perhaps, and irqfds that may be armed ahead.
 fn fixture_with(messages: Option<MsiDevice>, armed_ahead: u32) -> Option<KvmFixture> {
+    fixture_on(Irqchip::Split, messages, armed_ahead)
+}
+
+/// Which interrupt controllers KVM has, besides the local APICs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Irqchip {
+    /// None.
+    Split,
+    /// An I/O APIC and two PICs.
+    Full,
+}
+
+fn fixture_on(irqchip: Irqchip, messages: Option<MsiDevice>, armed_ahead: u32) -> Option<KvmFixture> {
     let kvm = match Kvm::new() {
         Ok(kvm) => kvm,
         Err(error) => {
@@ -60,8 +78,16 @@ fn fixture_with(messages: Option<MsiDevice>, armed_ahead: u32) -> Option<KvmFixt
             return None;
         }
     };
-    let vm = Arc::new(kvm.create_vm().unwrap());
-    enable(&vm, KVM_CAP_SPLIT_IRQCHIP, PINS.into());
+    let vm = kvm.create_vm().unwrap();
+    match irqchip {
+        Irqchip::Split => enable(&vm, KVM_CAP_SPLIT_IRQCHIP, PINS.into()),
+        Irqchip::Full => {
+            if let Err(error) = vm.create_irq_chip() {
+                eprintln!("SKIP: this KVM has no I/O APIC: {error}");
+                return None;
+            }
+        }
+    }
     let flags = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
     enable(&vm, KVM_CAP_X2APIC_API, flags.into());
     // Older kernels know no limit to set.
@@ -79,7 +105,8 @@ fn fixture_with(messages: Option<MsiDevice>, armed_ahead: u32) -> Option<KvmFixt
         max_irtes_per_device: 64,
         armed_ahead,
     };
-    let router = Box::new(KvmRouter::new(Arc::clone(&vm), &counters));
+    let routing = GsiRouting::new(VmDescriptor::of(&vm).unwrap(), &counters);
+    let router = Box::new(routing.router(PINS + OWN_GSIS..MAX_GSI, &counters).unwrap());
     let service = Arc::new(Service::new(&config, ram.clone(), router).unwrap());
     let raised = TableDevice::new(16);
     service.add_device(device(), Box::new(raised.clone())).unwrap();
@@ -87,7 +114,7 @@ fn fixture_with(messages: Option<MsiDevice>, armed_ahead: u32) -> Option<KvmFixt
         service.add_device(msi_device(), Box::new(messages.clone())).unwrap();
     }
     let messages = messages.unwrap_or_default();
-    let fixture = KvmFixture { service, ram, device: raised, messages, counters, vcpus };
+    let fixture = KvmFixture { vm, routing, service, ram, device: raised, messages, counters, vcpus };
     let asked = EnableRecord::request(Service::FEATURES, None);
     assert_eq!(fixture.call(Operation::ENABLE, &[asked]).0, Status::OK);
     Some(fixture)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use pvir_abi::{Discovery, GuestPhysAddr, Status};
-use pvir_host::kvm::{KvmRouter, MAX_GSI};
+use pvir_host::kvm::{GsiRouting, MAX_GSI, VmDescriptor};
 use pvir_host::service::{Config, Service};
 
 use crate::assembly::Assembly;
@@ -35,7 +35,9 @@ pub(crate) fn new(vm: &Vm, quotas: Quotas, assembly: &dyn Assembly) -> Result<Se
         max_irtes_per_device: quotas.of_device.map_or(max_irtes, |quota| quota.min(max_irtes)),
         armed_ahead: quotas.armed_ahead,
     };
-    let router = KvmRouter::new(Arc::clone(&vm.fd), &vm.counters);
+    let descriptor = VmDescriptor::of(&vm.fd).context("cannot duplicate the VM's file descriptor")?;
+    // This VMM has no routes of its own.
+    let router = GsiRouting::new(descriptor, &vm.counters).router(RESERVED_PINS..MAX_GSI, &vm.counters)?;
     let ram = assembly.guest_ram(Arc::new(vm.memory.clone()));
     Service::new(&config, ram, assembly.irq_router(Box::new(router)))
         .context("cannot set up the hypercall service")

@@ -1,0 +1,82 @@
+#![expect(unsafe_code, reason = "ioctls of a VM whose file descriptor comes from any crate")]
+//! A VM by its file descriptor, and the ioctls that this crate issues on it.
+//!
+//! The VMM may have made the VM with any version of `kvm-ioctls`, or with none.
+
+use kvm_bindings::{KVM_IRQFD_FLAG_DEASSIGN, KVMIO, KvmIrqRouting, kvm_irq_routing, kvm_irqfd};
+use kvm_ioctls::VmFd;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use vmm_sys_util::ioctl::ioctl_with_ref;
+use vmm_sys_util::ioctl_iow_nr;
+
+ioctl_iow_nr!(KVM_SET_GSI_ROUTING, KVMIO, 0x6a, kvm_irq_routing);
+ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
+
+/// The file descriptor of a VM (what `KVM_CREATE_VM` answers with). A clone shares the descriptor.
+///
+/// It keeps the VM alive, as every descriptor of it does.
+#[derive(Clone, Debug)]
+pub struct VmDescriptor(Arc<OwnedFd>);
+
+impl VmDescriptor {
+    /// Another descriptor of the VM `vm`, which the VMM made with this crate's version of [`kvm_ioctls`]. A VMM that has
+    /// another version, or none, converts an [`OwnedFd`] or uses [`duplicate`](Self::duplicate).
+    ///
+    /// # Errors
+    /// The errno of `fcntl` with `F_DUPFD_CLOEXEC`, for example `EMFILE`.
+    pub fn of(vm: &VmFd) -> io::Result<Self> {
+        // SAFETY: `vm` owns the descriptor, and is borrowed for as long as the result of this call lives.
+        Self::duplicate(unsafe { BorrowedFd::borrow_raw(vm.as_raw_fd()) })
+    }
+
+    /// Another descriptor of the VM that `vm` is a descriptor of.
+    ///
+    /// # Errors
+    /// The errno of `fcntl` with `F_DUPFD_CLOEXEC`, for example `EMFILE`.
+    pub fn duplicate(vm: BorrowedFd<'_>) -> io::Result<Self> {
+        vm.try_clone_to_owned().map(Self::from)
+    }
+
+    /// `KVM_SET_GSI_ROUTING` (KVM API, section 4.52).
+    pub(super) fn set_gsi_routing(&self, table: &KvmIrqRouting) -> io::Result<()> {
+        // SAFETY: the ioctl only reads the table, which lives across the call; the wrapper keeps `nr` the number of
+        // entries that it has.
+        answer(unsafe { ioctl_with_ref(&*self.0, KVM_SET_GSI_ROUTING(), table.as_fam_struct_ref()) })
+    }
+
+    /// `KVM_IRQFD` (KVM API, section 4.75): attaches `eventfd` to `gsi`.
+    pub(super) fn attach(&self, eventfd: &impl AsRawFd, gsi: u32) -> io::Result<()> {
+        self.irqfd(eventfd, gsi, 0)
+    }
+
+    /// `KVM_IRQFD` with `KVM_IRQFD_FLAG_DEASSIGN`: detaches `eventfd` from `gsi`.
+    pub(super) fn detach(&self, eventfd: &impl AsRawFd, gsi: u32) -> io::Result<()> {
+        self.irqfd(eventfd, gsi, KVM_IRQFD_FLAG_DEASSIGN)
+    }
+
+    fn irqfd(&self, eventfd: &impl AsRawFd, gsi: u32, flags: u32) -> io::Result<()> {
+        // A descriptor that is open is not negative.
+        let fd = eventfd.as_raw_fd().unsigned_abs();
+        let irqfd = kvm_irqfd { fd, gsi, flags, ..Default::default() };
+        // SAFETY: the ioctl only reads a `kvm_irqfd`, which lives across the call.
+        answer(unsafe { ioctl_with_ref(&*self.0, KVM_IRQFD(), &irqfd) })
+    }
+}
+
+impl From<OwnedFd> for VmDescriptor {
+    fn from(vm: OwnedFd) -> Self {
+        Self(Arc::new(vm))
+    }
+}
+
+impl AsFd for VmDescriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn answer(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
