@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod conduit;
 pub mod counters;
 pub mod device;
 pub mod emulation;

@@ -3,16 +3,23 @@
 //!
 //! The VMM may have made the VM with any version of `kvm-ioctls`, or with none.
 
-use kvm_bindings::{KVM_IRQFD_FLAG_DEASSIGN, KVMIO, KvmIrqRouting, kvm_irq_routing, kvm_irqfd};
+use kvm_bindings::{
+    KVM_IRQFD_FLAG_DEASSIGN, KVMIO, KvmIrqRouting, kvm_enable_cap, kvm_irq_routing, kvm_irqfd,
+    kvm_msr_filter, kvm_msr_filter_range, kvm_xen_hvm_config,
+};
 use kvm_ioctls::VmFd;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use vmm_sys_util::ioctl::ioctl_with_ref;
-use vmm_sys_util::ioctl_iow_nr;
+use vmm_sys_util::ioctl::{ioctl_with_ref, ioctl_with_val};
+use vmm_sys_util::{ioctl_io_nr, ioctl_iow_nr};
 
+ioctl_io_nr!(KVM_CHECK_EXTENSION, KVMIO, 0x03);
 ioctl_iow_nr!(KVM_SET_GSI_ROUTING, KVMIO, 0x6a, kvm_irq_routing);
 ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
+ioctl_iow_nr!(KVM_XEN_HVM_CONFIG, KVMIO, 0x7a, kvm_xen_hvm_config);
+ioctl_iow_nr!(KVM_ENABLE_CAP, KVMIO, 0xa3, kvm_enable_cap);
+ioctl_iow_nr!(KVM_X86_SET_MSR_FILTER, KVMIO, 0xc6, kvm_msr_filter);
 
 /// The file descriptor of a VM (what `KVM_CREATE_VM` answers with). A clone shares the descriptor.
 ///
@@ -39,6 +46,20 @@ impl VmDescriptor {
         vm.try_clone_to_owned().map(Self::from)
     }
 
+    /// What `KVM_CHECK_EXTENSION` answers for the capability `cap` (KVM API, section 4.4); 0 if there is none.
+    pub(crate) fn check_extension(&self, cap: u32) -> u32 {
+        // SAFETY: the argument is a plain number, and a descriptor that is no VM's answers with an error.
+        let answer = unsafe { ioctl_with_val(&*self.0, KVM_CHECK_EXTENSION(), cap.into()) };
+        u32::try_from(answer).unwrap_or(0)
+    }
+
+    /// `KVM_ENABLE_CAP` (KVM API, section 4.37) with one argument.
+    pub(crate) fn enable_cap(&self, cap: u32, argument: u64) -> io::Result<()> {
+        let cap = kvm_enable_cap { cap, args: [argument, 0, 0, 0], ..Default::default() };
+        // SAFETY: the ioctl only reads a `kvm_enable_cap`, which lives across the call.
+        answer(unsafe { ioctl_with_ref(&*self.0, KVM_ENABLE_CAP(), &cap) })
+    }
+
     /// `KVM_SET_GSI_ROUTING` (KVM API, section 4.52).
     pub(super) fn set_gsi_routing(&self, table: &KvmIrqRouting) -> io::Result<()> {
         // SAFETY: the ioctl only reads the table, which lives across the call; the wrapper keeps `nr` the number of
@@ -62,6 +83,24 @@ impl VmDescriptor {
         let irqfd = kvm_irqfd { fd, gsi, flags, ..Default::default() };
         // SAFETY: the ioctl only reads a `kvm_irqfd`, which lives across the call.
         answer(unsafe { ioctl_with_ref(&*self.0, KVM_IRQFD(), &irqfd) })
+    }
+
+    /// `KVM_XEN_HVM_CONFIG` (KVM API, section 4.28) without hypercall pages.
+    pub(crate) fn set_xen_config(&self, flags: u32, msr: u32) -> io::Result<()> {
+        let config = kvm_xen_hvm_config { flags, msr, ..Default::default() };
+        // SAFETY: the ioctl only reads a `kvm_xen_hvm_config`, which lives across the call; it names no other memory.
+        answer(unsafe { ioctl_with_ref(&*self.0, KVM_XEN_HVM_CONFIG(), &config) })
+    }
+
+    /// `KVM_X86_SET_MSR_FILTER` (KVM API, section 4.97): the accesses that `flags` names, to the MSR `index`, leave the
+    /// guest; all others are let through. Replaces the VM's filter.
+    pub(crate) fn deny_msr(&self, flags: u32, index: u32) -> io::Result<()> {
+        let mut denied = 0_u8;
+        let mut filter = kvm_msr_filter::default();
+        filter.ranges[0] = kvm_msr_filter_range { flags, nmsrs: 1, base: index, bitmap: &raw mut denied };
+        // SAFETY: the ioctl only reads the filter and its one bitmap, which has a bit for the one MSR; both live across
+        // the call.
+        answer(unsafe { ioctl_with_ref(&*self.0, KVM_X86_SET_MSR_FILTER(), &filter) })
     }
 }
 

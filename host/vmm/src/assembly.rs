@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kvm_bindings::kvm_cpuid_entry2;
 use pvir_abi::DeviceId;
+use pvir_host::conduit::Hypercalls;
 use pvir_host::counters::Counters;
 use pvir_host::device::Device;
 use pvir_host::isolation::Host;
@@ -13,8 +14,6 @@ use pvir_host::mapping::RegionMap;
 use pvir_host::memory::GuestRam;
 use pvir_host::vfio::{Demand, VfioPci};
 use vm_memory::GuestMemoryMmap;
-
-use crate::vm::conduit::Hypercalls;
 
 /// Chooses the parts of a machine. Each function is given the part that the VMM has made, and answers with the part that
 /// the machine gets: the same one (which the functions do by themselves), one around it, or another.

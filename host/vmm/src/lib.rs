@@ -38,7 +38,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use crate::assembly::{Assembly, HostDevice, OwnParts};
 use crate::cli::{Cli, Command, LogArgs};
-pub use crate::vm::conduit::Hypercalls;
+pub use pvir_host::conduit::Hypercalls;
 
 /// Runs the command line `arguments`, the first of which is the program's name, on a machine of the parts that `assembly`
 /// chooses. A wrong command line, `--help` and `--version` end the process.

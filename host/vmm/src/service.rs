@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use pvir_abi::{Discovery, GuestPhysAddr, Status};
+use pvir_host::conduit;
 use pvir_host::kvm::{GsiRouting, MAX_GSI, VmDescriptor};
 use pvir_host::service::{Config, Service};
 
 use crate::assembly::Assembly;
-use crate::vm::conduit::{self, Hypercalls};
 use crate::vm::{RESERVED_PINS, Vm};
 
 /// What a VM may hold, where the user limits it.
@@ -41,18 +40,4 @@ pub(crate) fn new(vm: &Vm, quotas: Quotas, assembly: &dyn Assembly) -> Result<Se
     let ram = assembly.guest_ram(Arc::new(vm.memory.clone()));
     Service::new(&config, ram, assembly.irq_router(Box::new(router)))
         .context("cannot set up the hypercall service")
-}
-
-impl Hypercalls for Service {
-    fn discovery(&self) -> Discovery {
-        *self.discovery()
-    }
-
-    fn call(&self, vcpu: usize, cpl: u8, block: GuestPhysAddr) -> Status {
-        self.call(vcpu, cpl, block)
-    }
-
-    fn last_status(&self, vcpu: usize) -> Status {
-        self.last_status(vcpu)
-    }
 }

@@ -8,29 +8,27 @@ pub(crate) mod kick;
 pub(crate) mod outcome;
 pub(crate) mod platform;
 pub(crate) mod ports;
-mod privilege;
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kvm_bindings::CpuId;
 use kvm_ioctls::VcpuFd;
-use pvir_abi::{Conduits, GuestPhysAddr, HYPERCALL_NUMBER, PORT_ADDRESS_SHIFT};
+use pvir_abi::Conduits;
+use pvir_host::conduit::{Direction, Handled, PortAccess, Privilege, RunPage, RunSize, VcpuConduits};
 use pvir_host::counters::Counter;
 
 use crash::CrashReport;
 use ending::Ending;
-use exit::{Direction, Exit, Hypercall, PortAccess};
+use exit::Exit;
 use exit_counters::{ExitCause, VcpuExits};
 use kick::Armed;
 use outcome::Outcome;
 use platform::Platform;
-use privilege::Privilege;
 
 use crate::assembly::Assembly;
 use crate::boot;
 use crate::vm::Vm;
-use crate::vm::conduit;
 use crate::vm::cpuid::CpuidTemplate;
 use crate::vm::layout;
 
@@ -39,9 +37,8 @@ pub(crate) struct Vcpu {
     fd: VcpuFd,
     index: usize,
     apic_id: u32,
-    run_size: usize,
-    privilege: Privilege,
-    get_sregs: Counter,
+    run_size: RunSize,
+    conduits: VcpuConduits,
     console_get_sregs: Counter,
     platform: Arc<Platform>,
 }
@@ -69,8 +66,7 @@ impl Vcpu {
         let cpuid = CpuId::from_entries(&leaves).context("too many CPUID leaves")?;
         vm.counters.count_ioctl("KVM_SET_CPUID2");
         fd.set_cpuid2(&cpuid).with_context(name("KVM_SET_CPUID2"))?;
-        let get_sregs = vm.counters.ioctl("KVM_GET_SREGS");
-        get_sregs.count();
+        vm.counters.count_ioctl("KVM_GET_SREGS");
         let mut sregs = fd.get_sregs().with_context(name("KVM_GET_SREGS"))?;
         if template.highest_apic_id > HIGHEST_XAPIC_ID {
             // As firmware hands over a machine whose ids do not fit.
@@ -83,18 +79,9 @@ impl Vcpu {
         }
         vm.counters.count_ioctl("KVM_SET_SREGS");
         fd.set_sregs(&sregs).with_context(name("KVM_SET_SREGS"))?;
-        let privilege = Privilege::of(&vm.kvm);
+        let conduits = VcpuConduits::new(&vm.fd, index, Arc::clone(&platform.service), &vm.counters);
         let console_get_sregs = vm.counters.ioctl("KVM_GET_SREGS (console)");
-        Ok(Self {
-            fd,
-            index,
-            apic_id,
-            run_size: vm.fd.run_size(),
-            privilege,
-            get_sregs,
-            console_get_sregs,
-            platform,
-        })
+        Ok(Self { fd, index, apic_id, run_size: RunSize::of(&vm.fd), conduits, console_get_sregs, platform })
     }
 
     /// Runs on the calling thread until the run ends.
@@ -104,7 +91,7 @@ impl Vcpu {
         let _ends = EndsWithPanic { ending: &platform.ending, vcpu: self.index };
         let Some(exits) = platform.exits.row(self.index) else { return };
         while platform.ending.outcome().is_none() {
-            match exit::run(&mut self.fd) {
+            match exit::run(&mut self.fd, self.run_size) {
                 Ok(exit) => {
                     tracing::trace!(vcpu = self.index, ?exit);
                     let cause = self.handle(&exit, exits);
@@ -121,7 +108,10 @@ impl Vcpu {
 
     fn handle(&mut self, exit: &Exit, exits: &VcpuExits) -> ExitCause {
         match *exit {
-            Exit::Port(access) => self.port(&access, exits),
+            Exit::Port(_) | Exit::ReadMsr { .. } | Exit::WriteMsr { .. } | Exit::Hypercall(_) => {
+                let handled = self.conduits.serve(&mut self.fd);
+                cause_of(handled).unwrap_or_else(|| self.no_call(exit, exits))
+            }
             Exit::MmioRead { address, size } => {
                 let mut data = [0xff; 8];
                 let cause = self.platform.memory_read(address, &mut data[..size.into()], exits);
@@ -131,22 +121,6 @@ impl Vcpu {
             Exit::MmioWrite { address, size, data } => {
                 self.platform.memory_write(address, &data[..size.into()], exits)
             }
-            Exit::ReadMsr { index } => {
-                let ours = index == conduit::MSR;
-                let status = self.last_status();
-                exit::answer_msr(&mut self.fd, ours.then_some(status.into()));
-                if ours { ExitCause::StatusByMsr } else { ExitCause::MsrOther }
-            }
-            Exit::WriteMsr { index, value } => {
-                let ours = index == conduit::MSR;
-                if ours {
-                    // WRMSR is privileged: it faults at any other level before KVM sees it.
-                    self.call(0, value);
-                }
-                exit::answer_msr(&mut self.fd, ours.then_some(0));
-                if ours { ExitCause::CallByMsr } else { ExitCause::MsrOther }
-            }
-            Exit::Hypercall(call) => self.hypercall(&call),
             Exit::Interrupted => ExitCause::Interrupted,
             Exit::Hlt
             | Exit::Shutdown
@@ -157,19 +131,25 @@ impl Vcpu {
         }
     }
 
-    fn port(&mut self, access: &PortAccess, exits: &VcpuExits) -> ExitCause {
-        let offered = self.platform.service.discovery().conduits.contains(Conduits::PORT);
-        if offered && access.port == conduit::PORT && self.platform.service.takes_port_access(access.size) {
-            return self.conduit_port(access);
+    /// What is not a conduit's.
+    fn no_call(&mut self, exit: &Exit, exits: &VcpuExits) -> ExitCause {
+        if let Exit::Port(access) = exit {
+            return self.port(access, exits);
         }
+        RunPage::of(&mut self.fd, self.run_size).answer_msr(None);
+        ExitCause::MsrOther
+    }
+
+    fn port(&mut self, access: &PortAccess, exits: &VcpuExits) -> ExitCause {
         if access.port == layout::CONSOLE_PAGE_PORT && access.size == 4 && access.direction == Direction::Out
         {
             return self.console_page(access);
         }
         let size = usize::from(access.size).max(1);
-        let platform = Arc::clone(&self.platform);
+        let platform = &*self.platform;
         let mut cause = ExitCause::PortOther;
-        for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(size) {
+        let mut page = RunPage::of(&mut self.fd, self.run_size);
+        for element in page.port_data(access).chunks_exact_mut(size) {
             cause = match access.direction {
                 Direction::In => platform.ports.read(access.port, element, exits),
                 Direction::Out => platform.ports.write(access.port, element, exits),
@@ -178,48 +158,12 @@ impl Vcpu {
         cause
     }
 
-    fn conduit_port(&mut self, access: &PortAccess) -> ExitCause {
-        match access.direction {
-            Direction::In => {
-                let status = self.last_status().to_le_bytes();
-                for element in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact_mut(4) {
-                    element.copy_from_slice(&status);
-                }
-                ExitCause::StatusByPort
-            }
-            Direction::Out => {
-                let data = exit::port_data(&mut self.fd, access, self.run_size);
-                let pages: Vec<u32> = data.chunks_exact(4).map(word).collect();
-                let cpl = self.privilege.level(&mut self.fd, &self.get_sregs);
-                for page in pages {
-                    self.call(cpl, u64::from(page) << PORT_ADDRESS_SHIFT);
-                }
-                ExitCause::CallByPort
-            }
-        }
-    }
-
     fn console_page(&mut self, access: &PortAccess) -> ExitCause {
         let cpl = Privilege::ask(&self.fd, &self.console_get_sregs);
-        for number in exit::port_data(&mut self.fd, access, self.run_size).chunks_exact(4) {
+        for number in RunPage::of(&mut self.fd, self.run_size).port_data(access).chunks_exact(4) {
             self.platform.ports.console().set_page(cpl, word(number));
         }
         ExitCause::PortConsole
-    }
-
-    fn hypercall(&mut self, call: &Hypercall) -> ExitCause {
-        let ours = call.number == u64::from(HYPERCALL_NUMBER);
-        let result = if ours { self.call(call.cpl, call.rdi).into() } else { conduit::NO_SUCH_CALL };
-        exit::set_hypercall_result(&mut self.fd, result);
-        if ours { ExitCause::CallByVmcall } else { ExitCause::HypercallOther }
-    }
-
-    fn call(&self, cpl: u8, block: u64) -> u32 {
-        self.platform.service.call(self.index, cpl, GuestPhysAddr(block)).0
-    }
-
-    fn last_status(&self) -> u32 {
-        self.platform.service.last_status(self.index).0
     }
 
     fn crash(&self, exit: &Exit) -> ExitCause {
@@ -230,6 +174,20 @@ impl Vcpu {
         }
         ExitCause::Crash
     }
+}
+
+/// As what an exit of a conduit is counted; `None` for one that is not a conduit's.
+fn cause_of(handled: Handled) -> Option<ExitCause> {
+    Some(match handled {
+        Handled::Call(Conduits::PORT) => ExitCause::CallByPort,
+        Handled::Call(Conduits::MSR) => ExitCause::CallByMsr,
+        Handled::Call(_) => ExitCause::CallByVmcall,
+        Handled::Status(Conduits::PORT) => ExitCause::StatusByPort,
+        Handled::Status(_) => ExitCause::StatusByMsr,
+        Handled::NoCall => ExitCause::PortOther,
+        Handled::OtherHypercall => ExitCause::HypercallOther,
+        _ => return None,
+    })
 }
 
 fn word(bytes: &[u8]) -> u32 {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pvir_host::conduit::Hypercalls;
 use pvir_host::counters::Counters;
 use vm_memory::GuestMemoryMmap;
 
@@ -10,7 +11,6 @@ use super::exit_counters::{AccessKind, ExitCause, ExitCounters, VcpuExits};
 use super::ports::Ports;
 use crate::devices::io_apic::IoApic;
 use crate::pci::bus::PciBus;
-use crate::vm::conduit::Hypercalls;
 use crate::vm::layout;
 
 /// What all vCPUs reach.

@@ -2,7 +2,8 @@
 
 use kvm_bindings::{KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
-use pvir_abi::{CPUID_BASE_STEP, Discovery, MIN_CPUID_BASE};
+use pvir_abi::{Conduits, Discovery};
+use pvir_host::conduit;
 
 /// Leaf 1: ECX bits.
 const X2APIC: u32 = 1 << 21;
@@ -13,8 +14,6 @@ const HTT: u32 = 1 << 28;
 
 /// KVM's features, in its block, which is the first of the hypervisor range.
 const KVM_FEATURES: u32 = 0x4000_0001;
-/// KVM's features that rest on a hypercall: unhalting, IPIs, yielding and page ranges.
-const KVM_FEATURES_BY_HYPERCALL: u32 = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16;
 /// `KVM_FEATURE_MSI_EXT_DEST_ID`: this VMM takes bits 14:8 of a message's destination from address bits 11:5, and of an
 /// I/O APIC's from bits 55:49 of its entry. Without it Linux leaves CPUs with ids above 254 alone.
 const MSI_EXT_DEST_ID: u32 = 1 << 15;
@@ -30,8 +29,8 @@ pub(crate) struct CpuidTemplate {
     pub(crate) highest_apic_id: u32,
     /// KVM delivers deadline timers of its in-kernel APIC.
     pub(crate) tsc_deadline: bool,
-    /// Hypercalls go to user space, so KVM's own are not served.
-    pub(crate) hypercalls_intercepted: bool,
+    /// The conduits that are open. Where hypercalls go to user space, KVM's own are not served.
+    pub(crate) conduits: Conduits,
     /// What the service says of itself; `None` where it is not offered.
     pub(crate) discovery: Option<Discovery>,
 }
@@ -49,7 +48,7 @@ impl CpuidTemplate {
                     max_leaf = entry.eax;
                 }
                 1 => self.leaf_1(entry, apic_id),
-                KVM_FEATURES => self.kvm_features(entry),
+                KVM_FEATURES => entry.eax |= MSI_EXT_DEST_ID,
                 // AMD: extended APIC id; the core id below it, one thread per core.
                 0x8000_001e => {
                     entry.eax = apic_id;
@@ -62,34 +61,13 @@ impl CpuidTemplate {
         for leaf in TOPOLOGY.into_iter().filter(|leaf| *leaf <= max_leaf) {
             entries.extend(self.topology(leaf, apic_id));
         }
-        entries.extend(self.signature_block());
+        conduit::hide_kvm_hypercalls(&mut entries, self.conduits);
+        if let Some(discovery) = &self.discovery {
+            if conduit::add_signature_block(&mut entries, discovery).is_none() {
+                tracing::warn!("CPUID has no free block: the guest does not find pvir");
+            }
+        }
         entries
-    }
-
-    /// The block of the service, behind those that KVM has.
-    fn signature_block(&self) -> Vec<kvm_cpuid_entry2> {
-        let base = self.free_block();
-        let Some(discovery) = self.discovery else { return Vec::new() };
-        let leaves = (base..).zip(discovery.to_leaves(base));
-        let entry = |(function, leaf): (u32, pvir_abi::CpuidLeaf)| kvm_cpuid_entry2 {
-            function,
-            eax: leaf.eax,
-            ebx: leaf.ebx,
-            ecx: leaf.ecx,
-            edx: leaf.edx,
-            ..Default::default()
-        };
-        leaves.map(entry).collect()
-    }
-
-    /// The base of the first free block of the hypervisor range.
-    fn free_block(&self) -> u32 {
-        let taken =
-            |base: u32| self.supported.iter().any(|entry| entry.function & !(CPUID_BASE_STEP - 1) == base);
-        (0..0x100)
-            .map(|k| MIN_CPUID_BASE + k * CPUID_BASE_STEP)
-            .find(|base| !taken(*base))
-            .unwrap_or(MIN_CPUID_BASE)
     }
 
     fn leaf_1(&self, entry: &mut kvm_cpuid_entry2, apic_id: u32) {
@@ -98,13 +76,6 @@ impl CpuidTemplate {
         entry.ecx |= X2APIC | HYPERVISOR;
         entry.ecx = if self.tsc_deadline { entry.ecx | TSC_DEADLINE } else { entry.ecx & !TSC_DEADLINE };
         entry.edx = if self.cpus > 1 { entry.edx | HTT } else { entry.edx & !HTT };
-    }
-
-    fn kvm_features(&self, entry: &mut kvm_cpuid_entry2) {
-        entry.eax |= MSI_EXT_DEST_ID;
-        if self.hypercalls_intercepted {
-            entry.eax &= !KVM_FEATURES_BY_HYPERCALL;
-        }
     }
 
     /// One thread per core, all cores in one package: level 0 is the thread, level 1 the core.
@@ -133,7 +104,7 @@ mod tests {
         newest: pvir_abi::Version::NEWEST,
         features: pvir_abi::Features::MSIX,
         max_records: 512,
-        conduits: pvir_abi::Conduits::PORT,
+        conduits: Conduits::PORT,
         msr: 0,
         port: 0x5058,
     };
@@ -154,7 +125,7 @@ mod tests {
             cpus: 2,
             highest_apic_id: 300,
             tsc_deadline: true,
-            hypercalls_intercepted: false,
+            conduits: Conduits::PORT,
             discovery: Some(SHOWN),
         }
     }
@@ -209,14 +180,5 @@ mod tests {
     fn without_an_offer_there_is_no_block() {
         let template = CpuidTemplate { discovery: None, ..template() };
         assert!(template.for_cpu(0).iter().all(|entry| entry.function & !0xff != 0x4000_0100));
-    }
-
-    #[test]
-    fn kvms_hypercalls_are_hidden_where_they_are_intercepted() {
-        let mut template = template();
-        template.hypercalls_intercepted = true;
-        let features = find(&template.for_cpu(0), KVM_FEATURES, 0).eax;
-        assert_eq!(features & KVM_FEATURES_BY_HYPERCALL, 0);
-        assert_eq!(features | KVM_FEATURES_BY_HYPERCALL, !0);
     }
 }

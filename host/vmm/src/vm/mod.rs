@@ -1,15 +1,13 @@
 //! A VM before its vCPUs: memory, split irqchip, 32-bit APIC ids, conduits.
 
 pub(crate) mod address_bits;
-pub(crate) mod conduit;
+mod boot_cpu;
 pub(crate) mod cpuid;
 pub(crate) mod layout;
 pub(crate) mod memory;
 pub(crate) mod message;
-mod msr;
 pub(crate) mod probe;
 pub(crate) mod slots;
-mod xen;
 
 use std::sync::Arc;
 
@@ -20,12 +18,13 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use pvir_abi::Conduits;
+use pvir_host::conduit::{self, Hypercalls};
 use pvir_host::counters::Counters;
+use pvir_host::kvm::VmDescriptor;
 use vm_memory::GuestMemoryMmap;
 
 use crate::memory_size::MemorySize;
 use address_bits::AddressBits;
-use conduit::Hypercalls;
 use cpuid::CpuidTemplate;
 use slots::MemorySlots;
 
@@ -83,10 +82,14 @@ impl Vm {
         enable(&fd, &counters, "KVM_CAP_X2APIC_API", KVM_CAP_X2APIC_API, flags.into())?;
         limit_vcpu_ids(&fd, &counters, &apic_ids);
         if let Some(boot) = apic_ids.first().filter(|id| **id != 0) {
-            xen::set_boot_cpu_id(&fd, &counters, *boot)?;
+            boot_cpu::set_id(&fd, &counters, *boot)?;
         }
         let conduits = match offer {
-            Offer::Pvir => open_conduits(&fd, &counters, &cpuid)?,
+            Offer::Pvir => {
+                let descriptor =
+                    VmDescriptor::of(&fd).context("cannot duplicate the VM's file descriptor")?;
+                conduit::open(&descriptor, conduit::hypercall_of(&cpuid), &counters)?
+            }
             Offer::Nothing => Conduits::empty(),
         };
         tracing::info!(?conduits, "conduits that work on this KVM");
@@ -100,34 +103,9 @@ impl Vm {
             cpus: u32::try_from(self.apic_ids.len())?,
             highest_apic_id: self.apic_ids.iter().copied().max().unwrap_or(0),
             tsc_deadline: self.kvm.check_extension(Cap::TscDeadlineTimer),
-            hypercalls_intercepted: self.conduits.intersects(HYPERCALLS),
+            conduits: self.conduits,
             discovery: Some(service.discovery()).filter(|shown| !shown.conduits.is_empty()),
         })
-    }
-}
-
-/// The conduits that rest on interception of an instruction.
-const HYPERCALLS: Conduits = Conduits::VMCALL.union(Conduits::VMMCALL);
-
-/// Opens all conduits that this KVM has.
-fn open_conduits(fd: &VmFd, counters: &Counters, cpuid: &[kvm_cpuid_entry2]) -> Result<Conduits> {
-    let mut conduits = Conduits::PORT;
-    if msr::enable_exits(fd, counters, conduit::MSR)? {
-        conduits |= Conduits::MSR;
-    }
-    if xen::enable_hypercall_intercept(fd, counters)? {
-        conduits |= hypercall_of(cpuid);
-    }
-    Ok(conduits)
-}
-
-/// The conduit by the hypercall instruction that this CPU has. The other instruction faults, and works only as far as KVM patches the guest.
-fn hypercall_of(cpuid: &[kvm_cpuid_entry2]) -> Conduits {
-    let vendor = cpuid.iter().find(|entry| entry.function == 0);
-    let name = vendor.map(|leaf| [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat());
-    match name.as_deref() {
-        Some(b"AuthenticAMD" | b"HygonGenuine") => Conduits::VMMCALL,
-        _ => Conduits::VMCALL,
     }
 }
 

@@ -11,15 +11,16 @@ use anyhow::{Context, Result, bail};
 use kvm_bindings::CpuId;
 use kvm_ioctls::VcpuFd;
 use pvir_abi::{Conduits, HYPERCALL_NUMBER};
+use pvir_host::conduit::{self, Direction, RunPage, RunSize};
 use pvir_host::counters::Counters;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::assembly::OwnParts;
 use crate::boot;
 use crate::service::{self, Quotas};
-use crate::vcpu::exit::{self, Direction, Exit};
+use crate::vcpu::exit::{self, Exit};
 use crate::vcpu::kick::{self, Armed};
-use crate::vm::{Offer, Vm, conduit, layout};
+use crate::vm::{Offer, Vm, layout};
 
 /// What the code writes to a port between the instructions under test.
 const MARK: u8 = 0x5a;
@@ -62,11 +63,12 @@ fn machine() -> Result<Vm> {
 fn attempt(conduit: Conduits, limit: Duration) -> Result<()> {
     let vm = machine()?;
     let mut vcpu = prepare(&vm, &code(conduit))?;
+    let size = RunSize::of(&vm.fd);
     let (done, outcome) = mpsc::channel();
     let thread = thread::Builder::new().name("selftest".into()).spawn(move || {
         let _armed = Armed::new(&mut vcpu);
         // Nobody may be waiting any more.
-        let _ = done.send(follow(&mut vcpu, conduit));
+        let _ = done.send(follow(&mut vcpu, size, conduit));
     });
     let thread = thread.context("cannot start a thread")?;
     let outcome = outcome.recv_timeout(limit);
@@ -114,10 +116,10 @@ fn code(conduit: Conduits) -> Vec<u8> {
 }
 
 /// Follows the code: first the exit of the conduit, then the mark.
-fn follow(vcpu: &mut VcpuFd, conduit: Conduits) -> Result<()> {
+fn follow(vcpu: &mut VcpuFd, size: RunSize, conduit: Conduits) -> Result<()> {
     let mut seen = false;
     loop {
-        let exit = exit::run(vcpu).context("KVM_RUN failed")?;
+        let exit = exit::run(vcpu, size).context("KVM_RUN failed")?;
         match exit {
             Exit::Port(access) if access.port == MARK_PORT && access.direction == Direction::Out => {
                 if seen {
@@ -127,11 +129,11 @@ fn follow(vcpu: &mut VcpuFd, conduit: Conduits) -> Result<()> {
             }
             Exit::Port(access) if conduit == Conduits::PORT && access.port == conduit::PORT => seen = true,
             Exit::WriteMsr { index, .. } if conduit == Conduits::MSR && index == conduit::MSR => {
-                exit::answer_msr(vcpu, Some(0));
+                RunPage::of(vcpu, size).answer_msr(Some(0));
                 seen = true;
             }
             Exit::Hypercall(call) if call.number == u64::from(HYPERCALL_NUMBER) => {
-                exit::set_hypercall_result(vcpu, 0);
+                RunPage::of(vcpu, size).answer_hypercall(0);
                 seen = true;
             }
             Exit::Interrupted => bail!("stopped"),
