@@ -117,9 +117,9 @@ impl LineTable {
             self.waiting.retired.drain(kept..).filter_map(Line::into_eventfd_and_gsi).collect();
         let gsis: Vec<u32> = lines.iter().map(|(_, gsi)| *gsi).collect();
         let failed = self.routes.router().discard(lines);
-        self.freed += gsis.len() as u64;
         for gsi in gsis.into_iter().filter(|gsi| failed.iter().all(|(_, of, _)| of != gsi)) {
             self.gsis.give_back(gsi);
+            self.freed += 1;
         }
         let keep = |(eventfd, gsi, error)| {
             self.waiting.stuck.push(Line::idle(eventfd, gsi));

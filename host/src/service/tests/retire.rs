@@ -178,6 +178,23 @@ fn what_does_not_come_off_is_kept_and_tried_again() {
 }
 
 #[test]
+fn only_what_comes_off_counts_as_freed() {
+    let fixture = retiring(0);
+    let mapped = fixture.map(&batch(0..3)).records;
+    fixture.unmap(&mapped.iter().map(named).collect::<Vec<_>>());
+    let freed = || fixture.service.lock().lines.freed();
+    let before = freed();
+    fixture.platform.lock().faults.fail_once(Some(CallKind::Detach), 1, libc::EIO);
+    fixture.arm();
+    assert_eq!(freed() - before, 1, "the second one stays, and ends the step");
+    fixture.arm();
+    assert_eq!(freed() - before, 2);
+    fixture.disable();
+    assert_eq!(freed() - before, 3, "tried again");
+    fixture.assert_baseline();
+}
+
+#[test]
 fn a_thread_takes_them_off() {
     let ServiceFixture { service, platform, ram } = retiring(0);
     let service = Arc::new(service);
