@@ -4,6 +4,7 @@ pub mod conduit;
 pub mod counters;
 pub mod device;
 pub mod emulation;
+pub mod eventfd;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod function;
@@ -19,3 +20,10 @@ pub mod pci;
 pub mod service;
 pub mod trapped;
 pub mod vfio;
+
+// The crates whose types are part of this one's interface, in the versions that it takes.
+pub use kvm_bindings;
+pub use kvm_ioctls;
+pub use pvir_abi;
+pub use vfio_ioctls;
+pub use vm_memory;

@@ -2,23 +2,22 @@
 
 use pvir_abi::{
     Bdf, CallFlags, Conduits, DeviceFlags, DeviceId, EnableRecord, EntryRecord, Features, GuestPhysAddr,
-    Header, Operation, Pair, Status, Store, Stores, Version, X86Route, block_len,
+    Header, Operation, Pair, Status, Store, Version, X86Route, block_len,
 };
 use pvir_host::device::{
     Capabilities, CountPurpose, Device, HostCounts, HostInterrupt, KernelCounts, NotIsolated,
 };
-use pvir_host::kvm::{GsiRoute, IrqRouter, MAX_GSI};
+use pvir_host::eventfd::EventFd;
+use pvir_host::kvm::{GsiRoute, IrqRouter};
 use pvir_host::service::{Config, Service};
 use std::io;
 use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
-use vmm_sys_util::eventfd::EventFd;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Most entries of a call, and of the table.
 pub(crate) const PER_CALL: u32 = 512;
 const ENTRIES: u32 = 2048;
-const PINS: u32 = 24;
 const BLOCK: u64 = 0x1000;
 
 struct Router;
@@ -42,8 +41,7 @@ struct Counts;
 
 impl HostCounts for Counts {
     fn read(&self, _: &KernelCounts, _: CountPurpose) -> Vec<HostInterrupt> {
-        let of_entry =
-            |index| HostInterrupt { store: Store::MSIX, index, irq: Some(index), count: Some(1), total: 1 };
+        let of_entry = |index| HostInterrupt::new(Store::MSIX, index, 1).with_irq(index).with_count(Some(1));
         (0..ENTRIES).map(of_entry).collect()
     }
 }
@@ -53,12 +51,7 @@ impl Device for Table {
         true
     }
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            stores: Stores::MSIX,
-            flags: DeviceFlags::DIRECT | DeviceFlags::DYNAMIC,
-            msix_entries: ENTRIES,
-            ..Capabilities::default()
-        }
+        Capabilities::default().with_msix(ENTRIES).with_flags(DeviceFlags::DIRECT | DeviceFlags::DYNAMIC)
     }
     fn name(&self) -> String {
         "bare".into()
@@ -108,16 +101,7 @@ impl Bare {
 
     /// With so many irqfds that [`Bare::arm`] arms.
     pub(crate) fn with_ahead(armed_ahead: u32) -> Self {
-        let config = Config {
-            apic_ids: (0..64).collect(),
-            conduits: Conduits::PORT,
-            msr: 0,
-            port: 0x5058,
-            first_gsi: PINS,
-            max_irtes: MAX_GSI - PINS,
-            max_irtes_per_device: ENTRIES,
-            armed_ahead,
-        };
+        let config = Config::new((0..64).collect(), Conduits::PORT).with_armed_ahead(armed_ahead);
         let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap());
         let service = Service::new(&config, ram.clone(), Box::new(Router)).unwrap();
         service.add_device(device(), Box::new(Table)).unwrap();

@@ -3,14 +3,13 @@
 //!
 //! A VMM does four things:
 //!
-//! 1. It opens the conduits of its VM ([`open`], or the parts of it), and gives what was opened to
-//!    [`Config::conduits`](crate::service::Config::conduits), with [`MSR`] and [`PORT`].
+//! 1. It opens the conduits of its VM ([`open`], or the parts of it), and gives what was opened to [`Config::new`].
 //! 2. It adds the signature block to the CPUID of each vCPU ([`add_signature_block`]), and hides what KVM no longer
 //!    serves where hypercalls are intercepted ([`hide_kvm_hypercalls`]).
 //! 3. It asks for each exit of a vCPU whether it is a call, and has it served: [`VcpuConduits`] where the vCPU is one of
 //!    [`kvm_ioctls`], [`RunPage`] and [`Calls::serve`] where the VMM has mapped `kvm_run` itself, and the functions of
 //!    [`Calls`] that take plain values where the VMM has decoded the exit.
-//! 4. It names a vCPU by its index in [`Config::apic_ids`](crate::service::Config::apic_ids).
+//! 4. It names a vCPU by its index in [`Config::apic_ids`].
 
 mod calls;
 mod cpuid;
@@ -26,12 +25,13 @@ pub use open::{MSR_EXIT_REASON, exit_on_msr, intercept_hypercalls, msr_filter_ra
 pub use run_page::{Direction, Exit, Hypercall, PortAccess, RunPage, RunSize};
 pub use vcpu::{Privilege, VcpuConduits};
 
+use crate::service::Config;
 use pvir_abi::Conduits;
 
-/// The MSR that this library opens for [`Conduits::MSR`].
-pub const MSR: u32 = 0x5056_0000;
-/// The I/O port that this library expects for [`Conduits::PORT`]. It is free on every PC.
-pub const PORT: u16 = 0x5058;
+/// The MSR that [`open`] opens for [`Conduits::MSR`], and that a [`Config`] has by itself.
+pub const MSR: u32 = Config::MSR;
+/// The I/O port for [`Conduits::PORT`] that a [`Config`] has by itself.
+pub const PORT: u16 = Config::PORT;
 
 /// The conduits that rest on interception of an instruction.
 pub const HYPERCALLS: Conduits = Conduits::VMCALL.union(Conduits::VMMCALL);

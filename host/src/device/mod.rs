@@ -12,13 +12,15 @@ pub use origin::Origin;
 pub use store_shape::StoreShape;
 pub use window::TableWindow;
 
+use crate::eventfd::EventFd;
 use pvir_abi::{DeviceFlags, Pair, Store, Stores};
 use std::io;
 use std::sync::Arc;
-use vmm_sys_util::eventfd::EventFd;
 
-/// What a device supports. The service reads it once, when the device is added.
+/// What a device supports. The service reads it once, when the device is added. The default is nothing, to which
+/// [`with_msix`](Self::with_msix) and the others add.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Capabilities {
     /// The store kinds that the service serves for the device.
     pub stores: Stores,
@@ -33,6 +35,30 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// With an MSI-X table of `entries` entries.
+    #[must_use]
+    pub fn with_msix(self, entries: u32) -> Self {
+        Self { stores: self.stores | Stores::MSIX, msix_entries: entries, ..self }
+    }
+
+    /// With an MSI capability of `messages` messages.
+    #[must_use]
+    pub fn with_msi(self, messages: u32) -> Self {
+        Self { stores: self.stores | Stores::MSI, msi_messages: messages, ..self }
+    }
+
+    /// With an IMS of `entries` entries.
+    #[must_use]
+    pub fn with_ims(self, entries: u32) -> Self {
+        Self { stores: self.stores | Stores::IMS, ims_entries: entries, ..self }
+    }
+
+    /// With these [`flags`](Self::flags).
+    #[must_use]
+    pub fn with_flags(self, flags: DeviceFlags) -> Self {
+        Self { flags, ..self }
+    }
+
     /// Number of entries of `store`, or `None` if the device has no such store. An MSI capability is one entry,
     /// however many messages it has.
     #[must_use]
@@ -50,6 +76,7 @@ impl Capabilities {
 
 /// The host's counts of one started entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct HostInterrupt {
     /// The store of the entry; where another entry's interrupt stands behind it ([`Device::backing`]), that entry's
     /// store.
@@ -66,8 +93,30 @@ pub struct HostInterrupt {
     pub total: u64,
 }
 
+impl HostInterrupt {
+    /// An entry for whose IRQ the host has counted `total` interrupts. It has no number of an IRQ and no count of its own
+    /// yet.
+    #[must_use]
+    pub fn new(store: Store, index: u32, total: u64) -> Self {
+        Self { store, index, irq: None, count: None, total }
+    }
+
+    /// With the number of the host's Linux IRQ.
+    #[must_use]
+    pub fn with_irq(self, irq: u32) -> Self {
+        Self { irq: Some(irq), ..self }
+    }
+
+    /// With so many interrupts since the entry was started, where that is known.
+    #[must_use]
+    pub fn with_count(self, count: Option<u64>) -> Self {
+        Self { count, ..self }
+    }
+}
+
 /// Why the host's counts are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum CountPurpose {
     /// For a report: nothing is recorded.
     Report,

@@ -17,8 +17,8 @@
 //! The handle of another device's IRTE names nothing here, which has the effect of source-id checking.
 
 use super::layout::{MAX_MESSAGES, MessageStore, StoreLayout};
+use crate::eventfd::EventFd;
 use pvir_abi::{Pair, Store};
-use vmm_sys_util::eventfd::EventFd;
 
 /// Allocations of MSI until a handle is used again.
 const BLOCKS: u32 = 32;
@@ -30,6 +30,7 @@ const SHV: u64 = 1 << 3;
 
 /// Why the remapping unit blocks a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum RemappingFault {
     /// The message is not in remappable format, or not in the format of its IRTE's store.
     Format,

@@ -6,10 +6,10 @@ use super::counts::FakeCounts;
 use super::platform::{KnownEventfd, StartedEntry};
 use super::{BackendCall, CallKind, Entry, FakePlatform, SharedPlatform};
 use crate::device::{Capabilities, Device, HostCounts, NotIsolated};
+use crate::eventfd::EventFd;
 use pvir_abi::{Pair, Refusal, Store};
 use std::io;
 use std::sync::Arc;
-use vmm_sys_util::eventfd::EventFd;
 
 /// A [`Device`] that records each call on its [`FakePlatform`], and each breach of the safe order.
 pub struct FakeDevice {

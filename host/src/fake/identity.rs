@@ -1,8 +1,8 @@
 //! Which eventfd a descriptor means: descriptor numbers are used again, the kernel's id is not while anybody holds it.
 
+use crate::eventfd::EventFd;
 use std::fs;
 use std::os::fd::{AsRawFd, RawFd};
-use vmm_sys_util::eventfd::EventFd;
 
 /// The kernel's id of an eventfd (`fdinfo` of procfs); the descriptor number where the kernel does not say.
 pub(super) fn id(eventfd: &EventFd) -> u64 {

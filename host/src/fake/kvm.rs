@@ -1,11 +1,11 @@
 //! The fake KVM.
 
 use super::{BackendCall, FakePlatform, SharedPlatform};
+use crate::eventfd::EventFd;
 use crate::kvm::{GsiRoute, IrqRouter, MAX_GSI, detach_each};
 use pvir_abi::Operation;
 use std::collections::BTreeMap;
 use std::io;
-use vmm_sys_util::eventfd::EventFd;
 
 /// An [`IrqRouter`] that records each call on its [`FakePlatform`], and each breach of the safe order.
 pub struct FakeKvm {

@@ -24,6 +24,7 @@ use pvir_abi::Store;
 
 /// The kind of a call that the service makes to the fake KVM or to a fake device.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum CallKind {
     /// `KVM_SET_GSI_ROUTING`.
     SetRoutes,
@@ -88,6 +89,7 @@ pub struct Entry {
 
 /// One call that the service has made to the fake KVM or to a fake device, whether it failed or not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum BackendCall {
     /// The routing table was replaced by one with this number of routes.
     SetRoutes(usize),

@@ -2,12 +2,12 @@
 
 use super::faults::Faults;
 use super::{BackendCall, CallKind, Entry, identity};
+use crate::eventfd::EventFd;
 use crate::message::Message;
 use pvir_abi::{Operation, Pair, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use vmm_sys_util::eventfd::EventFd;
 
 /// A [`FakePlatform`], shared by a [`FakeKvm`](super::FakeKvm), its [`FakeDevice`](super::FakeDevice)s and the test.
 #[derive(Clone, Default)]
@@ -38,6 +38,7 @@ pub struct Delivery {
 
 /// What the service holds on the platform at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Footprint {
     /// Destination and vector of each GSI that has a route.
     pub routes: BTreeMap<u32, (u32, u8)>,

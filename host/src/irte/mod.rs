@@ -16,6 +16,7 @@ use std::os::fd::AsRawFd;
 
 /// One interrupt that the guest has mapped, or all messages of one multi-message MSI.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Irte {
     /// The device's entry that the interrupt comes from.
     pub origin: Origin,
@@ -75,6 +76,7 @@ impl Irte {
 
 /// A description of one message of an IRTE, for statistics and reports.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct IrteInfo {
     /// The handle by which the guest names the IRTE.
     pub handle: Handle,
@@ -90,4 +92,12 @@ pub struct IrteInfo {
     pub gsi: u32,
     /// The message that its GSI injects; `None` while the IRTE is parked.
     pub route: Option<Message>,
+}
+
+impl IrteInfo {
+    /// Message 0 of a parked IRTE of which only this is known; for programs that put reports together.
+    #[must_use]
+    pub fn new(handle: Handle, origin: Origin, pair: Pair) -> Self {
+        Self { handle, origin, message: 0, pair, eventfd: -1, gsi: 0, route: None }
+    }
 }

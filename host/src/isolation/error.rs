@@ -17,6 +17,7 @@ pub struct NotIsolated {
 
 /// Why a device cannot be given to a VM, as far as the host's `/sys` and `/proc` show.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum IsolationError {
     /// The host has no PCI device at this address.
     #[error("{0}: no such PCI device; help: `lspci -D` lists them")]

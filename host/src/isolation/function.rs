@@ -12,6 +12,7 @@ use std::path::Path;
 
 /// The identity of a PCI function, its driver and its IOMMU group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Function {
     /// Segment and BDF on the host.
     pub address: DeviceId,
@@ -79,6 +80,7 @@ impl Host {
 
 /// How many interrupt messages a function has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MessageCounts {
     /// Messages of its MSI capability, 1 to 32; 0 if it has none.
     pub msi: u32,

@@ -35,6 +35,7 @@ impl fmt::Display for Release {
 
 /// How the service deals with a defect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum DefectPolicy {
     /// The service never triggers it, for this reason.
     Avoided(&'static str),
@@ -44,6 +45,7 @@ pub enum DefectPolicy {
 
 /// A known defect of Linux.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Defect {
     /// The CVE record that describes it.
     pub record: &'static str,

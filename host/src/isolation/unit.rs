@@ -6,6 +6,7 @@ use std::fs;
 
 /// The kind of remapping unit between a device and the host's CPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum RemappingUnit {
     /// Intel VT-d.
     Intel,
@@ -43,6 +44,7 @@ impl RemappingUnit {
 
 /// The remapping units of a host, as far as an unprivileged user can see them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Units {
     /// Their names in `/sys/class/iommu`, for example `dmar0` or `ivhd0`.
     pub names: Vec<String>,

@@ -2,9 +2,10 @@
 
 use super::{GsiRoute, GsiRouting, IrqRouter};
 use crate::counters::{Counter, Counters};
+use crate::eventfd::EventFd;
 use std::io;
 use std::ops::Range;
-use vmm_sys_util::eventfd::EventFd;
+use std::os::fd::AsFd;
 
 /// The [`IrqRouter`] of a real VM, made by [`GsiRouting::router`].
 ///
@@ -52,17 +53,17 @@ impl IrqRouter for KvmRouter {
 
     fn attach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         self.irqfd.count();
-        self.routing.vm.attach(eventfd, gsi)
+        self.routing.vm.attach(eventfd.as_fd(), gsi)
     }
 
     fn detach(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         self.deassign.count();
-        self.routing.vm.detach(eventfd, gsi)
+        self.routing.vm.detach(eventfd.as_fd(), gsi)
     }
 
     fn arm(&mut self, eventfd: &EventFd, gsi: u32) -> io::Result<()> {
         self.ahead.count();
-        self.routing.vm.attach(eventfd, gsi)
+        self.routing.vm.attach(eventfd.as_fd(), gsi)
     }
 
     /// All but the last eventfd are closed, which KVM takes for the end of their irqfds and finishes in a work queue,

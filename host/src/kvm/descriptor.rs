@@ -68,16 +68,16 @@ impl VmDescriptor {
     }
 
     /// `KVM_IRQFD` (KVM API, section 4.75): attaches `eventfd` to `gsi`.
-    pub(super) fn attach(&self, eventfd: &impl AsRawFd, gsi: u32) -> io::Result<()> {
+    pub(super) fn attach(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         self.irqfd(eventfd, gsi, 0)
     }
 
     /// `KVM_IRQFD` with `KVM_IRQFD_FLAG_DEASSIGN`: detaches `eventfd` from `gsi`.
-    pub(super) fn detach(&self, eventfd: &impl AsRawFd, gsi: u32) -> io::Result<()> {
+    pub(super) fn detach(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> io::Result<()> {
         self.irqfd(eventfd, gsi, KVM_IRQFD_FLAG_DEASSIGN)
     }
 
-    fn irqfd(&self, eventfd: &impl AsRawFd, gsi: u32, flags: u32) -> io::Result<()> {
+    fn irqfd(&self, eventfd: BorrowedFd<'_>, gsi: u32, flags: u32) -> io::Result<()> {
         // A descriptor that is open is not negative.
         let fd = eventfd.as_raw_fd().unsigned_abs();
         let irqfd = kvm_irqfd { fd, gsi, flags, ..Default::default() };

@@ -15,16 +15,17 @@ pub use gsi_pool::GsiPool;
 pub use routes::RouteTable;
 pub use routing::{GsiRouting, RouteTarget, RoutingError, VmmRoute};
 
+use crate::eventfd::EventFd;
 use crate::message::Message;
 use std::io;
 use std::ops::Range;
-use vmm_sys_util::eventfd::EventFd;
 
 /// The number of GSIs that KVM has for one VM (`KVM_MAX_IRQ_ROUTES`; KVM API, 4.52 `KVM_SET_GSI_ROUTING`).
 pub const MAX_GSI: u32 = 4096;
 
 /// One entry of KVM's routing table: the message that KVM injects when a GSI is raised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct GsiRoute {
     /// Global system interrupt, below [`MAX_GSI`].
     pub gsi: u32,

@@ -124,8 +124,8 @@ impl RouteTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eventfd::EventFd;
     use std::sync::{Arc, Mutex};
-    use vmm_sys_util::eventfd::EventFd;
 
     #[derive(Clone, Default)]
     struct RecordingRouter(Arc<Mutex<(Vec<Vec<GsiRoute>>, bool)>>);

@@ -6,6 +6,7 @@ use std::io;
 
 /// A step of a line's way up or down, by what carries it out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Step {
     /// `KVM_SET_GSI_ROUTING` with a route for the line's GSI.
     Route,
@@ -39,6 +40,7 @@ impl Step {
 /// A step that failed, the entry that it was for, and the error.
 #[derive(Debug, thiserror::Error)]
 #[error("{} of {origin} failed", step.name())]
+#[non_exhaustive]
 pub struct LineError {
     /// The entry whose line it was; for a run of entries, the first.
     pub origin: Origin,

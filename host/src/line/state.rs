@@ -1,8 +1,8 @@
 //! One message's line, and the lines of one entry.
 
+use crate::eventfd::EventFd;
 use crate::kvm::IrqRouter;
 use std::{io, slice};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 /// The path of one message: an eventfd that the device signals, and what KVM holds for it.
 ///
@@ -28,7 +28,7 @@ impl Line {
     /// The errno of `eventfd2`, for example `EMFILE` if the process has no file descriptor left.
     #[inline]
     pub fn new() -> io::Result<Self> {
-        let eventfd = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        let eventfd = EventFd::new()?;
         Ok(Self {
             eventfd,
             gsi: None,

@@ -2,8 +2,8 @@
 
 use super::runs::{Request, by_runs};
 use super::{DeviceSet, Line, LineOwner, LineTable};
+use crate::eventfd::EventFd;
 use std::io;
-use vmm_sys_util::eventfd::EventFd;
 
 impl LineTable {
     /// Starts the interrupts of all `owners`, with one [`Device::start`](crate::device::Device::start) for each run

@@ -5,6 +5,7 @@ use pvir_abi::Pair;
 
 /// Why a message that a guest has written raises no interrupt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotDeliverable {
     /// The address is not that of the local APICs (0xfeexxxxx): the message would be a write to memory.
     #[error("the address is not that of a local APIC")]

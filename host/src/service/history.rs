@@ -13,11 +13,20 @@ const MAX_HISTORY: usize = 4096;
 
 /// One message of an IRTE: as it is, or as it was when the IRTE was given back.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct IrteRecord {
     /// The message's origin, route and handle.
     pub irte: IrteInfo,
     /// The host's counts for it; `None` if the host does not count it.
     pub host: Option<HostInterrupt>,
+}
+
+impl IrteRecord {
+    /// The record of a message with the host's counts.
+    #[must_use]
+    pub fn new(irte: IrteInfo, host: Option<HostInterrupt>) -> Self {
+        Self { irte, host }
+    }
 }
 
 /// IRTEs that were given back, oldest first.

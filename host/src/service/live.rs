@@ -10,6 +10,7 @@ use crate::message::Message;
 
 /// All messages that can interrupt a VM now.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Live {
     /// The messages of the IRTEs that the guest holds.
     pub irtes: Vec<IrteRecord>,
@@ -19,6 +20,7 @@ pub struct Live {
 
 /// A message of a store that the VMM emulates.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TrappedRecord {
     /// The device's entry; for MSI, the index is the number of the message.
     pub origin: Origin,

@@ -6,6 +6,7 @@
 //! slow part of that, and of MAP, beside the guest's calls.
 
 mod block;
+mod config;
 mod counted;
 mod device_info;
 mod devices;
@@ -30,6 +31,7 @@ mod vm;
 #[cfg(test)]
 mod tests;
 
+pub use config::Config;
 pub use history::IrteRecord;
 pub use live::{Live, TrappedRecord};
 pub use prearm_thread::PrearmThread;
@@ -55,34 +57,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vm::Vm;
 use zerocopy::IntoBytes;
 
-/// The VMM's choices for a VM.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// APIC ids of all vCPUs. Everywhere else in the service, a vCPU is named by its index in this list.
-    pub apic_ids: Vec<u32>,
-    /// The conduits that the guest may call by: those that work on this machine and that the VMM handles.
-    pub conduits: Conduits,
-    /// Index of the MSR for [`Conduits::MSR`], for which the contract keeps a range
-    /// ([`MIN_CONDUIT_MSR`] on); ignored without it.
-    pub msr: u32,
-    /// Number of the I/O port for [`Conduits::PORT`], for which the contract keeps a range
-    /// ([`MIN_CONDUIT_PORT`] on); ignored without it.
-    pub port: u16,
-    /// The first GSI that the service may use. GSIs below it belong to the VM's I/O APIC or to the VMM. Of a router with
-    /// GSIs of its own ([`IrqRouter::gsis`]) the service uses none outside of them either.
-    pub first_gsi: u32,
-    /// Maximum number of IRTEs that the VM may hold, and of GSIs that the service uses.
-    pub max_irtes: u32,
-    /// Maximum number of IRTEs that one device may hold.
-    pub max_irtes_per_device: u32,
-    /// Maximum number of irqfds that are armed ahead of the guest's MAP, which then issues no `KVM_IRQFD` for them; 0
-    /// for none. Each holds a file descriptor and a GSI until it is used. The service arms them in a [`PrearmThread`]
-    /// or in [`Service::arm_ahead`], which the VMM calls in a thread of its own.
-    pub armed_ahead: u32,
-}
-
 /// Why a service could not be made or a device could not be added.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SetupError {
     /// No GSI is left for devices.
     #[error("no GSI is left: first {first_gsi}, at most {max_irtes} IRTEs")]

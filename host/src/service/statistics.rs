@@ -50,6 +50,7 @@ impl Statistics {
 
 /// Counts of a VM's calls since the service was made.
 #[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct ServiceStatistics {
     /// Calls whose header could be read, by the name of the operation.
     pub operations: BTreeMap<&'static str, u64>,

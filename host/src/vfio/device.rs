@@ -5,11 +5,11 @@ use super::msix_table::PhysicalMsixTable;
 use super::pci::VfioPci;
 use super::vectors::{SetIrqs, Vectors, kind};
 use crate::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape, TableWindow};
+use crate::eventfd::EventFd;
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
 use std::sync::Arc;
 use vfio_bindings::bindings::vfio::VFIO_PCI_MSIX_IRQ_INDEX;
-use vmm_sys_util::eventfd::EventFd;
 
 const PAGE: u64 = 4096;
 

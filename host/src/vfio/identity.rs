@@ -6,6 +6,7 @@
 use super::error::AttachError;
 use super::pci::Description;
 use super::vectors::SetIrqs;
+use crate::eventfd::EventFd;
 use crate::isolation::{Host, IsolationError};
 use pvir_abi::DeviceId;
 use std::fs::{self, File};
@@ -13,7 +14,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use vfio_bindings::bindings::vfio::{VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX};
-use vmm_sys_util::eventfd::EventFd;
 
 /// The start of the line of `fdinfo` that has the device's path in sysfs (Linux 6.18, Documentation/filesystems/proc.rst,
 /// "VFIO Device files").
@@ -113,7 +113,7 @@ fn check_interrupt(
             "{name} is started already, so that of this descriptor cannot be told from it"
         )));
     }
-    let eventfd = EventFd::new(libc::EFD_NONBLOCK).map_err(failed("making an eventfd"))?;
+    let eventfd = EventFd::new().map_err(failed("making an eventfd"))?;
     irqs.start(kind, 0, &[&eventfd]).map_err(failed("starting an interrupt to learn its name"))?;
     let listed = is_listed();
     irqs.disable(kind).map_err(failed("stopping the interrupt that was started to learn its name"))?;

@@ -7,13 +7,13 @@
 use super::descriptor::Descriptor;
 use super::vectors::SetIrqs;
 use crate::counters::{Counter, Counters};
+use crate::eventfd::EventFd;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use vfio_bindings::bindings::vfio::{
     VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE, vfio_irq_set,
 };
-use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::ioctl_io_nr;
 
 // linux/vfio.h: `_IO(VFIO_TYPE, VFIO_BASE + 10)`.

@@ -1,9 +1,9 @@
 //! The entries of a device's stores as vectors of `VFIO_DEVICE_SET_IRQS`.
 
+use crate::eventfd::EventFd;
 use pvir_abi::Store;
 use std::io;
 use vfio_bindings::bindings::vfio::{VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX};
-use vmm_sys_util::eventfd::EventFd;
 
 /// `VFIO_DEVICE_SET_IRQS` of one device, by the index of the kind of interrupt.
 pub(crate) trait SetIrqs {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn eventfds<const N: usize>() -> [EventFd; N] {
-        std::array::from_fn(|_| EventFd::new(0).unwrap())
+        std::array::from_fn(|_| EventFd::new().unwrap())
     }
 
     #[test]

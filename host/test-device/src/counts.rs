@@ -74,7 +74,7 @@ impl HostCounts for SentSinceStart {
     fn read(&self, _: &KernelCounts, _: CountPurpose) -> Vec<HostInterrupt> {
         let line = |(&(store, index), &before): (&(Store, u32), &u64)| {
             let total = self.sent(store, index);
-            HostInterrupt { store, index, irq: None, count: Some(total.saturating_sub(before)), total }
+            HostInterrupt::new(store, index, total).with_count(Some(total.saturating_sub(before)))
         };
         self.lock().iter().map(line).collect()
     }

@@ -3,13 +3,13 @@
 use super::counts::SentSinceStart;
 use super::model::DeviceModel;
 use super::state::StoreOwner;
-use pvir_abi::{DeviceFlags, Pair, Store, Stores};
+use pvir_abi::{DeviceFlags, Pair, Store};
 use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape, TableWindow};
 use pvir_host::emulation::{MessageStore, MsiForm, StoreLayout};
+use pvir_host::eventfd::EventFd;
 use pvir_host::pci::MsiShape;
 use std::io;
 use std::sync::Arc;
-use vmm_sys_util::eventfd::EventFd;
 
 /// An emulated device, programmed by the guest.
 pub(crate) struct EmulatedDevice {
@@ -54,18 +54,14 @@ impl Device for EmulatedDevice {
 
     fn capabilities(&self) -> Capabilities {
         let layout = self.model.layout();
-        let (pci_store, direct) = match self.model.table() {
-            Some(_) => (Stores::MSIX, DeviceFlags::DIRECT),
-            None => (Stores::MSI, DeviceFlags::empty()),
+        let entries = Capabilities::default().with_flags(DeviceFlags::DYNAMIC | DeviceFlags::EMULATED);
+        let entries = match self.model.table() {
+            Some(_) => {
+                entries.with_flags(entries.flags | DeviceFlags::DIRECT).with_msix(layout.msix_entries())
+            }
+            None => entries.with_msi(layout.vectors()),
         };
-        let ims = if layout.ims() > 0 { Stores::IMS } else { Stores::empty() };
-        Capabilities {
-            stores: pci_store | ims,
-            flags: direct | DeviceFlags::DYNAMIC | DeviceFlags::EMULATED,
-            msix_entries: layout.msix_entries(),
-            msi_messages: layout.vectors() - layout.msix_entries(),
-            ims_entries: layout.ims(),
-        }
+        if layout.ims() > 0 { entries.with_ims(layout.ims()) } else { entries }
     }
 
     fn name(&self) -> String {

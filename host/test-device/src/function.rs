@@ -96,11 +96,11 @@ mod tests {
 
     use pvir_abi::{Bdf, Conduits};
     use pvir_host::emulation::{MessageStore, MsiForm};
+    use pvir_host::eventfd::EventFd;
     use pvir_host::function::PciFunction;
     use pvir_host::kvm::{GsiRoute, IrqRouter};
     use pvir_host::service::{Config, Service};
     use vm_memory::{GuestAddress, GuestMemoryMmap};
-    use vmm_sys_util::eventfd::EventFd;
 
     use super::*;
     use pvir_host::function::MappedPart;
@@ -133,16 +133,7 @@ mod tests {
     }
 
     fn of_shape(layout: StoreLayout) -> Arc<PciFunction> {
-        let config = Config {
-            apic_ids: vec![0],
-            conduits: Conduits::PORT,
-            msr: 0,
-            port: 0x5058,
-            first_gsi: 24,
-            max_irtes: 4072,
-            max_irtes_per_device: 2048,
-            armed_ahead: 0,
-        };
+        let config = Config::new(vec![0], Conduits::PORT);
         let ram: Arc<GuestMemoryMmap> =
             Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap());
         let service = Arc::new(Service::new(&config, ram.clone(), Box::new(AnyKvm)).unwrap());

@@ -4,8 +4,8 @@ use super::model::DeviceModel;
 use super::state::StoreOwner;
 use pvir_abi::Store;
 use pvir_host::emulation::MAX_MESSAGES;
+use pvir_host::eventfd::EventFd;
 use std::io;
-use vmm_sys_util::eventfd::EventFd;
 
 impl DeviceModel {
     pub(crate) fn start(&self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {

@@ -5,8 +5,8 @@ use super::msi::DeviceMsi;
 use pvir_abi::{Pair, Store};
 
 use pvir_host::emulation::{SharedTable, SoftwareUnit, StoreLayout, TableEntry};
+use pvir_host::eventfd::EventFd;
 use pvir_host::memory::GuestRam;
-use vmm_sys_util::eventfd::EventFd;
 
 /// Who programs the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

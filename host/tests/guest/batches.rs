@@ -5,7 +5,6 @@ use crate::test_vm::{APIC_IDS, TestVm, config};
 use pvir_guest::abi::Status;
 use pvir_guest::{BatchMode, EntryError, Error, Irte, MapRequest, MapResult, NOT_MAPPED, Origin, Target};
 use pvir_host::fake::CallKind;
-use pvir_host::service::Config;
 
 /// Where entry `index` goes in these tests.
 fn target(index: u32) -> Target {
@@ -63,7 +62,7 @@ fn all_or_nothing_beyond_one_call_is_refused_before_anything_is_asked() {
 
 #[test]
 fn a_partial_batch_is_granted_up_to_the_quota() {
-    let mut vm = TestVm::empty(&Config { max_irtes_per_device: 5, ..config() });
+    let mut vm = TestVm::empty(&config().with_max_irtes_per_device(5));
     vm.add_msix(16, |device| device);
     let remapping = vm.enable();
     let mut results = unmapped(8);

@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use pvir_guest::abi::{Status, Store};
 use pvir_guest::{BatchMode, Target};
-use pvir_host::service::Config;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -168,7 +167,7 @@ struct Tally {
 
 /// Plays sessions of one VM.
 fn play(sessions: &Sessions, armed_ahead: u32, tally: &Tally) {
-    let vm = TestVm::with(&Config { armed_ahead, ..config() });
+    let vm = TestVm::with(&config().with_armed_ahead(armed_ahead));
     for steps in sessions {
         let remapping = vm.enable();
         let stores = Stores::open(&vm);

@@ -4,10 +4,10 @@ use pvir_guest::Mask;
 use pvir_guest::abi::{Pair, Store};
 use pvir_guest::fake::FakeMachine;
 use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated};
+use pvir_host::eventfd::EventFd;
 use pvir_host::fake::{Entry, FakeDevice, SharedPlatform};
 use std::io;
 use std::sync::Arc;
-use vmm_sys_util::eventfd::EventFd;
 
 /// A fake device, and the function's table: what the kernel does to it in SET_IRQS, and the VMM in MAP.
 pub(crate) struct SharedTableDevice {

@@ -65,16 +65,7 @@ impl Conduit for Hypercalls {
 }
 
 pub(crate) fn config() -> Config {
-    Config {
-        apic_ids: APIC_IDS.to_vec(),
-        conduits: Conduits::MSR | Conduits::PORT,
-        msr: 0x5056_0000,
-        port: 0x5058,
-        first_gsi: FIRST_GSI,
-        max_irtes: 4072,
-        max_irtes_per_device: 2048,
-        armed_ahead: 0,
-    }
+    Config::new(APIC_IDS.to_vec(), Conduits::MSR | Conduits::PORT).with_first_gsi(FIRST_GSI)
 }
 
 impl TestVm {

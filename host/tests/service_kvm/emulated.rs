@@ -1,11 +1,11 @@
 //! A device with an MSI-X table, made of what the library has for emulated devices.
 
 use super::*;
-use pvir_abi::{DeviceFlags, Stores};
+use pvir_abi::DeviceFlags;
 use pvir_host::device::{Capabilities, Device, NotIsolated};
 use pvir_host::emulation::{SharedTable, SoftwareUnit, StoreLayout};
+use pvir_host::eventfd::EventFd;
 use std::sync::Mutex;
-use vmm_sys_util::eventfd::EventFd;
 
 /// Raised by hand, and always the guest's to program. The service and the test share it.
 #[derive(Clone)]
@@ -37,12 +37,9 @@ impl Device for TableDevice {
         true
     }
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            stores: Stores::MSIX,
-            flags: DeviceFlags::DIRECT | DeviceFlags::DYNAMIC | DeviceFlags::EMULATED,
-            msix_entries: self.table().vectors(),
-            ..Capabilities::default()
-        }
+        Capabilities::default()
+            .with_msix(self.table().vectors())
+            .with_flags(DeviceFlags::DIRECT | DeviceFlags::DYNAMIC | DeviceFlags::EMULATED)
     }
     fn name(&self) -> String {
         "table".into()

@@ -95,16 +95,11 @@ fn fixture_on(irqchip: Irqchip, messages: Option<MsiDevice>, armed_ahead: u32) -
     let vcpus = APIC_IDS.map(|id| vcpu(&kvm, &vm, id)).into();
     let counters = Arc::new(Counters::new());
     let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1_0000)]).unwrap());
-    let config = Config {
-        apic_ids: APIC_IDS.to_vec(),
-        conduits: Conduits::PORT,
-        msr: 0,
-        port: 0x5058,
-        first_gsi: PINS,
-        max_irtes: 64,
-        max_irtes_per_device: 64,
-        armed_ahead,
-    };
+    let config = Config::new(APIC_IDS.to_vec(), Conduits::PORT)
+        .with_first_gsi(PINS)
+        .with_max_irtes(64)
+        .with_max_irtes_per_device(64)
+        .with_armed_ahead(armed_ahead);
     let routing = GsiRouting::new(VmDescriptor::of(&vm).unwrap(), &counters);
     let router = Box::new(routing.router(PINS + OWN_GSIS..MAX_GSI, &counters).unwrap());
     let service = Arc::new(Service::new(&config, ram.clone(), router).unwrap());

@@ -1,10 +1,9 @@
 //! The messages of one MSI.
 
 use super::*;
-use pvir_abi::Stores;
 use pvir_host::device::{Capabilities, Device, NotIsolated};
+use pvir_host::eventfd::EventFd;
 use std::sync::Mutex;
-use vmm_sys_util::eventfd::EventFd;
 
 /// A device with nothing but the messages of an MSI capability, raised by hand.
 #[derive(Clone, Default)]
@@ -20,7 +19,7 @@ impl MsiDevice {
 
 impl Device for MsiDevice {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { stores: Stores::MSI, msi_messages: Self::ALL, ..Capabilities::default() }
+        Capabilities::default().with_msi(Self::ALL)
     }
     fn name(&self) -> String {
         "messages".into()

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use pvir_host::conduit;
 use pvir_host::kvm::{GsiRouting, MAX_GSI, VmDescriptor};
 use pvir_host::service::{Config, Service};
 
@@ -24,16 +23,12 @@ pub(crate) fn new(vm: &Vm, quotas: Quotas, assembly: &dyn Assembly) -> Result<Se
     // A GSI for each is all that KVM has.
     let most = MAX_GSI - RESERVED_PINS;
     let max_irtes = quotas.of_vm.map_or(most, |quota| quota.min(most));
-    let config = Config {
-        apic_ids: vm.apic_ids.clone(),
-        conduits: vm.conduits,
-        msr: conduit::MSR,
-        port: conduit::PORT,
-        first_gsi: RESERVED_PINS,
-        max_irtes,
-        max_irtes_per_device: quotas.of_device.map_or(max_irtes, |quota| quota.min(max_irtes)),
-        armed_ahead: quotas.armed_ahead,
-    };
+    let of_device = quotas.of_device.map_or(max_irtes, |quota| quota.min(max_irtes));
+    let config = Config::new(vm.apic_ids.clone(), vm.conduits)
+        .with_first_gsi(RESERVED_PINS)
+        .with_max_irtes(max_irtes)
+        .with_max_irtes_per_device(of_device)
+        .with_armed_ahead(quotas.armed_ahead);
     let descriptor = VmDescriptor::of(&vm.fd).context("cannot duplicate the VM's file descriptor")?;
     // This VMM has no routes of its own.
     let router = GsiRouting::new(descriptor, &vm.counters).router(RESERVED_PINS..MAX_GSI, &vm.counters)?;

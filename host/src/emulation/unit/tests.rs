@@ -4,7 +4,7 @@ use super::*;
 const X: Store = Store::MSIX;
 
 fn eventfds(count: usize) -> Vec<EventFd> {
-    (0..count).map(|_| EventFd::new(0).unwrap()).collect()
+    (0..count).map(|_| EventFd::new().unwrap()).collect()
 }
 
 fn unit() -> SoftwareUnit {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::device::{Capabilities, Device, NotIsolated, StoreShape, TableWindow};
+use crate::eventfd::EventFd;
 use crate::function::physical::{Physical, PhysicalFunction};
 use crate::kvm::{GsiRoute, IrqRouter};
 use crate::pci::MsiShape;
@@ -12,7 +13,6 @@ use pvir_abi::{
 };
 use std::io;
 use vm_memory::{Bytes, GuestAddress as RamAddress, GuestMemoryMmap};
-use vmm_sys_util::eventfd::EventFd;
 use zerocopy::IntoBytes;
 
 pub(super) const RW: GuestAccess = GuestAccess::ReadWrite;

@@ -28,6 +28,7 @@ pub enum RouteTarget {
 
 /// One route of the VMM's. A GSI may have several targets, but at most one of them a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct VmmRoute {
     /// Global system interrupt, below [`MAX_GSI`](crate::kvm::MAX_GSI).
     pub gsi: u32,

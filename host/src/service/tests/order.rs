@@ -116,7 +116,7 @@ fn questions_and_refused_records_cost_nothing() {
 fn the_fake_sees_a_breach_of_the_order() {
     // The test of the tests: what the service never does is noticed.
     let platform = SharedPlatform::new(FIRST_GSI);
-    let eventfd = vmm_sys_util::eventfd::EventFd::new(libc::EFD_NONBLOCK).unwrap();
+    let eventfd = crate::eventfd::EventFd::new().unwrap();
     let mut fake = FakeDevice::new(platform.clone(), 0, 4);
     let mut kvm = FakeKvm::new(platform.clone());
     let breaches = |platform: &SharedPlatform| platform.lock().violations().len();
@@ -135,7 +135,7 @@ fn the_fake_sees_a_breach_of_the_order() {
     platform.lock().expect(Some(Operation::RETARGET));
     assert!(fake.stop(Store::MSIX, 0, 1).is_ok());
     assert_eq!(breaches(&platform), 9, "not open, and RETARGET");
-    let two = [eventfd.try_clone().unwrap(), vmm_sys_util::eventfd::EventFd::new(0).unwrap()];
+    let two = [eventfd.try_clone().unwrap(), crate::eventfd::EventFd::new().unwrap()];
     fake_msi_breaches(&two);
     platform.lock().allow(CallKind::Detach, 0);
     assert!(kvm.detach(&eventfd, 7).is_ok());
@@ -143,7 +143,7 @@ fn the_fake_sees_a_breach_of_the_order() {
 }
 
 /// What an MSI capability and a backing cannot do is noticed, too.
-fn fake_msi_breaches(eventfds: &[vmm_sys_util::eventfd::EventFd; 2]) {
+fn fake_msi_breaches(eventfds: &[crate::eventfd::EventFd; 2]) {
     let platform = SharedPlatform::new(FIRST_GSI);
     let breaches = |platform: &SharedPlatform| platform.lock().violations().len();
     let mut msi = FakeDevice::with_msi(platform.clone(), 0, 8);

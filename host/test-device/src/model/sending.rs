@@ -4,9 +4,9 @@ use super::DeviceModel;
 use crate::counts::InterruptCounters;
 use crate::state::{DeviceState, StoreOwner};
 use pvir_abi::{GuestPhysAddr, Store};
+use pvir_host::eventfd::EventFd;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use vmm_sys_util::eventfd::EventFd;
 
 /// Bytes of a sequence number.
 const SEQUENCE: u64 = 8;

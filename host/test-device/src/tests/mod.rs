@@ -17,13 +17,13 @@ use pvir_abi::{GuestPhysAddr, Pair, Store};
 use pvir_host::device::TableWindow;
 use pvir_host::device::{CountPurpose, Device, HostInterrupt, KernelCounts};
 use pvir_host::emulation::{MessageStore, StoreLayout};
+use pvir_host::eventfd::EventFd;
 use pvir_host::mapping::RegionMap;
 use pvir_host::memory::GuestRam;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
-use vmm_sys_util::eventfd::EventFd;
 
 /// RAM of the guest from 0 on.
 const RAM: usize = 0x1_0000;
@@ -60,7 +60,7 @@ impl std::ops::Deref for DeviceUnderTest {
 }
 
 fn eventfd() -> EventFd {
-    EventFd::new(libc::EFD_NONBLOCK).unwrap()
+    EventFd::new().unwrap()
 }
 
 impl DeviceUnderTest {

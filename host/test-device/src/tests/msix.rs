@@ -41,7 +41,7 @@ fn interrupts_are_counted_from_the_start_of_their_entry() {
     tested.set_mask(1, false);
     tested.registers.write(TIMES, 5);
     tested.raise(1);
-    let line = |count| HostInterrupt { store: X, index: 1, irq: None, count: Some(count), total: 5 };
+    let line = |count| HostInterrupt::new(X, 1, 5).with_count(Some(count));
     assert_eq!(tested.counted(), [line(5)]);
     tested.device.stop(X, 1, 1).unwrap();
     assert_eq!(tested.counted(), []);

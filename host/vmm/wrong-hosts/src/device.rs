@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use pvir_abi::{Pair, Store};
 use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShape};
+use pvir_host::eventfd::EventFd;
 use pvir_host::mapping::RegionMap;
-use vmm_sys_util::eventfd::EventFd;
 
 use crate::list::Wrong;
 

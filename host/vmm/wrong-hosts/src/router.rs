@@ -5,8 +5,8 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use pvir_host::eventfd::EventFd;
 use pvir_host::kvm::{GsiRoute, IrqRouter};
-use vmm_sys_util::eventfd::EventFd;
 
 use crate::list::Wrong;
 

@@ -104,6 +104,7 @@ fn kernel(host: &Host) -> Vec<Check> {
                 "no interrupt is posted on this host"
             }
             DefectPolicy::RefusedWherePosted => return None,
+            _ => "the service deals with it",
         };
         Some(Check::warn(
             KERNEL,
@@ -153,7 +154,10 @@ mod tests {
     use crate::host_commands::doctor::check::Level;
 
     fn units(names: &[&str], remapping: Option<bool>) -> Units {
-        Units { names: names.iter().map(|name| (*name).to_owned()).collect(), remapping }
+        let mut units = Units::default();
+        units.names.extend(names.iter().map(|name| (*name).to_owned()));
+        units.remapping = remapping;
+        units
     }
 
     #[test]

@@ -99,21 +99,14 @@ mod tests {
     fn record(index: u32, pair: Pair, host: Option<HostInterrupt>) -> IrteRecord {
         let device = DeviceId::new(0, Bdf::new(0, 1, 0).unwrap());
         let origin = Origin { device, store: Store::MSIX, index };
-        let irte = IrteInfo {
-            handle: Handle::new(5, 1),
-            origin,
-            message: 0,
-            pair,
-            eventfd: 40,
-            gsi: 24,
-            route: None,
-        };
-        IrteRecord { irte, host }
+        let mut irte = IrteInfo::new(Handle::new(5, 1), origin, pair);
+        (irte.eventfd, irte.gsi) = (40, 24);
+        IrteRecord::new(irte, host)
     }
 
     #[test]
     fn vectors_are_summed_over_entries_and_parked_ones_left_out() {
-        let host = HostInterrupt { store: Store::MSIX, index: 0, irq: None, count: Some(3), total: 3 };
+        let host = HostInterrupt::new(Store::MSIX, 0, 3).with_count(Some(3));
         let row = summarize(&[record(0, Pair::default(), Some(host))], &[]).remove(0);
         let to = |apic_id, vector| InterruptSummary { apic_id, vector, ..row.clone() };
         let rows =
@@ -130,13 +123,7 @@ mod tests {
     #[test]
     fn each_message_of_an_msi_is_a_row_named_as_the_kernel_names_it() {
         let of = |message: u8| {
-            let host = HostInterrupt {
-                store: Store::MSI,
-                index: message.into(),
-                irq: Some(40),
-                count: Some(1),
-                total: 1,
-            };
+            let host = HostInterrupt::new(Store::MSI, message.into(), 1).with_irq(40).with_count(Some(1));
             let pair = Pair { address: 0xfee0_0298, data: message.into() };
             let mut record = record(0, pair, Some(host));
             (record.irte.origin.store, record.irte.message) = (Store::MSI, message);
@@ -150,8 +137,7 @@ mod tests {
 
     #[test]
     fn rows_are_in_the_order_of_entries_and_say_what_is_known() {
-        let host =
-            HostInterrupt { store: Store::MSIX, index: 1, irq: Some(33), count: Some(1000), total: 1007 };
+        let host = HostInterrupt::new(Store::MSIX, 1, 1007).with_irq(33).with_count(Some(1000));
         let intel = record(1, Pair { address: 0xfee0_0298, data: 0 }, Some(host));
         let amd = record(0, Pair { address: 0xfee0_0000, data: 7 }, None);
         let rows = summarize(&[intel, amd], &[]);

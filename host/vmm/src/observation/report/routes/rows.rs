@@ -31,7 +31,7 @@ impl RowContext<'_> {
     }
 
     fn direct(&self, record: &IrteRecord) -> RouteRow {
-        let IrteRecord { irte, host } = record;
+        let IrteRecord { irte, host, .. } = record;
         let common = self.common(&irte.origin, *host);
         RouteRow {
             posted: if common.posted == Posted::Unknown { self.posted(irte) } else { common.posted },
@@ -142,15 +142,7 @@ Posted Interrupt supported on IOMMU: dmar0
     fn posting_is_told_no_better_than_it_is_known() {
         let device = DeviceId::new(0, Bdf::new(0, 1, 0).unwrap());
         let origin = Origin { device, store: Store::MSIX, index: 2 };
-        let of_entry = |address| IrteInfo {
-            handle: Handle::new(5, 1),
-            origin,
-            message: 0,
-            pair: Pair { address, data: 0 },
-            eventfd: 4,
-            gsi: 24,
-            route: None,
-        };
+        let of_entry = |address| IrteInfo::new(Handle::new(5, 1), origin, Pair { address, data: 0 });
         let (entry_20, entry_21, entry_22) = (0xfee0_0298, 0xfee0_02b8, 0xfee0_02d8);
         let host_device = DeviceId::new(0, Bdf::new(3, 0, 0).unwrap());
         let names = [DeviceName {
@@ -166,10 +158,11 @@ Posted Interrupt supported on IOMMU: dmar0
         fake.write("sys/kernel/debug/iommu/intel/ir_translation_struct", SHOWN);
         let shown = fake.host.shown_irtes(&[host_device]);
         let shown_as = |posting, irtes: &ShownIrtes, address, irq: Option<Option<u32>>| {
-            let host =
-                irq.map(|irq| HostInterrupt { store: Store::MSIX, index: 2, irq, count: Some(7), total: 9 });
-            let record = IrteRecord { irte: of_entry(address), host };
-            let live = Live { irtes: vec![record], trapped: Vec::new() };
+            let counted = HostInterrupt::new(Store::MSIX, 2, 9).with_count(Some(7));
+            let host = irq.map(|irq| irq.map_or(counted, |irq| counted.with_irq(irq)));
+            let record = IrteRecord::new(of_entry(address), host);
+            let mut live = Live::default();
+            live.irtes.push(record);
             let row = RowContext { devices: &names, apic_ids: &[0], posting, irtes }.rows(&live).remove(0);
             (row.posted, row.count)
         };

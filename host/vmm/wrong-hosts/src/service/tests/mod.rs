@@ -42,16 +42,10 @@ struct Host {
 impl Host {
     /// The service of the library, over whatever it is given for RAM.
     fn service(kernel: &SharedPlatform, ram: Arc<dyn GuestRam>, wrong: Option<Wrong>) -> Arc<dyn Hypercalls> {
-        let config = Config {
-            apic_ids: vec![0, 1],
-            conduits: Conduits::MSR,
-            msr: 0x5056_0000,
-            port: 0,
-            first_gsi: FIRST_GSI,
-            max_irtes: 64,
-            max_irtes_per_device: 64,
-            armed_ahead: 0,
-        };
+        let config = Config::new(vec![0, 1], Conduits::MSR)
+            .with_first_gsi(FIRST_GSI)
+            .with_max_irtes(64)
+            .with_max_irtes_per_device(64);
         let router = WrongRouter::new(Box::new(FakeKvm::new(kernel.clone())), wrong);
         let service = Service::new(&config, ram, Box::new(router)).unwrap();
         let fake = Box::new(FakeDevice::new(kernel.clone(), 0, ENTRIES));
