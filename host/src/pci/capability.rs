@@ -16,6 +16,7 @@ pub(crate) const ENTRY_LEN: u64 = 16;
 
 /// The MSI-X capability of a function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct MsixCapability {
     /// Offset of the capability in configuration space, in bytes.
     pub offset: u16,
@@ -33,6 +34,7 @@ pub struct MsixCapability {
 
 /// The MSI capability of a function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct MsiCapability {
     /// Offset of the capability in configuration space, in bytes.
     pub offset: u16,

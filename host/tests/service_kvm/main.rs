@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod ahead;
+mod conduits;
 mod emulated;
 mod messages;
 mod retire;
@@ -18,9 +19,10 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use messages::MsiDevice;
 use pvir_abi::{
-    Bdf, CallFlags, Conduits, DeviceId, EnableRecord, EntryRecord, GuestPhysAddr, Header, Operation, Pair,
-    Status, Store, Version, X86Route,
+    Bdf, CallFlags, DeviceId, EnableRecord, EntryRecord, GuestPhysAddr, Header, Operation, Pair, Status,
+    Store, Version, X86Route,
 };
+use pvir_host::conduit;
 use pvir_host::counters::Counters;
 use pvir_host::kvm::{GsiRouting, MAX_GSI, VmDescriptor};
 use pvir_host::service::{Config, Service};
@@ -95,12 +97,15 @@ fn fixture_on(irqchip: Irqchip, messages: Option<MsiDevice>, armed_ahead: u32) -
     let vcpus = APIC_IDS.map(|id| vcpu(&kvm, &vm, id)).into();
     let counters = Arc::new(Counters::new());
     let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1_0000)]).unwrap());
-    let config = Config::new(APIC_IDS.to_vec(), Conduits::PORT)
+    let descriptor = VmDescriptor::of(&vm).unwrap();
+    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();
+    let conduits = conduit::open(&descriptor, conduit::hypercall_of(cpuid.as_slice()), &counters).unwrap();
+    let config = Config::new(APIC_IDS.to_vec(), conduits)
         .with_first_gsi(PINS)
         .with_max_irtes(64)
         .with_max_irtes_per_device(64)
         .with_armed_ahead(armed_ahead);
-    let routing = GsiRouting::new(VmDescriptor::of(&vm).unwrap(), &counters);
+    let routing = GsiRouting::new(descriptor, &counters);
     let router = Box::new(routing.router(PINS + OWN_GSIS..MAX_GSI, &counters).unwrap());
     let service = Arc::new(Service::new(&config, ram.clone(), router).unwrap());
     let raised = TableDevice::new(16);
