@@ -6,6 +6,7 @@ use kvm_bindings::{
     kvm_irqchip__bindgen_ty_1,
 };
 use pvir_host::kvm::{RoutingError, VmmRoute};
+use std::os::fd::AsFd;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// The VMM's own GSI with a message.
@@ -40,9 +41,26 @@ fn set_up_pin(fixture: &KvmFixture) {
     fixture.vm.set_irqchip(&chip).unwrap();
 }
 
+/// An eventfd of whatever type.
+trait Signal {
+    fn signal(&self);
+}
+
+impl Signal for EventFd {
+    fn signal(&self) {
+        self.write(1).unwrap();
+    }
+}
+
+impl Signal for pvir_host::eventfd::EventFd {
+    fn signal(&self) {
+        self.signal().unwrap();
+    }
+}
+
 /// Signals each, and looks whether exactly these vectors arrive.
-fn each_arrives(fixture: &KvmFixture, own: &[&EventFd], raised: &[u32], expected: &[(u32, u8)]) {
-    own.iter().for_each(|eventfd| eventfd.write(1).unwrap());
+fn each_arrives(fixture: &KvmFixture, own: &[&dyn Signal], raised: &[u32], expected: &[(u32, u8)]) {
+    own.iter().for_each(|eventfd| eventfd.signal());
     raised.iter().for_each(|index| fixture.device.raise(*index));
     fixture.assert_arrives(expected);
     fixture.assert_nothing_more(expected);
@@ -88,7 +106,8 @@ fn pins_of_the_kernels_io_apic_survive_too() {
     let mut routes = VmmRoute::of_full_irqchip();
     routes.push(own_message(1, 0x41));
     fixture.routing.replace(&routes).unwrap();
-    let (pin, own) = (irqfd(&fixture, PIN), irqfd(&fixture, OWN));
+    let (pin, own) = (pvir_host::eventfd::EventFd::new().unwrap(), irqfd(&fixture, OWN));
+    fixture.routing.attach_irqfd(pin.as_fd(), PIN).unwrap();
     let of_pin = (0, VECTOR_OF_PIN);
     each_arrives(&fixture, &[&pin, &own], &[], &[of_pin, (1, 0x41)]);
     let mapped = map(&fixture, 0, 300, 0x51);
@@ -99,6 +118,10 @@ fn pins_of_the_kernels_io_apic_survive_too() {
     each_arrives(&fixture, &[&pin, &own], &[0], &[of_pin, (1, 0x52), (300, 0x44)]);
     unmap(&fixture, &mapped);
     each_arrives(&fixture, &[&pin, &own], &[0], &[of_pin, (300, 0x44)]);
+    fixture.routing.detach_irqfd(pin.as_fd(), PIN).unwrap();
+    each_arrives(&fixture, &[&pin, &own], &[], &[(300, 0x44)]);
+    let refused = fixture.routing.attach_irqfd(pin.as_fd(), PINS + OWN_GSIS).unwrap_err();
+    assert!(matches!(refused, RoutingError::GsiOfPvir { .. }), "{refused:?}");
 }
 
 /// What this VMM did not set up through the table is gone with the first MAP: KVM replaces the whole table.

@@ -55,6 +55,15 @@ pub enum RoutingError {
         /// Number of the VMM's routes and pvir's.
         asked: usize,
     },
+    /// KVM refused to attach or to detach an irqfd of the VMM's.
+    #[error("KVM_IRQFD for GSI {gsi} failed")]
+    Irqfd {
+        /// The GSI.
+        gsi: u32,
+        /// The errno.
+        #[source]
+        source: io::Error,
+    },
     /// KVM refused the table.
     #[error("KVM_SET_GSI_ROUTING with {routes} routes failed")]
     Kvm {
@@ -70,7 +79,7 @@ impl From<RoutingError> for io::Error {
     /// The error of KVM itself, or one of kind [`io::ErrorKind::InvalidInput`] that has the refusal in it.
     fn from(error: RoutingError) -> Self {
         match error {
-            RoutingError::Kvm { source, .. } => source,
+            RoutingError::Kvm { source, .. } | RoutingError::Irqfd { source, .. } => source,
             refused => Self::new(io::ErrorKind::InvalidInput, refused),
         }
     }

@@ -13,6 +13,7 @@ use super::{GsiRoute, KvmRouter, MAX_GSI, VmDescriptor};
 use crate::counters::{Counter, Counters};
 use kvm_bindings::{KVM_IRQ_ROUTING_MSI, KvmIrqRouting, kvm_irq_routing_entry};
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The GSI routing table of one VM: the VMM's routes and pvir's. A clone is another handle of the same table.
@@ -49,6 +50,7 @@ pub struct GsiRouting {
     pub(super) vm: VmDescriptor,
     table: Arc<Mutex<Table>>,
     set_gsi_routing: Counter,
+    irqfd: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -63,10 +65,12 @@ struct Table {
 
 impl GsiRouting {
     /// The table of `vm`, empty as yet. KVM is not called. Each ioctl is counted in `counters`, as
-    /// `KVM_SET_GSI_ROUTING`.
+    /// `KVM_SET_GSI_ROUTING` and `KVM_IRQFD (of the VMM)`.
     #[must_use]
     pub fn new(vm: VmDescriptor, counters: &Counters) -> Self {
-        Self { vm, table: Arc::default(), set_gsi_routing: counters.ioctl("KVM_SET_GSI_ROUTING") }
+        let [set_gsi_routing, irqfd] =
+            ["KVM_SET_GSI_ROUTING", "KVM_IRQFD (of the VMM)"].map(|name| counters.ioctl(name));
+        Self { vm, table: Arc::default(), set_gsi_routing, irqfd }
     }
 
     /// Lends the GSIs `gsis` to pvir until the router is dropped, and counts its ioctls in `counters`.
@@ -131,19 +135,34 @@ impl GsiRouting {
         if vmm == table.vmm {
             return Ok(());
         }
-        for &VmmRoute { gsi, .. } in &vmm {
-            if let Some(pvir) = table.lent.clone().filter(|lent| lent.contains(&gsi)) {
-                return Err(RoutingError::GsiOfPvir { gsi, pvir });
-            }
-            if gsi >= MAX_GSI {
-                return Err(RoutingError::NoSuchGsi { gsi });
-            }
-        }
+        vmm.iter().try_for_each(|route| table.check_of_vmm(route.gsi))?;
         let pvir = table.pvir();
         let entries = vmm.iter().map(VmmRoute::entry).chain(pvir.iter().copied());
         let in_kvm = self.give_to_kvm(vmm.len() + pvir.len(), entries)?;
         (table.vmm, table.in_kvm) = (vmm, Some(in_kvm));
         Ok(())
+    }
+
+    /// Attaches an eventfd of the VMM's to a GSI of the VMM's (`KVM_IRQFD`; KVM API, section 4.75), for a VMM that has no
+    /// other way to. If the eventfd's counter is not zero, KVM injects the interrupt at once.
+    ///
+    /// # Errors
+    /// [`RoutingError::GsiOfPvir`] and [`RoutingError::NoSuchGsi`]; [`RoutingError::Irqfd`] with its errno, for example
+    /// `EBUSY` if the eventfd is attached already.
+    pub fn attach_irqfd(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> Result<(), RoutingError> {
+        self.lock().check_of_vmm(gsi)?;
+        self.irqfd.count();
+        self.vm.attach(eventfd, gsi).map_err(|source| RoutingError::Irqfd { gsi, source })
+    }
+
+    /// Detaches an eventfd of the VMM's from its GSI. After it has returned, KVM injects nothing more for it.
+    ///
+    /// # Errors
+    /// As [`attach_irqfd`](Self::attach_irqfd). The eventfd may then still be attached.
+    pub fn detach_irqfd(&self, eventfd: BorrowedFd<'_>, gsi: u32) -> Result<(), RoutingError> {
+        self.lock().check_of_vmm(gsi)?;
+        self.irqfd.count();
+        self.vm.detach(eventfd, gsi).map_err(|source| RoutingError::Irqfd { gsi, source })
     }
 
     /// Replaces all routes of pvir's. The GSIs of `routes` are those that it is lent.
@@ -195,6 +214,14 @@ impl GsiRouting {
 }
 
 impl Table {
+    /// Checks that the VMM may use a GSI.
+    fn check_of_vmm(&self, gsi: u32) -> Result<(), RoutingError> {
+        if let Some(pvir) = self.lent.clone().filter(|lent| lent.contains(&gsi)) {
+            return Err(RoutingError::GsiOfPvir { gsi, pvir });
+        }
+        if gsi < MAX_GSI { Ok(()) } else { Err(RoutingError::NoSuchGsi { gsi }) }
+    }
+
     /// The entries of pvir's.
     fn pvir(&self) -> &[kvm_irq_routing_entry] {
         self.in_kvm.as_ref().and_then(|table| table.as_slice().get(self.vmm.len()..)).unwrap_or_default()
