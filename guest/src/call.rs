@@ -13,6 +13,7 @@ use pvir_abi::{CallFlags, EnableRecord, Header, Operation, Status, StatusError, 
 
 /// How a batch is carried out of which some entries fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum BatchMode {
     /// The other entries are carried out. A batch longer than one call is split into several calls.
     Partial,

@@ -7,6 +7,7 @@ use pvir_abi::{DeviceFlags, DeviceId, DeviceRecord, Operation, Stores};
 
 /// What the host serves of a device, as DEVICE_INFO answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct DeviceInfo {
     /// The device, as the guest sees it.
     pub id: DeviceId,

@@ -10,6 +10,7 @@ const VENDORS_WITH_SVM: [&[u8; 12]; 2] = [b"AuthenticAMD", b"HygonGenuine"];
 
 /// What the host shows in CPUID, once it was checked: there is a common version and a conduit that this CPU has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Discovered {
     /// Everything that the host's CPUID block says.
     pub host: Discovery,
@@ -112,15 +113,19 @@ mod tests {
     use super::*;
     use pvir_abi::{Features, MIN_CPUID_BASE};
 
-    const HOST: Discovery = Discovery {
-        oldest: Version::V1,
-        newest: Version(9),
-        features: Features::MSIX,
-        max_records: 512,
-        conduits: Conduits::all(),
-        msr: 0x5056_0000,
-        port: 0x5058,
+    const HOST: Discovery = {
+        let host = Discovery::new(Features::MSIX).with_conduits(Conduits::all());
+        let mut host = host.with_msr(0x5056_0000).with_port(0x5058);
+        host.newest = Version(9);
+        host
     };
+
+    /// The host with something changed.
+    fn host(change: impl FnOnce(&mut Discovery)) -> Discovery {
+        let mut host = HOST;
+        change(&mut host);
+        host
+    }
 
     fn cpu(host: Discovery, vendor: &[u8; 12]) -> impl FnMut(u32) -> CpuidLeaf {
         let word = |at: usize| u32::from_le_bytes(vendor[at..at + 4].try_into().unwrap());
@@ -157,7 +162,7 @@ mod tests {
 
     #[test]
     fn versions_that_do_not_meet_are_named() {
-        let host = Discovery { oldest: Version(2), newest: Version(3), ..HOST };
+        let host = host(|host| (host.oldest, host.newest) = (Version(2), Version(3)));
         let expected = NotDiscovered::NoCommonVersion { oldest: Version(2), newest: Version(3) };
         assert_eq!(discover_with(cpu(host, b"GenuineIntel")), Err(expected));
     }
@@ -165,7 +170,7 @@ mod tests {
     #[test]
     fn a_limit_out_of_range_is_refused() {
         for max_records in [0, 513, u32::MAX] {
-            let host = Discovery { max_records, ..HOST };
+            let host = host(|host| host.max_records = max_records);
             assert_eq!(
                 discover_with(cpu(host, b"GenuineIntel")),
                 Err(NotDiscovered::BadLimit { max_records })
@@ -175,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_conduit_without_its_number_is_not_usable() {
-        let host = Discovery { conduits: Conduits::MSR | Conduits::PORT, msr: 0, port: 0, ..HOST };
+        let host = host(|host| (host.conduits, host.msr, host.port) = (Conduits::MSR | Conduits::PORT, 0, 0));
         let expected = NotDiscovered::NoUsableConduit { advertised: host.conduits };
         assert_eq!(discover_with(cpu(host, b"GenuineIntel")), Err(expected));
     }
@@ -184,14 +189,14 @@ mod tests {
     fn a_host_cannot_steer_writes_to_registers_that_mean_something_else() {
         let [lstar, apic_base] = [0xc000_0082, 0x1b];
         for msr in [lstar, apic_base, 0x4b56_4d00, 0x4000_0000, 0x5055_ffff, 0x5056_0100] {
-            let found = discover_with(cpu(Discovery { msr, ..HOST }, b"GenuineIntel")).unwrap();
+            let found = discover_with(cpu(host(|host| host.msr = msr), b"GenuineIntel")).unwrap();
             assert_eq!(found.usable, Conduits::VMCALL | Conduits::PORT, "MSR {msr:#x}");
         }
         for port in [0xcf8, 0x3f8, 0xf4, 0x504c, 0x505a, 0x5060] {
-            let found = discover_with(cpu(Discovery { port, ..HOST }, b"GenuineIntel")).unwrap();
+            let found = discover_with(cpu(host(|host| host.port = port), b"GenuineIntel")).unwrap();
             assert_eq!(found.usable, Conduits::VMCALL | Conduits::MSR, "port {port:#x}");
         }
-        let host = Discovery { conduits: Conduits::MSR, msr: lstar, ..HOST };
+        let host = host(|host| (host.conduits, host.msr) = (Conduits::MSR, lstar));
         let expected = NotDiscovered::NoUsableConduit { advertised: Conduits::MSR };
         assert_eq!(discover_with(cpu(host, b"GenuineIntel")), Err(expected));
     }

@@ -104,6 +104,7 @@ impl EventMemory {
 
 /// The latest event that the host announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct LatestEvent {
     /// The VM's epoch after the event.
     pub epoch: u64,

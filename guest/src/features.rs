@@ -7,6 +7,7 @@ use pvir_abi::{Conduits, Discovery, Features, FeaturesRecord};
 
 /// What the host offers to this VM, as FEATURES answered when the session was negotiated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct HostLimits {
     /// The features that the host offers. Bits that this driver does not know are kept.
     pub features: Features,

@@ -55,6 +55,7 @@ impl fmt::Display for Origin {
 
 /// Where an interrupt goes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Target {
     /// Nowhere: the host holds what the device raises, and delivers it at the first RETARGET to an APIC (statement
     /// M6).
@@ -93,13 +94,10 @@ impl Target {
         if state.contains(EntryState::PARKED) {
             return (arch == Arch(0) && routing == Routing::default()).then_some(Self::Parked);
         }
-        let route = X86Route {
-            destination: routing.destination,
-            vector: routing.vector,
-            delivery_mode: DeliveryMode(routing.delivery_mode),
-            destination_mode: DestinationMode(routing.destination_mode),
-            hint: routing.hint & 1 != 0,
-        };
+        let route = X86Route::fixed(routing.destination, routing.vector)
+            .with_delivery_mode(DeliveryMode(routing.delivery_mode))
+            .with_destination_mode(DestinationMode(routing.destination_mode))
+            .with_hint(routing.hint & 1 != 0);
         let served = [DeliveryMode::FIXED, DeliveryMode::LOWEST_PRIORITY].contains(&route.delivery_mode)
             && [DestinationMode::PHYSICAL, DestinationMode::LOGICAL].contains(&route.destination_mode)
             && route.vector >= pvir_abi::FIRST_DEVICE_VECTOR;

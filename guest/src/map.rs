@@ -8,6 +8,7 @@ use pvir_abi::{DeviceId, EntryRecord, Handle, Operation, Store};
 
 /// A request to map one entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct MapRequest {
     /// The entry to be mapped.
     pub origin: Origin,

@@ -8,6 +8,7 @@ use pvir_abi::{EntryRecord, Handle, Operation, Pair};
 
 /// The IRTE that the host holds for an entry, as QUERY answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct IrteInfo {
     /// The handle of the IRTE. It gives no right to the IRTE: only an [`Irte`](crate::Irte) does.
     pub handle: Handle,

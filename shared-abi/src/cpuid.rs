@@ -1,6 +1,6 @@
 //! Discovery: the three CPUID leaves by which a host says that it serves pvir (`docs/abi.md`, "Discovery").
 
-use crate::{Conduits, Features, Version};
+use crate::{Conduits, Features, MAX_RECORDS, Version};
 
 /// EBX, ECX and EDX of the block's first leaf, which spell `"PVIRPVIRPVIR"`.
 pub const CPUID_SIGNATURE: [u32; 3] = [u32::from_le_bytes(*b"PVIR"); 3];
@@ -26,6 +26,7 @@ pub struct CpuidLeaf {
 
 /// Everything that a host's CPUID block says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Discovery {
     /// Oldest version of the contract that the host speaks.
     pub oldest: Version,
@@ -46,6 +47,40 @@ pub struct Discovery {
 impl Discovery {
     /// Number of leaves in the block: `base`, `base + 1` and `base + 2`.
     pub const LEAVES: u32 = 3;
+
+    /// The block of a host that offers `features`, speaks the versions of this crate, takes as many records in a call as
+    /// the contract allows, and has no conduit yet.
+    #[must_use]
+    pub const fn new(features: Features) -> Self {
+        Self {
+            oldest: Version::OLDEST,
+            newest: Version::NEWEST,
+            features,
+            max_records: MAX_RECORDS,
+            conduits: Conduits::empty(),
+            msr: 0,
+            port: 0,
+        }
+    }
+
+    /// The same block with these conduits too. MSR and port come with their numbers: [`Discovery::with_msr`] and
+    /// [`Discovery::with_port`].
+    #[must_use]
+    pub const fn with_conduits(self, conduits: Conduits) -> Self {
+        Self { conduits: self.conduits.union(conduits), ..self }
+    }
+
+    /// The same block with the conduit [`Conduits::MSR`], whose MSR has this index (statement D5).
+    #[must_use]
+    pub const fn with_msr(self, index: u32) -> Self {
+        Self { conduits: self.conduits.union(Conduits::MSR), msr: index, ..self }
+    }
+
+    /// The same block with the conduit [`Conduits::PORT`] at this I/O port (statement D5).
+    #[must_use]
+    pub const fn with_port(self, port: u16) -> Self {
+        Self { conduits: self.conduits.union(Conduits::PORT), port, ..self }
+    }
 
     /// The leaves `base`, `base + 1` and `base + 2`, as a host puts them into CPUID.
     #[must_use]

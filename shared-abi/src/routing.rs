@@ -79,7 +79,10 @@ const _: () = assert!(offset_of!(Routing, hint) == 7);
 const _: () = assert!(offset_of!(Routing, reserved) == 8);
 
 /// A routing to a local APIC of x86, with the types of its fields. [`Routing`] is its form in a record.
+///
+/// [`X86Route::fixed`] makes what nearly every guest wants; the others change one part of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct X86Route {
     /// The destination: in physical mode an APIC id, in logical mode a logical id of x2APIC mode.
     pub destination: u32,
@@ -105,6 +108,24 @@ impl X86Route {
             destination_mode: DestinationMode::PHYSICAL,
             hint: false,
         }
+    }
+
+    /// The same routing with this delivery mode.
+    #[must_use]
+    pub const fn with_delivery_mode(self, delivery_mode: DeliveryMode) -> Self {
+        Self { delivery_mode, ..self }
+    }
+
+    /// The same routing with this destination mode.
+    #[must_use]
+    pub const fn with_destination_mode(self, destination_mode: DestinationMode) -> Self {
+        Self { destination_mode, ..self }
+    }
+
+    /// The same routing, with the redirection hint as said.
+    #[must_use]
+    pub const fn with_hint(self, hint: bool) -> Self {
+        Self { hint, ..self }
     }
 }
 

@@ -125,15 +125,6 @@ impl StatusError {
     }
 }
 
-impl TryFrom<Status> for StatusError {
-    /// What [`Status::OK`] answers with: it is the one status that is no error.
-    type Error = ();
-
-    fn try_from(status: Status) -> Result<Self, ()> {
-        NonZeroU32::new(status.0).map(Self).ok_or(())
-    }
-}
-
 impl fmt::Debug for StatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.status(), f)
@@ -175,6 +166,5 @@ mod tests {
     #[test]
     fn ok_is_no_error() {
         assert_eq!(Status::OK.result(), Ok(()));
-        assert_eq!(StatusError::try_from(Status::OK), Err(()));
     }
 }

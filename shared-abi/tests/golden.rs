@@ -55,15 +55,8 @@ fn record_of_an_enable() {
 
 #[test]
 fn cpuid_block() {
-    let host = Discovery {
-        oldest: Version::V1,
-        newest: Version::V1,
-        features: Features::MSI | Features::MSIX | Features::PARKING | Features::EPOCH,
-        max_records: 512,
-        conduits: Conduits::MSR | Conduits::PORT,
-        msr: 0x5056_0000,
-        port: 0x5058,
-    };
+    let features = Features::MSI | Features::MSIX | Features::PARKING | Features::EPOCH;
+    let host = Discovery::new(features).with_msr(0x5056_0000).with_port(0x5058);
     let leaves = host.to_leaves(0x4000_0100);
     let bytes: Vec<u8> =
         leaves.iter().flat_map(|l| [l.eax, l.ebx, l.ecx, l.edx]).flat_map(u32::to_le_bytes).collect();

@@ -122,15 +122,8 @@ mod tests {
     use pvir_abi::{Discovery, Features, Version};
 
     fn found(usable: Conduits) -> Discovered {
-        let host = Discovery {
-            oldest: Version::V1,
-            newest: Version::V1,
-            features: Features::MSIX,
-            max_records: 512,
-            conduits: usable,
-            msr: 0x5056_0000,
-            port: 0x5058,
-        };
+        let mut host = Discovery::new(Features::MSIX).with_msr(0x5056_0000).with_port(0x5058);
+        host.conduits = usable;
         Discovered { host, version: Version::V1, usable }
     }
 

@@ -10,14 +10,15 @@ use super::std::vec::Vec;
 use crate::{BlockMemory, Conduit, Discovered, EventMemory};
 use core::fmt;
 use pvir_abi::{
-    Conduits, DeviceFlags, DeviceId, Discovery, EventArea, EventReason, Features, GuestPhysAddr, Handle,
-    Header, MAX_RECORDS, Operation, Pair, Refusal, Routing, Status, Version, block_len,
+    DeviceFlags, DeviceId, Discovery, EventArea, EventReason, Features, GuestPhysAddr, Handle, Header,
+    MAX_RECORDS, Operation, Pair, Refusal, Routing, Status, Version, block_len,
 };
 use x86_64::PhysAddr;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// A device of the fake host.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct FakeDevice {
     /// The device, as the guest sees it.
     pub id: DeviceId,
@@ -112,15 +113,7 @@ impl FakeHost {
     /// A host of a VM with `devices`, all features, vCPUs with the APIC ids 0 to 63, and 512 records in a call.
     #[must_use]
     pub fn new(devices: &[FakeDevice]) -> Self {
-        let discovery = Discovery {
-            oldest: Version::V1,
-            newest: Version::V1,
-            features: Features::all(),
-            max_records: MAX_RECORDS,
-            conduits: Conduits::MSR | Conduits::PORT,
-            msr: 0x5056_0000,
-            port: 0x5058,
-        };
+        let discovery = Discovery::new(Features::all()).with_msr(0x5056_0000).with_port(0x5058);
         let state = State {
             discovery,
             devices: devices.to_vec(),

@@ -2,6 +2,7 @@
 
 /// Where in a slot a device finds the parts of a message. Offsets and lengths count words of 32 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct ImsLayout {
     /// Length of a slot, which is also the distance from one slot to the next.
     pub len: usize,
@@ -17,6 +18,7 @@ pub struct ImsLayout {
 
 /// The control word of a slot, which has the mask bit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct ImsControl {
     /// Offset of the control word.
     pub offset: usize,
@@ -24,16 +26,36 @@ pub struct ImsControl {
     pub mask: u32,
 }
 
+impl ImsControl {
+    /// The control word at `offset`, whose mask is these bits.
+    #[must_use]
+    pub const fn new(offset: usize, mask: u32) -> Self {
+        Self { offset, mask }
+    }
+}
+
 impl ImsLayout {
+    /// Slots of `len` words, with the low half of the address and the data at these offsets: no high half, no mask.
+    #[must_use]
+    pub const fn new(len: usize, address_low: usize, data: usize) -> Self {
+        Self { len, address_low, address_high: None, data, control: None }
+    }
+
+    /// The same layout, with the high half of the address at `offset`.
+    #[must_use]
+    pub const fn with_address_high(self, offset: usize) -> Self {
+        Self { address_high: Some(offset), ..self }
+    }
+
+    /// The same layout, with a control word.
+    #[must_use]
+    pub const fn with_control(self, control: ImsControl) -> Self {
+        Self { control: Some(control), ..self }
+    }
+
     /// The layout of an entry of an MSI-X table: address low, address high, data, control with the mask in bit 0
     /// (PCI Express Base Specification 6.0, section 7.7.2.6 "MSI-X Table Structure").
-    pub const LIKE_MSIX: Self = Self {
-        len: 4,
-        address_low: 0,
-        address_high: Some(1),
-        data: 2,
-        control: Some(ImsControl { offset: 3, mask: 1 }),
-    };
+    pub const LIKE_MSIX: Self = Self::new(4, 0, 2).with_address_high(1).with_control(ImsControl::new(3, 1));
 
     /// Whether every word lies in the slot, no two at the same place, and a control word has a mask.
     pub(super) fn is_sound(&self) -> bool {

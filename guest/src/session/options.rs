@@ -7,11 +7,20 @@ use pvir_abi::{EnableRecord, Features};
 
 /// Where events are announced by an interrupt (statement V4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Notify {
     /// APIC id of the vCPU.
     pub apic_id: u32,
     /// The vector, 32 to 255.
     pub vector: u8,
+}
+
+impl Notify {
+    /// Announcements on `vector`, 32 to 255, of the vCPU with APIC id `apic_id`.
+    #[must_use]
+    pub const fn new(apic_id: u32, vector: u8) -> Self {
+        Self { apic_id, vector }
+    }
 }
 
 /// What a kernel asks for with ENABLE: features, and what belongs to them.

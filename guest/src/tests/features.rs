@@ -27,7 +27,8 @@ fn route(
     destination_mode: DestinationMode,
     hint: bool,
 ) -> Target {
-    Target::Apic(X86Route { destination, vector: 0x51, delivery_mode, destination_mode, hint })
+    let route = X86Route::fixed(destination, 0x51).with_delivery_mode(delivery_mode);
+    Target::Apic(route.with_destination_mode(destination_mode).with_hint(hint))
 }
 
 fn to(target: Target) -> MapRequest {

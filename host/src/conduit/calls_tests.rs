@@ -1,7 +1,7 @@
 use super::super::run_page::tests::TestPage;
 use super::*;
 use kvm_bindings::{KVM_EXIT_HLT, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR};
-use pvir_abi::{Features, Version};
+use pvir_abi::Features;
 use std::sync::Mutex;
 
 const MSR: u32 = super::super::MSR;
@@ -15,15 +15,9 @@ struct Recorder {
 
 impl Hypercalls for Recorder {
     fn discovery(&self) -> Discovery {
-        Discovery {
-            oldest: Version::OLDEST,
-            newest: Version::NEWEST,
-            features: Features::MSIX,
-            max_records: 512,
-            conduits: self.conduits,
-            msr: MSR,
-            port: PORT,
-        }
+        let mut all = Discovery::new(Features::MSIX).with_msr(MSR).with_port(PORT);
+        all.conduits = self.conduits;
+        all
     }
 
     fn call(&self, vcpu: usize, cpl: u8, block: GuestPhysAddr) -> Status {

@@ -73,17 +73,9 @@ pub fn hypercall_of_vendor(vendor: [u32; 3]) -> Conduits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvir_abi::{CpuidLeaf, Features, Version};
+    use pvir_abi::{CpuidLeaf, Features};
 
-    const SHOWN: Discovery = Discovery {
-        oldest: Version::OLDEST,
-        newest: Version::NEWEST,
-        features: Features::MSIX,
-        max_records: 512,
-        conduits: Conduits::PORT,
-        msr: 0,
-        port: super::super::PORT,
-    };
+    const SHOWN: Discovery = Discovery::new(Features::MSIX).with_port(super::super::PORT);
 
     fn leaf(function: u32, [eax, ebx, ecx, edx]: [u32; 4]) -> kvm_cpuid_entry2 {
         kvm_cpuid_entry2 { function, eax, ebx, ecx, edx, ..Default::default() }

@@ -47,8 +47,7 @@ use counted::Counted;
 use prearm_thread::Bell;
 use pvir_abi::{
     CONDUIT_PORT_STEP, CallFlags, Conduits, DeviceId, Discovery, Features, GuestPhysAddr, MAX_CONDUIT_MSR,
-    MAX_CONDUIT_PORT, MAX_RECORDS, MIN_CONDUIT_MSR, MIN_CONDUIT_PORT, Operation, Status, Version,
-    is_conduit_msr, is_conduit_port,
+    MAX_CONDUIT_PORT, MIN_CONDUIT_MSR, MIN_CONDUIT_PORT, Operation, Status, is_conduit_msr, is_conduit_port,
 };
 use record::BatchMode;
 use statistics::Statistics;
@@ -134,15 +133,13 @@ impl Service {
         if has(Conduits::PORT) && !is_conduit_port(config.port) {
             return Err(SetupError::PortOutOfRange(config.port));
         }
-        let discovery = Discovery {
-            oldest: Version::OLDEST,
-            newest: Version::NEWEST,
-            features: Self::FEATURES,
-            max_records: MAX_RECORDS,
-            conduits: config.conduits,
-            msr: if has(Conduits::MSR) { config.msr } else { 0 },
-            port: if has(Conduits::PORT) { config.port } else { 0 },
-        };
+        let mut discovery = Discovery::new(Self::FEATURES).with_conduits(config.conduits);
+        if has(Conduits::MSR) {
+            discovery = discovery.with_msr(config.msr);
+        }
+        if has(Conduits::PORT) {
+            discovery = discovery.with_port(config.port);
+        }
         Ok(Self {
             ram,
             discovery,

@@ -32,8 +32,8 @@ impl HeldIrte {
     /// Where message `number` goes: APIC id and vector.
     pub(crate) fn route(&self, number: u32) -> Option<(u32, u8)> {
         match self.target {
-            Target::Parked => None,
             Target::Apic(route) => Some((route.destination, route.vector + u8::try_from(number).unwrap())),
+            _ => None,
         }
     }
 }

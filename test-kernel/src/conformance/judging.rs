@@ -35,10 +35,10 @@ fn j1(fixture: &mut Fixture) -> Verdict {
     let (request, ..) = fixture.request(subject, 0)?;
     let mapped = fixture.expect(Operation::MAP, &request, Status::OK)?;
     let good = request.with_handle(mapped.handle);
-    for first in 0..FAULTS.len() {
+    for (first, (status, _)) in FAULTS.iter().enumerate() {
         let mut record = good;
         FAULTS.iter().skip(first).for_each(|(_, apply)| apply(&mut record));
-        fixture.expect(Operation::RETARGET, &record, FAULTS[first].0)?;
+        fixture.expect(Operation::RETARGET, &record, *status)?;
     }
     fixture.expect(Operation::RETARGET, &good, Status::OK)?;
     // What is mapped comes after all that.

@@ -125,7 +125,7 @@ fn open(line: CommandLine<'static>) -> Result<Fixture, ExitCode> {
         if let Some(trial) = trial {
             println!("# conduit {name} {trial}");
             report::event("conduit", |event| {
-                event.str("name", name).display("outcome", &trial);
+                event.str("name", name).display("outcome", trial);
             });
         }
     }

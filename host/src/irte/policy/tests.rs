@@ -103,10 +103,10 @@ fn a_set_of_several_is_spread_by_the_vector() {
     // L3, with member 2 missing.
     let policy = RoutePolicy::new(vec![0, 1, 3, 16]);
     let all = Features::all();
-    let lowest = |vector| X86Route {
-        delivery_mode: DeliveryMode::LOWEST_PRIORITY,
-        destination_mode: DestinationMode::LOGICAL,
-        ..X86Route::fixed(0xffff, vector)
+    let lowest = |vector| {
+        X86Route::fixed(0xffff, vector)
+            .with_delivery_mode(DeliveryMode::LOWEST_PRIORITY)
+            .with_destination_mode(DestinationMode::LOGICAL)
     };
     let chosen: Vec<_> = (0x60..0x64).map(|v| resolved(&policy, &entry(lowest(v)), all).unwrap().0).collect();
     assert_eq!(chosen, [0, 1, 3, 0]);
@@ -116,8 +116,7 @@ fn a_set_of_several_is_spread_by_the_vector() {
 fn all_messages_go_to_the_vcpu_of_the_first() {
     // L3, M10
     let policy = RoutePolicy::new((0..16).collect());
-    let hinted =
-        X86Route { hint: true, destination_mode: DestinationMode::LOGICAL, ..X86Route::fixed(7, 0x68) };
+    let hinted = X86Route::fixed(7, 0x68).with_destination_mode(DestinationMode::LOGICAL).with_hint(true);
     let asked = EntryRecord { count: 8, ..entry(hinted) };
     let target = policy.validate(&asked, Features::all()).unwrap();
     assert_eq!(target.asked(), asked.routing, "L5");
@@ -142,9 +141,8 @@ fn logical_ids_name_the_vcpu_of_every_id_that_has_one() {
     // 4096 vCPUs, each alone in its set and with all of its cluster.
     let policy = RoutePolicy::new((0..4096).rev().collect());
     for id in 0..4096u32 {
-        let to = |members| X86Route {
-            destination_mode: DestinationMode::LOGICAL,
-            ..X86Route::fixed(((id / 16) << 16) | members, 0x80)
+        let to = |members| {
+            X86Route::fixed(((id / 16) << 16) | members, 0x80).with_destination_mode(DestinationMode::LOGICAL)
         };
         assert_eq!(resolved(&policy, &entry(to(1 << (id % 16))), Features::all()), Ok((id, 0x80)));
         let all_members = resolved(&policy, &entry(to(0xffff)), Features::all());
@@ -178,12 +176,12 @@ fn modes_whose_features_were_not_taken_are_refused() {
         DeliveryMode::EXTINT,
         DeliveryMode(3),
     ] {
-        let route = X86Route { delivery_mode: mode, ..X86Route::fixed(0, 40) };
+        let route = X86Route::fixed(0, 40).with_delivery_mode(mode);
         assert_eq!(validate(route), Err(Status::BAD_DELIVERY_MODE), "{mode:?}");
     }
-    let logical = X86Route { destination_mode: DestinationMode::LOGICAL, ..X86Route::fixed(0, 40) };
+    let logical = X86Route::fixed(0, 40).with_destination_mode(DestinationMode::LOGICAL);
     assert_eq!(validate(logical), Err(Status::BAD_DESTINATION_MODE));
-    let hinted = X86Route { hint: true, ..X86Route::fixed(0, 40) };
+    let hinted = X86Route::fixed(0, 40).with_hint(true);
     assert_eq!(validate(hinted), Err(Status::BAD_DESTINATION_MODE));
     let mut arm = entry(X86Route::fixed(0, 40));
     arm.arch = Arch::ARM_ITS;

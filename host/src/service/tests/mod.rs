@@ -30,7 +30,7 @@ use super::*;
 use crate::fake::{Entry, FakeDevice, FakeKvm, Footprint, SharedPlatform};
 use fixture::ServiceFixture;
 use pvir_abi::{
-    Bdf, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, Handle, Header, Store, X86Route,
+    Bdf, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, Handle, Header, Store, Version, X86Route,
 };
 use records::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};

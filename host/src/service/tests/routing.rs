@@ -7,8 +7,7 @@ use pvir_abi::{DeliveryMode, DestinationMode, EntryState};
 const LOGICAL_300: u32 = 0x12_1000;
 
 fn logical(index: u32, destination: u32, vector: u8) -> EntryRecord {
-    let route =
-        X86Route { destination_mode: DestinationMode::LOGICAL, ..X86Route::fixed(destination, vector) };
+    let route = X86Route::fixed(destination, vector).with_destination_mode(DestinationMode::LOGICAL);
     EntryRecord { routing: route.into(), ..routed(0, index, 0, vector) }
 }
 

@@ -99,15 +99,7 @@ impl CpuidTemplate {
 mod tests {
     use super::*;
 
-    const SHOWN: Discovery = Discovery {
-        oldest: pvir_abi::Version::OLDEST,
-        newest: pvir_abi::Version::NEWEST,
-        features: pvir_abi::Features::MSIX,
-        max_records: 512,
-        conduits: Conduits::PORT,
-        msr: 0,
-        port: 0x5058,
-    };
+    const SHOWN: Discovery = Discovery::new(pvir_abi::Features::MSIX).with_port(0x5058);
 
     fn leaf(function: u32, eax: u32) -> kvm_cpuid_entry2 {
         kvm_cpuid_entry2 { function, eax, ..Default::default() }

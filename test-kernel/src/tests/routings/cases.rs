@@ -170,5 +170,8 @@ const fn route(
     destination_mode: DestinationMode,
     hint: bool,
 ) -> X86Route {
-    X86Route { destination, vector, delivery_mode, destination_mode, hint }
+    X86Route::fixed(destination, vector)
+        .with_delivery_mode(delivery_mode)
+        .with_destination_mode(destination_mode)
+        .with_hint(hint)
 }

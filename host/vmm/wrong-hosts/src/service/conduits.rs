@@ -13,11 +13,10 @@ pub(super) struct FalseConduits(pub(super) Wrong);
 
 impl Change for FalseConduits {
     fn discovery(&self, discovery: Discovery) -> Discovery {
-        let (conduits, msr) = match self.0 {
-            Wrong::MsrFaults => (discovery.conduits | Conduits::MSR, OTHER_MSR),
+        match self.0 {
+            Wrong::MsrFaults => discovery.with_msr(OTHER_MSR),
             // The guest knows which of the two its CPU has.
-            _ => (discovery.conduits | Conduits::VMCALL | Conduits::VMMCALL, discovery.msr),
-        };
-        Discovery { conduits, msr, ..discovery }
+            _ => discovery.with_conduits(Conduits::VMCALL | Conduits::VMMCALL),
+        }
     }
 }

@@ -23,6 +23,8 @@ impl Change for FewerRecords {
     }
 
     fn discovery(&self, discovery: Discovery) -> Discovery {
-        Discovery { max_records: self.0, ..discovery }
+        let mut fewer = discovery;
+        fewer.max_records = self.0;
+        fewer
     }
 }
