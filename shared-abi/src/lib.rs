@@ -18,6 +18,7 @@ mod handle;
 mod open_enum;
 mod operation;
 mod pair;
+mod parse_address;
 mod routing;
 #[cfg(feature = "scripted-host")]
 pub mod scripted;
@@ -41,6 +42,7 @@ pub use features::{Features, FeaturesRecord};
 pub use handle::Handle;
 pub use operation::Operation;
 pub use pair::Pair;
+pub use parse_address::ParseAddressError;
 pub use routing::{Arch, DeliveryMode, DestinationMode, FIRST_DEVICE_VECTOR, Routing, X86Route};
 pub use status::{Status, StatusError};
 pub use version::Version;

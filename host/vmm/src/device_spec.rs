@@ -2,35 +2,15 @@
 
 use std::str::FromStr;
 
-use pvir_abi::{Bdf, DeviceId};
+use pvir_abi::DeviceId;
 use pvir_host::emulation::{MessageStore, MsiForm, StoreLayout};
 
 use crate::memory_size::MemorySize;
 
 /// Reads the place of a PCI function on the host: `SSSS:BB:DD.F`, `BB:DD.F`, or a path whose last part is one of them.
 pub(crate) fn parse_address(text: &str) -> Result<DeviceId, String> {
-    let bad = || format!("`{text}` is not a PCI address; expected SSSS:BB:DD.F, for example 0000:01:00.0");
     let name = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let (front, function) = name.rsplit_once('.').ok_or_else(bad)?;
-    let mut parts = front.rsplit(':');
-    let mut hex = |max_digits: usize| -> Option<Result<u16, String>> {
-        let part = parts.next()?;
-        let plain = (1..=max_digits).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit());
-        Some(if plain { u16::from_str_radix(part, 16).map_err(|_| bad()) } else { Err(bad()) })
-    };
-    let device = hex(2).ok_or_else(bad)??;
-    let bus = hex(2).ok_or_else(bad)??;
-    let segment = hex(4).transpose()?.unwrap_or(0);
-    let function = match function.as_bytes() {
-        [digit @ b'0'..=b'7'] => digit - b'0',
-        _ => return Err(bad()),
-    };
-    if parts.next().is_some() {
-        return Err(bad());
-    }
-    let byte = |value: u16| u8::try_from(value).map_err(|_| bad());
-    let bdf = Bdf::new(byte(bus)?, byte(device)?, function).ok_or_else(bad)?;
-    Ok(DeviceId::new(segment, bdf))
+    name.parse().map_err(|error| format!("`{text}`: {error}"))
 }
 
 /// One device for the guest.
@@ -107,6 +87,7 @@ fn emulated(options: &str) -> Result<StoreLayout, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pvir_abi::Bdf;
 
     #[test]
     fn address_with_and_without_segment_and_as_sysfs_path() {

@@ -1,5 +1,6 @@
 //! Builds what the lab and the tests run, and checks the source tree with cargo's own tools.
 
+pub(crate) mod apart;
 pub(crate) mod kernel;
 pub(crate) mod programs;
 pub(crate) mod steps;

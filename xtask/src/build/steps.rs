@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::{Programs, kernel, workspace};
+use crate::build::{Programs, apart, kernel, workspace};
 use crate::process::{output, run_logged};
 use crate::runner::{Counts, Step, Verdict, skip};
 
@@ -39,6 +39,10 @@ fn format() -> Result<Verdict> {
         return skip("cargo fmt (rustfmt)");
     }
     run("format", workspace::cargo().args(["fmt", "--all", "--check"]))?;
+    for folder in apart::PACKAGES {
+        let manifest = workspace::root().join(folder).join("Cargo.toml");
+        run("format", workspace::cargo().args(["fmt", "--check", "--manifest-path"]).arg(manifest))?;
+    }
     Ok(Verdict::passed())
 }
 

@@ -30,14 +30,15 @@ impl Output {
     /// Fails, showing what the command wrote, unless it ended with this status.
     pub(crate) fn expect_status(&self, expected: u8) -> Result<()> {
         if self.status != Some(expected) {
-            bail!(
-                "exit status {:?} in place of {expected}; stdout:\n{}\nstderr:\n{}",
-                self.status,
-                String::from_utf8_lossy(&self.stdout),
-                String::from_utf8_lossy(&self.stderr)
-            );
+            bail!("exit status {:?} in place of {expected}; {}", self.status, self.said());
         }
         Ok(())
+    }
+
+    /// What the command wrote, for messages.
+    pub(crate) fn said(&self) -> String {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        format!("stdout:\n{}\nstderr:\n{}", text(&self.stdout), text(&self.stderr))
     }
 
     /// Every line of standard output that is a JSON object.

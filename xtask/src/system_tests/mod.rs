@@ -6,6 +6,7 @@
 mod command;
 mod doctor;
 mod driver;
+mod embedded;
 mod failures;
 mod floor;
 mod foreign;
@@ -38,6 +39,8 @@ pub(crate) fn all() -> Vec<Test> {
         product::AMD,
         floor::OWN_KVM,
         floor::AMD,
+        embedded::INTEL,
+        embedded::OWN_KVM,
     ];
     let short = [
         storm::INTEL,

@@ -133,7 +133,7 @@ fn skipped_only(events: &[Value], may_be: &[&str]) -> Result<()> {
 }
 
 /// How many statements were checked, none of which may be broken.
-fn conformance(events: &[Value]) -> Result<String> {
+pub(in crate::system_tests) fn conformance(events: &[Value]) -> Result<String> {
     let result = events.last().context("no result")?;
     let number = |key: &str| result[key].as_u64().with_context(|| format!("no {key} in {result}"));
     let (all, kept, broken) = (number("statements")?, number("passed")?, number("failed")?);

@@ -45,7 +45,12 @@ pub(in crate::system_tests) fn start(
     words: &str,
 ) -> Result<Ran> {
     command.args(["run", "--json", "-", "--append", words]).args(machine).arg(kernel);
-    let output = patient_output(&mut command, SILENCE)?;
+    finish(&mut command)
+}
+
+/// Runs a VMM to its end, however that is, and reads what its guest, the test kernel, has written.
+pub(in crate::system_tests) fn finish(command: &mut Command) -> Result<Ran> {
+    let output = patient_output(command, SILENCE)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let marked =
         |mark| text.lines().filter_map(move |line| line.strip_prefix(mark)).map(serde_json::from_str);

@@ -4,7 +4,8 @@
 mod checks;
 mod guest;
 
-pub(super) use guest::{Ran, SILENCE, start};
+pub(super) use checks::conformance;
+pub(super) use guest::{Ran, SILENCE, finish, start};
 
 use std::path::Path;
 use std::time::{Duration, Instant};
