@@ -98,7 +98,7 @@ pub(crate) fn judge(
     asked: impl Fn(&Statement) -> bool,
 ) -> Result<ExitCode, ExitCode> {
     let mut fixture = open(line)?;
-    second_cpu::remember(&fixture);
+    second_cpu::follow(&fixture);
     let chosen = || STATEMENTS.iter().chain(STATUSES).filter(|statement| asked(statement));
     let mut tap = Tap::begin(chosen().count());
     for statement in chosen() {
@@ -119,6 +119,7 @@ fn open(line: CommandLine<'static>) -> Result<Fixture, ExitCode> {
         Err(error) => return Err(refuse(&error, ExitCode::Usage)),
     };
     let raw = Raw::new(first).ok_or_else(|| refuse(&"no memory for a block", ExitCode::Environment))?;
+    second_cpu::remember(&raw, &discovered);
     let asked = ALL.iter().filter(|(name, _)| line.value("conduit").is_none_or(|only| only == *name));
     let trials = trial::all(&raw, &discovered, asked.map(|(_, conduit)| *conduit).collect());
     for ((name, _), trial) in ALL.iter().zip(trials) {

@@ -24,12 +24,20 @@ static STOP: AtomicBool = AtomicBool::new(false);
 static AT_START: AtomicU64 = AtomicU64::new(0);
 static BEFORE_FIRST: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Called before the first statement.
-pub(super) fn remember(fixture: &Fixture) {
-    *SECOND.lock() = Raw::new(fixture.raw.conduit()).map(|raw| (raw, fixture.discovered));
+/// Called before the first call that the helper makes.
+pub(super) fn remember(raw: &Raw, discovered: &Discovered) {
+    *SECOND.lock() = Raw::new(raw.conduit()).map(|raw| (raw, *discovered));
     AT_START.store(fingerprint(0), Ordering::Relaxed);
     if let Ok(said) = smp::run_on(HELPER, last, 0) {
         BEFORE_FIRST.store(said, Ordering::Relaxed);
+    }
+}
+
+/// Has the helper call as this fixture does.
+pub(super) fn follow(fixture: &Fixture) {
+    if let Some((raw, discovered)) = SECOND.lock().as_mut() {
+        *raw = raw.by(fixture.raw.conduit());
+        *discovered = fixture.discovered;
     }
 }
 

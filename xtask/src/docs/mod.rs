@@ -1,11 +1,11 @@
 //! Tests of the documentation: that it can be read in any editor, and that what it names exists.
 
+mod code_of_pages;
 mod links;
 mod paths;
 mod pictures;
 mod shown;
 mod width;
-mod your_kernel;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,11 @@
-//! The code in `docs/your-kernel.md` is that of the kernel that the tests boot.
+//! The code in the pages that lead through a program is that of the program that the tests run.
 
 use std::fs;
 
 use crate::build::workspace;
 
-const PAGE: &str = "docs/your-kernel.md";
+/// Such pages, and how many blocks of code each has at least.
+const PAGES: [(&str, usize); 2] = [("docs/your-kernel.md", 7), ("docs/embedding.md", 6)];
 /// What stands before a block of code, with the file that the block is taken from.
 const MARK: &str = "<!-- from: ";
 
@@ -28,15 +29,17 @@ fn blocks(page: &str) -> Vec<(&str, String)> {
 
 #[test]
 fn every_block_of_code_stands_in_the_file_that_it_names() {
-    let page = fs::read_to_string(workspace::root().join(PAGE)).unwrap();
-    let blocks = blocks(&page);
-    assert!(blocks.len() >= 7, "only {} blocks of code found", blocks.len());
-    for (before, code) in blocks {
-        let file = before.strip_prefix(MARK).and_then(|rest| rest.strip_suffix(" -->"));
-        let file = file.unwrap_or_else(|| panic!("no file is named before:\n{code}"));
-        let text = fs::read_to_string(workspace::root().join(file)).unwrap();
-        let stands = text.contains(&format!("{code}\n"));
-        assert!(stands, "{file} does not have, word by word:\n{code}");
+    for (page, least) in PAGES {
+        let text = fs::read_to_string(workspace::root().join(page)).unwrap();
+        let blocks = blocks(&text);
+        assert!(blocks.len() >= least, "{page}: only {} blocks of code found", blocks.len());
+        for (before, code) in blocks {
+            let file = before.strip_prefix(MARK).and_then(|rest| rest.strip_suffix(" -->"));
+            let file = file.unwrap_or_else(|| panic!("{page}: no file is named before:\n{code}"));
+            let source = fs::read_to_string(workspace::root().join(file)).unwrap();
+            let stands = source.contains(&format!("{code}\n"));
+            assert!(stands, "{file} does not have, word by word:\n{code}");
+        }
     }
 }
 
