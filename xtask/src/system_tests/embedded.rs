@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use super::command::in_lab;
 use super::own_kvm::{conformance, finish, skipped, usable};
-use crate::build::apart;
+use crate::build::{Programs, apart};
 use crate::lab::Options;
 use crate::runner::{Batch, Finding, Verdict};
 
+/// The program of `docs/embedding.md`, and its package.
+const SMALL_VMM: &str = "pvir-small-vmm";
 /// The program of the package around alioth.
 const ALIOTH: &str = "pvir-alioth";
 /// How the test kernel's events begin.
@@ -35,6 +37,14 @@ pub(super) const INTEL: Batch = Batch {
         ("intel/alioth-conformance", "every statement of the contract under alioth, on igb and edu"),
     ],
     run: on_vfio,
+};
+
+pub(super) const SMALL: Batch = Batch {
+    cases: &[
+        ("kvm/small-vmm-direct", "the main job under the VMM of docs/embedding.md"),
+        ("kvm/small-vmm-conformance", "every statement of the contract under the VMM of docs/embedding.md"),
+    ],
+    run: on_small_vmm,
 };
 
 /// What the kernel is to do in the case with this name: the last word of it.
@@ -59,9 +69,29 @@ fn on_own_kvm(names: &[&'static str]) -> Result<Vec<Finding>> {
     Ok(names.iter().map(one).collect())
 }
 
+fn on_small_vmm(names: &[&'static str]) -> Result<Vec<Finding>> {
+    let programs = match usable()? {
+        Ok(programs) => programs,
+        Err(missing) => return Ok(names.iter().map(|name| skipped(name, &missing)).collect()),
+    };
+    let program = Programs::build_beside(SMALL_VMM)?;
+    let one = |name: &&'static str| {
+        let started = Instant::now();
+        let mut command = Command::new(&program);
+        command.arg(&programs.kernel).arg(words(name));
+        let result = passed(name, &mut command);
+        Finding { name: (*name).to_owned(), result, took: started.elapsed() }
+    };
+    Ok(names.iter().map(one).collect())
+}
+
 fn run(program: &Path, kernel: &Path, name: &str) -> Result<Verdict> {
-    let mut command = Command::new(program);
-    let ran = finish(command.args(["--append", words(name)]).arg(kernel))?;
+    passed(name, Command::new(program).args(["--append", words(name)]).arg(kernel))
+}
+
+/// Runs a VMM to its end; its guest must pass.
+fn passed(name: &str, command: &mut Command) -> Result<Verdict> {
+    let ran = finish(command)?;
     if !ran.passed {
         bail!("the guest did not pass ({}): {:?} {}", ran.status, ran.failed, ran.stderr);
     }
@@ -129,6 +159,13 @@ mod tests {
     fn lines_of_code(source: &str) -> usize {
         let lines = source.lines().map(str::trim).take_while(|line| *line != "#[cfg(test)]");
         lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+    }
+
+    #[test]
+    fn the_small_vmm_has_250_lines_at_most() {
+        let source = workspace::root().join("host/examples/small-vmm/src/main.rs");
+        let lines = fs::read_to_string(source).unwrap().lines().count();
+        assert!(lines <= 250, "{lines} lines");
     }
 
     #[test]

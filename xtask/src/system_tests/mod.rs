@@ -41,6 +41,7 @@ pub(crate) fn all() -> Vec<Test> {
         floor::AMD,
         embedded::INTEL,
         embedded::OWN_KVM,
+        embedded::SMALL,
     ];
     let short = [
         storm::INTEL,
