@@ -14,10 +14,14 @@ const WORDS: usize = 1024;
 
 /// The bits, set for an entry that has an owner.
 static OWNED: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
-/// For the first word of a store how many use it, [`REST`] for the other words of a store, [`FREE`] for the others.
+/// For the first word of a store [`NO_USER`] and one more for each that uses it, [`REST`] for the other words of a store,
+/// [`FREE`] for the others.
 static USERS: [AtomicU32; WORDS] = [const { AtomicU32::new(FREE) }; WORDS];
 
 const FREE: u32 = 0;
+/// Not [`FREE`]: between the last user's leave and [`Claims::free`] the words are nobody else's.
+const NO_USER: u32 = 1;
+const ONE_USER: u32 = NO_USER + 1;
 const REST: u32 = u32::MAX;
 
 /// The bits of one store, as one of its users knows them: the store itself, or an entry.
@@ -38,7 +42,7 @@ impl Claims {
             let users = USERS.get(first..first.checked_add(words)?)?;
             let reserved = users.iter().take_while(|users| reserve(users)).count();
             if reserved == words {
-                users.first()?.store(1, Ordering::Release);
+                users.first()?.store(ONE_USER, Ordering::Release);
                 return Some(Self { first, words });
             }
             users.iter().take(reserved).for_each(|users| users.store(FREE, Ordering::Release));
@@ -55,17 +59,11 @@ impl Claims {
         Self { ..*self }
     }
 
-    /// Ends the use. `true` for the last user, which then calls [`Claims::free`].
+    /// Ends the use. `true` for the last user, which then calls [`Claims::free`]; until it does so the words are taken.
     #[must_use]
     pub(crate) fn leave(&self) -> bool {
         // Acquire and release: what the others did comes before what the last one does.
-        USERS.get(self.first).is_some_and(|users| match users.fetch_sub(1, Ordering::AcqRel) {
-            1 => {
-                users.store(REST, Ordering::Relaxed);
-                true
-            }
-            _ => false,
-        })
+        USERS.get(self.first).is_some_and(|users| users.fetch_sub(1, Ordering::AcqRel) == ONE_USER)
     }
 
     /// Gives the words back. Only the last user calls it, after all that it has to do for the store.
@@ -147,6 +145,22 @@ mod tests {
         let stores: Vec<_> = (0..100).map(|_| Claims::new(64).unwrap()).collect();
         assert!(stores.iter().all(|claims| claims.take(0) && claims.take(63) && !claims.take(64)));
         stores.iter().for_each(end);
+    }
+
+    #[test]
+    fn words_that_are_being_given_back_are_nobody_elses_yet() {
+        let open_and_close = || {
+            for _ in 0..20_000 {
+                let claims = Claims::new(64).unwrap();
+                assert!(claims.take(5), "another store has this bit");
+                end(&claims);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(open_and_close);
+            }
+        });
     }
 
     #[test]
