@@ -14,6 +14,9 @@ pub enum RemappingUnit {
     Amd,
 }
 
+/// Destination mode, in the address of a message.
+const AMD_DM: u64 = 1 << 2;
+
 impl RemappingUnit {
     /// The kind of the unit that `/sys/class/iommu` names `name`, for example `dmar0` or `ivhd0`.
     pub(super) fn by_name(name: &str) -> Option<Self> {
@@ -29,14 +32,15 @@ impl RemappingUnit {
     /// Intel: the remappable format, because another pair would be taken for a plain message (Intel VT-d
     /// Specification, Rev. 5.10, section 5.1.2.2). AMD has no mark of that kind. Linux writes address 0xfee00000 and,
     /// as data, an index below 2048 into the device's own table (AMD 48882 Rev 3.11, section 2.2.5; Linux 6.12,
-    /// drivers/iommu/amd/iommu.c).
+    /// drivers/iommu/amd/iommu.c). Newer kernels set bit 2 of the address, DM, where the unit has tables of 2,048
+    /// entries for a device: there DM must be set, and the IRTE alone says what the destination mode is.
     ///
     /// # Errors
     /// Why it is refused, as a phrase for a log message.
     pub fn validate(self, pair: Pair) -> Result<(), String> {
         let right = match self {
             Self::Intel => pair.intel_index().is_some(),
-            Self::Amd => pair.address == 0xfee0_0000 && pair.data < 2048,
+            Self::Amd => pair.address & !AMD_DM == 0xfee0_0000 && pair.data < 2048,
         };
         if right { Ok(()) } else { Err(format!("{pair} is not in the form of {self:?} interrupt remapping")) }
     }
@@ -108,7 +112,9 @@ mod tests {
         assert!(validate(RemappingUnit::Intel, 0xfee0_0298, 0));
         assert!(!validate(RemappingUnit::Intel, 0xfee0_0000, 5));
         assert!(validate(RemappingUnit::Amd, 0xfee0_0000, 5));
+        assert!(validate(RemappingUnit::Amd, 0xfee0_0004, 2047), "a unit with 2K remapping");
         assert!(!validate(RemappingUnit::Amd, 0xfee0_0298, 0));
+        assert!(!validate(RemappingUnit::Amd, 0xfee0_0008, 0), "a redirection hint");
         assert!(!validate(RemappingUnit::Amd, 0xfee0_0000, 2048));
         assert!(!validate(RemappingUnit::Intel, u64::MAX, u32::MAX));
     }
