@@ -17,6 +17,11 @@ const INTX_PENDING: u8 = 1 << 3;
 const MSI_CONTROL: u8 = 0x02;
 const MSI_WIDE: u8 = 1 << 7;
 const MSI_MASKABLE: u8 = 1;
+/// Device Capabilities of PCI Express, and the bit of its last byte that offers a function level reset (PCI Express Base
+/// Specification 6.0, section 7.5.3.3 "Device Capabilities Register", bit 28). Device Control is not written, so a reset
+/// would be reported as done and never happen.
+const DEVICE_CAPABILITIES: u8 = 0x04;
+const FUNCTION_LEVEL_RESET: u8 = 1 << 4;
 
 /// What a guest sees of a device whose config space is `physical`.
 pub(crate) fn filter(physical: &[u8; SIZE]) -> ConfigSpace {
@@ -81,6 +86,7 @@ fn show(space: &mut ConfigSpace, physical: &[u8; SIZE], at: u8, id: u8) -> bool 
         _ => {
             space.put(at + 2, &bytes[2..4]);
             space.let_through(at + 4, usize::from(size) - 4, 0);
+            space.let_through(at + DEVICE_CAPABILITIES + 3, 1, FUNCTION_LEVEL_RESET);
         }
     }
     true
@@ -142,6 +148,20 @@ mod tests {
         let seen = seen(&filter(&physical), &physical);
         assert_eq!((seen[0x34], seen[0x51]), (0x50, 0xa0));
         assert_eq!(seen[0x50..0x70].iter().filter(|byte| **byte != 0).count(), 2, "id and link only");
+    }
+
+    #[test]
+    fn a_function_level_reset_is_not_offered() {
+        for version in [1, 2] {
+            let mut physical = igb();
+            physical[0xa2] = version;
+            physical[0xa4..0xaa].copy_from_slice(&[0xff; 6]);
+            let mut space = filter(&physical);
+            assert_eq!(seen(&space, &physical)[0xa4..0xa8], [0xff, 0xff, 0xff, 0xef]);
+            let before = seen(&space, &physical);
+            space.write(0xa8, &[0xff; 2]);
+            assert_eq!(seen(&space, &physical), before, "Initiate FLR is not taken");
+        }
     }
 
     #[test]
