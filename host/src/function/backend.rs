@@ -13,12 +13,12 @@ pub(super) trait Backend: Send + Sync {
     /// The guest has written COMMAND or what follows it; `command` is what COMMAND was before.
     fn config_written(&self, config: &ConfigSpace, command: u16);
 
-    /// Reads registers of the capability that the guest has for itself. None where these stand in the function's own
-    /// configuration space.
-    fn store_read(&self, _offset: u16, _data: &mut [u8]) {}
+    /// Reads registers that are the device's own: of the capability that the guest has for itself, and vendor-specific
+    /// ones. None where these stand in the function's own configuration space.
+    fn device_read(&self, _offset: u16, _data: &mut [u8]) {}
 
-    /// Writes registers of the capability that the guest has for itself.
-    fn store_write(&self, _offset: u16, _data: &[u8]) {}
+    /// Writes registers that are the device's own.
+    fn device_write(&self, _offset: u16, _data: &[u8]) {}
 
     /// Serves a read of a BAR that exited.
     fn bar_read(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &mut [u8]);

@@ -158,10 +158,16 @@ impl PciFunction {
             let backend = self.placement.backend();
             // The reader is made first: it may take the device's lock.
             let reader = backend.config_reader();
-            self.placement.registers().read(at, bytes, &reader);
-            drop(reader);
+            let registers = self.placement.registers();
+            registers.read(at, bytes, &reader);
+            let forwarded: Vec<_> = registers.config.forwarded(at, bytes.len()).collect();
+            drop((registers, reader));
+            for range in forwarded {
+                let first = at.saturating_add(u16::try_from(range.start).unwrap_or(u16::MAX));
+                bytes.get_mut(range).into_iter().for_each(|bytes| backend.device_read(first, bytes));
+            }
             if let Some(stores) = &self.stores {
-                stores.config_read(at, bytes, |at, bytes| backend.store_read(at, bytes));
+                stores.config_read(at, bytes, |at, bytes| backend.device_read(at, bytes));
             }
         }
     }
@@ -174,13 +180,17 @@ impl PciFunction {
             let Some(bytes) = data.get(part) else { break };
             let backend = self.placement.backend();
             if let Some(stores) = &self.stores {
-                stores.config_write(at, bytes, |at, bytes| backend.store_write(at, bytes));
+                stores.config_write(at, bytes, |at, bytes| backend.device_write(at, bytes));
             }
             // Under its lock, so that the device ends with what was written last.
             let mut registers = self.placement.registers();
             let command = registers.config.command();
             moves |= registers.write(at, bytes);
             backend.config_written(&registers.config, command);
+            for range in registers.config.forwarded(at, bytes.len()) {
+                let first = at.saturating_add(u16::try_from(range.start).unwrap_or(u16::MAX));
+                bytes.get(range).into_iter().for_each(|bytes| backend.device_write(first, bytes));
+            }
         }
         if moves {
             self.placement.update_for_guest();

@@ -77,8 +77,10 @@ impl PciFunction {
     /// The function of a host device, which the guest finds at `id`.
     ///
     /// The guest sees the device's ids and class, its memory BARs, and of its capabilities MSI-X (or MSI, where there is
-    /// no MSI-X) and PCI Express. Everything else reads as zero and is not written: an allow-list. Memory decode of the
-    /// device itself stays on, whatever the guest writes ([`VfioPci::set_bus_master`]).
+    /// no MSI-X), PCI Express without its function level reset, power management (the device itself stays on), and
+    /// vendor-specific ones, which it reads and writes as VFIO lets it. Everything else reads as zero and is not written:
+    /// an allow-list. [`VfioPci::hidden_parts`] says what that is of a device. Memory decode of the device itself stays
+    /// on, whatever the guest writes ([`VfioPci::set_bus_master`]).
     ///
     /// # Errors
     /// [`FunctionError::Device`] if the device's configuration space or BARs cannot be accessed or mapped, and
@@ -171,13 +173,13 @@ impl Backend for Physical {
         }
     }
 
-    fn store_read(&self, offset: u16, data: &mut [u8]) {
+    fn device_read(&self, offset: u16, data: &mut [u8]) {
         if let Err(error) = self.pci.config_read(offset.into(), data) {
             tracing::debug!(device = %self.pci.address(), offset, "config read: {error}");
         }
     }
 
-    fn store_write(&self, offset: u16, data: &[u8]) {
+    fn device_write(&self, offset: u16, data: &[u8]) {
         if let Err(error) = self.pci.config_write(offset.into(), data) {
             tracing::debug!(device = %self.pci.address(), offset, "config write: {error}");
         }

@@ -4,7 +4,7 @@ use super::Host;
 use super::NotIsolated;
 use super::group::parse;
 use super::switches::unread;
-use crate::pci::ConfigHeader;
+use crate::pci::{ConfigHeader, HiddenPart, hidden_parts};
 use pvir_abi::DeviceId;
 use std::fs;
 use std::io;
@@ -100,6 +100,15 @@ impl Host {
             msix: header.msix().map_or(0, |msix| msix.entries),
         })
     }
+
+    /// What the function at `address` has and a guest would not be shown
+    /// ([`PciFunction::vfio`](crate::function::PciFunction::vfio)). `None` if this user cannot read the capabilities.
+    #[must_use]
+    pub fn hidden_parts(&self, address: DeviceId) -> Option<Vec<HiddenPart>> {
+        let config = fs::read(self.device_path(address).join("config")).ok()?;
+        config.first_chunk::<256>()?;
+        Some(hidden_parts(&config))
+    }
 }
 
 /// The last part of what a link points to.
@@ -140,7 +149,11 @@ mod tests {
         let file = format!("sys/bus/pci/devices/{}/config", id(5));
         fixture.write(&file, config);
         assert_eq!(fixture.host.messages(id(5)), Some(MessageCounts { msi: 8, msix: 10 }));
+        let hidden = fixture.host.hidden_parts(id(5)).unwrap();
+        assert_eq!(hidden[0].to_string(), "MSI beside MSI-X (at 0x50)");
+        assert_eq!(hidden.len(), 1);
         fixture.write(&file, &config[..64]);
+        assert_eq!(fixture.host.hidden_parts(id(5)), None);
         assert_eq!(fixture.host.messages(id(5)), None);
     }
 }

@@ -6,7 +6,9 @@
 use super::MsiShape;
 
 /// Capability ids.
+pub(super) const POWER_MANAGEMENT: u8 = 0x01;
 pub(super) const MSI: u8 = 0x05;
+pub(super) const VENDOR_SPECIFIC: u8 = 0x09;
 pub(super) const PCI_EXPRESS: u8 = 0x10;
 pub(super) const MSIX: u8 = 0x11;
 /// Length of the MSI-X capability in bytes.
@@ -110,6 +112,14 @@ impl ConfigHeader<'_> {
         self.find(PCI_EXPRESS).filter(|offset| *offset <= 0x100 - 12).is_some_and(|offset| {
             self.dword(offset + 4) & SUPPORTED != 0 && self.word(offset + 8) & ENABLE != 0
         })
+    }
+
+    /// Whether the PCI Express capability offers a function level reset (7.5.3.3 "Device Capabilities Register").
+    pub(super) fn offers_reset(&self) -> bool {
+        const FUNCTION_LEVEL_RESET: u32 = 1 << 28;
+        self.find(PCI_EXPRESS)
+            .filter(|offset| *offset <= 0x100 - 8)
+            .is_some_and(|offset| self.dword(offset + 4) & FUNCTION_LEVEL_RESET != 0)
     }
 
     /// The MSI-X capability, if there is one that lies inside config space.

@@ -6,6 +6,7 @@ mod bar_spec;
 mod bars;
 mod capability;
 mod config;
+mod hidden;
 mod msi_shape;
 
 pub use bar_spec::{BarError, BarKind, BarSpec};
@@ -17,4 +18,6 @@ pub(crate) use config::{
     emulated, filter,
 };
 pub use config::{Identity, MsiRegisters};
+pub use hidden::HiddenPart;
+pub(crate) use hidden::hidden_parts;
 pub use msi_shape::MsiShape;

@@ -70,3 +70,21 @@ fn masks_of_msi_are_the_devices_once_the_guest_programs_it() {
     assert_eq!(fixture.pci.config.lock().unwrap()[0x5c..0x64], [0, 0, 0, 0, 3, 0, 0, 0]);
     assert_eq!(fixture.config(0x60), [3, 0, 0, 0]);
 }
+
+#[test]
+fn vendor_specific_registers_are_the_devices_in_the_width_of_the_access() {
+    let fixture = Fixture::with_vendor_specific();
+    assert_eq!(fixture.config(0x7c), [9, 0, 20, 5, 0xa0, 0xa1, 0xa2, 0xa3]);
+    fixture.function.config_write(0x84, &[1, 2, 3, 4]);
+    fixture.function.config_write(0x88, &[5, 6]);
+    fixture.function.config_write(0x8b, &[7]);
+    assert_eq!(*fixture.pci.config_writes.lock().unwrap(), [(0x84, 4), (0x88, 2), (0x8b, 1)]);
+    assert_eq!(fixture.config(0x84), [1, 2, 3, 4, 5, 6, 0, 7]);
+    fixture.pci.config.lock().unwrap()[0x84] = 9;
+    assert_eq!(fixture.config(0x84), [9], "as it is now");
+    fixture.pci.config_writes.lock().unwrap().clear();
+    fixture.function.config_write(0x70, &[0; 12]);
+    fixture.function.config_write(0x7c, &[0; 2]);
+    fixture.function.config_write(0x90, &[0xff; 4]);
+    assert_eq!(*fixture.pci.config_writes.lock().unwrap(), [], "id, link and what is beside it");
+}

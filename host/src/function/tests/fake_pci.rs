@@ -19,6 +19,8 @@ pub(super) struct FakePci {
     pub(super) bus_master: Mutex<Vec<bool>>,
     pub(super) writes: Mutex<Vec<(u8, u64, Vec<u8>)>>,
     pub(super) reads: Mutex<Vec<(u8, u64, usize)>>,
+    /// Offset and length of each write to configuration space.
+    pub(super) config_writes: Mutex<Vec<(u64, usize)>>,
     msix: Option<MsixCapability>,
     msi: Option<MsiCapability>,
 }
@@ -26,6 +28,12 @@ pub(super) struct FakePci {
 impl FakePci {
     pub(super) fn new() -> Arc<Self> {
         Self::with(&[(0x50, &[5, 0, 0x80, 1]), (0x70, &[0x11, 0, 9, 0, 3, 0, 0, 0, 3, 0x20, 0, 0])])
+    }
+
+    /// One that has a vendor-specific capability of 20 bytes behind MSI-X.
+    pub(super) fn with_vendor_specific() -> Arc<Self> {
+        let vendor = [9, 0, 20, 5, 0xa0, 0xa1, 0xa2, 0xa3];
+        Self::with(&[(0x70, &[0x11, 0, 9, 0, 3, 0, 0, 0, 3, 0x20, 0, 0]), (0x7c, &vendor)])
     }
 
     /// One that has MSI with mask bits only.
@@ -50,6 +58,7 @@ impl FakePci {
             bus_master: Mutex::default(),
             writes: Mutex::default(),
             reads: Mutex::default(),
+            config_writes: Mutex::default(),
         })
     }
 }
@@ -75,6 +84,7 @@ impl PhysicalFunction for FakePci {
 
     fn config_write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let at = usize::try_from(offset).unwrap();
+        self.config_writes.lock().unwrap().push((offset, data.len()));
         self.config.lock().unwrap()[at..at + data.len()].copy_from_slice(data);
         Ok(())
     }

@@ -139,6 +139,10 @@ impl Fixture {
         Self::of(FakePci::with_msi(), StoreShape::Msi(shape))
     }
 
+    pub(super) fn with_vendor_specific() -> Self {
+        Self::of(FakePci::with_vendor_specific(), StoreShape::Msix(fake_pci::ENTRIES))
+    }
+
     fn of(pci: Arc<FakePci>, shape: StoreShape) -> Self {
         let (service, ram) = service();
         let mapper = FakeMapper::default();

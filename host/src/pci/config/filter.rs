@@ -1,22 +1,28 @@
 //! What a guest may see and do of a host device's config space: an allow-list.
 //!
-//! Seen are the header, and of the capabilities MSI-X or, where there is none, MSI, and PCI Express; all others are
-//! unlinked and read zero. Set can be COMMAND, which is kept here; what of it reaches the device (bus master) is the
-//! function's business. The registers of MSI, and message control of MSI-X, are none of this: the service has them.
+//! Seen are the header, and the capabilities of `held.rs`; all others are unlinked and read zero. `docs/isolation.md` has
+//! the reason for each. Set can be COMMAND and the power state, which are kept here; what of COMMAND reaches the device
+//! (bus master) is the function's business. Vendor-specific capabilities are the device's, behind VFIO. The registers of
+//! MSI, and message control of MSI-X, are none of this: the service has them.
 
 use std::ops::Range;
 
+use super::held::{HeldCapability, held_capabilities};
 use super::space::{COMMAND, COMMAND_BITS, ConfigSpace, FIRST_CAPABILITY, HAS_LIST, SIZE, STATUS};
-use crate::pci::capability::{MSI, MSIX, MSIX_LEN, PCI_EXPRESS};
+use crate::pci::capability::{MSIX, PCI_EXPRESS, POWER_MANAGEMENT, VENDOR_SPECIFIC};
 
 /// Header fields that are shown as they are: ids, class, cache line and latency, subsystem ids, grant and latency.
 const SHOWN: [Range<u8>; 5] = [0..4, 8..12, 12..14, 0x2c..0x30, 0x3e..0x40];
 /// Bit of STATUS: an INTx is pending. A guest has no INTx.
 const INTX_PENDING: u8 = 1 << 3;
-/// MSI message control, and bits of its bytes: 64-bit address, mask bits.
-const MSI_CONTROL: u8 = 0x02;
-const MSI_WIDE: u8 = 1 << 7;
-const MSI_MASKABLE: u8 = 1;
+/// Of the first byte of Power Management Capabilities: version, and Device Specific Initialization. No states between on
+/// and off, no PME.
+const POWER_VERSION_AND_INITIALIZATION: u8 = 0b0010_0111;
+/// Of Power Management Control and Status (PCI Express Base Specification 6.0, section 7.5.2.2 "Power Management
+/// Control/Status Register"): the state, which is kept here and reads back while the device stays on, and that no
+/// change of it resets the device.
+const POWER_STATE: u8 = 0b11;
+const NO_SOFT_RESET: u8 = 1 << 3;
 /// Device Capabilities of PCI Express, and the bit of its last byte that offers a function level reset (PCI Express Base
 /// Specification 6.0, section 7.5.3.3 "Device Capabilities Register", bit 28). Device Control is not written, so a reset
 /// would be reported as done and never happen.
@@ -34,81 +40,45 @@ pub(crate) fn filter(physical: &[u8; SIZE]) -> ConfigSpace {
     space.let_through(STATUS, 2, 0);
     space.let_through(STATUS, 1, HAS_LIST | INTX_PENDING);
     let mut link = FIRST_CAPABILITY;
-    let list = capabilities(physical);
-    let first =
-        |at: u8, id: u8| list.iter().find(|(_, other)| *other == id).is_some_and(|(first, _)| *first == at);
-    let has_msix = list.iter().any(|(_, id)| *id == MSIX);
-    for &(at, id) in &list {
-        // A function is driven by one of the two, and the library takes the first of a kind.
-        if !first(at, id) || id == MSI && has_msix || !show(&mut space, physical, at, id) {
-            continue;
-        }
+    for capability in held_capabilities(physical).into_iter().filter(|capability| capability.shown) {
+        let HeldCapability { at, id, .. } = capability;
         if link == FIRST_CAPABILITY {
             space.put(STATUS, &[HAS_LIST]);
         }
         space.put(link, &[at]);
         space.put(at, &[id, 0]);
+        show(&mut space, physical, capability);
         link = at + 1;
     }
     space
 }
 
-/// The list as the device has it: offset and id of each. One that loops ends.
-fn capabilities(physical: &[u8; SIZE]) -> Vec<(u8, u8)> {
-    let mut found: Vec<(u8, u8)> = Vec::new();
-    if physical[usize::from(STATUS)] & HAS_LIST == 0 {
-        return found;
-    }
-    let mut at = physical[usize::from(FIRST_CAPABILITY)] & 0xfc;
-    while at >= 0x40 && !found.iter().any(|(known, _)| *known == at) {
-        found.push((at, physical[usize::from(at)]));
-        at = physical[usize::from(at) + 1] & 0xfc;
-    }
-    found
-}
-
-/// Shows what is behind the id and the link of a capability, if it is on the list and lies inside config space.
-fn show(space: &mut ConfigSpace, physical: &[u8; SIZE], at: u8, id: u8) -> bool {
+/// Shows what is behind the id and the link of a capability.
+fn show(space: &mut ConfigSpace, physical: &[u8; SIZE], HeldCapability { at, id, size, .. }: HeldCapability) {
     let bytes = &physical[usize::from(at)..];
-    let size = match id {
-        MSIX => MSIX_LEN,
-        MSI => msi_size(bytes),
-        PCI_EXPRESS => pci_express_size(bytes),
-        _ => return false,
-    };
-    if bytes.len() < usize::from(size) {
-        return false;
-    }
     match id {
         // Message control is the service's, and so is all of MSI behind id and link.
         MSIX => space.put(at + 4, &bytes[4..usize::from(size)]),
-        MSI => {}
-        _ => {
+        PCI_EXPRESS => {
             space.put(at + 2, &bytes[2..4]);
             space.let_through(at + 4, usize::from(size) - 4, 0);
             space.let_through(at + DEVICE_CAPABILITIES + 3, 1, FUNCTION_LEVEL_RESET);
         }
+        POWER_MANAGEMENT => {
+            space.put(at + 2, &[bytes[2] & POWER_VERSION_AND_INITIALIZATION]);
+            space.put(at + 4, &[NO_SOFT_RESET]);
+            space.let_write(at + 4, &[POWER_STATE]);
+        }
+        // Its length is the device's word as well, and VFIO's, which says what can be written.
+        VENDOR_SPECIFIC => space.let_forward(at + 2, usize::from(size) - 2),
+        _ => {}
     }
-    true
-}
-
-fn msi_size(bytes: &[u8]) -> u8 {
-    let control =
-        |at: usize, bit: u8| bytes.get(usize::from(MSI_CONTROL) + at).is_some_and(|byte| byte & bit != 0);
-    let narrow = if control(1, MSI_MASKABLE) { 0x14 } else { 0x0a };
-    if control(0, MSI_WIDE) { narrow + 4 } else { narrow }
-}
-
-/// Version 1 of an endpoint ends behind the link registers; later ones are always whole (PCI Express Base
-/// Specification 6.0, section 7.5.3 "PCI Express Capability Structure").
-fn pci_express_size(bytes: &[u8]) -> u8 {
-    let version = bytes.get(2).map_or(0, |flags| flags & 15);
-    if version >= 2 { 0x3c } else { 0x14 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pci::capability::MSI;
 
     /// An 82576: PM at 0x40, MSI (wide, mask bits, one message) at 0x50, MSI-X at 0x70, PCI Express at 0xa0, VPD.
     fn igb() -> [u8; SIZE] {
@@ -134,9 +104,9 @@ mod tests {
     fn capabilities_that_are_not_on_the_list_are_unlinked() {
         let physical = igb();
         let seen = seen(&filter(&physical), &physical);
-        assert_eq!(seen[0x34], 0x70);
-        assert_eq!((seen[0x71], seen[0xa1]), (0xa0, 0));
-        assert_eq!((seen[0x40..0x70].to_vec(), seen[0xdc..].to_vec()), (vec![0; 48], vec![0; 36]));
+        assert_eq!(seen[0x34], 0x40);
+        assert_eq!((seen[0x41], seen[0x71], seen[0xa1]), (0x70, 0xa0, 0));
+        assert_eq!((seen[0x48..0x70].to_vec(), seen[0xdc..].to_vec()), (vec![0; 40], vec![0; 36]));
         assert_eq!(seen[0x70..0x7c], [MSIX, 0xa0, 0, 0, 3, 0, 0, 0, 3, 0x20, 0, 0]);
         assert_eq!(seen[0xa4..0xdc], [0xee; 0x38]);
     }
@@ -146,8 +116,33 @@ mod tests {
         let mut physical = igb();
         physical[0x70] = 9;
         let seen = seen(&filter(&physical), &physical);
-        assert_eq!((seen[0x34], seen[0x51]), (0x50, 0xa0));
+        assert_eq!((seen[0x41], seen[0x51]), (0x50, 0xa0));
         assert_eq!(seen[0x50..0x70].iter().filter(|byte| **byte != 0).count(), 2, "id and link only");
+    }
+
+    #[test]
+    fn power_management_has_no_more_than_on_and_off_and_no_reset() {
+        let physical = igb();
+        let space = filter(&physical);
+        assert_eq!(seen(&space, &physical)[0x40..0x48], [1, 0x70, 0x23, 0, 8, 0, 0, 0]);
+    }
+
+    #[test]
+    fn vendor_specific_capabilities_are_the_devices() {
+        let mut physical = igb();
+        physical[0x71] = 0xe4;
+        physical[0xe4..0xe7].copy_from_slice(&[VENDOR_SPECIFIC, 0xf4, 0x0e]);
+        physical[0xf4..0xf7].copy_from_slice(&[VENDOR_SPECIFIC, 0xa0, 0x0c]);
+        let space = filter(&physical);
+        let shown = seen(&space, &physical);
+        assert_eq!((shown[0x71], shown[0xe5], shown[0xf5]), (0xe4, 0xf4, 0xa0));
+        let forwarded =
+            |at, len| space.forwarded(at, len).map(|part| (part.start, part.end)).collect::<Vec<_>>();
+        assert_eq!(forwarded(0xe4, 4), [(2, 4)], "behind id and link");
+        assert_eq!(forwarded(0xf0, 4), [(0, 2)], "up to its length");
+        assert_eq!(forwarded(0xfc, 4), [(0, 4)]);
+        assert!(forwarded(0x70, 4).is_empty());
+        assert_eq!(forwarded(0, 256), [(0xe6, 0xf2), (0xf6, 0x100)], "all of it");
     }
 
     #[test]
@@ -162,12 +157,6 @@ mod tests {
             space.write(0xa8, &[0xff; 2]);
             assert_eq!(seen(&space, &physical), before, "Initiate FLR is not taken");
         }
-    }
-
-    #[test]
-    fn msi_has_four_lengths() {
-        let size = |low, high| msi_size(&[MSI, 0, low, high]);
-        assert_eq!([size(0, 0), size(0x80, 0), size(0, 1), size(0x80, 1)], [0x0a, 0x0e, 0x14, 0x18]);
     }
 
     #[test]
@@ -190,7 +179,7 @@ mod tests {
         let after = seen(&space, &physical);
         let changed: Vec<(usize, u8)> =
             (0..256).map(|at| (at, before[at] ^ after[at])).filter(|(_, bits)| *bits != 0).collect();
-        assert_eq!(changed, [(4, 0x46), (5, 0x05)]);
+        assert_eq!(changed, [(4, 0x46), (5, 0x05), (0x44, 3)]);
         assert_eq!(space.command(), COMMAND_BITS);
     }
 

@@ -2,11 +2,13 @@
 
 mod emulated;
 mod filter;
+mod held;
 mod identity;
 mod space;
 
 pub use emulated::MsiRegisters;
 pub(crate) use emulated::{MessageCapability, MsiLayout, MsixLayout, emulated};
 pub(crate) use filter::filter;
+pub(super) use held::{HeldCapability, held_capabilities};
 pub use identity::Identity;
 pub(crate) use space::{BUS_MASTER, ConfigSpace, MEMORY_DECODE, PORT_DECODE, SIZE};

@@ -1,5 +1,7 @@
 //! 256 bytes with a rule for each: a byte that nobody has given a rule reads zero and ignores writes.
 
+use std::ops::Range;
+
 /// Size of the standard config space.
 pub(crate) const SIZE: usize = 256;
 
@@ -25,6 +27,8 @@ pub(crate) struct ConfigSpace {
     writable: [u8; SIZE],
     /// The device is asked at each read; the bits of `values` are or'ed in, those of `hidden` are cleared.
     live: [Option<Hidden>; SIZE],
+    /// Reads and writes are the device's own, in the widths that the guest uses.
+    forward: [bool; SIZE],
 }
 
 /// Bits that a guest is not shown.
@@ -33,7 +37,7 @@ type Hidden = u8;
 impl ConfigSpace {
     /// All zero, nothing writable.
     pub(crate) fn new() -> Self {
-        Self { values: [0; SIZE], writable: [0; SIZE], live: [None; SIZE] }
+        Self { values: [0; SIZE], writable: [0; SIZE], live: [None; SIZE], forward: [false; SIZE] }
     }
 
     /// Gives bytes a constant value.
@@ -53,6 +57,24 @@ impl ConfigSpace {
     /// Lets bytes be read from the device each time, but for the bits of `hidden`.
     pub(crate) fn let_through(&mut self, at: u8, count: usize, hidden: u8) {
         self.live.iter_mut().skip(at.into()).take(count).for_each(|rule| *rule = Some(hidden));
+    }
+
+    /// Leaves bytes to the device: see [`forwarded`](Self::forwarded).
+    pub(crate) fn let_forward(&mut self, at: u8, count: usize) {
+        self.forward.iter_mut().skip(at.into()).take(count).for_each(|rule| *rule = true);
+    }
+
+    /// The parts of an access that are the device's to answer. [`read`](Self::read) has zeros there, and
+    /// [`write`](Self::write) does nothing.
+    pub(crate) fn forwarded(&self, offset: u16, len: usize) -> impl Iterator<Item = Range<usize>> {
+        let rules = self.forward.get(usize::from(offset)..).unwrap_or_default();
+        let rules = rules.get(..len.min(rules.len())).unwrap_or_default();
+        let mut at = 0;
+        rules.chunk_by(|one, next| one == next).filter_map(move |run| {
+            let range = at..at + run.len();
+            at = range.end;
+            run.first().is_some_and(|forward| *forward).then_some(range)
+        })
     }
 
     /// Reads; `device` reads a byte of the device's own config space.
@@ -111,6 +133,17 @@ mod tests {
         assert_eq!(read(&space, 0x40), [0x11, 0, 0x0f, 0xc7]);
         space.write(0x40, &[0; 4]);
         assert_eq!(read(&space, 0x40), [0x11, 0, 0x0f, 0x07]);
+    }
+
+    #[test]
+    fn what_is_forwarded_has_no_value_here() {
+        let mut space = ConfigSpace::new();
+        space.let_forward(0x52, 3);
+        space.let_forward(0xff, 1);
+        let parts = |at, len| space.forwarded(at, len).map(|part| (part.start, part.end)).collect::<Vec<_>>();
+        assert_eq!((parts(0x50, 4), parts(0x50, 8)), (vec![(2, 4)], vec![(2, 5)]));
+        assert_eq!((parts(0x54, 1), parts(0x55, 4), parts(0xfc, 8)), (vec![(0, 1)], vec![], vec![(3, 4)]));
+        assert_eq!((parts(0x100, 4), parts(u16::MAX, 4)), (vec![], vec![]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Access to a device's configuration space.
 
 use super::VfioPci;
+use crate::pci::{HiddenPart, hidden_parts};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -38,6 +39,17 @@ impl VfioPci {
         let command = u16::from_le_bytes(command) | MEMORY_DECODE;
         let command = if on { command | BUS_MASTER } else { command & !BUS_MASTER };
         self.config_write(COMMAND, &command.to_le_bytes())
+    }
+
+    /// What the device has and a guest is not shown ([`PciFunction::vfio`](crate::function::PciFunction::vfio)).
+    ///
+    /// # Errors
+    /// The errno of reading the device's descriptor.
+    pub fn hidden_parts(&self) -> io::Result<Vec<HiddenPart>> {
+        let size = usize::try_from(self.config.size).unwrap_or(usize::MAX).min(4096);
+        let mut config = vec![0; size];
+        self.config_read(0, &mut config)?;
+        Ok(hidden_parts(&config))
     }
 
     /// The physical config space, which VFIO does not show: for the pair of a plain MSI.

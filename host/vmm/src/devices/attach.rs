@@ -133,6 +133,7 @@ impl<'a> HostDevices<'a> {
                 VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?
             }
         };
+        tell_what_is_hidden(&pci)?;
         Ok(PciFunction::vfio(Arc::new(pci), id, mapper)?)
     }
 
@@ -154,6 +155,17 @@ impl<'a> HostDevices<'a> {
         )?;
         Ok(Arc::clone(self.container.insert(Arc::new(container))))
     }
+}
+
+/// A driver that misses something in the guest has its reason here.
+fn tell_what_is_hidden(pci: &VfioPci) -> Result<()> {
+    let address = pci.address();
+    let parts = pci.hidden_parts().with_context(|| format!("{address}: cannot read configuration space"))?;
+    if !parts.is_empty() {
+        let parts = parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::info!(device = %address, "not shown to the guest: {parts}");
+    }
+    Ok(())
 }
 
 /// An error of the library, with the command of this program that mends what is wrong, where there is one.

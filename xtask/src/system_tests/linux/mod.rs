@@ -4,6 +4,7 @@
 mod accesses;
 mod counts;
 mod trace;
+mod virtio;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use crate::lab::{Iommu, Options};
 use crate::runner::{Step, Verdict};
 use counts::{Counts, InterruptCounts};
 
-pub(super) const CASES: [Step; 6] = [
+pub(super) const CASES: [Step; 7] = [
     Step {
         name: "intel/linux",
         about: "Debian's Linux as the guest: its igb's interrupts arrive on the CPU that smp_affinity says",
@@ -28,6 +29,11 @@ pub(super) const CASES: [Step; 6] = [
         name: "amd/linux",
         about: "Debian's Linux as the guest: its igb's interrupts arrive on the CPU that smp_affinity says",
         run: || interrupts(Iommu::Amd, [0, 1]),
+    },
+    Step {
+        name: "intel/linux-virtio",
+        about: "a modern virtio card passed through: Linux finds its vendor-specific capabilities, and it works",
+        run: virtio::run,
     },
     Step {
         name: "intel/linux-accesses",
@@ -143,13 +149,25 @@ fn ends_by_reset(command: &str) -> Result<Verdict> {
     Ok(Verdict::Passed(format!("by {}", report["outcome"]["by"].as_str().unwrap_or("?"))))
 }
 
-/// Boots the guest. `answer` is what is typed whenever it asks, `words` and `more` are added to its command line and to the
+/// Boots the guest with the card that its own driver drives. `answer` is what is typed whenever it asks, `words` and `more` are added to its command line and to the
 /// arguments of `pvir run`.
 fn boot(iommu: Iommu, apic_ids: [u32; 2], answer: &str, words: &str, more: &[&str]) -> Result<Output> {
+    boot_with("igb", iommu, apic_ids, answer, words, more)
+}
+
+/// Boots the guest with this network card of QEMU's.
+fn boot_with(
+    card: &str,
+    iommu: Iommu,
+    apic_ids: [u32; 2],
+    answer: &str,
+    words: &str,
+    more: &[&str],
+) -> Result<Output> {
     let options = Options {
         iommu,
         linux_guest: true,
-        devices: vec!["igb,netdev=net".into()],
+        devices: vec![format!("{card},netdev=net")],
         // a network of QEMU's own, in which 10.0.2.2 answers
         qemu: vec!["-netdev".into(), "user,id=net,restrict=on".into()],
         ..Options::default()

@@ -35,6 +35,8 @@ struct DeviceRow {
     /// Nothing where this user may not see.
     msi_messages: Option<u32>,
     msix_entries: Option<u32>,
+    /// What the device has and a guest is not shown.
+    hidden: Option<Vec<String>>,
     #[serde(flatten)]
     verdict: Verdict,
 }
@@ -66,6 +68,7 @@ fn rows(host: &Host, all: bool) -> Result<Vec<DeviceRow>> {
 
 fn row(host: &Host, function: Function) -> DeviceRow {
     let messages: Option<MessageCounts> = host.messages(function.address);
+    let hidden = host.hidden_parts(function.address).filter(|_| !function.is_bridge());
     DeviceRow {
         address: function.address.to_string(),
         ids: format!("{:04x}:{:04x}", function.vendor, function.device),
@@ -75,6 +78,7 @@ fn row(host: &Host, function: Function) -> DeviceRow {
         group: function.group,
         msi_messages: messages.map(|messages| messages.msi),
         msix_entries: messages.map(|messages| messages.msix),
+        hidden: hidden.map(|parts| parts.iter().map(ToString::to_string).collect()),
     }
 }
 
@@ -89,7 +93,11 @@ fn line(row: &DeviceRow) -> String {
         (Some(msi), Some(msix)) => format!("MSI {msi}, MSI-X {msix}"),
         _ => "MSI not to be seen by this user".to_owned(),
     };
-    format!("{address}  {ids}  {class}, {driver}, {group}, {messages}\n    {}", row.verdict)
+    let hidden = match row.hidden.as_deref() {
+        None | Some([]) => String::new(),
+        Some(parts) => format!("\n    not shown to a guest: {}", parts.join(", ")),
+    };
+    format!("{address}  {ids}  {class}, {driver}, {group}, {messages}\n    {}{hidden}", row.verdict)
 }
 
 /// The argument of a command that takes devices.
@@ -121,7 +129,7 @@ mod tests {
         assert_eq!(
             line(&rows[0]),
             "0000:00:05.0  8086:10c9  network controller, vfio-pci, group 2, MSI 1, MSI-X 10\n    \
-             ready: --device vfio=0000:00:05.0"
+             ready: --device vfio=0000:00:05.0\n    not shown to a guest: MSI beside MSI-X (at 0x50)"
         );
         let json = serde_json::to_value(&rows[0]).unwrap();
         assert_eq!((&json["verdict"], &json["msix_entries"]), (&"ready".into(), &10.into()));

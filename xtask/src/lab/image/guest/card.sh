@@ -11,8 +11,9 @@ ask() {
     read -r answer
 }
 
+# With its driver, which is igb if no other is named.
 load() {
-    modprobe igb || fail "modprobe igb"
+    modprobe "${1:-igb}" || fail "modprobe ${1:-igb}"
     until nic=$(ls /sys/class/net | grep -v lo) && [ -n "$nic" ]; do
         sleep 0.1
     done
