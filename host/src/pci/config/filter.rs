@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn msi_is_shown_where_there_is_no_msix() {
         let mut physical = igb();
-        physical[0x70] = 9;
+        physical[0x70] = 0x77;
         let seen = seen(&filter(&physical), &physical);
         assert_eq!((seen[0x41], seen[0x51]), (0x50, 0xa0));
         assert_eq!(seen[0x50..0x70].iter().filter(|byte| **byte != 0).count(), 2, "id and link only");
