@@ -55,13 +55,22 @@ impl Irqs {
         self.set(VFIO_IRQ_SET_DATA_EVENTFD, kind, first, count, fds)
     }
 
+    /// Has an eventfd signalled for what is no interrupt of the device. It is done once for a device, and not counted.
+    pub(crate) fn notify(&self, kind: u32, eventfd: &EventFd) -> io::Result<()> {
+        self.issue(VFIO_IRQ_SET_DATA_EVENTFD, kind, 0, 1, &[eventfd.as_raw_fd()])
+    }
+
     fn set(&self, data: u32, index: u32, start: u32, count: u32, fds: &[i32]) -> io::Result<()> {
+        self.set_irqs.count();
+        self.issue(data, index, start, count, fds)
+    }
+
+    fn issue(&self, data: u32, index: u32, start: u32, count: u32, fds: &[i32]) -> io::Result<()> {
         let mut words: Vec<i32> = Vec::with_capacity(HEAD + fds.len());
         let argsz = u32::try_from((HEAD + fds.len()) * 4).map_err(io::Error::other)?;
         let head = [argsz, data | VFIO_IRQ_SET_ACTION_TRIGGER, index, start, count];
         words.extend(head.map(|word| i32::from_ne_bytes(word.to_ne_bytes())));
         words.extend(fds);
-        self.set_irqs.count();
         // SAFETY: `words` is laid out as a `struct vfio_irq_set` (five 32-bit words, then one for each eventfd), is
         // `argsz` bytes long, and the kernel only reads it.
         let result =

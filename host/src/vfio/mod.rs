@@ -25,6 +25,6 @@ pub use device::VfioDevice;
 pub use dma::DmaError;
 pub use error::AttachError;
 pub use open_device::OpenDevice;
-pub use pci::{Demand, VfioPci};
+pub use pci::{Demand, DeviceNotice, VfioPci};
 /// The crate whose types [`Container::from_vfio`] and [`OpenDevice::of_vfio_ioctls`] take.
 pub use vfio_ioctls;

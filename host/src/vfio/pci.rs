@@ -3,6 +3,7 @@
 mod bars;
 mod config;
 mod description;
+mod notice;
 
 use super::container::Container;
 use super::descriptor::Descriptor;
@@ -15,6 +16,7 @@ use crate::counters::Counters;
 use crate::isolation::{Host, IsolationError, NotIsolated, RemappingUnit, validate_phantom};
 use crate::pci::{MsiCapability, MsixCapability};
 pub(crate) use description::Description;
+pub use notice::DeviceNotice;
 use pvir_abi::{DeviceId, Refusal};
 use std::sync::Arc;
 
@@ -70,7 +72,8 @@ impl VfioPci {
     ///
     /// From now on the device's INTx, MSI and MSI-X are the library's: the VMM may not use `VFIO_DEVICE_SET_IRQS` on them,
     /// and may not have started one before. Those by which the kernel reports errors and asks for the device stay the
-    /// VMM's. A reset is like one by an administrator (`docs/architecture.md`). Bus Master Enable is switched off here.
+    /// VMM's, unless it has them set by [`notify`](Self::notify). A reset is like one by an administrator
+    /// (`docs/architecture.md`). Bus Master Enable is switched off here.
     ///
     /// # What is verified
     /// - The device is a PCI device, and its vendor and device id are those that sysfs shows at `address`.

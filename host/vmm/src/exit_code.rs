@@ -8,7 +8,7 @@ pub(crate) const ENVIRONMENT: u8 = 3;
 pub(crate) const CRASH: u8 = 4;
 /// `--timeout` passed, as with timeout(1).
 pub(crate) const TIMEOUT: u8 = 124;
-/// Ctrl-C or SIGTERM: 128 + SIGINT.
+/// Ctrl-C or SIGTERM, or the host wants a device back: 128 + SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// What `--help` says of exit codes.
@@ -17,9 +17,10 @@ pub(crate) const HELP: &str = "Exit codes:
           machine or switched it off
   2       wrong command line
   3       the run could not start: /dev/kvm, permissions, device, kernel file, isolation
-  4       the guest crashed (triple fault, instruction that this KVM cannot run) or the VMM failed under it
+  4       the guest crashed (triple fault, instruction that this KVM cannot run) or the VMM or a host device failed
+          under it
   124     --timeout passed
-  130     Ctrl-C or SIGTERM
+  130     Ctrl-C or SIGTERM, or the host wanted a device back
 Where a guest's own code may be one of these, the field `outcome` of --json tells them apart.";
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::devices::attach;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::devices::io_apic::IoApic;
 use crate::devices::line_console::LineConsole;
+use crate::devices::notices::HostNotices;
 use crate::devices::serial::SerialPort;
 use crate::devices::terminal::{self, CharacterMode};
 use crate::observation::control::server::{AnswerRequest, Server};
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
-    let pci = attach::all(&vm, &service, args.mode, &args.device, assembly)?;
+    let (pci, notices) = attach::all(&vm, &service, args.mode, &args.device, assembly)?;
     let image = BootImage {
         kernel: args.kernel.clone(),
         initrd: args.initrd.clone(),
@@ -108,7 +109,7 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
         .context("cannot start the thread that arms irqfds ahead")?;
     let threads = start(vcpus)?;
     let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
-    wait_for_end(&ending, &signals, args.timeout, &live, ticker.as_mut())?;
+    wait_for_end(&ending, &signals, &notices, args.timeout, &live, ticker.as_mut())?;
     stop(threads);
     drop(control);
     drop(prearm_thread);
@@ -151,17 +152,19 @@ fn start(vcpus: Vec<Vcpu>) -> Result<Vec<JoinHandle<()>>> {
     vcpus.into_iter().enumerate().map(spawn).collect()
 }
 
-/// Blocks until the guest has ended, a signal has ended it, or time is up. Tells the counts to who asks meanwhile.
+/// Blocks until the guest has ended, a signal or the host has ended it, or time is up. Tells the counts to who asks meanwhile.
 fn wait_for_end(
     ending: &Ending,
     signals: &Signals,
+    notices: &[HostNotices],
     timeout: Option<f64>,
     live: &LiveReport,
     mut ticker: Option<&mut Ticker>,
 ) -> Result<()> {
     let epoll = Epoll::new().context("epoll_create1 failed")?;
     let [end_run, print_counts] = signals.descriptors();
-    for fd in [ending.as_raw_fd(), end_run, print_counts] {
+    let notified = notices.iter().flat_map(HostNotices::descriptors);
+    for fd in [ending.as_raw_fd(), end_run, print_counts].into_iter().chain(notified) {
         epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)).context("epoll_ctl failed")?;
     }
     signals.listen().context("cannot take over Ctrl-C")?;
@@ -169,6 +172,12 @@ fn wait_for_end(
     let left_to = |moment: Instant| moment.saturating_duration_since(Instant::now());
     loop {
         if ending.outcome().is_some() {
+            return Ok(());
+        }
+        if let Some((device, notice)) = notices.iter().find_map(HostNotices::next) {
+            let outcome = Outcome::of_notice(device, notice);
+            tracing::warn!("{}", outcome.describe());
+            ending.finish(outcome);
             return Ok(());
         }
         if deadline.is_some_and(|deadline| left_to(deadline).is_zero()) {

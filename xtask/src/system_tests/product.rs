@@ -44,6 +44,10 @@ pub(super) const INTEL: Batch = Batch {
         ("intel/quotas", "the quotas of a VM and of a device, run into"),
         ("intel/used-again", "a device is used three times in a row"),
         ("intel/killed", "pvir is killed in a storm"),
+        (
+            "intel/wanted-back",
+            "the host unbinds a device in use: pvir says so and ends, and the host gets it",
+        ),
         ("intel/no-such-device", "refused"),
         ("intel/no-driver", "refused"),
         ("intel/other-driver", "refused"),

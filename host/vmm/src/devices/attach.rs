@@ -14,6 +14,7 @@ use pvir_host::service::Service;
 use pvir_host::vfio::{AttachError, Container, Demand, VfioPci};
 
 use super::interrupt_mode::InterruptMode;
+use super::notices::HostNotices;
 use super::scratch;
 use crate::assembly::{Assembly, HostDevice};
 use crate::device_spec::DeviceSpec;
@@ -21,14 +22,14 @@ use crate::pci::bus::PciBus;
 use crate::vm::Vm;
 use crate::vm::memory;
 
-/// Builds the bus with all devices, and gives them to the service.
+/// Builds the bus with all devices, and gives them to the service. Answers also with what the host says of its own.
 pub(crate) fn all(
     vm: &Vm,
     service: &Arc<Service>,
     mode: InterruptMode,
     specs: &[DeviceSpec],
     assembly: &dyn Assembly,
-) -> Result<Arc<PciBus>> {
+) -> Result<(Arc<PciBus>, Vec<HostNotices>)> {
     let mut bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory), vm.address_bits)?;
     let mut host = HostDevices::new(vm, mode, specs)?;
     let mut handles = HandlePool::default();
@@ -54,7 +55,7 @@ pub(crate) fn all(
     if mode != InterruptMode::Trap {
         check_isolation(service, mode)?;
     }
-    Ok(Arc::new(bus))
+    Ok((Arc::new(bus), host.notices))
 }
 
 /// Whether the guest could enable pvir now. If not, that ends the run only where nothing else will do.
@@ -91,6 +92,7 @@ struct HostDevices<'a> {
     /// All that the VM gets: a group is validated as a whole.
     assigned: Vec<DeviceId>,
     container: Option<Arc<Container>>,
+    notices: Vec<HostNotices>,
 }
 
 impl<'a> HostDevices<'a> {
@@ -103,7 +105,7 @@ impl<'a> HostDevices<'a> {
                 }
             }
         }
-        Ok(Self { vm, mode, assigned: assigned.into_iter().collect(), container: None })
+        Ok(Self { vm, mode, assigned: assigned.into_iter().collect(), container: None, notices: Vec::new() })
     }
 
     /// Opens the host's device at `address`, which the guest will find at `id`.
@@ -134,6 +136,7 @@ impl<'a> HostDevices<'a> {
             }
         };
         tell_what_is_hidden(&pci)?;
+        self.notices.push(HostNotices::of(&pci)?);
         Ok(PciFunction::vfio(Arc::new(pci), id, mapper)?)
     }
 

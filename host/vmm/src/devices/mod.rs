@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod interrupt_mode;
 pub(crate) mod io_apic;
 pub(crate) mod line_console;
+pub(crate) mod notices;
 pub(crate) mod scratch;
 pub(crate) mod serial;
 pub(crate) mod terminal;

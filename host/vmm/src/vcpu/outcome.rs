@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use pvir_abi::DeviceId;
+use pvir_host::vfio::DeviceNotice;
 use serde::Serialize;
 
 use super::crash::CrashReport;
@@ -32,6 +34,16 @@ pub(crate) enum Outcome {
         /// The limit.
         seconds: f64,
     },
+    /// The host wants a device back, for another driver or because it goes.
+    DeviceWanted {
+        /// Its address on the host.
+        device: String,
+    },
+    /// A host device has reported an error after which it does not work.
+    DeviceFailed {
+        /// Its address on the host.
+        device: String,
+    },
     /// A vCPU cannot go on.
     GuestCrash(Box<CrashReport>),
     /// The VMM failed while the guest ran.
@@ -42,15 +54,24 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// How the run has to end when the host says this of a device, which has this address on the host.
+    pub(crate) fn of_notice(device: DeviceId, notice: DeviceNotice) -> Self {
+        let device = device.to_string();
+        match notice {
+            DeviceNotice::Failed => Self::DeviceFailed { device },
+            _ => Self::DeviceWanted { device },
+        }
+    }
+
     /// The number for the process's parent.
     pub(crate) fn code(&self) -> u8 {
         match self {
             // Not truncated: 256 must not look like success.
             Self::GuestExit { value } => u8::try_from(*value).unwrap_or(u8::MAX),
             Self::Running | Self::GuestReset { .. } | Self::GuestPowerOff => 0,
-            Self::Interrupted => INTERRUPTED,
+            Self::Interrupted | Self::DeviceWanted { .. } => INTERRUPTED,
             Self::TimedOut { .. } => TIMEOUT,
-            Self::GuestCrash(_) | Self::HostFailure { .. } => CRASH,
+            Self::GuestCrash(_) | Self::HostFailure { .. } | Self::DeviceFailed { .. } => CRASH,
         }
     }
 
@@ -63,6 +84,13 @@ impl Outcome {
             Self::GuestPowerOff => "guest switched the machine off".to_owned(),
             Self::Interrupted => "interrupted".to_owned(),
             Self::TimedOut { seconds } => format!("stopped after --timeout {seconds}"),
+            Self::DeviceWanted { device } => format!(
+                "the host wants {device} back: it is being unbound from vfio-pci, or removed; the VM has ended, so that \
+                 the host gets it"
+            ),
+            Self::DeviceFailed { device } => format!(
+                "the host reports an uncorrectable error of {device}; help: the host's kernel log says which"
+            ),
             Self::GuestCrash(report) => format!("guest crashed: {}", report.cause),
             Self::HostFailure { error } => format!("the VMM failed: {error}"),
         }
@@ -84,5 +112,15 @@ mod tests {
         assert_eq!(Outcome::GuestExit { value: 0 }.code(), 0);
         assert_eq!(Outcome::GuestExit { value: 77 }.code(), 77);
         assert_eq!(Outcome::GuestExit { value: 256 }.code(), 255);
+    }
+
+    #[test]
+    fn what_the_host_says_of_a_device_is_no_success_and_names_it() {
+        let device: DeviceId = "0000:06:00.0".parse().unwrap();
+        let wanted = Outcome::of_notice(device, DeviceNotice::Wanted);
+        let failed = Outcome::of_notice(device, DeviceNotice::Failed);
+        assert_eq!((wanted.code(), failed.code()), (INTERRUPTED, CRASH));
+        assert!(wanted.describe().contains("wants 0000:06:00.0 back"));
+        assert!(failed.describe().contains("error of 0000:06:00.0"));
     }
 }

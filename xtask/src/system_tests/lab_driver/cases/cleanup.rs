@@ -1,8 +1,11 @@
 //! Nothing is left on the host when a VM has ended, in order or not: its device can be used again at once.
 
+use std::fs;
+use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use patience::Patience;
 use rustix::process::Signal;
 
@@ -12,6 +15,7 @@ use crate::host;
 use crate::vm::Vm;
 use crate::witness::ask;
 
+const DRIVER: &str = "/sys/bus/pci/drivers/vfio-pci";
 const WORDS: &str = "direct interrupts=200";
 /// For a storm to begin, and for the kernel to clean up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,4 +52,28 @@ pub(super) fn killed() -> Result<CaseReport> {
     host::nothing_left()?;
     Vm::start(&["--device", &device], WORDS)?.finish()?.passed()?;
     Ok(format!("killed after {at_kill} interrupts, nothing left, the next VM runs").into())
+}
+
+/// The host's administrator unbinds the device while the VM uses it. The kernel lets that wait until the device is closed.
+pub(super) fn wanted_back() -> Result<CaseReport> {
+    let bdf = host::device(0)?;
+    let device = format!("vfio={bdf}");
+    let mut vm = Vm::start(&["--device", &device], "direct interrupts=1000000 checkpoints")?;
+    vm.until("enabled")?;
+    vm.resume()?;
+    vm.until("mapped")?;
+    let asked = bdf.clone();
+    let unbind = thread::spawn(move || fs::write(Path::new(DRIVER).join("unbind"), asked));
+    let ended = vm.finish()?;
+    ensure!(ended.stderr.contains(&format!("the host wants {bdf} back")), "it said:\n{}", ended.stderr);
+    same("exit status", &ended.status, &Some(130))?;
+    same("outcome", &ended.report["outcome"]["kind"], &"device-wanted".into())?;
+    patience::until(PATIENCE, || unbind.is_finished());
+    ensure!(unbind.is_finished(), "the device is not given back");
+    unbind.join().map_err(|_| anyhow!("the thread that unbinds panicked"))??;
+    same("driver", &host::driver(&bdf), &None)?;
+    host::nothing_left()?;
+    fs::write(Path::new(DRIVER).join("bind"), &bdf)?;
+    Vm::start(&["--device", &device], WORDS)?.finish()?.passed()?;
+    Ok("unbind ends the VM, and returns; bound again, it works".to_owned().into())
 }

@@ -56,6 +56,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("attack-across", two::attack),
     ("used-again", cleanup::used_again),
     ("killed", cleanup::killed),
+    ("wanted-back", cleanup::wanted_back),
     ("no-such-device", refused::no_such_device),
     ("no-driver", refused::no_driver),
     ("other-driver", refused::other_driver),
