@@ -64,7 +64,7 @@ pub(crate) struct LogArgs {
 /// `pvir run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Guest kernel: an ELF64 file with a PVH entry note (an uncompressed vmlinux, or the test kernel)
+    /// Guest kernel: an ELF file with a PVH entry note (an uncompressed vmlinux, or the test kernel)
     #[arg(env = "PVIR_KERNEL", value_name = "KERNEL")]
     pub(crate) kernel: PathBuf,
 

@@ -6,16 +6,14 @@
 mod acpi;
 mod elf;
 mod firmware;
+mod notes;
 
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use linux_loader::configurator::{BootConfigurator, BootParams, pvh::PvhBootConfigurator};
-use linux_loader::loader::KernelLoader;
 use linux_loader::loader::elf::start_info::{hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info};
-use linux_loader::loader::elf::{Elf, PvhBootCapability};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use crate::vm::layout;
@@ -60,25 +58,14 @@ fn read_file(flag: &str, path: &Path) -> Result<Vec<u8>> {
 
 fn load_kernel(memory: &GuestMemoryMmap, path: &Path, ram: &[GuestRange]) -> Result<(u64, u64)> {
     let file = read_file("kernel", path)?;
-    let end = elf::check(&file, ram).with_context(|| format!("kernel {} cannot be run", path.display()))?;
-    let loaded = Elf::load(memory, None, &mut Cursor::new(&file), None)
-        .map_err(|error| anyhow!("kernel {} cannot be loaded: {error}", path.display()))?;
-    match loaded.pvh_boot_cap {
-        PvhBootCapability::PvhEntryPresent(entry) if ram.iter().any(|range| contains(range, entry.0)) => {
-            Ok((entry.0, end))
-        }
-        PvhBootCapability::PvhEntryPresent(entry) => {
-            bail!("kernel {}: its PVH entry point {:#x} is not in guest memory", path.display(), entry.0)
-        }
-        PvhBootCapability::PvhEntryNotPresent | PvhBootCapability::PvhEntryIgnored => bail!(
-            "kernel {} has no PVH note (a note \"Xen\" of type 18), so its entry point is not known\nhelp: a Linux kernel has it with CONFIG_PVH=y",
-            path.display()
-        ),
+    let kernel =
+        elf::parse(&file, ram).with_context(|| format!("kernel {} cannot be run", path.display()))?;
+    for (address, content) in kernel.segments {
+        memory.write_slice(content, GuestAddress(address)).with_context(|| {
+            format!("kernel {}: its segment at {address:#x} cannot be written", path.display())
+        })?;
     }
-}
-
-fn contains(range: &GuestRange, address: u64) -> bool {
-    range.start <= address && address < range.end()
+    Ok((kernel.entry, kernel.end))
 }
 
 /// As high as possible in memory below the hole.

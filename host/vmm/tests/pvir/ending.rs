@@ -73,8 +73,8 @@ fn kernels_that_cannot_be_run_are_refused_with_the_reason() {
         return;
     }
     let code = Code::new().exit(0);
-    let mut elf32 = code.elf();
-    elf32[4] = 1;
+    let mut big_endian = code.elf();
+    big_endian[5] = 2;
     let refused = |content: &[u8], reason: &str| {
         let kernel = Kernel::new(content);
         let output = pvir(&kernel, &[]).output().unwrap();
@@ -86,8 +86,18 @@ fn kernels_that_cannot_be_run_are_refused_with_the_reason() {
     refused(b"", "not an ELF file");
     refused(&code.elf_without_note(), "no PVH note");
     refused(&code.huge_elf(), "does not fit into guest memory");
-    refused(&elf32, "32-bit ELF");
+    refused(&big_endian, "big-endian");
     refused(&code.elf()[..100], "cut off");
+}
+
+#[test]
+fn an_elf32_kernel_boots() {
+    if !kvm_is_here() {
+        return;
+    }
+    let kernel = Kernel::new(&Code::new().exit(7).elf32());
+    let output = pvir(&kernel, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
 }
 
 #[test]

@@ -103,6 +103,24 @@ impl Code {
         elf(&self.0, &pvh_note(), self.0.len() as u64)
     }
 
+    /// An ELF32 file with this code.
+    pub(crate) fn elf32(&self) -> Vec<u8> {
+        const CODE_AT: u32 = 52 + 2 * 32;
+        let (code, note) = (&self.0, pvh_note());
+        let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
+        let (code_size, note_size) = (size(code), size(&note));
+        let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
+        [LOAD, 52, 0, 0].iter().for_each(|field| file.extend(field.to_le_bytes()));
+        [52_u16, 32, 2, 40, 0, 0].iter().for_each(|field| file.extend(field.to_le_bytes()));
+        for [kind, at, address, size] in
+            [[1, CODE_AT, LOAD, code_size], [4, CODE_AT + code_size, 0, note_size]]
+        {
+            let fields = [kind, at, address, address, size, size, 7, 4];
+            fields.iter().for_each(|field| file.extend(field.to_le_bytes()));
+        }
+        [file, code.clone(), note].concat()
+    }
+
     /// The same without a note.
     pub(crate) fn elf_without_note(&self) -> Vec<u8> {
         elf(&self.0, &[], self.0.len() as u64)
