@@ -14,23 +14,31 @@ pub(crate) struct DeviceMsi {
 }
 
 impl DeviceMsi {
+    /// What is held for a message that the device is not given any more is held for the one that it uses in its place.
     pub(crate) fn set(&mut self, registers: MsiRegisters) {
         self.registers = registers;
+        let held = std::mem::take(&mut self.pending);
+        (0..u32::BITS).filter(|index| held >> index & 1 != 0).for_each(|index| self.hold(index));
     }
 
-    /// Message `index` as the device would send it, or nothing while MSI is off. A device that was given fewer messages
-    /// than it has uses those again (section 6.1.4.4).
+    /// The message that the device uses for an interrupt: one that was given fewer messages than it has interrupts uses
+    /// those again (PCI Express Base Specification 6.0, section 6.1.4.4).
+    pub(crate) fn message(&self, number: u32) -> u32 {
+        number % (1 << self.registers.messages_log2.min(5))
+    }
+
+    /// The message for interrupt `index` as the device would send it, or nothing while MSI is off.
     pub(crate) fn entry(&self, index: u32) -> Option<TableEntry> {
         let MsiRegisters { enabled, messages_log2, message, mask } = self.registers;
         let messages = 1 << messages_log2.min(5);
-        let index = index % messages;
+        let index = self.message(index);
         let data = message.data & 0xffff & !(messages - 1) | index;
         enabled.then_some(TableEntry { message: Pair { data, ..message }, masked: mask >> index & 1 != 0 })
     }
 
     /// The bit of a message, as [`DeviceMsi::entry`] numbers it.
     fn bit(&self, index: u32) -> u32 {
-        1 << (index % (1 << self.registers.messages_log2.min(5)))
+        1 << self.message(index)
     }
 
     pub(crate) fn hold(&mut self, index: u32) {
@@ -85,6 +93,9 @@ mod tests {
         msi.hold(2);
         msi.hold(6);
         assert_eq!(msi.pending(), 0b100);
-        assert!(msi.take(2) && !msi.take(2));
+        msi.hold(3);
+        msi.set(MsiRegisters { messages_log2: 1, ..REGISTERS });
+        assert_eq!(msi.pending(), 0b11, "two messages are left");
+        assert!(msi.take(2) && !msi.take(2) && msi.take(3));
     }
 }

@@ -38,8 +38,9 @@ impl DeviceModel {
 
     pub(crate) fn send(&self, state: &mut DeviceState, number: u32, (store, index): (Store, u32)) {
         let result = if state.is_trapped(store) {
-            // The VMM masks; what is not started is held until it is.
-            match state.unit.eventfd(store, index) {
+            // The VMM masks; what is not started is held until it is. MSI is started as far as there are messages.
+            let message = if store == Store::MSI { state.msi.message(index) } else { index };
+            match state.unit.eventfd(store, message) {
                 _ if !state.bus_master => Sent::Blocked,
                 None => Sent::Held,
                 started => Self::signal(started),

@@ -2,6 +2,7 @@
 
 use super::*;
 use pvir_host::emulation::MsiForm;
+use pvir_host::pci::MsiRegisters;
 
 #[test]
 fn the_table_is_not_looked_at() {
@@ -36,6 +37,7 @@ fn the_table_is_not_looked_at() {
 fn nor_is_the_capability() {
     let mut tested = DeviceUnderTest::new(MessageStore::Msi(MsiForm::default()), 2, 1);
     tested.device.trap(Store::MSI).unwrap();
+    tested.model.set_msi(MsiRegisters { enabled: true, messages_log2: 1, ..Default::default() });
     let eventfds = [eventfd(), eventfd()];
     tested.device.start(Store::MSI, 0, &[&eventfds[0], &eventfds[1]]).unwrap();
     tested.raise(1);
@@ -44,6 +46,29 @@ fn nor_is_the_capability() {
     tested.model.set_bus_master(false);
     tested.raise(1);
     assert!(eventfds[1].read().is_err());
+}
+
+#[test]
+fn with_fewer_messages_than_interrupts_they_are_used_again() {
+    for messages_log2 in 0..3 {
+        let mut tested = DeviceUnderTest::new(MessageStore::Msi(MsiForm::default()), 4, 0);
+        tested.device.trap(Store::MSI).unwrap();
+        // Held before the guest has said how many there are.
+        tested.raise(3);
+        tested.model.set_msi(MsiRegisters { enabled: true, messages_log2, ..Default::default() });
+        let messages = 1_usize << messages_log2;
+        let eventfds: Vec<EventFd> = (0..messages).map(|_| eventfd()).collect();
+        tested.device.start(Store::MSI, 0, &eventfds.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(eventfds[0].read().unwrap(), 1, "the only message that there was");
+        (0..4).for_each(|number| tested.raise(number));
+        for eventfd in &eventfds {
+            assert_eq!(eventfd.read().unwrap(), 4 / messages as u64, "of {messages} messages");
+        }
+        // Stopped, they are held by the same rule.
+        tested.device.stop(Store::MSI, 0, 1 << messages_log2).unwrap();
+        (0..4).for_each(|number| tested.raise(number));
+        assert_eq!(tested.model.msi_pending(), (1 << messages) - 1);
+    }
 }
 
 #[test]
