@@ -7,6 +7,7 @@ mod acpi;
 mod elf;
 mod firmware;
 mod notes;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,7 @@ pub(crate) fn load(
         modules.push(load_initrd(memory, path, &ram, kernel_end)?);
     }
     load_command_line(memory, &image.command_line)?;
+    words::warnings(&image.command_line).for_each(|warning| tracing::warn!("{warning}"));
     let tables = acpi::build(layout::ACPI, apic_ids, high_window);
     memory.write_slice(&tables, GuestAddress(layout::ACPI)).context("ACPI tables")?;
     firmware::load(memory).context("reset vector")?;
