@@ -7,7 +7,7 @@ use core::fmt;
 use pvir_guest::abi::DeviceId;
 use pvir_guest::{
     BatchMode, Entry, EntryError, Error, Live, MapRequest, MapResult, MsixEntry, MsixTable, NOT_MAPPED,
-    PciError, Target,
+    Origin, PciError, Target,
 };
 
 /// Entries in one MAP: to see that no two are the same, the driver compares each with each.
@@ -59,6 +59,11 @@ impl LiveTable {
     /// Number of entries in the table.
     pub(crate) const fn size(&self) -> u32 {
         self.table.len()
+    }
+
+    /// An entry as the host knows it.
+    pub(crate) fn origin(&self, index: u32) -> Origin {
+        self.table.origin(index)
     }
 
     /// The live entries.

@@ -17,6 +17,7 @@ mod scale;
 mod selftest;
 mod sequences;
 mod several;
+mod shortage;
 mod trapped;
 
 use crate::machine::exit::ExitCode;
@@ -27,7 +28,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 16] = [
+pub(crate) const WORDS: [(&str, Word); 17] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("blocked", blocked::run),
@@ -42,6 +43,7 @@ pub(crate) const WORDS: [(&str, Word); 16] = [
     ("conduits", conduits::run),
     ("quotas", quotas::run),
     ("several", several::run),
+    ("shortage", shortage::run),
     ("selftest", selftest::run),
     ("trapped", trapped::run),
 ];

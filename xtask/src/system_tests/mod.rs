@@ -51,6 +51,8 @@ pub(crate) fn all() -> Vec<Test> {
         foreign::INTEL,
         foreign::AMD,
         product::INTEL_SRIOV,
+        product::INTEL_OTHERS,
+        product::INTEL_VECTORS,
         product::AMD_SRIOV,
         product::INTEL_TWO,
         product::AMD_TWO,

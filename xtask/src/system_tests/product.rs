@@ -81,6 +81,30 @@ pub(super) const INTEL_SRIOV: Batch = Batch {
     run: |names| sriov(Iommu::Intel, names),
 };
 
+/// Devices that raise twice, and devices that the test kernel has no driver for.
+pub(super) const INTEL_OTHERS: Batch = Batch {
+    cases: &[(
+        "intel/conformance-others",
+        "every statement that can be judged, on e1000e, vmxnet3, megasas and nvme, each alone",
+    )],
+    run: |names| {
+        let devices = ["e1000e", "vmxnet3", "megasas-gen2", "nvme,serial=pvir"].map(String::from).to_vec();
+        findings(&Options { cpus: ONE_CPU, devices, ..Options::default() }, names)
+    },
+};
+
+/// More entries than one CPU has vectors, and a device beside them.
+pub(super) const INTEL_VECTORS: Batch = Batch {
+    cases: &[(
+        "intel/host-vectors",
+        "the host's vectors run out: some entries are granted, the rest is refused, and all comes back",
+    )],
+    run: |names| {
+        let devices = ["nvme,serial=pvir,msix_qsize=2048", "igb"].map(String::from).to_vec();
+        findings(&Options { cpus: 1, devices, ..Options::default() }, names)
+    },
+};
+
 pub(super) const AMD_SRIOV: Batch = Batch {
     cases: &[("amd/sriov", "virtual functions, several in one VM and one in each of two VMs")],
     run: |names| sriov(Iommu::Amd, names),

@@ -17,6 +17,11 @@ pub(crate) fn device(position: usize) -> Result<String> {
     device.map(str::to_owned).with_context(|| format!("the lab has no device {position}"))
 }
 
+/// How many there are.
+pub(crate) fn devices() -> usize {
+    env::var("PVIR_DEVICES").unwrap_or_default().split_whitespace().count()
+}
+
 /// Fails if VFIO still holds an interrupt, or a VM still runs.
 pub(crate) fn nothing_left() -> Result<()> {
     let table = fs::read_to_string("/proc/interrupts")?;

@@ -71,6 +71,27 @@ pub(super) fn conformance() -> Result<CaseReport> {
     .into())
 }
 
+/// Of every device of the lab, alone: how many statements were judged.
+pub(super) fn conformance_of_each() -> Result<CaseReport> {
+    let mut judged = Vec::new();
+    for position in 0..host::devices() {
+        let ended = run(&[position], &[], "conformance").with_context(|| format!("device {position}"))?;
+        let result = ended.events.last().context("no result")?;
+        same("statements that are broken", &number(result, "/failed"), &0)?;
+        judged.push(number(result, "/passed").to_string());
+    }
+    Ok(format!("{} statements judged and kept", judged.join(", ")).into())
+}
+
+/// The first device has more entries than the host has vectors.
+pub(super) fn host_vectors() -> Result<CaseReport> {
+    let ended = run(&[0, 1], &[], "shortage")?;
+    let granted = ended.of_kind("check");
+    let granted = granted.iter().find(|check| check["name"] == "granted").context("no check of that name")?;
+    host::nothing_left()?;
+    Ok(text(granted, "detail").to_owned().into())
+}
+
 pub(super) fn blocked_by_msix() -> Result<CaseReport> {
     blocked(&[0, 2])
 }

@@ -38,6 +38,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("apic300", guest::apic300),
     ("refusals", guest::refusals),
     ("conformance", guest::conformance),
+    ("host-vectors", guest::host_vectors),
+    ("conformance-others", guest::conformance_of_each),
     ("blocked-msix", guest::blocked_by_msix),
     ("blocked-msi", guest::blocked_by_msi),
     ("conduit-port", guest::port),
