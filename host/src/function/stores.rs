@@ -1,6 +1,6 @@
 //! A function's message stores as the service emulates them, until the guest has them to program.
 
-use crate::service::{ServedBy, Service};
+use crate::service::Service;
 use crate::trapped::StoreArea;
 use pvir_abi::DeviceId;
 use std::fmt;
@@ -24,23 +24,20 @@ impl TrappedStores {
         Self { service, id, capability }
     }
 
-    /// Serves a read of a structure in a BAR. `device` is asked if the store is the guest's own.
+    /// Serves a read of a structure in a BAR. `device` is asked if the store is the guest's own, under the service's lock.
     pub(super) fn read(&self, area: StoreArea, offset: u64, data: &mut [u8], device: impl FnOnce(&mut [u8])) {
-        match self.service.trapped_read(self.id, area, offset, data) {
-            Ok(ServedBy::Emulation) => {}
-            Ok(ServedBy::Device) => device(data),
-            Err(_) => data.fill(0xff),
+        if self.service.trapped_read(self.id, area, offset, data, device).is_err() {
+            data.fill(0xff);
         }
         self.trace("guest reads", area, offset, data);
     }
 
-    /// Serves a write to a store: the service's while it traps the store, otherwise the device's.
+    /// Serves a write to a store: the service's while it traps the store, otherwise the device's, under the service's lock.
     pub(super) fn write(&self, area: StoreArea, offset: u64, data: &[u8], device: impl FnOnce(&[u8])) {
         // First, so that what the access causes stands behind it.
         self.trace("guest writes", area, offset, data);
-        if let Ok(ServedBy::Device) = self.service.trapped_write(self.id, area, offset, data) {
-            device(data);
-        }
+        // The store belongs to a device that the service has; a write to another one goes nowhere.
+        let _ = self.service.trapped_write(self.id, area, offset, data, device);
     }
 
     /// Tells of an access, access by access as the guest makes them: xtask's `intel/linux-accesses` reads these lines.

@@ -11,6 +11,7 @@ mod error;
 mod fixture;
 mod function;
 mod group;
+mod ivrs;
 mod kernel;
 mod pages;
 mod phantom;
@@ -19,6 +20,7 @@ mod requester;
 mod shown;
 mod switches;
 mod unit;
+mod unmapped;
 
 pub use error::{IsolationError, NotIsolated};
 pub use function::{Function, MessageCounts};
@@ -35,7 +37,7 @@ use std::path::{Path, PathBuf};
 type Check = fn(&Host, DeviceId, &[DeviceId]) -> Result<(), NotIsolated>;
 
 /// All conditions of isolation. The first [`OF_HOST`] are about the host, and look at no device.
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     |host, _, _| host.validate_command_line(),
     |host, _, _| host.validate_modules(),
     Host::validate_kernel,
@@ -43,6 +45,7 @@ const CHECKS: [Check; 8] = [
     |host, device, _| host.validate_requester(device),
     |host, device, _| host.validate_alias(device),
     |host, device, _| host.validate_phantom_functions(device),
+    |host, device, _| host.validate_unmapped(device),
     Host::validate_pages,
 ];
 /// Number of checks that are about the host as a whole.

@@ -5,11 +5,13 @@
 
 use super::Host;
 use super::NotIsolated;
+use super::group::parse;
 use super::switches::unread;
 use pvir_abi::{DeviceId, Refusal};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 const PAGE: u64 = 4096;
 /// Flag of a resource in memory (Linux, include/linux/ioport.h, `IORESOURCE_MEM`).
@@ -27,8 +29,8 @@ impl Host {
     pub(super) fn validate_pages(&self, device: DeviceId, assigned: &[DeviceId]) -> Result<(), NotIsolated> {
         let unreadable =
             |what: &str, error: io::Error| unread(what, &error, "mount /sys, and let this user read it");
-        let ours =
-            self.memory_bars(device).map_err(|error| unreadable(&format!("the BARs of {device}"), error))?;
+        let ours = memory_bars(&self.device_path(device))
+            .map_err(|error| unreadable(&format!("the BARs of {device}"), error))?;
         let pages: Vec<(usize, AddressRange)> = ours
             .into_iter()
             .filter(|(_, bar)| is_mapped(bar))
@@ -37,12 +39,22 @@ impl Host {
         if pages.is_empty() {
             return Ok(());
         }
-        let all = self.functions().map_err(|error| unreadable("/sys/bus/pci/devices", error))?;
-        for other in all.into_iter().filter(|other| *other != device && !assigned.contains(other)) {
-            let theirs = match self.memory_bars(other) {
+        let folder = self.path("sys/bus/pci/devices");
+        let unlisted = |error| unreadable("/sys/bus/pci/devices", error);
+        for entry in fs::read_dir(&folder).map_err(unlisted)? {
+            let name = entry.map_err(unlisted)?.file_name();
+            // A name that is no address of the contract is nobody's that this VM has. Its BARs count all the same:
+            // Linux numbers the segments behind Intel's VMD from 0x10000 on.
+            let address = name.to_str().and_then(parse);
+            if address.is_some_and(|other| other == device || assigned.contains(&other)) {
+                continue;
+            }
+            let path = folder.join(&name);
+            let other = name.to_string_lossy();
+            let theirs = match memory_bars(&path) {
                 Ok(bars) => bars,
                 // Unplugged meanwhile.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == ErrorKind::NotFound && !path.exists() => continue,
                 Err(error) => return Err(unreadable(&format!("the BARs of {other}"), error)),
             };
             for (index, pages) in &pages {
@@ -65,22 +77,22 @@ impl Host {
         }
         Ok(())
     }
+}
 
-    /// The BARs of a function in memory, by number.
-    fn memory_bars(&self, device: DeviceId) -> io::Result<Vec<(usize, AddressRange)>> {
-        let text = fs::read_to_string(self.device_path(device).join("resource"))?;
-        let mut bars = Vec::new();
-        for (index, line) in text.lines().take(BARS).enumerate() {
-            let mut numbers =
-                line.split_whitespace().map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16));
-            let mut next = || numbers.next().and_then(Result::ok).ok_or(ErrorKind::InvalidData);
-            let (start, end, flags) = (next()?, next()?, next()?);
-            if flags & MEMORY != 0 && end > start {
-                bars.push((index, start..=end));
-            }
+/// The BARs in memory, by number, of the function that has this directory in sysfs.
+fn memory_bars(function: &Path) -> io::Result<Vec<(usize, AddressRange)>> {
+    let text = fs::read_to_string(function.join("resource"))?;
+    let mut bars = Vec::new();
+    for (index, line) in text.lines().take(BARS).enumerate() {
+        let mut numbers =
+            line.split_whitespace().map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16));
+        let mut next = || numbers.next().and_then(Result::ok).ok_or(ErrorKind::InvalidData);
+        let (start, end, flags) = (next()?, next()?, next()?);
+        if flags & MEMORY != 0 && end > start {
+            bars.push((index, start..=end));
         }
-        Ok(bars)
     }
+    Ok(bars)
 }
 
 /// Whether the guest can have the BAR mapped: its size is a multiple of a page.
@@ -149,6 +161,23 @@ mod tests {
         let mut lines = [(0, 0, 0); 9];
         lines[8] = (0xfe00_0000, 0xfe0f_ffff, 0x200);
         assert_eq!(refusal(&host(&[(0xfe00_0000, 0xfe00_0fff, MEM)], &lines), &[id(5)]), None);
+    }
+
+    #[test]
+    fn a_function_of_a_segment_beyond_the_contracts_counts_and_what_cannot_be_read_is_refused() {
+        let fixture = host(&[(0xfe00_0800, 0xfe00_17ff, MEM)], &[]);
+        let folder = "sys/bus/pci/devices/10000:e0:06.0";
+        let theirs = |start: u64| format!("{start:#x} {:#x} {MEM:#x}\n", start + 0xff);
+        fixture.write(&format!("{folder}/resource"), theirs(0xfe00_2000));
+        assert_eq!(refusal(&fixture, &[id(5)]), None, "in a page of its own");
+        fixture.write(&format!("{folder}/resource"), theirs(0xfe00_0400));
+        let reason = fixture.host.validate_pages(id(5), &[id(5)]).unwrap_err();
+        assert_eq!(reason.refusal, Refusal::SHARED_PAGE);
+        assert!(reason.what.contains("BAR 0 of 10000:e0:06.0"), "{reason}");
+        fixture.write("sys/bus/pci/devices/10000:e0:06.0/resource", "");
+        assert_eq!(refusal(&fixture, &[id(5)]), None);
+        fixture.write("sys/bus/pci/devices/what/is/this", "");
+        assert_eq!(refusal(&fixture, &[id(5)]), Some(Refusal::POLICY), "it is there, and shows no BARs");
     }
 
     #[test]

@@ -29,7 +29,12 @@ impl Host {
         };
         let place = fs::canonicalize(&link).map_err(unread)?;
         for above in place.ancestors().skip(1) {
-            let Some(bridge) = above.file_name().and_then(|name| parse(name.to_str()?)) else { continue };
+            let bridge = above.file_name().unwrap_or_default().to_string_lossy();
+            // What is no function at all: the host bridge (`pci0000:00`), and the folders above it. A name that is meant for
+            // an address counts, whether it is one of the contract or not.
+            if parse(&bridge).is_none() && !(bridge.contains(':') && bridge.contains('.')) {
+                continue;
+            }
             if !hands_on(above, &place).map_err(unread)? {
                 return Err(NotIsolated {
                     refusal: Refusal::ALIASED_REQUESTER,
@@ -105,6 +110,22 @@ mod tests {
         for kind in [Some(0), Some(7), Some(8), Some(9), None] {
             assert_eq!(refusal(&bridge(kind)), Some(Refusal::ALIASED_REQUESTER), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_bridge_of_a_segment_beyond_the_contracts_counts() {
+        let (root, host, _) = host(&bridge(Some(4)));
+        let above = root.path().join("sys/devices/pci10000:e0/10000:e0:06.0");
+        let place = above.join("0000:01:00.0");
+        fs::create_dir_all(&place).unwrap();
+        fs::remove_file(host.device_path(id())).unwrap();
+        symlink(&place, host.device_path(id())).unwrap();
+        let refused = |kind| {
+            fs::write(above.join("config"), bridge(kind)).unwrap();
+            host.validate_requester(id()).err().map(|reason| reason.refusal)
+        };
+        assert_eq!(refused(None), Some(Refusal::ALIASED_REQUESTER));
+        assert_eq!(refused(Some(4)), None);
     }
 
     #[test]

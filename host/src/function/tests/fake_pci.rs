@@ -4,6 +4,7 @@ use crate::function::physical::PhysicalFunction;
 use crate::mapping::RegionMap;
 use crate::pci::{ConfigHeader, MsiCapability, MsixCapability};
 use pvir_abi::{Bdf, DeviceId};
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +22,10 @@ pub(super) struct FakePci {
     pub(super) reads: Mutex<Vec<(u8, u64, usize)>>,
     /// Offset and length of each write to configuration space.
     pub(super) config_writes: Mutex<Vec<(u64, usize)>>,
+    /// Called before each access to a whole doubleword of configuration space.
+    pub(super) before_config_access: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// What BAR3 is a mapping of.
+    table: Mutex<Option<File>>,
     msix: Option<MsixCapability>,
     msi: Option<MsiCapability>,
 }
@@ -59,7 +64,21 @@ impl FakePci {
             writes: Mutex::default(),
             reads: Mutex::default(),
             config_writes: Mutex::default(),
+            before_config_access: Mutex::default(),
+            table: Mutex::default(),
         })
+    }
+
+    /// The table as the device has it.
+    pub(super) fn table(&self) -> RegionMap {
+        let file = self.table.lock().unwrap();
+        RegionMap::new(file.as_ref().unwrap(), 0, usize::try_from(TABLE.1).unwrap()).unwrap()
+    }
+
+    fn before_access(&self, len: usize) {
+        if let Some(hook) = self.before_config_access.lock().unwrap().as_ref().filter(|_| len == 4) {
+            hook();
+        }
     }
 }
 
@@ -77,12 +96,14 @@ impl PhysicalFunction for FakePci {
     }
 
     fn config_read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.before_access(data.len());
         let at = usize::try_from(offset).unwrap();
         data.copy_from_slice(&self.config.lock().unwrap()[at..at + data.len()]);
         Ok(())
     }
 
     fn config_write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.before_access(data.len());
         let at = usize::try_from(offset).unwrap();
         self.config_writes.lock().unwrap().push((offset, data.len()));
         self.config.lock().unwrap()[at..at + data.len()].copy_from_slice(data);
@@ -101,6 +122,9 @@ impl PhysicalFunction for FakePci {
     fn map_bar(&self, bar: u8) -> io::Result<Option<RegionMap>> {
         let file = tempfile::tempfile()?;
         file.set_len(self.bar_size(bar))?;
+        if bar == TABLE.0 {
+            *self.table.lock().unwrap() = Some(file.try_clone()?);
+        }
         RegionMap::new(&file, 0, usize::try_from(self.bar_size(bar)).unwrap()).map(Some)
     }
 

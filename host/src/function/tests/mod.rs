@@ -7,6 +7,7 @@ mod failures;
 mod fake_mapper;
 mod fake_pci;
 mod fixture;
+mod handing_back;
 mod mapping;
 mod random;
 

@@ -24,6 +24,7 @@ mod routing;
 mod teardown;
 mod threads;
 mod trapped;
+mod trapped_costs;
 mod trapped_faults;
 
 use super::*;

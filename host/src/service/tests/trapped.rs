@@ -14,7 +14,7 @@ const FUNCTION_MASK: u16 = 1 << 14;
 impl ServiceFixture {
     fn put(&self, number: u8, place: Where, offset: u64, data: &[u8]) {
         self.platform.lock().expect(None);
-        let served = self.service.trapped_write(device(number), place, offset, data).unwrap();
+        let served = self.service.trapped_write(device(number), place, offset, data, |_| {}).unwrap();
         assert_eq!(served, ServedBy::Emulation);
         self.assert_order();
     }
@@ -46,7 +46,7 @@ impl ServiceFixture {
         let mut words = [0; 4];
         for (word, at) in words.iter_mut().zip((u64::from(index) * 16..).step_by(4)) {
             let mut bytes = [0; 4];
-            match self.service.trapped_read(device(number), Where::Table, at, &mut bytes).unwrap() {
+            match self.service.trapped_read(device(number), Where::Table, at, &mut bytes, |_| {}).unwrap() {
                 ServedBy::Emulation => *word = u32::from_le_bytes(bytes),
                 ServedBy::Device => return None,
             }
@@ -56,7 +56,8 @@ impl ServiceFixture {
 
     fn pending(&self, number: u8) -> u32 {
         let mut bytes = [0; 4];
-        let served = self.service.trapped_read(device(number), Where::PendingBits, 0, &mut bytes).unwrap();
+        let served =
+            self.service.trapped_read(device(number), Where::PendingBits, 0, &mut bytes, |_| {}).unwrap();
         assert_eq!(served, ServedBy::Emulation);
         u32::from_le_bytes(bytes)
     }
@@ -268,9 +269,10 @@ fn accesses_to_what_is_not_there_are_refused() {
     fixture.add(3, FakeDevice::new(fixture.platform.clone(), 3, 0).with_capabilities(nothing));
     for number in [3, 9] {
         let mut data = [7; 4];
-        let error = fixture.service.trapped_read(device(number), Where::Table, 0, &mut data).unwrap_err();
+        let error =
+            fixture.service.trapped_read(device(number), Where::Table, 0, &mut data, |_| {}).unwrap_err();
         assert_eq!((error.kind(), data), (io::ErrorKind::NotFound, [7; 4]));
-        let written = fixture.service.trapped_write(device(number), Where::Table, 0, &data);
+        let written = fixture.service.trapped_write(device(number), Where::Table, 0, &data, |_| {});
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
     // Behind the table, and the pending bits.

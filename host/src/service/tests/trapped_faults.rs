@@ -87,7 +87,7 @@ fn put(fixture: &ServiceFixture, area: Where, offset: u64, data: &[u8]) {
 
 fn put_to(fixture: &ServiceFixture, number: u8, area: Where, offset: u64, data: &[u8]) {
     fixture.platform.lock().expect(None);
-    assert!(fixture.service.trapped_write(device(number), area, offset, data).is_ok());
+    assert!(fixture.service.trapped_write(device(number), area, offset, data, |_| {}).is_ok());
     fixture.assert_order();
 }
 

@@ -23,13 +23,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// What serves a guest's access to a message store.
+/// What has served a guest's access to a message store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
+#[non_exhaustive]
 pub enum ServedBy {
-    /// The emulation has served it.
+    /// The emulation.
     Emulation,
-    /// The device must serve it, because its store is the guest's own. The VMM passes the access on to the device.
+    /// The device, because its store is the guest's own: the access that the caller passed was made.
     Device,
 }
 
@@ -99,8 +99,11 @@ impl Vm {
 /// Stores that the VMM emulates by trapping: accesses of the guest come here until it enables pvir, and for devices whose
 /// stores it did not take.
 impl Service {
-    /// Serves a guest's read of `device`'s MSI-X table, pending bits, or MSI or MSI-X capability. Bytes of `data`
-    /// that are in the capability but in none of its registers keep their values.
+    /// Serves a guest's read of the MSI-X table, pending bits, or MSI or MSI-X capability of the device `id`. Bytes of
+    /// `data` that are in the capability but in none of its registers keep their values.
+    ///
+    /// `access` reads the device itself. It is called, once and with all of `data`, only if the store is the guest's
+    /// own, and under the VM's lock: DISABLE does not return before it has (T4). It must not call this service.
     ///
     /// # Errors
     /// `NotFound` if the VM does not have the device or the device has no such store. `data` then keeps its values.
@@ -110,6 +113,7 @@ impl Service {
         area: StoreArea,
         offset: u64,
         data: &mut [u8],
+        access: impl FnOnce(&mut [u8]),
     ) -> io::Result<ServedBy> {
         let mut vm = self.lock();
         let Attached { device, trapped, open, .. } =
@@ -117,6 +121,7 @@ impl Service {
         let trapped = trapped.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let Trapped { registers, void, .. } = trapped;
         if *open && registers.is_of_device(area, offset) {
+            access(data);
             return Ok(ServedBy::Device);
         }
         let store = registers.store();
@@ -133,6 +138,10 @@ impl Service {
     /// happened when it returns: a message that it has masked is not sent any more, and a message that it has
     /// unmasked has been sent if it was pending.
     ///
+    /// `access` writes to the device itself. It is called, once and with all of `data`, only if the store is the guest's
+    /// own, and under the VM's lock: after DISABLE has returned to one vCPU, no write that another vCPU began before
+    /// reaches the device (T4). It must not call this service.
+    ///
     /// If the host fails, the message stays silent and the failure is logged. It is tried again when the message is
     /// accessed again, or when the store is accessed after the kernel has had something given back.
     ///
@@ -144,12 +153,14 @@ impl Service {
         area: StoreArea,
         offset: u64,
         data: &[u8],
+        access: impl FnOnce(&[u8]),
     ) -> io::Result<ServedBy> {
         let mut vm = self.lock();
         let Vm { devices, lines, log, .. } = &mut *vm;
         let Attached { device, trapped, open, .. } = devices.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
         let trapped = trapped.as_mut().ok_or(io::ErrorKind::NotFound)?;
         if *open && trapped.registers.is_of_device(area, offset) {
+            access(data);
             return Ok(ServedBy::Device);
         }
         let changed = trapped.registers.write(area, offset, data);

@@ -1,4 +1,7 @@
-//! CPUID of each vCPU: what KVM supports, with this vCPU's place in the machine and the blocks of the hypervisor range.
+//! CPUID of each vCPU: what of KVM's a guest may have, with this vCPU's place in the machine and the blocks of the
+//! hypervisor range.
+
+mod allowed;
 
 use kvm_bindings::{KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
@@ -38,8 +41,7 @@ pub(crate) struct CpuidTemplate {
 impl CpuidTemplate {
     /// The entries for the vCPU with this APIC id.
     pub(crate) fn for_cpu(&self, apic_id: u32) -> Vec<kvm_cpuid_entry2> {
-        let mut entries: Vec<_> =
-            self.supported.iter().copied().filter(|entry| !TOPOLOGY.contains(&entry.function)).collect();
+        let mut entries = allowed::allowed(&self.supported);
         let mut max_leaf = 0xb;
         for entry in &mut entries {
             match entry.function {
@@ -166,6 +168,20 @@ mod tests {
         let mut template = template();
         template.supported[4].eax = 0;
         assert_eq!(find(&template.for_cpu(0), KVM_FEATURES, 0).eax, MSI_EXT_DEST_ID);
+    }
+
+    #[test]
+    fn guest_has_no_virtualization_of_its_own() {
+        let mut template = template();
+        template.supported.push(leaf(0x8000_0001, 0));
+        template.supported.push(leaf(0x8000_000a, 1));
+        for entry in &mut template.supported {
+            entry.ecx = !0;
+        }
+        let entries = template.for_cpu(0);
+        assert_eq!(find(&entries, 1, 0).ecx & 1 << 5, 0, "VMX");
+        assert_eq!(find(&entries, 0x8000_0001, 0).ecx & 1 << 2, 0, "SVM");
+        assert!(entries.iter().all(|entry| entry.function != 0x8000_000a));
     }
 
     #[test]
