@@ -9,6 +9,9 @@
 //! `observation` is what it tells of itself, at its end and while it runs. The `service` that guests call is the
 //! library's; the vCPUs see it as [`Hypercalls`].
 
+// Nothing at run time fails, panics or waits because a standard stream is full, closed or not read.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod assembly;
 mod boot;
 mod cli;
@@ -19,10 +22,13 @@ mod exit_code;
 #[cfg(test)]
 mod fake_host;
 mod host_commands;
+mod leaving;
 mod manual;
 mod memory_size;
 mod observation;
+mod output;
 mod pci;
+mod results;
 mod run;
 mod service;
 mod signals;
@@ -38,19 +44,34 @@ use tracing_subscriber::EnvFilter;
 
 pub use crate::assembly::{Assembly, HostDevice, OwnParts};
 use crate::cli::{Cli, Command, LogArgs};
+use crate::output::log::LogOutput;
+use crate::output::stream::{self, Patience, Stream};
 pub use pvir_host::conduit::Hypercalls;
 
 /// Runs the command line `arguments`, the first of which is the program's name, on a machine of the parts that `assembly`
 /// chooses. A wrong command line, `--help` and `--version` end the process.
 pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn Assembly) -> ExitCode {
     let cli = Cli::parse_from(arguments);
-    if let Err(error) = start_log(&cli.log) {
-        eprintln!("pvir: --log: {error}");
+    let err = match stream::of_standard("stderr", io::stderr()) {
+        Ok(err) => err,
+        Err(error) => {
+            results::say(&format!("pvir: cannot set up stderr: {error}"));
+            return ExitCode::from(exit_code::ENVIRONMENT);
+        }
+    };
+    let code = run_command(&cli, assembly, &err);
+    err.drain(Patience::STOPPED);
+    code
+}
+
+fn run_command(cli: &Cli, assembly: &dyn Assembly, err: &Stream) -> ExitCode {
+    if let Err(error) = start_log(&cli.log, err) {
+        err.put_line(&format!("pvir: --log: {error}"));
         return ExitCode::from(exit_code::USAGE);
     }
     let result = match &cli.command {
         Command::Routes(args) => observation::routes::run(args),
-        Command::Run(args) => run::run(args, assembly).map(|outcome| ExitCode::from(&outcome)),
+        Command::Run(args) => run::run(args, assembly, err),
         Command::Doctor(args) => host_commands::doctor::run(args),
         Command::Devices(args) => host_commands::devices::run(args),
         Command::Bind(args) => host_commands::binding::bind(args),
@@ -61,13 +82,13 @@ pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("pvir: {error:#}");
+            err.put_line(&format!("pvir: {error:#}"));
             ExitCode::from(exit_code::ENVIRONMENT)
         }
     }
 }
 
-fn start_log(args: &LogArgs) -> Result<(), tracing_subscriber::filter::ParseError> {
+fn start_log(args: &LogArgs, err: &Stream) -> Result<(), tracing_subscriber::filter::ParseError> {
     let level = match args.verbose {
         // That library warns of what every device without PCI Express error reporting lacks.
         0 => "warn,vfio_ioctls=error",
@@ -78,7 +99,9 @@ fn start_log(args: &LogArgs) -> Result<(), tracing_subscriber::filter::ParseErro
     let filter = EnvFilter::try_new(args.log.as_deref().unwrap_or(level))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(LogOutput(err.clone()))
+        // It would say to stderr that stderr cannot be written to, and panic.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .with_target(args.verbose > 1)
         .init();

@@ -1,7 +1,7 @@
 //! COM1: what the guest writes goes to stdout, and stdin comes to it.
 
 use std::convert::Infallible;
-use std::io::{self, Read, Stdout};
+use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
@@ -9,6 +9,7 @@ use vm_superio::Trigger;
 use vm_superio::serial::{NoEvents, Serial};
 
 use super::io_apic::IoApic;
+use crate::output::console::GuestOutput;
 use crate::vm::layout;
 
 /// Its interrupt: an edge for each new reason, which a driver takes as long as the port has one.
@@ -25,13 +26,13 @@ impl Trigger for SerialInterrupt {
 
 /// The port, shared by all vCPUs and by the thread that reads stdin.
 pub(crate) struct SerialPort {
-    port: Mutex<Serial<SerialInterrupt, NoEvents, Stdout>>,
+    port: Mutex<Serial<SerialInterrupt, NoEvents, GuestOutput>>,
     room: Condvar,
 }
 
 impl SerialPort {
-    pub(crate) fn new(io_apic: Arc<IoApic>) -> Self {
-        Self { port: Mutex::new(Serial::new(SerialInterrupt(io_apic), io::stdout())), room: Condvar::new() }
+    pub(crate) fn new(io_apic: Arc<IoApic>, out: GuestOutput) -> Self {
+        Self { port: Mutex::new(Serial::new(SerialInterrupt(io_apic), out)), room: Condvar::new() }
     }
 
     /// The guest reads a register.

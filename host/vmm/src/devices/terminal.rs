@@ -25,11 +25,18 @@ impl CharacterMode {
     }
 }
 
-impl Drop for CharacterMode {
-    fn drop(&mut self) {
+impl CharacterMode {
+    /// Puts the terminal back. It does no harm twice.
+    pub(crate) fn restore(&self) {
         if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, &self.before) {
             tracing::warn!("the terminal stays without echo: {error}\nhelp: `stty sane` mends it");
         }
+    }
+}
+
+impl Drop for CharacterMode {
+    fn drop(&mut self) {
+        self.restore();
     }
 }
 

@@ -9,3 +9,4 @@ mod machine;
 mod pci;
 mod platform;
 mod routes;
+mod streams;
