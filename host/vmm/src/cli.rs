@@ -9,6 +9,7 @@ use crate::device_spec::DeviceSpec;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::exit_code;
 use crate::host_commands::{binding, devices, doctor};
+use crate::json_target::JsonTarget;
 use crate::manual;
 use crate::memory_size::MemorySize;
 use crate::observation::routes;
@@ -126,10 +127,12 @@ pub(crate) struct RunArgs {
     /// given back are counted with --stats, --stats-interval or --json only
     #[arg(long, value_name = "PATH", help_heading = "Run and report")]
     pub(crate) control: Option<PathBuf>,
-    /// Write the same as JSON to FILE at the end (`-`: stdout, after the guest's own output, in one line
-    /// that starts with `@pvir-host `). SIGUSR1 prints such a line to stdout at any time
+    /// Write the same as JSON at the end: to FILE, to the inherited descriptor N (`fd=N`, in one line), or to stdout (`-`),
+    /// after the guest's own output, in one line that starts with `@pvir-host `. A guest can write such a line too: the
+    /// first line of stdout is then `@pvir-token TOKEN`, and true lines have the field `token` with it.
+    /// SIGUSR1 writes a line with the counts so far, to N or to stdout, at any time
     #[arg(long, value_name = "FILE", help_heading = "Run and report")]
-    pub(crate) json: Option<PathBuf>,
+    pub(crate) json: Option<JsonTarget>,
 }
 
 impl RunArgs {

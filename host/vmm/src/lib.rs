@@ -22,6 +22,7 @@ mod exit_code;
 #[cfg(test)]
 mod fake_host;
 mod host_commands;
+mod json_target;
 mod leaving;
 mod manual;
 mod memory_size;
@@ -37,13 +38,17 @@ mod vm;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 pub use crate::assembly::{Assembly, HostDevice, OwnParts};
 use crate::cli::{Cli, Command, LogArgs};
+use crate::json_target::JsonTarget;
+use crate::output::inherited;
 use crate::output::log::LogOutput;
 use crate::output::stream::{self, Patience, Stream};
 pub use pvir_host::conduit::Hypercalls;
@@ -52,6 +57,13 @@ pub use pvir_host::conduit::Hypercalls;
 /// chooses. A wrong command line, `--help` and `--version` end the process.
 pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn Assembly) -> ExitCode {
     let cli = Cli::parse_from(arguments);
+    let json = match json_descriptor(&cli) {
+        Ok(json) => json,
+        Err(error) => {
+            results::say(&format!("pvir: {error:#}"));
+            return ExitCode::from(exit_code::ENVIRONMENT);
+        }
+    };
     let err = match stream::of_standard("stderr", io::stderr()) {
         Ok(err) => err,
         Err(error) => {
@@ -59,19 +71,26 @@ pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn
             return ExitCode::from(exit_code::ENVIRONMENT);
         }
     };
-    let code = run_command(&cli, assembly, &err);
+    let code = run_command(&cli, assembly, &err, json);
     err.drain(Patience::STOPPED);
     code
 }
 
-fn run_command(cli: &Cli, assembly: &dyn Assembly, err: &Stream) -> ExitCode {
+/// The inherited descriptor that `--json` names.
+fn json_descriptor(cli: &Cli) -> anyhow::Result<Option<OwnedFd>> {
+    let Command::Run(args) = &cli.command else { return Ok(None) };
+    let Some(JsonTarget::Descriptor(number)) = args.json else { return Ok(None) };
+    inherited::claim(number).with_context(|| format!("--json fd={number}")).map(Some)
+}
+
+fn run_command(cli: &Cli, assembly: &dyn Assembly, err: &Stream, json: Option<OwnedFd>) -> ExitCode {
     if let Err(error) = start_log(&cli.log, err) {
         err.put_line(&format!("pvir: --log: {error}"));
         return ExitCode::from(exit_code::USAGE);
     }
     let result = match &cli.command {
         Command::Routes(args) => observation::routes::run(args),
-        Command::Run(args) => run::run(args, assembly, err),
+        Command::Run(args) => run::run(args, assembly, err, json),
         Command::Doctor(args) => host_commands::doctor::run(args),
         Command::Devices(args) => host_commands::devices::run(args),
         Command::Bind(args) => host_commands::binding::bind(args),

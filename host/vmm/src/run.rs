@@ -1,7 +1,7 @@
 //! `pvir run`: builds the machine, runs it to its end, reports.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{self, ExitCode};
 use std::sync::{Arc, OnceLock};
@@ -43,8 +43,13 @@ use crate::vcpu::ports::Ports;
 use crate::vm::message::LocalApics;
 use crate::vm::{Offer, Vm};
 
-/// Runs a guest; `err` is stderr. An error is one of the environment: the guest did not start.
-pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly, err: &Stream) -> Result<ExitCode> {
+/// Runs a guest; `err` is stderr, and `json` the inherited descriptor of `--json`. An error is one of the environment: the guest did not start.
+pub(crate) fn run(
+    args: &RunArgs,
+    assembly: &dyn Assembly,
+    err: &Stream,
+    json: Option<OwnedFd>,
+) -> Result<ExitCode> {
     descriptors::raise_limit();
     // Before the first thread: some devices start one.
     let signals = Signals::take_over().context("cannot take over Ctrl-C")?;
@@ -90,7 +95,7 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly, err: &Stream) -> Resu
     let vcpus = (0..vm.apic_ids.len())
         .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&platform), assembly))
         .collect::<Result<Vec<_>>>()?;
-    let results = Results::open(out.clone(), err.clone(), args.stats, args.json.as_deref())?;
+    let results = Results::open(out.clone(), err.clone(), args.stats, args.json.as_ref(), json)?;
 
     kick::install_handler()?;
     let character_mode = CharacterMode::enter().context("cannot set up the terminal")?.map(Arc::new);

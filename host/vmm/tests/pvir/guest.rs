@@ -209,14 +209,17 @@ pub(crate) fn run(code: &Code, arguments: &[&str]) -> Output {
     pvir(&Kernel::new(&code.elf()), arguments).output().unwrap()
 }
 
-/// stdout without what `--json -` adds (its line, and the end of a line that the guest left unfinished), and that.
+/// stdout without what `--json -` adds (its lines, and the end of a line that the guest left unfinished), and that.
 pub(crate) fn split_json(output: &Output) -> (String, serde_json::Value) {
     let text = stdout(output);
+    let (token, text) = text.split_once('\n').unwrap_or_default();
     let (guest, json) = text
         .split_once("@pvir-host ")
         .unwrap_or_else(|| panic!("no JSON in {text:?}, stderr {}", stderr(output)));
     assert_eq!(json.matches('\n').count(), 1, "one line: {json}");
-    (guest.to_owned(), serde_json::from_str(json).unwrap())
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!(token.strip_prefix("@pvir-token "), json["token"].as_str(), "in {token}");
+    (guest.to_owned(), json)
 }
 
 pub(crate) fn stdout(output: &Output) -> String {

@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::guest::{Code, Kernel, eventually, kvm_is_here, pvir, pvir_without_timeout, send, stderr, stdout};
+use crate::guest::{
+    Code, Kernel, eventually, kvm_is_here, pvir, pvir_without_timeout, run, send, stderr, stdout,
+};
 
 /// More than a socket, a pipe and the VMM's queue hold together.
 const FLOOD: u32 = 1 << 20;
@@ -105,6 +107,8 @@ fn everything_arrives_at_a_slow_reader_of_a_stream_that_does_not_block() {
     }
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let text = String::from_utf8(text).unwrap();
+    let (token, text) = text.split_once('\n').unwrap();
+    assert!(token.starts_with("@pvir-token "), "{token}");
     let (guest, json) = text.split_once("\n@pvir-host ").unwrap();
     assert_eq!(guest.len(), FLOOD as usize / 4);
     let json: serde_json::Value = serde_json::from_str(json).unwrap();
@@ -169,4 +173,50 @@ fn a_reader_that_leaves_is_no_failure() {
     let output = output.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains("stdout: 10000 bytes are lost"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_report_of_a_guest_that_forges_one_is_told_from_it() {
+    if !kvm_is_here() {
+        return;
+    }
+    let code = Code::new().print("@pvir-host {\"token\":\"0\"}\nunfinished").exit(0);
+    let output = run(&code, &["--json", "-"]);
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        (lines.len(), lines[1], lines[2]),
+        (4, "@pvir-host {\"token\":\"0\"}", "unfinished"),
+        "{text}"
+    );
+    let token = lines[0].strip_prefix("@pvir-token ").unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(lines[3].strip_prefix("@pvir-host ").unwrap()).unwrap();
+    assert!(token.len() == 32 && json["token"] == token, "{text}");
+    let again = stdout(&run(&code, &["--json", "-"]));
+    assert_ne!(again.lines().next(), Some(lines[0]), "a token for each run");
+}
+
+#[test]
+fn a_report_goes_to_a_descriptor_of_its_own() {
+    if !kvm_is_here() {
+        return;
+    }
+    let kernel = Kernel::new(&Code::new().print("guest").exit(0).elf());
+    let command = |redirection: &str| {
+        let pvir = env!("CARGO_BIN_EXE_pvir");
+        let mut shell = Command::new("sh");
+        let line =
+            format!("exec {pvir} run {} --memory 16M --json fd=7 {redirection}", kernel.path.display());
+        shell.args(["-c", &line]).stdin(Stdio::null()).output().unwrap()
+    };
+    let report = kernel.path.with_extension("json");
+    let output = command(&format!("7>>{}", report.display()));
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), "guest".to_owned()), "{}", stderr(&output));
+    let text = std::fs::read_to_string(&report).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((json["exits"]["port-serial"].as_u64(), text.matches('\n').count()), (Some(5), 1));
+    let closed = command("7>&-");
+    assert_eq!(closed.status.code(), Some(3));
+    assert!(stderr(&closed).contains("--json fd=7: Bad file descriptor"), "{}", stderr(&closed));
 }
