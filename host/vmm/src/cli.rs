@@ -24,11 +24,18 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
 }
 
+/// What `--help` says of keys.
+const KEYS: &str = "Keys at a terminal go to the guest, but for these:
+  Ctrl-C, Ctrl-\\   end the run
+  Ctrl-Z           stops it until it is continued (fg)
+  Ctrl-A x         ends the run
+  Ctrl-A KEY       gives KEY to the guest, be it Ctrl-C, Ctrl-Z, Ctrl-\\ or Ctrl-A";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a guest kernel until it exits
-    #[command(after_help = exit_code::HELP)]
+    #[command(after_help = format!("{KEYS}\n\n{}", exit_code::HELP))]
     Run(Box<RunArgs>),
     /// Show the way of each interrupt of a running VM, from the device to its vCPU, with its count and rate
     #[command(after_help = routes::HELP)]

@@ -21,6 +21,7 @@ mod devices;
 mod exit_code;
 #[cfg(test)]
 mod fake_host;
+mod foreground;
 mod host_commands;
 mod json_target;
 mod leaving;

@@ -17,12 +17,14 @@ use crate::boot::{self, BootImage};
 use crate::cli::RunArgs;
 use crate::descriptors;
 use crate::devices::attach;
+use crate::devices::console_input;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::devices::io_apic::IoApic;
 use crate::devices::line_console::LineConsole;
 use crate::devices::serial::SerialPort;
 use crate::devices::terminal::{self, CharacterMode};
 use crate::exit_code;
+use crate::foreground::Foreground;
 use crate::leaving::VcpuThreads;
 use crate::observation::control::server::{AnswerRequest, Server};
 use crate::observation::report::live::{LiveReport, Ticker};
@@ -99,9 +101,10 @@ pub(crate) fn run(
 
     kick::install_handler()?;
     let character_mode = CharacterMode::enter().context("cannot set up the terminal")?.map(Arc::new);
-    if terminal::may_read_stdin() {
-        Arc::clone(&serial).read_stdin().context("cannot start the thread that reads stdin")?;
-    }
+    let keys = character_mode.as_ref().map(|mode| mode.keys());
+    let input = terminal::may_read_stdin().then(|| console_input::start(Arc::clone(&serial), keys));
+    let input = input.transpose().context("cannot start the thread that reads stdin")?;
+    let user = Foreground { terminal: character_mode.clone(), input };
     let live = Arc::new(LiveReport {
         service: Arc::clone(&service),
         exits,
@@ -117,12 +120,13 @@ pub(crate) fn run(
         .context("cannot start the thread that arms irqfds ahead")?;
     let threads = VcpuThreads::start(vcpus)?;
     let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
-    wait_for_end(&ending, &signals, args.timeout, &live, &results, ticker.as_mut())?;
+    wait_for_end(&ending, &signals, args.timeout, &live, &results, &user, ticker.as_mut())?;
     let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
     let stopped = matches!(outcome, Outcome::Interrupted | Outcome::TimedOut { .. });
-    let terminal = character_mode.clone();
+    let socket = control.as_ref().map(Server::file);
     let leave = move || {
-        terminal.inspect(|terminal| terminal.restore());
+        socket.inspect(|socket| drop(socket.remove()));
+        character_mode.inspect(|terminal| terminal.restore());
         process::exit(exit_code::INTERRUPTED.into());
     };
     signals
@@ -138,7 +142,7 @@ pub(crate) fn run(
     drop(control);
     drop(prearm_thread);
     service.shut_down();
-    drop(character_mode);
+    user.leave_terminal();
 
     let patience = if stopped { Patience::STOPPED } else { Patience::READER };
     results.at_end(&live.summary(&outcome), patience).map(ExitCode::from)
@@ -173,11 +177,11 @@ fn wait_for_end(
     timeout: Option<f64>,
     live: &LiveReport,
     results: &Results,
+    user: &Foreground,
     mut ticker: Option<&mut Ticker>,
 ) -> Result<()> {
     let epoll = Epoll::new().context("epoll_create1 failed")?;
-    let [end_run, print_counts] = signals.descriptors();
-    for fd in [ending.as_raw_fd(), end_run, print_counts] {
+    for fd in [ending.as_raw_fd()].into_iter().chain(signals.descriptors()) {
         epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)).context("epoll_ctl failed")?;
     }
     signals.listen().context("cannot take over Ctrl-C")?;
@@ -195,11 +199,13 @@ fn wait_for_end(
         let left = deadline.into_iter().chain(next).map(left_to).min();
         // Rounded up, so as not to spin through the last millisecond.
         let milliseconds = left.map_or(-1, |left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
-        let mut events = [EpollEvent::default(); 3];
+        let mut events = [EpollEvent::default(); 5];
         match epoll.wait(milliseconds, &mut events) {
             Ok(_) => match signals.next().context("cannot read signals")? {
                 Some(SignalRequest::EndRun) => ending.finish(Outcome::Interrupted),
                 Some(SignalRequest::PrintCounts) => results.so_far(&live.summary(&Outcome::Running))?,
+                Some(SignalRequest::Suspend) => user.suspend(),
+                Some(SignalRequest::Resume) => user.resume(),
                 None => {}
             },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

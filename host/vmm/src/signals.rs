@@ -1,5 +1,5 @@
 //! Signals as descriptors that can be polled: Ctrl-C, SIGTERM, SIGHUP and SIGQUIT end the run, SIGUSR1 asks for the counts
-//! so far.
+//! so far, and SIGTSTP (Ctrl-Z) and SIGCONT are about the terminal.
 //!
 //! Only the main thread takes them. A vCPU's thread would leave `KVM_RUN` for them, which is an exit that the guest did not
 //! make.
@@ -11,11 +11,11 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1};
 use signal_hook::low_level::pipe;
 use vmm_sys_util::signal::{self, block_signal, unblock_signal};
 
-const SIGNALS: [i32; 5] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1];
+const SIGNALS: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGTSTP, SIGCONT];
 /// Who starts programs with a limit of time sends a signal to the process and to its group: that is one request.
 const SAME_REQUEST: Duration = Duration::from_millis(300);
 
@@ -26,6 +26,10 @@ pub(crate) enum SignalRequest {
     EndRun,
     /// The counts so far.
     PrintCounts,
+    /// That the process stops, with its terminal put back: Ctrl-Z.
+    Suspend,
+    /// That it takes the terminal again: it was continued.
+    Resume,
 }
 
 /// The signals of the process: a stream for each request, into which a handler writes a byte for each signal.
@@ -33,6 +37,8 @@ pub(crate) enum SignalRequest {
 pub(crate) struct Signals {
     end_run: UnixStream,
     print_counts: UnixStream,
+    suspend: UnixStream,
+    resume: UnixStream,
 }
 
 impl Signals {
@@ -42,10 +48,16 @@ impl Signals {
     pub(crate) fn take_over() -> io::Result<Self> {
         block_all()?;
         let ignored = ignored_signals();
-        let of_custom: Vec<i32> =
-            [SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored & bit_of(*signal) == 0).collect();
-        let end_run = [&[SIGINT, SIGTERM], &of_custom[..]].concat();
-        Ok(Self { end_run: stream_of(&end_run)?, print_counts: stream_of(&[SIGUSR1])? })
+        let unless_ignored = |signals: &[i32]| -> Vec<i32> {
+            signals.iter().copied().filter(|signal| ignored & bit_of(*signal) == 0).collect()
+        };
+        let end_run = [&[SIGINT, SIGTERM], &unless_ignored(&[SIGHUP, SIGQUIT])[..]].concat();
+        Ok(Self {
+            end_run: stream_of(&end_run)?,
+            print_counts: stream_of(&[SIGUSR1])?,
+            suspend: stream_of(&unless_ignored(&[SIGTSTP]))?,
+            resume: stream_of(&[SIGCONT])?,
+        })
     }
 
     /// Lets the calling thread take the signals, also those that have waited.
@@ -56,17 +68,25 @@ impl Signals {
     }
 
     /// Descriptors of which one is readable when [`next`](Self::next) has a request.
-    pub(crate) fn descriptors(&self) -> [RawFd; 2] {
-        [self.end_run.as_raw_fd(), self.print_counts.as_raw_fd()]
+    pub(crate) fn descriptors(&self) -> [RawFd; 4] {
+        [&self.end_run, &self.print_counts, &self.suspend, &self.resume].map(AsRawFd::as_raw_fd)
     }
 
     /// The request of a signal that came, if one did. It needs no other descriptor: a guest can have used them up, and
     /// Ctrl-C is to work then too.
     pub(crate) fn next(&self) -> io::Result<Option<SignalRequest>> {
-        if take_byte(&self.end_run)? {
-            return Ok(Some(SignalRequest::EndRun));
+        let requests = [
+            (&self.end_run, SignalRequest::EndRun),
+            (&self.print_counts, SignalRequest::PrintCounts),
+            (&self.suspend, SignalRequest::Suspend),
+            (&self.resume, SignalRequest::Resume),
+        ];
+        for (stream, request) in requests {
+            if take_byte(stream)? {
+                return Ok(Some(request));
+            }
         }
-        Ok(take_byte(&self.print_counts)?.then_some(SignalRequest::PrintCounts))
+        Ok(None)
     }
 
     /// Has the next signal that ends a run call `leave`, on a thread of its own, whatever the other threads wait for. With

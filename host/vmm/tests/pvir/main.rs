@@ -10,3 +10,4 @@ mod pci;
 mod platform;
 mod routes;
 mod streams;
+mod terminal;
