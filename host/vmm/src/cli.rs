@@ -117,7 +117,7 @@ pub(crate) struct RunArgs {
     pub(crate) armed_ahead: u32,
 
     /// Stop the guest after so many seconds, with exit code 124
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
     pub(crate) timeout: Option<f64>,
     /// Print tables of exits, ioctls and interrupts to stderr at the end
     #[arg(long, help_heading = "Run and report")]
@@ -127,7 +127,7 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Run and report")]
     pub(crate) no_history: bool,
     /// Print a line of counts and rates to stderr every so many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
     pub(crate) stats_interval: Option<f64>,
     /// Socket at which `pvir routes` and other programs may ask the VM: a line `routes` or `summary` in, a line of JSON
     /// out [default: `$XDG_RUNTIME_DIR/pvir/PID.sock` or `/run/pvir/PID.sock`, where that can be]. Interrupts that were

@@ -15,15 +15,19 @@ pub(crate) const INTERRUPTED: u8 = 130;
 
 /// What `--help` says of exit codes.
 pub(crate) const HELP: &str = "Exit codes:
-  0..255  the guest's own code, as it wrote it to the exit port 0xf4 (above 255: 255); 0 also when it reset the
-          machine or switched it off
+  0..255  the guest's own code, as it wrote it to the exit port 0xf4 (above
+          255: 255); 0 also when it reset the machine or switched it off
   2       wrong command line
-  3       the run could not start: /dev/kvm, permissions, device, kernel file, isolation
-  4       the guest crashed (triple fault, instruction that this KVM cannot run) or the VMM failed under it
-  5       the guest ended with 0, but its output or a report could not be written
+  3       the run could not start: /dev/kvm, permissions, device, kernel file,
+          isolation
+  4       the guest crashed (triple fault, instruction that this KVM cannot
+          run) or the VMM failed under it
+  5       the guest ended with 0, but its output or a report was not written
   124     --timeout passed
   130     Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; a second one ends pvir at once
-Where a guest's own code may be one of these, the field `outcome` of --json tells them apart.";
+
+Where a guest's own code may be one of these, the field `outcome` of --json
+tells them apart.";
 
 #[cfg(test)]
 mod tests {
@@ -34,5 +38,10 @@ mod tests {
         for code in [USAGE, ENVIRONMENT, CRASH, OUTPUT_LOST, TIMEOUT, INTERRUPTED] {
             assert!(HELP.contains(&format!("\n  {code}  ")), "{code} is not in the help");
         }
+    }
+
+    #[test]
+    fn help_fits_a_terminal_as_it_is_broken() {
+        assert!(HELP.lines().all(|line| line.len() < 80));
     }
 }

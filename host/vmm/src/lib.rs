@@ -86,7 +86,8 @@ fn json_descriptor(cli: &Cli) -> anyhow::Result<Option<OwnedFd>> {
 
 fn run_command(cli: &Cli, assembly: &dyn Assembly, err: &Stream, json: Option<OwnedFd>) -> ExitCode {
     if let Err(error) = start_log(&cli.log, err) {
-        err.put_line(&format!("pvir: --log: {error}"));
+        let from = if std::env::var("PVIR_LOG").ok() == cli.log.log { "PVIR_LOG" } else { "--log" };
+        err.put_line(&format!("pvir: {from}: {error}"));
         return ExitCode::from(exit_code::USAGE);
     }
     let result = match &cli.command {
@@ -101,11 +102,17 @@ fn run_command(cli: &Cli, assembly: &dyn Assembly, err: &Stream, json: Option<Ow
     };
     match result {
         Ok(code) => code,
+        // `pvir devices | head`: it has what it wanted.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             err.put_line(&format!("pvir: {error:#}"));
             ExitCode::from(exit_code::ENVIRONMENT)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn start_log(args: &LogArgs, err: &Stream) -> Result<(), tracing_subscriber::filter::ParseError> {
@@ -117,12 +124,14 @@ fn start_log(args: &LogArgs, err: &Stream) -> Result<(), tracing_subscriber::fil
         _ => "trace",
     };
     let filter = EnvFilter::try_new(args.log.as_deref().unwrap_or(level))?;
+    // https://no-color.org: whatever it is, but nothing.
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(LogOutput(err.clone()))
         // It would say to stderr that stderr cannot be written to, and panic.
         .log_internal_errors(false)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && !no_color)
         .with_target(args.verbose > 1)
         .init();
     Ok(())
