@@ -16,6 +16,7 @@ use crate::assembly::Assembly;
 use crate::boot::{self, BootImage};
 use crate::cli::RunArgs;
 use crate::descriptors;
+use crate::device_spec::DeviceSpec;
 use crate::devices::attach;
 use crate::devices::console_input;
 use crate::devices::interrupt_mode::InterruptMode;
@@ -42,6 +43,7 @@ use crate::vcpu::kick;
 use crate::vcpu::outcome::Outcome;
 use crate::vcpu::platform::Platform;
 use crate::vcpu::ports::Ports;
+use crate::vm::host_memory::HostMemory;
 use crate::vm::message::LocalApics;
 use crate::vm::{Offer, Vm};
 
@@ -59,6 +61,9 @@ pub(crate) fn run(
     let counters = Arc::new(Counters::new());
     let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
+    if args.device.iter().any(|device| matches!(device, DeviceSpec::Vfio(_))) {
+        HostMemory::read().map_or(Ok(()), |host| host.check_pinned(args.memory))?;
+    }
     let quotas =
         Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device, armed_ahead: args.armed_ahead };
     let service = service::new(&vm, quotas, assembly)?;

@@ -182,3 +182,34 @@ fn a_wrong_filter_is_blamed_on_where_it_stands() {
     assert!(said(&[], Some("a=b=c")).starts_with("pvir: PVIR_LOG: "));
     assert!(said(&["--log", "a=b=c"], Some("warn")).starts_with("pvir: --log: "));
 }
+
+#[test]
+fn files_without_an_end_and_too_much_memory_are_refused_at_once() {
+    if !kvm_is_here() {
+        return;
+    }
+    let kernel = Kernel::new(&Code::new().exit(0).elf());
+    let large = kernel.path.with_extension("large");
+    std::fs::File::create(&large).unwrap().set_len(1 << 30).unwrap();
+    let pipe = kernel.path.with_extension("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let [large, pipe] = [&large, &pipe].map(|path| path.to_str().unwrap());
+    let refused = |command: &mut Command, reason: &str| {
+        let begun = Instant::now();
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains(reason), "no `{reason}` in {}", stderr(&output));
+        assert!(begun.elapsed() < patience::stretched(Duration::from_secs(5)), "{:?}", begun.elapsed());
+    };
+    let pvir_run = |path: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
+        command.args(["run", path]);
+        command
+    };
+    refused(&mut pvir_run("/dev/zero"), "kernel /dev/zero is no regular file");
+    refused(&mut pvir_run(pipe), "is no regular file");
+    refused(&mut pvir(&kernel, &["--initrd", "/dev/zero"]), "--initrd /dev/zero is no regular file");
+    refused(&mut pvir(&kernel, &["--initrd", large]), "has 1024 MiB, and may have 16 MiB");
+    let mut much = pvir_run(kernel.path.to_str().unwrap());
+    refused(much.args(["--memory", "5000G"]), "swap included");
+}
