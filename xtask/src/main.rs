@@ -19,6 +19,8 @@ mod numbers;
 mod process;
 mod progress;
 mod release;
+#[cfg(test)]
+mod run_time_prints;
 mod runner;
 mod suite;
 mod system_tests;

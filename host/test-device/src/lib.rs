@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+// Nothing at run time fails, panics or waits because a standard stream is full, closed or not read.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod counts;
 mod device;

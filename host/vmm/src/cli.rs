@@ -9,6 +9,7 @@ use crate::device_spec::DeviceSpec;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::exit_code;
 use crate::host_commands::{binding, devices, doctor};
+use crate::json_target::JsonTarget;
 use crate::manual;
 use crate::memory_size::MemorySize;
 use crate::observation::routes;
@@ -23,11 +24,18 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
 }
 
+/// What `--help` says of keys.
+const KEYS: &str = "Keys at a terminal go to the guest, but for these:
+  Ctrl-C, Ctrl-\\   end the run
+  Ctrl-Z           stops it until it is continued (fg)
+  Ctrl-A x         ends the run
+  Ctrl-A KEY       gives KEY to the guest, be it Ctrl-C, Ctrl-Z, Ctrl-\\ or Ctrl-A";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a guest kernel until it exits
-    #[command(after_help = exit_code::HELP)]
+    #[command(after_help = format!("{KEYS}\n\n{}", exit_code::HELP))]
     Run(Box<RunArgs>),
     /// Show the way of each interrupt of a running VM, from the device to its vCPU, with its count and rate
     #[command(after_help = routes::HELP)]
@@ -109,7 +117,7 @@ pub(crate) struct RunArgs {
     pub(crate) armed_ahead: u32,
 
     /// Stop the guest after so many seconds, with exit code 124
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
     pub(crate) timeout: Option<f64>,
     /// Print tables of exits, ioctls and interrupts to stderr at the end
     #[arg(long, help_heading = "Run and report")]
@@ -119,17 +127,19 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Run and report")]
     pub(crate) no_history: bool,
     /// Print a line of counts and rates to stderr every so many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Run and report")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
     pub(crate) stats_interval: Option<f64>,
     /// Socket at which `pvir routes` and other programs may ask the VM: a line `routes` or `summary` in, a line of JSON
     /// out [default: `$XDG_RUNTIME_DIR/pvir/PID.sock` or `/run/pvir/PID.sock`, where that can be]. Interrupts that were
     /// given back are counted with --stats, --stats-interval or --json only
     #[arg(long, value_name = "PATH", help_heading = "Run and report")]
     pub(crate) control: Option<PathBuf>,
-    /// Write the same as JSON to FILE at the end (`-`: stdout, after the guest's own output, in one line
-    /// that starts with `@pvir-host `). SIGUSR1 prints such a line to stdout at any time
+    /// Write the same as JSON at the end: to FILE, to the inherited descriptor N (`fd=N`, in one line), or to stdout (`-`),
+    /// after the guest's own output, in one line that starts with `@pvir-host `. A guest can write such a line too: the
+    /// first line of stdout is then `@pvir-token TOKEN`, and true lines have the field `token` with it.
+    /// SIGUSR1 writes a line with the counts so far, to N or to stdout, at any time
     #[arg(long, value_name = "FILE", help_heading = "Run and report")]
-    pub(crate) json: Option<PathBuf>,
+    pub(crate) json: Option<JsonTarget>,
 }
 
 impl RunArgs {

@@ -9,6 +9,9 @@
 //! `observation` is what it tells of itself, at its end and while it runs. The `service` that guests call is the
 //! library's; the vCPUs see it as [`Hypercalls`].
 
+// Nothing at run time fails, panics or waits because a standard stream is full, closed or not read.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod assembly;
 mod boot;
 mod cli;
@@ -18,11 +21,16 @@ mod devices;
 mod exit_code;
 #[cfg(test)]
 mod fake_host;
+mod foreground;
 mod host_commands;
+mod json_target;
+mod leaving;
 mod manual;
 mod memory_size;
 mod observation;
+mod output;
 mod pci;
+mod results;
 mod run;
 mod service;
 mod signals;
@@ -31,26 +39,60 @@ mod vm;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 pub use crate::assembly::{Assembly, HostDevice, OwnParts};
 use crate::cli::{Cli, Command, LogArgs};
+use crate::json_target::JsonTarget;
+use crate::output::inherited;
+use crate::output::log::LogOutput;
+use crate::output::stream::{self, Patience, Stream};
 pub use pvir_host::conduit::Hypercalls;
 
 /// Runs the command line `arguments`, the first of which is the program's name, on a machine of the parts that `assembly`
 /// chooses. A wrong command line, `--help` and `--version` end the process.
 pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn Assembly) -> ExitCode {
     let cli = Cli::parse_from(arguments);
-    if let Err(error) = start_log(&cli.log) {
-        eprintln!("pvir: --log: {error}");
+    let json = match json_descriptor(&cli) {
+        Ok(json) => json,
+        Err(error) => {
+            results::say(&format!("pvir: {error:#}"));
+            return ExitCode::from(exit_code::ENVIRONMENT);
+        }
+    };
+    let err = match stream::of_standard("stderr", io::stderr()) {
+        Ok(err) => err,
+        Err(error) => {
+            results::say(&format!("pvir: cannot set up stderr: {error}"));
+            return ExitCode::from(exit_code::ENVIRONMENT);
+        }
+    };
+    let code = run_command(&cli, assembly, &err, json);
+    err.drain(Patience::STOPPED);
+    code
+}
+
+/// The inherited descriptor that `--json` names.
+fn json_descriptor(cli: &Cli) -> anyhow::Result<Option<OwnedFd>> {
+    let Command::Run(args) = &cli.command else { return Ok(None) };
+    let Some(JsonTarget::Descriptor(number)) = args.json else { return Ok(None) };
+    inherited::claim(number).with_context(|| format!("--json fd={number}")).map(Some)
+}
+
+fn run_command(cli: &Cli, assembly: &dyn Assembly, err: &Stream, json: Option<OwnedFd>) -> ExitCode {
+    if let Err(error) = start_log(&cli.log, err) {
+        let from = if std::env::var("PVIR_LOG").ok() == cli.log.log { "PVIR_LOG" } else { "--log" };
+        err.put_line(&format!("pvir: {from}: {error}"));
         return ExitCode::from(exit_code::USAGE);
     }
     let result = match &cli.command {
         Command::Routes(args) => observation::routes::run(args),
-        Command::Run(args) => run::run(args, assembly).map(|outcome| ExitCode::from(&outcome)),
+        Command::Run(args) => run::run(args, assembly, err, json),
         Command::Doctor(args) => host_commands::doctor::run(args),
         Command::Devices(args) => host_commands::devices::run(args),
         Command::Bind(args) => host_commands::binding::bind(args),
@@ -60,14 +102,20 @@ pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn
     };
     match result {
         Ok(code) => code,
+        // `pvir devices | head`: it has what it wanted.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pvir: {error:#}");
+            err.put_line(&format!("pvir: {error:#}"));
             ExitCode::from(exit_code::ENVIRONMENT)
         }
     }
 }
 
-fn start_log(args: &LogArgs) -> Result<(), tracing_subscriber::filter::ParseError> {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn start_log(args: &LogArgs, err: &Stream) -> Result<(), tracing_subscriber::filter::ParseError> {
     let level = match args.verbose {
         // That library warns of what every device without PCI Express error reporting lacks.
         0 => "warn,vfio_ioctls=error",
@@ -76,10 +124,14 @@ fn start_log(args: &LogArgs) -> Result<(), tracing_subscriber::filter::ParseErro
         _ => "trace",
     };
     let filter = EnvFilter::try_new(args.log.as_deref().unwrap_or(level))?;
+    // https://no-color.org: whatever it is, but nothing.
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(LogOutput(err.clone()))
+        // It would say to stderr that stderr cannot be written to, and panic.
+        .log_internal_errors(false)
+        .with_ansi(io::stderr().is_terminal() && !no_color)
         .with_target(args.verbose > 1)
         .init();
     Ok(())

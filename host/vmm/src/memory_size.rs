@@ -24,7 +24,7 @@ impl FromStr for MemorySize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let unit = match unit.trim().to_ascii_lowercase().as_str() {
             "b" => 1,
@@ -33,9 +33,7 @@ impl FromStr for MemorySize {
             "g" | "gb" | "gib" => GIB,
             other => return Err(format!("unknown unit `{other}`; use K, M or G (KiB, MiB, GiB)")),
         };
-        let number: u64 =
-            number.parse().map_err(|_| "expected a number and a unit, for example 512M".to_owned())?;
-        let bytes = number.checked_mul(unit).ok_or("larger than any address")?;
+        let bytes = times(number, unit)?;
         if bytes % 4096 != 0 {
             return Err("not a whole number of 4 KiB pages".to_owned());
         }
@@ -44,6 +42,28 @@ impl FromStr for MemorySize {
         }
         Ok(Self(bytes))
     }
+}
+
+/// A decimal number, with a point or without one, of units: exactly.
+fn times(number: &str, unit: u64) -> Result<u64, String> {
+    let wrong = || "expected a number and a unit, for example 512M or 1.5G".to_owned();
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    if !digits(whole) || (number.contains('.') && !digits(part)) || part.len() > 9 {
+        return Err(wrong());
+    }
+    let too_large = || "larger than any address".to_owned();
+    let whole: u64 = whole.parse().map_err(|_| too_large())?;
+    let whole = whole.checked_mul(unit).ok_or_else(too_large)?;
+    // Nine digits at most, so that both fit.
+    let scale = 10_u128.pow(u32::try_from(part.len()).map_err(|_| wrong())?);
+    let part = part.bytes().fold(0_u128, |value, digit| value * 10 + u128::from(digit - b'0'));
+    let part = part * u128::from(unit);
+    if part % scale != 0 {
+        return Err("not a whole number of bytes".to_owned());
+    }
+    let part = u64::try_from(part / scale).map_err(|_| too_large())?;
+    whole.checked_add(part).ok_or_else(too_large)
 }
 
 impl fmt::Display for MemorySize {
@@ -69,6 +89,8 @@ mod tests {
             ("8192k", 8 * MIB),
             ("64", 64 * MIB),
             ("4194304b", 4 * MIB),
+            ("1.5G", 3 * GIB / 2),
+            ("2.25 MiB", 9 * MIB / 4),
         ] {
             assert_eq!(text.parse(), Ok(MemorySize(bytes)), "{text}");
         }
@@ -82,6 +104,10 @@ mod tests {
             ("12Q", "unknown unit `q`"),
             ("99999999999999G", "larger than any address"),
             ("3000001b", "whole number"),
+            ("1.1G", "whole number"),
+            ("1.G", "number and a unit"),
+            (".5G", "number and a unit"),
+            ("1.2.3G", "number and a unit"),
             ("1M", "2 MiB at least"),
             ("-5M", "unknown unit"),
         ] {

@@ -1,11 +1,10 @@
 //! `pvir run`: builds the machine, runs it to its end, reports.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::process::{self, ExitCode};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -17,18 +16,25 @@ use crate::assembly::Assembly;
 use crate::boot::{self, BootImage};
 use crate::cli::RunArgs;
 use crate::descriptors;
+use crate::device_spec::DeviceSpec;
 use crate::devices::attach;
+use crate::devices::console_input;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::devices::io_apic::IoApic;
 use crate::devices::line_console::LineConsole;
 use crate::devices::notices::HostNotices;
 use crate::devices::serial::SerialPort;
 use crate::devices::terminal::{self, CharacterMode};
+use crate::exit_code;
+use crate::foreground::Foreground;
+use crate::leaving::VcpuThreads;
 use crate::observation::control::server::{AnswerRequest, Server};
 use crate::observation::report::live::{LiveReport, Ticker};
-use crate::observation::report::summary::{DeviceName, Summary};
-use crate::observation::report::tables;
+use crate::observation::report::summary::DeviceName;
+use crate::output::console::GuestOutput;
+use crate::output::stream::{self, Patience, Stream};
 use crate::pci::bus::{PciBus, Slot};
+use crate::results::Results;
 use crate::service::{self, Quotas};
 use crate::signals::{SignalRequest, Signals};
 use crate::vcpu::Vcpu;
@@ -38,17 +44,27 @@ use crate::vcpu::kick;
 use crate::vcpu::outcome::Outcome;
 use crate::vcpu::platform::Platform;
 use crate::vcpu::ports::Ports;
+use crate::vm::host_memory::HostMemory;
 use crate::vm::message::LocalApics;
 use crate::vm::{Offer, Vm};
 
-/// Runs a guest. An error is one of the environment: the guest did not start.
-pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
+/// Runs a guest; `err` is stderr, and `json` the inherited descriptor of `--json`. An error is one of the environment: the guest did not start.
+pub(crate) fn run(
+    args: &RunArgs,
+    assembly: &dyn Assembly,
+    err: &Stream,
+    json: Option<OwnedFd>,
+) -> Result<ExitCode> {
     descriptors::raise_limit();
     // Before the first thread: some devices start one.
     let signals = Signals::take_over().context("cannot take over Ctrl-C")?;
+    let out = stream::of_standard("stdout", io::stdout()).context("cannot set up stdout")?;
     let counters = Arc::new(Counters::new());
     let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
+    if args.device.iter().any(|device| matches!(device, DeviceSpec::Vfio(_))) {
+        HostMemory::read().map_or(Ok(()), |host| host.check_pinned(args.memory))?;
+    }
     let quotas =
         Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device, armed_ahead: args.armed_ahead };
     let service = service::new(&vm, quotas, assembly)?;
@@ -65,14 +81,14 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
     let local_apics = LocalApics::new(Arc::clone(&vm.fd), &counters);
     let io_apic = Arc::new(IoApic::new(Arc::new(local_apics)));
-    let serial = Arc::new(SerialPort::new(Arc::clone(&io_apic)));
+    let serial = Arc::new(SerialPort::new(Arc::clone(&io_apic), GuestOutput(out.clone())));
     let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
     let hypercalls = assembly.hypercalls(Arc::<Service>::clone(&service));
     let template = vm.cpuid(&*hypercalls)?;
     let platform = Arc::new(Platform {
         ports: Ports::new(
             Arc::clone(&serial),
-            LineConsole::new(Box::new(vm.memory.clone())),
+            LineConsole::new(GuestOutput(out.clone()), Box::new(vm.memory.clone())),
             Arc::clone(&pci),
             Arc::clone(&ending),
         ),
@@ -87,13 +103,14 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     let vcpus = (0..vm.apic_ids.len())
         .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&platform), assembly))
         .collect::<Result<Vec<_>>>()?;
-    let json = args.json.as_deref().map(JsonOutput::open).transpose()?;
+    let results = Results::open(out.clone(), err.clone(), args.stats, args.json.as_ref(), json)?;
 
     kick::install_handler()?;
-    let character_mode = CharacterMode::enter().context("cannot set up the terminal")?;
-    if terminal::may_read_stdin() {
-        Arc::clone(&serial).read_stdin().context("cannot start the thread that reads stdin")?;
-    }
+    let character_mode = CharacterMode::enter().context("cannot set up the terminal")?.map(Arc::new);
+    let keys = character_mode.as_ref().map(|mode| mode.keys());
+    let input = terminal::may_read_stdin().then(|| console_input::start(Arc::clone(&serial), keys));
+    let input = input.transpose().context("cannot start the thread that reads stdin")?;
+    let user = Foreground { terminal: character_mode.clone(), input };
     let live = Arc::new(LiveReport {
         service: Arc::clone(&service),
         exits,
@@ -107,18 +124,34 @@ pub(crate) fn run(args: &RunArgs, assembly: &dyn Assembly) -> Result<Outcome> {
     let control = serve(args.control.as_deref(), &live)?;
     let prearm_thread = PrearmThread::start(Arc::clone(&service))
         .context("cannot start the thread that arms irqfds ahead")?;
-    let threads = start(vcpus)?;
+    let threads = VcpuThreads::start(vcpus)?;
     let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
-    wait_for_end(&ending, &signals, &notices, args.timeout, &live, ticker.as_mut())?;
-    stop(threads);
+    wait_for_end(&ending, &signals, &notices, args.timeout, &live, &results, &user, ticker.as_mut())?;
+    let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
+    let stopped = matches!(outcome, Outcome::Interrupted | Outcome::TimedOut { .. });
+    let socket = control.as_ref().map(Server::file);
+    let leave = move || {
+        socket.inspect(|socket| drop(socket.remove()));
+        character_mode.inspect(|terminal| terminal.restore());
+        process::exit(exit_code::INTERRUPTED.into());
+    };
+    signals
+        .leave_at_next(matches!(outcome, Outcome::Interrupted), leave)
+        .context("cannot start the thread of signals")?;
+
+    out.stop_waiting();
+    if !threads.stop() {
+        // It may hold any lock, so that there is nothing that can be asked or reported.
+        err.put_line(&format!("pvir: {}, but a vCPU's thread does not end", outcome.describe()));
+        return Ok(ExitCode::from(exit_code::CRASH));
+    }
     drop(control);
     drop(prearm_thread);
     service.shut_down();
-    drop(character_mode);
+    user.leave_terminal();
 
-    let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
-    report(args.stats, json, &live.summary(&outcome))?;
-    Ok(outcome)
+    let patience = if stopped { Patience::STOPPED } else { Patience::READER };
+    results.at_end(&live.summary(&outcome), patience).map(ExitCode::from)
 }
 
 fn device_names(bus: &PciBus) -> Vec<DeviceName> {
@@ -143,15 +176,6 @@ fn serve(path: Option<&Path>, live: &Arc<LiveReport>) -> Result<Option<Server>> 
     }
 }
 
-fn start(vcpus: Vec<Vcpu>) -> Result<Vec<JoinHandle<()>>> {
-    let spawn = |(index, vcpu): (usize, Vcpu)| {
-        thread::Builder::new().name(format!("vcpu{index}")).spawn(move || vcpu.run()).with_context(|| {
-            format!("cannot start the thread of vCPU {index}\nhelp: `ulimit -u` limits threads")
-        })
-    };
-    vcpus.into_iter().enumerate().map(spawn).collect()
-}
-
 /// Blocks until the guest has ended, a signal or the host has ended it, or time is up. Tells the counts to who asks meanwhile.
 fn wait_for_end(
     ending: &Ending,
@@ -159,12 +183,13 @@ fn wait_for_end(
     notices: &[HostNotices],
     timeout: Option<f64>,
     live: &LiveReport,
+    results: &Results,
+    user: &Foreground,
     mut ticker: Option<&mut Ticker>,
 ) -> Result<()> {
     let epoll = Epoll::new().context("epoll_create1 failed")?;
-    let [end_run, print_counts] = signals.descriptors();
     let notified = notices.iter().flat_map(HostNotices::descriptors);
-    for fd in [ending.as_raw_fd(), end_run, print_counts].into_iter().chain(notified) {
+    for fd in [ending.as_raw_fd()].into_iter().chain(signals.descriptors()).chain(notified) {
         epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)).context("epoll_ctl failed")?;
     }
     signals.listen().context("cannot take over Ctrl-C")?;
@@ -184,72 +209,21 @@ fn wait_for_end(
             ending.finish(Outcome::TimedOut { seconds: timeout.unwrap_or(0.0) });
             return Ok(());
         }
-        let next = ticker.as_deref_mut().map(|ticker| ticker.tick(live));
+        let next = ticker.as_deref_mut().map(|ticker| ticker.tick(live, |line| results.tell(line)));
         let left = deadline.into_iter().chain(next).map(left_to).min();
         // Rounded up, so as not to spin through the last millisecond.
         let milliseconds = left.map_or(-1, |left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
-        let mut events = [EpollEvent::default(); 3];
+        let mut events = [EpollEvent::default(); 5];
         match epoll.wait(milliseconds, &mut events) {
             Ok(_) => match signals.next().context("cannot read signals")? {
                 Some(SignalRequest::EndRun) => ending.finish(Outcome::Interrupted),
-                Some(SignalRequest::PrintCounts) => print_line(&live.summary(&Outcome::Running))?,
+                Some(SignalRequest::PrintCounts) => results.so_far(&live.summary(&Outcome::Running))?,
+                Some(SignalRequest::Suspend) => user.suspend(),
+                Some(SignalRequest::Resume) => user.resume(),
                 None => {}
             },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error).context("epoll_wait failed"),
         }
     }
-}
-
-fn stop(threads: Vec<JoinHandle<()>>) {
-    for thread in threads {
-        kick::kick(&thread);
-        if thread.join().is_err() {
-            tracing::error!("a vCPU thread panicked");
-        }
-    }
-}
-
-/// Starts the report's line on stdout, by which a program finds it behind the guest's own output.
-const LINE_MARK: &str = "@pvir-host ";
-
-/// Where `--json` goes; opened before the run, so that a wrong path does not cost one.
-enum JsonOutput {
-    Stdout,
-    File(File),
-}
-
-impl JsonOutput {
-    fn open(path: &Path) -> Result<Self> {
-        if path == Path::new("-") {
-            return Ok(Self::Stdout);
-        }
-        let file = File::create(path).with_context(|| format!("--json: cannot write {}", path.display()))?;
-        Ok(Self::File(file))
-    }
-}
-
-fn report(stats: bool, json: Option<JsonOutput>, summary: &Summary) -> Result<()> {
-    if let Outcome::GuestCrash(report) = &summary.outcome {
-        eprintln!("pvir: guest crashed\n{report}");
-    } else if summary.exit_code != 0 || stats {
-        tracing::info!("{}", summary.outcome.describe());
-    }
-    if stats {
-        eprintln!("{}", tables::render(summary));
-    }
-    match json {
-        Some(JsonOutput::Stdout) => print_line(summary),
-        Some(JsonOutput::File(mut file)) => {
-            let text = serde_json::to_string_pretty(summary).context("--json")?;
-            writeln!(file, "{text}").context("--json: cannot write the file")
-        }
-        None => Ok(()),
-    }
-}
-
-/// The whole report in one line on stdout.
-fn print_line(summary: &Summary) -> Result<()> {
-    let text = serde_json::to_string(summary).context("the report as JSON")?;
-    writeln!(io::stdout(), "{LINE_MARK}{text}").context("cannot write the report to stdout")
 }

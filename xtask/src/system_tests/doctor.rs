@@ -24,7 +24,13 @@ fn run() -> Result<Verdict> {
     let pvir = programs.on_path.first().context("no pvir was built")?;
     let output = patient_output(Command::new(pvir).args(["doctor", "--json"]), SILENCE)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    // 4: emulated devices only, as on a machine without an IOMMU.
+    ensure!(
+        matches!(output.status.code(), Some(0 | 4)),
+        "{}: {text}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     let lines: Vec<Value> =
         text.lines().map(serde_json::from_str).collect::<Result<_, _>>().with_context(|| text.clone())?;
     for line in &lines {

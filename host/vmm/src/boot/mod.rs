@@ -9,6 +9,9 @@ mod firmware;
 mod notes;
 mod words;
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -23,6 +26,9 @@ use crate::vm::memory::{self, GuestRange};
 const START_INFO_MAGIC: u32 = 0x336e_c578;
 const USABLE: u32 = 1;
 const RESERVED: u32 = 2;
+
+/// Debugging information counts, which is not loaded: a kernel's file may be larger than the guest's memory.
+const MOST_OF_KERNEL: u64 = 4 << 30;
 
 /// What to boot.
 #[derive(Debug, Clone)]
@@ -54,12 +60,27 @@ pub(crate) fn load(
     Ok(entry)
 }
 
-fn read_file(flag: &str, path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {flag} {}", path.display()))
+/// Reads a regular file of at most so many bytes: nothing else has an end that is known.
+fn read_file(flag: &str, path: &Path, most: u64) -> Result<Vec<u8>> {
+    let name = path.display();
+    let cannot = || format!("cannot read {flag} {name}");
+    // So that opening a pipe does not wait for a writer. Regular files do not care.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(cannot)?;
+    let data = file.metadata().with_context(cannot)?;
+    if !data.is_file() {
+        bail!("{flag} {name} is no regular file");
+    }
+    if data.len() > most {
+        bail!("{flag} {name} has {} MiB, and may have {} MiB", data.len() >> 20, most >> 20);
+    }
+    let mut content = Vec::new();
+    // It may grow meanwhile.
+    file.take(most).read_to_end(&mut content).with_context(cannot)?;
+    Ok(content)
 }
 
 fn load_kernel(memory: &GuestMemoryMmap, path: &Path, ram: &[GuestRange]) -> Result<(u64, u64)> {
-    let file = read_file("kernel", path)?;
+    let file = read_file("kernel", path, MOST_OF_KERNEL)?;
     let kernel =
         elf::parse(&file, ram).with_context(|| format!("kernel {} cannot be run", path.display()))?;
     for (address, content) in kernel.segments {
@@ -77,7 +98,7 @@ fn load_initrd(
     ram: &[GuestRange],
     kernel_end: u64,
 ) -> Result<hvm_modlist_entry> {
-    let file = read_file("--initrd", path)?;
+    let file = read_file("--initrd", path, ram.iter().map(|range| range.size).sum())?;
     let size = file.len() as u64;
     let low = ram.first().map_or(0, GuestRange::end);
     let lowest = kernel_end.max(layout::HIGH_RAM);

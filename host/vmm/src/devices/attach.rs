@@ -71,6 +71,20 @@ fn check_isolation(service: &Service, mode: InterruptMode) -> Result<()> {
     Ok(())
 }
 
+/// Whether the device can interrupt a guest at all. This VMM has no INTx: without MSI and MSI-X it cannot, which a driver
+/// that polls may do without.
+fn check_messages(device: DeviceId, has_messages: bool, mode: InterruptMode) -> Result<()> {
+    if has_messages {
+        return Ok(());
+    }
+    let what = format!("{device} has neither MSI nor MSI-X: it will never interrupt its guest");
+    if mode == InterruptMode::Direct {
+        bail!("{what}\nhelp: use another device; `--mode auto` goes on without its interrupts");
+    }
+    tracing::warn!("{what}");
+    Ok(())
+}
+
 fn emulated(
     vm: &Vm,
     layout: StoreLayout,
@@ -135,6 +149,7 @@ impl<'a> HostDevices<'a> {
                 VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?
             }
         };
+        check_messages(address, pci.msix().is_some() || pci.msi().is_some(), self.mode)?;
         tell_what_is_hidden(&pci)?;
         self.notices.push(HostNotices::of(&pci)?);
         Ok(PciFunction::vfio(Arc::new(pci), id, mapper)?)
@@ -200,6 +215,15 @@ mod tests {
     use pvir_abi::Bdf;
 
     use super::*;
+
+    #[test]
+    fn a_device_without_messages_is_refused_where_direct_interrupts_are_demanded() {
+        let device = DeviceId::new(0, Bdf::new(0, 6, 0).unwrap());
+        let refused = check_messages(device, false, InterruptMode::Direct).unwrap_err().to_string();
+        assert!(refused.starts_with("0000:00:06.0 has neither MSI nor MSI-X"), "{refused}");
+        assert!(check_messages(device, false, InterruptMode::Auto).is_ok());
+        assert!(check_messages(device, true, InterruptMode::Direct).is_ok());
+    }
 
     #[test]
     fn a_device_of_another_driver_is_refused_with_the_command_that_binds_it() {

@@ -4,11 +4,13 @@
 //! `docs/console.md` specifies it for whoever writes a guest. It stands beside COM1, and both write to stdout as they are
 //! written to.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use pvir_abi::GuestPhysAddr;
 use pvir_host::memory::GuestRam;
+
+use crate::output::console::GuestOutput;
 
 /// What a guest reads at [`CONSOLE_PAGE_PORT`](crate::vm::layout::CONSOLE_PAGE_PORT) where there is such a console.
 pub(crate) const SIGNATURE: u32 = u32::from_le_bytes(*b"PVCN");
@@ -20,7 +22,7 @@ const PAGE_SHIFT: u32 = 12;
 const KERNEL: u8 = 0;
 
 /// The console, shared by all vCPUs.
-pub(crate) struct LineConsole<W: Write = io::Stdout> {
+pub(crate) struct LineConsole<W: Write = GuestOutput> {
     ram: Box<dyn GuestRam>,
     state: Mutex<ConsoleState<W>>,
 }
@@ -31,9 +33,9 @@ struct ConsoleState<W> {
 }
 
 impl LineConsole {
-    /// A console that writes to stdout what stands in `ram`.
-    pub(crate) fn new(ram: Box<dyn GuestRam>) -> Self {
-        Self::to(io::stdout(), ram)
+    /// A console that writes to `out` what stands in `ram`.
+    pub(crate) fn new(out: GuestOutput, ram: Box<dyn GuestRam>) -> Self {
+        Self::to(out, ram)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Devices: those of the machine itself, and those on its PCI bus.
 
 pub(crate) mod attach;
+pub(crate) mod console_input;
 pub(crate) mod interrupt_mode;
 pub(crate) mod io_apic;
+pub(crate) mod keys;
 pub(crate) mod line_console;
 pub(crate) mod notices;
 pub(crate) mod scratch;

@@ -1,15 +1,18 @@
 //! COM1: what the guest writes goes to stdout, and stdin comes to it.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io::{self, Read, Stdout};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use vm_superio::Trigger;
 use vm_superio::serial::{NoEvents, Serial};
 
 use super::io_apic::IoApic;
+use crate::output::console::GuestOutput;
 use crate::vm::layout;
+
+/// Bytes that wait for room in the guest's FIFO at most.
+const MOST_WAITING: usize = 4096;
 
 /// Its interrupt: an edge for each new reason, which a driver takes as long as the port has one.
 struct SerialInterrupt(Arc<IoApic>);
@@ -23,21 +26,44 @@ impl Trigger for SerialInterrupt {
     }
 }
 
+/// The UART, and what comes to it faster than the guest takes it.
+struct Port {
+    uart: Serial<SerialInterrupt, NoEvents, GuestOutput>,
+    waiting: VecDeque<u8>,
+}
+
+impl Port {
+    /// Moves on what waits, as far as there is room.
+    fn fill(&mut self) {
+        let room = self.uart.fifo_capacity().min(self.waiting.len());
+        if room == 0 {
+            return;
+        }
+        let bytes: Vec<u8> = self.waiting.drain(..room).collect();
+        if let Err(error) = self.uart.enqueue_raw_bytes(&bytes) {
+            tracing::debug!("console input lost: {error}");
+        }
+    }
+}
+
 /// The port, shared by all vCPUs and by the thread that reads stdin.
 pub(crate) struct SerialPort {
-    port: Mutex<Serial<SerialInterrupt, NoEvents, Stdout>>,
+    port: Mutex<Port>,
     room: Condvar,
 }
 
 impl SerialPort {
-    pub(crate) fn new(io_apic: Arc<IoApic>) -> Self {
-        Self { port: Mutex::new(Serial::new(SerialInterrupt(io_apic), io::stdout())), room: Condvar::new() }
+    pub(crate) fn new(io_apic: Arc<IoApic>, out: GuestOutput) -> Self {
+        let uart = Serial::new(SerialInterrupt(io_apic), out);
+        Self { port: Mutex::new(Port { uart, waiting: VecDeque::new() }), room: Condvar::new() }
     }
 
     /// The guest reads a register.
     pub(crate) fn read(&self, register: u8) -> u8 {
-        let value = self.port.lock().unwrap_or_else(PoisonError::into_inner).read(register);
+        let mut port = self.lock();
+        let value = port.uart.read(register);
         if register == 0 {
+            port.fill();
             self.room.notify_one();
         }
         value
@@ -45,38 +71,29 @@ impl SerialPort {
 
     /// The guest writes a register.
     pub(crate) fn write(&self, register: u8, value: u8) {
-        let written = self.port.lock().unwrap_or_else(PoisonError::into_inner).write(register, value);
+        let written = self.lock().uart.write(register, value);
         if let Err(error) = written {
             // A reader that went away is no reason to stop the guest.
             tracing::debug!("console: {error}");
         }
     }
 
-    /// Brings stdin to the guest, on a thread that lives as long as the process. Nothing is read ahead of what the
-    /// guest's FIFO can take.
-    pub(crate) fn read_stdin(self: Arc<Self>) -> io::Result<()> {
-        let feed = move || {
-            let mut stdin = io::stdin().lock();
-            let mut buffer = [0; 64];
-            loop {
-                let room = self.wait_for_room().min(buffer.len());
-                match stdin.read(&mut buffer[..room]) {
-                    Ok(0) | Err(_) => return,
-                    Ok(size) => {
-                        let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
-                        if let Err(error) = port.enqueue_raw_bytes(&buffer[..size]) {
-                            tracing::debug!("console input lost: {error}");
-                        }
-                    }
-                }
-            }
-        };
-        thread::Builder::new().name("stdin".to_owned()).spawn(feed).map(drop)
+    /// Bytes for the guest. They wait until its FIFO has room; of a user who types on regardless, the last are lost.
+    pub(crate) fn receive(&self, bytes: &[u8]) {
+        let mut port = self.lock();
+        let room = MOST_WAITING.saturating_sub(port.waiting.len());
+        port.waiting.extend(bytes.iter().take(room));
+        port.fill();
     }
 
-    fn wait_for_room(&self) -> usize {
-        let port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |port: &mut Serial<_, _, _>| port.fifo_capacity() == 0;
-        self.room.wait_while(port, full).unwrap_or_else(PoisonError::into_inner).fifo_capacity()
+    /// Waits until the guest's FIFO has room, and says how much.
+    pub(crate) fn wait_for_room(&self) -> usize {
+        let full = |port: &mut Port| port.uart.fifo_capacity() == 0;
+        let port = self.room.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+        port.uart.fifo_capacity()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Port> {
+        self.port.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,9 +1,11 @@
-//! The terminal at stdin: every key goes to the guest at once, except Ctrl-C, which ends the run.
+//! The terminal at stdin: every key goes to the guest at once, except those that are the user's own (`keys`).
 
 use std::io::{self, IsTerminal};
 
 use rustix::process::getpgrp;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+
+use super::keys::Keys;
 
 /// The terminal in its changed state; put back when this is dropped.
 #[derive(Debug)]
@@ -17,19 +19,42 @@ impl CharacterMode {
         if !io::stdin().is_terminal() || !in_foreground() {
             return Ok(None);
         }
-        let before = tcgetattr(io::stdin())?;
-        let mut now = before.clone();
-        now.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-        tcsetattr(io::stdin(), OptionalActions::Now, &now)?;
-        Ok(Some(Self { before }))
+        let mode = Self { before: tcgetattr(io::stdin())? };
+        mode.apply()?;
+        Ok(Some(mode))
+    }
+
+    /// What keys mean at this terminal.
+    pub(crate) fn keys(&self) -> Keys {
+        Keys::of(&self.before)
+    }
+
+    /// Switches the terminal over, again after [`restore`](Self::restore). Not while the process is in the background,
+    /// where the terminal is somebody else's.
+    pub(crate) fn apply(&self) -> io::Result<()> {
+        if !in_foreground() {
+            return Ok(());
+        }
+        let mut now = self.before.clone();
+        now.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
+        Ok(tcsetattr(io::stdin(), OptionalActions::Now, &now)?)
+    }
+
+    /// Puts the terminal back. It does no harm twice, and nothing where the process is in the background or the terminal
+    /// is gone.
+    pub(crate) fn restore(&self) {
+        if !in_foreground() {
+            return;
+        }
+        if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, &self.before) {
+            tracing::warn!("the terminal stays without echo: {error}\nhelp: `stty sane` mends it");
+        }
     }
 }
 
 impl Drop for CharacterMode {
     fn drop(&mut self) {
-        if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, &self.before) {
-            tracing::warn!("the terminal stays without echo: {error}\nhelp: `stty sane` mends it");
-        }
+        self.restore();
     }
 }
 

@@ -1,7 +1,5 @@
 //! How a run ends, and the exit code that says so.
 
-use std::process::ExitCode;
-
 use pvir_abi::DeviceId;
 use pvir_host::vfio::DeviceNotice;
 use serde::Serialize;
@@ -27,7 +25,7 @@ pub(crate) enum Outcome {
     },
     /// The guest switched the machine off, by ACPI's sleep control register.
     GuestPowerOff,
-    /// Ctrl-C or SIGTERM.
+    /// A signal that ends runs, Ctrl-C for one.
     Interrupted,
     /// `--timeout` passed.
     TimedOut {
@@ -94,12 +92,6 @@ impl Outcome {
             Self::GuestCrash(report) => format!("guest crashed: {}", report.cause),
             Self::HostFailure { error } => format!("the VMM failed: {error}"),
         }
-    }
-}
-
-impl From<&Outcome> for ExitCode {
-    fn from(outcome: &Outcome) -> Self {
-        Self::from(outcome.code())
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod address_bits;
 mod boot_cpu;
 pub(crate) mod cpuid;
+pub(crate) mod host_memory;
 pub(crate) mod layout;
 pub(crate) mod memory;
 pub(crate) mod message;
@@ -26,6 +27,7 @@ use vm_memory::GuestMemoryMmap;
 use crate::memory_size::MemorySize;
 use address_bits::AddressBits;
 use cpuid::CpuidTemplate;
+use host_memory::HostMemory;
 use slots::MemorySlots;
 
 /// GSIs that KVM keeps for the pins of an I/O APIC in user space; MSI routes take those from here on.
@@ -71,6 +73,9 @@ impl Vm {
         let cpuid = supported.as_slice().to_vec();
         let address_bits = AddressBits::of(&cpuid);
         let ram = memory::ram_ranges(size, address_bits)?;
+        if let Some(host) = HostMemory::read() {
+            host.check_size(size)?;
+        }
         counters.count_ioctl("KVM_CREATE_VM");
         let fd = Arc::new(kvm.create_vm().context("KVM_CREATE_VM failed")?);
         let memory = memory::allocate(&ram)?;

@@ -118,6 +118,7 @@ fn wrong_arguments_are_named_with_the_flag_and_exit_with_2() {
     let kernel = Kernel::new(&Code::new().exit(0).elf());
     for arguments in [
         &["--memory", "12Q"][..],
+        &["--timeout", "-1"],
         &["--cpus", "0"],
         &["--cpus", "2", "--apic-ids", "1"],
         &["--apic-ids", "4,4"],
@@ -148,4 +149,77 @@ fn help_and_version_work_without_kvm() {
     let pvir = |argument| Command::new(env!("CARGO_BIN_EXE_pvir")).args(argument).output().unwrap();
     assert!(stdout(&pvir(&["run", "--help"][..])).contains("Exit codes:"));
     assert!(stdout(&pvir(&["--version"][..])).starts_with("pvir 0.1.0"));
+}
+
+#[test]
+fn a_reader_that_has_enough_of_a_list_is_no_error() {
+    use std::io::Write;
+    let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+    drop(reader);
+    // As long as there is a line to print.
+    let list = |arguments: &[&str]| {
+        let out = Stdio::from(std::os::fd::OwnedFd::from(writer.try_clone().unwrap()));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
+        command
+            .args(arguments)
+            .stdout(out)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap()
+    };
+    for arguments in [&["completions", "bash"][..], &["devices", "--all"]] {
+        let output = list(arguments);
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()), "{arguments:?}");
+    }
+    assert!((&writer).write(b"x").is_err(), "somebody reads");
+}
+
+#[test]
+fn a_wrong_filter_is_blamed_on_where_it_stands() {
+    let said = |log: &[&str], environment: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
+        command.arg("devices").args(log).env_remove("PVIR_LOG");
+        if let Some(filter) = environment {
+            command.env("PVIR_LOG", filter);
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        stderr(&output)
+    };
+    assert!(said(&["--log", "a=b=c"], None).starts_with("pvir: --log: "));
+    assert!(said(&[], Some("a=b=c")).starts_with("pvir: PVIR_LOG: "));
+    assert!(said(&["--log", "a=b=c"], Some("warn")).starts_with("pvir: --log: "));
+}
+
+#[test]
+fn files_without_an_end_and_too_much_memory_are_refused_at_once() {
+    if !kvm_is_here() {
+        return;
+    }
+    let kernel = Kernel::new(&Code::new().exit(0).elf());
+    let large = kernel.path.with_extension("large");
+    std::fs::File::create(&large).unwrap().set_len(1 << 30).unwrap();
+    let pipe = kernel.path.with_extension("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let [large, pipe] = [&large, &pipe].map(|path| path.to_str().unwrap());
+    let refused = |command: &mut Command, reason: &str| {
+        let begun = Instant::now();
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains(reason), "no `{reason}` in {}", stderr(&output));
+        assert!(begun.elapsed() < patience::stretched(Duration::from_secs(5)), "{:?}", begun.elapsed());
+    };
+    let pvir_run = |path: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
+        command.args(["run", path]);
+        command
+    };
+    refused(&mut pvir_run("/dev/zero"), "kernel /dev/zero is no regular file");
+    refused(&mut pvir_run(pipe), "is no regular file");
+    refused(&mut pvir(&kernel, &["--initrd", "/dev/zero"]), "--initrd /dev/zero is no regular file");
+    refused(&mut pvir(&kernel, &["--initrd", large]), "has 1024 MiB, and may have 16 MiB");
+    let mut much = pvir_run(kernel.path.to_str().unwrap());
+    refused(much.args(["--memory", "5000G"]), "swap included");
 }

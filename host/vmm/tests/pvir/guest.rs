@@ -83,6 +83,13 @@ impl Code {
         self.out8(0xf4, code).spin()
     }
 
+    /// Writes `count` bytes to COM1, and goes on; without end if there is no count.
+    pub(crate) fn fill(self, count: Option<u32>) -> Self {
+        // mov ecx, count; mov edx, COM1; mov al, 'x'; the loop: out dx, al; loop or jmp back to it
+        let back: &[u8] = if count.is_some() { &[0xe2, 0xfd] } else { &[0xeb, 0xfd] };
+        self.imm32(&[0xb9], count.unwrap_or(0)).dx(0x3f8).bytes(&[0xb0, b'x', 0xee]).bytes(back)
+    }
+
     /// jmp to itself
     pub(crate) fn spin(self) -> Self {
         self.bytes(&[0xeb, 0xfe])
@@ -220,14 +227,17 @@ pub(crate) fn run(code: &Code, arguments: &[&str]) -> Output {
     pvir(&Kernel::new(&code.elf()), arguments).output().unwrap()
 }
 
-/// stdout without what `--json -` adds, and that.
+/// stdout without what `--json -` adds (its lines, and the end of a line that the guest left unfinished), and that.
 pub(crate) fn split_json(output: &Output) -> (String, serde_json::Value) {
     let text = stdout(output);
+    let (token, text) = text.split_once('\n').unwrap_or_default();
     let (guest, json) = text
         .split_once("@pvir-host ")
         .unwrap_or_else(|| panic!("no JSON in {text:?}, stderr {}", stderr(output)));
     assert_eq!(json.matches('\n').count(), 1, "one line: {json}");
-    (guest.to_owned(), serde_json::from_str(json).unwrap())
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!(token.strip_prefix("@pvir-token "), json["token"].as_str(), "in {token}");
+    (guest.to_owned(), json)
 }
 
 pub(crate) fn stdout(output: &Output) -> String {

@@ -36,7 +36,7 @@ fn exits_are_counted_exactly() {
     let expected = serde_json::json!({"port-serial": 3, "port-other": 2, "mmio-other": 2, "port-exit": 1});
     assert_eq!(
         (text.as_str(), &json["exits"], &json["exits_total"]),
-        ("abc", &expected, &8.into()),
+        ("abc\n", &expected, &8.into()),
         "{json:#}"
     );
     assert_eq!(json["vcpus"][0]["exits"], expected);

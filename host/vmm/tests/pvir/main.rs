@@ -9,3 +9,5 @@ mod machine;
 mod pci;
 mod platform;
 mod routes;
+mod streams;
+mod terminal;

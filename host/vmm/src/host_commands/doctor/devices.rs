@@ -111,6 +111,47 @@ impl Devices {
     }
 }
 
+/// The line of a device that the user has named. `fit` says that nothing is wrong with the device and its group, and
+/// `usable` are the devices that a guest can have on this host.
+pub(super) fn named(host: &Host, device: DeviceId, fit: bool, usable: &[DeviceId]) -> Check {
+    const NAME: &str = "named";
+    if host.functions().is_ok_and(|there| !there.contains(&device)) {
+        let help = "`pvir devices --all` lists those that are there";
+        return Check::fail(NAME, format!("{device}: there is no such device"), help);
+    }
+    let function = match host.function(device) {
+        Ok(function) => function,
+        Err(error) => return Check::fail_by(NAME, &format!("{device}: {error}")),
+    };
+    match verdict::of(host, &function) {
+        Verdict::No { reasons } => {
+            let reason = reasons.first().map_or("it is not for a guest", String::as_str);
+            let (reason, help) = reason.split_once("; help: ").unwrap_or((reason, "use another device"));
+            let more = match reasons.len() {
+                0 | 1 => String::new(),
+                count => format!(" (and {} more: see `pvir devices`)", count - 1),
+            };
+            let known = reason.starts_with(&device.to_string());
+            let what = if known { format!("{reason}{more}") } else { format!("{device}: {reason}{more}") };
+            Check::fail(NAME, what, help)
+        }
+        _ if !fit => {
+            Check::fail(NAME, format!("{device}: it or another of its group failed above"), "see there")
+        }
+        _ if !usable.contains(&device) => Check::fail(
+            NAME,
+            format!("{device}: nothing is wrong with it, but with this host"),
+            "mend what failed above",
+        ),
+        Verdict::Bindable { bind } => Check::warn(
+            NAME,
+            format!("{device}: a guest can program it once its group is bound to vfio-pci"),
+            format!("pvir bind --yes {}", bind.join(" ")),
+        ),
+        Verdict::Ready { .. } => Check::ok(NAME, format!("{device}: a guest can program it directly")),
+    }
+}
+
 enum Unopened {
     Busy,
     Failed(String),
@@ -179,6 +220,29 @@ mod tests {
         assert!(found.checks[2].what.starts_with("1 device(s) in none"));
         let usable: Vec<String> = found.usable.iter().map(ToString::to_string).collect();
         assert_eq!(usable, ["0000:00:05.0", "0000:00:05.1", "0000:00:06.0"]);
+    }
+
+    #[test]
+    fn each_named_device_has_a_line_that_says_what_is_with_it() {
+        let fake = FakeHost::new();
+        fake.add("0000:00:01.0", 0x06_0400, None, Some(1));
+        fake.add("0000:00:05.0", 0x02_0000, Some("igb"), Some(2));
+        fake.add("0000:00:06.0", 0x02_0000, Some("vfio-pci"), Some(3));
+        let line = |text: &str, fit: bool, usable: bool| {
+            let device = crate::host_commands::devices::parse_address(text).unwrap();
+            let usable = if usable { vec![device] } else { Vec::new() };
+            named(&fake.host, device, fit, &usable).to_string()
+        };
+        for (text, fit, usable, begin) in [
+            ("0000:00:0f.0", false, false, "fail  named: 0000:00:0f.0: there is no such"),
+            ("0000:00:01.0", false, false, "fail  named: 0000:00:01.0: it is a bridge"),
+            ("0000:00:06.0", false, false, "fail  named: 0000:00:06.0: it or another"),
+            ("0000:00:06.0", true, false, "fail  named: 0000:00:06.0: nothing is wrong with it"),
+            ("0000:00:05.0", true, true, "warn  named: 0000:00:05.0: a guest can program it once"),
+            ("0000:00:06.0", true, true, "ok    named: 0000:00:06.0: a guest can program it directly"),
+        ] {
+            assert!(line(text, fit, usable).starts_with(begin), "{}", line(text, fit, usable));
+        }
     }
 
     #[test]

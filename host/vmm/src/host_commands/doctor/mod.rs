@@ -20,12 +20,20 @@ use check::{Check, Level};
 pub(crate) const HELP: &str = "Each line: ok, warn, fail or skip; the check; what was found; after `help:`, what mends it.
 
 Exit codes:
-  0       guests can program devices directly: with BDFs, each of these; otherwise any, emulated ones included
-  1       they cannot
+  0       guests can program devices directly: with BDFs, each of these;
+          otherwise those of the host and emulated ones
+  1       they cannot: with BDFs, not each of these (its line says why);
+          otherwise no guest can run
   2       wrong command line
+  4       without BDFs: emulated ones only, what failed keeps the host's out
 
 Whoever is not root is told what could not be seen. No setting is changed; a device that vfio-pci has is opened for a
 moment, unless another program has it.";
+
+/// Not what was asked for.
+const CANNOT: u8 = 1;
+/// Something failed that keeps VFIO from working.
+const EMULATED_ONLY: u8 = 4;
 
 /// `pvir doctor`.
 #[derive(Debug, clap::Args)]
@@ -48,21 +56,33 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let isolates = !checks.iter().any(Check::blocks_host_devices);
     let groups = devices::checks(&host, isolates);
     checks.extend(groups.checks);
-    let usable = if vm_works && isolates { groups.usable } else { Vec::new() };
-    checks.push(summary(vm_works, &usable));
+    let usable = if vm_works && isolates { groups.usable.clone() } else { Vec::new() };
+    let missing: Vec<DeviceId> =
+        args.devices.iter().copied().filter(|device| !usable.contains(device)).collect();
+    let fit = |device: &DeviceId| groups.usable.contains(device);
+    checks.extend(args.devices.iter().map(|device| devices::named(&host, *device, fit(device), &usable)));
+    checks.push(summary(vm_works, &usable, &missing));
     let mut out = io::stdout().lock();
     for check in &checks {
         let line =
             if args.json { serde_json::to_string(check).context("--json")? } else { check.to_string() };
         writeln!(out, "{line}").context("cannot write to stdout")?;
     }
-    let wanted = args.devices.iter().all(|device| usable.contains(device));
-    Ok(ExitCode::from(u8::from(!(vm_works && wanted))))
+    Ok(ExitCode::from(match (vm_works && missing.is_empty(), isolates || !args.devices.is_empty()) {
+        (false, _) => CANNOT,
+        (true, false) => EMULATED_ONLY,
+        (true, true) => 0,
+    }))
 }
 
-fn summary(vm_works: bool, usable: &[DeviceId]) -> Check {
+fn summary(vm_works: bool, usable: &[DeviceId], missing: &[DeviceId]) -> Check {
+    let names = |devices: &[DeviceId]| devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if !vm_works {
         return Check::fail("direct", "no guest can run here", "mend what failed above");
+    }
+    if !missing.is_empty() {
+        let what = format!("guests cannot program {} directly", names(missing));
+        return Check::fail("direct", what, "see what failed above");
     }
     if usable.is_empty() {
         return Check::ok(
@@ -70,8 +90,7 @@ fn summary(vm_works: bool, usable: &[DeviceId]) -> Check {
             "guests can program emulated devices directly, and no device of the host",
         );
     }
-    let names: Vec<_> = usable.iter().map(ToString::to_string).collect();
-    Check::ok("direct", format!("guests can program emulated devices directly, and {}", names.join(", ")))
+    Check::ok("direct", format!("guests can program emulated devices directly, and {}", names(usable)))
 }
 
 #[cfg(test)]
@@ -80,8 +99,12 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_works() {
-        assert_eq!(summary(false, &[]).level, Level::Fail);
-        assert!(summary(true, &[]).to_string().contains("no device of the host"));
-        assert!(summary(true, &[DeviceId::default()]).to_string().contains("0000:00:00.0"));
+        let device = DeviceId::default();
+        assert_eq!(summary(false, &[], &[]).level, Level::Fail);
+        assert!(summary(true, &[], &[]).to_string().contains("no device of the host"));
+        assert!(summary(true, &[device], &[]).to_string().contains("0000:00:00.0"));
+        assert!(
+            summary(true, &[], &[device]).to_string().starts_with("fail  direct: guests cannot program 0000")
+        );
     }
 }

@@ -1,7 +1,6 @@
 //! The user's end of the socket.
 
-use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,10 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::peer::{self, Deadline, Timed};
 use super::{folders, socket_of};
 
 /// Longer than the VM takes with a client before this one.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longer than any answer: 4,096 routes of some 500 bytes, many times over.
+const LONGEST: u64 = 64 << 20;
 
 /// Asks, and takes the answer.
 ///
@@ -20,15 +23,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// If nobody is there, or what the VM says of the request.
 pub(crate) fn ask(path: &Path, request: &str) -> Result<Value> {
     let name = path.display();
-    let mut stream = UnixStream::connect(path).with_context(|| {
+    let stream = UnixStream::connect(path).with_context(|| {
         format!("no VM answers at {name}\nhelp: is it running? A socket is readable for the user who runs it")
     })?;
     let mut line = String::new();
     let mut converse = || -> io::Result<()> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        writeln!(stream, "{request}")?;
-        BufReader::new(&stream).read_line(&mut line).map(|_| ())
+        let deadline = Deadline::within(PATIENCE);
+        Timed(&stream, deadline).write_all(format!("{request}\n").as_bytes())?;
+        BufReader::new(Timed(&stream, deadline).take(LONGEST)).read_line(&mut line).map(|_| ())
     };
+    if !peer::is_ours(&stream).with_context(|| format!("who is at {name}?"))? {
+        bail!("another user is at {name}\nhelp: only a VM of this user or of root is asked");
+    }
     converse().with_context(|| format!("the VM at {name} does not answer"))?;
     let mut answer: Value = serde_json::from_str(&line).with_context(|| format!("no JSON from {name}"))?;
     match answer.get_mut("error").map(Value::take) {
@@ -77,12 +83,7 @@ fn find_in(folders: &[PathBuf], named: Option<&str>) -> Result<PathBuf> {
 
 /// The VMs that answer, by PID.
 fn running(folders: &[PathBuf]) -> Vec<(u32, PathBuf)> {
-    let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
-    let named = files.filter_map(|file| {
-        let path = file.path();
-        let pid = path.file_name()?.to_str()?.strip_suffix(".sock")?.parse().ok()?;
-        Some((pid, path))
-    });
+    let named = folders.iter().flat_map(|folder| super::sockets_in(folder));
     let mut answering: Vec<_> = named.filter(|(_, path)| UnixStream::connect(path).is_ok()).collect();
     answering.sort();
     answering
@@ -91,6 +92,7 @@ fn running(folders: &[PathBuf]) -> Vec<(u32, PathBuf)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::net::UnixListener;
 
     #[test]
@@ -114,5 +116,22 @@ mod tests {
         assert_eq!(find_in(&folders, Some("7")).unwrap(), of(7));
         assert!(error(Some("99")).contains("process 99 has no socket"));
         assert_eq!(find_in(&folders, Some("/a/b.sock")).unwrap(), Path::new("/a/b.sock"));
+    }
+
+    #[test]
+    fn an_answer_without_end_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let flood = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut sent = 0;
+            while let Ok(count) = stream.write(&[b'x'; 1 << 16]) {
+                sent += count as u64;
+            }
+            sent
+        });
+        assert!(ask(&path, "routes").is_err());
+        assert!(flood.join().unwrap() < LONGEST * 2);
     }
 }

@@ -1,12 +1,15 @@
 //! The control socket of a running VM: one request line in, one line of JSON out.
 //!
-//! Whoever may open the socket may ask; nothing can be changed by it. It lies in a folder of the user's own, is removed
+//! Its user and root may ask; nothing can be changed by it, and no client can hold up the VM. It lies in a folder of the user's own, is removed
 //! when the run ends, and one that a killed `pvir` left behind refuses connections, by which it is told from a living one.
 
 pub(crate) mod client;
+mod peer;
 pub(crate) mod server;
+pub(crate) mod socket_file;
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What can be asked.
@@ -21,4 +24,13 @@ pub(crate) fn folders() -> Vec<PathBuf> {
 /// The socket of process `pid` in a folder.
 pub(crate) fn socket_of(folder: &Path, pid: u32) -> PathBuf {
     folder.join(format!("{pid}.sock"))
+}
+
+/// The sockets in a folder, by PID.
+fn sockets_in(folder: &Path) -> impl Iterator<Item = (u32, PathBuf)> {
+    fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|file| {
+        let path = file.path();
+        let pid = path.file_name()?.to_str()?.strip_suffix(".sock")?.parse().ok()?;
+        Some((pid, path))
+    })
 }

@@ -1,21 +1,22 @@
 //! The VM's end of the socket.
 
-use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
+
+use super::peer::{self, Deadline, Timed};
+use super::socket_file::{self, SocketFile};
 
 /// Longer than any request.
 const LONGEST: u64 = 64;
-/// A client that takes longer loses its turn: the next one waits for it.
+/// A client whose conversation takes longer, in all, loses its turn: the next one waits for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Answers a request with JSON, or says what is wrong with it.
@@ -23,9 +24,9 @@ pub(crate) type AnswerRequest = dyn Fn(&str) -> Result<String> + Send + Sync;
 
 /// Serves the socket until it is dropped.
 pub(crate) struct Server {
-    path: PathBuf,
+    file: Arc<SocketFile>,
+    place: Option<PathBuf>,
     ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -34,8 +35,8 @@ impl Server {
     pub(crate) fn at_usual_place(answer: &Arc<AnswerRequest>) -> Option<Self> {
         super::folders().into_iter().find_map(|folder| {
             let path = super::socket_of(&folder, std::process::id());
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-            let server = made.map_err(Into::into).and_then(|()| Self::start(&path, Arc::clone(answer)));
+            let made = socket_file::prepare_own(&folder);
+            let server = made.and_then(|()| Self::start(&path, Arc::clone(answer)));
             server.inspect_err(|error| tracing::debug!("no control socket: {error:#}")).ok()
         })
     }
@@ -45,48 +46,34 @@ impl Server {
     /// # Errors
     /// If something else is there, or the socket cannot be made.
     pub(crate) fn start(path: &Path, answer: Arc<AnswerRequest>) -> Result<Self> {
-        remove_stale(path)?;
-        let name = path.display();
-        let listener = UnixListener::bind(path).with_context(|| format!("cannot make the socket {name}"))?;
-        let only_owner = fs::set_permissions(path, Permissions::from_mode(0o600));
-        only_owner.with_context(|| format!("cannot restrict the socket {name}"))?;
+        let (file, listener) = SocketFile::bind(path)?;
         let ended = Arc::new(AtomicBool::new(false));
         let of_thread = Arc::clone(&ended);
         let serve = move || serve(&listener, &of_thread, &*answer);
-        let thread = thread::Builder::new().name("control".into()).spawn(serve);
-        let thread = Some(thread.context("cannot start the thread of the control socket")?);
-        Ok(Self { path: path.to_owned(), ended, thread })
+        let server = Self { file: Arc::new(file), place: Some(path.to_owned()), ended };
+        thread::Builder::new()
+            .name("control".into())
+            .spawn(serve)
+            .context("cannot start the thread of the control socket")?;
+        Ok(server)
+    }
+
+    /// The socket's file, for whoever leaves without dropping this.
+    pub(crate) fn file(&self) -> Arc<SocketFile> {
+        Arc::clone(&self.file)
     }
 }
 
 impl Drop for Server {
+    /// The thread ends by itself, after a client that it may be talking to: nobody waits for that.
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Release);
-        // Wakes the thread; if nobody can be reached any more, it is not waited for.
-        let woken = UnixStream::connect(&self.path);
-        // Somebody else may have removed it.
-        let _ = fs::remove_file(&self.path);
-        if let Some(thread) = self.thread.take().filter(|_| woken.is_ok()) {
-            if thread.join().is_err() {
-                tracing::error!("the thread of the control socket panicked");
-            }
+        // The connection has to be made before the file is gone. It wakes the thread.
+        let woken = self.place.as_deref().map(UnixStream::connect);
+        self.file.remove();
+        if let Some(Err(error)) = woken {
+            tracing::debug!("control socket: {error}");
         }
-    }
-}
-
-fn remove_stale(path: &Path) -> Result<()> {
-    let name = path.display();
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("cannot look at {name}")),
-        Ok(data) if !data.file_type().is_socket() => bail!("{name} is there and is no socket"),
-        Ok(_) => {}
-    }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).with_context(|| format!("cannot remove {name}, which nobody serves"))
-        }
-        _ => bail!("{name} is in use\nhelp: each VM needs a socket of its own"),
     }
 }
 
@@ -110,16 +97,19 @@ fn serve(listener: &UnixListener, ended: &AtomicBool, answer: &AnswerRequest) {
     }
 }
 
-fn converse(mut stream: &UnixStream, answer: &AnswerRequest) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn converse(stream: &UnixStream, answer: &AnswerRequest) -> io::Result<()> {
+    if !peer::is_ours(stream)? {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let deadline = Deadline::within(PATIENCE);
     let mut line = Vec::new();
-    BufReader::new(stream.take(LONGEST)).read_until(b'\n', &mut line)?;
+    BufReader::new(Timed(stream, deadline).take(LONGEST)).read_until(b'\n', &mut line)?;
     let text = match std::str::from_utf8(&line).ok().and_then(|line| line.strip_suffix('\n')) {
         Some(request) => answer(request).unwrap_or_else(|error| refusal(&format!("{error:#}"))),
         None => refusal("a request is one line of text"),
     };
-    writeln!(stream, "{text}")
+    // What the answer takes is not the client's time.
+    Timed(stream, Deadline::within(PATIENCE)).write_all(format!("{text}\n").as_bytes())
 }
 
 fn refusal(why: &str) -> String {
@@ -130,6 +120,10 @@ fn refusal(why: &str) -> String {
 mod tests {
     use super::*;
     use crate::observation::control::client;
+    use anyhow::bail;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
 
     fn echo() -> Arc<AnswerRequest> {
         Arc::new(|request| match request {
@@ -166,5 +160,39 @@ mod tests {
         fs::write(&file, "mine").unwrap();
         assert!(Server::start(&file, echo()).is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_client_that_dawdles_loses_its_turn_and_holds_up_no_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.sock");
+        let long: Arc<AnswerRequest> = Arc::new(|_| Ok(format!("\"{}\"", "x".repeat(4 << 20))));
+        let server = Server::start(&path, long).unwrap();
+        // A byte of the request now and then, and a byte of the answer, would be in time each by itself.
+        for request in [&[b'a'; 60][..], b"a\n"] {
+            let mut stream = UnixStream::connect(&path).unwrap();
+            let dawdler = thread::spawn(move || {
+                let mut bytes = request.iter();
+                loop {
+                    let done = match bytes.next() {
+                        Some(byte) => stream.write(&[*byte]),
+                        None => stream.read(&mut [0; 100]),
+                    };
+                    match done {
+                        Ok(0) | Err(_) => return,
+                        Ok(_) => thread::sleep(PATIENCE / 10),
+                    }
+                }
+            });
+            let begun = Instant::now();
+            client::ask(&path, "next").unwrap();
+            assert!(begun.elapsed() < patience::stretched(PATIENCE * 4), "{:?}", begun.elapsed());
+            drop(dawdler);
+        }
+        let held = UnixStream::connect(&path).unwrap();
+        let ended = Instant::now();
+        drop(server);
+        assert!(ended.elapsed() < PATIENCE / 2, "{:?}", ended.elapsed());
+        drop(held);
     }
 }

@@ -135,12 +135,12 @@ impl Ticker {
         Self { period, next: Instant::now() + period, before: live.sums() }
     }
 
-    /// Tells them if it is time; answers when it will be. What was missed is not made up for.
-    pub(crate) fn tick(&mut self, live: &LiveReport) -> Instant {
+    /// Has `tell` tell them if it is time; answers when it will be. What was missed is not made up for.
+    pub(crate) fn tick(&mut self, live: &LiveReport, tell: impl FnOnce(&str)) -> Instant {
         let now = Instant::now();
         if now >= self.next {
             let sums = live.sums();
-            eprintln!("{}", sums.line_since(&self.before));
+            tell(&sums.line_since(&self.before));
             self.before = sums;
             self.next = now + self.period;
         }

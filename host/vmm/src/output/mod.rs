@@ -1,0 +1,7 @@
+//! What the program writes while a guest runs. Nothing that controls the run waits for whoever reads it.
+
+pub(crate) mod console;
+pub(crate) mod inherited;
+pub(crate) mod log;
+pub(crate) mod queue;
+pub(crate) mod stream;
