@@ -126,7 +126,15 @@ pub(crate) fn run(
         .context("cannot start the thread that arms irqfds ahead")?;
     let threads = VcpuThreads::start(vcpus)?;
     let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
-    wait_for_end(&ending, &signals, &notices, args.timeout, &live, &results, &user, ticker.as_mut())?;
+    let watch = Watch {
+        ending: &ending,
+        signals: &signals,
+        notices: &notices,
+        live: &live,
+        results: &results,
+        user: &user,
+    };
+    watch.until_the_end(args.timeout, ticker.as_mut())?;
     let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
     let stopped = matches!(outcome, Outcome::Interrupted | Outcome::TimedOut { .. });
     let socket = control.as_ref().map(Server::file);
@@ -176,54 +184,61 @@ fn serve(path: Option<&Path>, live: &Arc<LiveReport>) -> Result<Option<Server>> 
     }
 }
 
-/// Blocks until the guest has ended, a signal or the host has ended it, or time is up. Tells the counts to who asks meanwhile.
-fn wait_for_end(
-    ending: &Ending,
-    signals: &Signals,
-    notices: &[HostNotices],
-    timeout: Option<f64>,
-    live: &LiveReport,
-    results: &Results,
-    user: &Foreground,
-    mut ticker: Option<&mut Ticker>,
-) -> Result<()> {
-    let epoll = Epoll::new().context("epoll_create1 failed")?;
-    let notified = notices.iter().flat_map(HostNotices::descriptors);
-    for fd in [ending.as_raw_fd()].into_iter().chain(signals.descriptors()).chain(notified) {
-        epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)).context("epoll_ctl failed")?;
-    }
-    signals.listen().context("cannot take over Ctrl-C")?;
-    let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
-    let left_to = |moment: Instant| moment.saturating_duration_since(Instant::now());
-    loop {
-        if ending.outcome().is_some() {
-            return Ok(());
+/// What ends a run, and whom it tells meanwhile.
+struct Watch<'a> {
+    ending: &'a Ending,
+    signals: &'a Signals,
+    notices: &'a [HostNotices],
+    live: &'a LiveReport,
+    results: &'a Results,
+    user: &'a Foreground,
+}
+
+impl Watch<'_> {
+    /// Blocks until the guest has ended, a signal or the host has ended it, or time is up. Tells the counts to who asks meanwhile.
+    fn until_the_end(&self, timeout: Option<f64>, mut ticker: Option<&mut Ticker>) -> Result<()> {
+        let Self { ending, signals, notices, live, results, user } = *self;
+        let epoll = Epoll::new().context("epoll_create1 failed")?;
+        let notified = notices.iter().flat_map(HostNotices::descriptors);
+        for fd in [ending.as_raw_fd()].into_iter().chain(signals.descriptors()).chain(notified) {
+            epoll
+                .ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0))
+                .context("epoll_ctl failed")?;
         }
-        if let Some((device, notice)) = notices.iter().find_map(HostNotices::next) {
-            let outcome = Outcome::of_notice(device, notice);
-            tracing::warn!("{}", outcome.describe());
-            ending.finish(outcome);
-            return Ok(());
-        }
-        if deadline.is_some_and(|deadline| left_to(deadline).is_zero()) {
-            ending.finish(Outcome::TimedOut { seconds: timeout.unwrap_or(0.0) });
-            return Ok(());
-        }
-        let next = ticker.as_deref_mut().map(|ticker| ticker.tick(live, |line| results.tell(line)));
-        let left = deadline.into_iter().chain(next).map(left_to).min();
-        // Rounded up, so as not to spin through the last millisecond.
-        let milliseconds = left.map_or(-1, |left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
-        let mut events = [EpollEvent::default(); 5];
-        match epoll.wait(milliseconds, &mut events) {
-            Ok(_) => match signals.next().context("cannot read signals")? {
-                Some(SignalRequest::EndRun) => ending.finish(Outcome::Interrupted),
-                Some(SignalRequest::PrintCounts) => results.so_far(&live.summary(&Outcome::Running))?,
-                Some(SignalRequest::Suspend) => user.suspend(),
-                Some(SignalRequest::Resume) => user.resume(),
-                None => {}
-            },
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).context("epoll_wait failed"),
+        signals.listen().context("cannot take over Ctrl-C")?;
+        let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
+        let left_to = |moment: Instant| moment.saturating_duration_since(Instant::now());
+        loop {
+            if ending.outcome().is_some() {
+                return Ok(());
+            }
+            if let Some((device, notice)) = notices.iter().find_map(HostNotices::next) {
+                let outcome = Outcome::of_notice(device, notice);
+                tracing::warn!("{}", outcome.describe());
+                ending.finish(outcome);
+                return Ok(());
+            }
+            if deadline.is_some_and(|deadline| left_to(deadline).is_zero()) {
+                ending.finish(Outcome::TimedOut { seconds: timeout.unwrap_or(0.0) });
+                return Ok(());
+            }
+            let next = ticker.as_deref_mut().map(|ticker| ticker.tick(live, |line| results.tell(line)));
+            let left = deadline.into_iter().chain(next).map(left_to).min();
+            // Rounded up, so as not to spin through the last millisecond.
+            let milliseconds =
+                left.map_or(-1, |left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
+            let mut events = [EpollEvent::default(); 5];
+            match epoll.wait(milliseconds, &mut events) {
+                Ok(_) => match signals.next().context("cannot read signals")? {
+                    Some(SignalRequest::EndRun) => ending.finish(Outcome::Interrupted),
+                    Some(SignalRequest::PrintCounts) => results.so_far(&live.summary(&Outcome::Running))?,
+                    Some(SignalRequest::Suspend) => user.suspend(),
+                    Some(SignalRequest::Resume) => user.resume(),
+                    None => {}
+                },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("epoll_wait failed"),
+            }
         }
     }
 }
