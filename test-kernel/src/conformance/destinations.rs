@@ -4,6 +4,7 @@ use super::Tests;
 use super::fixture::{Fixture, MappedEntry};
 use super::verdict::{Finding, Verdict, ensure};
 use crate::machine::cpu;
+use arrayvec::ArrayVec;
 use pvir_guest::abi::{DeliveryMode, DestinationMode, EntryRecord, Features, Operation, Routing, Status};
 
 pub(super) const TESTS: Tests = &[("L1", l1), ("L2", l2), ("L3", l3), ("L4", l4), ("L5", l5), ("L6", l6)];
@@ -101,12 +102,26 @@ fn l3(fixture: &mut Fixture) -> Verdict {
     fixture.needs(Features::LOGICAL_DESTINATION, LOGICAL)?;
     let pair = two_of_a_cluster()?;
     fixture.enable()?;
-    let both = pair.iter().fold(0, |all, cpu| all | logical_id(Fixture::apic_id(*cpu)));
-    for _ in 0..2 {
+    chosen_among(fixture, &pair)?;
+    let all = whole_cluster();
+    if all.len() > 2 { chosen_among(fixture, &all) } else { Ok(()) }
+}
+
+/// The CPUs of the boot CPU's cluster in the order of their ids, the first few of them.
+fn whole_cluster() -> ArrayVec<usize, 4> {
+    let cluster = Fixture::apic_id(0) / 16;
+    let ids = (cluster * 16..).take(16).filter_map(cpu::by_apic_id);
+    ids.map(|cpu| cpu.index).take(4).collect()
+}
+
+/// Of a set of several the host takes the one that the vector says: each of them, by as many vectors in a row.
+fn chosen_among(fixture: &mut Fixture, set: &[usize]) -> Verdict {
+    let all = set.iter().fold(0, |all, cpu| all | logical_id(Fixture::apic_id(*cpu)));
+    for _ in set {
         let vector = fixture.vector();
-        refused(fixture, logical(both, vector), Status::AMBIGUOUS_DESTINATION)?;
-        for routing in choices(fixture, logical(both, vector)) {
-            arrives_at(fixture, routing, pair[usize::from(vector) % 2])?;
+        refused(fixture, logical(all, vector), Status::AMBIGUOUS_DESTINATION)?;
+        for routing in choices(fixture, logical(all, vector)) {
+            arrives_at(fixture, routing, set[usize::from(vector) % set.len()])?;
         }
     }
     Ok(())
@@ -135,6 +150,22 @@ fn l5(fixture: &mut Fixture) -> Verdict {
     }
     if fixture.offered().contains(Features::LOGICAL_DESTINATION) {
         arrives_at(fixture, logical(logical_id(Fixture::apic_id(0)), vector), 0)?;
+    }
+    another_name_is_another_request(fixture, vector)
+}
+
+/// What resolves to the same vCPU and vector is not the same record.
+fn another_name_is_another_request(fixture: &mut Fixture, vector: u8) -> Verdict {
+    let subject = fixture.msix().or_else(|_| fixture.msi())?;
+    let (request, ..) = fixture.request(subject, 0)?;
+    let plain = EntryRecord { routing: Fixture::route(0, vector), ..request };
+    fixture.expect(Operation::MAP, &plain, Status::OK)?;
+    let mut others: ArrayVec<Routing, 3> = choices(fixture, plain.routing).collect();
+    if fixture.offered().contains(Features::LOGICAL_DESTINATION) {
+        others.push(logical(logical_id(Fixture::apic_id(0)), vector));
+    }
+    for routing in others {
+        fixture.expect(Operation::MAP, &EntryRecord { routing, ..plain }, Status::ALREADY_MAPPED)?;
     }
     Ok(())
 }

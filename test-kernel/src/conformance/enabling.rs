@@ -7,6 +7,7 @@ use super::subject::Subject;
 use super::verdict::{Finding, Verdict, ensure};
 use crate::machine::cpu::interrupts;
 use crate::raw::ram;
+use core::fmt;
 use pvir_guest::abi::{
     DeviceFlags, DeviceId, DeviceRecord, EnableRecord, EntryRecord, EventArea, Features, GuestPhysAddr,
     Operation, Pair, Refusal, Status, Store,
@@ -57,6 +58,27 @@ fn e1(fixture: &mut Fixture) -> Verdict {
         refused(fixture, "NOTIFY without EPOCH", &alone, unsupported)?;
     }
     ensure!(fixture.features().enabled == 0, "a refused ENABLE enabled {:#x}", fixture.features().enabled);
+    each_offered_is_granted(fixture)
+}
+
+/// A guest takes any subset of what is offered: each one alone, and all but each one.
+fn each_offered_is_granted(fixture: &mut Fixture) -> Verdict {
+    let offered = fixture.offered();
+    let alone = offered.iter();
+    let all_but = offered.iter().map(|bit| offered.difference(bit));
+    for features in alone.chain(all_but).chain([Features::empty()]) {
+        let (answer, _) = fixture.one(Operation::ENABLE, &request(features, 0));
+        match answer.status {
+            Status::OK => fixture.disable()?,
+            Status::REFUSED => {}
+            _ => ensure!(
+                false,
+                "ENABLE with {:#x} of the offered {:#x}: {answer}",
+                features.bits(),
+                offered.bits()
+            ),
+        }
+    }
     Ok(())
 }
 
@@ -132,17 +154,45 @@ fn e5(fixture: &mut Fixture) -> Verdict {
     };
     fixture.subject(subject)?.program(1, absent);
     fixture.is_silent(subject, 1, Some(&line))?;
+    fixture.arrives(&line)?;
+    // Given, but to another device: one that has nothing mapped itself.
+    let others = fixture.driven()?;
+    for other in others.into_iter().filter(|other| *other != subject) {
+        if fixture.subject(other)?.table().is_some() {
+            fixture.subject(other)?.program(0, own);
+            fixture.is_silent(other, 0, Some(&line))?;
+            fixture.subject(other)?.silence();
+        }
+    }
     fixture.arrives(&line)
+}
+
+/// A reason as the page has it.
+struct Reason(Refusal);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.name() {
+            Some(name) => write!(f, "{name} ({})", self.0.0),
+            None => write!(f, "{:#x}, which is no reason of the page", self.0.0),
+        }
+    }
 }
 
 fn e6(fixture: &mut Fixture) -> Verdict {
     let (answer, record) = fixture.enable_with(fixture.offered(), fixture.area());
     if answer.status != Status::REFUSED {
         let kept = (record.device, record.refusal) == (DeviceId::default(), Refusal::NONE);
-        ensure!(kept, "{answer}: and yet device {} and reason {:?}", record.device, record.refusal);
+        ensure!(
+            kept,
+            "{answer}: and yet `device` is {} and `refusal` {}",
+            record.device,
+            Reason(record.refusal)
+        );
         return Err(Finding::CannotShow("this host refuses nothing"));
     }
-    ensure!(record.refusal.name().is_some_and(|_| record.refusal != Refusal::NONE), "{:?}", record.refusal);
+    let reason = record.refusal.name().is_some() && record.refusal != Refusal::NONE;
+    ensure!(reason, "REFUSED, and `refusal` is {}", Reason(record.refusal));
     let (_, info) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(record.device));
     ensure!(info.status == Status::OK, "refused because of {}, which is {:?}", record.device, info.status);
     ensure!(fixture.features().enabled == 0, "refused and enabled");

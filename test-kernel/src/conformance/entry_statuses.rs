@@ -43,8 +43,10 @@ pub(super) fn bad_flags(fixture: &mut Fixture) -> Verdict {
 
 /// Fields of a record that must be zero.
 pub(super) fn reserved_not_zero(fixture: &mut Fixture) -> Verdict {
-    let changes: [fn(&mut EntryRecord); 3] = [
+    let changes: [fn(&mut EntryRecord); 5] = [
         |entry| entry.routing.hint = 2,
+        |entry| entry.routing.hint = 3,
+        |entry| entry.routing.hint = 0x80,
         |entry| entry.routing.reserved = 1,
         |entry| entry.handle = Handle(1),
     ];
@@ -149,7 +151,17 @@ fn bad_vector(fixture: &mut Fixture) -> Verdict {
         fixture,
         Status::BAD_VECTOR,
         &[|r| r.vector = 0, |r| r.vector = 2, |r| r.vector = 5, |r| r.vector = 31],
-    )
+    )?;
+    fixture.reset();
+    // The first and the last of those that are none of it.
+    let (_, good) = good(fixture)?;
+    for vector in [0x20, 0xff] {
+        let record = EntryRecord { routing: Routing { vector, ..good.routing }, ..good };
+        let mapped = fixture.expect(Operation::MAP, &record, Status::OK)?;
+        let bare = EntryRecord::query(good.device, good.store, 0).with_handle(mapped.handle);
+        fixture.expect(Operation::UNMAP, &bare, Status::OK)?;
+    }
+    Ok(())
 }
 
 fn broadcast(fixture: &mut Fixture) -> Verdict {

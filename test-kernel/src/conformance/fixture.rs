@@ -2,7 +2,7 @@
 
 use super::subject::{Messages, Subject};
 use super::trial::Trials;
-use super::verdict::{Finding, Verdict, ensure, wrong};
+use super::verdict::{Finding, Told, Verdict, ensure, wrong};
 use crate::machine::cpu;
 use crate::machine::cpu::interrupts;
 use crate::machine::cpu::time::{QUIET_MS, wait_until};
@@ -169,11 +169,11 @@ impl Fixture {
         let (answer, got) = self.one(operation, record);
         ensure!(
             got.status == status,
-            "{operation:?} of {:?} {} count {}: {:?} in place of {status:?} ({answer})",
+            "{operation:?} of {:?} {} count {}: {} in place of {status:?} ({answer})",
             record.store,
             record.index,
             record.count,
-            got.status
+            Told(got.status)
         );
         Ok(got)
     }
@@ -239,12 +239,23 @@ impl Fixture {
         index: u32,
     ) -> Result<(EntryRecord, usize, u8), Finding> {
         if !self.has_entry(subject, index) {
-            return Err(Finding::CannotShow("the device has too few entries, or may have too few mapped"));
+            return Err(Finding::CannotShow(self.why_no_entry(subject, index)));
         }
         let (cpu, vector) = (Self::cpu_for(index), self.vector());
         let bare = self.subject(subject)?.entry(index);
         let entry = EntryRecord::map(bare.device, bare.store, index, Self::route(cpu, vector));
         Ok((entry, cpu, vector))
+    }
+
+    /// Why an entry cannot be mapped beside those before it.
+    fn why_no_entry(&self, subject: usize, index: u32) -> &'static str {
+        match self.subjects.get(subject).and_then(Subject::table) {
+            None => "the device has one message that the suite uses",
+            Some(table) if u32::from(table.len()) > index => {
+                "the host's quota, or what the device can raise, ends before the entry that it takes"
+            }
+            Some(_) => "the device has too few MSI-X entries",
+        }
     }
 
     /// Maps an entry, programs it and unmasks it.

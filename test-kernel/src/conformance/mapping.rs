@@ -6,7 +6,7 @@ use super::verdict::{Finding, Verdict, ensure};
 use crate::machine::cpu::interrupts;
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{
-    DeviceFlags, DeviceRecord, EntryRecord, EntryState, Features, Operation, Pair, Routing, Status,
+    DeviceFlags, DeviceRecord, EntryRecord, EntryState, Features, Operation, Pair, Routing, Status, Store,
 };
 
 pub(super) const TESTS: Tests =
@@ -58,6 +58,21 @@ fn m3(fixture: &mut Fixture) -> Verdict {
         let masked = fixture.subject(subject)?.table().is_some_and(|table| table.is_masked(index));
         ensure!(masked, "entry {index} is not masked after MAP");
         ensure!(got.state == EntryState::MASKED.bits(), "entry {index}: state {:#x} after MAP", got.state);
+    }
+    stores_without_mask(fixture, subject)
+}
+
+/// Where the host has no mask bit to set, it says of none that it is set.
+fn stores_without_mask(fixture: &mut Fixture, msix: usize) -> Verdict {
+    let id = fixture.subject(msix)?.id;
+    let (_, info) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
+    let room = info.irtes < info.max_irtes && fixture.features().irtes < fixture.features().max_irtes;
+    let apart = info.flags & DeviceFlags::EMULATED.bits() != 0 || info.msix_entries > 4;
+    if info.ims_entries > 0 && room && apart && fixture.offered().contains(Features::IMS) {
+        let (request, ..) = fixture.request(msix, 0)?;
+        let ims = EntryRecord { store: Store::IMS, ..request };
+        let got = fixture.expect(Operation::MAP, &ims, Status::OK)?;
+        ensure!(got.state == 0, "IMS has no mask: state {:#x} after MAP", got.state);
     }
     Ok(())
 }

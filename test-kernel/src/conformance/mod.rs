@@ -6,6 +6,7 @@
 
 mod calls;
 mod destinations;
+mod device_info;
 mod discovery;
 mod enabling;
 mod entry_statuses;
@@ -52,12 +53,13 @@ type Test = fn(&mut Fixture) -> Verdict;
 /// The tests of a file, by statement.
 type Tests = &'static [(&'static str, Test)];
 
-const SECTIONS: [Tests; 16] = [
+const SECTIONS: [Tests; 17] = [
     discovery::TESTS,
     calls::TESTS,
     header::TESTS,
     records::TESTS,
     operations::TESTS,
+    device_info::TESTS,
     enabling::TESTS,
     judging::TESTS,
     destinations::TESTS,

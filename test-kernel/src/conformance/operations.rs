@@ -1,15 +1,14 @@
-//! Section 5: what all operations have in common, FEATURES and DEVICE_INFO.
+//! Section 5: what all operations have in common, and FEATURES.
 
 use super::Tests;
 use super::fixture::Fixture;
-use super::refused::enable_without;
-use super::verdict::{Finding, Verdict, ensure};
-use crate::machine::cpu;
+use super::verdict::{Each, Finding, Verdict, ensure};
+use crate::machine::{cpu, pci};
 use crate::raw::Raw;
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{
     CallFlags, DeviceId, DeviceRecord, EntryRecord, EntryState, Features, FeaturesRecord, Handle, Header,
-    Operation, Routing, Status, Stores, Version,
+    Operation, Routing, Status, Version,
 };
 
 pub(super) const TESTS: Tests = &[
@@ -22,9 +21,6 @@ pub(super) const TESTS: Tests = &[
     ("F1", f1),
     ("F2", f2),
     ("F3", f3),
-    ("I1", i1),
-    ("I2", i2),
-    ("I3", i3),
 ];
 
 fn whole(operation: Operation, count: u32) -> Header {
@@ -51,7 +47,7 @@ fn o1(fixture: &mut Fixture) -> Verdict {
         fixture.call(Operation::MAP, &records)
     };
     let each = statuses::<3>(fixture);
-    ensure!(each == [Status::OK, Status::BAD_INDEX, Status::OK], "good, bad, good: {each:?}");
+    ensure!(each == [Status::OK, Status::BAD_INDEX, Status::OK], "good, bad, good: {}", Each(&each));
     ensure!(answer.header.done == 2, "done is {} of 2", answer.header.done);
     Ok(())
 }
@@ -87,7 +83,7 @@ fn o3(fixture: &mut Fixture) -> Verdict {
         let answer = fixture.raw.call(&whole(operation, 3), &records);
         let each = statuses::<3>(fixture);
         ensure!((answer.status, answer.header.done) == (Status::ABORTED, 0), "{operation:?}: {answer}");
-        ensure!(each == aborted, "{operation:?}: {each:?}");
+        ensure!(each == aborted, "{operation:?}: {}", Each(&each));
         unchanged(fixture, &line)?;
     }
     let answer = fixture.raw.call(&whole(Operation::UNMAP, 2), &[unmap[0], unmap[1]]);
@@ -117,7 +113,11 @@ fn o4(fixture: &mut Fixture) -> Verdict {
     let elsewhere = EntryRecord { routing: Routing { vector: vector + 1, ..request.routing }, ..request };
     fixture.call(Operation::MAP, &[request, request, elsewhere]);
     let each = statuses::<3>(fixture);
-    ensure!(each == [Status::OK, Status::OK, Status::ALREADY_MAPPED], "MAP thrice in a call: {each:?}");
+    ensure!(
+        each == [Status::OK, Status::OK, Status::ALREADY_MAPPED],
+        "MAP thrice in a call: {}",
+        Each(&each)
+    );
     let [first, second]: [EntryRecord; 2] = [fixture.raw.read(1), fixture.raw.read(2)];
     ensure!(
         (first.handle, first.pair()) == (second.handle, second.pair()),
@@ -133,7 +133,7 @@ fn o4(fixture: &mut Fixture) -> Verdict {
     let answer = fixture.call(Operation::UNMAP, &[bare, bare]);
     let each = statuses::<2>(fixture);
     let right = answer.status == Status::PARTIAL && each == [Status::OK, Status::STALE_HANDLE];
-    ensure!(right, "UNMAP twice in a call: {answer}, {each:?}");
+    ensure!(right, "UNMAP twice in a call: {answer}, {}", Each(&each));
     Ok(())
 }
 
@@ -209,64 +209,6 @@ fn f1(fixture: &mut Fixture) -> Verdict {
     Ok(())
 }
 
-fn i1(fixture: &mut Fixture) -> Verdict {
-    let devices = fixture.features().devices;
-    let served = fixture.subjects.iter().map(|subject| subject.id).collect::<ArrayVec<_, 4>>();
-    let mut known = 0;
-    for (place, id) in served.iter().enumerate() {
-        let (_, record) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(*id));
-        if record.status == Status::NO_DEVICE {
-            continue;
-        }
-        known += 1;
-        ensure!(record.status == Status::OK, "{id}: {:?}", record.status);
-        ensure!(record.device == *id, "{id} came back as {}", record.device);
-        let stores = Stores::from_bits_retain(record.stores);
-        let table = fixture
-            .subjects
-            .get(place)
-            .and_then(|subject| subject.table().map(|table| u32::from(table.len())));
-        let entries = if stores.contains(Stores::MSIX) { record.msix_entries } else { 0 };
-        ensure!(table.is_none_or(|len| entries <= len), "{id}: {entries} entries of a table of {table:?}");
-        ensure!(table.is_some() || !stores.contains(Stores::MSIX), "{id} has no MSI-X: {stores:?}");
-    }
-    if served.is_empty() {
-        return Err(Finding::CannotShow("no device here has MSI-X or MSI"));
-    }
-    ensure!(known > 0, "none of {} devices of configuration space is known to the host", served.len());
-    ensure!(known <= devices, "FEATURES says {devices} devices, {known} answer");
-    Ok(())
-}
-
-fn i2(fixture: &mut Fixture) -> Verdict {
-    let subject = fixture.msix().or_else(|_| fixture.msi())?;
-    let id = fixture.subject(subject)?.id;
-    let strangers = [
-        DeviceId { segment: id.segment ^ 0x8000, ..id },
-        DeviceId { bdf: pvir_guest::abi::Bdf(id.bdf.0 ^ 0x7f00), ..id },
-        DeviceId { segment: u16::MAX, bdf: pvir_guest::abi::Bdf(u16::MAX) },
-    ];
-    for stranger in strangers {
-        let (answer, record) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(stranger));
-        let refused = (answer.status, record.status) == (Status::PARTIAL, Status::NO_DEVICE);
-        ensure!(refused, "{stranger}: {answer}, {:?}", record.status);
-        let silent = DeviceRecord { status: Status::PENDING, ..record } == DeviceRecord::request(stranger);
-        ensure!(silent, "{stranger}: a record that failed says {record:x?}");
-    }
-    fixture.enable()?;
-    let line = fixture.line(subject, 0)?;
-    let (_, first) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
-    let (_, second) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id));
-    ensure!(first == second, "two answers in a row differ: {first:x?} {second:x?}");
-    ensure!(
-        first.irtes == 1 && first.irtes <= first.max_irtes,
-        "irtes {} of {}",
-        first.irtes,
-        first.max_irtes
-    );
-    fixture.arrives(&line)
-}
-
 fn f2(fixture: &mut Fixture) -> Verdict {
     for version in [0, 2, 0x7777, u16::MAX] {
         let any = Header { version: Version(version), ..Raw::header(Operation::FEATURES, 1) };
@@ -289,6 +231,13 @@ fn f3(fixture: &mut Fixture) -> Verdict {
     }
     let devices = usize::try_from(features.devices).unwrap_or(0);
     ensure!(devices >= ids.len(), "{devices} devices, {} of them are driven here", ids.len());
+    let functions = pci::enumerate();
+    let is_known = |id: &DeviceId| {
+        fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(*id)).1.status == Status::OK
+    };
+    let all = functions.iter().filter_map(|function| pci::device_id(function.address));
+    let known = all.filter(is_known).count();
+    ensure!(devices == known, "devices is {devices}, DEVICE_INFO knows {known} of configuration space");
     let subject = fixture.msix().or_else(|_| fixture.msi())?;
     let (mut request, ..) = fixture.request(subject, 0)?;
     // The highest id is one of a vCPU, and no other one is higher.
@@ -300,22 +249,5 @@ fn f3(fixture: &mut Fixture) -> Verdict {
     if beyond.routing.destination != 0xff {
         fixture.expect(Operation::MAP, &beyond, Status::BAD_DESTINATION)?;
     }
-    Ok(())
-}
-
-fn i3(fixture: &mut Fixture) -> Verdict {
-    let id = fixture.subjects.first().ok_or(Finding::CannotShow("no device here has MSI-X or MSI"))?.id;
-    let ask = |fixture: &Fixture| fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id)).1;
-    let before = ask(fixture);
-    enable_without(fixture, Features::IMS | Features::MSI_MULTI | Features::PARKING)?;
-    let enabled = ask(fixture);
-    ensure!(enabled == before, "{id}: {before:x?} before ENABLE, {enabled:x?} after it");
-    fixture.reset();
-    fixture.enable()?;
-    let subject = fixture.msix().or_else(|_| fixture.msi())?;
-    fixture.line(subject, 0)?;
-    let of = fixture.subject(subject)?.id;
-    let held = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(of)).1.irtes;
-    ensure!(held == 1, "{of}: one message is mapped, irtes is {held}");
     Ok(())
 }

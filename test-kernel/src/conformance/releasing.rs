@@ -4,13 +4,18 @@ use super::Tests;
 use super::fixture::{Fixture, MappedEntry};
 use super::verdict::{Verdict, ensure};
 use crate::machine::cpu::interrupts;
+use crate::machine::cpu::time::wait_until;
 use arrayvec::ArrayVec;
-use pvir_guest::abi::{Arch, EntryRecord, EntryState, Features, Handle, Operation, Routing, Status};
+use pvir_guest::abi::{
+    Arch, DeviceFlags, DeviceRecord, EntryRecord, EntryState, Features, Handle, Operation, Routing, Status,
+};
 
 pub(super) const TESTS: Tests = &[("U1", u1), ("U2", u2), ("Q1", q1), ("Q2", q2), ("H1", h1), ("H2", h2)];
 
 /// How often an entry is mapped and given back.
 const ROUNDS: usize = 64;
+/// Milliseconds for handles that might come again.
+const AGAIN_MS: u64 = 3_000;
 
 /// A line to be given back, and one that stays, where the device has two.
 fn lines(fixture: &mut Fixture) -> Result<(MappedEntry, Option<MappedEntry>), super::verdict::Finding> {
@@ -44,6 +49,30 @@ fn u2(fixture: &mut Fixture) -> Verdict {
     }
     fixture.expect(Operation::UNMAP, &Fixture::bare(&line), Status::STALE_HANDLE)?;
     fixture.expect(Operation::QUERY, &Fixture::bare(&line), Status::STALE_HANDLE)?;
+    given_again(fixture, &line, other.as_ref())
+}
+
+/// A host that makes its pairs itself keeps an old one dead, also when the same entry is mapped again.
+fn given_again(fixture: &mut Fixture, old: &MappedEntry, control: Option<&MappedEntry>) -> Verdict {
+    let id = fixture.subject(old.subject)?.id;
+    let info = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id)).1;
+    let own_pairs = info.flags & DeviceFlags::EMULATED.bits() != 0;
+    if !own_pairs || fixture.subject(old.subject)?.table().is_none() {
+        return Ok(()); // the pair may be that of another entry of the same device
+    }
+    for _ in 0..3 {
+        let now = fixture.line(old.subject, old.index)?;
+        fixture.subject(old.subject)?.program(old.index, old.entry.pair());
+        ensure!(now.entry.pair() != old.entry.pair(), "the pair {} was given again", old.entry.pair());
+        fixture.is_silent(old.subject, old.index, control)?;
+        fixture.subject(old.subject)?.program(old.index, now.entry.pair());
+        fixture.arrives(&now)?;
+        fixture.subject(old.subject)?.silence();
+        if let Some(control) = control {
+            fixture.subject(control.subject)?.program(control.index, control.entry.pair());
+        }
+        fixture.expect(Operation::UNMAP, &Fixture::bare(&now), Status::OK)?;
+    }
     Ok(())
 }
 
@@ -66,7 +95,24 @@ fn q1(fixture: &mut Fixture) -> Verdict {
     }
     let after = (fixture.features(), fixture.call(Operation::FEATURES, &[fixture.features()]).header.epoch);
     ensure!(before == after, "QUERY changed something: {before:x?} {after:x?}");
-    fixture.arrives(&line)
+    fixture.arrives(&line)?;
+    another_count(fixture)
+}
+
+/// An entry that is mapped with another count is not found by its name, and not meant by its handle.
+fn another_count(fixture: &mut Fixture) -> Verdict {
+    let Ok(subject) = fixture.msi() else { return Ok(()) };
+    let id = fixture.subject(subject)?.id;
+    let messages = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(id)).1.msi_messages;
+    if messages < 2 || !fixture.offered().contains(Features::MSI_MULTI) {
+        return Ok(()); // every other count is one that the store does not take
+    }
+    let (request, ..) = fixture.request(subject, 0)?;
+    let mapped = fixture.expect(Operation::MAP, &request, Status::OK)?;
+    let bare = EntryRecord { count: 2, ..EntryRecord::query(request.device, request.store, 0) };
+    fixture.expect(Operation::QUERY, &bare, Status::STALE_HANDLE)?;
+    fixture.expect(Operation::QUERY, &bare.with_handle(mapped.handle), Status::HANDLE_MISMATCH)?;
+    Ok(())
 }
 
 fn q2(fixture: &mut Fixture) -> Verdict {
@@ -112,7 +158,29 @@ fn h1(fixture: &mut Fixture) -> Verdict {
             fixture.expect(Operation::UNMAP, &bare, Status::OK)?;
         }
     }
-    Ok(())
+    none_comes_again(fixture, &request, &given)
+}
+
+/// A host that takes the next slot each time comes to a slot again after all others: no generation, and the handle is one of
+/// before. As many rounds as there are slots, or as many as the time allows.
+fn none_comes_again(fixture: &mut Fixture, request: &EntryRecord, given: &[Handle]) -> Verdict {
+    fixture.disable()?;
+    fixture.enable()?;
+    let rounds = fixture.features().max_irtes.saturating_add(1);
+    let (mut round, mut verdict) = (0, Ok(()));
+    wait_until(AGAIN_MS, || {
+        verdict = given_anew(fixture, request, given);
+        round += 1;
+        round >= rounds || verdict.is_err()
+    });
+    verdict
+}
+
+fn given_anew(fixture: &mut Fixture, request: &EntryRecord, given: &[Handle]) -> Verdict {
+    let handle = fixture.expect(Operation::MAP, request, Status::OK)?.handle;
+    ensure!(!given.contains(&handle), "handle {handle} was given again, much later");
+    let bare = EntryRecord::query(request.device, request.store, 0).with_handle(handle);
+    fixture.expect(Operation::UNMAP, &bare, Status::OK).map(|_| ())
 }
 
 fn h2(fixture: &mut Fixture) -> Verdict {

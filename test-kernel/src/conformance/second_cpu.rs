@@ -9,7 +9,7 @@ use crate::raw::{Raw, instructions};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pvir_guest::Discovered;
 use pvir_guest::abi::{
-    CPUID_BASE_STEP, CpuidLeaf, Discovery, FeaturesRecord, MIN_CPUID_BASE, Operation, Status,
+    CPUID_BASE_STEP, Conduits, CpuidLeaf, Discovery, FeaturesRecord, MIN_CPUID_BASE, Operation, Status,
 };
 use spin::Mutex;
 
@@ -28,7 +28,7 @@ static BEFORE_FIRST: AtomicU64 = AtomicU64::new(u64::MAX);
 pub(super) fn remember(raw: &Raw, discovered: &Discovered) {
     *SECOND.lock() = Raw::new(raw.conduit()).map(|raw| (raw, *discovered));
     AT_START.store(fingerprint(0), Ordering::Relaxed);
-    if let Ok(said) = smp::run_on(HELPER, last, 0) {
+    if let Ok(said) = smp::run_on(HELPER, last, Conduits::all().bits().into()) {
         BEFORE_FIRST.store(said, Ordering::Relaxed);
     }
 }
@@ -112,10 +112,11 @@ pub(super) fn before_first() -> Option<u64> {
     Some(BEFORE_FIRST.load(Ordering::Relaxed)).filter(|said| *said != u64::MAX)
 }
 
-/// Job: the status of the last call of this CPU.
-pub(super) fn last(_: u64) -> u64 {
+/// Job: the status of the last call of this CPU, by one of these conduits (bits of [`Conduits`]).
+pub(super) fn last(conduits: u64) -> u64 {
     let second = SECOND.lock();
-    let said = second.as_ref().and_then(|(_, discovered)| instructions::last_status(discovered));
+    let among = Conduits::from_bits_retain(u32::try_from(conduits).unwrap_or(0));
+    let said = second.as_ref().and_then(|(_, discovered)| instructions::last_status(discovered, among));
     said.map_or(u64::MAX, u64::from)
 }
 

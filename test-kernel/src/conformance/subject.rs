@@ -60,8 +60,13 @@ impl Subject {
 
     /// The device's MSI-X table, which must have so many entries.
     pub(super) fn table_of(&self, entries: u16) -> Result<&RawMsixTable, Finding> {
-        let long = self.table().filter(|table| table.len() >= entries);
-        long.ok_or(Finding::CannotShow("no device here has so many MSI-X entries"))
+        match self.table() {
+            None => Err(Finding::CannotShow("no device here has MSI-X")),
+            Some(table) if table.len() < entries => {
+                Err(Finding::CannotShow("no device here has so many MSI-X entries"))
+            }
+            Some(table) => Ok(table),
+        }
     }
 
     /// The store that holds the device's messages.
@@ -104,6 +109,11 @@ impl Subject {
         msi.set_message_info(pair.address, pair.data, PortAccess);
         set_multiple_messages(self.function.address, messages.trailing_zeros());
         msi.set_enabled(true, PortAccess);
+    }
+
+    /// Whether MSI is switched on.
+    pub(super) fn has_msi_enabled(&self) -> bool {
+        self.function.msi().is_some_and(|msi| msi.is_enabled(PortAccess))
     }
 
     /// Whether the device shows no MSI capability, or one that cannot be switched on.

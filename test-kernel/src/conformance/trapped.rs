@@ -4,6 +4,7 @@ use super::Tests;
 use super::fixture::{Fixture, MappedEntry};
 use super::verdict::{Finding, Verdict, ensure};
 use crate::machine::cpu::interrupts;
+use crate::machine::cpu::time::{QUIET_MS, wait_until};
 use pvir_guest::abi::{DeviceId, EntryRecord, Features, Operation, Pair, Status, Store};
 
 pub(super) const TESTS: Tests = &[("T1", t1), ("T2", t2), ("T3", t3), ("T4", t4), ("T5", t5)];
@@ -50,9 +51,25 @@ fn t1(fixture: &mut Fixture) -> Verdict {
             }
             Ok(())
         })?;
+        // MSI-X Enable clear: no message, whatever becomes of what was raised.
+        table_of(fixture, subject, false)?;
+        let all = interrupts::grand_total();
+        fixture.subject(subject)?.raise(0)?;
+        fixture.nothing_came(all, None)?;
+        fixture.subject(subject)?.acknowledge(0);
+        table_of(fixture, subject, true)?;
+        wait_until(QUIET_MS, || false);
         // A message that changes while live.
         let moved = own_message(fixture, subject, 0)?;
         fixture.arrives(&moved)?;
+    }
+    Ok(())
+}
+
+/// Sets or clears MSI-X Enable of a device that has it.
+fn table_of(fixture: &mut Fixture, subject: usize, enabled: bool) -> Verdict {
+    if let Some(table) = fixture.subject(subject)?.table() {
+        table.set_capability(enabled, false);
     }
     Ok(())
 }
@@ -95,6 +112,13 @@ fn t3(fixture: &mut Fixture) -> Verdict {
 }
 
 fn t4(fixture: &mut Fixture) -> Verdict {
+    if let Ok(subject) = fixture.msi() {
+        fixture.enable()?;
+        fixture.line(subject, 0)?;
+        fixture.disable()?;
+        let (id, on) = (fixture.subject(subject)?.id, fixture.subject(subject)?.has_msi_enabled());
+        ensure!(!on, "{id}: MSI is enabled after DISABLE");
+    }
     fixture.enable()?;
     let subject = fixture.msix()?;
     let line = fixture.line(subject, 0)?;

@@ -3,6 +3,7 @@
 use crate::machine::cpu::usermode;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
+use pvir_guest::abi::Status;
 use spin::{Mutex, MutexGuard};
 
 /// Text of one finding.
@@ -41,6 +42,31 @@ impl Words {
 
     pub(super) fn as_str(&self) -> &str {
         self.0.as_ref().map_or("too many findings at once for the words of this one", |text| text.as_str())
+    }
+}
+
+/// A status as a reader of the page knows it.
+pub(super) struct Told(pub(super) Status);
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.name() {
+            Some(name) => f.write_str(name),
+            None if self.0 == Status::PENDING => f.write_str("not answered"),
+            None => write!(f, "{:#x}, which is no status", self.0.0),
+        }
+    }
+}
+
+/// The statuses of records, in their order.
+pub(super) struct Each<'s>(pub(super) &'s [Status]);
+
+impl fmt::Display for Each<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, status) in self.0.iter().enumerate() {
+            write!(f, "{}{}", if place == 0 { "" } else { ", " }, Told(*status))?;
+        }
+        Ok(())
     }
 }
 

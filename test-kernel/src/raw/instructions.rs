@@ -65,12 +65,13 @@ pub(crate) fn guarded_call(
     }
 }
 
-/// The status of this vCPU's last call, by the conduit that can be asked: MSR, or else port.
-pub(crate) fn last_status(discovered: &Discovered) -> Option<u32> {
-    if discovered.usable.contains(Conduits::MSR) {
+/// The status of this vCPU's last call, by the conduit that can be asked among these: MSR, or else port.
+pub(crate) fn last_status(discovered: &Discovered, among: Conduits) -> Option<u32> {
+    let usable = discovered.usable & among;
+    if usable.contains(Conduits::MSR) {
         let value = probe::rdmsr(discovered.host.msr).ok()?;
         u32::try_from(value).ok()
-    } else if discovered.usable.contains(Conduits::PORT) {
+    } else if usable.contains(Conduits::PORT) {
         Some(port_in(discovered.host.port))
     } else {
         None

@@ -35,7 +35,14 @@ pub(crate) struct Answer {
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}, header {:?}, done {}", self.status, self.header.status, self.header.done)
+        let Self { status, header } = self;
+        write!(f, "{status:?}")?;
+        if header.status == Status::PENDING {
+            write!(f, ", the header is not answered")?;
+        } else if header.status != *status {
+            write!(f, ", and the header says {:?}", header.status)?;
+        }
+        write!(f, ", done {}", header.done)
     }
 }
 
@@ -132,6 +139,19 @@ impl Raw {
         for (at, byte) in (start..MAX_BLOCK_LEN).zip(bytes) {
             store(self.block, at, *byte);
         }
+    }
+
+    /// The header in a page of RAM that the allocator has not given out.
+    pub(crate) fn planted(page: GuestPhysAddr) -> Option<Header> {
+        let place = usize::try_from(page.0).ok().and_then(|address| NonNull::new(address as *mut u8))?;
+        if !frames::is_free(page.0) {
+            return None;
+        }
+        let mut header = Header::new_zeroed();
+        for (at, byte) in header.as_mut_bytes().iter_mut().enumerate() {
+            *byte = load(place, at);
+        }
+        Some(header)
     }
 
     /// Writes a header to a page of RAM that the allocator has not given out; whether it could.

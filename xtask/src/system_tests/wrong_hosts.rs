@@ -31,7 +31,9 @@ const NOT_TAKEN: &str = "hypercall-not-taken";
 const INSTRUCTIONS: [&str; 2] = ["vmcall", "vmmcall"];
 /// VMs at a time: their boot takes one CPU, and then they mostly wait.
 const AT_ONCE: usize = 2;
-const MACHINE: [&str; 4] = ["--cpus", "2", "--device", "emulated,vectors=10"];
+/// Three vCPUs, so that a choice among them is more than odd and even, and a device for each store.
+const MACHINE: [&str; 6] =
+    ["--cpus", "3", "--device", "emulated,vectors=10", "--device", "emulated,store=msi,vectors=8"];
 /// Milliseconds that the suite waits for what never comes.
 const PATIENCE: u32 = 1000;
 

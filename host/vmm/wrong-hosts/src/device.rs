@@ -1,5 +1,6 @@
 //! A device: its pairs, its mask bits, and what it holds when an entry is mapped.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -31,11 +32,13 @@ pub(crate) struct WrongDevice {
     wrong: Option<Wrong>,
     /// The first pair that it ever gave.
     first_pair: Option<Pair>,
+    /// The first pair of each entry.
+    first_of: BTreeMap<(u16, u32), Pair>,
 }
 
 impl WrongDevice {
     pub(crate) fn new(device: Box<dyn Device>, table: Option<Arc<RegionMap>>, wrong: Option<Wrong>) -> Self {
-        Self { device, table, wrong, first_pair: None }
+        Self { device, table, wrong, first_pair: None, first_of: BTreeMap::new() }
     }
 
     fn set_masked(&self, store: Store, index: u32, masked: bool) -> io::Result<()> {
@@ -72,6 +75,7 @@ impl Device for WrongDevice {
         Ok(match self.wrong {
             Some(Wrong::PairOfAnotherEntry) => Pair { address: pair.address + NEXT_HANDLE, ..pair },
             Some(Wrong::OnePairForAll) => first,
+            Some(Wrong::PairAgain) => *self.first_of.entry((store.0, index)).or_insert(pair),
             _ => pair,
         })
     }

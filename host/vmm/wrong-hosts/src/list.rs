@@ -30,6 +30,10 @@ wrong_hosts! {
     BlockOverrun = "block-overrun" breaks "C2",
     /// The conduit answers OK whatever the header says.
     StatusDiffers = "status-differs" breaks "C3",
+    /// MSR and port answer the status of the last call of any vCPU.
+    StatusOfAnother = "status-of-another" breaks "C3",
+    /// Where records are not in RAM the header is left as it was.
+    HeaderUnwritten = "header-unwritten" breaks "C3",
     /// An access of one or two bytes to the port is taken for a call.
     NarrowPort = "narrow-port" breaks "C5",
     /// A block may lie anywhere in a page.
@@ -42,6 +46,8 @@ wrong_hosts! {
     DoneOfFailed = "done-of-failed" breaks "B4",
     /// Reserved bytes of the header are not looked at.
     ReservedIgnored = "reserved-ignored" breaks "B5",
+    /// The upper bits of the hint are not looked at.
+    HintBitsIgnored = "hint-bits-ignored" breaks "RESERVED_NOT_ZERO",
     /// `done` counts records that failed.
     DoneCountsFailed = "wrong-done" breaks "O1",
     /// A call in which records failed is OK.
@@ -50,20 +56,36 @@ wrong_hosts! {
     NotUndone = "not-undone" breaks "O3",
     /// A record that failed carries a pair.
     FailedHasPair = "failed-has-pair" breaks "O5",
+    /// One device more than there is.
+    DeviceTooMany = "device-too-many" breaks "F3",
+    /// A device has IMS entries, and its stores say nothing of them.
+    ImsUnsaid = "ims-unsaid" breaks "I3",
     /// Features that are not offered are granted.
     AnyFeature = "any-feature" breaks "E1",
+    /// ENABLE without MSIX is refused, which is offered beside others.
+    OfferedRefused = "offered-refused" breaks "E1",
     /// A second ENABLE is granted.
     EnabledTwice = "enabled-twice" breaks "E7",
     /// Every session has the same epoch.
     EpochNotRaised = "epoch-not-raised" breaks "E8",
     /// DISABLE leaves the IRTEs.
     DisableKeeps = "disable-keeps" breaks "X1",
+    /// The vector is looked at before all else.
+    VectorFirst = "vector-first" breaks "J1",
+    /// PARKING is there whether the guest has taken it or not.
+    ParkingUntaken = "parking-untaken" breaks "J2",
+    /// Among several vCPUs it is always the one with the lowest id.
+    LowestMember = "lowest-member" breaks "L3",
+    /// A record that resolves alike is taken for the same.
+    ResolvesAlike = "resolves-alike" breaks "L5",
     /// The pair is that of the next entry.
     PairOfAnotherEntry = "pair-of-another-entry" breaks "M1",
     /// RETARGET answers with another pair.
     RetargetNewPair = "retarget-new-pair" breaks "M2",
     /// The mask bit is clear when MAP returns.
     MaskLeftUnset = "mask-left-unset" breaks "M3",
+    /// MAP of an IMS entry says that it is masked.
+    ImsMasked = "ims-masked" breaks "M3",
     /// What was raised before an interrupt's eventfd is attached is lost: the effect of starting the device first.
     LostInMap = "lost-in-map" breaks "M4",
     /// The same MAP again does not say EXISTING.
@@ -76,12 +98,18 @@ wrong_hosts! {
     LostInRetarget = "lost-in-retarget" breaks "R2",
     /// UNMAP leaves everything alive.
     PairLeftAlive = "pair-left-alive" breaks "U2",
+    /// An entry has the same pair each time it is mapped: what was given back comes alive again.
+    PairAgain = "pair-again" breaks "U2",
     /// QUERY gives the entry back.
     QueryChangesState = "query-changes-state" breaks "Q1",
+    /// QUERY by name does not look at the number of messages.
+    CountIgnored = "count-ignored" breaks "Q1",
     /// QUERY answers with another vector.
     QueryForgets = "query-forgets" breaks "Q2",
     /// A slot's handle is the same each time.
     HandleAgain = "handle-again" breaks "H1",
+    /// A handle is the number of a slot, the next one each time, until the first comes again.
+    HandlesInTurn = "handles-in-turn" breaks "H1",
     /// The generation of a handle is not looked at.
     GenerationIgnored = "generation-ignored" breaks "H2",
     /// The event area is not written.
@@ -90,6 +118,8 @@ wrong_hosts! {
     EpochMissing = "epoch-missing" breaks "V5",
     /// Vectors of exceptions are taken, and moved out of the way.
     VectorFive = "vector-five" breaks "BAD_VECTOR",
+    /// The first and the last of the device vectors are refused.
+    EndsRefused = "ends-refused" breaks "BAD_VECTOR",
     /// The broadcast id is taken for the first vCPU.
     BroadcastTaken = "broadcast-taken" breaks "BROADCAST",
 }

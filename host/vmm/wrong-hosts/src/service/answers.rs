@@ -1,6 +1,6 @@
 //! Answers that are changed on their way to the guest. The service has done what it was asked to do.
 
-use pvir_abi::{EntryRecord, EntryState, Operation, Status};
+use pvir_abi::{EntryRecord, EntryState, FIRST_DEVICE_VECTOR, Operation, Status, Store, Stores};
 
 use super::block::Block;
 use super::{Change, HonestService};
@@ -27,6 +27,12 @@ impl Change for Answers {
         }
         if answered {
             answer.each_entry(|record| self.record(operation, record));
+            answer.each_features(|record| record.devices += u32::from(self.0 == Wrong::DeviceTooMany));
+            answer.each_device(|record| {
+                if self.0 == Wrong::ImsUnsaid {
+                    record.stores &= !Stores::IMS.bits();
+                }
+            });
         }
         answer
     }
@@ -40,6 +46,14 @@ impl Answers {
             (Wrong::FailedHasPair, _) if !ok => record.address = SOME_ADDRESS,
             (Wrong::ExistingUnsaid, Operation::MAP) => record.state &= !EntryState::EXISTING.bits(),
             (Wrong::RetargetNewPair, Operation::RETARGET) if ok => record.address += NEXT_HANDLE,
+            (Wrong::ImsMasked, Operation::MAP) if ok && record.store == Store::IMS => {
+                record.state |= EntryState::MASKED.bits();
+            }
+            (Wrong::VectorFirst, Operation::MAP | Operation::RETARGET)
+                if !ok && record.flags == 0 && record.routing.vector < FIRST_DEVICE_VECTOR =>
+            {
+                record.status = Status::BAD_VECTOR;
+            }
             (Wrong::QueryForgets, Operation::QUERY) if ok => record.routing.vector ^= 1,
             _ => {}
         }

@@ -1,8 +1,8 @@
 //! A request block, or its answer: a copy that can be changed.
 
 use pvir_abi::{
-    EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Handle, Header, MAX_RECORDS, Operation,
-    RECORD_LEN, Status, block_len,
+    DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Handle, Header, MAX_RECORDS,
+    Operation, RECORD_LEN, Status, block_len,
 };
 use pvir_host::memory::{GuestRam, NotRam};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -97,6 +97,13 @@ impl Block {
     /// Changes the record of a FEATURES.
     pub(super) fn each_features(&mut self, change: impl FnMut(&mut FeaturesRecord)) {
         if self.header.operation == Operation::FEATURES {
+            self.each(change);
+        }
+    }
+
+    /// Changes each record of a DEVICE_INFO.
+    pub(super) fn each_device(&mut self, change: impl FnMut(&mut DeviceRecord)) {
+        if self.header.operation == Operation::DEVICE_INFO {
             self.each(change);
         }
     }

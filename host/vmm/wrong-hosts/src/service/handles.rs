@@ -64,3 +64,51 @@ impl Change for GenerationIgnored {
         self.0.call(request, service, |handle| handle != Handle::NONE)
     }
 }
+
+/// Handles that a host with so many slots and no generation gives, one slot after the other.
+const SLOTS: u64 = 100;
+
+/// A handle is the number of a slot, and each MAP takes the next one.
+#[derive(Default)]
+pub(super) struct HandlesInTurn(Mutex<Turn>);
+
+#[derive(Default)]
+struct Turn {
+    given: u64,
+    /// The service's handle by the one that the guest was given for it.
+    of_service: BTreeMap<Handle, Handle>,
+}
+
+impl Turn {
+    fn give(&mut self, handle: Handle) -> Handle {
+        let known = self.of_service.iter().find(|(_, of_service)| **of_service == handle);
+        if let Some((given, _)) = known {
+            return *given;
+        }
+        let given = Handle(1 + self.given % SLOTS);
+        self.given += 1;
+        self.of_service.insert(given, handle);
+        given
+    }
+}
+
+impl Change for HandlesInTurn {
+    fn serve(&self, request: &Block, service: &HonestService<'_>) -> Block {
+        let mut turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answer = service.call_changed(request, |request| {
+            request.each_entry(|record| {
+                if let Some(handle) = turn.of_service.get(&record.handle) {
+                    record.handle = *handle;
+                }
+            });
+        });
+        if answer.answers(Operation::MAP) || answer.answers(Operation::QUERY) {
+            answer.each_entry(|record| {
+                if record.status == Status::OK {
+                    record.handle = turn.give(record.handle);
+                }
+            });
+        }
+        answer
+    }
+}

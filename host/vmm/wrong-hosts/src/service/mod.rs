@@ -13,6 +13,7 @@ mod fewer;
 mod handles;
 mod memory;
 mod requests;
+mod routings;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,16 @@ trait Change: Send + Sync {
         discovery
     }
 
+    /// Whether this answer is written into the guest's block.
+    fn writes(&self, _: &Block) -> bool {
+        true
+    }
+
+    /// The vCPU whose last call is asked for when this one asks for its own; `None`: whichever was last.
+    fn asks_of(&self, vcpu: usize) -> Option<usize> {
+        Some(vcpu)
+    }
+
     /// The status that the conduit carries.
     fn conduit_status(&self, status: Status) -> Status {
         status
@@ -73,22 +84,29 @@ fn change(variant: Variant) -> Box<dyn Change> {
     };
     match wrong {
         StatusDiffers => Box::new(answers::ConduitSaysOk),
-        InFieldChanged | DoneOfFailed | DoneCountsFailed | PartialIsOk | FailedHasPair | RetargetNewPair
-        | ExistingUnsaid | QueryForgets | EpochMissing => Box::new(answers::Answers(wrong)),
+        StatusOfAnother | HeaderUnwritten => Box::new(conduits::Elsewhere(wrong)),
+        DeviceTooMany | ImsUnsaid | ImsMasked | VectorFirst | InFieldChanged | DoneOfFailed
+        | DoneCountsFailed | PartialIsOk | FailedHasPair | RetargetNewPair | ExistingUnsaid
+        | QueryForgets | EpochMissing => Box::new(answers::Answers(wrong)),
         NarrowPort => Box::new(requests::NarrowPort),
         UnalignedBlock => Box::new(requests::AnywhereInPage),
-        ReservedIgnored | AnyFeature | VectorFive | BroadcastTaken => Box::new(requests::Requests(wrong)),
+        ReservedIgnored | AnyFeature | VectorFive | BroadcastTaken | HintBitsIgnored | OfferedRefused
+        | EndsRefused | CountIgnored => Box::new(requests::Requests(wrong)),
         NotUndone => Box::new(entries::NotUndone),
         PairLeftAlive => Box::<entries::PairLeftAlive>::default(),
         QueryChangesState => Box::new(entries::QueryChangesState),
         HandleAgain => Box::<handles::HandleAgain>::default(),
         GenerationIgnored => Box::<handles::GenerationIgnored>::default(),
+        ParkingUntaken => Box::<routings::ParkingUntaken>::default(),
+        LowestMember => Box::<routings::LowestMember>::default(),
+        ResolvesAlike => Box::new(routings::ResolvesAlike),
+        HandlesInTurn => Box::<handles::HandlesInTurn>::default(),
         EnabledTwice => Box::new(sessions::EnabledTwice),
         EpochNotRaised => Box::new(sessions::EpochNotRaised),
         DisableKeeps => Box::<sessions::DisableKeeps>::default(),
         MsrFaults | HypercallNotTaken => Box::new(conduits::FalseConduits(wrong)),
         CpuidDiffers | MsrOfTheCpu | BlockOverrun | HeaderReadTwice | AreaNotWritten | LostInMap
-        | LostInRetarget | ParkedLost | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => {
+        | PairAgain | LostInRetarget | ParkedLost | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => {
             Box::new(Nothing)
         }
     }
@@ -135,8 +153,8 @@ pub(crate) struct Interposer {
     service: Arc<dyn Hypercalls>,
     memory: Arc<ServiceMemory>,
     change: Box<dyn Change>,
-    /// By vCPU: what its last call was answered.
-    last: Mutex<BTreeMap<usize, Status>>,
+    /// By vCPU: what its last call was answered; under `None` that of whichever was last.
+    last: Mutex<BTreeMap<Option<usize>, Status>>,
 }
 
 impl Interposer {
@@ -152,7 +170,9 @@ impl Interposer {
         let ram = self.memory.guest_ram();
         let request = Block::copy_in(ram, at)?;
         let answer = self.change.serve(&request, &HonestService { interposer: self, vcpu });
-        answer.copy_out(ram, at, &request).ok()?;
+        if self.change.writes(&answer) {
+            answer.copy_out(ram, at, &request).ok()?;
+        }
         Some(answer.header.status)
     }
 }
@@ -166,13 +186,15 @@ impl Hypercalls for Interposer {
         let served = if cpl == 0 { self.serve(vcpu, block) } else { None };
         let status = served.unwrap_or_else(|| self.service.call(vcpu, cpl, block));
         let status = self.change.conduit_status(status);
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(vcpu, status);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.insert(Some(vcpu), status);
+        last.insert(None, status);
         status
     }
 
     fn last_status(&self, vcpu: usize) -> Status {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.get(&vcpu).copied().unwrap_or_else(|| self.service.last_status(vcpu))
+        last.get(&self.change.asks_of(vcpu)).copied().unwrap_or_else(|| self.service.last_status(vcpu))
     }
 
     fn takes_port_access(&self, bytes: u8) -> bool {

@@ -1,6 +1,6 @@
 //! Requests that the service would refuse, changed so that it takes them.
 
-use pvir_abi::{FIRST_DEVICE_VECTOR, GuestPhysAddr};
+use pvir_abi::{FIRST_DEVICE_VECTOR, Features, GuestPhysAddr, Handle, Operation};
 
 use super::block::Block;
 use super::{Change, HonestService};
@@ -22,6 +22,24 @@ impl Change for Requests {
                     record.routing.vector += FIRST_DEVICE_VECTOR;
                 }
             }),
+            Wrong::HintBitsIgnored => request.each_entry(|record| record.routing.hint &= 1),
+            Wrong::OfferedRefused => request.each_enable(|record| {
+                if record.features & Features::MSIX.bits() == 0 {
+                    record.features |= 1 << 63;
+                }
+            }),
+            Wrong::EndsRefused => request.each_entry(|record| {
+                if [FIRST_DEVICE_VECTOR, u8::MAX].contains(&record.routing.vector) {
+                    record.routing.vector = 0;
+                }
+            }),
+            Wrong::CountIgnored if request.header.operation == Operation::QUERY => {
+                request.each_entry(|record| {
+                    if record.handle == Handle::NONE {
+                        record.count = 1;
+                    }
+                });
+            }
             Wrong::BroadcastTaken => request.each_entry(|record| {
                 if record.routing.destination == u32::MAX {
                     record.routing.destination = 0;

@@ -230,3 +230,62 @@ fn an_entry_that_moves_has_no_irqfd_for_a_while() {
         [BackendCall::Detach(FIRST_GSI), BackendCall::SetRoutes(1), BackendCall::Attach(FIRST_GSI)]
     );
 }
+
+#[test]
+fn what_a_later_list_of_wrong_hosts_answers() {
+    let host = Host::enabled(Wrong::DeviceTooMany);
+    assert_eq!(host.features().devices, 2);
+    let host = Host::enabled(Wrong::VectorFirst);
+    let bad = EntryRecord { routing: X86Route::fixed(1, 5).into(), index: u32::MAX, ..map(0) };
+    assert_eq!(host.call(Operation::MAP, &[bad]).1[0].status, Status::BAD_VECTOR);
+    let host = Host::enabled(Wrong::EndsRefused);
+    for vector in [0x20, 0xff] {
+        let end = EntryRecord { routing: X86Route::fixed(1, vector).into(), ..map(0) };
+        let (_, records) = host.call(Operation::MAP, &[end]);
+        assert_eq!((records[0].status, records[0].routing), (Status::BAD_VECTOR, end.routing));
+    }
+    let host = Host::with(Some(Wrong::OfferedRefused));
+    let without = Service::FEATURES.difference(Features::MSIX | Features::EPOCH);
+    let (answer, records) = host.call(Operation::ENABLE, &[EnableRecord::request(without, None)]);
+    assert_eq!((answer.status, records[0].features), (Status::UNSUPPORTED_FEATURE, without.bits()));
+}
+
+#[test]
+fn a_handle_comes_again_after_all_others() {
+    let host = Host::enabled(Wrong::HandlesInTurn);
+    let mut seen = Vec::new();
+    while !seen.contains(&host.map(0).handle) {
+        let handle = host.map(0).handle;
+        seen.push(handle);
+        let bare = EntryRecord::query(device(), Store::MSIX, 0).with_handle(handle);
+        assert_eq!(host.call(Operation::UNMAP, &[bare]).0.status, Status::OK);
+    }
+    assert!(seen.len() > 64, "{} handles", seen.len());
+}
+
+#[test]
+fn what_resolves_alike_is_existing_and_the_lowest_is_chosen() {
+    let logical = |destination, vector| {
+        let routing = X86Route::fixed(destination, vector).into();
+        pvir_abi::Routing { destination_mode: 1, hint: 1, ..routing }
+    };
+    let host = Host::enabled(Wrong::ResolvesAlike);
+    let first = host.map(0);
+    let alike = EntryRecord { routing: logical(1, first.routing.vector), ..map(0) };
+    let (answer, records) = host.call(Operation::MAP, &[alike]);
+    assert_eq!((answer.status, records[0].handle), (Status::OK, first.handle));
+    let host = Host::enabled(Wrong::LowestMember);
+    let both = EntryRecord { routing: logical(3, 0x51), ..map(0) };
+    let (_, records) = host.call(Operation::MAP, &[both]);
+    let bare = EntryRecord::query(device(), Store::MSIX, 0).with_handle(records[0].handle);
+    let held = host.call(Operation::QUERY, &[bare]).1[0];
+    assert_eq!((records[0].status, held.routing), (Status::OK, both.routing));
+}
+
+#[test]
+fn a_vcpu_is_told_of_another_ones_call() {
+    let host = Host::with(Some(Wrong::StatusOfAnother));
+    host.write(BLOCK, &Header { magic: 1, ..header(Operation::FEATURES, 1) }, &[FeaturesRecord::request()]);
+    assert_eq!(host.service.call(1, 0, GuestPhysAddr(BLOCK)), Status::BAD_MAGIC);
+    assert_eq!(host.service.last_status(0), Status::BAD_MAGIC);
+}
