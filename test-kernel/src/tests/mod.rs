@@ -7,6 +7,7 @@ mod counts;
 mod crash;
 mod direct;
 mod dynamic;
+mod hostile;
 mod ims;
 mod limits;
 mod multi;
@@ -27,9 +28,10 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 16] = [
+pub(crate) const WORDS: [(&str, Word); 17] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
+    ("hostile", hostile::run),
     ("blocked", blocked::run),
     ("counts", counts::run),
     ("ims", ims::run),
