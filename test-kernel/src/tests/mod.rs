@@ -7,6 +7,7 @@ mod counts;
 mod crash;
 mod direct;
 mod dynamic;
+mod hostile;
 mod ims;
 mod limits;
 mod multi;
@@ -31,6 +32,7 @@ pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 pub(crate) const WORDS: [(&str, Word); 17] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
+    ("hostile", hostile::run),
     ("blocked", blocked::run),
     ("counts", counts::run),
     ("ims", ims::run),

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "makes volatile pointers from physical addresses")]
 
 use super::paging::{self, Caching};
+use core::arch::asm;
 use core::ptr::NonNull;
 use volatile::VolatilePtr;
 
@@ -43,6 +44,53 @@ impl Registers {
         if let Some(register) = self.register(offset) {
             register.write(value);
         }
+    }
+
+    /// Reads 1, 2, 4 or 8 bytes, aligned or not; all ones outside of the window.
+    pub(crate) fn read_any(&self, offset: u64, bytes: u8) -> u64 {
+        let Some(at) = self.place(offset, bytes) else { return u64::MAX };
+        let value: u64;
+        // Rust has no volatile access that is not aligned.
+        match bytes {
+            // SAFETY: mapped device memory by the contract of `map`, as wide as `place` was asked for.
+            1 => unsafe { asm!("movzx {0:e}, byte ptr [{1}]", out(reg) value, in(reg) at, options(nostack)) },
+            // SAFETY: as above.
+            2 => unsafe { asm!("movzx {0:e}, word ptr [{1}]", out(reg) value, in(reg) at, options(nostack)) },
+            // SAFETY: as above.
+            4 => unsafe { asm!("mov {0:e}, dword ptr [{1}]", out(reg) value, in(reg) at, options(nostack)) },
+            // SAFETY: as above.
+            _ => unsafe { asm!("mov {0}, qword ptr [{1}]", out(reg) value, in(reg) at, options(nostack)) },
+        }
+        value
+    }
+
+    /// Writes so many; nothing outside of the window.
+    pub(crate) fn write_any(&self, offset: u64, bytes: u8, value: u64) {
+        let Some(at) = self.place(offset, bytes) else { return };
+        match bytes {
+            // SAFETY: as for `read_any`.
+            1 => unsafe {
+                asm!("mov byte ptr [{1}], {0:l}", in(reg_abcd) value, in(reg) at, options(nostack));
+            },
+            // SAFETY: as for `read_any`.
+            2 => unsafe {
+                asm!("mov word ptr [{1}], {0:x}", in(reg) value, in(reg) at, options(nostack));
+            },
+            // SAFETY: as for `read_any`.
+            4 => unsafe {
+                asm!("mov dword ptr [{1}], {0:e}", in(reg) value, in(reg) at, options(nostack));
+            },
+            // SAFETY: as for `read_any`.
+            _ => unsafe {
+                asm!("mov qword ptr [{1}], {0}", in(reg) value, in(reg) at, options(nostack));
+            },
+        }
+    }
+
+    /// Where 1, 2, 4 or 8 bytes of the window are.
+    fn place(&self, offset: u64, bytes: u8) -> Option<*mut u8> {
+        let inside = [1, 2, 4, 8].contains(&bytes) && offset.checked_add(bytes.into())? <= self.length;
+        inside.then(|| (self.address() + offset) as *mut u8)
     }
 
     /// The register at `offset`, if it is aligned and in the window.

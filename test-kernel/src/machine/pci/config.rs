@@ -8,7 +8,59 @@ use x86_64::instructions::interrupts::without_interrupts;
 use x86_64::instructions::port::Port;
 
 /// The two ports work as a pair.
-static PORTS: Mutex<(Port<u32>, Port<u32>)> = Mutex::new((Port::new(0xcf8), Port::new(0xcfc)));
+static PORTS: Mutex<(Port<u32>, Port<u32>)> = Mutex::new((Port::new(0xcf8), Port::new(DATA)));
+/// The data port, four bytes wide.
+const DATA: u16 = 0xcfc;
+
+/// How wide an access is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    One,
+    Two,
+    Four,
+}
+
+/// Reads so many bytes of a register, at whatever offset.
+pub(crate) fn read_as(address: PciAddress, offset: u16, width: Width) -> u32 {
+    let Some(selector) = selector(address, offset) else { return u32::MAX };
+    let port = DATA + (offset & 3);
+    without_interrupts(|| {
+        let mut ports = PORTS.lock();
+        // SAFETY: only selects the register for the data port, which the lock keeps to this CPU.
+        unsafe { ports.0.write(selector) };
+        match width {
+            // SAFETY: reading a register of configuration space has no effect on memory.
+            Width::One => unsafe { Port::<u8>::new(port).read() }.into(),
+            // SAFETY: as above.
+            Width::Two => unsafe { Port::<u16>::new(port).read() }.into(),
+            // SAFETY: as above.
+            Width::Four => unsafe { Port::<u32>::new(port).read() },
+        }
+    })
+}
+
+/// Writes so many bytes of a register, at whatever offset.
+///
+/// # Safety
+/// The register may be written with this value.
+pub(crate) unsafe fn write_as(address: PciAddress, offset: u16, width: Width, value: u32) {
+    let Some(selector) = selector(address, offset) else { return };
+    let port = DATA + (offset & 3);
+    let [a, b, ..] = value.to_le_bytes();
+    without_interrupts(|| {
+        let mut ports = PORTS.lock();
+        // SAFETY: only selects the register for the data port, which the lock keeps to this CPU.
+        unsafe { ports.0.write(selector) };
+        match width {
+            // SAFETY: the caller says that the register may be written with this value.
+            Width::One => unsafe { Port::new(port).write(a) },
+            // SAFETY: as above.
+            Width::Two => unsafe { Port::new(port).write(u16::from_le_bytes([a, b])) },
+            // SAFETY: as above.
+            Width::Four => unsafe { Port::new(port).write(value) },
+        }
+    });
+}
 
 /// Access through the ports.
 #[derive(Clone, Copy, Debug)]

@@ -155,6 +155,22 @@ impl RawMsixTable {
         self.registers.read(at)
     }
 
+    /// Reads 1, 2, 4 or 8 bytes at any place of the table, aligned or not.
+    pub(crate) fn read_any(&self, offset: u64, bytes: u8) -> u64 {
+        self.registers.read_any(self.within(offset, bytes), bytes)
+    }
+
+    /// Writes so many.
+    pub(crate) fn write_any(&self, offset: u64, bytes: u8, value: u64) {
+        self.registers.write_any(self.within(offset, bytes), bytes, value);
+    }
+
+    /// Where in its BAR so many bytes of the table are, the last ones if they would leave it.
+    fn within(&self, offset: u64, bytes: u8) -> u64 {
+        let last = (u64::from(self.len) * ENTRY).saturating_sub(bytes.into());
+        self.table_offset + offset.min(last)
+    }
+
     /// Where in its BAR an entry is.
     pub(crate) fn at(&self, index: u32) -> u64 {
         self.table_offset + u64::from(index) * ENTRY

@@ -22,6 +22,9 @@ pub(super) fn check(name: &str, ran: &Ran) -> Result<String> {
         ensure!(handled >= 500, "{handled} interrupts handled by APIC id 300");
         return Ok(format!("{handled} handled by the CPU with APIC id 300"));
     }
+    if name == "kvm/hostile" {
+        return hostile(events);
+    }
     if name == "kvm/scale" {
         let scale = events.iter().find(|event| event["event"] == "scale").context("no event `scale`")?;
         let number = |key: &str| scale[key].as_u64().unwrap_or(0);
@@ -51,6 +54,27 @@ pub(super) fn check(name: &str, ran: &Ran) -> Result<String> {
         .filter_map(|event| event["handled"].as_u64())
         .sum();
     Ok(format!("{checks} checks, {handled} interrupts"))
+}
+
+/// A guest that called at random, so often at least, and whose host answered only what the contract has; the guest itself
+/// has seen that everything works afterwards.
+pub(in crate::system_tests) fn hostile(events: &[Value]) -> Result<String> {
+    const CALLS: u64 = 100_000;
+    let event = events.iter().find(|event| event["event"] == "hostile").context("no event `hostile`")?;
+    let number = |key: &str| event[key].as_u64().unwrap_or(0);
+    ensure!(number("calls") >= CALLS && number("accesses") > 0, "{event}");
+    let judged = conformance_of_a_few(events)?;
+    let (calls, accesses) = (number("calls"), number("accesses"));
+    Ok(format!("{calls} calls, {accesses} accesses, seed {}; {judged} statements afterwards", event["seed"]))
+}
+
+/// How many statements were kept; none may be broken or skipped.
+fn conformance_of_a_few(events: &[Value]) -> Result<u64> {
+    let result = events.last().context("no result")?;
+    let number = |key: &str| result[key].as_u64().with_context(|| format!("no {key} in {result}"));
+    let (kept, others) = (number("passed")?, number("failed")? + number("skipped")?);
+    ensure!(kept > 0 && others == 0, "{result}");
+    Ok(kept)
 }
 
 /// Calls of each step, for ten entries: one, however many are meant.
