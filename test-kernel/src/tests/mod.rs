@@ -29,7 +29,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 17] = [
+pub(crate) const WORDS: [(&str, Word); 18] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("hostile", hostile::run),
