@@ -215,10 +215,18 @@ pub(crate) fn pvir(kernel: &Kernel, arguments: &[&str]) -> Command {
 
 /// The same for a test that brings its own bound.
 pub(crate) fn pvir_without_timeout(kernel: &Kernel, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
+    let mut command = with_default_signals(env!("CARGO_BIN_EXE_pvir"));
     command.arg("run").arg(&kernel.path).args(["--memory", "16M"]).args(arguments);
     command.env_remove("PVIR_KERNEL").env_remove("PVIR_LOG");
     command.stdin(std::process::Stdio::null());
+    command
+}
+
+/// A program that ignores no signal from its start, whatever has started the tests: `nohup` ignores SIGHUP, which `pvir`
+/// respects.
+pub(crate) fn with_default_signals(program: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,QUIT,TERM", program]);
     command
 }
 

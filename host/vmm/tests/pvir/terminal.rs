@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::guest::{Code, Kernel, eventually, kvm_is_here, send};
+use crate::guest::{Code, Kernel, eventually, kvm_is_here, send, with_default_signals};
 
 /// `pvir` in a session of its own, at a terminal of its own.
 struct AtTerminal {
@@ -39,7 +39,7 @@ impl AtTerminal {
         };
         let kernel = Kernel::new(&code.elf());
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new("setsid");
+        let mut command = with_default_signals("setsid");
         command.args(["--ctty", env!("CARGO_BIN_EXE_pvir"), "run"]).arg(&kernel.path);
         command.args(["--memory", "16M", "--timeout", "60"]).env("XDG_RUNTIME_DIR", folder.path());
         command.args(["--json"]).arg(folder.path().join("report"));
