@@ -5,7 +5,7 @@ use super::NotIsolated;
 use super::function::link_name;
 use super::switches::unread;
 use super::{Host, RemappingUnit};
-use pvir_abi::{Bdf, DeviceId, Refusal};
+use pvir_abi::{DeviceId, Refusal};
 use std::fs;
 use std::io::ErrorKind;
 
@@ -134,20 +134,15 @@ impl Host {
     }
 }
 
-/// `0000:01:00.0`, as sysfs writes it.
+/// `0000:01:00.0`, as sysfs writes it, and in no other spelling.
 pub(super) fn parse(name: &str) -> Option<DeviceId> {
-    let (segment, rest) = name.split_once(':')?;
-    let (bus, rest) = rest.split_once(':')?;
-    let (device, function) = rest.split_once('.')?;
-    let hex = |text| u8::from_str_radix(text, 16).ok();
-    let bdf = Bdf::new(hex(bus)?, hex(device)?, hex(function)?)?;
-    let device = DeviceId::new(u16::from_str_radix(segment, 16).ok()?, bdf);
-    (device.to_string() == name).then_some(device)
+    name.parse().ok().filter(|device: &DeviceId| device.to_string() == name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pvir_abi::Bdf;
     use std::os::unix::fs::symlink;
 
     fn id(device: u8) -> DeviceId {
