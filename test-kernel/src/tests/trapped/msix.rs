@@ -176,7 +176,7 @@ impl Msix {
         self.delivered(rounds, "delivered-after-change", checks);
     }
 
-    /// MSI-X off: nothing comes. On again, entries are as they were.
+    /// MSI-X off: nothing comes. On again, entries are as they were, and what the device had kept comes once.
     fn disabled(&mut self, checks: &mut Checks) {
         let witness = Witness::new();
         let off = !self.table.set_enabled(false);
@@ -187,13 +187,15 @@ impl Msix {
         });
         // What was raised may still be under way in a busy host: it has to come to its end while MSI-X is off.
         let quiet = (0..10).all(|_| witness.saw_nothing());
+        let witness = Witness::new();
         let on = self.table.set_enabled(true);
+        let at_most_once = witness.saw_no_more_than_kept(self.entries.into());
         let kept = self.each(|this, index, place| {
             let (address, data) = place.message();
             let [low, high, kept, control] = this.table.entry(index.into());
             (u64::from(low) | u64::from(high) << 32, kept, control) == (address, data, 0)
         });
-        self.expect(checks, "disabled", off && quiet && on && kept == self.all(), kept);
+        self.expect(checks, "disabled", off && quiet && on && at_most_once && kept == self.all(), kept);
     }
 
     /// Messages of which no interrupt comes, on bare metal as here: an NMI, an exception's vector, remappable format.

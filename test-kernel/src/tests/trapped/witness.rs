@@ -48,6 +48,17 @@ impl Witness {
         wait_until(PATIENCE_MS, || came() >= raised) && !wait_until(QUIET_MS, || came() > max_taken)
     }
 
+    /// Waits for what a device had kept while its capability was off, and sends when it is on again: nothing, or each
+    /// of `raised` interrupts, as QEMU's `igb` does. Whether there were no more than that.
+    pub(super) fn saw_no_more_than_kept(&self, raised: u64) -> bool {
+        let came = || interrupts::grand_total() - self.before;
+        // They come one by one where the host is busy, so after the first one the others are worth the wait.
+        if wait_until(10 * QUIET_MS, || came() > 0) {
+            wait_until(PATIENCE_MS, || came() >= raised);
+        }
+        !wait_until(QUIET_MS, || came() > raised)
+    }
+
     /// Whether no interrupt comes.
     pub(super) fn saw_nothing(&self) -> bool {
         !wait_until(QUIET_MS, || interrupts::grand_total() != self.before)

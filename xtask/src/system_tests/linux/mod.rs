@@ -51,6 +51,8 @@ const WORD: &str = "forty two";
 const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off";
 /// Interrupts of all entries between two looks: eight times two pings, each there and back.
 const LEAST: u64 = 8;
+/// How often the guest moves each of the card's interrupts.
+const MOVES: u64 = 2;
 
 fn interrupts(iommu: Iommu, apic_ids: [u32; 2]) -> Result<Verdict> {
     let output = boot(iommu, apic_ids, WORD, "pvir.run=interrupts", &[])?;
@@ -120,13 +122,17 @@ fn grown_on(cpu: usize, before: &InterruptCounts, after: &InterruptCounts) -> Re
     Ok(all)
 }
 
-/// What the guest counted was an interrupt of the host's before: entry by entry, no more came than were sent.
+/// What the guest counted was an interrupt of the host's before: entry by entry, no more came than were sent, but for one
+/// that Linux itself may raise with each move. Where the new vector is pending on the CPU that it moves from, for whatever
+/// interrupt, Linux takes its own for lost and raises it again (`msi_set_affinity` in arch/x86/kernel/apic/msi.c, Linux
+/// 6.12). KVM's tracepoints show that message as an IPI of the guest.
 fn host_counted(text: &str, guest: &InterruptCounts) -> Result<()> {
     let host = InterruptCounts::find(text, "@host 2 ")?;
     for line in guest.lines.iter().filter(|line| line.name.starts_with("eth0")) {
         let entry = line.entry.context("an interrupt of the card that is no MSI-X entry")?;
         let sent = host.lines.iter().find(|line| line.entry == Some(entry)).map_or(0, Counts::total);
-        ensure!(line.total() <= sent, "entry {entry}: {} in the guest, {sent} on the host", line.total());
+        let total = line.total();
+        ensure!(total <= sent + MOVES, "entry {entry}: {total} in the guest, {sent} on the host");
     }
     Ok(())
 }
