@@ -1,6 +1,6 @@
 //! Taking lines down: stop the device's interrupts, detach the irqfds, drop the routes.
 
-use super::runs::{Request, by_runs};
+use super::runs::{GiveUp, Request, by_runs};
 use super::{DeviceSet, Line, LineError, LineOwner, LineTable, Step};
 use std::io;
 
@@ -41,7 +41,7 @@ impl LineTable {
         let failed = |owner: &mut T, request, source| {
             errors.push(LineError { origin: owner.origin(), step: Step::Stop, request, source });
         };
-        by_runs(started, |run| stop_run(devices, run), failed);
+        by_runs(started, GiveUp::Never, |run| stop_run(devices, run), failed);
     }
 
     /// Detaches the irqfds that are not left to another thread; lines without an irqfd are passed over. An irqfd

@@ -1,20 +1,22 @@
 //! Starting the device's interrupts: the last step of a line's way up.
 
-use super::runs::{Request, by_runs};
+use super::runs::{GiveUp, Request, by_runs};
 use super::{DeviceSet, Line, LineOwner, LineTable};
 use crate::eventfd::EventFd;
 use std::io;
 
 impl LineTable {
     /// Starts the interrupts of all `owners`, with one [`Device::start`](crate::device::Device::start) for each run
-    /// of consecutive entries. `failed` is called for each request that failed, with the device's error.
+    /// of consecutive entries. `failed` is called for each request that failed, with the device's error. Once the host
+    /// has no more of what an interrupt takes, the other entries of the store fail with the same error, and are not
+    /// tried.
     pub fn start<T: LineOwner>(
         &self,
         devices: &mut impl DeviceSet,
         owners: Vec<&mut T>,
         failed: impl FnMut(&mut T, Request, io::Error),
     ) {
-        by_runs(owners, |run| start_run(self, devices, run), failed);
+        by_runs(owners, GiveUp::WhenUsedUp, |run| start_run(self, devices, run), failed);
     }
 
     /// Whether a line's interrupt may be started: an attached irqfd must have a route (the rule of the module).
