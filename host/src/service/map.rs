@@ -7,6 +7,7 @@ use crate::device::{Device, Origin};
 use crate::irte::Irte;
 use crate::line::{Line, LineOwner, Lines, Request, Step, is_used_up};
 use crate::log_limit::LogLimit;
+use crate::work::Cost;
 use pvir_abi::{EntryRecord, EntryState, Handle, Pair, Status};
 use std::io;
 
@@ -195,6 +196,7 @@ impl Vm {
             new[at].fail(devices, log, Step::Start.status(&error), Step::Start.name(), &error);
         }
         for new in new.iter_mut().filter(|new| new.outcome.is_ok()) {
+            lines.work().add(Cost::PAIR);
             match read_pair(&mut *devices.at_mut(new.device).device, &mut new.irte) {
                 Ok(masked) => new.outcome = Ok(masked),
                 Err((status, what, error)) => new.fail(devices, log, status, what, &error),

@@ -12,6 +12,7 @@ use crate::device::Origin;
 use crate::line::{EntryLines, Line, LineOwner, Lines, is_used_up};
 use crate::message::Message;
 use crate::trapped::{ChangedMessages, DesiredState};
+use crate::work::Cost;
 use pvir_abi::Store;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -93,6 +94,7 @@ impl Trapped {
 
     fn prepare(&mut self, context: &mut LineContext<'_>) -> bool {
         if !self.prepared {
+            context.lines.work().add(Cost::TRAP);
             match context.device.trap(self.registers.store()) {
                 Ok(()) => self.prepared = true,
                 Err(error) => context.failed("preparing the device", 0, &error),
