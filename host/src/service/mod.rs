@@ -256,16 +256,22 @@ impl Service {
         let validated = header::validate(&block.header, &self.discovery, vm.session.is_some());
         let refusable = rate::may_be_refused(&block.header);
         let mut delay = Duration::ZERO;
+        if counted.is_some() {
+            vm.lines.work().add(Cost::COUNTS);
+        }
         let status = match validated {
             Ok(_) if refusable && !self.admits(&mut vm) => Status::RATE_LIMITED,
             Ok(flags) => {
-                let records = Cost::RECORD.times(block.header.count as usize);
-                let counts = if counted.is_some() { Cost::COUNTS } else { Cost::default() };
-                vm.lines.work().add(Cost::CALL + records + counts);
+                vm.lines.work().add(Cost::CALL + Cost::RECORD.times(block.header.count as usize));
                 let status = self.dispatch(&mut vm, &mut block, operation, flags, counted.as_ref());
                 let owed = self.charge(&mut vm);
                 // What may be refused waits for the next time, and nothing else does.
                 delay = if refusable { Duration::ZERO } else { owed };
+                status
+            }
+            // The counts were read all the same.
+            Err(status) if counted.is_some() => {
+                delay = self.charge(&mut vm);
                 status
             }
             Err(status) => status,

@@ -15,12 +15,24 @@ pub(in crate::service) struct TokenBucket {
     pub(in crate::service) balance: i64,
     /// When the balance was that.
     at: Duration,
+    /// Whether the VM was in debt ever.
+    was_in_debt: bool,
 }
 
 impl TokenBucket {
     /// A full bucket.
     pub(in crate::service) fn new(limit: RateLimit) -> Self {
-        Self { limit, balance: signed(limit.burst().as_nanos()), at: Duration::ZERO }
+        Self { limit, balance: signed(limit.burst().as_nanos()), at: Duration::ZERO, was_in_debt: false }
+    }
+
+    /// The limit.
+    pub(in crate::service) fn limit(&self) -> RateLimit {
+        self.limit
+    }
+
+    /// Whether nobody has asked this before: for what is told once.
+    pub(in crate::service) fn is_first_debt(&mut self) -> bool {
+        !std::mem::replace(&mut self.was_in_debt, true)
     }
 
     /// Whether there is a limit at all.

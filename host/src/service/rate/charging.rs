@@ -15,7 +15,20 @@ impl Service {
     /// free.
     pub(in crate::service) fn charge(&self, vm: &mut Vm) -> Duration {
         let cost = vm.lines.work().take();
-        if vm.rate.is_limited() { vm.rate.charge(self.clock.now(), cost) } else { Duration::ZERO }
+        if !vm.rate.is_limited() {
+            return Duration::ZERO;
+        }
+        let delay = vm.rate.charge(self.clock.now(), cost);
+        if !delay.is_zero() && vm.rate.is_first_debt() {
+            let share = vm.rate.limit().share().unwrap_or(0);
+            vm.log.warn(|| {
+                format!(
+                    "the guest has more done for its interrupts than {share} % of a core: from now on it is refused or \
+                     delayed where it does"
+                )
+            });
+        }
+        delay
     }
 
     /// Holds the calling vCPU. The caller holds no lock.

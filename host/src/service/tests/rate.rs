@@ -1,5 +1,6 @@
 //! The limit of what a guest may take of the host (O7), by a clock that the test moves.
 
+use super::fixture::Answer;
 use super::*;
 use crate::trapped::StoreArea as Where;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -232,6 +233,7 @@ fn what_two_bytes_do_to_a_trapped_table_is_charged() {
     (0..20).for_each(|round| _ = mask(if round % 2 == 0 { 0x8000 } else { 0xc000 }));
     let waits = limited.clock.waits();
     assert!(waits.len() == 20 && waits.iter().all(|wait| *wait <= MAX_DELAY), "{waits:?}");
+    assert_eq!(limited.fixture.service.statistics().log_lines, 1, "told once");
     // Half of a core: twice as long as the work takes.
     let work = 20 * 2 + 10 * (20 + 30) * entries;
     assert_eq!(waits.iter().map(Duration::as_micros).sum::<u128>(), u128::from(2 * work.unsigned_abs()));
@@ -250,6 +252,42 @@ fn the_thread_works_at_the_guests_cost() {
     limited.fixture.service.lock().lines.disarm();
     limited.fixture.arm();
     assert_eq!(limited.clock.waits(), [], "the thread itself is never held");
+}
+
+/// The largest calls in their worst layout: no two entries are one run for the device. All under the VM's lock.
+#[test]
+fn the_largest_calls_have_a_bound_in_calls_of_the_kernel() {
+    let limited = Limited::new(RateLimit::OFF);
+    let fixture = &limited.fixture;
+    fixture.enable();
+    let calls = |act: &dyn Fn() -> Answer<EntryRecord>| {
+        fixture.platform.lock().expect(None);
+        let answer = act();
+        assert_eq!(answer.status, Status::OK);
+        (fixture.platform.lock().calls().len(), answer.records)
+    };
+    let routes: Vec<_> = (0..512).map(|index| routed(3, 2 * index, 0, 0x40)).collect();
+    // One routing; for each an irqfd, a start, a mask and a pair.
+    let (map, mapped) = calls(&|| fixture.map(&routes));
+    assert!(map <= 1 + 4 * 512, "MAP: {map}");
+    let (park, _) = calls(&|| fixture.retarget(&mapped.iter().map(park).collect::<Vec<_>>()));
+    assert!(park <= 1 + 512, "RETARGET that parks: {park}");
+    let (back, _) =
+        calls(&|| fixture.retarget(&mapped.iter().map(|entry| moved(entry, 1, 0x51)).collect::<Vec<_>>()));
+    assert!(back <= 1 + 512, "RETARGET that un-parks: {back}");
+    let (retarget, _) =
+        calls(&|| fixture.retarget(&mapped.iter().map(|entry| moved(entry, 0, 0x52)).collect::<Vec<_>>()));
+    assert_eq!(retarget, 1, "RETARGET");
+    let (unmap, _) = calls(&|| fixture.unmap(&mapped.iter().map(named).collect::<Vec<_>>()));
+    assert!(unmap <= 1 + 2 * 512, "UNMAP: {unmap}");
+    for first in (0..2048).step_by(512) {
+        fixture.map(&(first..first + 512).map(|index| routed(3, index, 0, 0x40)).collect::<Vec<_>>());
+    }
+    fixture.platform.lock().expect(None);
+    assert_eq!(fixture.disable(), Status::OK);
+    // For each an irqfd off, stopped in one run; routes once; each device closed.
+    let disable = fixture.platform.lock().calls().len();
+    assert!(disable <= 2048 + 2 + 8, "DISABLE: {disable}");
 }
 
 /// A clock whose waits last until a test ends them.
