@@ -24,7 +24,7 @@ pub(super) enum GiveUp {
 /// Whether an error says that the host has no more of something. To ask for it again at once, for another entry, would
 /// cost the host a call and give the same answer.
 #[must_use]
-pub fn is_used_up(error: &io::Error) -> bool {
+pub(crate) fn is_used_up(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::ENOMEM | libc::EMFILE | libc::ENFILE))
 }
 
