@@ -85,6 +85,19 @@ pub enum Error {
     BlockOutOfReach(GuestPhysAddr),
 }
 
+impl Error {
+    /// Whether the host refuses the call for now, because the guest has had too much done in too short a time (O7).
+    ///
+    /// Nothing of this call was done. The same call may be made again, after a second without calls for certain. The host
+    /// never answers so to a RETARGET of one entry, to UNMAP or to DISABLE. Of a batch that takes several calls, the
+    /// earlier ones were carried out; each of its results tells.
+    #[must_use]
+    pub fn is_rate_limited(&self) -> bool {
+        let (Self::Status { status, .. } | Self::Entry { status, .. }) = self else { return false };
+        status.status() == pvir_abi::Status::RATE_LIMITED
+    }
+}
+
 /// Why one record of a batch was not carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -98,4 +111,12 @@ pub enum EntryError {
     /// The answer to the call that carried it breaks the contract. What became of the entry is unknown.
     #[error("the host's answer to the call breaks the contract")]
     ContractViolation,
+}
+
+impl EntryError {
+    /// Whether the host refused the call that carried it for now ([`Error::is_rate_limited`]).
+    #[must_use]
+    pub fn is_rate_limited(&self) -> bool {
+        matches!(self, Self::Status(status) if status.status() == pvir_abi::Status::RATE_LIMITED)
+    }
 }

@@ -22,6 +22,7 @@ pub mod pci;
 pub mod service;
 pub mod trapped;
 pub mod vfio;
+mod work;
 
 // The crates whose types are part of this one's interface, in the versions that it takes.
 pub use kvm_bindings;

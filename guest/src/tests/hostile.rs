@@ -107,6 +107,21 @@ fn a_block_that_was_not_reached_is_a_status_and_not_nonsense() {
 }
 
 #[test]
+fn a_host_that_refuses_for_now_is_told_from_one_that_fails() {
+    for (status, for_now) in [(Status::RATE_LIMITED, true), (Status::HOST_ERROR, false)] {
+        let (host, remapping) = enabled();
+        host.tamper(move |block, conduit| {
+            put(block, 16, &status.0.to_le_bytes());
+            put(block, 20, &[0; 4]);
+            *conduit = status;
+        });
+        assert_eq!(remapping.map(msix(0)).unwrap_err().is_rate_limited(), for_now);
+        assert_eq!(EntryError::Status(status.result().unwrap_err()).is_rate_limited(), for_now);
+    }
+    assert!(!EntryError::NotAsked.is_rate_limited());
+}
+
+#[test]
 fn every_status_of_the_call_is_a_failure_but_ok_and_partial() {
     let known = Status::TABLE.iter().map(|row| row.0);
     let unknown = [Status(0x03), Status(0x3f), Status(0x1_0000), Status(0x8000_0000)];

@@ -9,9 +9,10 @@ use pvir_host::device::{
 };
 use pvir_host::eventfd::EventFd;
 use pvir_host::kvm::{GsiRoute, IrqRouter};
-use pvir_host::service::{Config, Service};
+use pvir_host::service::{Config, RateLimit, Service};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -101,7 +102,11 @@ impl Bare {
 
     /// With so many irqfds that [`Bare::arm`] arms.
     pub(crate) fn with_ahead(armed_ahead: u32) -> Self {
-        let config = Config::new((0..64).collect(), Conduits::PORT).with_armed_ahead(armed_ahead);
+        // What the limit costs is counted, and nothing is refused.
+        let unreached = RateLimit::default().with_burst(Duration::from_secs(1 << 32));
+        let config = Config::new((0..64).collect(), Conduits::PORT)
+            .with_armed_ahead(armed_ahead)
+            .with_rate_limit(unreached);
         let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap());
         let service = Service::new(&config, ram.clone(), Box::new(Router)).unwrap();
         service.add_device(device(), Box::new(Table)).unwrap();

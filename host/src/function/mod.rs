@@ -193,7 +193,9 @@ impl PciFunction {
             }
         }
         if moves {
-            self.placement.update_for_guest();
+            let slots = self.placement.update_for_guest();
+            // What has no interrupts has no service to be charged by.
+            self.stores.iter().for_each(|stores| stores.charge_slots(slots));
         }
     }
 

@@ -7,7 +7,7 @@ use super::registers::Registers;
 use pvir_abi::DeviceId;
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A function's registers, and what was made of them.
@@ -17,6 +17,8 @@ pub(super) struct Placement {
     installed: Mutex<Installed>,
     /// Whether the guest has the MSI-X table.
     open: AtomicBool,
+    /// Calls of the mapper that change what is mapped, since they were last charged to the guest.
+    remapped: AtomicUsize,
     backend: Box<dyn Backend>,
     mapper: Arc<dyn BarMapper>,
 }
@@ -65,6 +67,7 @@ impl Placement {
             registers: Mutex::new(registers),
             installed: Mutex::default(),
             open: AtomicBool::new(false),
+            remapped: AtomicUsize::new(0),
             backend,
             mapper,
         }
@@ -159,6 +162,7 @@ impl Placement {
         if installed.mapped.iter().any(|(at, mapped)| (at, mapped) == (&range, &part)) {
             return;
         }
+        self.remapped.fetch_add(1, Ordering::Relaxed);
         match self.mapper.map(range.address + part.offset(), &part) {
             Ok(()) => installed.mapped.push((range, part)),
             // The device still works: its accesses exit.
@@ -178,6 +182,7 @@ impl Placement {
                 return true;
             }
             let (range, part) = mapped;
+            self.remapped.fetch_add(1, Ordering::Relaxed);
             match self.mapper.unmap(range.address + part.offset(), part) {
                 Ok(()) => false,
                 Err(error) => {
@@ -189,11 +194,13 @@ impl Placement {
         result
     }
 
-    /// After a write of the guest, which has nobody to be told of a failure.
-    pub(super) fn update_for_guest(&self) {
+    /// After a write of the guest, which has nobody to be told of a failure. Answers with the number of memory slots that
+    /// it has cost.
+    pub(super) fn update_for_guest(&self) -> usize {
         if let Err(error) = self.update() {
             self.installed().log(Failure::Unmap, &error);
         }
+        self.remapped.swap(0, Ordering::Relaxed)
     }
 
     /// The end of the function: nothing of it decodes or is mapped any more.

@@ -2,6 +2,7 @@
 
 use crate::service::Service;
 use crate::trapped::StoreArea;
+use crate::work::Cost;
 use pvir_abi::DeviceId;
 use std::fmt;
 use std::ops::Range;
@@ -38,6 +39,13 @@ impl TrappedStores {
         self.trace("guest writes", area, offset, data);
         // The store belongs to a device that the service has; a write to another one goes nowhere.
         let _ = self.service.trapped_write(self.id, area, offset, data, device);
+    }
+
+    /// Charges the guest for memory slots that it has moved. The vCPU waits if the guest moves too many.
+    pub(super) fn charge_slots(&self, slots: usize) {
+        if slots > 0 {
+            self.service.spend(Cost::MEMORY_SLOT.times(slots));
+        }
     }
 
     /// Tells of an access, access by access as the guest makes them: xtask's `intel/linux-accesses` reads these lines.

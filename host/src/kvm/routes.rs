@@ -81,6 +81,11 @@ impl RouteTable {
         result
     }
 
+    /// Whether there are changes that [`apply`](Self::apply) would give to KVM.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.undo.is_empty()
+    }
+
     /// Number of routes.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,7 +1,8 @@
 //! Taking lines down: stop the device's interrupts, detach the irqfds, drop the routes.
 
-use super::runs::{Request, by_runs};
+use super::runs::{GiveUp, Request, by_runs};
 use super::{DeviceSet, Line, LineError, LineOwner, LineTable, Step};
+use crate::work::{Cost, WorkMeter};
 use std::io;
 
 impl LineTable {
@@ -41,7 +42,8 @@ impl LineTable {
         let failed = |owner: &mut T, request, source| {
             errors.push(LineError { origin: owner.origin(), step: Step::Stop, request, source });
         };
-        by_runs(started, |run| stop_run(devices, run), failed);
+        let work = &self.work;
+        by_runs(started, GiveUp::Never, |run| stop_run(devices, run, work), failed);
     }
 
     /// Detaches the irqfds that are not left to another thread; lines without an irqfd are passed over. An irqfd
@@ -85,9 +87,14 @@ impl LineTable {
     }
 }
 
-fn stop_run<T: LineOwner>(devices: &mut impl DeviceSet, run: &mut [&mut T]) -> io::Result<()> {
+fn stop_run<T: LineOwner>(
+    devices: &mut impl DeviceSet,
+    run: &mut [&mut T],
+    work: &WorkMeter,
+) -> io::Result<()> {
     let Some(first) = run.first().map(LineOwner::origin) else { return Ok(()) };
-    let count = run.iter().map(|owner| owner.lines().count()).sum();
+    let count: u32 = run.iter().map(|owner| owner.lines().count()).sum();
+    work.add(Cost::interrupts(count as usize));
     let device = devices.device(first.device).ok_or(io::ErrorKind::NotFound)?;
     device.stop(first.store, first.index, count)?;
     let stopped = run.iter_mut().flat_map(|owner| owner.lines_mut().iter_mut());

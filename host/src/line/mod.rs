@@ -29,5 +29,6 @@ pub use error::{LineError, Step};
 pub use owner::{DeviceSet, EntryLines, LineOwner};
 pub(crate) use prearm::Progress;
 pub use runs::Request;
+pub(crate) use runs::is_used_up;
 pub use state::{Line, Lines};
 pub use table::LineTable;

@@ -7,6 +7,7 @@
 //! its call. A GSI is free again only when its irqfd is off, so the number of GSIs bounds what can be under way.
 
 use super::{Line, LineTable};
+use crate::work::Cost;
 use std::collections::VecDeque;
 use std::io;
 
@@ -92,6 +93,7 @@ impl LineTable {
             return Ok(Progress::Idle);
         }
         let Some(gsi) = self.gsis.take() else { return Ok(Progress::Idle) };
+        self.work.add(Cost::ATTACH);
         let armed = Line::new().and_then(|mut line| {
             line.set_gsi(gsi);
             line.attach(self.routes.router(), true).map(|()| line)
@@ -116,6 +118,7 @@ impl LineTable {
         let lines: Vec<_> =
             self.waiting.retired.drain(kept..).filter_map(Line::into_eventfd_and_gsi).collect();
         let gsis: Vec<u32> = lines.iter().map(|(_, gsi)| *gsi).collect();
+        self.work.add(Cost::CLOSE.times(lines.len()) + Cost::DETACH);
         let failed = self.routes.router().discard(lines);
         for gsi in gsis.into_iter().filter(|gsi| failed.iter().all(|(_, of, _)| of != gsi)) {
             self.gsis.give_back(gsi);

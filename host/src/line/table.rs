@@ -4,6 +4,7 @@ use super::prearm::Waiting;
 use super::{EntryLines, Line, Lines};
 use crate::kvm::{GsiPool, IrqRouter, RouteTable};
 use crate::message::Message;
+use crate::work::{Cost, WorkMeter};
 use std::io;
 
 /// What the lines of a VM share: KVM's routing table, the free GSIs, and the lines that no entry holds.
@@ -15,6 +16,7 @@ pub struct LineTable {
     pub(super) unreleased: Vec<EntryLines>,
     /// Grows whenever something becomes free for which an earlier request may have been refused.
     pub(super) freed: u64,
+    pub(super) work: WorkMeter,
 }
 
 impl LineTable {
@@ -27,6 +29,7 @@ impl LineTable {
             waiting: Waiting::default(),
             unreleased: Vec::new(),
             freed: 0,
+            work: WorkMeter::default(),
         }
     }
 
@@ -129,6 +132,9 @@ impl LineTable {
     /// # Errors
     /// The errno of `KVM_SET_GSI_ROUTING`. All routes are then as they were before the changes.
     pub fn apply(&mut self) -> io::Result<()> {
+        if self.routes.has_changes() {
+            self.work.add(Cost::routing(self.routes.len()));
+        }
         self.routes.apply()
     }
 
@@ -142,6 +148,7 @@ impl LineTable {
         if line.is_attached() || !self.is_routed(line) {
             return Ok(());
         }
+        self.work.add(Cost::ATTACH);
         line.attach(self.routes.router(), false)
     }
 
@@ -150,6 +157,9 @@ impl LineTable {
     /// # Errors
     /// The errno of `KVM_IRQFD`. The line then counts as attached.
     pub fn detach(&mut self, line: &mut Line) -> io::Result<()> {
+        if line.is_attached() {
+            self.work.add(Cost::DETACH);
+        }
         line.detach(self.routes.router())
     }
 
@@ -190,6 +200,11 @@ impl LineTable {
     #[must_use]
     pub fn freed(&self) -> u64 {
         self.freed
+    }
+
+    /// What is done for the VM, by this table and by its caller.
+    pub(crate) fn work(&self) -> &WorkMeter {
+        &self.work
     }
 
     /// Number of GSIs that are free.

@@ -1,20 +1,23 @@
 //! Starting the device's interrupts: the last step of a line's way up.
 
-use super::runs::{Request, by_runs};
+use super::runs::{GiveUp, Request, by_runs};
 use super::{DeviceSet, Line, LineOwner, LineTable};
 use crate::eventfd::EventFd;
+use crate::work::Cost;
 use std::io;
 
 impl LineTable {
     /// Starts the interrupts of all `owners`, with one [`Device::start`](crate::device::Device::start) for each run
-    /// of consecutive entries. `failed` is called for each request that failed, with the device's error.
+    /// of consecutive entries. `failed` is called for each request that failed, with the device's error. Once the host
+    /// has no more of what an interrupt takes, the other entries of the store fail with the same error, and are not
+    /// tried.
     pub fn start<T: LineOwner>(
         &self,
         devices: &mut impl DeviceSet,
         owners: Vec<&mut T>,
         failed: impl FnMut(&mut T, Request, io::Error),
     ) {
-        by_runs(owners, |run| start_run(self, devices, run), failed);
+        by_runs(owners, GiveUp::WhenUsedUp, |run| start_run(self, devices, run), failed);
     }
 
     /// Whether a line's interrupt may be started: an attached irqfd must have a route (the rule of the module).
@@ -40,6 +43,7 @@ fn start_run<T: LineOwner>(
     }
     let device = devices.device(first.device).ok_or(io::ErrorKind::NotFound)?;
     let may_be_shared = !device.releases_eventfds();
+    lines.work.add(Cost::interrupts(eventfds.len()));
     let outcome = device.start(first.store, first.index, &eventfds);
     for line in run.iter_mut().flat_map(|owner| owner.lines_mut().iter_mut()) {
         // A device that fails has had them all the same.

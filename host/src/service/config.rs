@@ -1,5 +1,6 @@
 //! The VMM's choices for a service.
 
+use super::RateLimit;
 use crate::kvm::MAX_GSI;
 use pvir_abi::{Conduits, MIN_CONDUIT_MSR};
 
@@ -29,6 +30,8 @@ pub struct Config {
     /// [`PrearmThread`](super::PrearmThread) or in [`Service::arm_ahead`](super::Service::arm_ahead), which the VMM calls
     /// in a thread of its own.
     pub armed_ahead: u32,
+    /// How much of the host the VM may take by what its guest does to its interrupts.
+    pub rate_limit: RateLimit,
 }
 
 impl Config {
@@ -43,7 +46,8 @@ impl Config {
 
     /// A VM with these vCPUs, by their APIC ids, and these conduits: those that work on this machine and that the VMM
     /// handles. The MSR is [`Self::MSR`] and the port [`Self::PORT`]; GSIs are used from 24 on; the VM may hold as many
-    /// IRTEs as KVM has GSIs for, and a device 2048; nothing is armed ahead.
+    /// IRTEs as KVM has GSIs for, and a device 2048; nothing is armed ahead; the
+    /// rate is limited by [`RateLimit::default`].
     #[must_use]
     pub fn new(apic_ids: Vec<u32>, conduits: Conduits) -> Self {
         Self {
@@ -55,6 +59,7 @@ impl Config {
             max_irtes: MAX_GSI - Self::PINS,
             max_irtes_per_device: Self::LONGEST_TABLE,
             armed_ahead: 0,
+            rate_limit: RateLimit::default(),
         }
     }
 
@@ -92,5 +97,11 @@ impl Config {
     #[must_use]
     pub fn with_armed_ahead(self, armed_ahead: u32) -> Self {
         Self { armed_ahead, ..self }
+    }
+
+    /// With another [`rate_limit`](Self::rate_limit).
+    #[must_use]
+    pub fn with_rate_limit(self, rate_limit: RateLimit) -> Self {
+        Self { rate_limit, ..self }
     }
 }

@@ -5,8 +5,9 @@ use super::record::{BatchMode, InputFields, abort_others, clear_answer, fill_ans
 use super::vm::{Vm, report_failure};
 use crate::device::{Device, Origin};
 use crate::irte::Irte;
-use crate::line::{Line, LineOwner, Lines, Request, Step};
+use crate::line::{Line, LineOwner, Lines, Request, Step, is_used_up};
 use crate::log_limit::LogLimit;
+use crate::work::Cost;
 use pvir_abi::{EntryRecord, EntryState, Handle, Pair, Status};
 use std::io;
 
@@ -168,14 +169,20 @@ impl Vm {
         let routed = self.route_all(new);
         let Self { lines, devices, log, .. } = self;
         let mut good = Vec::with_capacity(new.len());
+        // The error of an irqfd that cannot be had: no other is asked for then.
+        let mut used_up = None;
         for new in new.iter_mut() {
-            let attached = match &routed {
-                Err(error) if new.irte.target.is_some() => Err((Step::Route, same(error))),
+            let attached = match (&routed, &used_up) {
+                (Err(error), _) if new.irte.target.is_some() => Err((Step::Route, same(error))),
+                (_, Some(error)) if lines.await_irqfd(&new.irte.lines) => Err((Step::Attach, same(error))),
                 _ => lines.attach_all(&mut new.irte.lines).map_err(|error| (Step::Attach, error)),
             };
             match attached {
                 Ok(()) => good.push(new),
-                Err((step, error)) => new.fail(devices, log, step.status(&error), step.name(), &error),
+                Err((step, error)) => {
+                    new.fail(devices, log, step.status(&error), step.name(), &error);
+                    used_up = used_up.or(Some(error).filter(is_used_up));
+                }
             }
         }
         let mut unstarted = Vec::new();
@@ -189,6 +196,7 @@ impl Vm {
             new[at].fail(devices, log, Step::Start.status(&error), Step::Start.name(), &error);
         }
         for new in new.iter_mut().filter(|new| new.outcome.is_ok()) {
+            lines.work().add(Cost::PAIR);
             match read_pair(&mut *devices.at_mut(new.device).device, &mut new.irte) {
                 Ok(masked) => new.outcome = Ok(masked),
                 Err((status, what, error)) => new.fail(devices, log, status, what, &error),

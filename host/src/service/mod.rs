@@ -19,6 +19,7 @@ mod map;
 mod prearm;
 mod prearm_thread;
 mod query;
+mod rate;
 mod record;
 mod release;
 mod retarget;
@@ -35,6 +36,7 @@ pub use config::Config;
 pub use history::IrteRecord;
 pub use live::{Live, TrappedRecord};
 pub use prearm_thread::PrearmThread;
+pub use rate::{Clock, RateLimit};
 pub use statistics::ServiceStatistics;
 pub use trapped::ServedBy;
 
@@ -42,6 +44,7 @@ use crate::device::{Device, NotIsolated};
 use crate::irte::IrteInfo;
 use crate::kvm::{GsiPool, IrqRouter};
 use crate::memory::GuestRam;
+use crate::work::Cost;
 use block::Block;
 use counted::Counted;
 use prearm_thread::Bell;
@@ -49,10 +52,12 @@ use pvir_abi::{
     CONDUIT_PORT_STEP, CallFlags, Conduits, DeviceId, Discovery, Features, GuestPhysAddr, MAX_CONDUIT_MSR,
     MAX_CONDUIT_PORT, MIN_CONDUIT_MSR, MIN_CONDUIT_PORT, Operation, Status, is_conduit_msr, is_conduit_port,
 };
+use rate::SystemClock;
 use record::BatchMode;
 use statistics::Statistics;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use vm::Vm;
 use zerocopy::IntoBytes;
 
@@ -96,6 +101,7 @@ pub struct Service {
     bell: Arc<Bell>,
     statistics: Statistics,
     keeps_history: bool,
+    clock: Arc<dyn Clock>,
 }
 
 impl Service {
@@ -149,7 +155,15 @@ impl Service {
             bell: Arc::default(),
             statistics: Statistics::default(),
             keeps_history: false,
+            clock: Arc::new(SystemClock::default()),
         })
+    }
+
+    /// With another clock for [`Config::rate_limit`].
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// The contents of the discovery block that the VMM shows in CPUID.
@@ -240,8 +254,26 @@ impl Service {
         let mut vm = self.lock();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         let validated = header::validate(&block.header, &self.discovery, vm.session.is_some());
+        let refusable = rate::may_be_refused(&block.header);
+        let mut delay = Duration::ZERO;
+        if counted.is_some() {
+            vm.lines.work().add(Cost::COUNTS);
+        }
         let status = match validated {
-            Ok(flags) => self.dispatch(&mut vm, &mut block, operation, flags, counted.as_ref()),
+            Ok(_) if refusable && !self.admits(&mut vm) => Status::RATE_LIMITED,
+            Ok(flags) => {
+                vm.lines.work().add(Cost::CALL + Cost::RECORD.times(block.header.count as usize));
+                let status = self.dispatch(&mut vm, &mut block, operation, flags, counted.as_ref());
+                let owed = self.charge(&mut vm);
+                // What may be refused waits for the next time, and nothing else does.
+                delay = if refusable { Duration::ZERO } else { owed };
+                status
+            }
+            // The counts were read all the same.
+            Err(status) if counted.is_some() => {
+                delay = self.charge(&mut vm);
+                status
+            }
             Err(status) => status,
         };
         let (epoch, wants_prearm) = (vm.current_epoch(), vm.wants_prearm());
@@ -250,6 +282,7 @@ impl Service {
         if wants_prearm {
             self.bell.ring();
         }
+        self.delay(delay);
         status
     }
 

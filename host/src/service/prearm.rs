@@ -51,7 +51,10 @@ impl Service {
                 thread::yield_now();
             }
             let mut vm = self.lock();
-            match vm.prearm_one() {
+            let progress = vm.prearm_one();
+            // The vCPUs pay for it with what they do next.
+            self.charge(&mut vm);
+            match progress {
                 Ok(Progress::Done) => {}
                 Ok(Progress::Idle) => return,
                 Err(error) => {

@@ -4,6 +4,7 @@ use super::counted::Counted;
 use super::is_zero;
 use super::vm::{Attached, Session, Vm};
 use crate::memory::GuestRam;
+use crate::work::Cost;
 use pvir_abi::{
     DeviceId, EVENT_AREA_ALIGN, EnableRecord, EventArea, EventReason, Features, GuestPhysAddr, Refusal,
     Status,
@@ -76,6 +77,7 @@ fn validate(
 /// Refuses unless the remapping unit protects every device. Validated again at each ENABLE: hosts change.
 fn isolate(vm: &Vm, record: &mut EnableRecord) -> Result<(), Status> {
     for (id, attached) in vm.devices.iter() {
+        vm.lines.work().add(Cost::ISOLATION);
         if let Err(reason) = attached.device.isolated() {
             vm.log.warn(|| format!("ENABLE refused because of {id} ({}): {reason}", attached.device.name()));
             record.device = *id;
@@ -94,6 +96,7 @@ fn hand_over(vm: &mut Vm, features: Features) -> Result<(), Status> {
     for id in taken {
         let handed = vm.suspend_trapped(id).and_then(|()| {
             let Some(attached) = vm.devices.get_mut(&id) else { return Ok(()) };
+            vm.lines.work().add(Cost::HAND_OVER);
             attached.device.open()?;
             attached.open = true;
             Ok(())
@@ -124,6 +127,7 @@ fn take_back(vm: &mut Vm) {
 fn close(vm: &mut Vm, id: DeviceId) {
     let Some(attached) = vm.devices.get_mut(&id).filter(|attached| attached.open) else { return };
     attached.open = false;
+    vm.lines.work().add(Cost::HAND_OVER);
     if let Err(error) = attached.device.close() {
         let name = attached.device.name();
         vm.log.warn(|| format!("closing {id} ({name}) failed: {error}"));

@@ -4,6 +4,7 @@ use pvir_abi::{Operation, Status};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Room for every operation of the contract, and one for all others.
 const OPERATIONS: usize = 16;
@@ -14,6 +15,9 @@ pub(super) struct Statistics {
     ok: AtomicU64,
     partial: AtomicU64,
     refused: AtomicU64,
+    rate_limited: AtomicU64,
+    delayed: AtomicU64,
+    delayed_microseconds: AtomicU64,
 }
 
 impl Statistics {
@@ -29,6 +33,15 @@ impl Statistics {
             _ => &self.refused,
         };
         counter.fetch_add(1, Relaxed);
+        if status == Status::RATE_LIMITED {
+            self.rate_limited.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn count_delay(&self, delay: Duration) {
+        self.delayed.fetch_add(1, Relaxed);
+        let microseconds = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.delayed_microseconds.fetch_add(microseconds, Relaxed);
     }
 
     pub(super) fn snapshot(&self, log_lines: u64) -> ServiceStatistics {
@@ -43,6 +56,9 @@ impl Statistics {
             ok: self.ok.load(Relaxed),
             partial: self.partial.load(Relaxed),
             refused: self.refused.load(Relaxed),
+            rate_limited: self.rate_limited.load(Relaxed),
+            delayed: self.delayed.load(Relaxed),
+            delayed_microseconds: self.delayed_microseconds.load(Relaxed),
             log_lines,
         }
     }
@@ -60,6 +76,13 @@ pub struct ServiceStatistics {
     pub partial: u64,
     /// Calls with any other status.
     pub refused: u64,
+    /// Those of them with status RATE_LIMITED.
+    pub rate_limited: u64,
+    /// Calls and accesses to trapped stores after which a vCPU had to wait, because the guest takes more of the host than
+    /// [`RateLimit`](super::RateLimit) says.
+    pub delayed: u64,
+    /// For how long all of these waited, in microseconds.
+    pub delayed_microseconds: u64,
     /// Log lines that the guest has caused, those beyond the limit included, which were not written.
     pub log_lines: u64,
 }

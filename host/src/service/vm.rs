@@ -3,6 +3,7 @@
 use super::devices::Devices;
 use super::history::History;
 use super::holders::Holders;
+use super::rate::TokenBucket;
 use super::record::feature_of;
 use super::trapped::Trapped;
 use super::{Config, SetupError};
@@ -52,6 +53,7 @@ pub(super) struct Vm {
     pub(super) max_irtes_per_device: u32,
     pub(super) history: History,
     pub(super) log: LogLimit,
+    pub(super) rate: TokenBucket,
 }
 
 impl Vm {
@@ -69,6 +71,7 @@ impl Vm {
             armed_ahead: config.armed_ahead,
             history: History::default(),
             log: LogLimit::default(),
+            rate: TokenBucket::new(config.rate_limit),
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct DeviceModel {
     table: Option<SharedTable>,
     ram: Arc<dyn GuestRam>,
     state: Mutex<DeviceState>,
-    pending: HeldVectors,
+    pending: Arc<HeldVectors>,
     generator: Arc<RateGenerator>,
     counters: Vec<InterruptCounters>,
     dma_faults: AtomicU64,
@@ -50,13 +50,13 @@ impl DeviceModel {
             table,
             ram,
             state: Mutex::new(DeviceState::new(layout, handles.start)),
-            pending: HeldVectors::default(),
+            pending: Arc::default(),
             generator: Arc::default(),
             counters: (0..layout.interrupts()).map(|_| InterruptCounters::default()).collect(),
             dma_faults: AtomicU64::new(0),
         });
         if model.table.is_some() {
-            HeldVectors::start_thread(&model)?;
+            model.pending.start_thread(&model)?;
         }
         model.generator.start_thread(&model)?;
         Ok(model)
@@ -169,10 +169,6 @@ impl DeviceModel {
         self.generator.left()
     }
 
-    pub(crate) fn pending(&self) -> &HeldVectors {
-        &self.pending
-    }
-
     pub(crate) fn state(&self) -> MutexGuard<'_, DeviceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -181,5 +177,6 @@ impl DeviceModel {
 impl Drop for DeviceModel {
     fn drop(&mut self) {
         self.generator.end();
+        self.pending.end();
     }
 }

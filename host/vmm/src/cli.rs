@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use pvir_host::service::RateLimit;
 
 use crate::device_spec::DeviceSpec;
 use crate::devices::interrupt_mode::InterruptMode;
@@ -115,6 +116,10 @@ pub(crate) struct RunArgs {
     /// Irqfds to have ready before the guest asks for them, where it still can: it then waits for fewer ioctls. 0 for none
     #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Devices")]
     pub(crate) armed_ahead: u32,
+    /// What the guest may take of the host by what it does to its interrupts, in percent of one core, or `off`. What is
+    /// beyond it is refused (RATE_LIMITED) or slowed down; two seconds of work are free at once
+    #[arg(long, value_name = "PERCENT", value_parser = parse_rate_limit, default_value = "50", help_heading = "Devices")]
+    pub(crate) rate_limit: RateLimit,
 
     /// Stop the guest after so many seconds, with exit code 124
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
@@ -195,6 +200,14 @@ fn parse_apic_id(text: &str) -> Result<(u32, u32), String> {
     Ok((number(cpu)?, number(id)?))
 }
 
+fn parse_rate_limit(text: &str) -> Result<RateLimit, String> {
+    match text.strip_suffix('%').unwrap_or(text).parse() {
+        _ if text == "off" => Ok(RateLimit::OFF),
+        Ok(percent @ 1..=100_000) => Ok(RateLimit::percent(percent)),
+        _ => Err("expected percent of one core, 1 to 100000, or `off`".to_owned()),
+    }
+}
+
 fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 1e9 => Ok(seconds),
@@ -240,6 +253,19 @@ mod tests {
         assert!(counts(&["--stats"]) && counts(&["--json", "-"]) && counts(&["--stats-interval", "1"]));
         assert!(!counts(&[]) && !counts(&["--control", "vm.sock"]));
         assert!(!counts(&["--json", "-", "--no-history"]));
+    }
+
+    #[test]
+    fn a_rate_is_limited_by_percent_or_not_at_all() {
+        assert_eq!(parse_rate_limit("25"), Ok(RateLimit::percent(25)));
+        assert_eq!(parse_rate_limit("200%"), Ok(RateLimit::percent(200)));
+        assert_eq!(parse_rate_limit("off"), Ok(RateLimit::OFF));
+        assert!(
+            ["0", "-1", "%", "", "1.5", "off%", "100001"].iter().all(|text| parse_rate_limit(text).is_err())
+        );
+        let cli = Cli::try_parse_from(["pvir", "run", "k"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!("not `run`") };
+        assert_eq!(run.rate_limit, RateLimit::default());
     }
 
     #[test]

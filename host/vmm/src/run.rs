@@ -65,8 +65,12 @@ pub(crate) fn run(
     if args.device.iter().any(|device| matches!(device, DeviceSpec::Vfio(_))) {
         HostMemory::read().map_or(Ok(()), |host| host.check_pinned(args.memory))?;
     }
-    let quotas =
-        Quotas { of_vm: args.max_irtes, of_device: args.max_irtes_per_device, armed_ahead: args.armed_ahead };
+    let quotas = Quotas {
+        of_vm: args.max_irtes,
+        of_device: args.max_irtes_per_device,
+        armed_ahead: args.armed_ahead,
+        rate_limit: args.rate_limit,
+    };
     let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);

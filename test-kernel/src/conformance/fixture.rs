@@ -5,7 +5,7 @@ use super::trial::Trials;
 use super::verdict::{Finding, Told, Verdict, ensure, wrong};
 use crate::machine::cpu;
 use crate::machine::cpu::interrupts;
-use crate::machine::cpu::time::{QUIET_MS, wait_until};
+use crate::machine::cpu::time::{QUIET_MS, delay_us, wait_until};
 use crate::raw::{Answer, Raw};
 use arrayvec::ArrayVec;
 use pvir_guest::Discovered;
@@ -20,6 +20,9 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 const VECTORS: core::ops::Range<u8> = 0x40..0xf0;
 /// Features that this kernel knows; NOTIFY wants a vector and is asked for where it is judged.
 const KNOWN: Features = Features::all().difference(Features::NOTIFY);
+
+/// Microseconds without a call after which a host refuses nothing for its rate (O7).
+const RATE_LIMITED_US: u64 = 1_000_000;
 
 /// An entry that is mapped to a vector of one CPU.
 #[derive(Clone, Copy, Debug)]
@@ -145,9 +148,20 @@ impl Fixture {
         self.call::<EntryRecord>(Operation::DISABLE, &[]);
     }
 
-    /// Calls with a good header.
+    /// Calls with a good header. What a host may refuse for a while is asked for again when it may not any more (O7).
     pub(super) fn call<R: IntoBytes + Immutable>(&self, operation: Operation, records: &[R]) -> Answer {
-        self.raw.call(&Raw::header(operation, u32::try_from(records.len()).unwrap_or(0)), records)
+        let header = Raw::header(operation, u32::try_from(records.len()).unwrap_or(0));
+        let answer = self.raw.call(&header, records);
+        let may_be_refused = match operation {
+            Operation::ENABLE | Operation::MAP => true,
+            Operation::RETARGET => records.len() > 1,
+            _ => false,
+        };
+        if answer.status != Status::RATE_LIMITED || !may_be_refused {
+            return answer;
+        }
+        delay_us(RATE_LIMITED_US);
+        self.raw.call(&header, records)
     }
 
     /// One record, and its answer.

@@ -18,6 +18,7 @@ pub(super) const TESTS: Tests = &[
     ("O4", o4),
     ("O5", o5),
     ("O6", o6),
+    ("O7", o7),
     ("F1", f1),
     ("F2", f2),
     ("F3", f3),
@@ -186,6 +187,31 @@ fn o6(fixture: &mut Fixture) -> Verdict {
         ensure!(answer.status == Status::BAD_FLAGS, "{operation:?} with flag 2: {answer}");
     }
     Ok(())
+}
+
+/// RETARGETs of one record in a row: more than a host that counts calls lets through.
+const IN_A_ROW: u32 = 64;
+
+/// How long a vCPU is held is not judged: a busy machine looks the same.
+fn o7(fixture: &mut Fixture) -> Verdict {
+    fixture.enable()?;
+    let subject = fixture.msix().or_else(|_| fixture.msi())?;
+    let line = fixture.line(subject, 0)?;
+    let (there, other) = fixture.moved(&line, Fixture::cpu_for(1));
+    let (back, _) = fixture.moved(&other, line.cpu);
+    for number in 0..IN_A_ROW {
+        let record = if number % 2 == 0 { there } else { back };
+        let (answer, _) = fixture.one(Operation::RETARGET, &record);
+        ensure!(answer.status == Status::OK, "RETARGET {number} of one record in a row: {answer}");
+    }
+    for (operation, record) in
+        [(Operation::QUERY, Fixture::bare(&line)), (Operation::UNMAP, Fixture::bare(&line))]
+    {
+        let (answer, _) = fixture.one(operation, &record);
+        ensure!(answer.status == Status::OK, "{operation:?} after them: {answer}");
+    }
+    ensure!(fixture.features().status == Status::OK, "FEATURES after them is refused");
+    fixture.disable()
 }
 
 fn f1(fixture: &mut Fixture) -> Verdict {

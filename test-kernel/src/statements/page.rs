@@ -38,6 +38,7 @@ pub const STATEMENTS: &[Statement] = &[
     observed("O4", "records are judged in their order, each as if those before had been carried out"),
     observed("O5", "a record that failed has no answer but its status"),
     observed("O6", "flags of other operations are refused"),
+    observed("O7", "RETARGET of one record, UNMAP and DISABLE are never RATE_LIMITED"),
     observed("F1", "FEATURES changes nothing, at any time"),
     observed("F2", "FEATURES is understood with any version"),
     observed("F3", "max_apic_id is the highest id of a vCPU; devices and irtes count what is there"),

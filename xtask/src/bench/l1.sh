@@ -6,8 +6,8 @@ cd "$PVIR_PAYLOAD" || exit 1
 run() {
     way=$1 bdf=$2 words="$all_words vectors=$3"
     case $way in
-        direct) pvir run --cpus 2 --timeout 100 --json - --no-history --device "vfio=$bdf" --append "$words" ;;
-        trapped) pvir run --cpus 2 --timeout 100 --json - --no-history --mode trap --device "vfio=$bdf" --append "$words" ;;
+        direct) pvir run --cpus 2 --timeout 100 --json - --rate-limit off --no-history --device "vfio=$bdf" --append "$words" ;;
+        trapped) pvir run --cpus 2 --timeout 100 --json - --rate-limit off --no-history --mode trap --device "vfio=$bdf" --append "$words" ;;
         qemu)
             timeout 100 ./qemu/run -L ./qemu/rom \
                 -accel kvm -cpu host,+x2apic -machine q35 -m 256M -smp 2 -nodefaults -no-user-config -no-reboot \

@@ -6,12 +6,13 @@ use crate::eventfd::EventFd;
 use crate::function::physical::{Physical, PhysicalFunction};
 use crate::kvm::{GsiRoute, IrqRouter};
 use crate::pci::MsiShape;
-use crate::service::{Config, Service};
+use crate::service::{Config, RateLimit, Service};
 use pvir_abi::{
     Bdf, CallFlags, Conduits, DeviceFlags, EnableRecord, GuestPhysAddr, Header, Operation, Pair, Status,
     Store, Stores, Version,
 };
 use std::io;
+use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress as RamAddress, GuestMemoryMmap};
 use zerocopy::IntoBytes;
 
@@ -110,6 +111,10 @@ pub(super) struct Fixture {
 }
 
 pub(super) fn service() -> (Arc<Service>, Arc<GuestMemoryMmap>) {
+    service_with(RateLimit::OFF)
+}
+
+fn service_with(rate_limit: RateLimit) -> (Arc<Service>, Arc<GuestMemoryMmap>) {
     let config = Config {
         apic_ids: vec![0],
         conduits: Conduits::PORT,
@@ -119,6 +124,7 @@ pub(super) fn service() -> (Arc<Service>, Arc<GuestMemoryMmap>) {
         max_irtes: 64,
         max_irtes_per_device: 64,
         armed_ahead: 0,
+        rate_limit,
     };
     let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(RamAddress(0), 0x4000)]).unwrap());
     let service = Service::new(&config, Arc::clone(&ram) as _, Box::new(AnyKvm)).unwrap();
@@ -143,8 +149,25 @@ impl Fixture {
         Self::of(FakePci::with_vendor_specific(), StoreShape::Msix(fake_pci::ENTRIES))
     }
 
+    /// A guest that has no burst, and a share so large that it waits for no time to speak of.
+    pub(super) fn limited() -> Self {
+        let rate_limit = RateLimit::percent(1_000_000).with_burst(Duration::ZERO);
+        let fixture =
+            Self::with(service_with(rate_limit), FakePci::new(), StoreShape::Msix(fake_pci::ENTRIES));
+        fixture.function.set_bar_address(fake_pci::REGISTERS.0, 0xc000_0000).unwrap();
+        fixture.function.set_bar_address(fake_pci::TABLE.0, 0xc010_0000).unwrap();
+        fixture
+    }
+
     fn of(pci: Arc<FakePci>, shape: StoreShape) -> Self {
-        let (service, ram) = service();
+        Self::with(service(), pci, shape)
+    }
+
+    fn with(
+        (service, ram): (Arc<Service>, Arc<GuestMemoryMmap>),
+        pci: Arc<FakePci>,
+        shape: StoreShape,
+    ) -> Self {
         let mapper = FakeMapper::default();
         let physical = Physical::new(Arc::clone(&pci) as Arc<dyn PhysicalFunction>).unwrap();
         let new = NewFunction::of_physical(physical, ID, Arc::new(mapper.clone()), |window| {

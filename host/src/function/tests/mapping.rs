@@ -28,6 +28,21 @@ fn enable_opens_the_pages_of_table_and_pending_bits_and_disable_closes_them() {
 }
 
 #[test]
+fn memory_slots_that_a_guest_moves_are_charged_to_it() {
+    let fixture = Fixture::limited();
+    let delayed = || fixture.service.statistics().delayed;
+    assert_eq!(delayed(), 0, "the VMM's own moves are not");
+    fixture.function.config_write(0x3c, &[6]);
+    assert_eq!(delayed(), 0, "nothing moves");
+    fixture.function.config_write(4, &[2, 0]);
+    assert_eq!(delayed(), 1, "decode on");
+    fixture.function.config_write(4, &[2, 0]);
+    assert_eq!(delayed(), 1, "on already");
+    fixture.move_bar(3, 0xd000_0000);
+    assert_eq!(delayed(), 2);
+}
+
+#[test]
 fn a_table_that_is_open_moves_with_its_bar() {
     let fixture = Fixture::decoding();
     assert_eq!(fixture.enable(), Status::OK);

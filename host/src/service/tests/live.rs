@@ -84,3 +84,18 @@ fn questions_ask_nothing_of_kvm_or_a_device() {
     }
     assert_eq!(fixture.platform.lock().calls(), []);
 }
+
+/// However long a guest maps and gives back, its history has an end. The rest is counted.
+#[test]
+fn a_history_has_an_end() {
+    const KEPT: usize = 4096;
+    let fixture = ServiceFixture::new().with_history();
+    fixture.add(3, FakeDevice::new(fixture.platform.clone(), 3, 512));
+    fixture.enable();
+    let routes: Vec<_> = (0..512).map(|index| routed(3, index, 0, 0x40)).collect();
+    for _ in 0..9 {
+        let mapped = fixture.map(&routes).records;
+        fixture.unmap(&mapped.iter().map(named).collect::<Vec<_>>());
+    }
+    assert_eq!((fixture.service.history().len(), fixture.service.forgotten()), (KEPT, 512));
+}

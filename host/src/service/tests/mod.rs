@@ -18,6 +18,7 @@ mod model;
 mod operations;
 mod order;
 mod parking;
+mod rate;
 mod records;
 mod retire;
 mod routing;
@@ -64,5 +65,6 @@ fn config() -> Config {
         max_irtes: 4072,
         max_irtes_per_device: 2048,
         armed_ahead: 0,
+        rate_limit: RateLimit::OFF,
     }
 }

@@ -119,6 +119,42 @@ fn a_write_to_the_capability_costs_a_few_calls_for_each_message() {
     }
 }
 
+/// Once the host has no more of something, the rest of the access asks for no more of it. Two bytes that ask for 2,048
+/// interrupts of a host with eight vectors cost what eight interrupts cost.
+#[test]
+fn what_is_used_up_is_asked_for_once_in_an_access() {
+    for (resource, kind) in [(UsedUp::Vectors, CallKind::Start), (UsedUp::Irqfds, CallKind::Attach)] {
+        let greedy = Greedy::new(resource);
+        for value in [0xc000_u16, 0x8000, 0, 0x8000] {
+            let calls = greedy.put(Where::Capability, 2, &value.to_le_bytes());
+            let asked = calls.iter().filter(|call| call.kind() == kind).count();
+            // What there is, all of it at once before that, and one too many.
+            assert!(asked <= SOME as usize + 2, "{resource:?}, {value:#x}: {asked} of {kind:?}");
+        }
+    }
+    let greedy = Greedy::new(UsedUp::Vectors);
+    for value in [0xc000_u16, 0x8000, 0, 0x8000] {
+        let bound = OF_CAPABILITY + OF_EACH_MESSAGE * SOME as usize;
+        let what = format!("no vectors: Message Control = {value:#x}");
+        greedy.assert_cheap(&what, Where::Capability, 2, &value.to_le_bytes(), bound);
+    }
+}
+
+/// The same for entries that are no run: every second one.
+#[test]
+fn vectors_that_are_used_up_are_asked_for_once_whatever_the_entries_are() {
+    let greedy = Greedy::new(UsedUp::Vectors);
+    greedy.put(Where::Capability, 2, &0xc000_u16.to_le_bytes());
+    for index in (1..ENTRIES).step_by(2) {
+        greedy.put(Where::Table, u64::from(index) * 16 + 12, &1_u32.to_le_bytes());
+    }
+    // Off and on again: those that are masked have no interrupt now.
+    greedy.put(Where::Capability, 2, &[0, 0]);
+    let calls = greedy.put(Where::Capability, 2, &0x8000_u16.to_le_bytes());
+    let started = calls.iter().filter(|call| call.kind() == CallKind::Start).count();
+    assert_eq!(started, SOME as usize + 1, "{:?}", &calls[..calls.len().min(30)]);
+}
+
 /// A guest that gives back as much as it can in one access, to have it all tried again in the next.
 #[test]
 fn what_is_tried_again_was_paid_for_by_what_was_given_back() {

@@ -5,6 +5,7 @@ use super::context::LineContext;
 use crate::line::EntryLines;
 use crate::service::vm::Vm;
 use crate::trapped::ChangedMessages;
+use crate::work::Cost;
 use pvir_abi::DeviceId;
 use std::io;
 
@@ -94,6 +95,7 @@ impl Trapped {
             return Ok(());
         }
         let (id, store) = (context.id, self.registers.store());
+        context.lines.work().add(Cost::TRAP);
         let done = context.device.untrap(store);
         if let Err(error) = &done {
             context.failed("releasing the device", 0, error);

@@ -17,11 +17,13 @@ use super::vm::{Attached, Vm};
 use crate::device::{Device, Origin};
 use crate::line::{EntryLines, Line, LineTable};
 use crate::trapped::{EmulatedStore, StoreArea};
+use crate::work::Cost;
 use context::LineContext;
 use pvir_abi::{DeviceId, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::MutexGuard;
 
 /// What has served a guest's access to a message store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +98,59 @@ impl Vm {
     }
 }
 
+impl Vm {
+    fn trapped_read(
+        &mut self,
+        id: DeviceId,
+        area: StoreArea,
+        offset: u64,
+        data: &mut [u8],
+        access: impl FnOnce(&mut [u8]),
+    ) -> io::Result<ServedBy> {
+        let Self { devices, lines, .. } = self;
+        let Attached { device, trapped, open, .. } = devices.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
+        let trapped = trapped.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let Trapped { registers, void, .. } = trapped;
+        lines.work().add(Cost::ACCESS);
+        if *open && registers.is_of_device(area, offset) {
+            access(data);
+            return Ok(ServedBy::Device);
+        }
+        let store = registers.store();
+        registers.read(area, offset, data, |message| {
+            lines.work().add(Cost::POLL);
+            match trapped.line(message).filter(|line| line.is_started()) {
+                Some(line) => !void.contains(&message) && line.holds_interrupt(),
+                None => device.pending(store, message),
+            }
+        });
+        Ok(ServedBy::Emulation)
+    }
+
+    fn trapped_write(
+        &mut self,
+        id: DeviceId,
+        area: StoreArea,
+        offset: u64,
+        data: &[u8],
+        access: impl FnOnce(&[u8]),
+    ) -> io::Result<ServedBy> {
+        let Self { devices, lines, log, .. } = self;
+        let Attached { device, trapped, open, .. } = devices.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
+        let trapped = trapped.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        lines.work().add(Cost::ACCESS);
+        if *open && trapped.registers.is_of_device(area, offset) {
+            access(data);
+            return Ok(ServedBy::Device);
+        }
+        let changed = trapped.registers.write(area, offset, data);
+        if !*open {
+            trapped.reconcile(&mut LineContext { id, device: &mut **device, lines, log }, changed);
+        }
+        Ok(ServedBy::Emulation)
+    }
+}
+
 /// Stores that the VMM emulates by trapping: accesses of the guest come here until it enables pvir, and for devices whose
 /// stores it did not take.
 impl Service {
@@ -116,22 +171,16 @@ impl Service {
         access: impl FnOnce(&mut [u8]),
     ) -> io::Result<ServedBy> {
         let mut vm = self.lock();
-        let Attached { device, trapped, open, .. } =
-            vm.devices.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
-        let trapped = trapped.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let Trapped { registers, void, .. } = trapped;
-        if *open && registers.is_of_device(area, offset) {
-            access(data);
-            return Ok(ServedBy::Device);
-        }
-        let store = registers.store();
-        registers.read(area, offset, data, |message| {
-            match trapped.line(message).filter(|line| line.is_started()) {
-                Some(line) => !void.contains(&message) && line.holds_interrupt(),
-                None => device.pending(store, message),
-            }
-        });
-        Ok(ServedBy::Emulation)
+        let served_by = vm.trapped_read(id, area, offset, data, access)?;
+        self.end_access(vm);
+        Ok(served_by)
+    }
+
+    /// Charges an access, and lets go of the lock before the vCPU waits.
+    fn end_access(&self, mut vm: MutexGuard<'_, Vm>) {
+        let delay = self.charge(&mut vm);
+        drop(vm);
+        self.delay(delay);
     }
 
     /// Serves a guest's write to a device's MSI-X table, pending bits, or MSI or MSI-X capability. Its effect has
@@ -156,17 +205,8 @@ impl Service {
         access: impl FnOnce(&[u8]),
     ) -> io::Result<ServedBy> {
         let mut vm = self.lock();
-        let Vm { devices, lines, log, .. } = &mut *vm;
-        let Attached { device, trapped, open, .. } = devices.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
-        let trapped = trapped.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        if *open && trapped.registers.is_of_device(area, offset) {
-            access(data);
-            return Ok(ServedBy::Device);
-        }
-        let changed = trapped.registers.write(area, offset, data);
-        if !*open {
-            trapped.reconcile(&mut LineContext { id, device: &mut **device, lines, log }, changed);
-        }
-        Ok(ServedBy::Emulation)
+        let served_by = vm.trapped_write(id, area, offset, data, access)?;
+        self.end_access(vm);
+        Ok(served_by)
     }
 }

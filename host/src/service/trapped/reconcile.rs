@@ -1,14 +1,18 @@
 //! Bringing the lines of an emulated store into the state that its registers ask for.
 //!
-//! The order is that of MAP: route, then irqfd, then the device's interrupt. Masked messages are detached first, so
-//! that a message that is masked, changed and unmasked is never sent as it was before the change.
+//! The order is: route, then the device's interrupt, then the irqfd, which delivers what the device has signalled
+//! meanwhile. So a message without an interrupt, for want of a vector of the host, costs no irqfd. Masked messages are
+//! detached first, so that a message that is masked, changed and unmasked is never sent as it was before the change.
+//!
+//! Once the host has no more of something, an access asks for no more of it.
 
 use super::Trapped;
 use super::context::LineContext;
 use crate::device::Origin;
-use crate::line::{EntryLines, Line, LineOwner, Lines};
+use crate::line::{EntryLines, Line, LineOwner, Lines, is_used_up};
 use crate::message::Message;
 use crate::trapped::{ChangedMessages, DesiredState};
+use crate::work::Cost;
 use pvir_abi::Store;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -48,8 +52,8 @@ impl Trapped {
             self.hold_back(context, &plan, span.clone());
             self.make_lines(context, &plan);
             self.route(context, &plan, span.clone());
-            self.attach(context, &plan, span.clone());
-            self.start(context, &plan, span);
+            self.start(context, &plan, span.clone());
+            self.attach(context, &plan, span);
             let done = |(message, desired): (&u32, &DesiredState)| {
                 self.is_done(context, *message, *desired).then_some(*message)
             };
@@ -90,6 +94,7 @@ impl Trapped {
 
     fn prepare(&mut self, context: &mut LineContext<'_>) -> bool {
         if !self.prepared {
+            context.lines.work().add(Cost::TRAP);
             match context.device.trap(self.registers.store()) {
                 Ok(()) => self.prepared = true,
                 Err(error) => context.failed("preparing the device", 0, &error),
@@ -139,7 +144,12 @@ impl Trapped {
                     let origin = Origin { device: context.id, store, index };
                     self.entries.insert(index, EntryLines { origin, lines });
                 }
-                Err(error) => context.failed("making the eventfd", message, &error),
+                Err(error) => {
+                    context.failed("making the eventfd", message, &error);
+                    if is_used_up(&error) {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -170,12 +180,18 @@ impl Trapped {
         }
     }
 
-    /// Attaches the eventfds of the messages that are sent. Interrupts that they hold are delivered by it.
+    /// Attaches the eventfds of the messages that are sent, as far as there are irqfds. Interrupts that they hold are
+    /// delivered by it.
     fn attach(&mut self, context: &mut LineContext<'_>, plan: &Plan, span: RangeInclusive<u32>) {
         for (message, desired, line) in planned(&mut self.entries, plan, span) {
-            if sent(desired).is_some_and(|to| context.lines.message(line) == Some(to)) {
-                if let Err(error) = context.lines.attach(line) {
-                    context.failed("attaching the irqfd", message, &error);
+            let to = sent(desired).filter(|_| line.is_started());
+            if to.is_none() || context.lines.message(line) != to {
+                continue;
+            }
+            if let Err(error) = context.lines.attach(line) {
+                context.failed("attaching the irqfd", message, &error);
+                if is_used_up(&error) {
+                    return;
                 }
             }
         }

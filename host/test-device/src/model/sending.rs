@@ -129,15 +129,18 @@ impl DeviceModel {
         }
     }
 
-    /// Sends what was held for entries of the table that are unmasked now.
-    pub(crate) fn send_pending(&self) {
-        let Some(table) = &self.table else { return };
+    /// Sends what was held for entries of the table that are unmasked now; answers whether there was one.
+    pub(crate) fn send_pending(&self) -> bool {
+        let Some(table) = &self.table else { return false };
+        let mut sent = false;
         for index in self.pending.all() {
             let mut state = self.state();
             let unmasked = table.is_masked(index).is_ok_and(|masked| !masked);
             if unmasked && self.forget(&mut state, Store::MSIX, index) {
                 self.send(&mut state, index, (Store::MSIX, index));
+                sent = true;
             }
         }
+        sent
     }
 }

@@ -56,6 +56,8 @@ wrong_hosts! {
     NotUndone = "not-undone" breaks "O3",
     /// A record that failed carries a pair.
     FailedHasPair = "failed-has-pair" breaks "O5",
+    /// Calls are counted, and a RETARGET of one record after many others is refused.
+    OneRetargetRefused = "one-retarget-refused" breaks "O7",
     /// One device more than there is.
     DeviceTooMany = "device-too-many" breaks "F3",
     /// A device has IMS entries, and its stores say nothing of them.

@@ -78,7 +78,8 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/apic300" => (&["--apic-ids", "0,300"], ONE, "direct interrupts=1000"),
         "kvm/refusals-msr" => (two, ONE, "refusals conduit=msr"),
         "kvm/refusals-port" => (two, ONE, "refusals conduit=port"),
-        "kvm/hostile" => (two, STORES, "hostile"),
+        // Without a limit, which would refuse most of what it does.
+        "kvm/hostile" => (&["--cpus", "2", "--rate-limit", "off"], STORES, "hostile"),
         "kvm/blocked-msr" => (two, TWO, "blocked conduit=msr"),
         "kvm/blocked-port" => (two, TWO, "blocked conduit=port"),
         "kvm/counts" => (two, ONE, "counts"),

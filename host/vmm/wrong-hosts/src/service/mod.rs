@@ -12,6 +12,7 @@ mod entries;
 mod fewer;
 mod handles;
 mod memory;
+mod rate;
 mod requests;
 mod routings;
 mod sessions;
@@ -93,6 +94,7 @@ fn change(variant: Variant) -> Box<dyn Change> {
         ReservedIgnored | AnyFeature | VectorFive | BroadcastTaken | HintBitsIgnored | OfferedRefused
         | EndsRefused | CountIgnored => Box::new(requests::Requests(wrong)),
         NotUndone => Box::new(entries::NotUndone),
+        OneRetargetRefused => Box::<rate::OneRetargetRefused>::default(),
         PairLeftAlive => Box::<entries::PairLeftAlive>::default(),
         QueryChangesState => Box::new(entries::QueryChangesState),
         HandleAgain => Box::<handles::HandleAgain>::default(),

@@ -82,6 +82,15 @@ fn retarget_and_query_do_not_say_what_map_said() {
 }
 
 #[test]
+fn one_retarget_too_many_is_refused() {
+    let host = Host::enabled(Wrong::OneRetargetRefused);
+    let there = EntryRecord { handle: host.map(0).handle, ..map(0) };
+    let status = || host.call(Operation::RETARGET, &[there]).0.status;
+    assert!((0..32).all(|_| status() == Status::OK));
+    assert_eq!(status(), Status::RATE_LIMITED);
+}
+
+#[test]
 fn an_aborted_map_is_not_undone() {
     let host = Host::enabled(Wrong::NotUndone);
     let whole = Header { flags: CallFlags::ALL_OR_NOTHING.bits(), ..header(Operation::MAP, 2) };
