@@ -13,8 +13,10 @@ pub(in crate::service) struct TokenBucket {
     limit: RateLimit,
     /// Negative: a debt.
     pub(in crate::service) balance: i64,
-    /// When the balance was that.
-    at: Duration,
+    /// The balance of a full bucket.
+    full: i64,
+    /// When the balance was that, in nanoseconds.
+    at: u64,
     /// Whether the VM was in debt ever.
     was_in_debt: bool,
 }
@@ -22,7 +24,8 @@ pub(in crate::service) struct TokenBucket {
 impl TokenBucket {
     /// A full bucket.
     pub(in crate::service) fn new(limit: RateLimit) -> Self {
-        Self { limit, balance: signed(limit.burst().as_nanos()), at: Duration::ZERO, was_in_debt: false }
+        let full = signed(nanoseconds(limit.burst()));
+        Self { limit, balance: full, full, at: 0, was_in_debt: false }
     }
 
     /// The limit.
@@ -51,29 +54,36 @@ impl TokenBucket {
     pub(in crate::service) fn charge(&mut self, now: Duration, cost: Cost) -> Duration {
         let Some(share) = self.limit.share() else { return Duration::ZERO };
         self.refill(now, share);
-        let most = earned(FORGIVEN_AFTER, share);
-        let cost = signed(cost.nanoseconds().into());
-        self.balance = self.balance.saturating_sub(cost).max(-most);
-        let debt = u128::from(self.balance.min(0).unsigned_abs());
-        let nanoseconds = (debt * 100).div_ceil(share.into());
-        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)).min(RateLimit::MAX_DELAY)
+        self.balance = self.balance.saturating_sub(signed(cost.nanoseconds()));
+        if self.balance >= 0 {
+            return Duration::ZERO;
+        }
+        self.balance = self.balance.max(-earned(nanoseconds(FORGIVEN_AFTER), share));
+        let debt = self.balance.unsigned_abs();
+        let delay = debt.saturating_mul(100).div_ceil(share.into());
+        Duration::from_nanos(delay).min(RateLimit::MAX_DELAY)
     }
 
     fn refill(&mut self, now: Duration, share: u32) {
+        let now = nanoseconds(now);
         // A thread may have read the clock before another one, and come later.
         let passed = now.saturating_sub(self.at);
         self.at = self.at.max(now);
-        let full = signed(self.limit.burst().as_nanos());
-        self.balance = self.balance.saturating_add(earned(passed, share)).min(full);
+        self.balance = self.balance.saturating_add(earned(passed, share)).min(self.full);
     }
 }
 
-/// What a VM gets in `time` with `share` percent.
-fn earned(time: Duration, share: u32) -> i64 {
-    signed(time.as_nanos().saturating_mul(share.into()) / 100)
+/// What a VM gets in so many nanoseconds with `share` percent.
+fn earned(time: u64, share: u32) -> i64 {
+    signed(time.saturating_mul(share.into()) / 100)
 }
 
-fn signed(nanoseconds: u128) -> i64 {
+/// 64 bits are enough for 584 years, and quicker than the 128 that a [`Duration`] answers with.
+fn nanoseconds(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
+}
+
+fn signed(nanoseconds: u64) -> i64 {
     i64::try_from(nanoseconds).unwrap_or(i64::MAX)
 }
 
