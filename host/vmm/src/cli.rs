@@ -14,6 +14,7 @@ use crate::json_target::JsonTarget;
 use crate::manual;
 use crate::memory_size::MemorySize;
 use crate::observation::routes;
+use crate::serial_target::SerialTarget;
 
 /// A small VMM with paravirtual interrupt remapping: a device's interrupts reach the guest without exits.
 #[derive(Debug, Parser)]
@@ -30,7 +31,7 @@ const KEYS: &str = "Keys at a terminal go to the guest, but for these:
   Ctrl-C, Ctrl-\\   end the run
   Ctrl-Z           stops it until it is continued (fg)
   Ctrl-A x         ends the run
-  Ctrl-A KEY       gives KEY to the guest, be it Ctrl-C, Ctrl-Z, Ctrl-\\ or Ctrl-A";
+  Ctrl-A KEY       gives KEY to the guest: Ctrl-C, Ctrl-Z, Ctrl-\\, Ctrl-A";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -60,7 +61,7 @@ pub(crate) enum Command {
 
 /// Logging, for every command.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Log (to stderr)")]
+#[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
     /// Say more: -v information, -vv debugging, -vvv every exit
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -68,6 +69,9 @@ pub(crate) struct LogArgs {
     /// Filter in the syntax of tracing, for example `pvir::pci=trace`; overrides -v
     #[arg(long, value_name = "FILTER", env = "PVIR_LOG", global = true)]
     pub(crate) log: Option<String>,
+    /// Write the log to a file, behind what is in it, and not to stderr. Errors that end the program stay there
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 /// `pvir run`.
@@ -78,11 +82,22 @@ pub(crate) struct RunArgs {
     pub(crate) kernel: PathBuf,
 
     /// Words for the kernel's command line; may be given several times
-    #[arg(long, value_name = "ARGS", allow_hyphen_values = true, help_heading = "Guest")]
+    #[arg(
+        long,
+        visible_alias = "cmdline",
+        value_name = "ARGS",
+        allow_hyphen_values = true,
+        help_heading = "Guest"
+    )]
     pub(crate) append: Vec<String>,
     /// Initial RAM disk, handed over as the first PVH module
-    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    #[arg(long, visible_alias = "initramfs", value_name = "FILE", help_heading = "Guest")]
     pub(crate) initrd: Option<PathBuf>,
+    /// Where the guest's consoles end: `tty` is stdout, with keys from stdin; `file=PATH` a new file; `off` nowhere.
+    /// `socket=PATH` is a UNIX socket, at which one client at a time reads and writes. The guest does not wait for it: the
+    /// last 64 KiB are kept for a client that is slow or not there yet
+    #[arg(long, value_name = "TARGET", default_value = "tty", help_heading = "Guest")]
+    pub(crate) serial: SerialTarget,
 
     /// Number of vCPUs [default: 1, or as many as --apic-ids has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Machine")]
@@ -222,6 +237,21 @@ mod tests {
     #[test]
     fn command_line_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// A line that clap breaks is a paragraph of its own: behind it there is no break that is ours.
+    #[test]
+    fn help_is_not_broken_twice() {
+        let program = Cli::command();
+        for command in program.get_subcommands().chain([&program]) {
+            let name = command.get_name();
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let mut lines = text.lines().peekable();
+            while let Some(line) = lines.next() {
+                let is_paragraph = !line.starts_with(' ') && lines.peek().is_none_or(|next| next.is_empty());
+                assert!(line.len() < 80 || is_paragraph, "{name}: {line}");
+            }
+        }
     }
 
     #[test]

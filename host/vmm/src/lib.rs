@@ -32,8 +32,10 @@ mod output;
 mod pci;
 mod results;
 mod run;
+mod serial_target;
 mod service;
 mod signals;
+mod socket_file;
 mod vcpu;
 mod vm;
 
@@ -49,6 +51,7 @@ use tracing_subscriber::EnvFilter;
 pub use crate::assembly::{Assembly, HostDevice, OwnParts};
 use crate::cli::{Cli, Command, LogArgs};
 use crate::json_target::JsonTarget;
+use crate::output::file;
 use crate::output::inherited;
 use crate::output::log::LogOutput;
 use crate::output::stream::{self, Patience, Stream};
@@ -72,7 +75,25 @@ pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn
             return ExitCode::from(exit_code::ENVIRONMENT);
         }
     };
-    let code = run_command(&cli, assembly, &err, json);
+    let log = match log_stream(&cli.log, &err) {
+        Ok(log) => log,
+        Err(error) => {
+            results::say(&format!("pvir: {error:#}"));
+            return ExitCode::from(exit_code::ENVIRONMENT);
+        }
+    };
+    let code = run_command(&cli, assembly, &err, &log, json);
+    if let Some(path) = &cli.log.log_file {
+        let loss = log.drain(Patience::STOPPED);
+        if loss.bytes > 0 {
+            let name = path.display();
+            err.put_line(&format!(
+                "pvir: --log-file {name}: {} bytes are lost: {}",
+                loss.bytes,
+                loss.reason()
+            ));
+        }
+    }
     err.drain(Patience::STOPPED);
     code
 }
@@ -84,8 +105,21 @@ fn json_descriptor(cli: &Cli) -> anyhow::Result<Option<OwnedFd>> {
     inherited::claim(number).with_context(|| format!("--json fd={number}")).map(Some)
 }
 
-fn run_command(cli: &Cli, assembly: &dyn Assembly, err: &Stream, json: Option<OwnedFd>) -> ExitCode {
-    if let Err(error) = start_log(&cli.log, err) {
+/// Where the log goes.
+fn log_stream(args: &LogArgs, err: &Stream) -> anyhow::Result<Stream> {
+    let Some(path) = &args.log_file else { return Ok(err.clone()) };
+    let file = file::append("--log-file", path)?;
+    Stream::start("log", file).context("cannot start the thread of --log-file")
+}
+
+fn run_command(
+    cli: &Cli,
+    assembly: &dyn Assembly,
+    err: &Stream,
+    log: &Stream,
+    json: Option<OwnedFd>,
+) -> ExitCode {
+    if let Err(error) = start_log(&cli.log, log) {
         let from = if std::env::var("PVIR_LOG").ok() == cli.log.log { "PVIR_LOG" } else { "--log" };
         err.put_line(&format!("pvir: {from}: {error}"));
         return ExitCode::from(exit_code::USAGE);
@@ -115,7 +149,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn start_log(args: &LogArgs, err: &Stream) -> Result<(), tracing_subscriber::filter::ParseError> {
+fn start_log(args: &LogArgs, log: &Stream) -> Result<(), tracing_subscriber::filter::ParseError> {
     let level = match args.verbose {
         // That library warns of what every device without PCI Express error reporting lacks.
         0 => "warn,vfio_ioctls=error",
@@ -128,10 +162,10 @@ fn start_log(args: &LogArgs, err: &Stream) -> Result<(), tracing_subscriber::fil
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(LogOutput(err.clone()))
+        .with_writer(LogOutput(log.clone()))
         // It would say to stderr that stderr cannot be written to, and panic.
         .log_internal_errors(false)
-        .with_ansi(io::stderr().is_terminal() && !no_color)
+        .with_ansi(args.log_file.is_none() && io::stderr().is_terminal() && !no_color)
         .with_target(args.verbose > 1)
         .init();
     Ok(())

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Args, Command};
+use clap::{Arg, Args, Command};
 use clap_complete::Shell;
 
 /// `pvir man`.
@@ -30,9 +30,25 @@ pub(crate) fn write(args: &ManArgs, command: Command) -> Result<ExitCode> {
     let directory = &args.directory;
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot make the folder {}", directory.display()))?;
-    clap_mangen::generate_to(command, directory)
+    clap_mangen::generate_to(with_aliases(command), directory)
         .with_context(|| format!("cannot write the manual pages to {}", directory.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Names the other names of options in their help: the generator of manual pages leaves them out.
+fn with_aliases(command: Command) -> Command {
+    let named = |arg: Arg| {
+        let aliases = arg.get_visible_aliases().unwrap_or_default();
+        let names: Vec<String> = aliases.iter().map(|alias| format!("--{alias}")).collect();
+        match arg.get_help() {
+            Some(help) if !names.is_empty() => {
+                let help = format!("{help} [alias: {}]", names.join(", "));
+                arg.help(help)
+            }
+            _ => arg,
+        }
+    };
+    command.mut_args(named).mut_subcommands(with_aliases)
 }
 
 /// Prints the completions of `command`.
@@ -43,4 +59,24 @@ pub(crate) fn complete(args: &CompletionsArgs, mut command: Command) -> Result<E
     clap_complete::generate(args.shell, &mut command, name, &mut script);
     io::stdout().write_all(&script).context("cannot print the completions")?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn pages_and_completions_have_every_option_and_its_other_names() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&ManArgs { directory: folder.path().to_owned() }, Cli::command()).unwrap();
+        let page = fs::read_to_string(folder.path().join("pvir-run.1")).unwrap().replace('\\', "");
+        let mut script = Vec::new();
+        clap_complete::generate(Shell::Bash, &mut Cli::command(), "pvir", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for option in ["--append", "--cmdline", "--initrd", "--initramfs", "--serial", "--log-file"] {
+            assert!(page.contains(option) && script.contains(option), "{option}");
+        }
+    }
 }

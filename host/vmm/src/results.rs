@@ -12,6 +12,8 @@ use crate::exit_code;
 use crate::json_target::JsonTarget;
 use crate::observation::report::summary::Summary;
 use crate::observation::report::tables;
+use crate::output::console::GuestOutput;
+use crate::output::file;
 use crate::output::queue::Loss;
 use crate::output::stream::{Patience, Stream};
 use crate::vcpu::outcome::Outcome;
@@ -24,6 +26,7 @@ const TOKEN_MARK: &str = "@pvir-token ";
 /// Where results go.
 pub(crate) struct Results {
     out: Stream,
+    console: GuestOutput,
     err: Stream,
     stats: bool,
     json: Option<JsonOutput>,
@@ -60,8 +63,10 @@ impl JsonOutput {
             }
             JsonTarget::File(path) => path,
         };
-        let file = File::create(path).with_context(|| format!("--json: cannot write {}", path.display()))?;
-        Ok(Self::File { stream: start(file.into())?, name: format!("--json {}", path.display()) })
+        Ok(Self::File {
+            stream: start(file::create("--json", path)?)?,
+            name: format!("--json {}", path.display()),
+        })
     }
 }
 
@@ -73,6 +78,7 @@ impl Results {
     /// If it cannot be opened.
     pub(crate) fn open(
         out: Stream,
+        console: GuestOutput,
         err: Stream,
         stats: bool,
         json: Option<&JsonTarget>,
@@ -83,7 +89,7 @@ impl Results {
         if matches!(json, Some(JsonOutput::Stdout)) {
             out.put_line(&format!("{TOKEN_MARK}{token}"));
         }
-        Ok(Self { out, err, stats, json, token })
+        Ok(Self { out, console, err, stats, json, token })
     }
 
     /// The report so far, in one line: to the descriptor of `--json`, or to stdout.
@@ -106,7 +112,7 @@ impl Results {
     /// code of the process: the run's own, or that something was lost.
     pub(crate) fn at_end(&self, summary: &Summary, patience: Patience) -> Result<u8> {
         // A terminal shows the guest's last lines before ours.
-        self.out.drain(patience);
+        self.console.drain(patience);
         match &summary.outcome {
             Outcome::GuestCrash(report) => self.tell(&format!("pvir: guest crashed\n{report}")),
             Outcome::Interrupted | Outcome::TimedOut { .. } | Outcome::HostFailure { .. } => {
@@ -133,9 +139,14 @@ impl Results {
 
     /// Waits for all streams and tells what is lost. Whether the run failed by it.
     fn losses(&self, patience: Patience) -> bool {
+        let wanted = |loss: &Loss| !loss.reader_left();
         let out = self.out.drain(patience);
-        let out_is_wanted = matches!(self.json, Some(JsonOutput::Stdout)) || !out.reader_left();
+        let out_is_wanted = matches!(self.json, Some(JsonOutput::Stdout)) || wanted(&out);
         let mut failed = self.tell_loss("stdout", out) && out_is_wanted;
+        if !matches!(self.console, GuestOutput::Stdout(_)) {
+            let console = self.console.drain(patience);
+            failed |= self.tell_loss(&self.console.name(), console) && wanted(&console);
+        }
         if let Some(JsonOutput::Descriptor { stream, name } | JsonOutput::File { stream, name }) = &self.json
         {
             failed |= self.tell_loss(name, stream.drain(patience));

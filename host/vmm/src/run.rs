@@ -18,13 +18,11 @@ use crate::cli::RunArgs;
 use crate::descriptors;
 use crate::device_spec::DeviceSpec;
 use crate::devices::attach;
-use crate::devices::console_input;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::devices::io_apic::IoApic;
 use crate::devices::line_console::LineConsole;
 use crate::devices::notices::HostNotices;
 use crate::devices::serial::SerialPort;
-use crate::devices::terminal::{self, CharacterMode};
 use crate::exit_code;
 use crate::foreground::Foreground;
 use crate::leaving::VcpuThreads;
@@ -37,6 +35,7 @@ use crate::pci::bus::{PciBus, Slot};
 use crate::results::Results;
 use crate::service::{self, Quotas};
 use crate::signals::{SignalRequest, Signals};
+use crate::socket_file::Removal;
 use crate::vcpu::Vcpu;
 use crate::vcpu::ending::Ending;
 use crate::vcpu::exit_counters::ExitCounters;
@@ -85,14 +84,16 @@ pub(crate) fn run(
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
     let local_apics = LocalApics::new(Arc::clone(&vm.fd), &counters);
     let io_apic = Arc::new(IoApic::new(Arc::new(local_apics)));
-    let serial = Arc::new(SerialPort::new(Arc::clone(&io_apic), GuestOutput(out.clone())));
+    let console = GuestOutput::open(&args.serial, &out)?;
+    let _removal = console.socket_file().map(Removal);
+    let serial = Arc::new(SerialPort::new(Arc::clone(&io_apic), console.clone()));
     let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
     let hypercalls = assembly.hypercalls(Arc::<Service>::clone(&service));
     let template = vm.cpuid(&*hypercalls)?;
     let platform = Arc::new(Platform {
         ports: Ports::new(
             Arc::clone(&serial),
-            LineConsole::new(GuestOutput(out.clone()), Box::new(vm.memory.clone())),
+            LineConsole::new(console.clone(), Box::new(vm.memory.clone())),
             Arc::clone(&pci),
             Arc::clone(&ending),
         ),
@@ -107,14 +108,11 @@ pub(crate) fn run(
     let vcpus = (0..vm.apic_ids.len())
         .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&platform), assembly))
         .collect::<Result<Vec<_>>>()?;
-    let results = Results::open(out.clone(), err.clone(), args.stats, args.json.as_ref(), json)?;
+    let results =
+        Results::open(out.clone(), console.clone(), err.clone(), args.stats, args.json.as_ref(), json)?;
 
     kick::install_handler()?;
-    let character_mode = CharacterMode::enter().context("cannot set up the terminal")?.map(Arc::new);
-    let keys = character_mode.as_ref().map(|mode| mode.keys());
-    let input = terminal::may_read_stdin().then(|| console_input::start(Arc::clone(&serial), keys));
-    let input = input.transpose().context("cannot start the thread that reads stdin")?;
-    let user = Foreground { terminal: character_mode.clone(), input };
+    let user = Foreground::take(&console, &serial)?;
     let live = Arc::new(LiveReport {
         service: Arc::clone(&service),
         exits,
@@ -141,17 +139,19 @@ pub(crate) fn run(
     watch.until_the_end(args.timeout, ticker.as_mut())?;
     let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
     let stopped = matches!(outcome, Outcome::Interrupted | Outcome::TimedOut { .. });
-    let socket = control.as_ref().map(Server::file);
+    let sockets = control.as_ref().map(Server::file).into_iter().chain(console.socket_file());
+    let sockets: Vec<_> = sockets.collect();
+    let terminal = user.terminal.clone();
     let leave = move || {
-        socket.inspect(|socket| drop(socket.remove()));
-        character_mode.inspect(|terminal| terminal.restore());
+        sockets.iter().for_each(|socket| drop(socket.remove()));
+        terminal.inspect(|terminal| terminal.restore());
         process::exit(exit_code::INTERRUPTED.into());
     };
     signals
         .leave_at_next(matches!(outcome, Outcome::Interrupted), leave)
         .context("cannot start the thread of signals")?;
 
-    out.stop_waiting();
+    console.stop_waiting();
     if !threads.stop() {
         // It may hold any lock, so that there is nothing that can be asked or reported.
         err.put_line(&format!("pvir: {}, but a vCPU's thread does not end", outcome.describe()));

@@ -1,10 +1,12 @@
 //! What happens when the host has no interrupt vector left: a device gets those that there are and a status for the rest,
 //! nobody else is harmed, and what is given back can be had again. Needs a device with a larger table than the host has
-//! vectors, and behind it another device with MSI-X. Neither needs a driver: nothing is raised.
+//! vectors, and behind it another device with MSI-X. Neither needs a driver: nothing is raised. With `spare=N` one device is
+//! enough: all vectors but N are held.
 
 use crate::harness::checks::Checks;
 use crate::harness::live_entries::{Failed, LiveTable};
 use crate::harness::setup;
+use crate::machine::console::report;
 use crate::machine::cpu;
 use crate::machine::exit::ExitCode;
 use crate::machine::pci::{self, Function, device_id};
@@ -23,13 +25,15 @@ const CALL_RECORDS: u32 = 64;
 const CALL: usize = CALL_RECORDS as usize;
 
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let spare = line.number("spare").ok().flatten().and_then(|spare| usize::try_from(spare).ok());
     let session = setup::open(line)?;
     let mut checks = Checks::new();
     let functions = pci::enumerate();
     let with_msix = functions.iter().filter(|function| function.msix().is_some());
     let mut tables: ArrayVec<LiveTable, DEVICES> = with_msix.filter_map(open).take(DEVICES).collect();
-    match tables.as_mut_slice() {
-        [first, second] => exhaust(&session, first, second, &mut checks),
+    match (spare, tables.as_mut_slice()) {
+        (Some(spare), [first, ..]) => hold(&session, first, spare, &mut checks),
+        (None, [first, second]) => exhaust(&session, first, second, &mut checks),
         _ => checks.expect("devices", false, format_args!("two devices with MSI-X are needed")),
     }
     for table in &mut tables {
@@ -96,6 +100,19 @@ fn exhaust(session: &Session, first: &mut LiveTable, second: &mut LiveTable, che
         again == got && status == NONE_LEFT,
         format_args!("all given back: {again} entries of the first device, then {status:?}"),
     );
+}
+
+/// Holds all vectors but `spare` at the checkpoint `spare`, for whoever wants another VM to have no more.
+fn hold(session: &Session, table: &mut LiveTable, spare: usize, checks: &mut Checks) {
+    let status = fill(session, table);
+    let got = table.live().len();
+    let given = table.unmap_first(session, spare);
+    checks.expect(
+        "held",
+        status == Some(Status::NO_HOST_VECTOR) && given == spare,
+        format_args!("{got} entries, then {status:?}; given back: {given}"),
+    );
+    report::checkpoint("spare");
 }
 
 /// Maps all entries from the front that can be had; answers with the status of the first that cannot.

@@ -209,7 +209,12 @@ impl Trapped {
             .lines
             .start(&mut context.device, idle, |entry, _, error| failed.push((entry.origin().index, error)));
         for (index, error) in failed {
-            context.failed("starting the interrupt", index, &error);
+            if error.raw_os_error() == Some(libc::ENOSPC) {
+                let why = format_args!("{error}: the host has no interrupt vector left");
+                context.failed("starting the interrupt", index, &why);
+            } else {
+                context.failed("starting the interrupt", index, &error);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! A PCI function for tests of the machine: BAR0 is one trapped page of registers, BAR2 a page that is mapped, BAR4 as
-//! large as the user says, and empty.
+//! large as the user says, where each read answers with the number of its page.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,7 +42,12 @@ pub(crate) fn function(
 }
 
 impl FunctionModel for Scratch {
-    fn bar_read(&self, _bar: u8, offset: u64, data: &mut [u8]) {
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
+        if bar == LARGE_BAR {
+            let number = (offset / PAGE).to_le_bytes();
+            data.iter_mut().zip(number).for_each(|(byte, of_number)| *byte = of_number);
+            return;
+        }
         let at = usize::try_from(offset).unwrap_or(usize::MAX >> 1);
         let registers = self.registers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = registers.get(at..at + data.len()) {
@@ -50,7 +55,10 @@ impl FunctionModel for Scratch {
         }
     }
 
-    fn bar_write(&self, _bar: u8, offset: u64, data: &[u8]) {
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
+        if bar == LARGE_BAR {
+            return;
+        }
         let at = usize::try_from(offset).unwrap_or(usize::MAX >> 1);
         let mut registers = self.registers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = registers.get_mut(at..at + data.len()) {

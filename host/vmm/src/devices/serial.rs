@@ -1,14 +1,16 @@
-//! COM1: what the guest writes goes to stdout, and stdin comes to it.
+//! COM1: what the guest writes goes out, and stdin or a socket's client comes to it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vm_superio::Trigger;
 use vm_superio::serial::{NoEvents, Serial};
 
 use super::io_apic::IoApic;
 use crate::output::console::GuestOutput;
+use crate::output::console_socket::ConsoleInput;
 use crate::vm::layout;
 
 /// Bytes that wait for room in the guest's FIFO at most.
@@ -46,16 +48,25 @@ impl Port {
     }
 }
 
-/// The port, shared by all vCPUs and by the thread that reads stdin.
+/// The port, shared by all vCPUs and by the thread that brings it its input.
 pub(crate) struct SerialPort {
     port: Mutex<Port>,
     room: Condvar,
+    /// The eventfd of a thread that waits for room in another way.
+    waker: OnceLock<OwnedFd>,
 }
 
 impl SerialPort {
     pub(crate) fn new(io_apic: Arc<IoApic>, out: GuestOutput) -> Self {
         let uart = Serial::new(SerialInterrupt(io_apic), out);
-        Self { port: Mutex::new(Port { uart, waiting: VecDeque::new() }), room: Condvar::new() }
+        let port = Mutex::new(Port { uart, waiting: VecDeque::new() });
+        Self { port, room: Condvar::new(), waker: OnceLock::new() }
+    }
+
+    /// Has `waker`, an eventfd, written to when nothing waits any more.
+    pub(crate) fn wake(&self, waker: OwnedFd) {
+        // A second one is not needed: there is one thread.
+        let _ = self.waker.set(waker);
     }
 
     /// The guest reads a register.
@@ -63,8 +74,13 @@ impl SerialPort {
         let mut port = self.lock();
         let value = port.uart.read(register);
         if register == 0 {
+            let some_waited = !port.waiting.is_empty();
             port.fill();
             self.room.notify_one();
+            if let Some(waker) = self.waker.get().filter(|_| some_waited && port.waiting.is_empty()) {
+                // Full is as good as written.
+                let _ = rustix::io::write(waker, &1_u64.to_ne_bytes());
+            }
         }
         value
     }
@@ -95,5 +111,15 @@ impl SerialPort {
 
     fn lock(&self) -> MutexGuard<'_, Port> {
         self.port.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ConsoleInput for SerialPort {
+    fn has_room(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
+    fn receive(&self, bytes: &[u8]) {
+        self.receive(bytes);
     }
 }

@@ -71,6 +71,19 @@ impl Queue {
         bytes.len()
     }
 
+    /// Takes a guest's bytes, which does not wait: of more than there is room for, the oldest go. Says how many went.
+    pub(super) fn take_newest(&mut self, bytes: &[u8]) -> usize {
+        self.push(bytes);
+        let gone = self.bytes.len().saturating_sub(GUEST_BYTES);
+        self.bytes.drain(..gone);
+        gone
+    }
+
+    /// Forgets what waits: nobody wants it.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     /// Takes a message of the VMM's whole, or loses it where too many wait.
     pub(super) fn take_message(&mut self, message: &[u8]) {
         if self.bytes.len() + message.len() > GUEST_BYTES + OWN_BYTES {
@@ -160,6 +173,16 @@ mod tests {
         assert_eq!(queue.loss(), Loss { bytes: GUEST_BYTES as u64 + 1, errno: None });
         queue.written(GUEST_BYTES);
         assert_eq!(queue.loss(), Loss { bytes: 1, errno: None });
+    }
+
+    #[test]
+    fn of_a_guest_that_does_not_wait_the_newest_bytes_stay() {
+        let mut queue = Queue::new();
+        assert_eq!(queue.take_newest(&[b'a'; GUEST_BYTES]), 0);
+        assert_eq!(queue.take_newest(b"bc"), 2);
+        assert_eq!((queue.bytes.len(), queue.bytes.back()), (GUEST_BYTES, Some(&b'c')));
+        assert_eq!(queue.take_newest(&[b'd'; 2 * GUEST_BYTES]), 2 * GUEST_BYTES);
+        assert!(content(&queue).iter().all(|byte| *byte == b'd'));
     }
 
     #[test]

@@ -29,6 +29,33 @@ impl Patience {
     pub(crate) const STOPPED: Self = Self { idle: Duration::from_millis(500), total: Duration::from_secs(3) };
 }
 
+/// A wait for a reader, within a patience.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    patience: Patience,
+    begun: Instant,
+    since: Instant,
+    done: u64,
+}
+
+impl Waiting {
+    /// Begins where so many bytes are done.
+    pub(super) fn new(patience: Patience, done: u64) -> Self {
+        let begun = Instant::now();
+        Self { patience, begun, since: begun, done }
+    }
+
+    /// How long the next one may take, with so many bytes done by now; nothing when patience has ended.
+    pub(super) fn left(&mut self, done: u64) -> Option<Duration> {
+        if done != self.done {
+            (self.done, self.since) = (done, Instant::now());
+        }
+        let idle = self.patience.idle.saturating_sub(self.since.elapsed());
+        let left = idle.min(self.patience.total.saturating_sub(self.begun.elapsed()));
+        (!left.is_zero()).then_some(left)
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
@@ -126,19 +153,9 @@ impl Stream {
     /// Waits until all is written, or patience ends. Says what is lost with what has not gone out.
     pub(crate) fn drain(&self, patience: Patience) -> Loss {
         let mut queue = self.shared.lock();
-        let begun = Instant::now();
-        let (mut done, mut since) = (queue.done, begun);
+        let mut waiting = Waiting::new(patience, queue.done);
         while !queue.is_empty() {
-            if queue.done != done {
-                (done, since) = (queue.done, Instant::now());
-            }
-            let left = patience
-                .idle
-                .saturating_sub(since.elapsed())
-                .min(patience.total.saturating_sub(begun.elapsed()));
-            if left.is_zero() {
-                break;
-            }
+            let Some(left) = waiting.left(queue.done) else { break };
             queue = self.shared.progress.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         queue.loss()

@@ -88,6 +88,8 @@ fn kernels_that_cannot_be_run_are_refused_with_the_reason() {
     refused(&code.huge_elf(), "does not fit into guest memory");
     refused(&big_endian, "big-endian");
     refused(&code.elf()[..100], "cut off");
+    // A program for Linux has segments that fit into no guest as well, but that is not what helps.
+    refused(&std::fs::read("/bin/true").unwrap(), "no PVH note");
 }
 
 #[test]
@@ -125,6 +127,8 @@ fn wrong_arguments_are_named_with_the_flag_and_exit_with_2() {
         &["--device", "vfio=zz"],
         &["--device", "usb"],
         &["--apic-id", "7=1"],
+        &["--serial", "pty"],
+        &["--serial", "socket="],
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
         let output = command.arg("run").arg(&kernel.path).args(arguments).output().unwrap();

@@ -21,6 +21,11 @@ impl Code {
         self
     }
 
+    /// Goes on with other code.
+    pub(crate) fn append(self, other: &Self) -> Self {
+        self.bytes(&other.0)
+    }
+
     fn imm32(self, opcode: &[u8], value: u32) -> Self {
         self.bytes(opcode).bytes(&value.to_le_bytes())
     }

@@ -167,6 +167,58 @@ fn a_bar_of_64_gib_has_a_place_where_the_address_bits_allow_it() {
     assert_eq!(output.status.code(), Some(expected), "{}", stderr(&output));
 }
 
+/// Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3, sections 4.5 "4-Level Paging" and 9.8.5
+/// "Initializing IA-32e Mode": 32-bit code in compatibility mode, for not every KVM has PAE paging. The first 2 MiB are
+/// where they are, and 2 MiB from [`WINDOW`] on are at the upper half of an address, in units of 4 GiB.
+fn with_a_window_at(upper: u32) -> Code {
+    const ROOT: u32 = 0x1f_000;
+    const POINTERS: u32 = 0x20_000;
+    const LOW: u32 = 0x21_000;
+    const HIGH: u32 = 0x22_000;
+    const WRITABLE: u32 = 3;
+    const LARGE_WRITABLE: u32 = 0x83;
+    Code::new()
+        .eax(POINTERS | WRITABLE)
+        .store(ROOT)
+        .eax(LOW | WRITABLE)
+        .store(POINTERS)
+        .eax(HIGH | WRITABLE)
+        .store(POINTERS + 16)
+        .eax(LARGE_WRITABLE)
+        .store(LOW)
+        .store(HIGH)
+        .eax(upper)
+        .store(HIGH + 4)
+        // CR3, CR4.PAE
+        .eax(ROOT)
+        .bytes(&[0x0f, 0x22, 0xd8])
+        .eax(0x20)
+        .bytes(&[0x0f, 0x22, 0xe0])
+        // mov ecx, IA32_EFER; rdmsr; or eax, LME; wrmsr
+        .bytes(&[0xb9, 0x80, 0, 0, 0xc0, 0x0f, 0x32, 0x0d, 0, 1, 0, 0, 0x0f, 0x30])
+        // CR0.PG beside CR0.PE
+        .eax(0x8000_0011)
+        .bytes(&[0x0f, 0x22, 0xc0])
+}
+
+/// Where the guest sees what is up there.
+const WINDOW: u32 = 0x8000_0000;
+
+#[test]
+fn a_bar_of_64_gib_answers_from_its_start_to_its_end() {
+    if !kvm_is_here() || address_bits() <= 36 {
+        return;
+    }
+    // It is placed from 64 GiB on. In units of 4 GiB, in it and of the guest's addresses:
+    for of_bar in [0_u32, 12, 15] {
+        let page = of_bar << 20 | 3;
+        let guest = Code::new().pci_write(1, 4, 2);
+        let guest = guest.append(&with_a_window_at(16 + of_bar)).load(WINDOW + 0x3008).expect_eax(page, 1);
+        let output = run(&guest.exit(7), &["--device", "scratch,large=64G"]);
+        assert_eq!(output.status.code(), Some(7), "{of_bar}: {}", stderr(&output));
+    }
+}
+
 #[test]
 fn what_no_address_reaches_is_refused_with_what_is_possible() {
     if !kvm_is_here() {

@@ -9,7 +9,20 @@ use std::process::{Child, Stdio};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::guest::{Code, Kernel, eventually, kvm_is_here, send, with_default_signals};
+use crate::guest::{Code, Kernel, eventually, kvm_is_here, pvir, send, with_default_signals};
+
+/// A terminal, and what makes the other end of it.
+fn pty() -> (OwnedFd, impl Fn() -> Stdio) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let end = move || -> Stdio {
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+        rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty()).unwrap().into()
+    };
+    (terminal, end)
+}
 
 /// `pvir` in a session of its own, at a terminal of its own.
 struct AtTerminal {
@@ -25,18 +38,7 @@ impl AtTerminal {
         if !kvm_is_here() {
             return None;
         }
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap();
-        let end = || -> Stdio {
-            let end = rustix::fs::open(
-                name.as_c_str(),
-                rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY,
-                rustix::fs::Mode::empty(),
-            );
-            end.unwrap().into()
-        };
+        let (terminal, end) = pty();
         let kernel = Kernel::new(&code.elf());
         let folder = tempfile::tempdir().unwrap();
         let mut command = with_default_signals("setsid");
@@ -159,4 +161,26 @@ fn ctrl_z_gives_the_terminal_back_until_the_run_is_continued() {
     }
     run.type_in(b"!");
     assert_eq!(run.code(), Some(0x61));
+}
+
+/// https://no-color.org: whatever the variable has, but nothing.
+#[test]
+fn the_log_has_colours_at_a_terminal_unless_the_user_wants_none() {
+    if !kvm_is_here() {
+        return;
+    }
+    let kernel = Kernel::new(&Code::new().exit(0).elf());
+    for (no_color, coloured) in [(None, true), (Some(""), true), (Some("1"), false), (Some("0"), false)] {
+        let (terminal, end) = pty();
+        let mut command = pvir(&kernel, &["-v"]);
+        command.env_remove("NO_COLOR").stdout(Stdio::null()).stderr(end());
+        no_color.map(|value| command.env("NO_COLOR", value));
+        assert!(command.status().unwrap().success());
+        // The other end is open still, so that what is there can be read.
+        let mut text = [0; 4096];
+        let length = File::from(terminal).read(&mut text).unwrap();
+        let text = String::from_utf8_lossy(&text[..length]);
+        assert!(text.contains("INFO"), "{text}");
+        assert_eq!(text.contains("\x1b["), coloured, "NO_COLOR={no_color:?}: {text}");
+    }
 }

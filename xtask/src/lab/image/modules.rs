@@ -34,7 +34,7 @@ pub(crate) const SHIPPED: [&str; 16] = [
 ];
 
 /// What a Linux guest in L2 can load.
-pub(crate) const GUEST: [&str; 2] = ["igb", "virtio_net"];
+pub(crate) const GUEST: [&str; 3] = ["igb", "nvme", "virtio_net"];
 
 /// Modules by name, unpacked and stripped, and what each depends on.
 pub(crate) struct Set {

@@ -3,6 +3,7 @@
 
 mod accesses;
 mod counts;
+mod nvme;
 mod trace;
 mod virtio;
 
@@ -14,7 +15,7 @@ use crate::lab::{Iommu, Options};
 use crate::runner::{Step, Verdict};
 use counts::{Counts, InterruptCounts};
 
-pub(super) const CASES: [Step; 7] = [
+pub(super) const CASES: [Step; 8] = [
     Step {
         name: "intel/linux",
         about: "Debian's Linux as the guest: its igb's interrupts arrive on the CPU that smp_affinity says",
@@ -34,6 +35,11 @@ pub(super) const CASES: [Step; 7] = [
         name: "intel/linux-virtio",
         about: "a modern virtio card passed through: Linux finds its vendor-specific capabilities, and it works",
         run: virtio::run,
+    },
+    Step {
+        name: "intel/linux-nvme",
+        about: "a disk for which the host has two vectors left works, and pvir says so; all of its BAR of 64 GiB answers",
+        run: nvme::run,
     },
     Step {
         name: "intel/linux-accesses",

@@ -17,7 +17,8 @@ use pvir_host::isolation::Host;
 use check::{Check, Level};
 
 /// What `--help` says.
-pub(crate) const HELP: &str = "Each line: ok, warn, fail or skip; the check; what was found; after `help:`, what mends it.
+pub(crate) const HELP: &str = "\
+Each line: ok, warn, fail or skip; the check; what was found; after `help:`, what mends it.
 
 Exit codes:
   0       guests can program devices directly: with BDFs, each of these;
@@ -27,8 +28,8 @@ Exit codes:
   2       wrong command line
   4       without BDFs: emulated ones only, what failed keeps the host's out
 
-Whoever is not root is told what could not be seen. No setting is changed; a device that vfio-pci has is opened for a
-moment, unless another program has it.";
+Whoever is not root is told what could not be seen. No setting is changed; a device that vfio-pci has is opened for \
+     a moment, unless another program has it.";
 
 /// Not what was asked for.
 const CANNOT: u8 = 1;

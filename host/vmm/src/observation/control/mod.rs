@@ -4,9 +4,9 @@
 //! when the run ends, and one that a killed `pvir` left behind refuses connections, by which it is told from a living one.
 
 pub(crate) mod client;
+mod own_folder;
 mod peer;
 pub(crate) mod server;
-pub(crate) mod socket_file;
 
 use std::env;
 use std::fs;

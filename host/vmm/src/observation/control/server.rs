@@ -11,8 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::own_folder;
 use super::peer::{self, Deadline, Timed};
-use super::socket_file::{self, SocketFile};
+use crate::socket_file::SocketFile;
 
 /// Longer than any request.
 const LONGEST: u64 = 64;
@@ -35,7 +36,7 @@ impl Server {
     pub(crate) fn at_usual_place(answer: &Arc<AnswerRequest>) -> Option<Self> {
         super::folders().into_iter().find_map(|folder| {
             let path = super::socket_of(&folder, std::process::id());
-            let made = socket_file::prepare_own(&folder);
+            let made = own_folder::prepare_own(&folder);
             let server = made.and_then(|()| Self::start(&path, Arc::clone(answer)));
             server.inspect_err(|error| tracing::debug!("no control socket: {error:#}")).ok()
         })

@@ -15,12 +15,16 @@ use crate::observation::control::client;
 use crate::observation::report::routes::Routes;
 
 /// What `--help` says at its end.
-pub(crate) const HELP: &str = "A VM is asked by its control socket, which is for the user who runs it; the guest does not exit for it.
-A rate is that of the moment: the VM is asked twice. Counts are since MAP. An entry whose host IRQ had another holder
-before is `not counted`, unless `pvir run` counts what is given back (--stats, --stats-interval or --json).
-`posted` is `not posted` where this host does not post or the VMM raises the interrupt itself. Where the host could post,
-it is what the kernel shows of the entry, which takes Intel VT-d, a kernel with CONFIG_INTEL_IOMMU_DEBUGFS, debugfs
-mounted, and a `pvir run` by root; otherwise `unknown`, as always for an entry whose store is trapped.";
+pub(crate) const HELP: &str =
+    "A VM is asked by its control socket, which is for the user who runs it; the guest does not exit for it.
+
+A rate is that of the moment: the VM is asked twice. Counts are since MAP. An entry whose host IRQ had another holder \
+     before is `not counted`, unless `pvir run` counts what is given back (--stats, --stats-interval or --json).
+
+`posted` is `not posted` where this host does not post or the VMM raises the interrupt itself. Where the host could \
+     post, it is what the kernel shows of the entry, which takes Intel VT-d, a kernel with \
+     CONFIG_INTEL_IOMMU_DEBUGFS, debugfs mounted, and a `pvir run` by root; otherwise `unknown`, as always for an \
+     entry whose store is trapped.";
 
 /// Between the two looks that make a rate.
 const MOMENT: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! What a Linux guest in L2 boots with: busybox and the drivers of the lab's network cards, both Debian's, and scripts.
+//! What a Linux guest in L2 boots with: busybox and the drivers of some of the lab's devices, both Debian's, and scripts.
 
 use std::fs;
 use std::io::Write;
@@ -12,9 +12,10 @@ use super::modules::Set;
 
 const INIT: &[u8] = include_bytes!("init.sh");
 /// What `pvir.run=` on the guest's command line can name, and what these share.
-const SCRIPTS: [(&str, &[u8]); 4] = [
+const SCRIPTS: [(&str, &[u8]); 5] = [
     ("accesses", include_bytes!("accesses.sh")),
     ("interrupts", include_bytes!("interrupts.sh")),
+    ("nvme", include_bytes!("nvme.sh")),
     ("virtio", include_bytes!("virtio.sh")),
     ("card", include_bytes!("card.sh")),
 ];

@@ -1,13 +1,13 @@
-//! The file of a control socket: made in a folder that nobody else can change, for nobody else to open, and removed on
+//! The file of a socket: made in a folder that nobody else can change, for nobody else to open, and removed on
 //! every way out.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, open};
@@ -31,7 +31,7 @@ impl SocketFile {
     ///
     /// # Errors
     /// If the folder could be changed by somebody else, something else is there, or the socket cannot be made.
-    pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener)> {
+    pub(crate) fn bind(path: &Path) -> Result<(Self, UnixListener)> {
         let name = path.file_name().with_context(|| format!("{} names no file", path.display()))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = fs::canonicalize(folder)
@@ -61,30 +61,18 @@ impl SocketFile {
     }
 }
 
-/// Makes `folder` if it is not there, for this user alone, and removes the sockets of processes that are gone.
-///
-/// # Errors
-/// If it is not this user's alone.
-pub(super) fn prepare_own(folder: &Path) -> Result<()> {
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
-        _ => {}
+/// Removes a socket's file when it is dropped, whoever else still has the socket.
+#[derive(Debug)]
+pub(crate) struct Removal(pub(crate) Arc<SocketFile>);
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        self.0.remove();
     }
-    let state = fstat(open_folder(folder)?)?;
-    if state.st_uid != geteuid().as_raw() || state.st_mode & 0o077 != 0 {
-        bail!("{} is not this user's alone", folder.display());
-    }
-    for (pid, path) in super::sockets_in(folder) {
-        // Both: a socket that is about to be served refuses too, and a process may be in another PID namespace.
-        if !Path::new("/proc").join(pid.to_string()).exists() && nobody_serves(&path) {
-            let _ = fs::remove_file(&path);
-        }
-    }
-    Ok(())
 }
 
 /// Opens a folder in which nobody but this user and root can put something else in a file's place.
-fn open_folder(folder: &Path) -> Result<OwnedFd> {
+pub(crate) fn open_folder(folder: &Path) -> Result<OwnedFd> {
     let name = folder.display();
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
     let descriptor =
@@ -103,7 +91,8 @@ fn is_safe(folder: &Stat, user: u32) -> bool {
     ours && (folder.st_mode & OTHERS_WRITE == 0 || folder.st_mode & STICKY != 0)
 }
 
-fn nobody_serves(path: &Path) -> bool {
+/// Whether the process that made the socket has gone.
+pub(crate) fn nobody_serves(path: &Path) -> bool {
     matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
@@ -124,7 +113,7 @@ fn remove_stale(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::PermissionsExt;
 
     fn mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -145,34 +134,5 @@ mod tests {
         let mut state = fstat(open_folder(folder.path()).unwrap()).unwrap();
         state.st_uid = 1234;
         assert!(!is_safe(&state, 5678) && is_safe(&state, 1234));
-    }
-
-    #[test]
-    fn the_usual_folder_is_no_link_and_this_users_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let own = folder.path().join("pvir");
-        prepare_own(&own).unwrap();
-        assert_eq!(fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o700);
-        let link = folder.path().join("link");
-        symlink(&own, &link).unwrap();
-        assert!(prepare_own(&link).is_err());
-        mode(&own, 0o750);
-        assert!(prepare_own(&own).unwrap_err().to_string().contains("alone"));
-    }
-
-    #[test]
-    fn sockets_of_processes_that_are_gone_are_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let own = folder.path().join("pvir");
-        prepare_own(&own).unwrap();
-        let of = |pid| super::super::socket_of(&own, pid);
-        // Beyond PID_MAX_LIMIT of Linux, so that no process has it.
-        let [gone, served] = [of(0x40_0001), of(0x40_0002)];
-        let here = of(std::process::id());
-        drop(UnixListener::bind(&gone).unwrap());
-        drop(UnixListener::bind(&here).unwrap());
-        let _listener = UnixListener::bind(&served).unwrap();
-        prepare_own(&own).unwrap();
-        assert_eq!([gone, served, here].map(|path| path.exists()), [false, true, true]);
     }
 }
