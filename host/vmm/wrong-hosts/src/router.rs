@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pvir_host::eventfd::EventFd;
 use pvir_host::kvm::{GsiRoute, IrqRouter};
+use pvir_host::message::Message;
 
 use crate::list::Wrong;
 
@@ -95,5 +96,13 @@ impl IrqRouter for WrongRouter {
     fn discard(&mut self, lines: Vec<(EventFd, u32)>) -> Vec<(EventFd, u32, io::Error)> {
         lines.iter().for_each(|(_, gsi)| _ = self.attached.remove(gsi));
         self.router.discard(lines)
+    }
+
+    fn can_signal(&self) -> bool {
+        self.router.can_signal()
+    }
+
+    fn signal(&mut self, message: Message) -> io::Result<()> {
+        self.router.signal(message)
     }
 }
