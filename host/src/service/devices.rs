@@ -75,6 +75,10 @@ impl Devices {
         self.all.iter().map(|(id, attached)| (id, attached))
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attached> {
+        self.all.iter_mut().map(|(_, attached)| attached)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }

@@ -197,7 +197,8 @@ impl Service {
         self.last.get(vcpu).map_or(Status::PENDING, |last| Status(last.load(Ordering::Relaxed)))
     }
 
-    /// Gives back everything that the VM holds, as DISABLE does, for the end of the VM or its reset. It also detaches
+    /// Gives back everything that the VM holds, as DISABLE does, for the end of the VM or its reset. Devices that were cut
+    /// off may go on then: they are reset with the VM. It also detaches
     /// the irqfds that are armed ahead, and those that a [`PrearmThread`] has still to detach. Failures are logged.
     pub fn shut_down(&self) {
         let counted = self.count_last();
@@ -206,6 +207,7 @@ impl Service {
             vm.end_session(counted.as_ref());
         }
         vm.end_trapped();
+        vm.devices.iter_mut().for_each(|attached| attached.cut_off = false);
         vm.sweep();
         let failed = vm.lines.disarm();
         vm.log_irqfds(&failed);

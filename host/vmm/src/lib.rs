@@ -92,6 +92,7 @@ fn run_command(cli: &Cli, assembly: &dyn Assembly, err: &Stream, json: Option<Ow
     }
     let result = match &cli.command {
         Command::Routes(args) => observation::routes::run(args),
+        Command::Event(args) => observation::event::run(args),
         Command::Run(args) => run::run(args, assembly, err, json),
         Command::Doctor(args) => host_commands::doctor::run(args),
         Command::Devices(args) => host_commands::devices::run(args),

@@ -177,6 +177,11 @@ fn a_device_that_is_cut_off_is_refused_until_it_is_readmitted() {
     assert_eq!(statuses(&fixture.map(&[routed(0, 2, 0, 0x42)]).records), [off]);
     assert_eq!(fixture.service.readmit(device(0)), Ok(true));
     assert_eq!(fixture.service.readmit(device(0)), Ok(false));
+    // A reset of the VM resets its devices.
+    fixture.event(cut).unwrap();
+    fixture.service.shut_down();
+    assert_eq!(fixture.service.is_cut_off(device(0)), Some(false));
+    fixture.enable();
     assert_eq!(statuses(&fixture.map(&[routed(0, 2, 0, 0x42)]).records), [Status::OK]);
 }
 

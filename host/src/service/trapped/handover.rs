@@ -74,6 +74,7 @@ impl Vm {
         for id in ids {
             if let Some((trapped, mut context)) = self.trapped_of(id) {
                 trapped.registers.reset();
+                trapped.held_off = false;
                 trapped.end(&mut context);
             }
         }
