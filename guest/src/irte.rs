@@ -146,7 +146,8 @@ impl Irte {
         self.target
     }
 
-    /// The VM's epoch when the IRTE was mapped.
+    /// The VM's epoch when the IRTE was mapped, or when [`Remapping::advise`](crate::Remapping::advise) last found it
+    /// alive.
     #[must_use]
     pub const fn epoch(&self) -> u64 {
         self.epoch

@@ -18,6 +18,17 @@ pub struct IrteInfo {
     pub target: Target,
 }
 
+impl IrteInfo {
+    /// The same, if its pair is `was`.
+    pub(crate) fn with_pair(self, record: usize, was: Pair) -> Result<Self, ContractViolation> {
+        if self.pair == was {
+            Ok(self)
+        } else {
+            Err(ContractViolation::PairChanged { record, was, now: self.pair })
+        }
+    }
+}
+
 /// The result for one entry of a batch.
 pub type QueryResult = Result<IrteInfo, EntryError>;
 
@@ -64,17 +75,18 @@ impl<C: Conduit, L: BlockLock> Remapping<C, L> {
         let operation = Operation::QUERY;
         let answer = self.transport.ask(operation, request, |AnswerPosition { record, .. }, answer| {
             let info = info(record, request, answer)?;
-            match pair.filter(|was| *was != info.pair) {
-                Some(was) => Err(ContractViolation::PairChanged { record, was, now: info.pair }),
-                None => Ok(info),
-            }
+            pair.map_or(Ok(info), |pair| info.with_pair(record, pair))
         })?;
         answer.map_err(|status| Error::Entry { operation, origin, status })
     }
 }
 
 /// What the answer to a QUERY says.
-fn info(record: usize, request: &EntryRecord, answer: &EntryRecord) -> Result<IrteInfo, ContractViolation> {
+pub(crate) fn info(
+    record: usize,
+    request: &EntryRecord,
+    answer: &EntryRecord,
+) -> Result<IrteInfo, ContractViolation> {
     check::same_entry(record, request, answer)?;
     let handle = check::handle(record, request, answer)?;
     let pair = check::pair(record, request.count, answer)?;

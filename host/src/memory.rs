@@ -23,7 +23,8 @@ pub trait GuestRam: Send + Sync {
     /// [`NotRam`] if they do not lie in one range of RAM. `bytes` may then be partly written.
     fn read(&self, at: GuestPhysAddr, bytes: &mut [u8]) -> Result<(), NotRam>;
 
-    /// Copies `bytes` to guest physical address `at`.
+    /// Copies `bytes` to guest physical address `at`. Eight bytes at a multiple of 8 are one store, so that a vCPU that
+    /// reads them sees all of them or none: the epoch of the event area is written so.
     ///
     /// # Errors
     /// [`NotRam`] if they do not lie in one range of RAM. No byte is then written.

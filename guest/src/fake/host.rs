@@ -83,6 +83,8 @@ pub(super) struct State {
     pub(super) epoch: u64,
     pub(super) next: u32,
     pub(super) max_apic_id: u32,
+    /// The status of devices that are gone or cut off.
+    pub(super) away: BTreeMap<DeviceId, Status>,
 }
 
 struct Inner {
@@ -123,6 +125,7 @@ impl FakeHost {
             epoch: 0,
             next: 1,
             max_apic_id: LAST_APIC_ID,
+            away: BTreeMap::new(),
         };
         let event = EventArea::new_zeroed();
         Self(Arc::new(Mutex::new(Inner {
@@ -178,9 +181,16 @@ impl FakeHost {
         unsafe { EventMemory::new(shared.pointer, PhysAddr::new(AREA_ADDRESS)) }.unwrap()
     }
 
-    /// Announces an event of `device`, or with `None` of every device: their IRTEs are gone, and the epoch changes.
+    /// Announces an event of `device`, or with `None` of every device: their IRTEs are gone, and the epoch changes. A
+    /// device that is gone or cut off answers so from then on.
     pub fn raise_event(&self, reason: EventReason, device: Option<DeviceId>) {
         let mut inner = self.inner();
+        let away = match reason {
+            EventReason::DEVICE_GONE => Some(Status::DEVICE_GONE),
+            EventReason::DEVICE_CUT_OFF => Some(Status::DEVICE_CUT_OFF),
+            _ => None,
+        };
+        inner.state.away.extend(device.zip(away));
         inner.state.irtes.retain(|(of, ..), _| device.is_some_and(|device| *of != device));
         inner.state.epoch += 1;
         let every = DeviceId::new(u16::MAX, pvir_abi::Bdf(u16::MAX));
@@ -188,6 +198,11 @@ impl FakeHost {
         inner.event =
             EventArea { epoch, sequence, reason, device: device.unwrap_or(every), reserved: [0; 5] };
         inner.publish();
+    }
+
+    /// Lets a device go on that was cut off, or plugs one in that was gone.
+    pub fn readmit(&self, device: DeviceId) {
+        self.inner().state.away.remove(&device);
     }
 
     /// Lets `tamper` change each answer from now on: the bytes of the block, and the status that the conduit answers.

@@ -31,6 +31,9 @@ pub(super) fn entry<'s>(state: &'s State, record: &pvir_abi::EntryRecord) -> Res
         return Err(Status::BAD_FLAGS);
     }
     let device = state.devices.iter().find(|device| device.id == record.device).ok_or(Status::NO_DEVICE)?;
+    if let Some(status) = state.away.get(&record.device) {
+        return Err(*status);
+    }
     let (feature, entries, messages) = match record.store {
         Store::MSI => (Features::MSI, u32::from(device.msi_messages > 0), device.msi_messages),
         Store::MSIX => (Features::MSIX, device.msix_entries, 1),

@@ -13,6 +13,7 @@ mod locks;
 mod msi_and_msix;
 mod owned;
 mod random;
+mod recovery;
 mod scripted;
 mod stores;
 

@@ -1,9 +1,10 @@
 //! The fake KVM.
 
-use super::{BackendCall, FakePlatform, SharedPlatform};
+use super::{BackendCall, Delivery, FakePlatform, SharedPlatform};
 use crate::eventfd::EventFd;
 use crate::kvm::{GsiRoute, IrqRouter, MAX_GSI, detach_each};
-use pvir_abi::Operation;
+use crate::message::Message;
+use pvir_abi::{FIRST_DEVICE_VECTOR, Operation};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -115,6 +116,25 @@ impl IrqRouter for FakeKvm {
             }
         }
         detach_each(self, lines)
+    }
+
+    fn can_signal(&self) -> bool {
+        true
+    }
+
+    fn signal(&mut self, message: Message) -> io::Result<()> {
+        let hook = {
+            let mut platform = self.platform.lock();
+            if !message.is_fixed_physical() || message.vector() < FIRST_DEVICE_VECTOR {
+                platform.breach(format!("{message:?} is injected, which no guest can have asked for"));
+            }
+            let delivery = Delivery { destination: message.destination(), vector: message.vector() };
+            platform.note(BackendCall::Signal(delivery))?;
+            platform.deliveries.push(delivery);
+            platform.when_signalled.clone()
+        };
+        hook.into_iter().for_each(|hook| hook());
+        Ok(())
     }
 }
 

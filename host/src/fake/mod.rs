@@ -50,11 +50,13 @@ pub enum CallKind {
     Trap,
     /// [`Device::untrap`](crate::device::Device::untrap).
     Untrap,
+    /// `KVM_SIGNAL_MSI`.
+    Signal,
 }
 
 impl CallKind {
     /// Every kind of call.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SetRoutes,
         Self::Attach,
         Self::Arm,
@@ -67,12 +69,13 @@ impl CallKind {
         Self::Close,
         Self::Trap,
         Self::Untrap,
+        Self::Signal,
     ];
 
     /// Whether calls of this kind go to a device.
     #[must_use]
     pub fn is_of_device(self) -> bool {
-        !matches!(self, Self::SetRoutes | Self::Attach | Self::Arm | Self::Detach)
+        !matches!(self, Self::SetRoutes | Self::Attach | Self::Arm | Self::Detach | Self::Signal)
     }
 }
 
@@ -115,6 +118,8 @@ pub enum BackendCall {
     Trap(u32, Store),
     /// The preparation of this store of this device was undone.
     Untrap(u32, Store),
+    /// A message was injected without a GSI.
+    Signal(Delivery),
 }
 
 impl BackendCall {
@@ -134,6 +139,7 @@ impl BackendCall {
             Self::Close(_) => CallKind::Close,
             Self::Trap(..) => CallKind::Trap,
             Self::Untrap(..) => CallKind::Untrap,
+            Self::Signal(_) => CallKind::Signal,
         }
     }
 }

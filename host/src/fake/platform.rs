@@ -112,13 +112,15 @@ pub struct FakePlatform {
     calls: Vec<BackendCall>,
     budget: BTreeMap<CallKind, u32>,
     violations: Vec<String>,
-    deliveries: Vec<Delivery>,
+    pub(super) deliveries: Vec<Delivery>,
     /// Whether the devices keep no file of an eventfd when they have stopped.
     pub releases_eventfds: bool,
     /// The failures to inject.
     pub faults: Faults,
     /// Called whenever the host's counts are read, for tests of the moment at which that happens.
     pub when_counted: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Called whenever a message is injected without a GSI, for tests of what the guest finds at that moment.
+    pub when_signalled: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl FakePlatform {

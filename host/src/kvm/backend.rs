@@ -3,6 +3,8 @@
 use super::{GsiRoute, GsiRouting, IrqRouter};
 use crate::counters::{Counter, Counters};
 use crate::eventfd::EventFd;
+use crate::message::Message;
+use kvm_bindings::KVM_CAP_SIGNAL_MSI;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -19,11 +21,12 @@ pub struct KvmRouter {
     ahead: Counter,
     deassign: Counter,
     closed: Counter,
+    signal: Counter,
 }
 
 impl KvmRouter {
-    /// Each ioctl is counted in `counters`: `KVM_IRQFD`, `KVM_IRQFD (ahead)` and `KVM_IRQFD (de-assign)`; and
-    /// `KVM_IRQFD (close)`, the end of an irqfd that goes with its eventfd and takes no ioctl.
+    /// Each ioctl is counted in `counters`: `KVM_IRQFD`, `KVM_IRQFD (ahead)`, `KVM_IRQFD (de-assign)` and
+    /// `KVM_SIGNAL_MSI`; and `KVM_IRQFD (close)`, the end of an irqfd that goes with its eventfd and takes no ioctl.
     pub(super) fn new(routing: GsiRouting, gsis: Range<u32>, counters: &Counters) -> Self {
         Self {
             routing,
@@ -32,6 +35,7 @@ impl KvmRouter {
             ahead: counters.ioctl("KVM_IRQFD (ahead)"),
             deassign: counters.ioctl("KVM_IRQFD (de-assign)"),
             closed: counters.ioctl("KVM_IRQFD (close)"),
+            signal: counters.ioctl("KVM_SIGNAL_MSI"),
         }
     }
 }
@@ -77,5 +81,14 @@ impl IrqRouter for KvmRouter {
             Ok(()) => Vec::new(),
             Err(error) => vec![(last, gsi, error)],
         }
+    }
+
+    fn can_signal(&self) -> bool {
+        self.routing.vm.check_extension(KVM_CAP_SIGNAL_MSI) > 0
+    }
+
+    fn signal(&mut self, message: Message) -> io::Result<()> {
+        self.signal.count();
+        self.routing.vm.signal_msi(message.address_lo(), message.address_hi(), message.data())
     }
 }

@@ -4,7 +4,7 @@
 //! The VMM may have made the VM with any version of `kvm-ioctls`, or with none.
 
 use kvm_bindings::{
-    KVM_IRQFD_FLAG_DEASSIGN, KVMIO, KvmIrqRouting, kvm_enable_cap, kvm_irq_routing, kvm_irqfd,
+    KVM_IRQFD_FLAG_DEASSIGN, KVMIO, KvmIrqRouting, kvm_enable_cap, kvm_irq_routing, kvm_irqfd, kvm_msi,
     kvm_msr_filter, kvm_msr_filter_range, kvm_xen_hvm_config,
 };
 use kvm_ioctls::VmFd;
@@ -19,6 +19,7 @@ ioctl_iow_nr!(KVM_SET_GSI_ROUTING, KVMIO, 0x6a, kvm_irq_routing);
 ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
 ioctl_iow_nr!(KVM_XEN_HVM_CONFIG, KVMIO, 0x7a, kvm_xen_hvm_config);
 ioctl_iow_nr!(KVM_ENABLE_CAP, KVMIO, 0xa3, kvm_enable_cap);
+ioctl_iow_nr!(KVM_SIGNAL_MSI, KVMIO, 0xa5, kvm_msi);
 ioctl_iow_nr!(KVM_X86_SET_MSR_FILTER, KVMIO, 0xc6, kvm_msr_filter);
 
 /// The file descriptor of a VM (what `KVM_CREATE_VM` answers with). A clone shares the descriptor.
@@ -83,6 +84,14 @@ impl VmDescriptor {
         let irqfd = kvm_irqfd { fd, gsi, flags, ..Default::default() };
         // SAFETY: the ioctl only reads a `kvm_irqfd`, which lives across the call.
         answer(unsafe { ioctl_with_ref(&*self.0, KVM_IRQFD(), &irqfd) })
+    }
+
+    /// `KVM_SIGNAL_MSI` (KVM API, section 4.71). A guest that has switched its local APIC off by software gets nothing,
+    /// which is no error.
+    pub(super) fn signal_msi(&self, address_lo: u32, address_hi: u32, data: u32) -> io::Result<()> {
+        let msi = kvm_msi { address_lo, address_hi, data, ..Default::default() };
+        // SAFETY: the ioctl only reads a `kvm_msi`, which lives across the call.
+        answer(unsafe { ioctl_with_ref(&*self.0, KVM_SIGNAL_MSI(), &msi) })
     }
 
     /// `KVM_XEN_HVM_CONFIG` (KVM API, section 4.28) without hypercall pages.

@@ -33,7 +33,7 @@ pub struct GsiRoute {
     pub message: Message,
 }
 
-/// The `KVM_SET_GSI_ROUTING` and `KVM_IRQFD` of one VM; [`KvmRouter`] issues them. A VMM that keeps the VM's routing
+/// The `KVM_SET_GSI_ROUTING`, `KVM_IRQFD` and `KVM_SIGNAL_MSI` of one VM; [`KvmRouter`] issues them. A VMM that keeps the VM's routing
 /// table itself implements this over it.
 ///
 /// The service calls it under the VM's lock and keeps this order: a GSI has its route before a device signals the
@@ -82,6 +82,20 @@ pub trait IrqRouter: Send {
     /// When it returns, the kernel has finished with all others. A backend may let the kernel's waits for them overlap.
     fn discard(&mut self, lines: Vec<(EventFd, u32)>) -> Vec<(EventFd, u32, io::Error)> {
         detach_each(self, lines)
+    }
+
+    /// Whether [`signal`](Self::signal) works. The service offers NOTIFY only then.
+    fn can_signal(&self) -> bool {
+        false
+    }
+
+    /// Injects `message` once, without a GSI (`KVM_SIGNAL_MSI`; KVM API, section 4.71).
+    ///
+    /// # Errors
+    /// The errno of `KVM_SIGNAL_MSI`, `EPERM` if no local APIC is there to take the message; `Unsupported` by default.
+    /// Nothing is then injected.
+    fn signal(&mut self, _message: Message) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

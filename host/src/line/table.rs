@@ -195,6 +195,14 @@ impl LineTable {
         result
     }
 
+    /// Injects a message that comes from no device ([`IrqRouter::signal`]).
+    ///
+    /// # Errors
+    /// The errno of `KVM_SIGNAL_MSI`. Nothing is then injected.
+    pub fn signal(&mut self, message: Message) -> io::Result<()> {
+        self.routes.router().signal(message)
+    }
+
     /// A counter that grows whenever a resource of the kernel's has been given back. A request that was refused for
     /// want of one may be tried again when it has changed.
     #[must_use]

@@ -62,6 +62,12 @@ impl LineTable {
         self.unreleased.iter().any(|kept| kept.lines.is_started() && which(&kept.origin))
     }
 
+    /// Number of kept entries whose interrupt was to be stopped and may still be started, of those that `which` picks.
+    #[must_use]
+    pub fn unstopped(&self, mut which: impl FnMut(&Origin) -> bool) -> usize {
+        self.unreleased.iter().filter(|kept| kept.lines.is_started() && which(&kept.origin)).count()
+    }
+
     /// Whether lines are kept because a step of their way down failed, of those entries that `which` picks.
     #[must_use]
     pub fn has_unreleased(&self, mut which: impl FnMut(&Origin) -> bool) -> bool {

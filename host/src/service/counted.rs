@@ -44,11 +44,15 @@ impl Service {
 
     /// Reads the host's counts of the devices that `meant` picks. The lock is held only while these are looked up.
     /// Interrupts between this and the call that it precedes are not counted for the entry.
-    pub(super) fn count(&self, purpose: CountPurpose, meant: impl Fn(&Attached) -> bool) -> Counted {
+    pub(super) fn count(
+        &self,
+        purpose: CountPurpose,
+        meant: impl Fn(DeviceId, &Attached) -> bool,
+    ) -> Counted {
         let sources: Vec<(DeviceId, Arc<dyn HostCounts>)> = {
             let vm = self.lock();
             let source = |(id, attached): (&DeviceId, &Attached)| Some((*id, attached.device.host_counts()?));
-            vm.devices.iter().filter(|(_, attached)| meant(attached)).filter_map(source).collect()
+            vm.devices.iter().filter(|(id, attached)| meant(**id, attached)).filter_map(source).collect()
         };
         let kernel = KernelCounts::default();
         let mut counted = Counted::default();
@@ -63,6 +67,6 @@ impl Service {
 
     /// Reads what IRTEs have that are about to be given back, if a history of them is kept.
     pub(super) fn count_last(&self) -> Option<Counted> {
-        self.keeps_history.then(|| self.count(CountPurpose::BeforeStop, |attached| attached.held > 0))
+        self.keeps_history.then(|| self.count(CountPurpose::BeforeStop, |_, attached| attached.held > 0))
     }
 }

@@ -10,7 +10,7 @@ use std::cell::Cell;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DevicePlace(usize);
 
-/// The devices, sorted by id. They are few, fixed before the guest runs, and looked up for each record.
+/// The devices, sorted by id. They are few, come and go seldom, and are looked up for each record.
 #[derive(Default)]
 pub(super) struct Devices {
     all: Vec<(DeviceId, Attached)>,
@@ -30,7 +30,7 @@ impl Devices {
         Ok(place)
     }
 
-    /// The index of a device. No device is ever removed, so it is valid until another device is added.
+    /// The index of a device, valid until a device is added or removed.
     #[inline]
     pub(super) fn find(&self, id: DeviceId) -> Option<DevicePlace> {
         self.place(id).ok().map(DevicePlace)
@@ -65,8 +65,18 @@ impl Devices {
         free.is_some()
     }
 
+    /// Takes a device out.
+    pub(super) fn remove(&mut self, id: DeviceId) -> Option<Attached> {
+        let place = self.place(id).ok()?;
+        Some(self.all.remove(place).1)
+    }
+
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&DeviceId, &Attached)> {
         self.all.iter().map(|(id, attached)| (id, attached))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attached> {
+        self.all.iter_mut().map(|(_, attached)| attached)
     }
 
     pub(super) fn len(&self) -> usize {

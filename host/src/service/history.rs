@@ -76,7 +76,7 @@ impl Service {
     /// holds follow.
     #[must_use]
     pub fn history(&self) -> Vec<IrteRecord> {
-        let counted = self.count(CountPurpose::Report, |attached| attached.held > 0);
+        let counted = self.count(CountPurpose::Report, |_, attached| attached.held > 0);
         let (mut records, messages) = {
             let vm = self.lock();
             (vm.history.records(), vm.messages())

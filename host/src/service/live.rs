@@ -39,7 +39,7 @@ impl Service {
     /// a copy only, and the host's counts are read without it.
     #[must_use]
     pub fn live(&self) -> Live {
-        let counted = self.count(CountPurpose::Report, |_| true);
+        let counted = self.count(CountPurpose::Report, |_, _| true);
         let (irtes, trapped) = self.copy_under_lock();
         let with_host = |(record, place)| TrappedRecord { host: counted.of(place), ..record };
         Live {

@@ -10,6 +10,7 @@ mod config;
 mod counted;
 mod device_info;
 mod devices;
+mod events;
 mod features;
 mod header;
 mod history;
@@ -33,6 +34,7 @@ mod vm;
 mod tests;
 
 pub use config::Config;
+pub use events::{Event, RaiseError, Raised};
 pub use history::IrteRecord;
 pub use live::{Live, TrappedRecord};
 pub use prearm_thread::PrearmThread;
@@ -105,7 +107,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// The features that this version of the service offers.
+    /// The features that this version of the service offers with every router. NOTIFY comes to them if the router
+    /// [can signal](IrqRouter::can_signal).
     pub const FEATURES: Features = Features::MSI
         .union(Features::MSIX)
         .union(Features::IMS)
@@ -139,7 +142,9 @@ impl Service {
         if has(Conduits::PORT) && !is_conduit_port(config.port) {
             return Err(SetupError::PortOutOfRange(config.port));
         }
-        let mut discovery = Discovery::new(Self::FEATURES).with_conduits(config.conduits);
+        let mut features = Self::FEATURES;
+        features.set(Features::NOTIFY, router.can_signal());
+        let mut discovery = Discovery::new(features).with_conduits(config.conduits);
         if has(Conduits::MSR) {
             discovery = discovery.with_msr(config.msr);
         }
@@ -206,7 +211,8 @@ impl Service {
         self.last.get(vcpu).map_or(Status::PENDING, |last| Status(last.load(Ordering::Relaxed)))
     }
 
-    /// Gives back everything that the VM holds, as DISABLE does, for the end of the VM or its reset. It also detaches
+    /// Gives back everything that the VM holds, as DISABLE does, for the end of the VM or its reset. Devices that were cut
+    /// off may go on then: they are reset with the VM. It also detaches
     /// the irqfds that are armed ahead, and those that a [`PrearmThread`] has still to detach. Failures are logged.
     pub fn shut_down(&self) {
         let counted = self.count_last();
@@ -215,6 +221,7 @@ impl Service {
             vm.end_session(counted.as_ref());
         }
         vm.end_trapped();
+        vm.devices.iter_mut().for_each(|attached| attached.cut_off = false);
         vm.sweep();
         let failed = vm.lines.disarm();
         vm.log_irqfds(&failed);
@@ -239,6 +246,14 @@ impl Service {
         self.vm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks the state before the thread that arms lines ahead.
+    fn lock_first(&self) -> MutexGuard<'_, Vm> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let vm = self.lock();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        vm
+    }
+
     fn serve(&self, at: GuestPhysAddr) -> Status {
         let mut block = match Block::copy_in(&*self.ram, at) {
             Ok(block) => block,
@@ -250,9 +265,7 @@ impl Service {
             Operation::UNMAP | Operation::DISABLE => self.count_last(),
             _ => None,
         };
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let mut vm = self.lock();
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let mut vm = self.lock_first();
         let validated = header::validate(&block.header, &self.discovery, vm.session.is_some());
         let refusable = rate::may_be_refused(&block.header);
         let mut delay = Duration::ZERO;
@@ -276,6 +289,7 @@ impl Service {
             }
             Err(status) => status,
         };
+        vm.announce_owed();
         let (epoch, wants_prearm) = (vm.current_epoch(), vm.wants_prearm());
         drop(vm);
         let status = block.copy_out(&*self.ram, status, epoch);
@@ -301,7 +315,10 @@ impl Service {
             Operation::FEATURES => {
                 block.answer_each(ram, |record| features::answer(vm, &self.discovery, record))
             }
-            Operation::ENABLE => block.answer_one(ram, |record| session::enable(vm, ram, record)),
+            Operation::ENABLE => {
+                let offered = self.discovery.features;
+                block.answer_one(ram, |record| session::enable(vm, ram, offered, record))
+            }
             Operation::DISABLE => {
                 vm.disable(counted);
                 Status::OK

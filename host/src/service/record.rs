@@ -112,8 +112,11 @@ impl Vm {
         record: &EntryRecord,
         enabled: Features,
     ) -> Result<(Origin, DevicePlace), Status> {
-        let device = self.devices.find(record.device).ok_or(Status::NO_DEVICE)?;
+        let device = self.devices.find(record.device).ok_or_else(|| self.absent(record.device))?;
         let attached = self.devices.at(device);
+        if attached.cut_off {
+            return Err(Status::DEVICE_CUT_OFF);
+        }
         let feature = feature_of(record.store).ok_or(Status::BAD_STORE)?;
         let entries = attached.capabilities.entries(record.store);
         let entries = entries.filter(|_| enabled.contains(feature)).ok_or(Status::STORE_UNSUPPORTED)?;

@@ -4,21 +4,27 @@ use super::counted::Counted;
 use super::is_zero;
 use super::vm::{Attached, Session, Vm};
 use crate::memory::GuestRam;
+use crate::message::Message;
 use crate::work::Cost;
 use pvir_abi::{
-    DeviceId, EVENT_AREA_ALIGN, EnableRecord, EventArea, EventReason, Features, GuestPhysAddr, Refusal,
-    Status,
+    DeviceId, EVENT_AREA_ALIGN, EnableRecord, EntryRecord, EventArea, EventReason, Features, GuestPhysAddr,
+    Refusal, Status, Store, X86Route,
 };
 use zerocopy::IntoBytes;
 
-pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord) -> Result<(), Status> {
+pub(super) fn enable(
+    vm: &mut Vm,
+    ram: &dyn GuestRam,
+    offered: Features,
+    record: &mut EnableRecord,
+) -> Result<(), Status> {
     record.device = DeviceId::default();
     record.refusal = Refusal::NONE;
-    let (features, event_area) = validate(vm, ram, record)?;
+    let taken = validate(vm, ram, offered, record)?;
     isolate(vm, record)?;
-    hand_over(vm, features)?;
+    hand_over(vm, taken.features)?;
     vm.epoch += 1;
-    if let Some(at) = event_area {
+    if let Some(at) = taken.event_area {
         let area = EventArea {
             epoch: vm.epoch,
             sequence: 0,
@@ -34,8 +40,8 @@ pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord)
     }
     let opened: Vec<DeviceId> = opened(vm);
     opened.into_iter().for_each(|id| vm.forget_trapped(id));
-    vm.session = Some(Session { features, event_area });
-    vm.log.info(|| format!("the guest enabled pvir: {features:?}, epoch {}", vm.epoch));
+    vm.log.info(|| format!("the guest enabled pvir: {:?}, epoch {}", taken.features, vm.epoch));
+    vm.session = Some(Session { first_epoch: vm.epoch, ..taken });
     Ok(())
 }
 
@@ -43,24 +49,25 @@ pub(super) fn enable(vm: &mut Vm, ram: &dyn GuestRam, record: &mut EnableRecord)
 fn validate(
     vm: &Vm,
     ram: &dyn GuestRam,
+    offered: Features,
     record: &EnableRecord,
-) -> Result<(Features, Option<GuestPhysAddr>), Status> {
+) -> Result<Session, Status> {
     if !is_zero(&record.reserved0) || !is_zero(&record.reserved1) {
         return Err(Status::RESERVED_NOT_ZERO);
     }
     if vm.session.is_some() {
         return Err(Status::ALREADY_ENABLED);
     }
-    let features =
-        Features::from_bits(record.features).filter(|asked| super::Service::FEATURES.contains(*asked));
+    let features = Features::from_bits(record.features).filter(|asked| {
+        let alone = asked.contains(Features::NOTIFY) && !asked.contains(Features::EPOCH);
+        offered.contains(*asked) && !alone
+    });
     let features = features.ok_or(Status::UNSUPPORTED_FEATURE)?;
-    if record.notify_vector != 0 || record.notify_apic_id != 0 {
-        // NOTIFY is not offered, so no guest can have taken it.
-        return Err(Status::RESERVED_NOT_ZERO);
-    }
+    let notify = validate_notify(vm, features, record)?;
     let area = record.event_area;
+    let session = Session { features, first_epoch: vm.epoch, event_area: None, notify, owes_notify: false };
     if area == GuestPhysAddr(0) {
-        return Ok((features, None));
+        return Ok(session);
     }
     if !features.contains(Features::EPOCH) {
         return Err(Status::RESERVED_NOT_ZERO);
@@ -71,7 +78,20 @@ fn validate(
     if !ram.is_ram(area, size_of::<EventArea>()) {
         return Err(Status::BAD_ADDRESS);
     }
-    Ok((features, Some(area)))
+    Ok(Session { event_area: Some(area), ..session })
+}
+
+/// The message by which events are announced, judged as a MAP's routing would be (statement E2).
+fn validate_notify(vm: &Vm, features: Features, record: &EnableRecord) -> Result<Option<Message>, Status> {
+    if !features.contains(Features::NOTIFY) {
+        let zero = record.notify_vector == 0 && record.notify_apic_id == 0;
+        return if zero { Ok(None) } else { Err(Status::RESERVED_NOT_ZERO) };
+    }
+    let vector = u8::try_from(record.notify_vector).map_err(|_| Status::BAD_NOTIFY)?;
+    let route = X86Route::fixed(record.notify_apic_id, vector).into();
+    let asked = EntryRecord::map(DeviceId::default(), Store::MSIX, 0, route);
+    let target = vm.policy.validate(&asked, features).map_err(|_| Status::BAD_NOTIFY)?;
+    Ok(Some(target.message(0)))
 }
 
 /// Refuses unless the remapping unit protects every device. Validated again at each ENABLE: hosts change.
@@ -124,7 +144,7 @@ fn take_back(vm: &mut Vm) {
     }
 }
 
-fn close(vm: &mut Vm, id: DeviceId) {
+pub(super) fn close(vm: &mut Vm, id: DeviceId) {
     let Some(attached) = vm.devices.get_mut(&id).filter(|attached| attached.open) else { return };
     attached.open = false;
     vm.lines.work().add(Cost::HAND_OVER);
@@ -159,6 +179,7 @@ impl Vm {
         let failed = self.lines.end_waiting();
         self.log_irqfds(&failed);
         self.session = None;
+        self.gone.clear();
         self.log.info(|| format!("pvir is disabled, epoch {}", self.epoch));
         closed
     }

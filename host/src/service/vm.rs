@@ -12,17 +12,23 @@ use crate::irte::{IrteInfo, IrteTable, RoutePolicy};
 use crate::kvm::{GsiPool, IrqRouter};
 use crate::line::LineTable;
 use crate::log_limit::LogLimit;
+use crate::message::Message;
 use pvir_abi::{DeviceId, Features, GuestPhysAddr, Handle, Status, Store};
+use std::collections::BTreeSet;
 use std::io;
 
 /// What ENABLE has granted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Session {
     pub(super) features: Features,
-    /// The guest physical address of the event area, if the guest has registered one. Only ENABLE writes it: this
-    /// version of the service reports no events.
-    #[expect(dead_code, reason = "restore, reset and storm control write it")]
+    /// The epoch that ENABLE gave: every event since has raised the epoch by one.
+    pub(super) first_epoch: u64,
+    /// The guest physical address of the event area, if the guest has registered one.
     pub(super) event_area: Option<GuestPhysAddr>,
+    /// The message by which events are announced, if the guest took NOTIFY.
+    pub(super) notify: Option<Message>,
+    /// Whether the latest event could not be announced.
+    pub(super) owes_notify: bool,
 }
 
 /// A device of the VM, and what is mapped of it.
@@ -35,6 +41,8 @@ pub(super) struct Attached {
     /// IRTEs that the device's entries hold: one for each message.
     pub(super) held: u32,
     pub(super) trapped: Option<Trapped>,
+    /// Whether the host has cut the device off: nothing of it is mapped or sent until it is readmitted.
+    pub(super) cut_off: bool,
 }
 
 pub(super) struct Vm {
@@ -43,6 +51,8 @@ pub(super) struct Vm {
     /// The epoch of the latest session; 0 before the first.
     pub(super) epoch: u64,
     pub(super) devices: Devices,
+    /// Devices that went in this session.
+    pub(super) gone: BTreeSet<DeviceId>,
     pub(super) irtes: IrteTable,
     /// IRTEs that all devices hold: one for each message.
     pub(super) held: u32,
@@ -63,6 +73,7 @@ impl Vm {
             session: None,
             epoch: 0,
             devices: Devices::default(),
+            gone: BTreeSet::new(),
             irtes: IrteTable::default(),
             held: 0,
             max_irtes: config.max_irtes.min(gsis.free()),
@@ -81,9 +92,19 @@ impl Vm {
         }
         let capabilities = device.capabilities();
         let trapped = Trapped::of(&*device);
+        let mapped = Holders::default();
         let attached =
-            Attached { device, capabilities, open: false, mapped: Holders::default(), held: 0, trapped };
-        if self.devices.insert(id, attached) { Ok(()) } else { Err(SetupError::DuplicateDevice(id)) }
+            Attached { device, capabilities, open: false, mapped, held: 0, trapped, cut_off: false };
+        if !self.devices.insert(id, attached) {
+            return Err(SetupError::DuplicateDevice(id));
+        }
+        self.gone.remove(&id);
+        Ok(())
+    }
+
+    /// The status for a device that the VM does not have.
+    pub(super) fn absent(&self, id: DeviceId) -> Status {
+        if self.gone.contains(&id) { Status::DEVICE_GONE } else { Status::NO_DEVICE }
     }
 
     /// Features that the guest took; none while not enabled.

@@ -10,9 +10,11 @@ use pvir_host::function::{BarMapper, EmulatedFunction, FunctionModel, NewFunctio
 use pvir_host::mapping::RegionMap;
 use pvir_host::memory::GuestRam;
 use pvir_host::pci::{BarSpec, Identity, MsiRegisters};
+use pvir_host::service::Service;
 
 use super::device::{EmulatedDevice, shape};
 use super::error::TestDeviceError;
+use super::events::DeviceEvents;
 use super::model::DeviceModel;
 use super::registers::Registers;
 use super::{DEVICE_ID, VENDOR_ID};
@@ -38,8 +40,36 @@ pub fn function(
     ram: Arc<dyn GuestRam>,
     mapper: Arc<dyn BarMapper>,
 ) -> Result<(NewFunction, Option<Arc<RegionMap>>), TestDeviceError> {
+    make(id, layout, handles, ram, mapper, None)
+}
+
+/// The same device, which raises events of itself when the guest writes its register EVENT, so that guests can be tested
+/// with them and the conformance suite can judge the host's. `service` is the one to which the VMM attaches the answer. A
+/// guest can cut its own device off by it, and no other: it is for tests.
+///
+/// # Errors
+/// As [`function`].
+pub fn function_with_events(
+    id: DeviceId,
+    layout: StoreLayout,
+    handles: &Range<u32>,
+    ram: Arc<dyn GuestRam>,
+    mapper: Arc<dyn BarMapper>,
+    service: &Arc<Service>,
+) -> Result<(NewFunction, Option<Arc<RegionMap>>), TestDeviceError> {
+    make(id, layout, handles, ram, mapper, Some(DeviceEvents::new(service, id)))
+}
+
+fn make(
+    id: DeviceId,
+    layout: StoreLayout,
+    handles: &Range<u32>,
+    ram: Arc<dyn GuestRam>,
+    mapper: Arc<dyn BarMapper>,
+    events: Option<DeviceEvents>,
+) -> Result<(NewFunction, Option<Arc<RegionMap>>), TestDeviceError> {
     let model = DeviceModel::new(layout, handles, ram)?;
-    let behind = Behind { registers: Registers::new(Arc::clone(&model)), model: Arc::clone(&model) };
+    let behind = Behind { registers: Registers::new(Arc::clone(&model), events), model: Arc::clone(&model) };
     let identity = Identity::new(VENDOR_ID, DEVICE_ID);
     let function = EmulatedFunction::new(id, "emulated", identity, Arc::new(behind))
         .with_bar(REGISTERS_BAR, BarSpec::memory32(PAGE));
@@ -132,12 +162,20 @@ mod tests {
         }
     }
 
-    fn of_shape(layout: StoreLayout) -> Arc<PciFunction> {
+    const ID: DeviceId = DeviceId::new(0, Bdf(8));
+
+    fn ram() -> Arc<GuestMemoryMmap> {
+        Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap())
+    }
+
+    fn service(ram: Arc<GuestMemoryMmap>) -> Arc<Service> {
         let config = Config::new(vec![0], Conduits::PORT);
-        let ram: Arc<GuestMemoryMmap> =
-            Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap());
-        let service = Arc::new(Service::new(&config, ram.clone(), Box::new(AnyKvm)).unwrap());
-        let id = DeviceId::new(0, Bdf(8));
+        Arc::new(Service::new(&config, ram, Box::new(AnyKvm)).unwrap())
+    }
+
+    fn of_shape(layout: StoreLayout) -> Arc<PciFunction> {
+        let (id, ram) = (ID, ram());
+        let service = service(Arc::clone(&ram));
         let (new, table) =
             super::function(id, layout, &(0..layout.handles()), ram, Arc::new(AnyKvm)).unwrap();
         assert_eq!(table.is_some(), layout.msix_entries() > 0);
@@ -214,5 +252,35 @@ mod tests {
         assert_eq!(pending(), [4, 0, 0, 0]);
         function.config_write(0x50, &[0; 4]);
         assert_eq!(pending(), [0; 4]);
+    }
+
+    #[test]
+    fn a_guest_has_events_of_its_own_device_raised_where_the_vmm_lets_it() {
+        let (layout, ram) = (StoreLayout::msix(4).unwrap(), ram());
+        let service = service(Arc::clone(&ram));
+        let handles = 0..layout.handles();
+        let (new, _) = function_with_events(ID, layout, &handles, ram, Arc::new(AnyKvm), &service).unwrap();
+        let function = new.attach(&service).unwrap();
+        let request = |reason: u32| function.bar_write(0, 0x54, &reason.to_le_bytes());
+        assert_eq!(word(&function, 0, 0x54), 0b1110);
+        request(3);
+        assert_eq!(service.is_cut_off(ID), Some(true));
+        for unknown in [4, 77, u32::MAX] {
+            request(unknown);
+        }
+        // No guest has enabled pvir: there are no pairs.
+        request(1);
+        request(0);
+        assert_eq!(service.is_cut_off(ID), Some(false));
+        request(2);
+        assert_eq!(service.is_cut_off(ID), None, "it is gone");
+        request(3);
+        assert_eq!((word(&function, 0, 0), word(&function, 0, 0x54)), (u32::from_le_bytes(*b"PVED"), 0b1110));
+        request(0);
+        request(0);
+        assert_eq!(service.is_cut_off(ID), Some(false), "it is there again");
+        let plain = self::function();
+        plain.bar_write(0, 0x54, &3_u32.to_le_bytes());
+        assert_eq!(word(&plain, 0, 0x54), 0);
     }
 }

@@ -5,6 +5,7 @@
 mod counts;
 mod device;
 mod error;
+mod events;
 mod function;
 mod held;
 mod ims;
@@ -18,7 +19,7 @@ mod state;
 mod tests;
 
 pub use error::TestDeviceError;
-pub use function::function;
+pub use function::{function, function_with_events};
 
 #[cfg(test)]
 use device::EmulatedDevice;

@@ -1,7 +1,9 @@
 //! The device's registers: BAR 0, trapped, 32-bit accesses. `docs/emulated-device.md` says what each does.
 
+use super::events::DeviceEvents;
 use super::model::DeviceModel;
 use super::rate::{MAX_ROUNDS, RatePlan};
+use pvir_abi::EventReason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -52,6 +54,7 @@ registers! {
     RATE_INTERVAL 0x48 ReadWrite
     RATE_ROUNDS 0x4c ReadWrite
     RATE_RUN 0x50 ReadWrite
+    EVENT 0x54 ReadWrite
 }
 
 /// Value of [`IDENTITY`].
@@ -64,6 +67,7 @@ pub(crate) const MIN_INTERVAL: u32 = 1;
 /// The register file.
 pub(crate) struct Registers {
     model: Arc<DeviceModel>,
+    events: Option<DeviceEvents>,
     times: AtomicU32,
     select: AtomicU32,
     ims_base_low: AtomicU32,
@@ -83,12 +87,13 @@ fn high(value: u64) -> u32 {
 }
 
 impl Registers {
-    /// Of the device `model`.
+    /// Of the device `model`, which raises `events` of itself if it can.
     #[must_use]
-    pub(crate) fn new(model: Arc<DeviceModel>) -> Self {
+    pub(crate) fn new(model: Arc<DeviceModel>, events: Option<DeviceEvents>) -> Self {
         let register = AtomicU32::new;
         Self {
             model,
+            events,
             times: register(1),
             select: register(0),
             ims_base_low: register(0),
@@ -125,6 +130,7 @@ impl Registers {
             RATE_INTERVAL => self.rate_interval.load(Relaxed),
             RATE_ROUNDS => self.rate_rounds.load(Relaxed),
             RATE_RUN => model.rounds_left(),
+            EVENT => self.events.as_ref().map_or(0, |_| DeviceEvents::reasons()),
             _ => 0,
         }
     }
@@ -148,6 +154,7 @@ impl Registers {
             RATE_ROUNDS => self.rate_rounds.store(value.min(MAX_ROUNDS), Relaxed),
             RATE_RUN if value == 0 => model.stop_running(),
             RATE_RUN => model.run(self.plan()),
+            EVENT => _ = self.events.as_ref().map(|events| events.request(EventReason(value))),
             _ => {}
         }
     }

@@ -9,6 +9,7 @@
 
 mod batches;
 mod enabling;
+mod events;
 mod ims_region;
 mod kernel;
 mod life;

@@ -13,7 +13,7 @@ use crate::host_commands::{binding, devices, doctor};
 use crate::json_target::JsonTarget;
 use crate::manual;
 use crate::memory_size::MemorySize;
-use crate::observation::routes;
+use crate::observation::{event, routes};
 use crate::serial_target::SerialTarget;
 
 /// A small VMM with paravirtual interrupt remapping: a device's interrupts reach the guest without exits.
@@ -42,6 +42,9 @@ pub(crate) enum Command {
     /// Show the way of each interrupt of a running VM, from the device to its vCPU, with its count and rate
     #[command(after_help = routes::HELP)]
     Routes(routes::RoutesArgs),
+    /// Tell the guest of a running VM that a device's pairs are stale, that it is gone or cut off; or let it go on
+    #[command(after_help = event::HELP)]
+    Event(event::EventArgs),
     /// Say what this machine can do, one line for each check, and how to mend what it cannot
     #[command(after_help = doctor::HELP)]
     Doctor(doctor::DoctorArgs),

@@ -126,6 +126,7 @@ fn run_command(
     }
     let result = match &cli.command {
         Command::Routes(args) => observation::routes::run(args),
+        Command::Event(args) => observation::event::run(args),
         Command::Run(args) => run::run(args, assembly, err, json),
         Command::Doctor(args) => host_commands::doctor::run(args),
         Command::Devices(args) => host_commands::devices::run(args),

@@ -1,4 +1,4 @@
-//! Section 5, ENABLE and DISABLE, and section 8 as far as it needs no event.
+//! Section 5, ENABLE and DISABLE, and section 8 as far as it needs no event (`events.rs` has the rest).
 
 use super::Tests;
 use super::fixture::Fixture;

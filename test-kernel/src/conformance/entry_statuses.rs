@@ -30,6 +30,8 @@ pub(super) const TESTS: Tests = &[
     ("ALREADY_MAPPED", already_mapped),
     ("STALE_HANDLE", stale_handle),
     ("HANDLE_MISMATCH", handle_mismatch),
+    ("DEVICE_GONE", super::events::device_gone),
+    ("DEVICE_CUT_OFF", super::events::device_cut_off),
     ("BACKING_IN_USE", backing_in_use),
     ("NO_QUOTA", no_quota),
 ];

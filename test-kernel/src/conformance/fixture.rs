@@ -10,8 +10,8 @@ use crate::raw::{Answer, Raw};
 use arrayvec::ArrayVec;
 use pvir_guest::Discovered;
 use pvir_guest::abi::{
-    DeviceRecord, EnableRecord, EntryFlags, EntryRecord, Features, FeaturesRecord, GuestPhysAddr, Operation,
-    Routing, Status, X86Route,
+    DeviceRecord, EnableRecord, EntryFlags, EntryRecord, EventReason, Features, FeaturesRecord,
+    GuestPhysAddr, Operation, Routing, Status, X86Route,
 };
 use pvir_guest::conduit::HardwareConduit;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -45,6 +45,8 @@ pub(super) struct Fixture {
     pub(super) trials: Trials,
     pub(super) subjects: ArrayVec<Subject, 4>,
     pub(super) patience_ms: u64,
+    /// Whether who runs the host raises events that the console asks for.
+    pub(super) events_by_host: bool,
     next_vector: u8,
 }
 
@@ -57,7 +59,9 @@ impl Fixture {
         patience_ms: u64,
     ) -> Self {
         let next_vector = VECTORS.start;
-        Self { raw, discovered, conduits, trials, subjects: ArrayVec::new(), patience_ms, next_vector }
+        let subjects = ArrayVec::new();
+        let events_by_host = false;
+        Self { raw, discovered, conduits, trials, subjects, patience_ms, events_by_host, next_vector }
     }
 
     /// Features that the host offers and this kernel knows.
@@ -146,6 +150,8 @@ impl Fixture {
     pub(super) fn reset(&mut self) {
         self.subjects.iter_mut().for_each(Subject::silence);
         self.call::<EntryRecord>(Operation::DISABLE, &[]);
+        // What an event has stopped goes on.
+        self.subjects.iter_mut().for_each(|subject| subject.demand(EventReason::NONE));
     }
 
     /// Calls with a good header. What a host may refuse for a while is asked for again when it may not any more (O7).

@@ -5,11 +5,13 @@
 //! silent, waits for nothing without a bound, and leaves cleaning up to [`Fixture::reset`].
 
 mod calls;
+mod demand;
 mod destinations;
 mod device_info;
 mod discovery;
 mod enabling;
 mod entry_statuses;
+mod events;
 mod fixture;
 mod header;
 mod judging;
@@ -53,7 +55,7 @@ type Test = fn(&mut Fixture) -> Verdict;
 /// The tests of a file, by statement.
 type Tests = &'static [(&'static str, Test)];
 
-const SECTIONS: [Tests; 17] = [
+const SECTIONS: [Tests; 18] = [
     discovery::TESTS,
     calls::TESTS,
     header::TESTS,
@@ -69,6 +71,7 @@ const SECTIONS: [Tests; 17] = [
     releasing::TESTS,
     masks::TESTS,
     trapped::TESTS,
+    events::TESTS,
     statuses::TESTS,
     entry_statuses::TESTS,
 ];
@@ -80,7 +83,7 @@ const _: () = assert!(all_judged(STATEMENTS) && all_judged(STATUSES));
 /// Patience with an interrupt that must arrive, unless `patience=` says otherwise.
 const PATIENCE_MS: u64 = 5_000;
 
-/// `conformance [device names…] [conduit=msr|port|vmcall|vmmcall] [patience=milliseconds] [only=ID,ID…]`.
+/// `conformance [device names…] [conduit=msr|port|vmcall|vmmcall] [patience=milliseconds] [events=host] [only=ID,ID…]`.
 ///
 /// # Errors
 /// What the kernel exits with if there is nothing to judge; it was told.
@@ -141,6 +144,7 @@ fn open(line: CommandLine<'static>) -> Result<Fixture, ExitCode> {
     let working = conduits.iter().filter_map(|(name, _)| ALL.iter().find(|(of, _)| of == name));
     discovered.usable = working.map(|(_, conduit)| *conduit).collect();
     let mut fixture = Fixture::new(raw, discovered, conduits, trials, patience);
+    fixture.events_by_host = line.value("events") == Some("host");
     let functions = pci::enumerate();
     let asked = |function: &pci::Function| devices::name(function).is_some_and(|name| line.flag(name));
     let filtered = functions.iter().any(asked);

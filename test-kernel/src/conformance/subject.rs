@@ -6,7 +6,7 @@ use crate::machine::pci::Function;
 use crate::machine::pci::config::{PortAccess, set_multiple_messages};
 use crate::machine::pci::device_id;
 use crate::machine::pci::msix_table::RawMsixTable;
-use pvir_guest::abi::{DeviceId, EntryRecord, Pair, Store};
+use pvir_guest::abi::{DeviceId, EntryRecord, EventReason, Pair, Store};
 
 /// Where its messages are.
 pub(super) enum Messages {
@@ -153,6 +153,18 @@ impl Subject {
     pub(super) fn acknowledge(&mut self, index: u32) {
         if let Some(driver) = &mut self.driver {
             driver.acknowledge(u16::try_from(index).unwrap_or(u16::MAX));
+        }
+    }
+
+    /// The events that the host raises for the device when a register asks for them, a bit for each reason.
+    pub(super) fn events(&self) -> u32 {
+        self.driver.as_ref().map_or(0, Trigger::events)
+    }
+
+    /// Has the host raise such an event, or with NONE let the device go on; nothing where no register asks for it.
+    pub(super) fn demand(&mut self, reason: EventReason) {
+        if let Some(driver) = self.driver.as_mut().filter(|driver| driver.events() != 0) {
+            driver.demand_event(reason.0);
         }
     }
 

@@ -10,7 +10,7 @@ use pvir_guest::abi::{DeviceId, EntryRecord, Features, Operation, Pair, Status, 
 pub(super) const TESTS: Tests = &[("T1", t1), ("T2", t2), ("T3", t3), ("T4", t4), ("T5", t5)];
 
 /// Programs a message of our own making, in compatibility format, to the boot CPU: fixed, physical, edge.
-fn own_message(fixture: &mut Fixture, subject: usize, index: u32) -> Result<MappedEntry, Finding> {
+pub(super) fn own_message(fixture: &mut Fixture, subject: usize, index: u32) -> Result<MappedEntry, Finding> {
     let apic_id = Fixture::apic_id(0);
     if apic_id >= 0xff {
         return Err(Finding::CannotShow("the boot CPU's APIC id does not fit into a message"));

@@ -11,7 +11,7 @@ use crate::remapping::{self, Session};
 use core::fmt;
 use pvir_guest::abi::{Conduits, DeviceId};
 use pvir_guest::conduit::HardwareConduit;
-use pvir_guest::{Discovered, EntryError};
+use pvir_guest::{Discovered, EntryError, Notify};
 use pvir_test_kernel::cmdline::CommandLine;
 
 /// The number behind `key=`, or what it is unless the command line says so.
@@ -51,9 +51,16 @@ pub(crate) fn open(line: CommandLine<'static>) -> Result<Session, ExitCode> {
     Ok(session)
 }
 
+/// A session with its events announced, or what the kernel exits with.
+pub(crate) fn open_with(line: CommandLine<'static>, notify: Option<Notify>) -> Result<Session, ExitCode> {
+    let session = remapping::open(line, notify).map_err(|error| no_pvir(&error))?;
+    report_session(&session);
+    Ok(session)
+}
+
 /// A session, of which nothing is said yet: to print is to exit from the VM, for each byte.
 pub(crate) fn open_silently(line: CommandLine<'static>) -> Result<Session, ExitCode> {
-    remapping::open(line).map_err(|error| no_pvir(&error))
+    remapping::open(line, None).map_err(|error| no_pvir(&error))
 }
 
 /// What the host and the kernel have agreed on.

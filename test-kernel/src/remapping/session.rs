@@ -7,7 +7,7 @@ use core::fmt;
 use pvir_guest::abi::{Conduits, Features, GuestPhysAddr, Status};
 use pvir_guest::conduit::{Conduit, HardwareConduit, NoUsableConduit};
 use pvir_guest::{
-    Discovered, EnableOptions, Error, NotDiscovered, Pvir, Remapping, RequestBlock, StaticEventArea,
+    Discovered, EnableOptions, Error, NotDiscovered, Notify, Pvir, Remapping, RequestBlock, StaticEventArea,
 };
 use pvir_test_kernel::cmdline::CommandLine;
 use x86_64::PhysAddr;
@@ -84,8 +84,9 @@ pub(crate) fn discover(line: CommandLine<'static>) -> Result<(Discovered, Hardwa
     Ok((discovered, conduit))
 }
 
-/// Discovers, negotiates and enables with everything of what the host offers that this kernel knows. Called once.
-pub(crate) fn open(line: CommandLine<'static>) -> Result<Session, NoSession> {
+/// Discovers, negotiates and enables with everything of what the host offers that this kernel knows; with NOTIFY if there
+/// is a vector for it. Called once.
+pub(crate) fn open(line: CommandLine<'static>, notify: Option<Notify>) -> Result<Session, NoSession> {
     let (discovered, conduit) = discover(line)?;
     // SAFETY: called once; the image is mapped at its physical addresses.
     let block = unsafe { BLOCK.memory(physical(&raw const BLOCK)) }.ok_or(NoSession::Memory)?;
@@ -97,6 +98,10 @@ pub(crate) fn open(line: CommandLine<'static>) -> Result<Session, NoSession> {
         options.with_events(area)
     } else {
         options
+    };
+    let options = match notify {
+        Some(notify) => options.with_notify(notify),
+        None => options,
     };
     pvir.enable(options).map_err(|failed| NoSession::Host(failed.error))
 }

@@ -3,7 +3,6 @@
 use super::{Statement, hidden, observed};
 
 const FAILURE: &str = "needs a failure or a shortage of the host, which no guest can cause";
-const EVENT: &str = "an event comes from outside of the VM";
 
 /// Every status of the page.
 pub const STATUSES: &[Statement] = &[
@@ -41,8 +40,8 @@ pub const STATUSES: &[Statement] = &[
     observed("ALREADY_MAPPED", "MAP of a mapped entry with another routing"),
     observed("STALE_HANDLE", "a handle that was given back"),
     observed("HANDLE_MISMATCH", "a handle with another index"),
-    hidden("DEVICE_GONE", "the device was unplugged", EVENT),
-    hidden("DEVICE_CUT_OFF", "an interrupt storm", "no rate is named that must be too high"),
+    observed("DEVICE_GONE", "a device that the host took away on demand"),
+    observed("DEVICE_CUT_OFF", "a device that the host cut off on demand"),
     observed("BACKING_IN_USE", "MSI-X entry and IMS entry over one interrupt"),
     observed("NO_QUOTA", "one entry more than max_irtes"),
     hidden("NO_GSI", "no GSI is left", FAILURE),

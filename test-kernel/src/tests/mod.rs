@@ -7,6 +7,7 @@ mod counts;
 mod crash;
 mod direct;
 mod dynamic;
+mod events;
 mod hostile;
 mod ims;
 mod limits;
@@ -29,7 +30,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 18] = [
+pub(crate) const WORDS: [(&str, Word); 19] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("hostile", hostile::run),
@@ -39,6 +40,7 @@ pub(crate) const WORDS: [(&str, Word); 18] = [
     ("multi", multi::run),
     ("routings", routings::run),
     ("dynamic", dynamic::run),
+    ("events", events::run),
     ("scale", scale::run),
     ("limits", limits::run),
     ("sequences", sequences::run),

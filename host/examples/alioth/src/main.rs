@@ -34,6 +34,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use pvir_abi::DeviceId;
 use pvir_host::emulation::{HandlePool, MessageStore, MsiForm, StoreLayout};
 use pvir_host::function::{NewFunction, PciFunction};
+use pvir_test_device::function_with_events;
 
 use function::{BusFunction, device_id};
 use hypervisor::{PvirKvm, PvirVm, Slots};
@@ -70,8 +71,10 @@ fn main() -> Result<()> {
         let layouts = [StoreLayout::new(MessageStore::Msix, 10, 16)?, StoreLayout::new(msi, 8, 0)?];
         let one = |layout| {
             let (handles, ram) = (handles.take(&layout)?, Arc::clone(&pvir.ram) as _);
-            let new =
-                |id, slots| Ok(pvir_test_device::function(id, layout, &handles, ram, Arc::new(slots))?.0);
+            let new = |id, slots| {
+                let (slots, service) = (Arc::new(slots), &pvir.service);
+                Ok(function_with_events(id, layout, &handles, ram, slots, service)?.0)
+            };
             add(&board, &mut next_bar, new)
         };
         layouts.into_iter().map(one).collect::<Result<_>>()?

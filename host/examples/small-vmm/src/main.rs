@@ -13,6 +13,7 @@ use pvir_host::emulation::{HandlePool, StoreLayout};
 use pvir_host::function::{BarMapper, GuestAccess, MappedPart, PciFunction};
 use pvir_host::kvm::{GsiRouting, MAX_GSI, VmDescriptor};
 use pvir_host::service::{Config, PrearmThread, Service};
+use pvir_test_device::function_with_events;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -118,7 +119,8 @@ fn main() -> Result<(), Failure> {
     let layout = StoreLayout::msix(16)?;
     let handles = HandlePool::default().take(&layout)?;
     let slots = Arc::new(Slots { vm: Arc::clone(&vm), mapped: Mutex::default() });
-    let (new, _) = pvir_test_device::function(id, layout, &handles, Arc::new(ram.clone()), slots)?;
+    let ram_of_device = Arc::new(ram.clone());
+    let (new, _) = function_with_events(id, layout, &handles, ram_of_device, slots, &service)?;
     let device = new.attach(&service)?;
     for (address, (bar, _)) in (BARS..).step_by(1 << 20).zip(device.bars()) {
         device.set_bar_address(bar, address)?;

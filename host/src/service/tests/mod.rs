@@ -6,6 +6,8 @@ mod blocks;
 mod changing_ram;
 mod enabling;
 mod entries;
+mod events;
+mod events_faults;
 mod faults;
 mod fixture;
 mod headers;

@@ -4,7 +4,7 @@ use super::*;
 use crate::irte::Origin;
 use crate::service::record::BatchMode;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where an entry goes: `None` is parked.
 type Destination = Option<(u32, u8)>;
@@ -28,6 +28,9 @@ enum ModelStep {
     Unmap(BatchMode, Vec<Ask>),
     Query(Vec<Ask>),
     Reenable,
+    StalePairs(Option<u8>),
+    CutOff(u8),
+    Readmit(u8),
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -58,6 +61,9 @@ fn step() -> impl Strategy<Value = ModelStep> {
         3 => (mode(), asks()).prop_map(|(mode, asks)| ModelStep::Unmap(mode, asks)),
         1 => asks().prop_map(ModelStep::Query),
         1 => Just(ModelStep::Reenable),
+        1 => prop::option::of(0..3u8).prop_map(ModelStep::StalePairs),
+        1 => (0..3u8).prop_map(ModelStep::CutOff),
+        2 => (0..3u8).prop_map(ModelStep::Readmit),
     ]
 }
 
@@ -65,11 +71,15 @@ fn step() -> impl Strategy<Value = ModelStep> {
 #[derive(Clone, Default)]
 struct Model {
     mapped: BTreeMap<At, (u32, Destination)>,
+    cut_off: BTreeSet<u8>,
 }
 
 impl Model {
-    fn validate_origin(ask: &Ask) -> Result<(), Status> {
+    fn validate_origin(&self, ask: &Ask) -> Result<(), Status> {
         let (number, store, index) = ask.at;
+        if self.cut_off.contains(&number) {
+            return Err(Status::DEVICE_CUT_OFF);
+        }
         let entries = match (number, store) {
             (0, Store::MSIX | Store::IMS) => ENTRIES[0],
             (1, Store::MSIX) => ENTRIES[1],
@@ -96,7 +106,7 @@ impl Model {
     }
 
     fn validate_handle(&self, ask: &Ask, live: bool) -> Result<(), Status> {
-        Self::validate_origin(ask)?;
+        self.validate_origin(ask)?;
         match self.mapped.get(&ask.at).filter(|_| live) {
             None => Err(Status::STALE_HANDLE),
             Some((count, _)) if *count != ask.count => Err(Status::HANDLE_MISMATCH),
@@ -111,7 +121,7 @@ impl Model {
     }
 
     fn map(&mut self, ask: &Ask) -> Result<(), Status> {
-        Self::validate_origin(ask)?;
+        self.validate_origin(ask)?;
         Self::validate_target(ask)?;
         match self.mapped.get(&ask.at) {
             Some(held) if *held != (ask.count, ask.target) => Err(Status::ALREADY_MAPPED),
@@ -229,13 +239,40 @@ impl Run {
                 )
             }
             ModelStep::Reenable => {
-                self.model = Model::default();
+                self.model.mapped.clear();
                 let status = fixture.disable();
                 fixture.assert_baseline();
                 fixture.enable();
                 (vec![status], vec![Status::OK])
             }
+            ModelStep::StalePairs(number) => {
+                self.event(fixture, Event::StalePairs(number.map(device)), *number, true);
+                (vec![], vec![])
+            }
+            ModelStep::CutOff(number) => {
+                let is_new = self.model.cut_off.insert(*number);
+                self.event(fixture, Event::DeviceCutOff(device(*number)), Some(*number), is_new);
+                (vec![], vec![])
+            }
+            ModelStep::Readmit(number) => {
+                let was_cut_off = self.model.cut_off.remove(number);
+                assert_eq!(fixture.service.readmit(device(*number)), Ok(was_cut_off));
+                (vec![], vec![])
+            }
         }
+    }
+
+    /// An event of a device or of all (`None`).
+    fn event(&mut self, fixture: &ServiceFixture, event: Event, number: Option<u8>, is_new: bool) {
+        let before = fixture.area();
+        let held = |at: &At| number.is_none_or(|number| at.0 == number);
+        let irtes = self.model.mapped.iter().filter(|(at, _)| held(at)).map(|(_, (count, _))| count).sum();
+        self.model.mapped.retain(|at, _| !held(at));
+        let raised = fixture.event(event).unwrap();
+        let after = fixture.area();
+        assert_eq!((raised.irtes, raised.is_new, raised.unstopped), (irtes, is_new, 0));
+        let more = u64::from(is_new);
+        assert_eq!((after.epoch, after.sequence), (before.epoch + more, before.sequence + more));
     }
 
     /// What the service holds is what the model holds.

@@ -19,7 +19,7 @@ impl ServiceFixture {
         self.assert_order();
     }
 
-    fn control(&self, number: u8, bits: u16) {
+    pub(super) fn control(&self, number: u8, bits: u16) {
         self.put(number, Where::Capability, 2, &bits.to_le_bytes());
     }
 
@@ -54,7 +54,7 @@ impl ServiceFixture {
         Some(words)
     }
 
-    fn pending(&self, number: u8) -> u32 {
+    pub(super) fn pending(&self, number: u8) -> u32 {
         let mut bytes = [0; 4];
         let served =
             self.service.trapped_read(device(number), Where::PendingBits, 0, &mut bytes, |_| {}).unwrap();
@@ -70,7 +70,7 @@ impl ServiceFixture {
     }
 
     /// Nothing but what the features of a session hold.
-    fn assert_nothing_trapped(&self) {
+    pub(super) fn assert_nothing_trapped(&self) {
         assert!(self.platform.lock().footprint().trapped.is_empty());
         self.assert_baseline();
     }

@@ -50,12 +50,32 @@ impl Vm {
         }
     }
 
+    /// Sends nothing more of a device's emulated store, or acts on its registers again. A store that the guest programs
+    /// itself has nothing to be stopped here.
+    pub(in crate::service) fn hold_trapped_off(&mut self, id: DeviceId, held_off: bool) {
+        let is_open = self.devices.get(&id).is_some_and(|attached| attached.open);
+        if let Some((trapped, mut context)) = self.trapped_of(id) {
+            trapped.held_off = held_off;
+            if !is_open {
+                trapped.reconcile(&mut context, ChangedMessages::All);
+            }
+        }
+    }
+
+    /// Takes down what a device's emulated store has in use, for a device that goes.
+    pub(in crate::service) fn end_trapped_of(&mut self, id: DeviceId) {
+        if let Some((trapped, mut context)) = self.trapped_of(id) {
+            trapped.end(&mut context);
+        }
+    }
+
     /// Resets every device's emulated registers and takes their lines down, for the end of the VM or its reset.
     pub(in crate::service) fn end_trapped(&mut self) {
         let ids: Vec<DeviceId> = self.devices.iter().rev().map(|(id, _)| *id).collect();
         for id in ids {
             if let Some((trapped, mut context)) = self.trapped_of(id) {
                 trapped.registers.reset();
+                trapped.held_off = false;
                 trapped.end(&mut context);
             }
         }

@@ -51,6 +51,8 @@ pub(super) struct Trapped {
     next_retry: u32,
     /// Whether the device is prepared for being emulated ([`Device::trap`]).
     prepared: bool,
+    /// Whether nothing is sent, whatever the registers say, because the host has cut the device off.
+    held_off: bool,
 }
 
 impl Trapped {
@@ -64,6 +66,7 @@ impl Trapped {
             freed: 0,
             next_retry: 0,
             prepared: false,
+            held_off: false,
         })
     }
 

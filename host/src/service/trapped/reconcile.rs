@@ -36,7 +36,7 @@ impl Trapped {
         let (Some((first, _)), Some((last, _))) = (plan.first_key_value(), plan.last_key_value()) else {
             return;
         };
-        if !self.registers.is_enabled() {
+        if self.held_off || !self.registers.is_enabled() {
             return self.end(context);
         }
         let store = self.registers.store();

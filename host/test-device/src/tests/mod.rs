@@ -71,7 +71,7 @@ impl DeviceUnderTest {
         let model = DeviceModel::new(layout, &(0..layout.handles()), Arc::clone(&ram) as _).unwrap();
         model.set_bus_master(true);
         let device = EmulatedDevice::new(Arc::clone(&model), Box::new(NoWindow));
-        let registers = Registers::new(Arc::clone(&model));
+        let registers = Registers::new(Arc::clone(&model), None);
         Self { guest: Guest { model, registers, ram }, device }
     }
 

@@ -12,6 +12,7 @@ use pvir_host::isolation::{DefectPolicy, Host, IsolationError};
 use pvir_host::mapping::RegionMap;
 use pvir_host::service::Service;
 use pvir_host::vfio::{AttachError, Container, Demand, VfioPci};
+use pvir_test_device::function_with_events;
 
 use super::interrupt_mode::InterruptMode;
 use super::notices::HostNotices;
@@ -43,7 +44,7 @@ pub(crate) fn all(
         let function = match spec {
             DeviceSpec::Scratch(large) => scratch::function(id, *large, mapper)?,
             DeviceSpec::Emulated(layout) => {
-                let (new, table) = emulated(vm, *layout, &mut handles, id, mapper)?;
+                let (new, table) = emulated(vm, service, *layout, &mut handles, id, mapper)?;
                 attach(new, table.as_ref())?
             }
             DeviceSpec::Vfio(address) => attach(host.open(*address, id, mapper, assembly)?, None)?,
@@ -87,6 +88,7 @@ fn check_messages(device: DeviceId, has_messages: bool, mode: InterruptMode) -> 
 
 fn emulated(
     vm: &Vm,
+    service: &Arc<Service>,
     layout: StoreLayout,
     handles: &mut HandlePool,
     id: DeviceId,
@@ -95,7 +97,7 @@ fn emulated(
     let ram = Arc::new(vm.memory.clone());
     let handles = handles.take(&layout).map_err(anyhow::Error::from);
     handles
-        .and_then(|handles| Ok(pvir_test_device::function(id, layout, &handles, ram, mapper)?))
+        .and_then(|handles| Ok(function_with_events(id, layout, &handles, ram, mapper, service)?))
         .with_context(|| format!("--device emulated with {} interrupts", layout.interrupts()))
 }
 

@@ -4,6 +4,7 @@
 
 mod emulated;
 mod ending;
+mod event;
 mod guest;
 mod machine;
 mod pci;

@@ -12,7 +12,7 @@ use crate::emulated::raising;
 use crate::guest::{Code, Kernel, eventually, kvm_is_here, pvir, send, stderr, stdout};
 
 /// A VM whose guest stands in an endless loop, and the folder of its socket.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     folder: PathBuf,
     _kernel: Kernel,
@@ -20,7 +20,7 @@ struct Running {
 
 impl Running {
     /// Returns when the guest has printed its line.
-    fn start(folder: &Path, guest: &Code, arguments: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, guest: &Code, arguments: &[&str]) -> Self {
         let kernel = Kernel::new(&guest.clone().print("up\n").spin().elf());
         let mut command = pvir(&kernel, arguments);
         command.env("XDG_RUNTIME_DIR", folder).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -31,15 +31,15 @@ impl Running {
         Self { child, folder: folder.to_owned(), _kernel: kernel }
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("pvir").join(format!("{}.sock", self.child.id()))
     }
 
-    fn ask(&self, request: &str) -> Value {
+    pub(crate) fn ask(&self, request: &str) -> Value {
         ask(&self.socket(), request)
     }
 
-    fn stop(mut self) -> Output {
+    pub(crate) fn stop(mut self) -> Output {
         send(&self.child, "-TERM");
         assert!(eventually(|| self.child.try_wait().unwrap().is_some()), "pvir goes on");
         self.child.wait_with_output().unwrap()
@@ -108,7 +108,9 @@ fn questions_cause_no_exit_and_no_ioctl() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let vm = Running::start(folder.path(), &raising(3), &["--device", "emulated", "--cpus", "2"]);
+    // Nothing is armed ahead meanwhile.
+    let machine = ["--device", "emulated", "--cpus", "2", "--armed-ahead", "0"];
+    let vm = Running::start(folder.path(), &raising(3), &machine);
     let counts = || {
         let summary = vm.ask("summary");
         // With the entries into the guest, KVM_RUN, which the kernel does not return from but for an exit or a signal.

@@ -116,8 +116,22 @@ wrong_hosts! {
     GenerationIgnored = "generation-ignored" breaks "H2",
     /// The event area is not written.
     AreaNotWritten = "area-not-written" breaks "V1",
+    /// An event leaves the area as it was.
+    AreaStuck = "area-stuck" breaks "V2",
+    /// After an event QUERY still knows what it has answered before.
+    StaleKnown = "stale-known" breaks "V3",
+    /// The event area is written some time after the vector was raised.
+    AreaLate = "area-late" breaks "V4",
+    /// The vector of NOTIFY is never raised.
+    NotifyLost = "notify-lost" breaks "V4",
     /// Answers to MAP carry no epoch.
     EpochMissing = "epoch-missing" breaks "V5",
+    /// Of announcements that follow each other closely, only the first is raised.
+    NotifyFirstOnly = "notify-first-only" breaks "V7",
+    /// A device that has gone is NO_DEVICE.
+    GoneIsUnknown = "gone-is-unknown" breaks "V9",
+    /// MAP for a device that is cut off says that the host has no GSI.
+    CutOffHasNoGsi = "cut-off-has-no-gsi" breaks "V10",
     /// Vectors of exceptions are taken, and moved out of the way.
     VectorFive = "vector-five" breaks "BAD_VECTOR",
     /// The first and the last of the device vectors are refused.

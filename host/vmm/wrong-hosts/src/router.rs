@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pvir_host::eventfd::EventFd;
 use pvir_host::kvm::{GsiRoute, IrqRouter};
+use pvir_host::message::Message;
 
 use crate::list::Wrong;
 
 /// How long a GSI that moves has no irqfd: long enough for an interrupt to fall into it.
 const MOVING: Duration = Duration::from_micros(500);
+
+/// Announcements that come so soon after one another are taken for one.
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// A router that loses interrupts.
 pub(crate) struct WrongRouter {
@@ -21,11 +25,13 @@ pub(crate) struct WrongRouter {
     attached: BTreeMap<u32, EventFd>,
     /// By GSI: the routing table as it is.
     routes: BTreeMap<u32, GsiRoute>,
+    /// When a vector of NOTIFY was raised last.
+    signalled: Option<Instant>,
 }
 
 impl WrongRouter {
     pub(crate) fn new(router: Box<dyn IrqRouter>, wrong: Option<Wrong>) -> Self {
-        Self { router, wrong, attached: BTreeMap::new(), routes: BTreeMap::new() }
+        Self { router, wrong, attached: BTreeMap::new(), routes: BTreeMap::new(), signalled: None }
     }
 
     /// The attached GSIs whose route the new table replaces.
@@ -95,5 +101,20 @@ impl IrqRouter for WrongRouter {
     fn discard(&mut self, lines: Vec<(EventFd, u32)>) -> Vec<(EventFd, u32, io::Error)> {
         lines.iter().for_each(|(_, gsi)| _ = self.attached.remove(gsi));
         self.router.discard(lines)
+    }
+
+    fn can_signal(&self) -> bool {
+        self.router.can_signal()
+    }
+
+    fn signal(&mut self, message: Message) -> io::Result<()> {
+        let soon = self.signalled.is_some_and(|before| before.elapsed() < CLOSE);
+        match self.wrong {
+            Some(Wrong::NotifyLost) => return Ok(()),
+            Some(Wrong::NotifyFirstOnly) if soon => return Ok(()),
+            _ => {}
+        }
+        self.signalled = Some(Instant::now());
+        self.router.signal(message)
     }
 }

@@ -42,6 +42,12 @@ pub(crate) trait Trigger {
     }
     /// Raises the message of a place, once it has left the device.
     fn raise_ims(&mut self, _place: u16) {}
+    /// The reasons for which the host raises an event when it is told to by a register, a bit each.
+    fn events(&self) -> u32 {
+        0
+    }
+    /// Tells it to; with 0 to end what an earlier event has left.
+    fn demand_event(&mut self, _reason: u32) {}
 }
 
 /// Any of the devices known here.
@@ -145,5 +151,13 @@ impl Trigger for Device {
 
     fn raise_ims(&mut self, place: u16) {
         self.trigger_mut().raise_ims(place);
+    }
+
+    fn events(&self) -> u32 {
+        self.trigger().events()
+    }
+
+    fn demand_event(&mut self, reason: u32) {
+        self.trigger_mut().demand_event(reason);
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn refused(
     rounds: u64,
     checks: &mut Checks,
 ) {
-    match remapping::open(line) {
+    match remapping::open(line, None) {
         Err(NoSession::Host(error @ Error::Refused { .. })) => {
             checks.expect("refused", true, format_args!("{error}"));
         }

@@ -21,6 +21,8 @@ pub(crate) const DETACHED: &str = "KVM_IRQFD (de-assign)";
 const CLOSED: &str = "KVM_IRQFD (close)";
 const GUEST: &str = "@pvir ";
 const HOST: &str = "@pvir-host ";
+/// What a guest prints that wants an event: the number of its reason, or 0 to let the device go on, and the device.
+const WANTED: &str = "@pvir-event-wanted ";
 
 /// A VM that runs. It is killed when dropped.
 pub(crate) struct Vm {
@@ -189,9 +191,29 @@ impl Vm {
         } else if let Some(text) = line.strip_prefix(HOST) {
             self.seen.reports.push(json(text)?);
         } else {
+            if let Some(wanted) = line.strip_prefix(WANTED) {
+                self.raise(wanted)?;
+            }
             self.seen.lines.push(line.trim_end().to_owned());
         }
         Ok(Some(()))
+    }
+
+    /// Raises an event as an operator does.
+    fn raise(&self, wanted: &str) -> Result<()> {
+        let (reason, device) = wanted.trim_end().split_once(' ').context("an event without a device")?;
+        let what: &[&str] = match reason {
+            "0" => &["--readmit"],
+            "1" => &["--reason", "stale-pairs"],
+            "2" => &["--reason", "device-gone"],
+            "3" => &["--reason", "device-cut-off"],
+            _ => bail!("no such event: {wanted}"),
+        };
+        let mut command = Command::new("pvir");
+        command.args(["event", &self.pid(), "--device", device]).args(what);
+        let output = command.output().context("cannot start pvir event")?;
+        ensure!(output.status.success(), "pvir event: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     fn transcript(&mut self) -> String {

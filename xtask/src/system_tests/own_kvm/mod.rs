@@ -42,6 +42,8 @@ pub(super) const CASES: Batch = Batch {
             "kvm/emulated-busy",
             "a device that raises at its own rate, with sequence numbers in the guest's RAM",
         ),
+        ("kvm/events", "pairs go stale and a busy device is cut off, announced: the recovery loses nothing"),
+        ("kvm/events-polled", "the same without an announcement"),
         ("kvm/scale", "2,048 entries, 350 vCPUs, APIC ids to 4095: a part of all pairs"),
         ("kvm/limits", "two devices ask for more IRTEs than there are"),
         ("kvm/quotas", "the quotas of a VM and of a device, run into"),
@@ -91,6 +93,8 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/emulated-ims" => (two, ONE, "ims"),
         "kvm/emulated-msi" => (two, MSI, "multi"),
         "kvm/emulated-busy" => (&["--cpus", "4"], ONE, "sequences"),
+        "kvm/events" => (two, ONE, "events"),
+        "kvm/events-polled" => (two, ONE, "events notify=off rounds=30"),
         // With the machine and the device of `run.sh scale`.
         "kvm/scale" => (&[], &[], "scale rounds=50"),
         "kvm/limits" => (&["--cpus", "1"], LARGE, "limits"),

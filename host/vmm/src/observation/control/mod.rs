@@ -1,7 +1,8 @@
 //! The control socket of a running VM: one request line in, one line of JSON out.
 //!
-//! Its user and root may ask; nothing can be changed by it, and no client can hold up the VM. It lies in a folder of the user's own, is removed
-//! when the run ends, and one that a killed `pvir` left behind refuses connections, by which it is told from a living one.
+//! Its user and root may ask; nothing but an event is changed by it, and no client can hold up the VM. It lies in a folder
+//! of the user's own, is removed when the run ends, and one that a killed `pvir` left behind refuses connections, by which
+//! it is told from a living one.
 
 pub(crate) mod client;
 mod own_folder;
@@ -13,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What can be asked.
-pub(crate) const REQUESTS: [&str; 2] = ["routes", "summary"];
+pub(crate) const REQUESTS: [&str; 3] = ["routes", "summary", "event WORD DEVICE"];
 
 /// Where the sockets may be: the user's own folder first.
 pub(crate) fn folders() -> Vec<PathBuf> {

@@ -14,6 +14,7 @@ use super::interrupts;
 use super::routes::{Routes, RowContext, per_second};
 use super::summary::{DeviceName, Sources, Summary};
 use crate::observation::control::REQUESTS;
+use crate::observation::event;
 use crate::vcpu::exit_counters::ExitCounters;
 use crate::vcpu::outcome::Outcome;
 
@@ -70,8 +71,11 @@ impl LiveReport {
     /// What the control socket answers.
     ///
     /// # Errors
-    /// If it is none of [`REQUESTS`].
+    /// If it is none of [`REQUESTS`], or an event that cannot be.
     pub(crate) fn answer(&self, request: &str) -> Result<String> {
+        if let Some(event) = request.strip_prefix("event ") {
+            return Ok(serde_json::to_string(&event::answer(&self.service, event)?)?);
+        }
         match request {
             "routes" => Ok(serde_json::to_string(&self.routes())?),
             "summary" => Ok(serde_json::to_string(&self.summary(&Outcome::Running))?),

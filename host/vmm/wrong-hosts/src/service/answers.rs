@@ -29,6 +29,9 @@ impl Change for Answers {
             answer.each_entry(|record| self.record(operation, record));
             answer.each_features(|record| record.devices += u32::from(self.0 == Wrong::DeviceTooMany));
             answer.each_device(|record| {
+                if self.0 == Wrong::GoneIsUnknown && record.status == Status::DEVICE_GONE {
+                    record.status = Status::NO_DEVICE;
+                }
                 if self.0 == Wrong::ImsUnsaid {
                     record.stores &= !Stores::IMS.bits();
                 }
@@ -55,6 +58,12 @@ impl Answers {
                 record.status = Status::BAD_VECTOR;
             }
             (Wrong::QueryForgets, Operation::QUERY) if ok => record.routing.vector ^= 1,
+            (Wrong::GoneIsUnknown, _) if record.status == Status::DEVICE_GONE => {
+                record.status = Status::NO_DEVICE;
+            }
+            (Wrong::CutOffHasNoGsi, Operation::MAP) if record.status == Status::DEVICE_CUT_OFF => {
+                record.status = Status::NO_GSI;
+            }
             _ => {}
         }
     }

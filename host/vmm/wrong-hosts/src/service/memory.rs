@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use pvir_abi::GuestPhysAddr;
 use pvir_host::memory::{GuestRam, NotRam};
@@ -13,6 +15,8 @@ use crate::list::Wrong;
 const BEYOND_GUEST: u64 = 1 << 52;
 /// From the block of one vCPU to that of the next: more than the longest block.
 const STRIDE: u64 = 0x1_0000;
+/// How late an event is written: a handler has read the area long before.
+const LATE: Duration = Duration::from_millis(100);
 
 type Blocks = BTreeMap<u64, Vec<u8>>;
 
@@ -74,8 +78,22 @@ impl GuestRam for ServiceMemory {
     /// The service's blocks are here, so all that it writes to the guest's RAM is the event area.
     fn write(&self, at: GuestPhysAddr, bytes: &[u8]) -> Result<(), NotRam> {
         if at.0 < BEYOND_GUEST {
-            let lost = self.wrong == Some(Wrong::AreaNotWritten);
-            return if lost { Ok(()) } else { self.ram.write(at, bytes) };
+            // An event is written in words, and ENABLE writes the whole area.
+            let of_event = bytes.len() == size_of::<u64>();
+            return match self.wrong {
+                Some(Wrong::AreaNotWritten) => Ok(()),
+                Some(Wrong::AreaStuck) if of_event => Ok(()),
+                Some(Wrong::AreaLate) if of_event => {
+                    let (ram, bytes) = (Arc::clone(&self.ram), bytes.to_vec());
+                    let late = move || {
+                        thread::sleep(LATE);
+                        _ = ram.write(at, &bytes);
+                    };
+                    drop(thread::spawn(late));
+                    Ok(())
+                }
+                _ => self.ram.write(at, bytes),
+            };
         }
         let mut blocks = self.blocks();
         let found = place(&blocks, at, bytes.len());

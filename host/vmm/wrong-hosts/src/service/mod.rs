@@ -88,7 +88,8 @@ fn change(variant: Variant) -> Box<dyn Change> {
         StatusOfAnother | HeaderUnwritten => Box::new(conduits::Elsewhere(wrong)),
         DeviceTooMany | ImsUnsaid | ImsMasked | VectorFirst | InFieldChanged | DoneOfFailed
         | DoneCountsFailed | PartialIsOk | FailedHasPair | RetargetNewPair | ExistingUnsaid
-        | QueryForgets | EpochMissing => Box::new(answers::Answers(wrong)),
+        | QueryForgets | EpochMissing | GoneIsUnknown | CutOffHasNoGsi => Box::new(answers::Answers(wrong)),
+        StaleKnown => Box::<entries::StaleKnown>::default(),
         NarrowPort => Box::new(requests::NarrowPort),
         UnalignedBlock => Box::new(requests::AnywhereInPage),
         ReservedIgnored | AnyFeature | VectorFive | BroadcastTaken | HintBitsIgnored | OfferedRefused
@@ -107,10 +108,9 @@ fn change(variant: Variant) -> Box<dyn Change> {
         EpochNotRaised => Box::new(sessions::EpochNotRaised),
         DisableKeeps => Box::<sessions::DisableKeeps>::default(),
         MsrFaults | HypercallNotTaken => Box::new(conduits::FalseConduits(wrong)),
-        CpuidDiffers | MsrOfTheCpu | BlockOverrun | HeaderReadTwice | AreaNotWritten | LostInMap
-        | PairAgain | LostInRetarget | ParkedLost | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => {
-            Box::new(Nothing)
-        }
+        AreaStuck | AreaLate | NotifyLost | NotifyFirstOnly | CpuidDiffers | MsrOfTheCpu | BlockOverrun
+        | HeaderReadTwice | AreaNotWritten | LostInMap | PairAgain | LostInRetarget | ParkedLost
+        | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => Box::new(Nothing),
     }
 }
 

@@ -29,6 +29,7 @@ const RATE_COUNT: u64 = 0x44;
 const RATE_INTERVAL: u64 = 0x48;
 const RATE_ROUNDS: u64 = 0x4c;
 const RATE_RUN: u64 = 0x50;
+const EVENT: u64 = 0x54;
 
 /// `"PVED"`.
 const IDENTITY_VALUE: u32 = u32::from_le_bytes(*b"PVED");
@@ -126,5 +127,13 @@ impl Trigger for Emulated {
 
     fn raise_ims(&mut self, place: u16) {
         self.0.write(RAISE, self.0.read(VECTORS) + u32::from(place));
+    }
+
+    fn events(&self) -> u32 {
+        self.0.read(EVENT)
+    }
+
+    fn demand_event(&mut self, reason: u32) {
+        self.0.write(EVENT, reason);
     }
 }

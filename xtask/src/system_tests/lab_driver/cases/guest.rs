@@ -59,7 +59,7 @@ pub(super) fn refusals() -> Result<CaseReport> {
 }
 
 pub(super) fn conformance() -> Result<CaseReport> {
-    let ended = run(&[0, 1], &[], "conformance")?;
+    let ended = run(&[0, 1], &[], "conformance events=host")?;
     let result = ended.events.last().context("no result")?;
     let of = |key: &str| number(result, &format!("/{key}"));
     let (all, kept, skipped, hidden) = (of("statements"), of("passed"), of("skipped"), of("hidden"));
@@ -69,6 +69,23 @@ pub(super) fn conformance() -> Result<CaseReport> {
         "{all} statements and statuses: {kept} judged and kept, {skipped} skipped, {hidden} not observable"
     )
     .into())
+}
+
+/// Events of a device that the kernel keeps busy, raised by `pvir event`, announced and not.
+pub(super) fn events() -> Result<CaseReport> {
+    let mut notes = Vec::new();
+    for (words, how) in [("", "announced"), (" notify=off", "polled")] {
+        let ended = run(&[0], &[], &format!("events events=host rounds=12{words}"))?;
+        for name in ["events", "lost", "notify"] {
+            same(name, &ended.checks(name), &vec!["ok"])?;
+        }
+        let checks = ended.of_kind("check");
+        let events =
+            checks.iter().find(|check| check["name"] == "events").context("no check of that name")?;
+        notes.push(format!("{how}: {}", text(events, "detail")));
+    }
+    host::nothing_left()?;
+    Ok(format!("{}; none lost", notes.join("; ")).into())
 }
 
 /// Of every device of the lab, alone: how many statements were judged.

@@ -38,6 +38,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("apic300", guest::apic300),
     ("refusals", guest::refusals),
     ("conformance", guest::conformance),
+    ("events", guest::events),
     ("host-vectors", guest::host_vectors),
     ("conformance-others", guest::conformance_of_each),
     ("blocked-msix", guest::blocked_by_msix),

@@ -3,6 +3,7 @@
 use super::*;
 use pvir_abi::{EntryState, EventArea, Features};
 use pvir_host::fake::{BackendCall, Entry};
+use pvir_host::service::Event;
 
 #[test]
 fn reserved_bytes_are_overlooked_and_come_back() {
@@ -297,4 +298,37 @@ fn a_vcpu_is_told_of_another_ones_call() {
     host.write(BLOCK, &Header { magic: 1, ..header(Operation::FEATURES, 1) }, &[FeaturesRecord::request()]);
     assert_eq!(host.service.call(1, 0, GuestPhysAddr(BLOCK)), Status::BAD_MAGIC);
     assert_eq!(host.service.last_status(0), Status::BAD_MAGIC);
+}
+
+#[test]
+fn the_answers_about_a_device_that_is_away_are_others() {
+    let host = Host::enabled(Wrong::GoneIsUnknown);
+    host.inner.raise(Event::DeviceGone(device())).unwrap();
+    let (_, records) = host.call(Operation::MAP, &[map(0)]);
+    assert_eq!(records[0].status, Status::NO_DEVICE);
+    let host = Host::enabled(Wrong::CutOffHasNoGsi);
+    host.inner.raise(Event::DeviceCutOff(device())).unwrap();
+    let (_, records) = host.call(Operation::MAP, &[map(0)]);
+    assert_eq!(records[0].status, Status::NO_GSI);
+}
+
+#[test]
+fn a_stale_handle_is_still_known() {
+    let host = Host::enabled(Wrong::StaleKnown);
+    let (_, records) = host.call(Operation::MAP, &[map(0)]);
+    host.inner.raise(Event::StalePairs(None)).unwrap();
+    let (_, records) = host.call(Operation::QUERY, &[bare(&records[0])]);
+    assert_eq!(records[0].status, Status::OK);
+}
+
+#[test]
+fn an_event_does_not_reach_the_area() {
+    let host = Host::enabled(Wrong::AreaStuck);
+    let before = host.read::<EventArea>(AREA);
+    host.inner.raise(Event::StalePairs(None)).unwrap();
+    assert_eq!(host.read::<EventArea>(AREA).as_bytes(), before.as_bytes());
+    let host = Host::enabled(Wrong::AreaLate);
+    let before = host.read::<EventArea>(AREA).epoch;
+    host.inner.raise(Event::StalePairs(None)).unwrap();
+    assert_eq!(host.read::<EventArea>(AREA).epoch, before);
 }

@@ -36,12 +36,14 @@ fn device() -> DeviceId {
 struct Host {
     ram: Arc<GuestMemoryMmap>,
     service: Arc<dyn Hypercalls>,
+    /// The honest one, behind whatever is wrong.
+    inner: Arc<Service>,
     kernel: SharedPlatform,
 }
 
 impl Host {
     /// The service of the library, over whatever it is given for RAM.
-    fn service(kernel: &SharedPlatform, ram: Arc<dyn GuestRam>, wrong: Option<Wrong>) -> Arc<dyn Hypercalls> {
+    fn service(kernel: &SharedPlatform, ram: Arc<dyn GuestRam>, wrong: Option<Wrong>) -> Arc<Service> {
         let config = Config::new(vec![0, 1], Conduits::MSR)
             .with_first_gsi(FIRST_GSI)
             .with_max_irtes(64)
@@ -60,15 +62,17 @@ impl Host {
     /// Without an interposer.
     fn bare() -> Self {
         let (ram, kernel) = (Self::ram(), SharedPlatform::new(FIRST_GSI));
-        Self { service: Self::service(&kernel, ram.clone(), None), ram, kernel }
+        let inner = Self::service(&kernel, ram.clone(), None);
+        Self { service: Arc::<Service>::clone(&inner), inner, ram, kernel }
     }
 
     fn with(wrong: Option<Wrong>) -> Self {
         let (ram, kernel) = (Self::ram(), SharedPlatform::new(FIRST_GSI));
         let memory = ServiceMemory::new(Arc::new(WrongMemory { ram: ram.clone(), wrong }), wrong);
         let memory = Arc::new(memory);
-        let interposer = Interposer::new(Self::service(&kernel, memory.clone(), wrong), memory, wrong.into());
-        Self { ram, service: Arc::new(interposer), kernel }
+        let inner = Self::service(&kernel, memory.clone(), wrong);
+        let interposer = Interposer::new(Arc::<Service>::clone(&inner), memory, wrong.into());
+        Self { ram, service: Arc::new(interposer), inner, kernel }
     }
 
     /// With everything that the service offers, and an event area.

@@ -1,0 +1,237 @@
+//! Events while a device is busy: its pairs go stale, or it is cut off, and the recovery of `pvir-guest` loses nothing.
+//!
+//! Each interrupt has a number that goes up before it is raised, written by the emulated device itself, which raises at a
+//! rate of its own, or by this kernel. A handler notes the number that it finds. An interrupt is lost if the last number
+//! is never seen. In every other round nothing is raised any more when the recovery begins: then only the interrupt that
+//! it raises in software can show the last number.
+
+mod traffic;
+
+use crate::harness::checks::Checks;
+use crate::harness::setup;
+use crate::machine::console::report;
+use crate::machine::cpu::time::{PATIENCE_MS, wait_until};
+use crate::machine::cpu::{self, interrupts};
+use crate::machine::devices::{self, Trigger};
+use crate::machine::exit::ExitCode;
+use crate::machine::pci::{self, Function, device_id};
+use crate::println;
+use crate::remapping::{Kernel, Session};
+use arrayvec::ArrayVec;
+use core::fmt;
+use pvir_guest::abi::{DeviceId, EventReason};
+use pvir_guest::{Advice, Entry, Live, MapRequest, MsixEntry, MsixTable, Notify, ReacquireFailed, Target};
+use pvir_test_kernel::cmdline::CommandLine;
+use traffic::{ENTRIES, Traffic};
+
+/// Rounds unless `rounds=` says otherwise.
+const ROUNDS: u64 = 60;
+/// Every so many rounds the device is cut off, otherwise its pairs go stale.
+const CUT_OFF_EACH: u64 = 3;
+const FIRST_VECTOR: u8 = 0x50;
+/// Where events are announced, unless `notify=off`.
+const NOTIFY_VECTOR: u8 = 0x70;
+/// Milliseconds for a program that is asked by a line on the console.
+const HOST_MS: u64 = 30_000;
+
+type LiveEntry = Entry<MsixEntry<Kernel>, Live>;
+
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let rounds = setup::number(line, "rounds", ROUNDS)?;
+    let by_host = line.value("events") == Some("host");
+    // Not on the CPU that asks for events, where there is another.
+    let cpu = cpu::by_index(1 % cpu::count().max(1)).map_or(0, |cpu| cpu.apic_id);
+    let notify = line.value("notify") != Some("off");
+    let session = setup::open_with(line, notify.then(|| Notify::new(cpu, NOTIFY_VECTOR)))?;
+    let mut checks = Checks::new();
+    let functions = pci::enumerate();
+    match setup::with_msix(&functions).next().and_then(|function| Field::open(function, &session, notify)) {
+        Some(mut field) => {
+            let sees_all = field.go(rounds, by_host);
+            let Field { events, cut_off, in_software, .. } = field;
+            let detail = format_args!(
+                "{events} events, {cut_off} of them cut the device off, {in_software} in software"
+            );
+            checks.expect("events", events == rounds && rounds > 0, detail);
+            let failed = sees_all.as_ref().err();
+            checks.expect("lost", failed.is_none(), format_args!("every last number was seen: {failed:?}"));
+            let came = interrupts::total(NOTIFY_VECTOR);
+            let detail =
+                format_args!("{came} announcements, {}", if notify { "wanted" } else { "not wanted" });
+            checks.expect("notify", if notify { came > 0 && came <= events } else { came == 0 }, detail);
+            field.close();
+        }
+        None => checks.expect("device", false, format_args!("no device with MSI-X, or no entry of it")),
+    }
+    setup::close(session, &mut checks);
+    Ok(checks.finish("events"))
+}
+
+/// What went wrong, and in which round.
+enum Failed {
+    NoEvent(u64),
+    NotAnnounced(u64),
+    Advice(u64, Option<Advice>),
+    Recovery(u64),
+    /// An entry, the number that was raised last, and the one that was seen.
+    Unseen(u64, u32, u32, u32),
+}
+
+impl fmt::Debug for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEvent(round) => write!(f, "round {round}: no event came"),
+            Self::NotAnnounced(round) => write!(f, "round {round}: the event was not announced"),
+            Self::Advice(round, advice) => write!(f, "round {round}: the advice is {advice:?}"),
+            Self::Recovery(round) => write!(f, "round {round}: an entry cannot be taken again"),
+            Self::Unseen(round, entry, raised, seen) => {
+                write!(f, "round {round}: entry {entry} raised {raised}, seen {seen}")
+            }
+        }
+    }
+}
+
+struct Field<'a> {
+    session: &'a Session,
+    id: DeviceId,
+    traffic: Traffic,
+    _table: MsixTable<Kernel>,
+    entries: ArrayVec<Option<LiveEntry>, ENTRIES>,
+    announced: bool,
+    events: u64,
+    cut_off: u64,
+    in_software: u64,
+}
+
+fn vector(number: usize) -> u8 {
+    FIRST_VECTOR + u8::try_from(number).unwrap_or(0)
+}
+
+fn handler(vector: u8) {
+    traffic::see(usize::from(vector - FIRST_VECTOR));
+}
+
+impl<'a> Field<'a> {
+    fn open(function: &Function, session: &'a Session, announced: bool) -> Option<Self> {
+        let id = device_id(function.address)?;
+        let mut driver = devices::probe(function).ok()??;
+        driver.init();
+        let table = MsixTable::open(Kernel, id).ok()?;
+        let mut entries = ArrayVec::new();
+        for number in 0..ENTRIES.min(driver.vectors().into()).min(table.len() as usize) {
+            interrupts::set_handler(vector(number), Some(handler));
+            let cpu = cpu::by_index(number % cpu::count()).map_or(0, |cpu| cpu.apic_id);
+            let index = u32::try_from(number).ok()?;
+            let request = MapRequest::new(table.origin(index), Target::fixed(cpu, vector(number)));
+            let irte = session.map(request).ok()?;
+            entries.push(Some(table.claim(index)?.program(irte).ok()?.unmask()));
+        }
+        let traffic = Traffic::new(function, driver, entries.len())?;
+        println!("{id}: {} entries, {}", entries.len(), traffic.describe());
+        let (events, cut_off, in_software) = (0, 0, 0);
+        Some(Self { session, id, traffic, _table: table, entries, announced, events, cut_off, in_software })
+    }
+
+    fn go(&mut self, rounds: u64, by_host: bool) -> Result<(), Failed> {
+        for round in 0..rounds {
+            self.round(round, by_host)?;
+        }
+        Ok(())
+    }
+
+    fn round(&mut self, round: u64, by_host: bool) -> Result<(), Failed> {
+        let cut_off = round % CUT_OFF_EACH == CUT_OFF_EACH - 1;
+        let reason = if cut_off { EventReason::DEVICE_CUT_OFF } else { EventReason::STALE_PAIRS };
+        let (epoch, announced) = (self.session.epoch(), interrupts::total(NOTIFY_VECTOR));
+        self.traffic.start();
+        self.demand(reason, by_host);
+        let patience = if by_host { HOST_MS } else { PATIENCE_MS };
+        let (session, traffic) = (self.session, &mut self.traffic);
+        let came = wait_until(patience, || {
+            traffic.go_on();
+            session.epoch() > epoch
+        });
+        if !came {
+            return Err(Failed::NoEvent(round));
+        }
+        if self.announced && !wait_until(PATIENCE_MS, || interrupts::total(NOTIFY_VECTOR) > announced) {
+            return Err(Failed::NotAnnounced(round));
+        }
+        self.events += 1;
+        self.cut_off += u64::from(cut_off);
+        if round % 2 == 1 {
+            self.traffic.finish();
+        }
+        self.recover(round, cut_off, by_host)?;
+        self.traffic.finish();
+        self.all_seen(round)
+    }
+
+    /// Does what the driver says, for each entry.
+    fn recover(&mut self, round: u64, cut_off: bool, by_host: bool) -> Result<(), Failed> {
+        for number in 0..self.entries.len() {
+            let Some(mut entry) = self.entries[number].take() else { return Err(Failed::Recovery(round)) };
+            let advice = self.session.advise(&mut entry).ok();
+            // The first entry of a device that was cut off has let it go on.
+            let expected = if cut_off && number == 0 { Advice::ResetDevice } else { Advice::Reacquire };
+            if advice != Some(expected) {
+                return Err(Failed::Advice(round, advice));
+            }
+            if expected == Advice::ResetDevice {
+                self.demand(EventReason::NONE, by_host);
+            }
+            let mut last = Some(self.session.reacquire(entry));
+            let session = self.session;
+            wait_until(if by_host { HOST_MS } else { PATIENCE_MS }, || match last.take() {
+                // Whoever lets the device go on has not done so yet.
+                Some(Err(ReacquireFailed::NotMapped { entry, target, .. })) => {
+                    last = Some(session.reacquire_masked(entry, target));
+                    false
+                }
+                other => {
+                    last = other;
+                    true
+                }
+            });
+            let Some(Ok(again)) = last else { return Err(Failed::Recovery(round)) };
+            self.entries[number] = Some(again.raise_once(|_| handler(vector(number))));
+            self.in_software += 1;
+        }
+        Ok(())
+    }
+
+    fn all_seen(&self, round: u64) -> Result<(), Failed> {
+        for number in 0..self.entries.len() {
+            let seen = || traffic::seen(number);
+            if !wait_until(PATIENCE_MS, || seen() == traffic::raised(number)) {
+                let entry = u32::try_from(number).unwrap_or(0);
+                return Err(Failed::Unseen(round, entry, traffic::raised(number), seen()));
+            }
+        }
+        Ok(())
+    }
+
+    /// By the register of a device that has one, otherwise by a line for whoever runs the host.
+    fn demand(&mut self, reason: EventReason, by_host: bool) {
+        if by_host {
+            println!("@pvir-event-wanted {} {}", reason.0, self.id);
+        } else {
+            self.traffic.driver().demand_event(reason.0);
+        }
+    }
+
+    fn close(self) {
+        for (number, entry) in self.entries.into_iter().flatten().enumerate() {
+            report::event("numbers", |event| {
+                event
+                    .num("entry", u32::try_from(number).unwrap_or(0))
+                    .num("raised", traffic::raised(number))
+                    .num("handled", interrupts::total(vector(number)));
+            });
+            if let Ok(programmed) = entry.mask() {
+                let (_masked, irte) = programmed.retire();
+                let _ = self.session.unmap(irte);
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Interrupts with numbers: raised by the device at a rate of its own, or by this kernel.
+
+use crate::machine::cpu::time::{PATIENCE_MS, wait_until};
+use crate::machine::devices::emulated::Emulated;
+use crate::machine::devices::{Device, Trigger};
+use crate::machine::memory::dma::Dma;
+use crate::machine::pci::Function;
+use core::sync::atomic::{AtomicU32, Ordering};
+use spin::Once;
+
+/// Most entries that take part.
+pub(super) const ENTRIES: usize = 4;
+/// Rounds of the rate generator while one event comes and goes, and microseconds from one to the next.
+const BURST: u32 = 40;
+const INTERVAL: u32 = 100;
+/// Milliseconds that the kernel waits for an interrupt of its own before it raises the next: it may be lost.
+const A_MOMENT: u64 = 1;
+
+/// Where the device writes its numbers, if it does.
+static AREA: Once<Dma> = Once::new();
+/// The kernel's own numbers.
+static RAISED: [AtomicU32; ENTRIES] = [const { AtomicU32::new(0) }; ENTRIES];
+/// The number that each handler saw last.
+static SEEN: [AtomicU32; ENTRIES] = [const { AtomicU32::new(0) }; ENTRIES];
+
+/// The number of an entry's latest interrupt.
+pub(super) fn raised(number: usize) -> u32 {
+    match AREA.get() {
+        Some(area) => area.read(number as u64 * 8),
+        None => RAISED.get(number).map_or(0, |raised| raised.load(Ordering::Acquire)),
+    }
+}
+
+/// Notes what an entry's handler finds.
+pub(super) fn see(number: usize) {
+    if let Some(seen) = SEEN.get(number) {
+        seen.fetch_max(raised(number), Ordering::AcqRel);
+    }
+}
+
+/// The latest number that was seen.
+pub(super) fn seen(number: usize) -> u32 {
+    SEEN.get(number).map_or(0, |seen| seen.load(Ordering::Acquire))
+}
+
+/// What raises the interrupts of a device.
+pub(super) struct Traffic {
+    driver: Device,
+    generator: Option<Emulated>,
+    entries: usize,
+}
+
+impl Traffic {
+    pub(super) fn new(function: &Function, driver: Device, entries: usize) -> Option<Self> {
+        let generator = Emulated::open(function).map(|(_, generator)| generator);
+        if let Some(generator) = &generator {
+            let area = Dma::allocate(ENTRIES as u64 * 8)?;
+            generator.write_sequences(AREA.call_once(|| area).address());
+        }
+        Some(Self { driver, generator, entries })
+    }
+
+    pub(super) fn describe(&self) -> &'static str {
+        if self.generator.is_some() { "raised by the device itself" } else { "raised by this kernel" }
+    }
+
+    pub(super) fn driver(&mut self) -> &mut Device {
+        &mut self.driver
+    }
+
+    /// Begins a burst.
+    pub(super) fn start(&mut self) {
+        if let Some(generator) = &self.generator {
+            generator.run(0, u32::try_from(self.entries).unwrap_or(1), INTERVAL, BURST);
+        }
+    }
+
+    /// Raises each once more, if the device does not by itself.
+    pub(super) fn go_on(&mut self) {
+        if self.generator.is_some() {
+            return;
+        }
+        for number in 0..self.entries {
+            if let Some(raised) = RAISED.get(number) {
+                raised.fetch_add(1, Ordering::AcqRel);
+            }
+            let vector = u16::try_from(number).unwrap_or(0);
+            self.driver.raise(vector);
+            wait_until(A_MOMENT, || seen(number) == raised(number));
+            self.driver.acknowledge(vector);
+        }
+    }
+
+    /// Lets a burst come to its end.
+    pub(super) fn finish(&mut self) {
+        if let Some(generator) = &self.generator {
+            wait_until(PATIENCE_MS, || generator.rounds_left() == 0);
+        }
+    }
+}
