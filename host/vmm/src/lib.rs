@@ -32,6 +32,7 @@ mod output;
 mod pci;
 mod results;
 mod run;
+mod sandbox;
 mod service;
 mod signals;
 mod vcpu;
@@ -48,10 +49,12 @@ use tracing_subscriber::EnvFilter;
 
 pub use crate::assembly::{Assembly, HostDevice, OwnParts};
 use crate::cli::{Cli, Command, LogArgs};
+use crate::devices::terminal;
 use crate::json_target::JsonTarget;
 use crate::output::inherited;
 use crate::output::log::LogOutput;
 use crate::output::stream::{self, Patience, Stream};
+use crate::sandbox::Sandbox;
 pub use pvir_host::conduit::Hypercalls;
 
 /// Runs the command line `arguments`, the first of which is the program's name, on a machine of the parts that `assembly`
@@ -65,14 +68,21 @@ pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn
             return ExitCode::from(exit_code::ENVIRONMENT);
         }
     };
-    let err = match stream::of_standard("stderr", io::stderr()) {
+    let sandbox = match sandbox_of(&cli) {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            results::say(&format!("pvir: --sandbox: {error:#}"));
+            return ExitCode::from(exit_code::ENVIRONMENT);
+        }
+    };
+    let err = match stream::of_standard("stderr", io::stderr(), &sandbox) {
         Ok(err) => err,
         Err(error) => {
             results::say(&format!("pvir: cannot set up stderr: {error}"));
             return ExitCode::from(exit_code::ENVIRONMENT);
         }
     };
-    let code = run_command(&cli, assembly, &err, json);
+    let code = run_command(&cli, assembly, &err, json, &sandbox);
     err.drain(Patience::STOPPED);
     code
 }
@@ -84,7 +94,21 @@ fn json_descriptor(cli: &Cli) -> anyhow::Result<Option<OwnedFd>> {
     inherited::claim(number).with_context(|| format!("--json fd={number}")).map(Some)
 }
 
-fn run_command(cli: &Cli, assembly: &dyn Assembly, err: &Stream, json: Option<OwnedFd>) -> ExitCode {
+/// That of `pvir run`; other commands have none.
+fn sandbox_of(cli: &Cli) -> anyhow::Result<Sandbox> {
+    match &cli.command {
+        Command::Run(args) => Sandbox::new(args.sandbox, terminal::restore_at_once),
+        _ => Ok(Sandbox::off()),
+    }
+}
+
+fn run_command(
+    cli: &Cli,
+    assembly: &dyn Assembly,
+    err: &Stream,
+    json: Option<OwnedFd>,
+    sandbox: &Sandbox,
+) -> ExitCode {
     if let Err(error) = start_log(&cli.log, err) {
         let from = if std::env::var("PVIR_LOG").ok() == cli.log.log { "PVIR_LOG" } else { "--log" };
         err.put_line(&format!("pvir: {from}: {error}"));
@@ -92,7 +116,7 @@ fn run_command(cli: &Cli, assembly: &dyn Assembly, err: &Stream, json: Option<Ow
     }
     let result = match &cli.command {
         Command::Routes(args) => observation::routes::run(args),
-        Command::Run(args) => run::run(args, assembly, err, json),
+        Command::Run(args) => run::run(args, assembly, err, json, sandbox),
         Command::Doctor(args) => host_commands::doctor::run(args),
         Command::Devices(args) => host_commands::devices::run(args),
         Command::Bind(args) => host_commands::binding::bind(args),

@@ -35,6 +35,7 @@ use crate::output::console::GuestOutput;
 use crate::output::stream::{self, Patience, Stream};
 use crate::pci::bus::{PciBus, Slot};
 use crate::results::Results;
+use crate::sandbox::{Sandbox, kinds};
 use crate::service::{self, Quotas};
 use crate::signals::{SignalRequest, Signals};
 use crate::vcpu::Vcpu;
@@ -54,11 +55,13 @@ pub(crate) fn run(
     assembly: &dyn Assembly,
     err: &Stream,
     json: Option<OwnedFd>,
+    sandbox: &Sandbox,
 ) -> Result<ExitCode> {
+    sandbox.tell();
     descriptors::raise_limit();
     // Before the first thread: some devices start one.
     let signals = Signals::take_over().context("cannot take over Ctrl-C")?;
-    let out = stream::of_standard("stdout", io::stdout()).context("cannot set up stdout")?;
+    let out = stream::of_standard("stdout", io::stdout(), sandbox).context("cannot set up stdout")?;
     let counters = Arc::new(Counters::new());
     let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
@@ -74,7 +77,7 @@ pub(crate) fn run(
     let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
-    let (pci, notices) = attach::all(&vm, &service, args.mode, &args.device, assembly)?;
+    let (pci, notices) = attach::all(&vm, &service, args.mode, &args.device, assembly, sandbox)?;
     let image = BootImage {
         kernel: args.kernel.clone(),
         initrd: args.initrd.clone(),
@@ -107,12 +110,12 @@ pub(crate) fn run(
     let vcpus = (0..vm.apic_ids.len())
         .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&platform), assembly))
         .collect::<Result<Vec<_>>>()?;
-    let results = Results::open(out.clone(), err.clone(), args.stats, args.json.as_ref(), json)?;
+    let results = Results::open(out.clone(), err.clone(), args.stats, args.json.as_ref(), json, sandbox)?;
 
     kick::install_handler()?;
     let character_mode = CharacterMode::enter().context("cannot set up the terminal")?.map(Arc::new);
     let keys = character_mode.as_ref().map(|mode| mode.keys());
-    let input = terminal::may_read_stdin().then(|| console_input::start(Arc::clone(&serial), keys));
+    let input = terminal::may_read_stdin().then(|| console_input::start(Arc::clone(&serial), keys, sandbox));
     let input = input.transpose().context("cannot start the thread that reads stdin")?;
     let user = Foreground { terminal: character_mode.clone(), input };
     let live = Arc::new(LiveReport {
@@ -125,10 +128,14 @@ pub(crate) fn run(
         started: Instant::now(),
         posting: OnceLock::new(),
     });
-    let control = serve(args.control.as_deref(), &live)?;
-    let prearm_thread = PrearmThread::start(Arc::clone(&service))
+    let control = serve(args.control.as_deref(), &live, sandbox)?;
+    let prearm_thread = sandbox
+        .start_within(&kinds::PREARM, || PrearmThread::start(Arc::clone(&service)))?
         .context("cannot start the thread that arms irqfds ahead")?;
-    let threads = VcpuThreads::start(vcpus)?;
+    if let Some(folder) = control.as_ref().and_then(|server| server.file().folder()) {
+        sandbox.will_remove_from(folder);
+    }
+    let threads = VcpuThreads::start(vcpus, sandbox, || sandbox.enter(&kinds::MAIN))?;
     let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
     let watch = Watch {
         ending: &ending,
@@ -148,7 +155,7 @@ pub(crate) fn run(
         process::exit(exit_code::INTERRUPTED.into());
     };
     signals
-        .leave_at_next(matches!(outcome, Outcome::Interrupted), leave)
+        .leave_at_next(matches!(outcome, Outcome::Interrupted), sandbox, leave)
         .context("cannot start the thread of signals")?;
 
     out.stop_waiting();
@@ -179,12 +186,12 @@ fn device_names(bus: &PciBus) -> Vec<DeviceName> {
 }
 
 /// The control socket: one that was asked for must be there.
-fn serve(path: Option<&Path>, live: &Arc<LiveReport>) -> Result<Option<Server>> {
+fn serve(path: Option<&Path>, live: &Arc<LiveReport>, sandbox: &Sandbox) -> Result<Option<Server>> {
     let live = Arc::clone(live);
     let answer: Arc<AnswerRequest> = Arc::new(move |request| live.answer(request));
     match path {
-        Some(path) => Server::start(path, answer).context("--control").map(Some),
-        None => Ok(Server::at_usual_place(&answer)),
+        Some(path) => Server::start(path, answer, sandbox).context("--control").map(Some),
+        None => Ok(Server::at_usual_place(&answer, sandbox)),
     }
 }
 

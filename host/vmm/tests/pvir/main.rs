@@ -9,5 +9,6 @@ mod machine;
 mod pci;
 mod platform;
 mod routes;
+mod sandbox;
 mod streams;
 mod terminal;
