@@ -13,6 +13,7 @@ mod request;
 mod tests;
 mod violation;
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process;
@@ -55,6 +56,11 @@ struct State {
     filters: Vec<Filter>,
     landlock: OnceLock<Landlock>,
     socket_folder: OnceLock<PathBuf>,
+}
+
+thread_local! {
+    /// As what this thread is restricted.
+    static ENTERED: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
 impl Sandbox {
@@ -109,10 +115,10 @@ impl Sandbox {
         self.0.socket_folder.get_or_init(|| folder);
     }
 
-    /// Restricts the calling thread for good, and the threads that it starts. A thread that cannot be restricted ends the
-    /// process: it must not go on.
+    /// Restricts the calling thread for good, and the threads that it starts; once, however often it is called. A thread
+    /// that cannot be restricted ends the process: it must not go on.
     pub(crate) fn enter(&self, kind: &'static Kind) {
-        if self.0.mode == SandboxMode::Off {
+        if self.0.mode == SandboxMode::Off || ENTERED.replace(Some(kind.name)) == Some(kind.name) {
             return;
         }
         if let Err(error) = self.restrict(kind) {
