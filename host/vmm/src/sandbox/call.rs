@@ -29,6 +29,13 @@ pub(super) enum When {
     RequestsOf(u32, &'static [Request]),
 }
 
+/// A call that is not made and answered with an errno: libc knows what to do then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) number: libc::c_long,
+    pub(super) errno: libc::c_int,
+}
+
 /// A list of calls: `SYS_name (condition): "why",`.
 macro_rules! calls {
     (@when) => { $crate::sandbox::call::When::Always };

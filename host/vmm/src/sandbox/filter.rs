@@ -23,12 +23,17 @@ impl Filter {
     /// If the lists cannot be made a program.
     pub(super) fn new(kind: &Kind, otherwise: SeccompAction, pid: u32) -> Result<Self> {
         let mut programs = Vec::new();
-        if kind.starts_threads {
-            let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-            let refused = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
-            programs.push(program(clone3, SeccompAction::Allow, refused)?);
+        let mut rules = Rules::new();
+        for refusal in kind.refused {
+            // A kernel that only logs makes every call.
+            if otherwise != SeccompAction::Log {
+                let refused = SeccompAction::Errno(refusal.errno.cast_unsigned());
+                let only = BTreeMap::from([(refusal.number, Vec::new())]);
+                programs.push(program(only, SeccompAction::Allow, refused)?);
+            }
+            // The errno is stricter than this, and less strict than what a call in no list gets.
+            rules.insert(refusal.number, None);
         }
-        let mut rules = BTreeMap::new();
         for call in kind.calls.iter().copied().flatten() {
             add(&mut rules, call, pid).with_context(|| format!("{} of {}", call.name, kind.name))?;
         }

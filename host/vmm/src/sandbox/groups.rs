@@ -2,7 +2,7 @@
 
 use libc::{F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL};
 
-use super::call::{Call, When, calls};
+use super::call::{Call, Refusal, When, calls};
 use super::request;
 
 /// libc's flags are `int`.
@@ -49,11 +49,17 @@ pub(super) const EVERY_THREAD: &[Call] = calls![
 const TERMINAL: &[request::Request] =
     &[request::TCGETS, request::TCGETS2, request::TCSETS, request::TCSETS2, request::TIOCGPGRP];
 
-/// Starting threads. `clone3`, whose flags a filter cannot see, gets ENOSYS where threads may be started: glibc takes
-/// `clone` then.
+/// The heap of a thread that gives memory back looks into `/proc/sys/vm/overcommit_memory` (`check_may_shrink_heap` in
+/// sysdeps/unix/sysv/linux/malloc-sysdep.h, glibc 2.36 to 2.41), and keeps the memory where it cannot. This is for threads
+/// that read no files: EACCES says nothing of what is there.
+pub(super) const NO_FILES: Refusal = Refusal { number: libc::SYS_openat, errno: libc::EACCES };
+
+/// `clone3` has its flags in memory, where a filter cannot see them. glibc takes `clone` then.
+pub(super) const NO_CLONE3: Refusal = Refusal { number: libc::SYS_clone3, errno: libc::ENOSYS };
+
+/// Starting threads, with [`NO_CLONE3`].
 pub(super) const STARTING_THREADS: &[Call] = calls![
     SYS_clone (When::With(0, bits(libc::CLONE_THREAD | libc::CLONE_VM | libc::CLONE_SIGHAND))): "a thread, and no process",
-    SYS_clone3: "answered ENOSYS",
     SYS_rseq: "glibc, in a thread that starts",
     SYS_set_robust_list: "the same",
     SYS_prctl (When::OneOf(0, &[bits(libc::PR_SET_NAME), bits(libc::PR_SET_NO_NEW_PRIVS)])):

@@ -17,5 +17,5 @@ pub(crate) const CONTROL: Kind = Kind {
     name: "control",
     calls: &[OWN, groups::EVERY_THREAD, groups::READING_FILES],
     files: Files::ReadSystem,
-    starts_threads: false,
+    refused: &[],
 };

@@ -15,5 +15,5 @@ pub(crate) const DEVICE: Kind = Kind {
     name: "device",
     calls: &[MAKING, groups::EVERY_THREAD, groups::STARTING_THREADS],
     files: Files::Nothing,
-    starts_threads: true,
+    refused: &[groups::NO_FILES, groups::NO_CLONE3],
 };

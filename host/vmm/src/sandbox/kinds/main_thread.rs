@@ -29,5 +29,5 @@ pub(crate) const MAIN: Kind = Kind {
     name: "main",
     calls: &[OWN, groups::EVERY_THREAD, groups::STARTING_THREADS, groups::SERVICE, groups::READING_FILES],
     files: Files::ReadSystemRemoveSocket,
-    starts_threads: true,
+    refused: &[groups::NO_CLONE3],
 };

@@ -21,7 +21,7 @@ pub(crate) use signals::SIGNALS;
 pub(crate) use stdin::STDIN;
 pub(crate) use vcpu::VCPU;
 
-use super::call::Call;
+use super::call::{Call, Refusal};
 
 /// A kind of thread.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ pub(crate) struct Kind {
     /// What it may call: anything in one of these lists.
     pub(super) calls: &'static [&'static [Call]],
     pub(super) files: Files,
-    /// Whether it may start threads. No kind may start processes.
-    pub(super) starts_threads: bool,
+    /// What is answered with an errno, whatever the lists say.
+    pub(super) refused: &'static [Refusal],
 }
 
 /// What of the file system a thread can reach by name, where the kernel has Landlock.

@@ -14,5 +14,5 @@ pub(crate) const OUTPUT: Kind = Kind {
     name: "output",
     calls: &[OWN, groups::EVERY_THREAD],
     files: Files::Nothing,
-    starts_threads: false,
+    refused: &[groups::NO_FILES],
 };

@@ -8,5 +8,5 @@ pub(crate) const PREARM: Kind = Kind {
     name: "prearm",
     calls: &[groups::EVERY_THREAD, groups::SERVICE, groups::STARTING_THREADS],
     files: Files::Nothing,
-    starts_threads: true,
+    refused: &[groups::NO_FILES, groups::NO_CLONE3],
 };

@@ -15,5 +15,5 @@ pub(crate) const SIGNALS: Kind = Kind {
     name: "signals",
     calls: &[OWN, groups::EVERY_THREAD],
     files: Files::Inherited,
-    starts_threads: false,
+    refused: &[groups::NO_FILES],
 };

@@ -10,5 +10,9 @@ const OWN: &[Call] = calls![
 ];
 
 /// `stdin`.
-pub(crate) const STDIN: Kind =
-    Kind { name: "stdin", calls: &[OWN, groups::EVERY_THREAD], files: Files::Nothing, starts_threads: false };
+pub(crate) const STDIN: Kind = Kind {
+    name: "stdin",
+    calls: &[OWN, groups::EVERY_THREAD],
+    files: Files::Nothing,
+    refused: &[groups::NO_FILES],
+};

@@ -16,5 +16,5 @@ pub(crate) const VCPU: Kind = Kind {
     name: "vcpu",
     calls: &[OWN, groups::EVERY_THREAD, groups::SERVICE, groups::READING_FILES],
     files: Files::ReadSystem,
-    starts_threads: false,
+    refused: &[],
 };
