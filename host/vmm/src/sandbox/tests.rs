@@ -1,5 +1,6 @@
 //! What threads may and may not do, by processes that try it: this test binary again, with one test and a task.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
@@ -8,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 use super::kinds::{self, Kind};
 use super::{Sandbox, SandboxMode, groups};
@@ -144,6 +146,23 @@ fn logging_changes_nothing() {
         let output = attempt("log", &kinds::VCPU, task);
         assert_eq!(output.status.code(), Some(0), "{task}: {output:?}");
     }
+}
+
+#[test]
+fn a_kernel_without_filters_is_told_with_what_goes_on_without() {
+    // What such a kernel answers, for this thread and those that it starts.
+    let seccomp = BTreeMap::from([(libc::SYS_seccomp, Vec::new())]);
+    let refused = SeccompAction::Errno(libc::EINVAL.cast_unsigned());
+    let filter = SeccompFilter::new(seccomp, SeccompAction::Allow, refused, TargetArch::x86_64).unwrap();
+    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+    for mode in [SandboxMode::On, SandboxMode::Log] {
+        let error = format!("{:#}", Sandbox::new(mode, || ()).unwrap_err());
+        assert!(
+            error.contains("`--sandbox off` runs the guest without") && error.contains("os error 22"),
+            "{error}"
+        );
+    }
+    assert!(Sandbox::new(SandboxMode::Off, || ()).is_ok());
 }
 
 #[test]
