@@ -14,6 +14,7 @@ use crate::json_target::JsonTarget;
 use crate::manual;
 use crate::memory_size::MemorySize;
 use crate::observation::{event, routes};
+use crate::sandbox::SandboxMode;
 use crate::serial_target::SerialTarget;
 
 /// A small VMM with paravirtual interrupt remapping: a device's interrupts reach the guest without exits.
@@ -139,6 +140,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PERCENT", value_parser = parse_rate_limit, default_value = "50", help_heading = "Devices")]
     pub(crate) rate_limit: RateLimit,
 
+    /// What the kernel does with system calls that pvir's threads do not need once the guest runs: `on` ends the run, with
+    /// exit code 159, and files can only be read, in /proc and /sys; `log` has them in the kernel's log and changes nothing
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = SandboxMode::On, help_heading = "Run and report")]
+    pub(crate) sandbox: SandboxMode,
     /// Stop the guest after so many seconds, with exit code 124
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
     pub(crate) timeout: Option<f64>,

@@ -8,6 +8,8 @@ pub(crate) const ENVIRONMENT: u8 = 3;
 pub(crate) const CRASH: u8 = 4;
 /// The guest came to a good end, and what was to be written was lost.
 pub(crate) const OUTPUT_LOST: u8 = 5;
+/// The sandbox stopped a thread of this program: 128 + SIGSYS, as a shell has it for that signal.
+pub(crate) const SANDBOX: u8 = 159;
 /// `--timeout` passed, as with timeout(1).
 pub(crate) const TIMEOUT: u8 = 124;
 /// Ctrl-C or SIGTERM, or the host wants a device back: 128 + SIGINT.
@@ -26,6 +28,8 @@ pub(crate) const HELP: &str = "Exit codes:
   124     --timeout passed
   130     Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; a second one ends pvir at once;
           or the host wanted a device back
+  159     the sandbox stopped a thread of pvir (--sandbox); stderr names the
+          system call
 
 Where a guest's own code may be one of these, the field `outcome` of --json
 tells them apart.";
@@ -36,7 +40,7 @@ mod tests {
 
     #[test]
     fn help_names_every_code() {
-        for code in [USAGE, ENVIRONMENT, CRASH, OUTPUT_LOST, TIMEOUT, INTERRUPTED] {
+        for code in [USAGE, ENVIRONMENT, CRASH, OUTPUT_LOST, TIMEOUT, INTERRUPTED, SANDBOX] {
             assert!(HELP.contains(&format!("\n  {code}  ")), "{code} is not in the help");
         }
     }

@@ -11,6 +11,7 @@ use crate::devices::serial::SerialPort;
 use crate::devices::terminal::{self, CharacterMode};
 use crate::output::console::GuestOutput;
 use crate::output::console_socket::ConsoleInput;
+use crate::sandbox::Sandbox;
 
 /// What a run has of the terminal.
 pub(crate) struct Foreground {
@@ -26,20 +27,22 @@ impl Foreground {
     ///
     /// # Errors
     /// If the terminal cannot be set up, or a thread not be started.
-    pub(crate) fn take(console: &GuestOutput, serial: &Arc<SerialPort>) -> Result<Self> {
+    pub(crate) fn take(console: &GuestOutput, serial: &Arc<SerialPort>, sandbox: &Sandbox) -> Result<Self> {
         match console {
             GuestOutput::Stdout(_) => {
                 let terminal = CharacterMode::enter().context("cannot set up the terminal")?.map(Arc::new);
                 let keys = terminal.as_ref().map(|mode| mode.keys());
-                let input =
-                    terminal::may_read_stdin().then(|| console_input::start(Arc::clone(serial), keys));
+                let input = terminal::may_read_stdin()
+                    .then(|| console_input::start(Arc::clone(serial), keys, sandbox));
                 let input = input.transpose().context("cannot start the thread that reads stdin")?;
                 Ok(Self { terminal, input })
             }
             GuestOutput::Socket(socket) => {
                 serial.wake(socket.waker().context("--serial: cannot duplicate an eventfd")?);
                 let input: Arc<dyn ConsoleInput> = Arc::<SerialPort>::clone(serial);
-                socket.serve(Arc::downgrade(&input)).context("cannot start the thread of --serial")?;
+                socket
+                    .serve(Arc::downgrade(&input), sandbox)
+                    .context("cannot start the thread of --serial")?;
                 Ok(Self { terminal: None, input: None })
             }
             GuestOutput::File(..) | GuestOutput::Nowhere => Ok(Self { terminal: None, input: None }),

@@ -1,11 +1,13 @@
 //! The end of a run, which nothing can hold up: a wait for another thread has a deadline, and a signal ends it.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::sandbox::{Sandbox, kinds};
 use crate::vcpu::Vcpu;
 use crate::vcpu::kick;
 
@@ -22,15 +24,19 @@ pub(crate) struct VcpuThreads {
 }
 
 impl VcpuThreads {
-    /// Starts a thread for each vCPU.
+    /// Starts a thread for each vCPU. None runs the guest before all are restricted and `ready` has returned.
     ///
     /// # Errors
     /// If one cannot be started.
-    pub(crate) fn start(vcpus: Vec<Vcpu>) -> Result<Self> {
+    pub(crate) fn start(vcpus: Vec<Vcpu>, sandbox: &Sandbox, ready: impl FnOnce()) -> Result<Self> {
         let (sender, running) = channel();
+        let all = Arc::new(Barrier::new(vcpus.len() + 1));
         let spawn = |(index, vcpu): (usize, Vcpu)| {
             let running: Sender<()> = sender.clone();
+            let (sandbox, all) = (sandbox.clone(), Arc::clone(&all));
             let run = move || {
+                sandbox.enter(&kinds::VCPU);
+                all.wait();
                 let _running = running;
                 vcpu.run();
             };
@@ -39,6 +45,8 @@ impl VcpuThreads {
             })
         };
         let threads = vcpus.into_iter().enumerate().map(spawn).collect::<Result<_>>()?;
+        ready();
+        all.wait();
         Ok(Self { threads, running })
     }
 

@@ -32,6 +32,7 @@ mod output;
 mod pci;
 mod results;
 mod run;
+mod sandbox;
 mod serial_target;
 mod service;
 mod signals;
@@ -50,11 +51,13 @@ use tracing_subscriber::EnvFilter;
 
 pub use crate::assembly::{Assembly, HostDevice, OwnParts};
 use crate::cli::{Cli, Command, LogArgs};
+use crate::devices::terminal;
 use crate::json_target::JsonTarget;
 use crate::output::file;
 use crate::output::inherited;
 use crate::output::log::LogOutput;
 use crate::output::stream::{self, Patience, Stream};
+use crate::sandbox::Sandbox;
 pub use pvir_host::conduit::Hypercalls;
 
 /// Runs the command line `arguments`, the first of which is the program's name, on a machine of the parts that `assembly`
@@ -68,21 +71,28 @@ pub fn run_program(arguments: impl IntoIterator<Item = OsString>, assembly: &dyn
             return ExitCode::from(exit_code::ENVIRONMENT);
         }
     };
-    let err = match stream::of_standard("stderr", io::stderr()) {
+    let sandbox = match sandbox_of(&cli) {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            results::say(&format!("pvir: --sandbox: {error:#}"));
+            return ExitCode::from(exit_code::ENVIRONMENT);
+        }
+    };
+    let err = match stream::of_standard("stderr", io::stderr(), &sandbox) {
         Ok(err) => err,
         Err(error) => {
             results::say(&format!("pvir: cannot set up stderr: {error}"));
             return ExitCode::from(exit_code::ENVIRONMENT);
         }
     };
-    let log = match log_stream(&cli.log, &err) {
+    let log = match log_stream(&cli.log, &err, &sandbox) {
         Ok(log) => log,
         Err(error) => {
             results::say(&format!("pvir: {error:#}"));
             return ExitCode::from(exit_code::ENVIRONMENT);
         }
     };
-    let code = run_command(&cli, assembly, &err, &log, json);
+    let code = run_command(&cli, assembly, &err, &log, json, &sandbox);
     if let Some(path) = &cli.log.log_file {
         let loss = log.drain(Patience::STOPPED);
         if loss.bytes > 0 {
@@ -106,10 +116,18 @@ fn json_descriptor(cli: &Cli) -> anyhow::Result<Option<OwnedFd>> {
 }
 
 /// Where the log goes.
-fn log_stream(args: &LogArgs, err: &Stream) -> anyhow::Result<Stream> {
+fn log_stream(args: &LogArgs, err: &Stream, sandbox: &Sandbox) -> anyhow::Result<Stream> {
     let Some(path) = &args.log_file else { return Ok(err.clone()) };
     let file = file::append("--log-file", path)?;
-    Stream::start("log", file).context("cannot start the thread of --log-file")
+    Stream::start("log", file, sandbox).context("cannot start the thread of --log-file")
+}
+
+/// That of `pvir run`; other commands have none.
+fn sandbox_of(cli: &Cli) -> anyhow::Result<Sandbox> {
+    match &cli.command {
+        Command::Run(args) => Sandbox::new(args.sandbox, terminal::restore_at_once),
+        _ => Ok(Sandbox::off()),
+    }
 }
 
 fn run_command(
@@ -118,6 +136,7 @@ fn run_command(
     err: &Stream,
     log: &Stream,
     json: Option<OwnedFd>,
+    sandbox: &Sandbox,
 ) -> ExitCode {
     if let Err(error) = start_log(&cli.log, log) {
         let from = if std::env::var("PVIR_LOG").ok() == cli.log.log { "PVIR_LOG" } else { "--log" };
@@ -127,7 +146,7 @@ fn run_command(
     let result = match &cli.command {
         Command::Routes(args) => observation::routes::run(args),
         Command::Event(args) => observation::event::run(args),
-        Command::Run(args) => run::run(args, assembly, err, json),
+        Command::Run(args) => run::run(args, assembly, err, json, sandbox),
         Command::Doctor(args) => host_commands::doctor::run(args),
         Command::Devices(args) => host_commands::devices::run(args),
         Command::Bind(args) => host_commands::binding::bind(args),

@@ -16,6 +16,7 @@ use crate::output::console::GuestOutput;
 use crate::output::file;
 use crate::output::queue::Loss;
 use crate::output::stream::{Patience, Stream};
+use crate::sandbox::Sandbox;
 use crate::vcpu::outcome::Outcome;
 
 /// Starts the report's line on stdout, by which a program finds it behind the guest's own output.
@@ -49,9 +50,10 @@ enum JsonOutput {
 }
 
 impl JsonOutput {
-    fn open(target: &JsonTarget, inherited: Option<OwnedFd>) -> Result<Self> {
-        let start =
-            |descriptor| Stream::start("json", descriptor).context("cannot start the thread of --json");
+    fn open(target: &JsonTarget, inherited: Option<OwnedFd>, sandbox: &Sandbox) -> Result<Self> {
+        let start = |descriptor| {
+            Stream::start("json", descriptor, sandbox).context("cannot start the thread of --json")
+        };
         let path = match target {
             JsonTarget::Stdout => return Ok(Self::Stdout),
             JsonTarget::Descriptor(number) => {
@@ -83,8 +85,9 @@ impl Results {
         stats: bool,
         json: Option<&JsonTarget>,
         inherited: Option<OwnedFd>,
+        sandbox: &Sandbox,
     ) -> Result<Self> {
-        let json = json.map(|target| JsonOutput::open(target, inherited)).transpose()?;
+        let json = json.map(|target| JsonOutput::open(target, inherited, sandbox)).transpose()?;
         let token = new_token().context("cannot read /dev/urandom")?;
         if matches!(json, Some(JsonOutput::Stdout)) {
             out.put_line(&format!("{TOKEN_MARK}{token}"));

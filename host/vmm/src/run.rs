@@ -33,6 +33,7 @@ use crate::output::console::GuestOutput;
 use crate::output::stream::{self, Patience, Stream};
 use crate::pci::bus::{PciBus, Slot};
 use crate::results::Results;
+use crate::sandbox::{Sandbox, kinds};
 use crate::service::{self, Quotas};
 use crate::signals::{SignalRequest, Signals};
 use crate::socket_file::Removal;
@@ -53,11 +54,13 @@ pub(crate) fn run(
     assembly: &dyn Assembly,
     err: &Stream,
     json: Option<OwnedFd>,
+    sandbox: &Sandbox,
 ) -> Result<ExitCode> {
+    sandbox.tell();
     descriptors::raise_limit();
     // Before the first thread: some devices start one.
     let signals = Signals::take_over().context("cannot take over Ctrl-C")?;
-    let out = stream::of_standard("stdout", io::stdout()).context("cannot set up stdout")?;
+    let out = stream::of_standard("stdout", io::stdout(), sandbox).context("cannot set up stdout")?;
     let counters = Arc::new(Counters::new());
     let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
@@ -73,7 +76,7 @@ pub(crate) fn run(
     let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
-    let (pci, notices) = attach::all(&vm, &service, args.mode, &args.device, assembly)?;
+    let (pci, notices) = attach::all(&vm, &service, args.mode, &args.device, assembly, sandbox)?;
     let image = BootImage {
         kernel: args.kernel.clone(),
         initrd: args.initrd.clone(),
@@ -84,7 +87,7 @@ pub(crate) fn run(
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
     let local_apics = LocalApics::new(Arc::clone(&vm.fd), &counters);
     let io_apic = Arc::new(IoApic::new(Arc::new(local_apics)));
-    let console = GuestOutput::open(&args.serial, &out)?;
+    let console = GuestOutput::open(&args.serial, &out, sandbox)?;
     let _removal = console.socket_file().map(Removal);
     let serial = Arc::new(SerialPort::new(Arc::clone(&io_apic), console.clone()));
     let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
@@ -108,11 +111,18 @@ pub(crate) fn run(
     let vcpus = (0..vm.apic_ids.len())
         .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&platform), assembly))
         .collect::<Result<Vec<_>>>()?;
-    let results =
-        Results::open(out.clone(), console.clone(), err.clone(), args.stats, args.json.as_ref(), json)?;
+    let results = Results::open(
+        out.clone(),
+        console.clone(),
+        err.clone(),
+        args.stats,
+        args.json.as_ref(),
+        json,
+        sandbox,
+    )?;
 
     kick::install_handler()?;
-    let user = Foreground::take(&console, &serial)?;
+    let user = Foreground::take(&console, &serial, sandbox)?;
     let live = Arc::new(LiveReport {
         service: Arc::clone(&service),
         exits,
@@ -123,10 +133,15 @@ pub(crate) fn run(
         started: Instant::now(),
         posting: OnceLock::new(),
     });
-    let control = serve(args.control.as_deref(), &live)?;
-    let prearm_thread = PrearmThread::start(Arc::clone(&service))
+    let control = serve(args.control.as_deref(), &live, sandbox)?;
+    let prearm_thread = sandbox
+        .start_within(&kinds::PREARM, || PrearmThread::start(Arc::clone(&service)))?
         .context("cannot start the thread that arms irqfds ahead")?;
-    let threads = VcpuThreads::start(vcpus)?;
+    let sockets = [control.as_ref().map(|server| server.file()), console.socket_file()];
+    for folder in sockets.into_iter().flatten().filter_map(|file| file.folder()) {
+        sandbox.will_remove_from(folder);
+    }
+    let threads = VcpuThreads::start(vcpus, sandbox, || sandbox.enter(&kinds::MAIN))?;
     let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
     let watch = Watch {
         ending: &ending,
@@ -148,7 +163,7 @@ pub(crate) fn run(
         process::exit(exit_code::INTERRUPTED.into());
     };
     signals
-        .leave_at_next(matches!(outcome, Outcome::Interrupted), leave)
+        .leave_at_next(matches!(outcome, Outcome::Interrupted), sandbox, leave)
         .context("cannot start the thread of signals")?;
 
     console.stop_waiting();
@@ -179,12 +194,12 @@ fn device_names(bus: &PciBus) -> Vec<DeviceName> {
 }
 
 /// The control socket: one that was asked for must be there.
-fn serve(path: Option<&Path>, live: &Arc<LiveReport>) -> Result<Option<Server>> {
+fn serve(path: Option<&Path>, live: &Arc<LiveReport>, sandbox: &Sandbox) -> Result<Option<Server>> {
     let live = Arc::clone(live);
     let answer: Arc<AnswerRequest> = Arc::new(move |request| live.answer(request));
     match path {
-        Some(path) => Server::start(path, answer).context("--control").map(Some),
-        None => Ok(Server::at_usual_place(&answer)),
+        Some(path) => Server::start(path, answer, sandbox).context("--control").map(Some),
+        None => Ok(Server::at_usual_place(&answer, sandbox)),
     }
 }
 

@@ -15,6 +15,8 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SI
 use signal_hook::low_level::pipe;
 use vmm_sys_util::signal::{self, block_signal, unblock_signal};
 
+use crate::sandbox::{Sandbox, kinds};
+
 const SIGNALS: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGTSTP, SIGCONT];
 /// Who starts programs with a limit of time sends a signal to the process and to its group: that is one request.
 const SAME_REQUEST: Duration = Duration::from_millis(300);
@@ -94,11 +96,14 @@ impl Signals {
     pub(crate) fn leave_at_next(
         self,
         interrupted: bool,
+        sandbox: &Sandbox,
         leave: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let begun = Instant::now();
         self.end_run.set_nonblocking(false)?;
+        let sandbox = sandbox.clone();
         let wait = move || {
+            sandbox.enter(&kinds::SIGNALS);
             while let Ok(came) = take_byte(&self.end_run) {
                 if came && (!interrupted || begun.elapsed() > SAME_REQUEST) {
                     return leave();

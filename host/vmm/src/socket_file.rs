@@ -53,6 +53,11 @@ impl SocketFile {
         Ok((Self { path: Mutex::new(Some(path)) }, listener))
     }
 
+    /// The folder that the file is in.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        Some(self.path.lock().ok()?.as_deref()?.parent()?.to_owned())
+    }
+
     /// Removes the file, once. Somebody else may have done it.
     pub(crate) fn remove(&self) -> Option<PathBuf> {
         let path = self.path.lock().ok()?.take()?;

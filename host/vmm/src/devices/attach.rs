@@ -20,6 +20,7 @@ use super::scratch;
 use crate::assembly::{Assembly, HostDevice};
 use crate::device_spec::DeviceSpec;
 use crate::pci::bus::PciBus;
+use crate::sandbox::{Sandbox, kinds};
 use crate::vm::Vm;
 use crate::vm::memory;
 
@@ -30,6 +31,7 @@ pub(crate) fn all(
     mode: InterruptMode,
     specs: &[DeviceSpec],
     assembly: &dyn Assembly,
+    sandbox: &Sandbox,
 ) -> Result<(Arc<PciBus>, Vec<HostNotices>)> {
     let mut bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory), vm.address_bits)?;
     let mut host = HostDevices::new(vm, mode, specs)?;
@@ -44,7 +46,9 @@ pub(crate) fn all(
         let function = match spec {
             DeviceSpec::Scratch(large) => scratch::function(id, *large, mapper)?,
             DeviceSpec::Emulated(layout) => {
-                let (new, table) = emulated(vm, service, *layout, &mut handles, id, mapper)?;
+                let (new, table) = sandbox.start_within(&kinds::DEVICE, || {
+                    emulated(vm, service, *layout, &mut handles, id, mapper)
+                })??;
                 attach(new, table.as_ref())?
             }
             DeviceSpec::Vfio(address) => attach(host.open(*address, id, mapper, assembly)?, None)?,

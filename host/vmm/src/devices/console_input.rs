@@ -9,6 +9,7 @@ use vmm_sys_util::signal::block_signal;
 
 use super::keys::{Key, Keys};
 use super::serial::SerialPort;
+use crate::sandbox::{Sandbox, kinds};
 
 /// Brings stdin to the guest, on a thread that lives as long as the process. `keys` says what the keys of a terminal are;
 /// of anything else nothing is read ahead of what the guest's FIFO can take. The thread is to be unparked when the process
@@ -16,10 +17,14 @@ use super::serial::SerialPort;
 ///
 /// # Errors
 /// If the thread cannot be started.
-pub(crate) fn start(port: Arc<SerialPort>, keys: Option<Keys>) -> io::Result<Thread> {
-    let feed = move || match keys {
-        Some(keys) => feed_keys(&port, keys),
-        None => feed_bytes(&port),
+pub(crate) fn start(port: Arc<SerialPort>, keys: Option<Keys>, sandbox: &Sandbox) -> io::Result<Thread> {
+    let sandbox = sandbox.clone();
+    let feed = move || {
+        sandbox.enter(&kinds::STDIN);
+        match keys {
+            Some(keys) => feed_keys(&port, keys),
+            None => feed_bytes(&port),
+        }
     };
     Ok(thread::Builder::new().name("stdin".to_owned()).spawn(feed)?.thread().clone())
 }

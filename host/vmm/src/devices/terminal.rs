@@ -1,6 +1,7 @@
 //! The terminal at stdin: every key goes to the guest at once, except those that are the user's own (`keys`).
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
 use rustix::process::getpgrp;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
@@ -20,6 +21,7 @@ impl CharacterMode {
             return Ok(None);
         }
         let mode = Self { before: tcgetattr(io::stdin())? };
+        BEFORE.get_or_init(|| mode.before.clone());
         mode.apply()?;
         Ok(Some(mode))
     }
@@ -55,6 +57,18 @@ impl CharacterMode {
 impl Drop for CharacterMode {
     fn drop(&mut self) {
         self.restore();
+    }
+}
+
+/// The terminal as it was before it was first switched over.
+static BEFORE: OnceLock<Termios> = OnceLock::new();
+
+/// Puts the terminal back if it was switched over, also from a signal handler: it makes system calls and nothing else.
+pub(crate) fn restore_at_once() {
+    if let Some(before) = BEFORE.get() {
+        if in_foreground() {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
     }
 }
 

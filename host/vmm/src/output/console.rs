@@ -10,6 +10,7 @@ use super::console_socket::ConsoleSocket;
 use super::file;
 use super::queue::Loss;
 use super::stream::{Patience, Stream};
+use crate::sandbox::Sandbox;
 use crate::serial_target::SerialTarget;
 use crate::socket_file::SocketFile;
 
@@ -31,12 +32,13 @@ impl GuestOutput {
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub(crate) fn open(target: &SerialTarget, stdout: &Stream) -> Result<Self> {
+    pub(crate) fn open(target: &SerialTarget, stdout: &Stream, sandbox: &Sandbox) -> Result<Self> {
         Ok(match target {
             SerialTarget::Tty => Self::Stdout(stdout.clone()),
             SerialTarget::File(path) => {
                 let file = file::create("--serial", path)?;
-                let stream = Stream::start("serial", file).context("cannot start the thread of --serial")?;
+                let stream =
+                    Stream::start("serial", file, sandbox).context("cannot start the thread of --serial")?;
                 Self::File(stream, path.as_path().into())
             }
             SerialTarget::Socket(path) => {

@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::queue::{CHUNK, Loss, Queue};
 use super::stream::{Patience, Waiting};
+use crate::sandbox::{Sandbox, kinds};
 use crate::socket_file::SocketFile;
 
 /// Until a client is accepted again where the process has no descriptor for one.
@@ -111,13 +112,15 @@ impl ConsoleSocket {
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub(crate) fn serve(&self, input: Weak<dyn ConsoleInput>) -> io::Result<()> {
+    pub(crate) fn serve(&self, input: Weak<dyn ConsoleInput>, sandbox: &Sandbox) -> io::Result<()> {
         let Some(listener) = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
         };
         let shared = Arc::clone(&self.shared);
+        let sandbox = sandbox.clone();
         let serve = move || {
             crate::signals::leave_to_main_thread();
+            sandbox.enter(&kinds::CONSOLE);
             Server { shared, listener, input, client: None }.run();
         };
         thread::Builder::new().name("console".to_owned()).spawn(serve).map(drop)

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::queue::{CHUNK, Loss, Queue};
+use crate::sandbox::{Sandbox, kinds};
 
 /// Between two tries at a descriptor that says it is ready and is not.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -94,11 +95,13 @@ impl Stream {
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub(crate) fn start(name: &str, descriptor: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn start(name: &str, descriptor: OwnedFd, sandbox: &Sandbox) -> io::Result<Self> {
         let queue = Mutex::new(Queue::new());
         let shared = Arc::new(Shared { queue, work: Condvar::new(), progress: Condvar::new() });
         let of_thread = Arc::clone(&shared);
+        let sandbox = sandbox.clone();
         let write = move || {
+            sandbox.enter(&kinds::OUTPUT);
             crate::signals::leave_to_main_thread();
             write_all(&of_thread, &descriptor);
         };
@@ -207,8 +210,8 @@ fn write_some(descriptor: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// # Errors
 /// If it cannot be duplicated, or no thread can be started.
-pub(crate) fn of_standard(name: &str, descriptor: impl AsFd) -> io::Result<Stream> {
-    Stream::start(name, descriptor.as_fd().try_clone_to_owned()?)
+pub(crate) fn of_standard(name: &str, descriptor: impl AsFd, sandbox: &Sandbox) -> io::Result<Stream> {
+    Stream::start(name, descriptor.as_fd().try_clone_to_owned()?, sandbox)
 }
 
 #[cfg(test)]
@@ -223,7 +226,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_reader_that_does_not_read() {
         let (_reader, writer) = UnixStream::pair().unwrap();
-        let stream = Stream::start("unread", writer.into()).unwrap();
+        let stream = Stream::start("unread", writer.into(), &Sandbox::off()).unwrap();
         let guest = stream.clone();
         let guest = thread::spawn(move || guest.put_of_guest(&vec![b'g'; 4 << 20]));
         let before = Instant::now();
@@ -241,7 +244,7 @@ mod tests {
     fn all_arrives_at_a_slow_reader_of_a_descriptor_that_does_not_block() {
         let (mut reader, writer) = UnixStream::pair().unwrap();
         writer.set_nonblocking(true).unwrap();
-        let stream = Stream::start("slow", writer.into()).unwrap();
+        let stream = Stream::start("slow", writer.into(), &Sandbox::off()).unwrap();
         let guest = stream.clone();
         let guest = thread::spawn(move || guest.put_of_guest(&vec![b'g'; 1 << 20]));
         let mut read = 0;
@@ -257,13 +260,13 @@ mod tests {
     #[test]
     fn a_full_disk_and_a_reader_that_left_are_told_apart() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let full = Stream::start("full", full.into()).unwrap();
+        let full = Stream::start("full", full.into(), &Sandbox::off()).unwrap();
         full.put_of_guest(b"lost");
         let loss = full.drain(SHORT);
         assert!(loss.bytes == 4 && !loss.reader_left() && loss.reason().contains("No space"), "{loss:?}");
         let (reader, writer) = UnixStream::pair().unwrap();
         drop(reader);
-        let left = Stream::start("left", writer.into()).unwrap();
+        let left = Stream::start("left", writer.into(), &Sandbox::off()).unwrap();
         left.put_of_guest(b"unread");
         assert!(left.drain(SHORT).reader_left());
     }

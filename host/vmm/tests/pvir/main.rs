@@ -10,6 +10,7 @@ mod machine;
 mod pci;
 mod platform;
 mod routes;
+mod sandbox;
 mod serial;
 mod streams;
 mod terminal;

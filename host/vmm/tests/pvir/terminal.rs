@@ -140,6 +140,16 @@ fn every_way_out_restores_the_terminal_removes_the_socket_and_writes_the_report(
 }
 
 #[test]
+fn the_end_by_the_sandbox_restores_the_terminal() {
+    let Some(mut run) = AtTerminal::start(&Code::new().print("up").spin()) else { return };
+    assert!(run.is_raw());
+    // The signal by which the kernel tells of a call that is not allowed.
+    send(&run.child, "-SYS");
+    assert_eq!(run.code(), Some(159));
+    assert!(run.is_as_before());
+}
+
+#[test]
 fn the_escape_gives_the_users_keys_to_the_guest() {
     for (keys, code) in [(&b"\x01\x03"[..], 0x43), (b"\x01\x1a", 0x5a), (b"\x01\x01", 0x41), (b"\n", 0x4a)] {
         let Some(mut run) = AtTerminal::start(&exits_with_a_key()) else { return };

@@ -5,6 +5,7 @@ mod devices;
 mod host;
 mod kvm;
 mod limits;
+mod sandbox;
 mod selftest;
 
 use std::io::{self, Write};
@@ -53,6 +54,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let mut checks = kvm::checks();
     let vm_works = checks.iter().all(|check| check.level != Level::Fail);
     checks.extend(limits::checks(&host));
+    checks.extend(sandbox::checks());
     checks.extend(host::checks(&host));
     let isolates = !checks.iter().any(Check::blocks_host_devices);
     let groups = devices::checks(&host, isolates);

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::own_folder;
 use super::peer::{self, Deadline, Timed};
+use crate::sandbox::{Sandbox, kinds};
 use crate::socket_file::SocketFile;
 
 /// Longer than any request.
@@ -33,11 +34,11 @@ pub(crate) struct Server {
 impl Server {
     /// At the first of the usual places where this user may have one; nothing where there is none, which is no reason
     /// not to run a guest.
-    pub(crate) fn at_usual_place(answer: &Arc<AnswerRequest>) -> Option<Self> {
+    pub(crate) fn at_usual_place(answer: &Arc<AnswerRequest>, sandbox: &Sandbox) -> Option<Self> {
         super::folders().into_iter().find_map(|folder| {
             let path = super::socket_of(&folder, std::process::id());
             let made = own_folder::prepare_own(&folder);
-            let server = made.and_then(|()| Self::start(&path, Arc::clone(answer)));
+            let server = made.and_then(|()| Self::start(&path, Arc::clone(answer), sandbox));
             server.inspect_err(|error| tracing::debug!("no control socket: {error:#}")).ok()
         })
     }
@@ -46,11 +47,15 @@ impl Server {
     ///
     /// # Errors
     /// If something else is there, or the socket cannot be made.
-    pub(crate) fn start(path: &Path, answer: Arc<AnswerRequest>) -> Result<Self> {
+    pub(crate) fn start(path: &Path, answer: Arc<AnswerRequest>, sandbox: &Sandbox) -> Result<Self> {
         let (file, listener) = SocketFile::bind(path)?;
         let ended = Arc::new(AtomicBool::new(false));
         let of_thread = Arc::clone(&ended);
-        let serve = move || serve(&listener, &of_thread, &*answer);
+        let of_sandbox = sandbox.clone();
+        let serve = move || {
+            of_sandbox.enter(&kinds::CONTROL);
+            serve(&listener, &of_thread, &*answer);
+        };
         let server = Self { file: Arc::new(file), place: Some(path.to_owned()), ended };
         thread::Builder::new()
             .name("control".into())
@@ -137,7 +142,7 @@ mod tests {
     fn one_line_is_answered_by_one_line_and_the_socket_goes_with_the_server() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.sock");
-        let server = Server::start(&path, echo()).unwrap();
+        let server = Server::start(&path, echo(), &Sandbox::off()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         for _ in 0..3 {
             assert_eq!(client::ask(&path, "routes").unwrap(), json!({ "asked": "routes" }));
@@ -154,12 +159,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.sock");
         drop(UnixListener::bind(&path).unwrap());
-        let _server = Server::start(&path, echo()).unwrap();
-        let second = Server::start(&path, echo()).err().unwrap().to_string();
+        let _server = Server::start(&path, echo(), &Sandbox::off()).unwrap();
+        let second = Server::start(&path, echo(), &Sandbox::off()).err().unwrap().to_string();
         assert!(second.contains("is in use"), "{second}");
         let file = folder.path().join("file");
         fs::write(&file, "mine").unwrap();
-        assert!(Server::start(&file, echo()).is_err());
+        assert!(Server::start(&file, echo(), &Sandbox::off()).is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
     }
 
@@ -168,7 +173,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.sock");
         let long: Arc<AnswerRequest> = Arc::new(|_| Ok(format!("\"{}\"", "x".repeat(4 << 20))));
-        let server = Server::start(&path, long).unwrap();
+        let server = Server::start(&path, long, &Sandbox::off()).unwrap();
         // A byte of the request now and then, and a byte of the answer, would be in time each by itself.
         for request in [&[b'a'; 60][..], b"a\n"] {
             let mut stream = UnixStream::connect(&path).unwrap();

@@ -1,0 +1,33 @@
+//! The main thread, from the first instruction of the guest on: it waits for the end, reports, and takes all down.
+
+use super::{Files, Kind};
+use crate::sandbox::call::{Call, When, calls};
+use crate::sandbox::{groups, request};
+
+const OWN: &[Call] = calls![
+    SYS_epoll_create1: "what ends a run is waited for",
+    SYS_epoll_ctl: "the same",
+    SYS_epoll_wait: "the same",
+    SYS_epoll_pwait: "the same, by other versions of libc",
+    SYS_recvfrom: "the pipes of signals",
+    SYS_sendto: "the signal handler's end of them",
+    SYS_kill (When::OwnProcess(0)): "Ctrl-Z stops the process",
+    SYS_socket (When::OneOf(0, &[libc::AF_UNIX.cast_unsigned()])): "the control socket's thread is woken by a client",
+    SYS_connect: "the same",
+    SYS_unlink: "the control socket's file",
+    SYS_ioctl (When::Requests(&[request::FIONBIO])): "the pipe of signals is handed to a thread that waits for it",
+    SYS_ioctl (When::Requests(&[
+        request::KVM_SET_DEVICE_ATTR,
+        request::KVM_CHECK_EXTENSION,
+        request::VFIO_GROUP_UNSET_CONTAINER,
+        request::VFIO_IOMMU_UNMAP_DMA,
+    ])): "host devices are given back",
+];
+
+/// The main thread.
+pub(crate) const MAIN: Kind = Kind {
+    name: "main",
+    calls: &[OWN, groups::EVERY_THREAD, groups::STARTING_THREADS, groups::SERVICE, groups::READING_FILES],
+    files: Files::ReadSystemRemoveSocket,
+    refused: &[groups::NO_CLONE3],
+};

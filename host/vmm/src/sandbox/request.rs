@@ -1,0 +1,91 @@
+//! The numbers of ioctls, from linux/kvm.h, linux/vfio.h and asm-generic/ioctls.h (Linux 6.12), put together as
+//! asm-generic/ioctl.h does: direction, size of the argument, type, number.
+
+use kvm_bindings as kvm;
+
+/// The request of an `ioctl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Request(pub(super) u32);
+
+const WRITE: u32 = 1 << 30;
+const READ: u32 = 2 << 30;
+const KVMIO: u32 = 0xae << 8;
+const VFIO: u32 = 0x3b << 8;
+const VFIO_BASE: u32 = 100;
+
+const fn sized<T>(direction: u32, group: u32, number: u32) -> Request {
+    let size = size_of::<T>();
+    // The field has 14 bits.
+    assert!(size < 1 << 14, "the argument of an ioctl is too large");
+    #[expect(clippy::cast_possible_truncation, reason = "compared above")]
+    let size = (size as u32) << 16;
+    Request(direction | size | group | number)
+}
+
+const fn kvm(number: u32) -> Request {
+    Request(KVMIO | number)
+}
+
+const fn vfio(number: u32) -> Request {
+    Request(VFIO | (VFIO_BASE + number))
+}
+
+pub(super) const KVM_RUN: Request = kvm(0x80);
+pub(super) const KVM_CHECK_EXTENSION: Request = kvm(0x03);
+pub(super) const KVM_SET_USER_MEMORY_REGION: Request =
+    sized::<kvm::kvm_userspace_memory_region>(WRITE, KVMIO, 0x46);
+pub(super) const KVM_SET_GSI_ROUTING: Request = sized::<kvm::kvm_irq_routing>(WRITE, KVMIO, 0x6a);
+pub(super) const KVM_IRQFD: Request = sized::<kvm::kvm_irqfd>(WRITE, KVMIO, 0x76);
+pub(super) const KVM_SIGNAL_MSI: Request = sized::<kvm::kvm_msi>(WRITE, KVMIO, 0xa5);
+pub(super) const KVM_GET_REGS: Request = sized::<kvm::kvm_regs>(READ, KVMIO, 0x81);
+pub(super) const KVM_GET_SREGS: Request = sized::<kvm::kvm_sregs>(READ, KVMIO, 0x83);
+pub(super) const KVM_TRANSLATE: Request = sized::<kvm::kvm_translation>(READ | WRITE, KVMIO, 0x85);
+pub(super) const KVM_SET_DEVICE_ATTR: Request = sized::<kvm::kvm_device_attr>(WRITE, KVMIO, 0xe1);
+
+pub(super) const VFIO_GROUP_UNSET_CONTAINER: Request = vfio(5);
+pub(super) const VFIO_DEVICE_GET_IRQ_INFO: Request = vfio(9);
+pub(super) const VFIO_DEVICE_SET_IRQS: Request = vfio(10);
+pub(super) const VFIO_IOMMU_UNMAP_DMA: Request = vfio(14);
+
+pub(super) const TCGETS: Request = Request(0x5401);
+pub(super) const TCSETS: Request = Request(0x5402);
+pub(super) const TIOCGPGRP: Request = Request(0x540f);
+pub(super) const FIONBIO: Request = Request(0x5421);
+pub(super) const TCGETS2: Request = sized::<Termios2>(READ, 0x54 << 8, 0x2a);
+pub(super) const TCSETS2: Request = sized::<Termios2>(WRITE, 0x54 << 8, 0x2b);
+
+/// `struct termios2` of asm-generic/termbits.h, for its size.
+#[repr(C)]
+struct Termios2 {
+    flags: [u32; 4],
+    line: u8,
+    characters: [u8; 19],
+    speeds: [u32; 2],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_headers() {
+        // What a C program prints that includes the headers.
+        let known = [
+            (KVM_RUN, 0xae80),
+            (KVM_SET_USER_MEMORY_REGION, 0x4020_ae46),
+            (KVM_SET_GSI_ROUTING, 0x4008_ae6a),
+            (KVM_IRQFD, 0x4020_ae76),
+            (KVM_SIGNAL_MSI, 0x4020_aea5),
+            (KVM_GET_REGS, 0x8090_ae81),
+            (KVM_GET_SREGS, 0x8138_ae83),
+            (KVM_TRANSLATE, 0xc018_ae85),
+            (KVM_SET_DEVICE_ATTR, 0x4018_aee1),
+            (VFIO_DEVICE_SET_IRQS, 0x3b6e),
+            (TCGETS2, 0x802c_542a),
+            (TCSETS2, 0x402c_542b),
+        ];
+        for (request, number) in known {
+            assert_eq!(request.0, number, "{request:x?}");
+        }
+    }
+}
