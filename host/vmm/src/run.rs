@@ -137,7 +137,7 @@ pub(crate) fn run(
     let prearm_thread = sandbox
         .start_within(&kinds::PREARM, || PrearmThread::start(Arc::clone(&service)))?
         .context("cannot start the thread that arms irqfds ahead")?;
-    let sockets = [control.as_ref().map(|server| server.file()), console.socket_file()];
+    let sockets = [control.as_ref().map(Server::file), console.socket_file()];
     for folder in sockets.into_iter().flatten().filter_map(|file| file.folder()) {
         sandbox.will_remove_from(folder);
     }

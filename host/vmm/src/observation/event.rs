@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::control::client;
 
 /// What `--help` says at its end.
-pub(crate) const HELP: &str = "The guest's handles of the device are stale when this returns, and the guest is told by its event area and by its
-vector, if it took these. For tests of a guest's recovery, and for a device that has to be stopped at once:
-a device that is cut off sends nothing, and nothing of it can be mapped, until the guest has reset it or --readmit.
-What is gone stays gone for the guest's interrupts, though its registers answer: it is no unplugging.";
+pub(crate) const HELP: &str = "The guest's handles of the device are stale when this returns, and the guest is told by its event area and by its \
+    vector, if it took these. For tests of a guest's recovery, and for a device that has to be stopped at once: \
+    a device that is cut off sends nothing, and nothing of it can be mapped, until the guest has reset it or --readmit. \
+    What is gone stays gone for the guest's interrupts, though its registers answer: it is no unplugging.";
 
 /// `pvir event`.
 #[derive(Debug, clap::Args)]

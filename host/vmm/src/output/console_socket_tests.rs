@@ -43,7 +43,7 @@ impl Served {
         let socket = ConsoleSocket::bind(&folder.path().join("console")).unwrap();
         let keyboard = Arc::new(Keyboard::default());
         let input: Arc<dyn ConsoleInput> = Arc::<Keyboard>::clone(&keyboard);
-        socket.serve(Arc::downgrade(&input), &crate::sandbox::Sandbox::off()).unwrap();
+        socket.serve(Arc::downgrade(&input), &Sandbox::off()).unwrap();
         Self { socket, keyboard, folder }
     }
 
