@@ -33,6 +33,10 @@ pub(super) const INTEL: Batch = Batch {
         ("intel/apic300", "a vCPU with APIC id 300 gets its interrupts"),
         ("intel/refusals", "bad input, through the real service"),
         ("intel/conformance", "every statement of the contract, on igb and edu"),
+        (
+            "intel/hostile",
+            "50,000 calls at random of two vCPUs, devices and blocks scribbled over: nothing is left",
+        ),
         ("intel/conduit-port", "all calls by port"),
         ("intel/conduit-msr", "all calls by MSR"),
         ("intel/conduit-vmmcall", "all calls by VMMCALL"),
@@ -126,6 +130,10 @@ pub(super) const AMD: Batch = Batch {
         ("amd/apic300", "a vCPU with APIC id 300 gets its interrupts"),
         ("amd/refusals", "bad input, through the real service"),
         ("amd/conformance", "every statement of the contract, on igb and edu"),
+        (
+            "amd/hostile",
+            "50,000 calls at random of two vCPUs, devices and blocks scribbled over: nothing is left",
+        ),
         ("amd/blocked-msix", "pairs that were not given reach nobody"),
         ("amd/trapped", "MSI-X and MSI trapped, then enabled over live interrupts, then trapped again"),
         ("amd/trap-mode", "nothing is offered, every access to the table is an exit"),

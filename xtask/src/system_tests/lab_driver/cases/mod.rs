@@ -7,6 +7,7 @@ mod counts;
 mod floor;
 mod foreign;
 mod guest;
+mod hostile;
 mod ims;
 mod multi;
 mod pairs;
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("conformance", guest::conformance),
     ("host-vectors", guest::host_vectors),
     ("conformance-others", guest::conformance_of_each),
+    ("hostile", hostile::run),
     ("blocked-msix", guest::blocked_by_msix),
     ("blocked-msi", guest::blocked_by_msi),
     ("conduit-port", guest::port),
