@@ -54,6 +54,7 @@ pub(crate) fn all() -> Vec<Test> {
         product::INTEL_OTHERS,
         product::INTEL_VECTORS,
         product::AMD_SRIOV,
+        product::AMD_VECTORS,
         product::INTEL_TWO,
         product::AMD_TWO,
         product::INTEL_MOVES,

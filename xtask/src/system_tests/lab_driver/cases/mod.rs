@@ -61,6 +61,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("used-again", cleanup::used_again),
     ("killed", cleanup::killed),
     ("wanted-back", cleanup::wanted_back),
+    ("failed-device", cleanup::failed),
     ("no-such-device", refused::no_such_device),
     ("no-driver", refused::no_driver),
     ("other-driver", refused::other_driver),
