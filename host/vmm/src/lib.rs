@@ -52,6 +52,7 @@ use crate::json_target::JsonTarget;
 use crate::output::inherited;
 use crate::output::log::LogOutput;
 use crate::output::stream::{self, Patience, Stream};
+pub use crate::pci::registers::FunctionRegisters;
 pub use pvir_host::conduit::Hypercalls;
 
 /// Runs the command line `arguments`, the first of which is the program's name, on a machine of the parts that `assembly`

@@ -50,6 +50,7 @@ pub(crate) fn all() -> Vec<Test> {
         stores::AMD,
         foreign::INTEL,
         foreign::AMD,
+        wrong_hosts::INTEL,
         product::INTEL_SRIOV,
         product::INTEL_OTHERS,
         product::INTEL_VECTORS,
