@@ -15,6 +15,8 @@ use pvir_host::memory::GuestRam;
 use pvir_host::vfio::{Demand, VfioPci};
 use vm_memory::GuestMemoryMmap;
 
+use crate::pci::registers::FunctionRegisters;
+
 /// Chooses the parts of a machine. Each function is given the part that the VMM has made, and answers with the part that
 /// the machine gets: the same one (which the functions do by themselves), one around it, or another.
 pub trait Assembly {
@@ -43,6 +45,11 @@ pub trait Assembly {
     fn device(&self, device: Box<dyn Device>, table: Option<&Arc<RegionMap>>) -> Box<dyn Device> {
         let _ = table;
         device
+    }
+
+    /// The registers of a device's function as the guest reaches them, after [`device`](Self::device) was asked for it.
+    fn registers(&self, registers: Arc<dyn FunctionRegisters>) -> Arc<dyn FunctionRegisters> {
+        registers
     }
 
     /// The hypercall service as the vCPUs reach it, by every conduit.

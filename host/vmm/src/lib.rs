@@ -57,6 +57,7 @@ use crate::output::file;
 use crate::output::inherited;
 use crate::output::log::LogOutput;
 use crate::output::stream::{self, Patience, Stream};
+pub use crate::pci::registers::FunctionRegisters;
 use crate::sandbox::Sandbox;
 pub use pvir_host::conduit::Hypercalls;
 

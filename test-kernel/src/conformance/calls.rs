@@ -1,7 +1,7 @@
 //! Section 2: conduits.
 
 use super::fixture::Fixture;
-use super::verdict::{Finding, Verdict, ensure, wrong};
+use super::verdict::{Finding, Told, Verdict, ensure, wrong};
 use super::{Tests, second_cpu};
 use crate::raw::{Raw, instructions, ram, ring3};
 use arrayvec::ArrayVec;
@@ -66,10 +66,10 @@ fn c3(fixture: &mut Fixture) -> Verdict {
         let unaligned = GuestPhysAddr(raw.address().0 + 64);
         if pvir_guest::Conduit::reaches(conduit, unaligned) {
             let status = raw.call_at(unaligned);
-            ensure!(status == Status::UNALIGNED, "{name}: an unaligned block gets {status:?}");
+            ensure!(status == Status::UNALIGNED, "{name}: an unaligned block gets {}", Told(status));
         }
         let header = raw.read::<Header>(0).status;
-        ensure!(header == Status::PENDING, "{name}: the header of a refused block says {header:?}");
+        ensure!(header == Status::PENDING, "{name}: the header of a refused block says {}", Told(header));
     }
     records_out_of_ram(fixture)?;
     each_vcpu_has_its_own(fixture)
@@ -86,7 +86,7 @@ fn records_out_of_ram(fixture: &Fixture) -> Verdict {
         let status = raw.call_at(last);
         let header = Raw::planted(last).map_or(Status::PENDING, |header| header.status);
         let told = (status, header) == (Status::BAD_ADDRESS, Status::BAD_ADDRESS);
-        ensure!(told, "records beyond RAM: conduit {status:?}, header {header:?}");
+        ensure!(told, "records beyond RAM: conduit {}, header {}", Told(status), Told(header));
     }
     Ok(())
 }
@@ -136,7 +136,7 @@ fn c5(fixture: &mut Fixture) -> Verdict {
     ensure!(beside == (0xff, 0xffff), "reads beside the port answer {beside:x?}");
     instructions::port_out_narrow(port, page);
     let status = raw.read::<Header>(0).status;
-    ensure!(status == Status::PENDING, "a narrow write was taken for a call: {status:?}");
+    ensure!(status == Status::PENDING, "a narrow write was taken for a call: {}", Told(status));
     Ok(())
 }
 
@@ -173,7 +173,9 @@ fn c8(fixture: &mut Fixture) -> Verdict {
     let raw = &fixture.raw;
     let wide = fixture.discovered.usable & (Conduits::VMCALL | Conduits::VMMCALL | Conduits::MSR);
     if wide.is_empty() {
-        return Err(Finding::CannotShow("the host has the port alone, which answers 32 bits"));
+        return Err(Finding::CannotShow(
+            "the port is the only conduit that is used here, and it answers 32 bits",
+        ));
     }
     for conduit in wide.iter() {
         // A status whose 32 bits say something, and one whose 32 bits are zero.

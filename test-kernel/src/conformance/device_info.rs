@@ -3,7 +3,7 @@
 use super::Tests;
 use super::fixture::Fixture;
 use super::refused::enable_without;
-use super::verdict::{Finding, Verdict, ensure};
+use super::verdict::{Finding, Told, Verdict, ensure};
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{DeviceId, DeviceRecord, Features, Operation, Status, Stores};
 
@@ -19,7 +19,7 @@ fn i1(fixture: &mut Fixture) -> Verdict {
             continue;
         }
         known += 1;
-        ensure!(record.status == Status::OK, "{id}: {:?}", record.status);
+        ensure!(record.status == Status::OK, "{id}: {}", Told(record.status));
         ensure!(record.device == *id, "{id} came back as {}", record.device);
         let stores = Stores::from_bits_retain(record.stores);
         let table = fixture
@@ -49,7 +49,7 @@ fn i2(fixture: &mut Fixture) -> Verdict {
     for stranger in strangers {
         let (answer, record) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(stranger));
         let refused = (answer.status, record.status) == (Status::PARTIAL, Status::NO_DEVICE);
-        ensure!(refused, "{stranger}: {answer}, {:?}", record.status);
+        ensure!(refused, "{stranger}: {answer}, {}", Told(record.status));
         let silent = DeviceRecord { status: Status::PENDING, ..record } == DeviceRecord::request(stranger);
         ensure!(silent, "{stranger}: a record that failed says {record:x?}");
     }

@@ -4,7 +4,7 @@ use super::Tests;
 use super::fixture::Fixture;
 use super::second_cpu;
 use super::subject::Subject;
-use super::verdict::{Finding, Verdict, ensure};
+use super::verdict::{Finding, Told, Verdict, ensure};
 use crate::machine::cpu::interrupts;
 use crate::raw::ram;
 use core::fmt;
@@ -34,7 +34,7 @@ pub(super) const TESTS: Tests = &[
 fn refused(fixture: &Fixture, what: &str, record: &EnableRecord, expected: Status) -> Verdict {
     let (answer, got) = fixture.one(Operation::ENABLE, record);
     let told = (answer.status, got.status) == (expected, expected) && answer.header.done == 0;
-    ensure!(told, "{what}: {answer}, record {:?}, not {expected:?}", got.status);
+    ensure!(told, "{what}: {answer}, record {}, not {expected:?}", Told(got.status));
     let as_sent = EnableRecord { status: Status::PENDING, ..got } == *record;
     ensure!(as_sent, "{what}: the record came back as {got:x?}");
     Ok(())
@@ -142,7 +142,7 @@ fn e5(fixture: &mut Fixture) -> Verdict {
     fixture.enable()?;
     let subject = fixture.msix()?;
     if !fixture.has_entry(subject, 1) {
-        return Err(Finding::CannotShow("no device here has two MSI-X entries"));
+        return Err(Finding::CannotShow(fixture.why_no_entry(subject, 1)));
     }
     let line = fixture.line(subject, 0)?;
     fixture.arrives(&line)?;
@@ -194,7 +194,12 @@ fn e6(fixture: &mut Fixture) -> Verdict {
     let reason = record.refusal.name().is_some() && record.refusal != Refusal::NONE;
     ensure!(reason, "REFUSED, and `refusal` is {}", Reason(record.refusal));
     let (_, info) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(record.device));
-    ensure!(info.status == Status::OK, "refused because of {}, which is {:?}", record.device, info.status);
+    ensure!(
+        info.status == Status::OK,
+        "refused because of {}, which is {}",
+        record.device,
+        Told(info.status)
+    );
     ensure!(fixture.features().enabled == 0, "refused and enabled");
     Ok(())
 }
@@ -206,7 +211,7 @@ fn e7(fixture: &mut Fixture) -> Verdict {
     for (features, area) in [(fixture.offered(), fixture.area()), (Features::empty(), None)] {
         let (answer, record) = fixture.enable_with(features, area);
         let told = (answer.status, record.status) == (Status::ALREADY_ENABLED, Status::ALREADY_ENABLED);
-        ensure!(told, "ENABLE while enabled: {answer}, record {:?}", record.status);
+        ensure!(told, "ENABLE while enabled: {answer}, record {}", Told(record.status));
     }
     let after = (fixture.features(), fixture.raw.spare_bytes::<64>(0));
     ensure!(before == after, "ENABLE while enabled changed something");

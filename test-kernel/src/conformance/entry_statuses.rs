@@ -4,7 +4,7 @@ use super::Tests;
 use super::destinations::nobody;
 use super::fixture::Fixture;
 use super::refused::{beside_a_good_one, enable_without, good, maps, routed, routed_as_enabled};
-use super::verdict::{Finding, Verdict, ensure};
+use super::verdict::{Finding, Told, Verdict, ensure};
 use crate::machine::cpu;
 use arrayvec::ArrayVec;
 use pvir_guest::abi::{
@@ -284,6 +284,6 @@ fn no_quota(fixture: &mut Fixture) -> Verdict {
         "{answer}, quota {max_irtes}"
     );
     let last: EntryRecord = fixture.raw.read(max_irtes as usize + 1);
-    ensure!(last.status == Status::NO_QUOTA, "the first beyond the quota: {:?}", last.status);
+    ensure!(last.status == Status::NO_QUOTA, "the first beyond the quota: {}", Told(last.status));
     Ok(())
 }

@@ -215,8 +215,8 @@ impl Fixture {
         }
         ensure!(
             (answer.status, record.status) == (Status::OK, Status::OK),
-            "ENABLE: {answer}, record {:?}",
-            record.status
+            "ENABLE: {answer}, record {}",
+            Told(record.status)
         );
         for table in self.subjects.iter().filter_map(Subject::table) {
             table.set_capability(true, false);
@@ -268,7 +268,7 @@ impl Fixture {
     }
 
     /// Why an entry cannot be mapped beside those before it.
-    fn why_no_entry(&self, subject: usize, index: u32) -> &'static str {
+    pub(super) fn why_no_entry(&self, subject: usize, index: u32) -> &'static str {
         match self.subjects.get(subject).and_then(Subject::table) {
             None => "the device has one message that the suite uses",
             Some(table) if u32::from(table.len()) > index => {

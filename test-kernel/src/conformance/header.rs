@@ -2,7 +2,8 @@
 
 use super::Tests;
 use super::fixture::Fixture;
-use super::verdict::{Verdict, ensure, wrong};
+use super::records::differing;
+use super::verdict::{Told, Verdict, ensure, wrong};
 use crate::raw::{Raw, ram};
 use pvir_guest::Conduit;
 use pvir_guest::abi::{
@@ -33,20 +34,20 @@ fn b1(fixture: &mut Fixture) -> Verdict {
         let address = GuestPhysAddr(address);
         if raw.conduit().reaches(address) {
             let status = raw.call_at(address);
-            ensure!(status == expected, "a block at {address:?} gets {status:?}, not {expected:?}");
+            ensure!(status == expected, "a block at {address:?} gets {}, not {expected:?}", Told(status));
         }
     }
     // A block on the last page is looked at: it is refused by what stands in it.
     let no_header = Header { magic: 0, ..Raw::header(Operation::QUERY, 1) };
     if Raw::plant(last, &no_header) {
         let status = raw.call_at(last);
-        ensure!(status == Status::BAD_MAGIC, "no header on the last page of RAM gets {status:?}");
+        ensure!(status == Status::BAD_MAGIC, "no header on the last page of RAM gets {}", Told(status));
     }
     fixture.enable()?;
     let most = fixture.discovered.host.max_records;
     if block_len(most) > 4096 && Raw::plant(last, &Raw::header(Operation::QUERY, most)) {
         let status = fixture.raw.call_at(last);
-        ensure!(status == Status::BAD_ADDRESS, "a block across the end of RAM gets {status:?}");
+        ensure!(status == Status::BAD_ADDRESS, "a block across the end of RAM gets {}", Told(status));
     }
     let good = fixture.call(Operation::QUERY, &[EntryRecord::query(DeviceId::default(), Store::MSIX, 0)]);
     ensure!(good.status == Status::PARTIAL, "a good block after all that: {good}");
@@ -74,8 +75,8 @@ fn b4(fixture: &mut Fixture) -> Verdict {
     let (answer, record) = fixture.enable_with(fixture.offered(), fixture.area());
     ensure!(
         (answer.status, record.status) == (Status::ALREADY_ENABLED, Status::ALREADY_ENABLED),
-        "a second ENABLE: {answer}, record {:?}",
-        record.status
+        "a second ENABLE: {answer}, record {}",
+        Told(record.status)
     );
     Ok(())
 }
@@ -87,8 +88,10 @@ fn refused_untouched(fixture: &Fixture, header: &Header, epoch: u64) -> Verdict 
     let status = raw.call_at(raw.address());
     let got: Header = raw.read(0);
     let expected = Header { status, done: 0, epoch, ..*header };
-    ensure!(status.0 < 0x40 && status != Status::OK, "{:?}: status {status:?}", header.operation);
-    ensure!(got == expected, "{status:?}: the header is {got:x?}");
+    ensure!(status.0 < 0x40 && status != Status::OK, "{:?}: status {}", header.operation, Told(status));
+    if let Some(field) = differing(&got, &expected) {
+        return Err(wrong(format_args!("{status:?}: `{field}` of the header is not what it should be")));
+    }
     ensure!(raw.read::<[u8; UNIT]>(1) == [0x5a; UNIT], "{status:?}: the record was written");
     Ok(())
 }

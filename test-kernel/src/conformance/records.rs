@@ -1,7 +1,7 @@
 //! Section 3: what becomes of the bytes of a request.
 
 use super::fixture::Fixture;
-use super::verdict::{Told, Verdict, ensure};
+use super::verdict::{Told, Verdict, ensure, wrong};
 use super::{Tests, second_cpu};
 use crate::machine::cpu::time::wait_until;
 use crate::raw::Raw;
@@ -107,15 +107,42 @@ fn b3(fixture: &mut Fixture) -> Verdict {
         let sent = Raw::header(operation, 1);
         let answer = fixture.raw.call(&sent, &[asked]);
         let header = answer.header;
-        let same = Header { status: sent.status, done: 0, epoch: 0, ..header } == sent;
-        ensure!(same, "{operation:?}: the header came back as {header:x?}");
+        let answered = Header { status: header.status, done: header.done, epoch: header.epoch, ..sent };
+        if let Some(field) = differing(&header, &answered) {
+            return Err(wrong(format_args!("{operation:?}: `{field}` of the header came back as another")));
+        }
         let got: EntryRecord = fixture.raw.read(1);
-        let named = (got.device, got.store, got.index, got.count, got.flags)
-            == (asked.device, asked.store, asked.index, asked.count, asked.flags);
-        let routed = operation == Operation::QUERY || (got.arch, got.routing) == (asked.arch, asked.routing);
-        ensure!(named && routed, "{operation:?}: the record came back as {got:x?}");
+        let routed = operation != Operation::QUERY;
+        let fields = [
+            ("device", got.device != asked.device),
+            ("store", got.store != asked.store),
+            ("index", got.index != asked.index),
+            ("count", got.count != asked.count),
+            ("flags", got.flags != asked.flags),
+            ("arch", routed && got.arch != asked.arch),
+            ("routing", routed && got.routing != asked.routing),
+        ];
+        if let Some((field, _)) = fields.iter().find(|(_, differs)| *differs) {
+            return Err(wrong(format_args!("{operation:?}: `{field}` of the record came back as another")));
+        }
     }
     Ok(())
+}
+
+/// The page's name of the first field in which two headers differ.
+pub(super) fn differing(one: &Header, other: &Header) -> Option<&'static str> {
+    let fields = [
+        ("magic", one.magic != other.magic),
+        ("version", one.version != other.version),
+        ("operation", one.operation != other.operation),
+        ("flags", one.flags != other.flags),
+        ("count", one.count != other.count),
+        ("status", one.status != other.status),
+        ("done", one.done != other.done),
+        ("epoch", one.epoch != other.epoch),
+        ("reserved", one.reserved != other.reserved),
+    ];
+    fields.iter().find(|(_, differs)| *differs).map(|(field, _)| *field)
 }
 
 fn b5(fixture: &mut Fixture) -> Verdict {

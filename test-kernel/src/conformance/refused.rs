@@ -1,7 +1,7 @@
 //! Entries that are refused: alone, beside a good one, and with features that were not taken.
 
 use super::fixture::Fixture;
-use super::verdict::{Finding, Verdict, ensure, wrong};
+use super::verdict::{Finding, Told, Verdict, ensure, wrong};
 use pvir_guest::abi::{EntryRecord, Features, Operation, Routing, Status};
 
 /// Enabled, and a good MAP of entry 0.
@@ -59,8 +59,8 @@ pub(super) fn beside_a_good_one(
         let answer = fixture.call(Operation::MAP, &[neighbour, record]);
         let [first, second]: [EntryRecord; 2] = [fixture.raw.read(1), fixture.raw.read(2)];
         let told = (answer.status, answer.header.done, first.status) == (Status::PARTIAL, 1, Status::OK);
-        ensure!(told, "a good record and one that is refused: {answer}, {:?}", first.status);
-        ensure!(second.status == expected, "beside a good record: {:?}, not {expected:?}", second.status);
+        ensure!(told, "a good record and one that is refused: {answer}, {}", Told(first.status));
+        ensure!(second.status == expected, "beside a good record: {}, not {expected:?}", Told(second.status));
         let silent = second.address == 0 && second.handle == record.handle;
         ensure!(silent, "{expected:?}, and yet address {:#x} handle {}", second.address, second.handle);
         let held = fixture.features().irtes;

@@ -1,7 +1,7 @@
 //! Section 5, RETARGET.
 
 use super::fixture::{Fixture, MappedEntry};
-use super::verdict::{Verdict, ensure};
+use super::verdict::{Told, Verdict, ensure};
 use super::{Tests, second_cpu};
 use crate::machine::cpu::interrupts;
 use crate::machine::cpu::time::wait_until;
@@ -125,6 +125,6 @@ fn r5(fixture: &mut Fixture) -> Verdict {
     let (_, got) = fixture.one(Operation::RETARGET, &EntryRecord { count: 2, ..record });
     // Two messages are more than the store takes, or more than were mapped.
     let refused = [Status::HANDLE_MISMATCH, Status::BAD_MESSAGE_COUNT].contains(&got.status);
-    ensure!(refused, "RETARGET of two messages of one that was mapped: {:?}", got.status);
+    ensure!(refused, "RETARGET of two messages of one that was mapped: {}", Told(got.status));
     fixture.arrives(&line)
 }

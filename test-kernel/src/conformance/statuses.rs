@@ -1,7 +1,7 @@
 //! Section 9: every status that a guest can provoke.
 
 use super::fixture::Fixture;
-use super::verdict::{Finding, Verdict, ensure};
+use super::verdict::{Finding, Told, Verdict, ensure};
 use super::{Tests, entry_statuses};
 use crate::machine::cpu;
 use crate::raw::{Raw, ring3};
@@ -41,7 +41,7 @@ fn call(fixture: &mut Fixture, header: Header, expected: Status) -> Verdict {
 fn place(fixture: &mut Fixture, at: GuestPhysAddr, expected: Status) -> Verdict {
     for (name, conduit) in fixture.conduits.iter().filter(|(_, conduit)| conduit.reaches(at)) {
         let status = fixture.raw.by(*conduit).call_at(at);
-        ensure!(status == expected, "{name}, a block at {at:?}: {status:?}, not {expected:?}");
+        ensure!(status == expected, "{name}, a block at {at:?}: {}, not {expected:?}", Told(status));
     }
     Ok(())
 }
@@ -148,6 +148,6 @@ fn bad_notify(fixture: &mut Fixture) -> Verdict {
     let record = EnableRecord { notify_vector: 31, ..EnableRecord::request(features, None) };
     let (answer, got) = fixture.one(Operation::ENABLE, &record);
     let told = (answer.status, got.status) == (Status::BAD_NOTIFY, Status::BAD_NOTIFY);
-    ensure!(told, "vector 31 for announcements: {answer}, record {:?}", got.status);
+    ensure!(told, "vector 31 for announcements: {answer}, record {}", Told(got.status));
     Ok(())
 }

@@ -55,7 +55,7 @@ fn m10(fixture: &mut Fixture) -> Verdict {
     fixture.needs(Features::MSI_MULTI, "the host does not offer MSI_MULTI")?;
     fixture.enable()?;
     let subject = fixture.msi()?;
-    let messages = info(fixture, subject)?.msi_messages;
+    let DeviceRecord { msi_messages: messages, max_irtes, .. } = info(fixture, subject)?;
     let (request, ..) = fixture.request(subject, 0)?;
     for count in [3, messages * 2, 64] {
         fixture.expect(Operation::MAP, &EntryRecord { count, ..request }, Status::BAD_MESSAGE_COUNT)?;
@@ -63,6 +63,13 @@ fn m10(fixture: &mut Fixture) -> Verdict {
     if messages < 2 {
         return Err(Finding::CannotShow("no device here has MSI with several messages and a driver"));
     }
+    let quota = max_irtes.min(fixture.features().max_irtes);
+    // The greatest power of two that there is room for.
+    let Some(messages) =
+        quota.min(messages).checked_ilog2().map(|power| 1 << power).filter(|count| *count > 1)
+    else {
+        return Err(Finding::CannotShow("the host's quota ends before the second message"));
+    };
     let odd = Routing { vector: 0x81, ..request.routing };
     fixture.expect(
         Operation::MAP,
@@ -90,6 +97,9 @@ fn m11(fixture: &mut Fixture) -> Verdict {
     let behind = EntryRecord { index: info.msix_entries - 1, ..request };
     let first = fixture.expect(Operation::MAP, &ims, Status::OK)?;
     if info.flags & DeviceFlags::EMULATED.bits() != 0 {
+        if info.max_irtes.min(fixture.features().max_irtes) < 2 {
+            return Err(Finding::CannotShow("the host's quota ends before the second entry"));
+        }
         fixture.expect(Operation::MAP, &behind, Status::OK)?;
         return Ok(());
     }

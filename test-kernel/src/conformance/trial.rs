@@ -4,6 +4,7 @@
 //! A conduit that may never answer is tried on the second CPU, which is lost then.
 
 use super::second_cpu;
+use super::verdict::Told;
 use crate::machine::cpu::smp;
 use crate::raw::{Raw, instructions};
 use core::fmt;
@@ -34,7 +35,7 @@ impl fmt::Display for Trial {
             Self::Faulted(vector) => write!(f, "faults with exception {vector}"),
             Self::NeverAnswered => f.write_str("never answers"),
             Self::Differs { conduit, header } => {
-                write!(f, "answers {conduit:#x} to a good FEATURES, the header says {header:?}")
+                write!(f, "answers {conduit:#x} to a good FEATURES, the header says {}", Told(*header))
             }
         }
     }

@@ -43,7 +43,7 @@ static SECOND: Mutex<Option<Caller>> = Mutex::new(None);
 static TARGET: Mutex<Option<crate::raw::Raw>> = Mutex::new(None);
 static OVER: AtomicBool = AtomicBool::new(false);
 
-/// `hostile [calls=N] [seed=N]`.
+/// `hostile [calls=N] [seed=N] [checkpoints]`.
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let calls = setup::number(line, "calls", CALLS)?;
     let seed = setup::number(line, "seed", SEED)?;
@@ -62,6 +62,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let mut machine = Machine::open(Random::new(seed, 2));
     let mut accesses = 0;
     let rounds = calls.div_ceil(ROUND);
+    report::checkpoint("begun");
     for round in 0..rounds {
         let before = all.odd;
         all += together(&mut first, ROUND / 4)?;
@@ -83,6 +84,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let left = first.features();
     let nothing = (left.enabled, left.irtes) == (0, 0);
     checks.expect("left", nothing, format_args!("{} IRTEs, features {:#x}", left.irtes, left.enabled));
+    report::checkpoint("over");
     let judged = conformance::judge(line, |statement| AFTERWARDS.contains(&statement.id))?;
     Ok(if checks.all_passed() { judged } else { ExitCode::Fail })
 }

@@ -34,6 +34,10 @@ pub(super) const INTEL: Batch = Batch {
         ("intel/refusals", "bad input, through the real service"),
         ("intel/conformance", "every statement of the contract, on igb and edu"),
         ("intel/events", "pairs go stale and a busy device is cut off: the recovery loses nothing"),
+        (
+            "intel/hostile",
+            "50,000 calls at random of two vCPUs, devices and blocks scribbled over: nothing is left",
+        ),
         ("intel/conduit-port", "all calls by port"),
         ("intel/conduit-msr", "all calls by MSR"),
         ("intel/conduit-vmmcall", "all calls by VMMCALL"),
@@ -78,7 +82,10 @@ pub(super) const AMD_TWO: Batch = Batch {
 };
 
 pub(super) const INTEL_SRIOV: Batch = Batch {
-    cases: &[("intel/sriov", "virtual functions, several in one VM and one in each of two VMs")],
+    cases: &[
+        ("intel/sriov", "virtual functions, several in one VM and one in each of two VMs"),
+        ("intel/failed-device", "an uncorrectable error of a device in use: pvir says so and ends"),
+    ],
     run: |names| sriov(Iommu::Intel, names),
 };
 
@@ -100,14 +107,22 @@ pub(super) const INTEL_VECTORS: Batch = Batch {
         "intel/host-vectors",
         "the host's vectors run out: some entries are granted, the rest is refused, and all comes back",
     )],
-    run: |names| {
-        let devices = ["nvme,serial=pvir,msix_qsize=2048", "igb"].map(String::from).to_vec();
-        findings(&Options { cpus: 1, devices, ..Options::default() }, names)
-    },
+    run: |names| vectors(Iommu::Intel, names),
+};
+
+pub(super) const AMD_VECTORS: Batch = Batch {
+    cases: &[(
+        "amd/host-vectors",
+        "the host's vectors run out: some entries are granted, the rest is refused, and all comes back",
+    )],
+    run: |names| vectors(Iommu::Amd, names),
 };
 
 pub(super) const AMD_SRIOV: Batch = Batch {
-    cases: &[("amd/sriov", "virtual functions, several in one VM and one in each of two VMs")],
+    cases: &[
+        ("amd/sriov", "virtual functions, several in one VM and one in each of two VMs"),
+        ("amd/failed-device", "an uncorrectable error of a device in use: pvir says so and ends"),
+    ],
     run: |names| sriov(Iommu::Amd, names),
 };
 
@@ -128,11 +143,16 @@ pub(super) const AMD: Batch = Batch {
         ("amd/refusals", "bad input, through the real service"),
         ("amd/conformance", "every statement of the contract, on igb and edu"),
         ("amd/events", "pairs go stale and a busy device is cut off: the recovery loses nothing"),
+        (
+            "amd/hostile",
+            "50,000 calls at random of two vCPUs, devices and blocks scribbled over: nothing is left",
+        ),
         ("amd/blocked-msix", "pairs that were not given reach nobody"),
         ("amd/trapped", "MSI-X and MSI trapped, then enabled over live interrupts, then trapped again"),
         ("amd/trap-mode", "nothing is offered, every access to the table is an exit"),
         ("amd/several", "four devices in one call: interrupts of all, none mixed"),
         ("amd/killed", "pvir is killed in a storm"),
+        ("amd/wanted-back", "the host unbinds a device in use: pvir says so and ends, and the host gets it"),
     ],
     run: |names| run(Iommu::Amd, ONE_CPU, "", names),
 };
@@ -158,6 +178,11 @@ pub(super) const NO_SOURCE_ID: Batch = Batch {
 fn run(iommu: Iommu, cpus: u16, append: &str, names: &[&str]) -> Result<Vec<Finding>> {
     let devices = DEVICES.map(String::from).to_vec();
     findings(&Options { iommu, cpus, devices, append: append.into(), ..Options::default() }, names)
+}
+
+fn vectors(iommu: Iommu, names: &[&str]) -> Result<Vec<Finding>> {
+    let devices = ["nvme,serial=pvir,msix_qsize=2048", "igb"].map(String::from).to_vec();
+    findings(&Options { iommu, cpus: 1, devices, ..Options::default() }, names)
 }
 
 /// A NIC behind a port of its own, as its virtual functions are on a bus.

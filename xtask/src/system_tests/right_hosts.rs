@@ -15,23 +15,32 @@ use crate::runner::{Batch, Finding, Verdict};
 pub(super) const CASE: Batch = Batch {
     cases: &[(
         "kvm/right-hosts",
-        "the suite on hosts with few records, small quotas, small devices, or none",
+        "the suite on hosts with few records, small quotas, small devices, or none, and on one that refuses",
     )],
     run: |names| names.iter().map(|name| finding(name)).collect(),
 };
 
-/// A host of `host/vmm/wrong-hosts` on which nothing is wrong, arguments of its machine, the verdict of the suite, and how
-/// much of it must be judged.
-type RightHost = (&'static str, &'static [&'static str], &'static str, u64);
+/// A host of `host/vmm/wrong-hosts` on which nothing is wrong, arguments of its machine, which statements, the verdict of
+/// the suite, and how much of it must be judged.
+type RightHost = (&'static str, &'static [&'static str], &'static str, &'static str, u64);
 
 const TEN: &[&str] = &["--device", "emulated,vectors=10"];
-const HOSTS: [RightHost; 6] = [
-    ("records-1", TEN, "pass", 100),
-    ("records-16", TEN, "pass", 105),
-    ("honest", &["--device", "emulated,vectors=10", "--max-irtes-per-device", "3"], "pass", 105),
-    ("honest", &["--device", "emulated,vectors=2"], "pass", 100),
-    ("honest", &["--device", "emulated,vectors=1"], "pass", 95),
-    ("honest", &[], "little", 30),
+const MSI: &[&str] = &["--device", "emulated,store=msi,vectors=8"];
+const ALL: &str = "conformance patience=2000";
+/// Those that map several entries, or all messages.
+const SEVERAL: &str = "conformance patience=2000 only=M1,M5,M9,M10,M11,U2,Q1,E5";
+const HOSTS: [RightHost; 11] = [
+    ("records-1", TEN, ALL, "pass", 100),
+    ("records-2", TEN, ALL, "pass", 100),
+    ("records-16", TEN, ALL, "pass", 105),
+    ("honest", &["--device", "emulated,vectors=10", "--max-irtes-per-device", "3"], ALL, "pass", 105),
+    ("honest", &[TEN[0], TEN[1], MSI[0], MSI[1], "--max-irtes", "2"], SEVERAL, "pass", 8),
+    ("honest", &[TEN[0], TEN[1], MSI[0], MSI[1], "--max-irtes-per-device", "1"], SEVERAL, "pass", 5),
+    ("honest", MSI, SEVERAL, "pass", 6),
+    ("honest", &["--device", "emulated,vectors=2"], ALL, "pass", 100),
+    ("honest", &["--device", "emulated,vectors=1"], ALL, "pass", 95),
+    ("honest", &[], ALL, "little", 30),
+    ("refuses", TEN, ALL, "little", 28),
 ];
 
 fn finding(name: &str) -> Result<Finding> {
@@ -50,11 +59,11 @@ fn finding(name: &str) -> Result<Finding> {
     Ok(Finding { name: name.to_owned(), result, took: started.elapsed() })
 }
 
-fn judge(program: &Path, kernel: &Path, (host, machine, verdict, least): &RightHost) -> Result<()> {
+fn judge(program: &Path, kernel: &Path, (host, machine, words, verdict, least): &RightHost) -> Result<()> {
     let mut command = Command::new(program);
     command.arg(host);
     let machine: Vec<&str> = ["--cpus", "2"].iter().chain(*machine).copied().collect();
-    let ran = start(command, kernel, &machine, "conformance patience=2000")?;
+    let ran = start(command, kernel, &machine, words)?;
     let what = || format!("{host} {}", machine.join(" "));
     ensure!(ran.failed.is_empty(), "{}: called wrong: {:?} {}", what(), ran.failed, ran.stderr);
     let last = ran.events.last().cloned().unwrap_or_default();

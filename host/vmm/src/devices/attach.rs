@@ -54,7 +54,8 @@ pub(crate) fn all(
             DeviceSpec::Vfio(address) => attach(host.open(*address, id, mapper, assembly)?, None)?,
         };
         let name = function.name();
-        let devfn = bus.add(function)?;
+        let registers = assembly.registers(Arc::<PciFunction>::clone(&function));
+        let devfn = bus.add(function, registers)?;
         tracing::info!(device = %name, place = %devfn, "device");
     }
     if mode != InterruptMode::Trap {

@@ -8,6 +8,7 @@ use pvir_host::function::{BarMapper, BarRange, PciFunction};
 
 use super::devfn::DevFn;
 use super::host_bridge;
+use super::registers::FunctionRegisters;
 use super::space::BusSpace;
 use super::windows::Windows;
 use crate::vm::address_bits::AddressBits;
@@ -20,6 +21,8 @@ pub(crate) struct Slot {
     devfn: DevFn,
     index: usize,
     function: Arc<PciFunction>,
+    /// The same, as the guest reaches it.
+    registers: Arc<dyn FunctionRegisters>,
 }
 
 impl Slot {
@@ -34,6 +37,10 @@ impl Slot {
 
     pub(crate) fn function(&self) -> &PciFunction {
         &self.function
+    }
+
+    pub(crate) fn registers(&self) -> &dyn FunctionRegisters {
+        &*self.registers
     }
 }
 
@@ -56,7 +63,7 @@ impl PciBus {
             windows: Windows::new(ram, bits)?,
         };
         let bridge = host_bridge::function(bus.next()?.id(), bus.mapper())?;
-        bus.add(bridge)?;
+        bus.add(Arc::clone(&bridge), bridge)?;
         Ok(bus)
     }
 
@@ -71,8 +78,13 @@ impl PciBus {
         Arc::clone(&self.space) as Arc<dyn BarMapper>
     }
 
-    /// Puts a function, made for [`next`](Self::next), into its slot and gives its BARs addresses.
-    pub(crate) fn add(&mut self, function: Arc<PciFunction>) -> Result<DevFn> {
+    /// Puts a function, made for [`next`](Self::next), into its slot and gives its BARs addresses. The guest reaches it by
+    /// `registers`.
+    pub(crate) fn add(
+        &mut self,
+        function: Arc<PciFunction>,
+        registers: Arc<dyn FunctionRegisters>,
+    ) -> Result<DevFn> {
         let devfn = self.next()?;
         let name = function.name();
         let mut bars = function.bars();
@@ -84,7 +96,7 @@ impl PciBus {
             function.set_bar_address(bar, address)?;
             tracing::debug!(device = %name, bar, address = format_args!("{address:#x}"), size = spec.size(), "BAR");
         }
-        self.slots.insert(devfn, Slot { devfn, index: self.slots.len(), function });
+        self.slots.insert(devfn, Slot { devfn, index: self.slots.len(), function, registers });
         Ok(devfn)
     }
 
@@ -125,13 +137,13 @@ impl PciBus {
 
     fn read(&self, (range, offset): (BarRange, u64), data: &mut [u8]) -> Option<(usize, u8)> {
         let slot = self.slot_of(&range)?;
-        slot.function.bar_read(range.bar, offset, data);
+        slot.registers.bar_read(range.bar, offset, data);
         Some((slot.index, range.bar))
     }
 
     fn write(&self, (range, offset): (BarRange, u64), data: &[u8]) -> Option<(usize, u8)> {
         let slot = self.slot_of(&range)?;
-        slot.function.bar_write(range.bar, offset, data);
+        slot.registers.bar_write(range.bar, offset, data);
         Some((slot.index, range.bar))
     }
 

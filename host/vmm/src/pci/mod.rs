@@ -8,5 +8,6 @@ mod decoder;
 pub(crate) mod devfn;
 mod host_bridge;
 pub(crate) mod ports;
+pub(crate) mod registers;
 mod space;
 mod windows;

@@ -29,7 +29,7 @@ impl ConfigPorts {
             return None;
         }
         let (slot, offset) = self.target(port, data.len())?;
-        slot.function().config_read(offset, data);
+        slot.registers().config_read(offset, data);
         Some(slot.index())
     }
 
@@ -42,7 +42,7 @@ impl ConfigPorts {
             return None;
         }
         let (slot, offset) = self.target(port, data.len())?;
-        slot.function().config_write(offset, data);
+        slot.registers().config_write(offset, data);
         Some(slot.index())
     }
 

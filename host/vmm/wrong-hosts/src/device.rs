@@ -11,6 +11,7 @@ use pvir_host::device::{Capabilities, Device, HostCounts, NotIsolated, StoreShap
 use pvir_host::eventfd::EventFd;
 use pvir_host::mapping::RegionMap;
 
+use crate::lines::Lines;
 use crate::list::Wrong;
 
 /// Bytes of an entry of the MSI-X table, the offset of its vector control, and the mask bit there (PCI Express Base
@@ -27,6 +28,9 @@ const SENDING: Duration = Duration::from_secs(1);
 /// A device of which something is wrong.
 pub(crate) struct WrongDevice {
     device: Box<dyn Device>,
+    /// Its number, in the order of the command line.
+    number: usize,
+    lines: Arc<Lines>,
     /// The memory of its MSI-X table.
     table: Option<Arc<RegionMap>>,
     wrong: Option<Wrong>,
@@ -37,8 +41,13 @@ pub(crate) struct WrongDevice {
 }
 
 impl WrongDevice {
-    pub(crate) fn new(device: Box<dyn Device>, table: Option<Arc<RegionMap>>, wrong: Option<Wrong>) -> Self {
-        Self { device, table, wrong, first_pair: None, first_of: BTreeMap::new() }
+    pub(crate) fn new(
+        device: Box<dyn Device>,
+        (number, lines): (usize, Arc<Lines>),
+        table: Option<Arc<RegionMap>>,
+        wrong: Option<Wrong>,
+    ) -> Self {
+        Self { device, number, lines, table, wrong, first_pair: None, first_of: BTreeMap::new() }
     }
 
     fn set_masked(&self, store: Store, index: u32, masked: bool) -> io::Result<()> {
@@ -66,11 +75,15 @@ impl Device for WrongDevice {
                 self.send_to_nobody(store, index)?;
             }
         }
+        for (index, eventfd) in (first..).zip(eventfds) {
+            self.lines.started(self.number, (store, index), eventfd.try_clone()?);
+        }
         self.device.start(store, first, eventfds)
     }
 
     fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair> {
         let pair = self.device.pair(store, index)?;
+        self.lines.has_pair(self.number, (store, index), pair);
         let first = *self.first_pair.get_or_insert(pair);
         Ok(match self.wrong {
             Some(Wrong::PairOfAnotherEntry) => Pair { address: pair.address + NEXT_HANDLE, ..pair },
@@ -129,6 +142,7 @@ impl Device for WrongDevice {
     }
 
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()> {
+        (first..).zip(0..count).for_each(|(index, _)| self.lines.stopped(self.number, (store, index)));
         self.device.stop(store, first, count)
     }
 

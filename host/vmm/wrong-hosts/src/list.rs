@@ -34,6 +34,8 @@ wrong_hosts! {
     StatusOfAnother = "status-of-another" breaks "C3",
     /// Where records are not in RAM the header is left as it was.
     HeaderUnwritten = "header-unwritten" breaks "C3",
+    /// Code in ring 3 may call.
+    Ring3Taken = "ring3-taken" breaks "PRIVILEGE",
     /// An access of one or two bytes to the port is taken for a call.
     NarrowPort = "narrow-port" breaks "C5",
     /// A block may lie anywhere in a page.
@@ -68,6 +70,10 @@ wrong_hosts! {
     OfferedRefused = "offered-refused" breaks "E1",
     /// A second ENABLE is granted.
     EnabledTwice = "enabled-twice" breaks "E7",
+    /// A pair that was given to another device reaches whom it was given for.
+    ForeignPair = "foreign-pair" breaks "E5",
+    /// A pair that was never given reaches somebody.
+    AbsentPair = "absent-pair" breaks "E5",
     /// Every session has the same epoch.
     EpochNotRaised = "epoch-not-raised" breaks "E8",
     /// DISABLE leaves the IRTEs.
@@ -114,6 +120,16 @@ wrong_hosts! {
     HandlesInTurn = "handles-in-turn" breaks "H1",
     /// The generation of a handle is not looked at.
     GenerationIgnored = "generation-ignored" breaks "H2",
+    /// While trapped, MSI-X Enable stays set once it was.
+    EnableIgnored = "enable-ignored" breaks "T1",
+    /// While trapped, Function Mask does nothing.
+    FunctionMaskIgnored = "function-mask-ignored" breaks "T1",
+    /// While trapped, entries cannot be masked.
+    TrappedMaskIgnored = "trapped-mask-ignored" breaks "T1",
+    /// MSI that the guest has enabled is enabled after DISABLE.
+    MsiLeftEnabled = "msi-left-enabled" breaks "T4",
+    /// After DISABLE entries are as the guest has left them.
+    TableKept = "table-kept" breaks "T4",
     /// The event area is not written.
     AreaNotWritten = "area-not-written" breaks "V1",
     /// An event leaves the area as it was.

@@ -6,13 +6,16 @@
 //! are hosts of another build that the suite must not call wrong.
 //!
 //! The parts are those that an [`Assembly`](pvir::Assembly) chooses: an interposer before the hypercall service
-//! ([`service`]), [`memory`], the interrupt [`router`], each [`device`], and [`cpuid`].
+//! ([`service`]), [`memory`], the interrupt [`router`], each [`device`] and its [`registers`], and
+//! [`cpuid`].
 
 mod cpuid;
 mod device;
+mod lines;
 mod list;
 mod memory;
 mod parts;
+mod registers;
 mod router;
 mod service;
 mod variant;

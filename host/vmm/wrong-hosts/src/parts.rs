@@ -1,9 +1,9 @@
 //! The machine's parts, each wrapped: at most one of them does something.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use kvm_bindings::kvm_cpuid_entry2;
-use pvir::{Assembly, Hypercalls};
+use pvir::{Assembly, FunctionRegisters, Hypercalls};
 use pvir_host::device::Device;
 use pvir_host::kvm::IrqRouter;
 use pvir_host::mapping::RegionMap;
@@ -11,8 +11,10 @@ use pvir_host::memory::GuestRam;
 
 use crate::cpuid;
 use crate::device::WrongDevice;
+use crate::lines::Lines;
 use crate::list::Wrong;
 use crate::memory::WrongMemory;
+use crate::registers::WrongRegisters;
 use crate::router::WrongRouter;
 use crate::service::{Interposer, ServiceMemory};
 use crate::variant::Variant;
@@ -22,11 +24,14 @@ pub(crate) struct Parts {
     variant: Variant,
     /// What the service is given for guest RAM, once it is.
     memory: OnceLock<Arc<ServiceMemory>>,
+    /// The MSI-X tables of the devices so far.
+    tables: Mutex<Vec<Option<Arc<RegionMap>>>>,
+    lines: Arc<Lines>,
 }
 
 impl Parts {
     pub(crate) fn new(variant: Variant) -> Self {
-        Self { variant, memory: OnceLock::new() }
+        Self { variant, memory: OnceLock::new(), tables: Mutex::default(), lines: Arc::default() }
     }
 
     fn service_memory(&self, ram: Arc<dyn GuestRam>) -> Arc<ServiceMemory> {
@@ -46,7 +51,22 @@ impl Assembly for Parts {
     }
 
     fn device(&self, device: Box<dyn Device>, table: Option<&Arc<RegionMap>>) -> Box<dyn Device> {
-        Box::new(WrongDevice::new(device, table.cloned(), self.variant.wrong()))
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = (tables.len(), Arc::clone(&self.lines));
+        tables.push(table.cloned());
+        Box::new(WrongDevice::new(device, number, table.cloned(), self.variant.wrong()))
+    }
+
+    fn registers(&self, registers: Arc<dyn FunctionRegisters>) -> Arc<dyn FunctionRegisters> {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::new(WrongRegisters {
+            registers,
+            wrong: self.variant.wrong(),
+            device: tables.len().saturating_sub(1),
+            lines: Arc::clone(&self.lines),
+            table: tables.last().cloned().flatten(),
+            seen: Mutex::default(),
+        })
     }
 
     fn hypercalls(&self, service: Arc<dyn Hypercalls>) -> Arc<dyn Hypercalls> {

@@ -11,6 +11,8 @@ pub(crate) enum Variant {
     Honest,
     /// Nothing is wrong: it takes so many records in a call, which the contract allows.
     FewRecords(u32),
+    /// Nothing is wrong: its devices are not isolated, so that it refuses every ENABLE.
+    Refusing,
     /// It breaks a statement.
     Wrong(Wrong),
 }
@@ -22,6 +24,7 @@ impl Variant {
         (Self::FewRecords(1), "records-1"),
         (Self::FewRecords(2), "records-2"),
         (Self::FewRecords(16), "records-16"),
+        (Self::Refusing, "refuses"),
     ];
 
     /// The variant of this name.
@@ -36,7 +39,7 @@ impl Variant {
     pub(crate) fn wrong(self) -> Option<Wrong> {
         match self {
             Self::Wrong(wrong) => Some(wrong),
-            Self::Honest | Self::FewRecords(_) => None,
+            Self::Honest | Self::FewRecords(_) | Self::Refusing => None,
         }
     }
 }

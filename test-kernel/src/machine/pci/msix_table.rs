@@ -165,6 +165,14 @@ impl RawMsixTable {
         self.registers.write_any(self.within(offset, bytes), bytes, value);
     }
 
+    /// Reads and writes so many bytes of the pending bits, at this place of the 64-bit word that every table has.
+    pub(crate) fn touch_pending(&self, offset: u64, bytes: u8, value: u64) {
+        const WORD: u64 = 8;
+        let at = self.pending_offset + offset.min(WORD - u64::from(bytes).min(WORD));
+        self.pending.read_any(at, bytes);
+        self.pending.write_any(at, bytes, value);
+    }
+
     /// Where in its BAR so many bytes of the table are, the last ones if they would leave it.
     fn within(&self, offset: u64, bytes: u8) -> u64 {
         let last = (u64::from(self.len) * ENTRY).saturating_sub(bytes.into());

@@ -118,7 +118,7 @@ impl Machine {
         4
     }
 
-    /// Reads and writes a table in any width, at any place of it.
+    /// Reads and writes a table, and now and then its pending bits, in any width and at any place.
     fn table(&mut self) -> u64 {
         let at = usize::try_from(self.random.below(self.tables.len() as u64)).unwrap_or(0);
         let Some(table) = self.tables.get(at) else { return 0 };
@@ -127,6 +127,9 @@ impl Machine {
         let offset = if self.random.one_in(4) { offset } else { offset & !u64::from(bytes - 1_u8) };
         table.read_any(offset, bytes);
         table.write_any(offset, bytes, self.random.word());
+        if self.random.one_in(8) {
+            table.touch_pending(self.random.below(8), bytes, self.random.word());
+        }
         if self.random.one_in(16) {
             table.set_capability(!self.random.one_in(4), self.random.one_in(4));
         }

@@ -14,7 +14,7 @@ use crate::process;
 /// Loaded by every L1 as it starts.
 pub(crate) const LOADED: [&str; 3] = ["kvm-amd", "vfio-pci", "vfio_iommu_type1"];
 /// Shipped for commands that want them (`modprobe` in L1), and loaded by none of ours.
-pub(crate) const SHIPPED: [&str; 16] = [
+pub(crate) const SHIPPED: [&str; 17] = [
     "igb",
     "igbvf",
     "e1000e",
@@ -31,6 +31,7 @@ pub(crate) const SHIPPED: [&str; 16] = [
     "pci-pf-stub",
     "9pnet_virtio",
     "bridge",
+    "aer_inject",
 ];
 
 /// What a Linux guest in L2 can load.

@@ -13,6 +13,7 @@ mod fewer;
 mod handles;
 mod memory;
 mod rate;
+mod refusing;
 mod requests;
 mod routings;
 mod sessions;
@@ -49,6 +50,11 @@ trait Change: Send + Sync {
         bytes == 4
     }
 
+    /// Whether code in ring 3 may call.
+    fn takes_ring3(&self) -> bool {
+        false
+    }
+
     /// What CPUID says of the service.
     fn discovery(&self, discovery: Discovery) -> Discovery {
         discovery
@@ -81,6 +87,7 @@ fn change(variant: Variant) -> Box<dyn Change> {
     let wrong = match variant {
         Variant::Honest => return Box::new(Nothing),
         Variant::FewRecords(max) => return Box::new(fewer::FewerRecords(max)),
+        Variant::Refusing => return Box::new(refusing::Refusing),
         Variant::Wrong(wrong) => wrong,
     };
     match wrong {
@@ -91,6 +98,7 @@ fn change(variant: Variant) -> Box<dyn Change> {
         | QueryForgets | EpochMissing | GoneIsUnknown | CutOffHasNoGsi => Box::new(answers::Answers(wrong)),
         StaleKnown => Box::<entries::StaleKnown>::default(),
         NarrowPort => Box::new(requests::NarrowPort),
+        Ring3Taken => Box::new(requests::Ring3Taken),
         UnalignedBlock => Box::new(requests::AnywhereInPage),
         ReservedIgnored | AnyFeature | VectorFive | BroadcastTaken | HintBitsIgnored | OfferedRefused
         | EndsRefused | CountIgnored => Box::new(requests::Requests(wrong)),
@@ -110,7 +118,8 @@ fn change(variant: Variant) -> Box<dyn Change> {
         MsrFaults | HypercallNotTaken => Box::new(conduits::FalseConduits(wrong)),
         AreaStuck | AreaLate | NotifyLost | NotifyFirstOnly | CpuidDiffers | MsrOfTheCpu | BlockOverrun
         | HeaderReadTwice | AreaNotWritten | LostInMap | PairAgain | LostInRetarget | ParkedLost
-        | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll => Box::new(Nothing),
+        | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll | ForeignPair | AbsentPair | EnableIgnored
+        | FunctionMaskIgnored | TrappedMaskIgnored | MsiLeftEnabled | TableKept => Box::new(Nothing),
     }
 }
 
@@ -185,7 +194,8 @@ impl Hypercalls for Interposer {
     }
 
     fn call(&self, vcpu: usize, cpl: u8, block: GuestPhysAddr) -> Status {
-        let served = if cpl == 0 { self.serve(vcpu, block) } else { None };
+        let taken = cpl == 0 || self.change.takes_ring3();
+        let served = if taken { self.serve(vcpu, block) } else { None };
         let status = served.unwrap_or_else(|| self.service.call(vcpu, cpl, block));
         let status = self.change.conduit_status(status);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -67,3 +67,12 @@ impl Change for NarrowPort {
         true
     }
 }
+
+/// A call from any ring is one from the kernel.
+pub(super) struct Ring3Taken;
+
+impl Change for Ring3Taken {
+    fn takes_ring3(&self) -> bool {
+        true
+    }
+}

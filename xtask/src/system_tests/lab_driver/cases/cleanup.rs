@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use patience::Patience;
 use rustix::process::Signal;
 
@@ -16,6 +16,8 @@ use crate::vm::Vm;
 use crate::witness::ask;
 
 const DRIVER: &str = "/sys/bus/pci/drivers/vfio-pci";
+/// Takes errors that devices are to report.
+const INJECT: &str = "/dev/aer_inject";
 const WORDS: &str = "direct interrupts=200";
 /// For a storm to begin, and for the kernel to clean up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -76,4 +78,50 @@ pub(super) fn wanted_back() -> Result<CaseReport> {
     fs::write(Path::new(DRIVER).join("bind"), &bdf)?;
     Vm::start(&["--device", &device], WORDS)?.finish()?.passed()?;
     Ok("unbind ends the VM, and returns; bound again, it works".to_owned().into())
+}
+
+/// The device reports an error that nobody can correct. The kernel is told to make one up.
+pub(super) fn failed() -> Result<CaseReport> {
+    let bdf = host::device(0)?;
+    let device = format!("vfio={bdf}");
+    host::load("aer_inject")?;
+    let mut vm = Vm::start(&["--device", &device], "direct interrupts=1000000 checkpoints")?;
+    vm.until("enabled")?;
+    vm.resume()?;
+    vm.until("mapped")?;
+    fs::write(INJECT, completion_timeout(&bdf)?).context(INJECT)?;
+    let ended = vm.finish()?;
+    ensure!(ended.stderr.contains(&format!("uncorrectable error of {bdf}")), "it said:\n{}", ended.stderr);
+    same("exit status", &ended.status, &Some(4))?;
+    same("outcome", &ended.report["outcome"]["kind"], &"device-failed".into())?;
+    host::nothing_left()?;
+    Vm::start(&["--device", &device], WORDS)?.finish()?.passed()?;
+    Ok("an uncorrectable error ends the VM, and the next one has the device".to_owned().into())
+}
+
+/// `struct aer_error_inj` (Linux 6.12, drivers/pci/pcie/aer_inject.c) with the bit of a completion timeout ("PCI Express
+/// Base Specification, Revision 6.0", section 7.8.4.2 "Uncorrectable Error Status Register").
+fn completion_timeout(bdf: &str) -> Result<Vec<u8>> {
+    const COMPLETION_TIMEOUT: u32 = 1 << 14;
+    let parts = bdf.split([':', '.']).map(|part| u32::from_str_radix(part, 16));
+    let parts: Vec<u32> = parts.collect::<Result<_, _>>()?;
+    let &[domain, bus, device, function] = parts.as_slice() else { bail!("{bdf} is no BDF") };
+    let place = bus | device << 8 | function << 16;
+    let (correctable, header_log) = (0, [0; 4]);
+    let words = [&[place, COMPLETION_TIMEOUT, correctable], header_log.as_slice(), &[domain]].concat();
+    Ok(words.into_iter().flat_map(u32::to_le_bytes).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_kernels_form() {
+        let bytes = completion_timeout("0001:02:03.4").unwrap();
+        assert_eq!(bytes.len(), 32);
+        assert_eq!(bytes[..8], [2, 3, 4, 0, 0, 0x40, 0, 0]);
+        assert_eq!(bytes[28..], [1, 0, 0, 0]);
+        assert!(completion_timeout("02:03.4").is_err());
+    }
 }

@@ -7,6 +7,7 @@ mod counts;
 mod floor;
 mod foreign;
 mod guest;
+mod hostile;
 mod ims;
 mod multi;
 mod pairs;
@@ -41,6 +42,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("events", guest::events),
     ("host-vectors", guest::host_vectors),
     ("conformance-others", guest::conformance_of_each),
+    ("hostile", hostile::run),
     ("blocked-msix", guest::blocked_by_msix),
     ("blocked-msi", guest::blocked_by_msi),
     ("conduit-port", guest::port),
@@ -60,6 +62,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("used-again", cleanup::used_again),
     ("killed", cleanup::killed),
     ("wanted-back", cleanup::wanted_back),
+    ("failed-device", cleanup::failed),
     ("no-such-device", refused::no_such_device),
     ("no-driver", refused::no_driver),
     ("other-driver", refused::other_driver),

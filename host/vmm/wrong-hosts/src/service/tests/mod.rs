@@ -51,7 +51,9 @@ impl Host {
         let router = WrongRouter::new(Box::new(FakeKvm::new(kernel.clone())), wrong);
         let service = Service::new(&config, ram, Box::new(router)).unwrap();
         let fake = Box::new(FakeDevice::new(kernel.clone(), 0, ENTRIES));
-        service.add_device(device(), Box::new(WrongDevice::new(fake, None, wrong))).unwrap();
+        service
+            .add_device(device(), Box::new(WrongDevice::new(fake, (0, Arc::default()), None, wrong)))
+            .unwrap();
         Arc::new(service)
     }
 
