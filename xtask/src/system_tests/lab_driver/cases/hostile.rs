@@ -52,7 +52,8 @@ impl Held {
 
 pub(super) fn run() -> Result<CaseReport> {
     let devices = [host::device(0)?, host::device(1)?].map(|device| format!("vfio={device}"));
-    let arguments = ["--device", &devices[0], "--device", &devices[1]];
+    // What is sought are faults, not the rate that the host would allow.
+    let arguments = ["--rate-limit", "off", "--device", &devices[0], "--device", &devices[1]];
     // not the chance of the machine's own KVM, nor that of the other vendor
     let seed = if has_intel() { 12 } else { 13 };
     let before = Held::now()?;
