@@ -25,7 +25,6 @@ impl Counted {
 
 impl Vm {
     /// The entry that the host counts by for the interrupt of the entry `origin`.
-    #[inline]
     pub(super) fn place(&self, origin: &Origin) -> Option<CountedEntry> {
         let attached = self.devices.get(&origin.device)?;
         let (store, index) = attached.device.backing(origin.store, origin.index);

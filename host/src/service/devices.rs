@@ -46,7 +46,6 @@ impl Devices {
         &mut self.all[place.0].1
     }
 
-    #[inline]
     pub(super) fn get(&self, id: &DeviceId) -> Option<&Attached> {
         self.find(*id).map(|place| self.at(place))
     }
