@@ -71,9 +71,9 @@ fn main() -> Result<()> {
         let layouts = [StoreLayout::new(MessageStore::Msix, 10, 16)?, StoreLayout::new(msi, 8, 0)?];
         let one = |layout| {
             let (handles, ram) = (handles.take(&layout)?, Arc::clone(&pvir.ram) as _);
-            let new = |id, slots| {
-                let (slots, service) = (Arc::new(slots), &pvir.service);
-                Ok(function_with_events(id, layout, &handles, ram, slots, service)?.0)
+            let new = |id, slots: Slots| {
+                let slots = Arc::new(slots);
+                Ok(function_with_events(id, layout, &handles, ram, slots, &pvir.service)?.0)
             };
             add(&board, &mut next_bar, new)
         };

@@ -13,7 +13,6 @@ use pvir_host::emulation::{HandlePool, StoreLayout};
 use pvir_host::function::{BarMapper, GuestAccess, MappedPart, PciFunction};
 use pvir_host::kvm::{GsiRouting, MAX_GSI, VmDescriptor};
 use pvir_host::service::{Config, PrearmThread, Service};
-use pvir_test_device::function_with_events;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -91,9 +90,8 @@ fn main() -> Result<(), Failure> {
     // A VM with a split irqchip and 32-bit APIC ids, and its RAM.
     let kvm = Kvm::new()?;
     let vm = Arc::new(kvm.create_vm()?);
-    let caps = [(KVM_CAP_SPLIT_IRQCHIP, PINS), (KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS)];
-    for (cap, argument) in caps {
-        vm.enable_cap(&kvm_enable_cap { cap, args: [argument.into(), 0, 0, 0], ..Default::default() })?;
+    for (cap, arg) in [(KVM_CAP_SPLIT_IRQCHIP, PINS), (KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS)] {
+        vm.enable_cap(&kvm_enable_cap { cap, args: [arg.into(), 0, 0, 0], ..Default::default() })?;
     }
     let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), RAM)])?;
     let region = kvm_userspace_memory_region {
@@ -119,8 +117,8 @@ fn main() -> Result<(), Failure> {
     let layout = StoreLayout::msix(16)?;
     let handles = HandlePool::default().take(&layout)?;
     let slots = Arc::new(Slots { vm: Arc::clone(&vm), mapped: Mutex::default() });
-    let ram_of_device = Arc::new(ram.clone());
-    let (new, _) = function_with_events(id, layout, &handles, ram_of_device, slots, &service)?;
+    let dma = Arc::new(ram.clone());
+    let (new, _) = pvir_test_device::function_with_events(id, layout, &handles, dma, slots, &service)?;
     let device = new.attach(&service)?;
     for (address, (bar, _)) in (BARS..).step_by(1 << 20).zip(device.bars()) {
         device.set_bar_address(bar, address)?;

@@ -2,8 +2,10 @@
 
 use super::Event;
 use crate::memory::GuestRam;
+use crate::message::Message;
 use crate::service::vm::Vm;
 use pvir_abi::{Bdf, DeviceId, EventArea, GuestPhysAddr};
+use std::io;
 use std::mem::offset_of;
 use std::sync::atomic::{Ordering, fence};
 use zerocopy::IntoBytes;
@@ -26,22 +28,35 @@ impl Vm {
                 self.log.warn(|| format!("{reason:?}: the event area at {:#x} is not RAM any more", at.0));
             }
         }
-        self.announce_owed();
+        // A failure is told once for the event, and not for each call that tries again.
+        if let Err((message, error)) = self.try_announce() {
+            let (vector, apic_id) = (message.vector(), message.destination());
+            self.log.warn(|| {
+                format!("announcing an event on vector {vector} of APIC id {apic_id} failed: {error}")
+            });
+        }
         Some(epoch)
     }
 
-    /// Raises the vector of NOTIFY for events that were not announced yet. What fails is tried again with the guest's
-    /// next call: one interrupt announces all events before it (statement V4).
+    /// Tries again to announce events whose vector could not be raised, with each call of the guest.
+    #[inline]
     pub(in crate::service) fn announce_owed(&mut self) {
-        let Some(session) = self.session.as_mut().filter(|session| session.owes_notify) else { return };
-        let Some(message) = session.notify else { return };
-        match self.lines.signal(message) {
-            Ok(()) => session.owes_notify = false,
-            Err(error) => self.log.warn(|| {
-                let (vector, apic_id) = (message.vector(), message.destination());
-                format!("announcing an event on vector {vector} of APIC id {apic_id} failed: {error}")
-            }),
+        if self.session.is_some_and(|session| session.owes_notify) {
+            // The first failure was logged.
+            let _ = self.try_announce();
         }
+    }
+
+    /// Raises the vector of NOTIFY if an event was not announced yet: one interrupt announces all events before it
+    /// (statement V7).
+    fn try_announce(&mut self) -> Result<(), (Message, io::Error)> {
+        let Some(session) = self.session.as_mut().filter(|session| session.owes_notify) else {
+            return Ok(());
+        };
+        let Some(message) = session.notify else { return Ok(()) };
+        self.lines.signal(message).map_err(|error| (message, error))?;
+        session.owes_notify = false;
+        Ok(())
     }
 }
 

@@ -18,6 +18,11 @@ fn the_vector_is_not_lost_when_it_cannot_be_raised() {
     assert!(fixture.event(Event::StalePairs(None)).unwrap().is_new);
     assert!(fixture.event(Event::StalePairs(None)).unwrap().is_new);
     assert_eq!((fixture.area().sequence, fixture.delivered()), (2, vec![]));
+    let lines = fixture.service.statistics().log_lines;
+    for _ in 0..100 {
+        fixture.query(&[query_of(0, 1)]);
+    }
+    assert_eq!(fixture.service.statistics().log_lines, lines, "trying again is not told");
     fixture.platform.lock().faults.clear();
     fixture.query(&[query_of(0, 1)]);
     assert_eq!(fixture.delivered(), [(300, 0xee)], "one for both, with the guest's next call");
