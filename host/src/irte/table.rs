@@ -86,7 +86,6 @@ impl IrteTable {
     }
 
     /// Every IRTE with its handle.
-    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (Handle, &Irte)> {
         (0u32..).zip(&self.slots).filter_map(|(slot, entry)| {
             entry.irte.as_ref().map(|irte| (Handle::new(slot, entry.generation), irte))

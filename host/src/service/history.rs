@@ -117,7 +117,6 @@ impl Vm {
         messages
     }
 
-    #[inline]
     fn messages_of<'a>(&self, handle: Handle, irte: &'a Irte) -> impl Iterator<Item = IrteMessage> + use<'a> {
         let first = self.place(&irte.origin);
         irte.infos(handle).map(move |irte| {

@@ -103,23 +103,33 @@ impl Fixture {
         if came { Ok(()) } else { Err(wrong(format_args!("{reason:?} was asked for, and no epoch came"))) }
     }
 
-    /// Has the host let a device go on, or bring it back, and waits until it has. While pvir is not enabled the device may
-    /// take a moment longer.
+    /// Has the host let a device go on, or bring it back, and waits until it has. Where it was asked for by the console,
+    /// pvir is enabled for that and disabled again, unless it was enabled before: nothing else says when it has.
     pub(super) fn settle(&mut self, subject: usize) -> Verdict {
         let patience = self.demand(subject, EventReason::NONE)?;
+        let enabled = !self.is_settled_at_once(subject) && self.epoch() == 0 && self.enable().is_ok();
         let back = wait_until(patience, || self.goes_on(subject));
+        if enabled {
+            self.disable()?;
+        }
         ensure!(back, "the device does not go on");
         Ok(())
     }
 
-    fn demand(&mut self, subject: usize, reason: EventReason) -> Result<u64, Finding> {
+    /// Whether what [`settle`](Self::settle) asks for has happened when it was asked for.
+    pub(super) fn is_settled_at_once(&self, subject: usize) -> bool {
+        self.subjects.get(subject).is_some_and(|subject| subject.events() != 0)
+    }
+
+    fn demand(&mut self, place: usize, reason: EventReason) -> Result<u64, Finding> {
         let patience = self.patience_ms;
-        let subject = self.subject(subject)?;
+        let subject = self.subject(place)?;
         if subject.events() != 0 {
             subject.demand(reason);
             return Ok(patience);
         }
         println!("@pvir-event-wanted {} {}", reason.0, subject.id);
+        self.stopped_by_host = Some(place).filter(|_| reason == EventReason::DEVICE_CUT_OFF);
         Ok(patience.max(HOST_MS))
     }
 }

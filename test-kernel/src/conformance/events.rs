@@ -172,6 +172,9 @@ fn v10(fixture: &mut Fixture) -> Verdict {
     fixture.settle(subject)?;
     // What was raised meanwhile may come now.
     wait_until(QUIET_MS, || false);
+    // What was written before acts again, unless a session was in between.
+    let kept = fixture.is_settled_at_once(subject);
+    let own = if kept { own } else { super::trapped::own_message(fixture, subject, 0)? };
     fixture.arrives(&own)
 }
 

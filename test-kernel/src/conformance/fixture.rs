@@ -47,6 +47,8 @@ pub(super) struct Fixture {
     pub(super) patience_ms: u64,
     /// Whether who runs the host raises events that the console asks for.
     pub(super) events_by_host: bool,
+    /// The device that whoever runs the host has still to let go on.
+    pub(super) stopped_by_host: Option<usize>,
     next_vector: u8,
 }
 
@@ -60,8 +62,18 @@ impl Fixture {
     ) -> Self {
         let next_vector = VECTORS.start;
         let subjects = ArrayVec::new();
-        let events_by_host = false;
-        Self { raw, discovered, conduits, trials, subjects, patience_ms, events_by_host, next_vector }
+        let (events_by_host, stopped_by_host) = (false, None);
+        Self {
+            raw,
+            discovered,
+            conduits,
+            trials,
+            subjects,
+            patience_ms,
+            events_by_host,
+            stopped_by_host,
+            next_vector,
+        }
     }
 
     /// Features that the host offers and this kernel knows.
@@ -148,6 +160,10 @@ impl Fixture {
 
     /// As it is before ENABLE.
     pub(super) fn reset(&mut self) {
+        if let Some(subject) = self.stopped_by_host {
+            // If it does not go on, statements about it say so.
+            let _ = self.settle(subject);
+        }
         self.subjects.iter_mut().for_each(Subject::silence);
         self.call::<EntryRecord>(Operation::DISABLE, &[]);
         // What an event has stopped goes on.

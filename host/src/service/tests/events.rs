@@ -299,3 +299,38 @@ fn without_an_area_the_headers_have_the_epoch() {
     assert_eq!(fixture.area().sequence, 0);
     assert_eq!(fixture.platform.lock().count(CallKind::Signal), 0);
 }
+
+#[test]
+fn what_a_parked_entry_held_is_dropped_with_it() {
+    // V3
+    let fixture = ServiceFixture::enabled();
+    fixture.map(&[parked(0, 5)]);
+    fixture.unmask(0, 5);
+    fixture.raise(0, 5);
+    fixture.event(stale(0)).unwrap();
+    let again = fixture.map(&[parked(0, 5)]).records[0];
+    assert_eq!(fixture.retarget(&[moved(&again, 1, 0x51)]).status, Status::OK);
+    assert_eq!(fixture.delivered(), []);
+}
+
+#[test]
+fn a_thousand_events_leave_nothing_behind() {
+    let fixture = ServiceFixture::new();
+    fixture.enable_notified();
+    let mut given = std::collections::BTreeSet::new();
+    for round in 0..1000 {
+        let mapped =
+            fixture.map(&[routed(0, 1, 0, 0x40), parked(0, 2), ims(0, 1, 1, 0x41), messages(4, 1, 0x44)]);
+        assert_eq!(mapped.status, Status::OK, "round {round}");
+        assert!(mapped.records.iter().all(|record| given.insert(record.handle.0)), "H1, round {round}");
+        let event = if round % 2 == 0 { Event::StalePairs(None) } else { Event::DeviceCutOff(device(0)) };
+        fixture.event(event).unwrap();
+        if round % 2 == 1 {
+            fixture.service.readmit(device(0)).unwrap();
+            fixture.event(Event::StalePairs(Some(device(2)))).unwrap();
+        }
+        assert!(fixture.service.irtes().is_empty(), "round {round}");
+    }
+    assert_eq!((fixture.area().sequence, fixture.delivered().len()), (1500, 1500));
+    fixture.assert_baseline();
+}

@@ -15,7 +15,7 @@ use crate::list::Wrong;
 const MOVING: Duration = Duration::from_micros(500);
 
 /// Announcements that come so soon after one another are taken for one.
-const CLOSE: Duration = Duration::from_secs(2);
+const CLOSE: Duration = Duration::from_secs(30);
 
 /// A router that loses interrupts.
 pub(crate) struct WrongRouter {

@@ -16,7 +16,7 @@ const BEYOND_GUEST: u64 = 1 << 52;
 /// From the block of one vCPU to that of the next: more than the longest block.
 const STRIDE: u64 = 0x1_0000;
 /// How late an event is written: a handler has read the area long before.
-const LATE: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_secs(2);
 
 type Blocks = BTreeMap<u64, Vec<u8>>;
 
