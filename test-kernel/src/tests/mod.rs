@@ -14,6 +14,7 @@ mod limits;
 mod multi;
 mod quotas;
 mod refusals;
+mod resets;
 mod routings;
 mod scale;
 mod selftest;
@@ -30,9 +31,10 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 19] = [
+pub(crate) const WORDS: [(&str, Word); 20] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
+    ("resets", resets::run),
     ("hostile", hostile::run),
     ("blocked", blocked::run),
     ("counts", counts::run),
