@@ -1,7 +1,8 @@
 //! A guest resets its devices, over and over and under traffic: trapped, and with pvir. What was mapped stays mapped, comes
 //! back masked, and works again; what was pending is gone. `rounds=` says how often each device is reset with pvir, and
-//! `recovery=` how many milliseconds it is left alone then.
+//! `recovery=` how many milliseconds it is left alone then. With `by=host` it is the host's administrator who resets them.
 
+mod by_host;
 mod direct;
 mod trapped;
 
@@ -29,14 +30,19 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let functions = pci::enumerate();
     let resettable =
         || setup::with_msix(&functions).filter_map(|function| Subject::new(function, recovery_ms));
-    for subject in resettable() {
+    let by_host = line.value("by") == Some("host");
+    for subject in resettable().filter(|_| !by_host) {
         trapped::run(&subject, rounds.div_ceil(TRAPPED_SHARE), &mut checks);
     }
     let session = setup::open(line)?;
     let mut all = 0;
     for subject in resettable() {
         all += 1;
-        direct::run(&session, &subject, rounds, &mut checks);
+        if by_host {
+            by_host::run(&session, &subject, &mut checks);
+        } else {
+            direct::run(&session, &subject, rounds, &mut checks);
+        }
     }
     if all == 0 {
         let why = Outcome::Skipped("no device with MSI-X and a driver offers a reset");
