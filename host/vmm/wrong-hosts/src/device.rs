@@ -49,7 +49,16 @@ impl WrongDevice {
         table: Option<Arc<RegionMap>>,
         wrong: Option<Wrong>,
     ) -> Self {
-        Self { device, number, lines, table, wrong, first_pair: None, first_of: BTreeMap::new(), settled: BTreeSet::new() }
+        Self {
+            device,
+            number,
+            lines,
+            table,
+            wrong,
+            first_pair: None,
+            first_of: BTreeMap::new(),
+            settled: BTreeSet::new(),
+        }
     }
 
     fn set_masked(&self, store: Store, index: u32, masked: bool) -> io::Result<()> {

@@ -41,7 +41,11 @@ pub(crate) struct AfterReset {
 impl ResetRegister {
     /// Of a function that offers a reset.
     pub(crate) fn of(function: &Function) -> Option<Self> {
-        let address = function.address;
+        Self::at(function.address)
+    }
+
+    /// Of the function at this address, if it offers a reset.
+    pub(crate) fn at(address: PciAddress) -> Option<Self> {
         let byte = |offset| read_as(address, offset, Width::One);
         // Device Capabilities bit 28, and Device Control bit 15 (sections 7.5.3.3 and 7.5.3.4).
         let express = capability(address, PCI_EXPRESS).filter(|at| byte(at + 7) & 1 << 4 != 0);
@@ -60,27 +64,60 @@ impl ResetRegister {
         unsafe { write_as(self.address, self.offset, Width::One, kept | u32::from(self.bit)) };
     }
 
+    /// Whether a write of so many bytes resets the function.
+    pub(crate) fn is_begun_by(&self, offset: u16, width: Width, value: u32) -> bool {
+        let bytes = match width {
+            Width::One => 1,
+            Width::Two => 2,
+            Width::Four => 4,
+        };
+        let at = self.offset.checked_sub(offset).map(usize::from).filter(|at| *at < bytes);
+        let byte = at.and_then(|at| value.to_le_bytes().get(at).copied());
+        byte.is_some_and(|byte| byte & self.bit != 0)
+    }
+
     /// Resets the function, leaves it alone for so long, and gives it COMMAND and BARs as they were.
     pub(crate) fn reset(&self, recovery_ms: u64) -> AfterReset {
         let word = |offset| read_as(self.address, offset, Width::Four);
-        let command = read_as(self.address, COMMAND, Width::Two);
-        let bars: [u32; 6] = core::array::from_fn(|bar| word(bar_offset(bar)));
+        let header = Header::of(self.address);
         self.begin();
         wait_until(recovery_ms, || false);
         let answers = wait_until(PATIENCE_MS, || word(0) != u32::MAX);
-        let addresses = (0..bars.len()).map(|bar| address_bits(word(bar_offset(bar))));
+        let addresses = (0..header.bars.len()).map(|bar| address_bits(word(bar_offset(bar))));
         let after = AfterReset {
             answers,
             command: u16::try_from(read_as(self.address, COMMAND, Width::Two)).unwrap_or(u16::MAX),
             addresses: addresses.fold(0, |all, address| all | address),
         };
-        for (bar, value) in bars.into_iter().enumerate() {
+        header.restore();
+        after
+    }
+}
+
+/// What a reset takes of a function's header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    address: PciAddress,
+    command: u32,
+    bars: [u32; 6],
+}
+
+impl Header {
+    /// As it is now.
+    pub(crate) fn of(address: PciAddress) -> Self {
+        let command = read_as(address, COMMAND, Width::Two);
+        let bars = core::array::from_fn(|bar| read_as(address, bar_offset(bar), Width::Four));
+        Self { address, command, bars }
+    }
+
+    /// Writes it back.
+    pub(crate) fn restore(&self) {
+        for (bar, value) in self.bars.iter().enumerate() {
             // SAFETY: the addresses that the function had, with decode off.
-            unsafe { PortAccess.write(self.address, bar_offset(bar), value) };
+            unsafe { PortAccess.write(self.address, bar_offset(bar), *value) };
         }
         // SAFETY: decodes and masters the bus as before.
-        unsafe { write_as(self.address, COMMAND, Width::Two, command) };
-        after
+        unsafe { write_as(self.address, COMMAND, Width::Two, self.command) };
     }
 }
 
