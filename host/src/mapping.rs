@@ -3,8 +3,10 @@
 //! for one. It is accessed by volatile 32-bit words only.
 
 mod bytes;
+mod guarded;
 mod host_memory;
 
+use guarded::Guard;
 pub use host_memory::HostMemory;
 
 use std::fs::File;
@@ -14,12 +16,15 @@ use std::ptr::{self, NonNull};
 
 /// A mapping of a device's BAR, or of the memory of an emulated one, shared with the device and with the guest.
 ///
-/// While the decode of a host device is off, an access ends in SIGBUS. The VMM therefore keeps decode on for as long as
-/// it holds the device, whatever the guest writes into its (trapped) COMMAND register.
+/// While the decode of a host device is off, the kernel answers an access with SIGBUS. The VMM therefore keeps decode on for
+/// as long as it holds the device, whatever the guest writes into its (trapped) COMMAND register. Should it be off all the
+/// same, an access by this object is an error if the mapping is [`of_device`](Self::of_device).
 #[derive(Debug)]
 pub struct RegionMap {
     address: NonNull<u8>,
     len: usize,
+    /// Where the memory may go away.
+    guard: Option<Guard>,
 }
 
 // SAFETY: the mapping belongs to no thread, and all accesses through it are volatile.
@@ -49,7 +54,20 @@ impl RegionMap {
             return Err(io::Error::last_os_error());
         }
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Self { address, len })
+        Ok(Self { address, len, guard: None })
+    }
+
+    /// The same for memory that may not answer: an access by this object is then the error `EFAULT`, where it would end the
+    /// process by SIGBUS. For that the process's action for SIGBUS is replaced, once; every other SIGBUS goes to the action
+    /// that was there before.
+    ///
+    /// # Errors
+    /// The errno of `mmap` or `sigaction`.
+    pub fn of_device(file: &File, offset: u64, len: usize) -> io::Result<Self> {
+        let guard = Guard::new()?;
+        let mut map = Self::new(file, offset, len)?;
+        map.guard = Some(guard);
+        Ok(map)
     }
 
     /// The address of the mapping in this process, aligned to a page.
@@ -83,23 +101,34 @@ impl RegionMap {
     /// Reads the 32-bit word at byte `offset` with one volatile access.
     ///
     /// # Errors
-    /// `InvalidInput` if `offset` is not a multiple of 4, or if the word is not inside the mapping.
+    /// `InvalidInput` if `offset` is not a multiple of 4, or if the word is not inside the mapping; `EFAULT` if the memory
+    /// of a [device](Self::of_device) does not answer.
     pub fn read(&self, offset: u64) -> io::Result<u32> {
         let word = self.word(offset).ok_or(io::ErrorKind::InvalidInput)?;
-        // SAFETY: `word` points, aligned, into the mapping, which lives as long as `self`.
-        Ok(unsafe { word.read_volatile() })
+        match self.guard {
+            // SAFETY: `word` points, aligned, into the mapping, which lives as long as `self`.
+            Some(guard) => unsafe { guard.read(word) },
+            // SAFETY: the same.
+            None => Ok(unsafe { word.read_volatile() }),
+        }
     }
 
     /// Writes the 32-bit word at byte `offset` with one volatile access.
     ///
     /// # Errors
-    /// `InvalidInput` if `offset` is not a multiple of 4, or if the word is not inside the mapping. Nothing is then
-    /// written.
+    /// `InvalidInput` if `offset` is not a multiple of 4, or if the word is not inside the mapping; `EFAULT` if the memory
+    /// of a [device](Self::of_device) does not answer. Nothing is then written.
     pub fn write(&self, offset: u64, value: u32) -> io::Result<()> {
         let word = self.word(offset).ok_or(io::ErrorKind::InvalidInput)?;
-        // SAFETY: as for `read`; nobody holds a reference into the mapping.
-        unsafe { word.write_volatile(value) };
-        Ok(())
+        match self.guard {
+            // SAFETY: as for `read`; nobody holds a reference into the mapping.
+            Some(guard) => unsafe { guard.write(word, value) },
+            None => {
+                // SAFETY: the same.
+                unsafe { word.write_volatile(value) };
+                Ok(())
+            }
+        }
     }
 }
 

@@ -41,6 +41,10 @@ impl Cost {
     /// Mapping a part of a BAR into the guest, or unmapping it: a memory slot of KVM's.
     pub(crate) const MEMORY_SLOT: Self = Self::microseconds(100);
 
+    /// Resetting a device: the kernel saves its configuration space and writes it back. What the reset itself takes passes
+    /// in sleep.
+    pub(crate) const RESET: Self = Self::microseconds(1_000);
+
     const fn microseconds(number: u64) -> Self {
         Self(number * MICROSECOND)
     }

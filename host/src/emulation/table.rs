@@ -117,6 +117,20 @@ impl SharedTable {
         (0..self.vectors).try_for_each(|index| self.mask(index))
     }
 
+    /// The table after a reset of the device: every entry is masked, with address and data zero, and none is pending.
+    ///
+    /// # Errors
+    /// The first error of an access. There is none in practice, because all these entries exist.
+    pub fn reset(&self) -> io::Result<()> {
+        for index in 0..self.vectors {
+            self.memory.write(self.at(index, 3)?, MASK)?;
+            (0..3).try_for_each(|word| self.memory.write(self.at(index, word)?, 0))?;
+            self.set_pending(index, false)?;
+        }
+        fence(Ordering::SeqCst);
+        Ok(())
+    }
+
     /// Sets or clears the pending bit of entry `index`. The array must have one writer at a time: a device calls this
     /// under a lock of its own.
     ///
@@ -166,6 +180,17 @@ mod tests {
         assert_eq!(SharedTable::pba_offset(2048), 0x8000);
         assert!((0..2048).all(|index| table.is_masked(index).unwrap()));
         assert_eq!(table.entry(2048).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn after_a_reset_the_table_is_as_a_new_one() {
+        let table = SharedTable::new(3).unwrap();
+        (0..12).for_each(|word| table.memory().write(word * 4, 0xfee0_0010).unwrap());
+        table.set_pending(2, true).unwrap();
+        table.reset().unwrap();
+        let masked = TableEntry { message: Pair::default(), masked: true };
+        assert!((0..3).all(|index| table.entry(index).unwrap() == masked));
+        assert!(!table.is_pending(2).unwrap());
     }
 
     #[test]

@@ -224,6 +224,21 @@ impl FakePlatform {
         }
     }
 
+    /// Resets the device of this number as the host's kernel does: nothing is pending in it, and its started entries come
+    /// back unmasked. With `new_pairs` they have other pairs than before, as no kernel is known to do.
+    pub fn reset_device(&mut self, device: u32, new_pairs: bool) {
+        self.latched.retain(|entry| entry.device != device);
+        let store_masks = |entry: &Entry| entry.store != Store::MSI;
+        for (entry, started) in self.started.iter_mut().filter(|(entry, _)| entry.device == device) {
+            // Those of MSI have no mask bits here.
+            started.masked = false;
+            started.by_guest = !store_masks(entry);
+            if new_pairs {
+                started.pair.address ^= 1 << 12;
+            }
+        }
+    }
+
     /// Raises an entry's interrupt. A trapped device holds the interrupt of an entry that is not started. Otherwise
     /// the interrupt of a masked entry, or of one that is not started, is dropped: this fake has no pending bits.
     pub fn raise(&mut self, entry: Entry) {

@@ -4,6 +4,7 @@ use super::mapper::MappedPart;
 use super::stores::TrappedStores;
 use crate::pci::ConfigSpace;
 use pvir_abi::DeviceId;
+use std::io;
 
 /// The device behind a function. The lock of the function's registers is held around the calls of the first group.
 pub(super) trait Backend: Send + Sync {
@@ -19,6 +20,9 @@ pub(super) trait Backend: Send + Sync {
 
     /// Writes registers that are the device's own.
     fn device_write(&self, _offset: u16, _data: &[u8]) {}
+
+    /// Resets the device. No lock of the function is held.
+    fn reset(&self) -> io::Result<()>;
 
     /// Serves a read of a BAR that exited.
     fn bar_read(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &mut [u8]);

@@ -18,6 +18,7 @@ use crate::pci::{
 };
 use crate::trapped::StoreArea;
 use pvir_abi::DeviceId;
+use std::io;
 use std::sync::Arc;
 
 const PAGE: u64 = 4096;
@@ -32,12 +33,22 @@ pub struct EmulatedFunction {
     bars: Vec<(u8, BarSpec)>,
     capability: Option<MessageCapability>,
     table: Option<Table>,
+    resets: bool,
 }
 
 impl EmulatedFunction {
     /// A function without BARs and interrupts, which the guest finds at `id`. `name` is for people and reports.
     pub fn new(id: DeviceId, name: &str, identity: Identity, model: Arc<dyn FunctionModel>) -> Self {
-        Self { id, name: name.to_owned(), identity, model, bars: Vec::new(), capability: None, table: None }
+        Self {
+            id,
+            name: name.to_owned(),
+            identity,
+            model,
+            bars: Vec::new(),
+            capability: None,
+            table: None,
+            resets: false,
+        }
     }
 
     /// With a BAR of the device's own registers or memory.
@@ -66,6 +77,11 @@ impl EmulatedFunction {
     pub fn with_msi(self, shape: MsiShape) -> Self {
         let capability = Some(MessageCapability::Msi(MsiLayout(shape)));
         Self { capability, ..self.without_capability() }
+    }
+
+    /// With a function level reset, by a PCI Express capability: the device does [`FunctionModel::reset`].
+    pub fn with_reset(self) -> Self {
+        Self { resets: true, ..self }
     }
 
     fn without_capability(mut self) -> Self {
@@ -123,12 +139,13 @@ impl EmulatedFunction {
         let id = self.id;
         let bars = Bars::new(&self.bars).map_err(|source| FunctionError::Bars { function: id, source })?;
         let ports = self.bars.iter().any(|(_, spec)| spec.kind() == BarKind::Io);
-        let registers = Registers::new(emulated(&self.identity, ports, self.capability), bars);
+        let registers = Registers::new(emulated(&self.identity, ports, self.capability, self.resets), bars);
         let msi = match self.capability {
             Some(MessageCapability::Msi(layout)) => Some(layout),
             _ => None,
         };
-        let backend = Emulated { name: self.name, model: self.model, table: self.table, msi };
+        let backend =
+            Emulated { name: self.name, model: self.model, table: self.table, msi, resets: self.resets };
         Ok(Placement::new(id, registers, Box::new(backend), mapper))
     }
 }
@@ -187,6 +204,7 @@ struct Emulated {
     model: Arc<dyn FunctionModel>,
     table: Option<Table>,
     msi: Option<MsiLayout>,
+    resets: bool,
 }
 
 impl Emulated {
@@ -213,6 +231,14 @@ impl Backend for Emulated {
         if let Some(layout) = self.msi {
             self.model.set_msi(layout.registers(config));
         }
+    }
+
+    fn reset(&self) -> io::Result<()> {
+        if !self.resets {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.model.reset();
+        Ok(())
     }
 
     fn bar_read(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &mut [u8]) {

@@ -29,6 +29,7 @@ mod physical;
 mod physical_bar;
 mod placement;
 mod registers;
+mod reset;
 mod stores;
 mod structures;
 #[cfg(test)]
@@ -150,8 +151,12 @@ impl PciFunction {
 
     /// Serves the guest's read of configuration space, of any width from any byte on.
     ///
-    /// Nothing is behind the first 256 bytes: it reads as zero.
+    /// Nothing is behind the first 256 bytes: it reads as zero. All is ones while the device does not answer, because a
+    /// reset of it has failed.
     pub fn config_read(&self, offset: u16, data: &mut [u8]) {
+        if self.placement.is_silent() {
+            return data.fill(0xff);
+        }
         data.fill(0);
         for (at, part) in doublewords(offset, data.len()) {
             let Some(bytes) = data.get_mut(part) else { return };
@@ -173,9 +178,9 @@ impl PciFunction {
     }
 
     /// Serves the guest's write to configuration space, of any width from any byte on. Each byte follows its own rule.
-    /// What moves BARs has happened when it returns.
+    /// What moves BARs has happened when it returns, and so has a reset, which may take the device some 100 ms.
     pub fn config_write(&self, offset: u16, data: &[u8]) {
-        let mut moves = false;
+        let (mut moves, mut resets) = (false, false);
         for (at, part) in doublewords(offset, data.len()) {
             let Some(bytes) = data.get(part) else { break };
             let backend = self.placement.backend();
@@ -184,6 +189,7 @@ impl PciFunction {
             }
             // Under its lock, so that the device ends with what was written last.
             let mut registers = self.placement.registers();
+            resets |= registers.config.asks_for_reset(at, bytes);
             let command = registers.config.command();
             moves |= registers.write(at, bytes);
             backend.config_written(&registers.config, command);
@@ -192,7 +198,9 @@ impl PciFunction {
                 bytes.get(range).into_iter().for_each(|bytes| backend.device_write(first, bytes));
             }
         }
-        if moves {
+        if resets {
+            self.reset_for_guest();
+        } else if moves {
             let slots = self.placement.update_for_guest();
             // What has no interrupts has no service to be charged by.
             self.stores.iter().for_each(|stores| stores.charge_slots(slots));

@@ -36,6 +36,12 @@ pub trait FunctionModel: Send + Sync {
         0
     }
 
+    /// A function level reset, by the guest or by the VMM: the device's registers are what they were at the start, it raises
+    /// nothing more by itself, and nothing is pending, in the table of
+    /// [`SharedTable::reset`](crate::emulation::SharedTable::reset) neither. Its IRTEs stay. Bus mastering and the MSI
+    /// capability were reset, and the device told so, before. No lock of the function is held.
+    fn reset(&self) {}
+
     /// The parts of a BAR that are always mapped. The MSI-X table's BAR does not come here.
     fn mapped_parts(&self, bar: u8) -> Vec<MappedPart> {
         let _ = bar;

@@ -24,6 +24,8 @@ pub(super) trait PhysicalFunction: Send + Sync {
     fn config_read(&self, offset: u64, data: &mut [u8]) -> io::Result<()>;
     fn config_write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     fn set_bus_master(&self, on: bool) -> io::Result<()>;
+    fn can_reset(&self) -> bool;
+    fn reset(&self) -> io::Result<()>;
     fn bar_size(&self, bar: u8) -> u64;
     /// The whole BAR; `None` if it cannot be mapped.
     fn map_bar(&self, bar: u8) -> io::Result<Option<RegionMap>>;
@@ -56,6 +58,14 @@ impl PhysicalFunction for VfioPci {
         self.set_bus_master(on)
     }
 
+    fn can_reset(&self) -> bool {
+        self.can_reset()
+    }
+
+    fn reset(&self) -> io::Result<()> {
+        self.reset()
+    }
+
     fn bar_size(&self, bar: u8) -> u64 {
         self.bar_size(bar)
     }
@@ -77,8 +87,8 @@ impl PciFunction {
     /// The function of a host device, which the guest finds at `id`.
     ///
     /// The guest sees the device's ids and class, its memory BARs, and of its capabilities MSI-X (or MSI, where there is
-    /// no MSI-X), PCI Express without its function level reset, power management (the device itself stays on), and
-    /// vendor-specific ones, which it reads and writes as VFIO lets it. Everything else reads as zero and is not written:
+    /// no MSI-X), PCI Express with a function level reset if VFIO can reset the device, power management (the device
+    /// itself stays on), and vendor-specific ones, which it reads and writes as VFIO lets it. Everything else reads as zero and is not written:
     /// an allow-list. [`VfioPci::hidden_parts`] says what that is of a device. Memory decode of the device itself stays
     /// on, whatever the guest writes ([`VfioPci::set_bus_master`]).
     ///
@@ -126,7 +136,7 @@ impl Physical {
 
     /// What a guest sees of the configuration space.
     pub(super) fn config(&self) -> ConfigSpace {
-        filter(&self.config)
+        filter(&self.config, self.pci.can_reset())
     }
 
     pub(super) fn bars(&self) -> Vec<(u8, BarSpec)> {
@@ -183,6 +193,10 @@ impl Backend for Physical {
         if let Err(error) = self.pci.config_write(offset.into(), data) {
             tracing::debug!(device = %self.pci.address(), offset, "config write: {error}");
         }
+    }
+
+    fn reset(&self) -> io::Result<()> {
+        self.pci.reset()
     }
 
     fn bar_read(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &mut [u8]) {

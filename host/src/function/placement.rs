@@ -19,6 +19,8 @@ pub(super) struct Placement {
     open: AtomicBool,
     /// Calls of the mapper that change what is mapped, since they were last charged to the guest.
     remapped: AtomicUsize,
+    /// Whether the latest reset has failed: the device does not answer.
+    silent: AtomicBool,
     backend: Box<dyn Backend>,
     mapper: Arc<dyn BarMapper>,
 }
@@ -31,7 +33,7 @@ struct Installed {
     stuck: Vec<BarRange>,
     mapped: Vec<(BarRange, MappedPart)>,
     /// Whether a failure was logged: a guest can repeat it without end.
-    logged: [bool; 3],
+    logged: [bool; 4],
     /// Whether the function is gone: nothing is mapped any more.
     ended: bool,
 }
@@ -42,6 +44,7 @@ enum Failure {
     Decode,
     Map,
     Unmap,
+    Reset,
 }
 
 impl Failure {
@@ -50,6 +53,7 @@ impl Failure {
             Self::Decode => "does not decode",
             Self::Map => "stays trapped",
             Self::Unmap => "stays mapped",
+            Self::Reset => "is not reset",
         };
         FunctionError::Mapper { range, operation, source }
     }
@@ -68,6 +72,7 @@ impl Placement {
             installed: Mutex::default(),
             open: AtomicBool::new(false),
             remapped: AtomicUsize::new(0),
+            silent: AtomicBool::new(false),
             backend,
             mapper,
         }
@@ -203,6 +208,20 @@ impl Placement {
         self.remapped.swap(0, Ordering::Relaxed)
     }
 
+    /// Whether the device does not answer, because its latest reset has failed.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
+    }
+
+    /// A reset for the guest has failed.
+    pub(super) fn log_reset(&self, error: &FunctionError) {
+        self.installed().log(Failure::Reset, error);
+    }
+
     /// The end of the function: nothing of it decodes or is mapped any more.
     pub(super) fn end(&self) {
         let mut installed = self.installed();
@@ -218,11 +237,12 @@ impl Placement {
 impl Installed {
     /// A guest can bring this about at each write of a BAR, so the log has the first time of each kind.
     fn log(&mut self, failure: Failure, error: &FunctionError) {
-        let [decode, map, unmap] = &mut self.logged;
+        let [decode, map, unmap, reset] = &mut self.logged;
         let logged = match failure {
             Failure::Decode => decode,
             Failure::Map => map,
             Failure::Unmap => unmap,
+            Failure::Reset => reset,
         };
         if mem::replace(logged, true) {
             tracing::debug!("{}", with_source(error));

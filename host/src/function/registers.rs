@@ -47,6 +47,16 @@ impl Registers {
         offset & !3 == COMMAND
     }
 
+    /// The registers after a reset: nothing decodes, and no BAR has an address but those that the VMM has placed.
+    pub(super) fn reset(&mut self) {
+        self.config.reset();
+        for (bar, _) in self.bars.iter().collect::<Vec<_>>() {
+            if self.placed.get(usize::from(bar)).is_none_or(Option::is_none) {
+                self.bars.set_address(bar, 0);
+            }
+        }
+    }
+
     /// The VMM says where a BAR is whose registers are its own. Answers `false` if that is no place for it.
     #[must_use]
     pub(super) fn place(&mut self, bar: u8, address: Option<u64>) -> bool {
@@ -137,7 +147,7 @@ mod tests {
     const FUNCTION: DeviceId = DeviceId { segment: 0, bdf: pvir_abi::Bdf(8) };
 
     fn registers(list: &[(u8, BarSpec)]) -> Registers {
-        let config = emulated(&Identity::new(1, 2), true, None);
+        let config = emulated(&Identity::new(1, 2), true, None, false);
         Registers::new(config, Bars::new(list).unwrap())
     }
 
@@ -180,6 +190,16 @@ mod tests {
         assert_eq!(addresses(&registers), []);
         assert!(!registers.place(0, Some(0x10_0000_0800)) && !registers.place(3, None));
         assert!(!registers.place(0, Some(u64::MAX - 0xfff)), "its end is no address");
+    }
+
+    #[test]
+    fn after_a_reset_only_what_the_vmm_has_placed_has_an_address() {
+        let mut registers = registers(&[(0, BarSpec::memory32(0x1000)), (2, BarSpec::memory64(1 << 33))]);
+        assert!(registers.set_address(0, 0xc000_0000) && registers.place(2, Some(0x12 << 32)));
+        let _ = registers.write(4, &[2]);
+        registers.reset();
+        assert_eq!((registers.config.command(), registers.bars.address(0)), (0, Some(0)));
+        assert_eq!(addresses(&registers), [(2, 0x12 << 32)]);
     }
 
     #[test]

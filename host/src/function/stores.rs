@@ -5,6 +5,7 @@ use crate::trapped::StoreArea;
 use crate::work::Cost;
 use pvir_abi::DeviceId;
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -46,6 +47,16 @@ impl TrappedStores {
         if slots > 0 {
             self.service.spend(Cost::MEMORY_SLOT.times(slots));
         }
+    }
+
+    /// Resets the device by `reset`, and with it what the service has of it.
+    pub(super) fn reset(&self, reset: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.service.reset_device(self.id, reset)
+    }
+
+    /// Charges the guest for a reset that it has asked for, with the memory slots that were moved.
+    pub(super) fn charge_reset(&self, slots: usize) {
+        self.service.spend(Cost::RESET + Cost::MEMORY_SLOT.times(slots));
     }
 
     /// Tells of an access, access by access as the guest makes them: xtask's `intel/linux-accesses` reads these lines.

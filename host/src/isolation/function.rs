@@ -107,7 +107,8 @@ impl Host {
     pub fn hidden_parts(&self, address: DeviceId) -> Option<Vec<HiddenPart>> {
         let config = fs::read(self.device_path(address).join("config")).ok()?;
         config.first_chunk::<256>()?;
-        Some(hidden_parts(&config))
+        // The kernel has the file for a function that it can reset.
+        Some(hidden_parts(&config, self.device_path(address).join("reset").exists()))
     }
 }
 

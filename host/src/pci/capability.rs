@@ -11,6 +11,7 @@ pub(super) const MSI: u8 = 0x05;
 pub(super) const VENDOR_SPECIFIC: u8 = 0x09;
 pub(super) const PCI_EXPRESS: u8 = 0x10;
 pub(super) const MSIX: u8 = 0x11;
+pub(super) const ADVANCED_FEATURES: u8 = 0x13;
 /// Length of the MSI-X capability in bytes.
 pub(super) const MSIX_LEN: u8 = 12;
 /// Bytes of one MSI-X table entry.

@@ -1,6 +1,8 @@
 //! What a guest is not shown of a host device: the other side of the allow-list of its configuration space.
 
-use super::capability::{ConfigHeader, MSI, MSIX, PCI_EXPRESS, POWER_MANAGEMENT, VENDOR_SPECIFIC};
+use super::capability::{
+    ADVANCED_FEATURES, ConfigHeader, MSI, MSIX, PCI_EXPRESS, POWER_MANAGEMENT, VENDOR_SPECIFIC,
+};
 use super::config::{HeldCapability, held_capabilities};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -32,7 +34,7 @@ pub enum HiddenPart {
         /// Its offset in configuration space, in bytes.
         offset: u16,
     },
-    /// The function level reset that the PCI Express capability offers.
+    /// The function level reset that the PCI Express capability offers, where the host cannot reset the function.
     FunctionLevelReset,
     /// A BAR of ports.
     PortBar(u8),
@@ -58,15 +60,17 @@ impl fmt::Display for HiddenPart {
     }
 }
 
-/// What is hidden of a device with this configuration space: its first 256 bytes, or all 4096.
-pub(crate) fn hidden_parts(config: &[u8]) -> Vec<HiddenPart> {
+/// What is hidden of a device with this configuration space: its first 256 bytes, or all 4096. `resets` says whether the
+/// host can reset the function.
+pub(crate) fn hidden_parts(config: &[u8], resets: bool) -> Vec<HiddenPart> {
     let Some(header) = config.first_chunk() else { return Vec::new() };
-    let mut parts: Vec<HiddenPart> = held_capabilities(header)
+    let mut parts: Vec<HiddenPart> = held_capabilities(header, resets)
         .into_iter()
         .filter(|capability| !capability.shown)
         .map(|HeldCapability { id, at, .. }| HiddenPart::Capability { id, offset: at.into() })
         .collect();
-    parts.extend(ConfigHeader(header).offers_reset().then_some(HiddenPart::FunctionLevelReset));
+    let hidden_reset = !resets && ConfigHeader(header).offers_reset();
+    parts.extend(hidden_reset.then_some(HiddenPart::FunctionLevelReset));
     parts.extend(extended_capabilities(config));
     parts.extend(port_bars(header).map(HiddenPart::PortBar));
     let rom = header[OPTION_ROM..OPTION_ROM + 4].iter().zip([0xfe, 0xff, 0xff, 0xff]);
@@ -124,7 +128,7 @@ fn capability_name(id: u8) -> Option<&'static str> {
         PCI_EXPRESS => "PCI Express",
         MSIX => "MSI-X",
         0x12 => "SATA configuration",
-        0x13 => "advanced features with function level reset",
+        ADVANCED_FEATURES => "advanced features with function level reset",
         0x14 => "enhanced allocation",
         _ => return None,
     })
@@ -180,7 +184,7 @@ mod tests {
     }
 
     fn said(config: &[u8]) -> Vec<String> {
-        hidden_parts(config).iter().map(ToString::to_string).collect()
+        hidden_parts(config, false).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -210,8 +214,16 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_that_the_host_can_do_is_not_hidden() {
+        let config = config();
+        let hidden = |resets| hidden_parts(&config, resets).contains(&HiddenPart::FunctionLevelReset);
+        assert!(hidden(false) && !hidden(true));
+    }
+
+    #[test]
     fn a_short_or_looping_configuration_space_ends() {
         let mut config = config();
+        let hidden_parts = |config: &[u8]| hidden_parts(config, false);
         assert_eq!(hidden_parts(&config[..64]), [], "what a user without privilege may read");
         assert_eq!(hidden_parts(&config[..256]).len(), 4);
         config[0x100..0x104].copy_from_slice(&0x1001_0001_u32.to_le_bytes());

@@ -23,6 +23,7 @@ mod query;
 mod rate;
 mod record;
 mod release;
+mod reset;
 mod retarget;
 mod session;
 mod statistics;

@@ -17,6 +17,8 @@ use vmm_sys_util::ioctl_io_nr;
 ioctl_io_nr!(VFIO_DEVICE_GET_INFO, 0x3b, 107);
 ioctl_io_nr!(VFIO_DEVICE_GET_REGION_INFO, 0x3b, 108);
 ioctl_io_nr!(VFIO_DEVICE_GET_IRQ_INFO, 0x3b, 109);
+// `VFIO_BASE + 11`.
+ioctl_io_nr!(VFIO_DEVICE_RESET, 0x3b, 111);
 
 /// The most that the description of a region may be long, in 32-bit words: a page. The kernel's have some dozen words.
 const LONGEST: usize = 1024;
@@ -84,6 +86,13 @@ impl Descriptor {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
+    /// Resets the device.
+    pub(crate) fn reset(&self) -> io::Result<()> {
+        // SAFETY: the request takes no argument.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), VFIO_DEVICE_RESET()) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     /// Reads bytes of the device's address space for `pread`, in which its regions lie.
     pub(crate) fn read(&self, data: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(data, offset)
@@ -123,5 +132,6 @@ mod tests {
         assert_eq!(descriptor.device_info().unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         assert_eq!(descriptor.region(0).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         assert_eq!(descriptor.irq_flags(2).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        assert_eq!(descriptor.reset().unwrap_err().raw_os_error(), Some(libc::ENOTTY));
     }
 }

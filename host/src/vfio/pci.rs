@@ -4,6 +4,7 @@ mod bars;
 mod config;
 mod description;
 mod notice;
+mod reset;
 
 use super::container::Container;
 use super::descriptor::Descriptor;
@@ -38,6 +39,7 @@ pub struct VfioPci {
     msix: Option<MsixCapability>,
     msi: Option<MsiCapability>,
     dynamic: bool,
+    resets: bool,
     bars: [Region; 6],
     config: Region,
     irqs: Irqs,
@@ -110,7 +112,7 @@ impl VfioPci {
         assigned: &[DeviceId],
     ) -> Result<Self, AttachError> {
         let (msix, msi) = (description.msix(), description.msi());
-        let Description { bars, config, dynamic, irqs, device, keeper, .. } = description;
+        let Description { bars, config, dynamic, resets, irqs, device, keeper, .. } = description;
         let (host, assigned) = (host.clone(), assigned.to_vec());
         let pci = Self {
             address,
@@ -120,6 +122,7 @@ impl VfioPci {
             msix,
             msi,
             dynamic,
+            resets,
             bars,
             config,
             irqs,

@@ -72,7 +72,8 @@ fn make(
     let behind = Behind { registers: Registers::new(Arc::clone(&model), events), model: Arc::clone(&model) };
     let identity = Identity::new(VENDOR_ID, DEVICE_ID);
     let function = EmulatedFunction::new(id, "emulated", identity, Arc::new(behind))
-        .with_bar(REGISTERS_BAR, BarSpec::memory32(PAGE));
+        .with_bar(REGISTERS_BAR, BarSpec::memory32(PAGE))
+        .with_reset();
     let function = match (model.table(), shape(&layout)) {
         (Some(table), _) => function.with_msix(TABLE_BAR, table),
         (None, StoreShape::Msi(shape)) => function.with_msi(shape),
@@ -113,6 +114,10 @@ impl FunctionModel for Behind {
 
     fn set_msi(&self, registers: MsiRegisters) {
         self.model.set_msi(registers);
+    }
+
+    fn reset(&self) {
+        self.registers.reset();
     }
 
     fn msi_pending(&self) -> u32 {
@@ -212,10 +217,26 @@ mod tests {
         assert_eq!((word(&function, 2, 0x2000), word(&function, 2, 0x3ffc)), (0, 0));
         let mut control = [9; 4];
         function.config_read(0x40, &mut control);
-        assert_eq!(control, [0x11, 0, 43, 1]);
+        assert_eq!(control, [0x11, 0x60, 43, 1]);
         function.config_write(0x42, &[0xff, 0xff]);
         function.config_read(0x40, &mut control);
-        assert_eq!(control, [0x11, 0, 43, 0xc1]);
+        assert_eq!(control, [0x11, 0x60, 43, 0xc1]);
+    }
+
+    #[test]
+    fn a_function_level_reset_reaches_table_and_registers() {
+        let function = function();
+        let mut capabilities = [0; 4];
+        function.config_read(0x64, &mut capabilities);
+        assert_eq!(capabilities, [0, 0x80, 0, 0x10]);
+        function.config_write(0x42, &[0, 0x80]);
+        function.bar_write(2, 16, &[1; 8]);
+        function.bar_write(0, 8, &7_u32.to_le_bytes());
+        function.config_write(0x68, &[0, 0x80]);
+        assert_eq!((word(&function, 2, 16), word(&function, 0, 8)), (0, 1));
+        let mut control = [0; 2];
+        function.config_read(0x42, &mut control);
+        assert_eq!(control, [43, 1]);
     }
 
     #[test]

@@ -92,6 +92,19 @@ impl DeviceModel {
         self.state().bus_master = on;
     }
 
+    /// A function level reset: nothing is raised any more or held, the table is as at the start, and no memory is reached.
+    /// IRTEs, who programs the device, and counts stay.
+    pub(crate) fn reset(&self) {
+        self.stop_running();
+        let mut state = self.state();
+        state.reset();
+        for index in 0..self.layout.msix_entries() {
+            self.pending.take(index);
+        }
+        // All these entries exist.
+        let _ = self.table.as_ref().map(SharedTable::reset);
+    }
+
     /// What the guest has written into the MSI capability. Messages that waited and are unmasked now are sent.
     pub(crate) fn set_msi(&self, registers: MsiRegisters) {
         let mut state = self.state();

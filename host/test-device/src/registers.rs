@@ -64,6 +64,11 @@ pub(crate) const MAX_TIMES: u32 = 1 << 16;
 /// Shortest interval of the rate generator, in microseconds.
 pub(crate) const MIN_INTERVAL: u32 = 1;
 
+/// Registers that are not zero at the start.
+const START_TIMES: u32 = 1;
+const START_RATE_COUNT: u32 = 1;
+const START_RATE_INTERVAL: u32 = 1000;
+
 /// The register file.
 pub(crate) struct Registers {
     model: Arc<DeviceModel>,
@@ -94,15 +99,28 @@ impl Registers {
         Self {
             model,
             events,
-            times: register(1),
+            times: register(START_TIMES),
             select: register(0),
             ims_base_low: register(0),
             sequences_low: register(0),
             rate_first: register(0),
-            rate_count: register(1),
-            rate_interval: register(1000),
+            rate_count: register(START_RATE_COUNT),
+            rate_interval: register(START_RATE_INTERVAL),
             rate_rounds: register(0),
         }
+    }
+
+    /// A function level reset: the device is quiet, and the registers are what they were at the start. Counts go on.
+    pub(crate) fn reset(&self) {
+        self.model.reset();
+        let Self { times, select, ims_base_low, sequences_low, .. } = self;
+        let Self { rate_first, rate_count, rate_interval, rate_rounds, .. } = self;
+        for register in [select, ims_base_low, sequences_low, rate_first, rate_rounds] {
+            register.store(0, Relaxed);
+        }
+        times.store(START_TIMES, Relaxed);
+        rate_count.store(START_RATE_COUNT, Relaxed);
+        rate_interval.store(START_RATE_INTERVAL, Relaxed);
     }
 
     /// A guest's read of 32 bits.

@@ -41,6 +41,14 @@ impl DeviceState {
         }
     }
 
+    /// What the guest has set, as at the start.
+    pub(crate) fn reset(&mut self) {
+        self.bus_master = false;
+        self.msi = DeviceMsi::default();
+        self.ims = ImsArray::default();
+        self.sequences = 0;
+    }
+
     pub(crate) fn is_trapped(&self, store: Store) -> bool {
         self.owner == StoreOwner::Vmm(store)
     }

@@ -147,6 +147,7 @@ pub(crate) fn run(
         ending: &ending,
         signals: &signals,
         notices: &notices,
+        service: &service,
         live: &live,
         results: &results,
         user: &user,
@@ -208,6 +209,7 @@ struct Watch<'a> {
     ending: &'a Ending,
     signals: &'a Signals,
     notices: &'a [HostNotices],
+    service: &'a Service,
     live: &'a LiveReport,
     results: &'a Results,
     user: &'a Foreground,
@@ -216,7 +218,7 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Blocks until the guest has ended, a signal or the host has ended it, or time is up. Tells the counts to who asks meanwhile.
     fn until_the_end(&self, timeout: Option<f64>, mut ticker: Option<&mut Ticker>) -> Result<()> {
-        let Self { ending, signals, notices, live, results, user } = *self;
+        let Self { ending, signals, notices, service, live, results, user } = *self;
         let epoll = Epoll::new().context("epoll_create1 failed")?;
         let notified = notices.iter().flat_map(HostNotices::descriptors);
         for fd in [ending.as_raw_fd()].into_iter().chain(signals.descriptors()).chain(notified) {
@@ -231,6 +233,7 @@ impl Watch<'_> {
             if ending.outcome().is_some() {
                 return Ok(());
             }
+            notices.iter().for_each(|notices| notices.tell_resets(service));
             if let Some((device, notice)) = notices.iter().find_map(HostNotices::next) {
                 let outcome = Outcome::of_notice(device, notice);
                 tracing::warn!("{}", outcome.describe());

@@ -21,6 +21,7 @@ mod operations;
 mod records;
 mod refused;
 mod releasing;
+mod resets;
 mod retargeting;
 mod second_cpu;
 mod statuses;
@@ -55,7 +56,7 @@ type Test = fn(&mut Fixture) -> Verdict;
 /// The tests of a file, by statement.
 type Tests = &'static [(&'static str, Test)];
 
-const SECTIONS: [Tests; 18] = [
+const SECTIONS: [Tests; 19] = [
     discovery::TESTS,
     calls::TESTS,
     header::TESTS,
@@ -72,6 +73,7 @@ const SECTIONS: [Tests; 18] = [
     masks::TESTS,
     trapped::TESTS,
     events::TESTS,
+    resets::TESTS,
     statuses::TESTS,
     entry_statuses::TESTS,
 ];

@@ -6,6 +6,7 @@ use crate::machine::pci::Function;
 use crate::machine::pci::config::{PortAccess, set_multiple_messages};
 use crate::machine::pci::device_id;
 use crate::machine::pci::msix_table::RawMsixTable;
+use crate::machine::pci::reset::{AfterReset, RECOVERY_MS, ResetRegister};
 use pvir_guest::abi::{DeviceId, EntryRecord, EventReason, Pair, Store};
 
 /// Where its messages are.
@@ -51,6 +52,19 @@ impl Subject {
         };
         let entries = driver.as_ref().map_or(limit, |driver| u32::from(driver.vectors()).min(limit));
         Some(Self { id, name: name.unwrap_or("unknown"), function: *function, driver, messages, entries })
+    }
+
+    /// Whether it offers a function level reset.
+    pub(super) fn can_be_reset(&self) -> bool {
+        ResetRegister::of(&self.function).is_some()
+    }
+
+    /// Resets it, as software must: it is left alone for a while, gets its BARs and COMMAND again, and its driver begins
+    /// anew. None if it offers no reset.
+    pub(super) fn reset(&mut self) -> Option<AfterReset> {
+        let after = ResetRegister::of(&self.function)?.reset(RECOVERY_MS);
+        self.driver.iter_mut().for_each(Trigger::init);
+        Some(after)
     }
 
     /// Whether its interrupts can be raised.

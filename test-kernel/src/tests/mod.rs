@@ -5,6 +5,7 @@ mod blocked;
 mod conduits;
 mod counts;
 mod crash;
+mod decode;
 mod direct;
 mod dynamic;
 mod events;
@@ -14,6 +15,7 @@ mod limits;
 mod multi;
 mod quotas;
 mod refusals;
+mod resets;
 mod routings;
 mod scale;
 mod selftest;
@@ -30,9 +32,11 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 19] = [
+pub(crate) const WORDS: [(&str, Word); 21] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
+    ("resets", resets::run),
+    ("decode", decode::run),
     ("hostile", hostile::run),
     ("blocked", blocked::run),
     ("counts", counts::run),

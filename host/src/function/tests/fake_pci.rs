@@ -6,6 +6,7 @@ use crate::pci::{ConfigHeader, MsiCapability, MsixCapability};
 use pvir_abi::{Bdf, DeviceId};
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 pub(super) const REGISTERS: (u8, u64) = (0, 0x2_0000);
@@ -18,6 +19,9 @@ pub(super) const PBA: u64 = 0x2000;
 pub(super) struct FakePci {
     pub(super) config: Mutex<[u8; 256]>,
     pub(super) bus_master: Mutex<Vec<bool>>,
+    /// What was seen of bus mastering at each reset, and whether a reset fails.
+    pub(super) resets: Mutex<Vec<Option<bool>>>,
+    pub(super) reset_fails: AtomicBool,
     pub(super) writes: Mutex<Vec<(u8, u64, Vec<u8>)>>,
     pub(super) reads: Mutex<Vec<(u8, u64, usize)>>,
     /// Offset and length of each write to configuration space.
@@ -41,6 +45,11 @@ impl FakePci {
         Self::with(&[(0x70, &[0x11, 0, 9, 0, 3, 0, 0, 0, 3, 0x20, 0, 0]), (0x7c, &vendor)])
     }
 
+    /// One that has PCI Express behind MSI-X.
+    pub(super) fn with_pci_express() -> Arc<Self> {
+        Self::with(&[(0x70, &[0x11, 0, 9, 0, 3, 0, 0, 0, 3, 0x20, 0, 0]), (0xa0, &[0x10, 0, 2, 0])])
+    }
+
     /// One that has MSI with mask bits only.
     pub(super) fn with_msi() -> Arc<Self> {
         Self::with(&[(0x50, &[5, 0, 0x84, 1])])
@@ -61,6 +70,8 @@ impl FakePci {
             msi: ConfigHeader(&config).msi(),
             config: Mutex::new(config),
             bus_master: Mutex::default(),
+            resets: Mutex::default(),
+            reset_fails: AtomicBool::new(false),
             writes: Mutex::default(),
             reads: Mutex::default(),
             config_writes: Mutex::default(),
@@ -113,6 +124,15 @@ impl PhysicalFunction for FakePci {
     fn set_bus_master(&self, on: bool) -> io::Result<()> {
         self.bus_master.lock().unwrap().push(on);
         Ok(())
+    }
+
+    fn can_reset(&self) -> bool {
+        true
+    }
+
+    fn reset(&self) -> io::Result<()> {
+        self.resets.lock().unwrap().push(self.bus_master.lock().unwrap().last().copied());
+        if self.reset_fails.load(Relaxed) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
     }
 
     fn bar_size(&self, bar: u8) -> u64 {

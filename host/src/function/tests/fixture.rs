@@ -159,6 +159,10 @@ impl Fixture {
         fixture
     }
 
+    pub(super) fn with_pci_express() -> Self {
+        Self::of(FakePci::with_pci_express(), StoreShape::Msix(fake_pci::ENTRIES))
+    }
+
     fn of(pci: Arc<FakePci>, shape: StoreShape) -> Self {
         Self::with(service(), pci, shape)
     }

@@ -10,6 +10,7 @@ mod fixture;
 mod handing_back;
 mod mapping;
 mod random;
+mod resets;
 
 use super::*;
 use fake_mapper::FakeMapper;

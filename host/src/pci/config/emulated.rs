@@ -3,13 +3,16 @@
 use std::ops::Range;
 
 use super::identity::Identity;
+use super::reset::put_pci_express;
 use super::space::{COMMAND, COMMAND_BITS, ConfigSpace, FIRST_CAPABILITY, HAS_LIST, PORT_DECODE, STATUS};
 use crate::pci::MsiShape;
 use crate::pci::capability::{MSI, MSIX, MSIX_LEN};
 use pvir_abi::Pair;
 
-/// The only capability.
+/// The capability for messages.
 const CAPABILITY: u8 = 0x40;
+/// The capability for resets, behind the longest one for messages.
+const RESET_CAPABILITY: u8 = 0x60;
 
 /// Bits of MSI message control.
 const MSI_ENABLE: u16 = 1;
@@ -50,12 +53,13 @@ pub struct MsiRegisters {
     pub mask: u32,
 }
 
-/// Config space of a function of this identity. `ports` says whether it has a BAR of ports. Message control of MSI-X is
-/// the service's, and is zero here.
+/// Config space of a function of this identity. `ports` says whether it has a BAR of ports, `resets` whether it offers a
+/// function level reset. Message control of MSI-X is the service's, and is zero here.
 pub(crate) fn emulated(
     identity: &Identity,
     ports: bool,
     capability: Option<MessageCapability>,
+    resets: bool,
 ) -> ConfigSpace {
     let mut space = ConfigSpace::new();
     for (at, id) in [
@@ -70,13 +74,20 @@ pub(crate) fn emulated(
     space.put(0x08, &[identity.revision, interface, subclass, base]);
     let command = COMMAND_BITS | if ports { PORT_DECODE } else { 0 };
     space.let_write(COMMAND, &command.to_le_bytes());
+    let mut link = FIRST_CAPABILITY;
     if let Some(capability) = capability {
         space.put(STATUS, &[HAS_LIST]);
-        space.put(FIRST_CAPABILITY, &[CAPABILITY]);
+        space.put(link, &[CAPABILITY]);
+        link = CAPABILITY + 1;
         match capability {
             MessageCapability::Msix(layout) => put_msix(&mut space, layout),
             MessageCapability::Msi(layout) => layout.put(&mut space),
         }
+    }
+    if resets {
+        space.put(STATUS, &[HAS_LIST]);
+        put_pci_express(&mut space, RESET_CAPABILITY);
+        space.put(link, &[RESET_CAPABILITY]);
     }
     space
 }
@@ -160,7 +171,7 @@ mod tests {
     }
 
     fn space(layout: MsiLayout) -> ConfigSpace {
-        emulated(&IDENTITY, false, Some(MessageCapability::Msi(layout)))
+        emulated(&IDENTITY, false, Some(MessageCapability::Msi(layout)), false)
     }
 
     fn bytes(space: &ConfigSpace) -> [u8; 256] {
@@ -171,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_function_is_what_it_says() {
-        let mut space = emulated(&IDENTITY.with_subsystem(0x1af4, 9), true, None);
+        let mut space = emulated(&IDENTITY.with_subsystem(0x1af4, 9), true, None, false);
         let seen = bytes(&space);
         assert_eq!(seen[..12], [0x56, 0x50, 1, 0, 0, 0, 0, 0, 3, 7, 0, 2]);
         assert_eq!((seen[0x34], &seen[0x2c..0x30]), (0, &[0xf4, 0x1a, 9, 0][..]));
@@ -182,10 +193,24 @@ mod tests {
     #[test]
     fn a_guest_finds_the_table_of_the_largest_device() {
         let layout = MsixLayout { bar: 2, pba: 0x8000 };
-        let bytes = bytes(&emulated(&IDENTITY, false, Some(MessageCapability::Msix(layout))));
+        let bytes = bytes(&emulated(&IDENTITY, false, Some(MessageCapability::Msix(layout)), false));
         assert_eq!((bytes[6] & HAS_LIST, bytes[0x34]), (HAS_LIST, 0x40));
         assert_eq!(bytes[0x40..0x4c], [0x11, 0, 0, 0, 2, 0, 0, 0, 2, 0x80, 0, 0]);
         assert_eq!(MessageCapability::Msix(layout).range(), 0x40..0x4c);
+    }
+
+    #[test]
+    fn a_reset_is_offered_behind_the_messages() {
+        let capability = Some(MessageCapability::Msi(msi(true, true, 5)));
+        for (capability, link) in [(capability, 0x41), (None, 0x34)] {
+            let space = emulated(&IDENTITY, false, capability, true);
+            let bytes = bytes(&space);
+            assert_eq!(
+                (bytes[6], bytes[link], &bytes[0x60..0x68]),
+                (HAS_LIST, 0x60, &[0x10, 0, 0x92, 0, 0, 0x80, 0, 0x10][..])
+            );
+            assert!(space.asks_for_reset(0x68, &[0, 0x80]) && !space.asks_for_reset(0x68, &[0xff, 0x7f]));
+        }
     }
 
     #[test]

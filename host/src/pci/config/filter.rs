@@ -8,8 +8,9 @@
 use std::ops::Range;
 
 use super::held::{HeldCapability, held_capabilities};
+use super::reset::{ADVANCED_FEATURES_STATUS, let_reset_by_advanced_features, let_reset_by_pci_express};
 use super::space::{COMMAND, COMMAND_BITS, ConfigSpace, FIRST_CAPABILITY, HAS_LIST, SIZE, STATUS};
-use crate::pci::capability::{MSIX, PCI_EXPRESS, POWER_MANAGEMENT, VENDOR_SPECIFIC};
+use crate::pci::capability::{ADVANCED_FEATURES, MSIX, PCI_EXPRESS, POWER_MANAGEMENT, VENDOR_SPECIFIC};
 
 /// Header fields that are shown as they are: ids, class, cache line and latency, subsystem ids, grant and latency.
 const SHOWN: [Range<u8>; 5] = [0..4, 8..12, 12..14, 0x2c..0x30, 0x3e..0x40];
@@ -23,14 +24,12 @@ const POWER_VERSION_AND_INITIALIZATION: u8 = 0b0010_0111;
 /// change of it resets the device.
 const POWER_STATE: u8 = 0b11;
 const NO_SOFT_RESET: u8 = 1 << 3;
-/// Device Capabilities of PCI Express, and the bit of its last byte that offers a function level reset (PCI Express Base
-/// Specification 6.0, section 7.5.3.3 "Device Capabilities Register", bit 28). Device Control is not written, so a reset
-/// would be reported as done and never happen.
-const DEVICE_CAPABILITIES: u8 = 0x04;
-const FUNCTION_LEVEL_RESET: u8 = 1 << 4;
+/// Of the status of advanced features.
+const TRANSACTIONS_PENDING: u8 = 1;
 
-/// What a guest sees of a device whose config space is `physical`.
-pub(crate) fn filter(physical: &[u8; SIZE]) -> ConfigSpace {
+/// What a guest sees of a device whose config space is `physical`. `resets` says whether the host can reset the function:
+/// otherwise no reset is offered, because it would be taken for done and never happen.
+pub(crate) fn filter(physical: &[u8; SIZE], resets: bool) -> ConfigSpace {
     let mut space = ConfigSpace::new();
     for Range { start, end } in SHOWN {
         space.put(start, &physical[usize::from(start)..usize::from(end)]);
@@ -40,21 +39,26 @@ pub(crate) fn filter(physical: &[u8; SIZE]) -> ConfigSpace {
     space.let_through(STATUS, 2, 0);
     space.let_through(STATUS, 1, HAS_LIST | INTX_PENDING);
     let mut link = FIRST_CAPABILITY;
-    for capability in held_capabilities(physical).into_iter().filter(|capability| capability.shown) {
+    for capability in held_capabilities(physical, resets).into_iter().filter(|capability| capability.shown) {
         let HeldCapability { at, id, .. } = capability;
         if link == FIRST_CAPABILITY {
             space.put(STATUS, &[HAS_LIST]);
         }
         space.put(link, &[at]);
         space.put(at, &[id, 0]);
-        show(&mut space, physical, capability);
+        show(&mut space, physical, capability, resets);
         link = at + 1;
     }
     space
 }
 
 /// Shows what is behind the id and the link of a capability.
-fn show(space: &mut ConfigSpace, physical: &[u8; SIZE], HeldCapability { at, id, size, .. }: HeldCapability) {
+fn show(
+    space: &mut ConfigSpace,
+    physical: &[u8; SIZE],
+    HeldCapability { at, id, size, .. }: HeldCapability,
+    resets: bool,
+) {
     let bytes = &physical[usize::from(at)..];
     match id {
         // Message control is the service's, and so is all of MSI behind id and link.
@@ -62,7 +66,11 @@ fn show(space: &mut ConfigSpace, physical: &[u8; SIZE], HeldCapability { at, id,
         PCI_EXPRESS => {
             space.put(at + 2, &bytes[2..4]);
             space.let_through(at + 4, usize::from(size) - 4, 0);
-            space.let_through(at + DEVICE_CAPABILITIES + 3, 1, FUNCTION_LEVEL_RESET);
+            let_reset_by_pci_express(space, at, resets);
+        }
+        ADVANCED_FEATURES => {
+            let_reset_by_advanced_features(space, at);
+            space.let_through(at + ADVANCED_FEATURES_STATUS, 1, !TRANSACTIONS_PENDING);
         }
         POWER_MANAGEMENT => {
             space.put(at + 2, &[bytes[2] & POWER_VERSION_AND_INITIALIZATION]);
@@ -103,7 +111,7 @@ mod tests {
     #[test]
     fn capabilities_that_are_not_on_the_list_are_unlinked() {
         let physical = igb();
-        let seen = seen(&filter(&physical), &physical);
+        let seen = seen(&filter(&physical, false), &physical);
         assert_eq!(seen[0x34], 0x40);
         assert_eq!((seen[0x41], seen[0x71], seen[0xa1]), (0x70, 0xa0, 0));
         assert_eq!((seen[0x48..0x70].to_vec(), seen[0xdc..].to_vec()), (vec![0; 40], vec![0; 36]));
@@ -115,7 +123,7 @@ mod tests {
     fn msi_is_shown_where_there_is_no_msix() {
         let mut physical = igb();
         physical[0x70] = 0x77;
-        let seen = seen(&filter(&physical), &physical);
+        let seen = seen(&filter(&physical, false), &physical);
         assert_eq!((seen[0x41], seen[0x51]), (0x50, 0xa0));
         assert_eq!(seen[0x50..0x70].iter().filter(|byte| **byte != 0).count(), 2, "id and link only");
     }
@@ -123,7 +131,7 @@ mod tests {
     #[test]
     fn power_management_has_no_more_than_on_and_off_and_no_reset() {
         let physical = igb();
-        let space = filter(&physical);
+        let space = filter(&physical, false);
         assert_eq!(seen(&space, &physical)[0x40..0x48], [1, 0x70, 0x23, 0, 8, 0, 0, 0]);
     }
 
@@ -133,7 +141,7 @@ mod tests {
         physical[0x71] = 0xe4;
         physical[0xe4..0xe7].copy_from_slice(&[VENDOR_SPECIFIC, 0xf4, 0x0e]);
         physical[0xf4..0xf7].copy_from_slice(&[VENDOR_SPECIFIC, 0xa0, 0x0c]);
-        let space = filter(&physical);
+        let space = filter(&physical, false);
         let shown = seen(&space, &physical);
         assert_eq!((shown[0x71], shown[0xe5], shown[0xf5]), (0xe4, 0xf4, 0xa0));
         let forwarded =
@@ -146,23 +154,41 @@ mod tests {
     }
 
     #[test]
-    fn a_function_level_reset_is_not_offered() {
-        for version in [1, 2] {
+    fn a_function_level_reset_is_offered_where_the_host_can_do_it() {
+        for (version, resets) in [(1, false), (2, false), (1, true), (2, true)] {
             let mut physical = igb();
             physical[0xa2] = version;
             physical[0xa4..0xaa].copy_from_slice(&[0xff; 6]);
-            let mut space = filter(&physical);
-            assert_eq!(seen(&space, &physical)[0xa4..0xa8], [0xff, 0xff, 0xff, 0xef]);
+            // Not what the device says of itself: the host may know another way, or that this one is broken.
+            physical[0xa7] = if resets { 0xef } else { 0xff };
+            let mut space = filter(&physical, resets);
+            let offered = if resets { 0xff } else { 0xef };
+            assert_eq!(seen(&space, &physical)[0xa4..0xa8], [0xff, 0xff, 0xff, offered]);
             let before = seen(&space, &physical);
+            assert_eq!(space.asks_for_reset(0xa8, &[0, 0x80]), resets);
+            assert!(!space.asks_for_reset(0xa8, &[0xff, 0x7f]));
             space.write(0xa8, &[0xff; 2]);
-            assert_eq!(seen(&space, &physical), before, "Initiate FLR is not taken");
+            assert_eq!(seen(&space, &physical), before, "Device Control is read only");
+        }
+    }
+
+    #[test]
+    fn advanced_features_are_shown_for_their_reset() {
+        let mut physical = igb();
+        physical[0xa1] = 0xf0;
+        for (capabilities, resets, shown) in [(3, true, true), (3, false, false), (1, true, false)] {
+            physical[0xf0..0xf6].copy_from_slice(&[ADVANCED_FEATURES, 0, 6, capabilities, 0, 0xff]);
+            let space = filter(&physical, resets);
+            let expected = if shown { [0x13, 0, 6, 3, 0, 1] } else { [0; 6] };
+            assert_eq!(seen(&space, &physical)[0xf0..0xf6], expected);
+            assert_eq!(space.asks_for_reset(0xf4, &[1]), shown);
         }
     }
 
     #[test]
     fn header_hides_intx_decode_and_the_other_functions() {
         let physical = igb();
-        let seen = seen(&filter(&physical), &physical);
+        let seen = seen(&filter(&physical, false), &physical);
         assert_eq!(seen[..8], [0x86, 0x80, 0xc9, 0x10, 0, 0, 0x10, 0]);
         assert_eq!((seen[0x0e], seen[0x3c], seen[0x3d]), (0, 0, 0));
         assert_eq!(seen[0x10..0x2c], [0; 28]);
@@ -171,7 +197,7 @@ mod tests {
     #[test]
     fn only_what_is_on_the_list_can_be_written() {
         let physical = igb();
-        let mut space = filter(&physical);
+        let mut space = filter(&physical, false);
         let before = seen(&space, &physical);
         for offset in 0..256 {
             space.write(offset, &[0xff]);
@@ -189,13 +215,13 @@ mod tests {
         physical[6] = HAS_LIST;
         physical[0x34] = 0x40;
         physical[0x40..0x42].copy_from_slice(&[MSI, 0x40]);
-        let looped = seen(&filter(&physical), &physical);
+        let looped = seen(&filter(&physical, false), &physical);
         assert_eq!((looped[0x34], looped[0x41]), (0x40, 0));
         physical[0x41] = 0xf8;
         physical[0xf8..0xfa].copy_from_slice(&[MSIX, 0]);
-        assert_eq!(seen(&filter(&physical), &physical)[0x41], 0);
+        assert_eq!(seen(&filter(&physical, false), &physical)[0x41], 0);
         physical[6] = 0;
-        let none = seen(&filter(&physical), &physical);
+        let none = seen(&filter(&physical, false), &physical);
         assert_eq!((none[6], none[0x34]), (0, 0));
     }
 }

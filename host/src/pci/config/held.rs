@@ -3,10 +3,17 @@
 use std::ops::Range;
 
 use super::space::{FIRST_CAPABILITY, HAS_LIST, SIZE, STATUS};
-use crate::pci::capability::{MSI, MSIX, MSIX_LEN, PCI_EXPRESS, POWER_MANAGEMENT, VENDOR_SPECIFIC};
+use crate::pci::capability::{
+    ADVANCED_FEATURES, MSI, MSIX, MSIX_LEN, PCI_EXPRESS, POWER_MANAGEMENT, VENDOR_SPECIFIC,
+};
 
 const HEAD: u8 = 2;
 const POWER_MANAGEMENT_LEN: u8 = 8;
+/// Advanced features, and the byte of its capabilities with the bit of a function level reset (PCI Local Bus Specification
+/// 3.0, engineering change notice "Advanced Capabilities for Conventional PCI", section 6.8.3; 27 July 2006).
+const ADVANCED_FEATURES_LEN: u8 = 6;
+const ADVANCED_FEATURES_CAPABILITIES: u8 = 3;
+const ADVANCED_RESET: u8 = 1 << 1;
 /// MSI message control, and bits of its bytes: 64-bit address, mask bits.
 const MSI_CONTROL: u8 = 0x02;
 const MSI_WIDE: u8 = 1 << 7;
@@ -34,8 +41,9 @@ impl HeldCapability {
 
 /// The list as the device has it. A capability is shown if it is of a kind that is, the first of that kind (where it is
 /// not vendor-specific), inside of configuration space, and has no byte that another one has too: what is forwarded to
-/// the device must be no register that is not.
-pub(crate) fn held_capabilities(physical: &[u8; SIZE]) -> Vec<HeldCapability> {
+/// the device must be no register that is not. `resets` says whether the host can reset the function: advanced features
+/// are there for nothing else.
+pub(crate) fn held_capabilities(physical: &[u8; SIZE], resets: bool) -> Vec<HeldCapability> {
     let mut list: Vec<HeldCapability> = listed(physical)
         .into_iter()
         .map(|(at, id)| HeldCapability { at, id, size: size(&physical[usize::from(at)..], id), shown: false })
@@ -52,6 +60,7 @@ pub(crate) fn held_capabilities(physical: &[u8; SIZE]) -> Vec<HeldCapability> {
             let kind = match capability.id {
                 MSI => first && !has_msix,
                 MSIX | PCI_EXPRESS | POWER_MANAGEMENT => first,
+                ADVANCED_FEATURES => first && resets && has_advanced_reset(&physical[capability.at.into()..]),
                 VENDOR_SPECIFIC => capability.size > HEAD && list.iter().enumerate().all(alone),
                 _ => false,
             };
@@ -82,11 +91,17 @@ fn size(bytes: &[u8], id: u8) -> u8 {
         MSIX => MSIX_LEN,
         MSI => msi_size(bytes),
         PCI_EXPRESS => pci_express_size(bytes),
+        ADVANCED_FEATURES => ADVANCED_FEATURES_LEN,
         POWER_MANAGEMENT => POWER_MANAGEMENT_LEN,
         // PCI Express Base Specification 6.0, section 7.9.4 "Vendor-Specific Capability": the byte behind the link.
         VENDOR_SPECIFIC => bytes.get(2).copied().unwrap_or(0).max(HEAD),
         _ => HEAD,
     }
+}
+
+fn has_advanced_reset(bytes: &[u8]) -> bool {
+    let capabilities = bytes.get(usize::from(ADVANCED_FEATURES_CAPABILITIES));
+    capabilities.is_some_and(|byte| byte & ADVANCED_RESET != 0)
 }
 
 fn msi_size(bytes: &[u8]) -> u8 {
@@ -122,7 +137,7 @@ mod tests {
             bytes[usize::from(*at)..][..capability.len()].copy_from_slice(capability);
             link = usize::from(*at) + 1;
         }
-        let held = held_capabilities(&bytes).into_iter();
+        let held = held_capabilities(&bytes, false).into_iter();
         held.filter(|capability| capability.shown).map(|capability| capability.at).collect()
     }
 

@@ -4,6 +4,7 @@ mod emulated;
 mod filter;
 mod held;
 mod identity;
+mod reset;
 mod space;
 
 pub use emulated::MsiRegisters;

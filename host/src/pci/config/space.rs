@@ -29,6 +29,15 @@ pub(crate) struct ConfigSpace {
     live: [Option<Hidden>; SIZE],
     /// Reads and writes are the device's own, in the widths that the guest uses.
     forward: [bool; SIZE],
+    /// Bits that reset the function when they are written with 1. They read as zero.
+    reset: Vec<ResetBit>,
+}
+
+/// A bit that resets the function.
+#[derive(Debug, Clone, Copy)]
+struct ResetBit {
+    at: u8,
+    mask: u8,
 }
 
 /// Bits that a guest is not shown.
@@ -37,7 +46,13 @@ type Hidden = u8;
 impl ConfigSpace {
     /// All zero, nothing writable.
     pub(crate) fn new() -> Self {
-        Self { values: [0; SIZE], writable: [0; SIZE], live: [None; SIZE], forward: [false; SIZE] }
+        Self {
+            values: [0; SIZE],
+            writable: [0; SIZE],
+            live: [None; SIZE],
+            forward: [false; SIZE],
+            reset: Vec::new(),
+        }
     }
 
     /// Gives bytes a constant value.
@@ -47,7 +62,7 @@ impl ConfigSpace {
         }
     }
 
-    /// Lets a guest set these bits; they are kept and read back, and that is all.
+    /// Lets a guest set these bits; they are kept and read back, and that is all. After a reset they are clear.
     pub(crate) fn let_write(&mut self, at: u8, bits: &[u8]) {
         for (mask, byte) in self.writable.iter_mut().skip(at.into()).zip(bits) {
             *mask |= *byte;
@@ -62,6 +77,24 @@ impl ConfigSpace {
     /// Leaves bytes to the device: see [`forwarded`](Self::forwarded).
     pub(crate) fn let_forward(&mut self, at: u8, count: usize) {
         self.forward.iter_mut().skip(at.into()).take(count).for_each(|rule| *rule = true);
+    }
+
+    /// Lets a guest reset the function by writing 1 to these bits of a byte: see [`asks_for_reset`](Self::asks_for_reset).
+    pub(crate) fn let_reset(&mut self, at: u8, mask: u8) {
+        self.reset.push(ResetBit { at, mask });
+    }
+
+    /// Whether a write resets the function.
+    pub(crate) fn asks_for_reset(&self, offset: u16, data: &[u8]) -> bool {
+        self.reset.iter().any(|bit| {
+            let byte = u16::from(bit.at).checked_sub(offset).and_then(|at| data.get(usize::from(at)));
+            byte.is_some_and(|byte| byte & bit.mask != 0)
+        })
+    }
+
+    /// Clears what a guest has set.
+    pub(crate) fn reset(&mut self) {
+        self.values.iter_mut().zip(self.writable).for_each(|(value, writable)| *value &= !writable);
     }
 
     /// The parts of an access that are the device's to answer. [`read`](Self::read) has zeros there, and
@@ -144,6 +177,24 @@ mod tests {
         assert_eq!((parts(0x50, 4), parts(0x50, 8)), (vec![(2, 4)], vec![(2, 5)]));
         assert_eq!((parts(0x54, 1), parts(0x55, 4), parts(0xfc, 8)), (vec![(0, 1)], vec![], vec![(3, 4)]));
         assert_eq!((parts(0x100, 4), parts(u16::MAX, 4)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_reset_is_asked_for_by_its_bit_and_clears_what_was_written() {
+        let mut space = ConfigSpace::new();
+        space.put(0x40, &[0x18, 0x81]);
+        space.let_write(0x40, &[0x07, 0x70]);
+        space.let_reset(0x49, 0x80);
+        let asks = |at, data: &[u8]| space.asks_for_reset(at, data);
+        assert!(asks(0x49, &[0x80]) && asks(0x48, &[0, 0xff]) && asks(0x40, &[0xff; 16]));
+        assert!(
+            !asks(0x49, &[0x7f]) && !asks(0x48, &[0xff]) && !asks(0x4a, &[0xff]) && !asks(0xfff, &[0xff])
+        );
+        space.write(0x40, &[0xff; 16]);
+        assert_eq!(read(&space, 0x40), [0x1f, 0xf1, 0, 0]);
+        assert_eq!(read(&space, 0x48), [0; 4]);
+        space.reset();
+        assert_eq!(read(&space, 0x40), [0x18, 0x81, 0, 0]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl ServiceFixture {
         self.word(number, index, 2, vector.into());
     }
 
-    fn trapped_mask(&self, number: u8, index: u32, masked: bool) {
+    pub(super) fn trapped_mask(&self, number: u8, index: u32, masked: bool) {
         self.word(number, index, 3, masked.into());
     }
 

@@ -69,6 +69,14 @@ impl Vm {
         }
     }
 
+    /// Resets a device's emulated registers and takes their lines down: what they hold is dropped.
+    pub(in crate::service) fn reset_trapped(&mut self, id: DeviceId) {
+        if let Some((trapped, mut context)) = self.trapped_of(id) {
+            trapped.registers.reset();
+            trapped.end(&mut context);
+        }
+    }
+
     /// Resets every device's emulated registers and takes their lines down, for the end of the VM or its reset.
     pub(in crate::service) fn end_trapped(&mut self) {
         let ids: Vec<DeviceId> = self.devices.iter().rev().map(|(id, _)| *id).collect();

@@ -30,7 +30,7 @@ impl VfioPci {
     pub fn map_bar(&self, bar: u8) -> io::Result<RegionMap> {
         let region = self.bar(bar).filter(|_| self.is_mappable(bar)).ok_or(io::ErrorKind::Unsupported)?;
         let len = usize::try_from(region.size).map_err(io::Error::other)?;
-        RegionMap::new(self.device.file(), region.offset, len)
+        RegionMap::of_device(self.device.file(), region.offset, len)
     }
 
     /// Reads `data.len()` bytes of a BAR from byte `offset` on with one access of VFIO. The MSI-X table reads as all

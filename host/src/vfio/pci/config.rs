@@ -49,7 +49,7 @@ impl VfioPci {
         let size = usize::try_from(self.config.size).unwrap_or(usize::MAX).min(4096);
         let mut config = vec![0; size];
         self.config_read(0, &mut config)?;
-        Ok(hidden_parts(&config))
+        Ok(hidden_parts(&config, self.can_reset()))
     }
 
     /// The physical config space, which VFIO does not show: for the pair of a plain MSI.

@@ -12,7 +12,8 @@ use pvir_abi::DeviceId;
 use std::fs::File;
 use std::sync::Arc;
 use vfio_bindings::bindings::vfio::{
-    VFIO_DEVICE_FLAGS_PCI, VFIO_IRQ_INFO_NORESIZE, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_PCI_MSIX_IRQ_INDEX,
+    VFIO_DEVICE_FLAGS_PCI, VFIO_DEVICE_FLAGS_RESET, VFIO_IRQ_INFO_NORESIZE, VFIO_PCI_CONFIG_REGION_INDEX,
+    VFIO_PCI_MSIX_IRQ_INDEX,
 };
 
 /// An open PCI device, its regions and the start of its configuration space.
@@ -23,6 +24,8 @@ pub(crate) struct Description {
     pub(super) config: Region,
     /// Whether vectors of MSI-X may be added while others run.
     pub(super) dynamic: bool,
+    /// Whether VFIO can reset the device.
+    pub(super) resets: bool,
     pub(crate) irqs: Irqs,
     pub(crate) device: Arc<Descriptor>,
     /// Dropped last.
@@ -71,7 +74,8 @@ impl Description {
             }
         };
         let irqs = Irqs::new(Arc::clone(&device), counters);
-        Ok(Self { header, bars, config, dynamic, irqs, device, keeper })
+        let resets = info.flags & VFIO_DEVICE_FLAGS_RESET != 0;
+        Ok(Self { header, bars, config, dynamic, resets, irqs, device, keeper })
     }
 
     pub(crate) fn msix(&self) -> Option<MsixCapability> {

@@ -6,6 +6,7 @@ mod msi;
 mod msix;
 mod page;
 mod rate;
+mod reset;
 mod trapped;
 
 use super::EmulatedDevice;

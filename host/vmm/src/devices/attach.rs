@@ -158,7 +158,7 @@ impl<'a> HostDevices<'a> {
         };
         check_messages(address, pci.msix().is_some() || pci.msi().is_some(), self.mode)?;
         tell_what_is_hidden(&pci)?;
-        self.notices.push(HostNotices::of(&pci)?);
+        self.notices.push(HostNotices::of(&pci, id)?);
         Ok(PciFunction::vfio(Arc::new(pci), id, mapper)?)
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod io_apic;
 pub(crate) mod keys;
 pub(crate) mod line_console;
 pub(crate) mod notices;
+mod reset_watch;
 pub(crate) mod scratch;
 pub(crate) mod serial;
 pub(crate) mod terminal;

@@ -45,6 +45,7 @@ pub(super) const KVM_SET_DEVICE_ATTR: Request = sized::<kvm::kvm_device_attr>(WR
 pub(super) const VFIO_GROUP_UNSET_CONTAINER: Request = vfio(5);
 pub(super) const VFIO_DEVICE_GET_IRQ_INFO: Request = vfio(9);
 pub(super) const VFIO_DEVICE_SET_IRQS: Request = vfio(10);
+pub(super) const VFIO_DEVICE_RESET: Request = vfio(11);
 pub(super) const VFIO_IOMMU_UNMAP_DMA: Request = vfio(14);
 
 pub(super) const TCGETS: Request = Request(0x5401);
@@ -81,6 +82,7 @@ mod tests {
             (KVM_TRANSLATE, 0xc018_ae85),
             (KVM_SET_DEVICE_ATTR, 0x4018_aee1),
             (VFIO_DEVICE_SET_IRQS, 0x3b6e),
+            (VFIO_DEVICE_RESET, 0x3b6f),
             (TCGETS2, 0x802c_542a),
             (TCSETS2, 0x402c_542b),
         ];

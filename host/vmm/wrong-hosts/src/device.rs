@@ -1,6 +1,6 @@
 //! A device: its pairs, its mask bits, and what it holds when an entry is mapped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -38,6 +38,8 @@ pub(crate) struct WrongDevice {
     first_pair: Option<Pair>,
     /// The first pair of each entry.
     first_of: BTreeMap<(u16, u32), Pair>,
+    /// Entries whose pair was read since they were started: MAP is done with them, and who asks again is a reset.
+    settled: BTreeSet<(u16, u32)>,
 }
 
 impl WrongDevice {
@@ -47,7 +49,16 @@ impl WrongDevice {
         table: Option<Arc<RegionMap>>,
         wrong: Option<Wrong>,
     ) -> Self {
-        Self { device, number, lines, table, wrong, first_pair: None, first_of: BTreeMap::new() }
+        Self {
+            device,
+            number,
+            lines,
+            table,
+            wrong,
+            first_pair: None,
+            first_of: BTreeMap::new(),
+            settled: BTreeSet::new(),
+        }
     }
 
     fn set_masked(&self, store: Store, index: u32, masked: bool) -> io::Result<()> {
@@ -76,6 +87,7 @@ impl Device for WrongDevice {
             }
         }
         for (index, eventfd) in (first..).zip(eventfds) {
+            self.settled.remove(&(store.0, index));
             self.lines.started(self.number, (store, index), eventfd.try_clone()?);
         }
         self.device.start(store, first, eventfds)
@@ -85,8 +97,10 @@ impl Device for WrongDevice {
         let pair = self.device.pair(store, index)?;
         self.lines.has_pair(self.number, (store, index), pair);
         let first = *self.first_pair.get_or_insert(pair);
+        let is_settled = !self.settled.insert((store.0, index));
         Ok(match self.wrong {
             Some(Wrong::PairOfAnotherEntry) => Pair { address: pair.address + NEXT_HANDLE, ..pair },
+            Some(Wrong::PairOfReset) if is_settled => Pair { address: pair.address + NEXT_HANDLE, ..pair },
             Some(Wrong::OnePairForAll) => first,
             Some(Wrong::PairAgain) => *self.first_of.entry((store.0, index)).or_insert(pair),
             _ => pair,
@@ -95,7 +109,10 @@ impl Device for WrongDevice {
 
     fn mask(&mut self, store: Store, index: u32) -> io::Result<bool> {
         let masked = self.device.mask(store, index)?;
-        if self.wrong == Some(Wrong::MaskLeftUnset) {
+        let is_settled = self.settled.contains(&(store.0, index));
+        if self.wrong == Some(Wrong::MaskLeftUnset)
+            || self.wrong == Some(Wrong::UnmaskedByReset) && is_settled
+        {
             self.set_masked(store, index, false)?;
         }
         Ok(masked)

@@ -148,6 +148,10 @@ wrong_hosts! {
     GoneIsUnknown = "gone-is-unknown" breaks "V9",
     /// MAP for a device that is cut off says that the host has no GSI.
     CutOffHasNoGsi = "cut-off-has-no-gsi" breaks "V10",
+    /// After a reset an entry has another pair than before.
+    PairOfReset = "pair-of-reset" breaks "Z2",
+    /// A reset leaves mapped entries unmasked, as the kernel does.
+    UnmaskedByReset = "unmasked-by-reset" breaks "Z3",
     /// Vectors of exceptions are taken, and moved out of the way.
     VectorFive = "vector-five" breaks "BAD_VECTOR",
     /// The first and the last of the device vectors are refused.

@@ -93,25 +93,34 @@ impl ConfigRegionAccess for PortAccess {
 /// Sets Multiple Message Enable of a function's MSI capability to 2^`log2` messages (PCI Express Base Specification 6.0,
 /// section 7.7.1.2 "Message Control Register for MSI"). `pci_types` 0.10.1 writes other bits.
 pub(crate) fn set_multiple_messages(address: PciAddress, log2: u32) {
+    const MSI: u8 = 5;
+    if let Some(at) = capability(address, MSI) {
+        // SAFETY: reading a register of configuration space has no effect on memory.
+        let control = unsafe { PortAccess.read(address, at) } & !(7 << 20) | (log2 & 7) << 20;
+        // SAFETY: the number of messages of a function that is under test, MSI disabled.
+        unsafe { PortAccess.write(address, at, control) };
+    }
+}
+
+/// Where the first capability of this id is.
+pub(crate) fn capability(address: PciAddress, id: u8) -> Option<u16> {
     const CAPABILITIES: u16 = 0x34;
-    const MSI: u32 = 5;
     // SAFETY: reading the header and the list of capabilities has no side effect.
     let read = |offset| unsafe { PortAccess.read(address, offset) };
     let next = |word: u32, shift: u32| u16::from(word.to_le_bytes()[(shift / 8) as usize]) & 0xfc;
     let mut at = next(read(CAPABILITIES), 0);
     // As many as fit into the 256 bytes; a list that runs in a circle ends too.
     for _ in 0..48 {
-        let word = read(at);
-        if at == 0 || word & 0xff == MSI {
+        if at == 0 {
             break;
+        }
+        let word = read(at);
+        if word & 0xff == u32::from(id) {
+            return Some(at);
         }
         at = next(word, 8);
     }
-    if at != 0 {
-        let control = read(at) & !(7 << 20) | (log2 & 7) << 20;
-        // SAFETY: the number of messages of a function that is under test, MSI disabled.
-        unsafe { PortAccess.write(address, at, control) };
-    }
+    None
 }
 
 /// The word for port 0xcf8, if the register can be reached this way.

@@ -3,6 +3,7 @@
 pub(crate) mod bars;
 pub(crate) mod config;
 pub(crate) mod msix_table;
+pub(crate) mod reset;
 
 use config::PortAccess;
 use pci_types::capability::{MsiCapability, MsixCapability, PciCapability};

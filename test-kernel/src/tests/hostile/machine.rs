@@ -5,6 +5,7 @@
 use super::random::Random;
 use crate::machine::pci::config::{self, Width};
 use crate::machine::pci::msix_table::RawMsixTable;
+use crate::machine::pci::reset::{Header, ResetRegister};
 use crate::machine::pci::{self, Function};
 use arrayvec::ArrayVec;
 use pci_types::PciAddress;
@@ -14,6 +15,8 @@ const WIDTHS: [Width; 3] = [Width::One, Width::Two, Width::Four];
 /// Registers of a function with these: command, the six BARs, the list of capabilities and what it leads to.
 const COMMAND: u16 = 0x04;
 const BARS: u16 = 0x10;
+/// One of so many writes that reset a function is made.
+const RESET_EACH: u64 = 16;
 /// Addresses to which a BAR is moved: RAM, the local APICs, the I/O APIC, the top of the address space, the other BARs.
 const PLACES: [u32; 8] =
     [0, 0x10_0000, 0x20_0000, 0xfee0_0000, 0xfec0_0000, 0xffff_f000, 0xd000_0000, 0xffff_ffff];
@@ -83,7 +86,17 @@ impl Machine {
             1 => u32::MAX,
             _ => self.random.half(),
         };
-        self.for_a_moment(function, offset, width, value)
+        let reset = ResetRegister::at(function).filter(|reset| reset.is_begun_by(offset, width, value));
+        // A reset takes a passed-through device 100 ms, and BARs are lost by it.
+        if reset.is_some() && !self.random.one_in(RESET_EACH) {
+            return 1;
+        }
+        let header = reset.map(|_| Header::of(function));
+        let accesses = self.for_a_moment(function, offset, width, value);
+        if let Some(header) = header {
+            header.restore();
+        }
+        accesses
     }
 
     /// A BAR goes somewhere, with decoding on or off.

@@ -44,6 +44,8 @@ pub(super) const CASES: Batch = Batch {
         ),
         ("kvm/events", "pairs go stale and a busy device is cut off, announced: the recovery loses nothing"),
         ("kvm/events-polled", "the same without an announcement"),
+        ("kvm/resets", "110 function level resets under traffic: entries stay mapped and come back masked"),
+        ("kvm/decode", "memory decode toggled by one vCPU while another maps and unmaps"),
         ("kvm/scale", "2,048 entries, 350 vCPUs, APIC ids to 4095: a part of all pairs"),
         ("kvm/limits", "two devices ask for more IRTEs than there are"),
         ("kvm/quotas", "the quotas of a VM and of a device, run into"),
@@ -95,6 +97,8 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/emulated-busy" => (&["--cpus", "4"], ONE, "sequences"),
         "kvm/events" => (two, ONE, "events"),
         "kvm/events-polled" => (two, ONE, "events notify=off rounds=30"),
+        "kvm/resets" => (two, ONE, "resets rounds=100 recovery=0"),
+        "kvm/decode" => (two, ONE, "decode toggles=200"),
         // With the machine and the device of `run.sh scale`.
         "kvm/scale" => (&[], &[], "scale rounds=50"),
         "kvm/limits" => (&["--cpus", "1"], LARGE, "limits"),

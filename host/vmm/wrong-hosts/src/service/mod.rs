@@ -119,7 +119,8 @@ fn change(variant: Variant) -> Box<dyn Change> {
         AreaStuck | AreaLate | NotifyLost | NotifyFirstOnly | CpuidDiffers | MsrOfTheCpu | BlockOverrun
         | HeaderReadTwice | AreaNotWritten | LostInMap | PairAgain | LostInRetarget | ParkedLost
         | MaskLeftUnset | PairOfAnotherEntry | OnePairForAll | ForeignPair | AbsentPair | EnableIgnored
-        | FunctionMaskIgnored | TrappedMaskIgnored | MsiLeftEnabled | TableKept => Box::new(Nothing),
+        | FunctionMaskIgnored | TrappedMaskIgnored | MsiLeftEnabled | TableKept | PairOfReset
+        | UnmaskedByReset => Box::new(Nothing),
     }
 }
 

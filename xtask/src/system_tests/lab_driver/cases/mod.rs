@@ -13,6 +13,7 @@ mod multi;
 mod pairs;
 mod paths;
 mod refused;
+mod resets;
 mod routes;
 mod several;
 mod sriov;
@@ -40,6 +41,10 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("refusals", guest::refusals),
     ("conformance", guest::conformance),
     ("events", guest::events),
+    ("resets", resets::few),
+    ("resets-long", resets::many),
+    ("reset-by-host", resets::by_host),
+    ("decode", resets::decode),
     ("host-vectors", guest::host_vectors),
     ("conformance-others", guest::conformance_of_each),
     ("hostile", hostile::run),
