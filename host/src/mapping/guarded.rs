@@ -11,7 +11,6 @@
 use std::arch::asm;
 use std::cell::Cell;
 use std::io;
-use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
@@ -106,18 +105,22 @@ fn done() -> io::Result<()> {
 
 fn take_over() -> Result<libc::sigaction, i32> {
     let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = handle;
-    let mut before = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: a `sigaction` of zeros is one; the handler has the signature that SA_SIGINFO asks for, and calls nothing that
-    // a handler may not. `before` is written when the call succeeds.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        if libc::sigaction(libc::SIGBUS, &raw const action, before.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL));
-        }
-        Ok(before.assume_init())
+    let (action, mut before) =
+        (action(handler as usize, libc::SA_SIGINFO | libc::SA_ONSTACK), action(libc::SIG_DFL, 0));
+    // SAFETY: both are whole. The handler has the signature that SA_SIGINFO asks for, and calls nothing that a handler may
+    // not.
+    if unsafe { libc::sigaction(libc::SIGBUS, &raw const action, &raw mut before) } != 0 {
+        return Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL));
     }
+    Ok(before)
+}
+
+fn action(handler: libc::sighandler_t, flags: libc::c_int) -> libc::sigaction {
+    // SAFETY: a `sigaction` of zeros is one: the default action, no flags, no signals.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    action.sa_flags = flags;
+    action
 }
 
 /// The handler. It reads a variable of the thread and a static, and changes where the thread goes on.
@@ -135,12 +138,9 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     let before = BEFORE.get().and_then(|before| before.as_ref().ok());
     match before.map_or(libc::SIG_DFL, |before| before.sa_sigaction) {
         libc::SIG_DFL | libc::SIG_IGN => {
+            let action = action(libc::SIG_DFL, 0);
             // SAFETY: the default action, which ends the process when the thread makes the access again.
-            unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
-                action.sa_sigaction = libc::SIG_DFL;
-                libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut());
-            }
+            unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) };
         }
         other if before.is_some_and(|before| before.sa_flags & libc::SA_SIGINFO != 0) => {
             // SAFETY: with SA_SIGINFO this is a function of three arguments, and it gets what this one was given.

@@ -59,7 +59,7 @@ impl HostNotices {
         let Self { device, guest, .. } = self;
         match service.raise(Event::StalePairs(Some(*guest))) {
             Ok(_) => {
-                tracing::warn!(%device, "was reset by the host; the guest is told that its pairs are stale")
+                tracing::warn!(%device, "was reset by the host; the guest is told that its pairs are stale");
             }
             Err(RaiseError::NotEnabled) => {
                 tracing::warn!(%device, "was reset by the host; the guest has no way to be told");
