@@ -98,13 +98,18 @@ impl SerialPort {
         if register == 0 {
             let some_waited = !port.waiting.is_empty();
             port.fill();
-            self.room.notify_one();
-            if let Some(waker) = self.waker.get().filter(|_| some_waited && port.waiting.is_empty()) {
-                // Full is as good as written.
-                let _ = rustix::io::write(waker, &1_u64.to_ne_bytes());
-            }
+            self.has_read(&port, some_waited);
         }
         value
+    }
+
+    /// There may be room in the FIFO. `some_waited` says whether something waited for it before.
+    fn has_read(&self, port: &Port, some_waited: bool) {
+        self.room.notify_one();
+        if let Some(waker) = self.waker.get().filter(|_| some_waited && port.waiting.is_empty()) {
+            // Full is as good as written.
+            let _ = rustix::io::write(waker, &1_u64.to_ne_bytes());
+        }
     }
 
     /// The guest writes a register.
@@ -128,6 +133,7 @@ impl SerialPort {
     /// reset. What has been written has gone out.
     pub(crate) fn reset(&self) {
         let mut port = self.lock();
+        let some_waited = !port.waiting.is_empty();
         port.waiting.clear();
         for (register, value) in AFTER_RESET {
             if let Err(error) = port.uart.write(register, value) {
@@ -139,7 +145,7 @@ impl SerialPort {
         }
         // Reading it ends the interrupt that says that there is room.
         port.uart.read(INTERRUPT_IDENTIFICATION);
-        self.room.notify_one();
+        self.has_read(&port, some_waited);
     }
 
     /// Waits until the guest's FIFO has room, and says how much.

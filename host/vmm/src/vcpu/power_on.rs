@@ -16,8 +16,9 @@ use kvm_ioctls::{Kvm, VcpuFd};
 /// IA32_TIME_STAMP_COUNTER. KVM takes a 0 for the wish that it runs with those of the other vCPUs (Linux 6.12,
 /// `kvm_synchronize_tsc` in arch/x86/kvm/x86.c).
 const TIME_STAMP_COUNTER: u32 = 0x10;
-/// An access to memory that was not finished is in a few parts at most: one for each page.
-const MOST_PARTS: u32 = 64;
+/// Parts in which an access comes at most that was not finished. KVM does up to 1,024 rounds of a string instruction before
+/// it looks whether it is to stop (`x86_emulate_insn` in arch/x86/kvm/emulate.c).
+const MOST_PARTS: u32 = 1 << 16;
 
 /// Everything of a vCPU that a guest can change.
 pub(super) struct PowerOn {
