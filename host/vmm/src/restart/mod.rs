@@ -21,7 +21,7 @@ pub(crate) use machine::Machine;
 /// What becomes of a guest that resets its machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnReboot {
-    /// The run ends.
+    /// The run ends
     Exit,
     /// The guest starts again in the same process, after a triple fault too
     Restart,
