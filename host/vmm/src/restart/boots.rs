@@ -1,6 +1,6 @@
 //! One boot after the other, until the run ends.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -34,14 +34,15 @@ pub(crate) fn run_boots(
         if on_reboot == OnReboot::Exit || !outcome.is_restartable() {
             return Ok(Some(threads));
         }
-        let next_start = pace.next_start(&outcome, Instant::now());
+        let ended = Instant::now();
+        let next_start = pace.next_start(&outcome, ended);
         // A thread may wait for the reader of stdout, without end.
         while !threads.end() {
             if !watch.is_restarting()? {
                 return Ok(Some(threads));
             }
         }
-        tell(watch, &outcome, next_start);
+        tell(watch, &outcome, next_start - ended);
         let mut vcpus = threads.into_vcpus();
         if let Err(error) = machine.reset(&mut vcpus) {
             let error = format!("the guest cannot be started again: {error:#}");
@@ -56,9 +57,8 @@ pub(crate) fn run_boots(
     }
 }
 
-/// Says why the guest is started again, and when. The pace bounds how often.
-fn tell(watch: &Watch<'_>, outcome: &Outcome, next_start: Instant) {
-    let wait = next_start.saturating_duration_since(Instant::now());
+/// Says why the guest is started again, and how long after its end. The pace bounds how often.
+fn tell(watch: &Watch<'_>, outcome: &Outcome, wait: Duration) {
     match outcome {
         Outcome::GuestCrash(report) => {
             let wait = wait.as_secs_f64();
