@@ -21,6 +21,9 @@ pub(super) trait Backend: Send + Sync {
     /// Writes registers that are the device's own.
     fn device_write(&self, _offset: u16, _data: &[u8]) {}
 
+    /// Whether the device can be reset.
+    fn can_reset(&self) -> bool;
+
     /// Resets the device. No lock of the function is held.
     fn reset(&self) -> io::Result<()>;
 

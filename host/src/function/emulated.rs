@@ -144,8 +144,7 @@ impl EmulatedFunction {
             Some(MessageCapability::Msi(layout)) => Some(layout),
             _ => None,
         };
-        let backend =
-            Emulated { name: self.name, model: self.model, table: self.table, msi, resets: self.resets };
+        let backend = Emulated { name: self.name, model: self.model, table: self.table, msi };
         Ok(Placement::new(id, registers, Box::new(backend), mapper))
     }
 }
@@ -204,7 +203,6 @@ struct Emulated {
     model: Arc<dyn FunctionModel>,
     table: Option<Table>,
     msi: Option<MsiLayout>,
-    resets: bool,
 }
 
 impl Emulated {
@@ -233,10 +231,12 @@ impl Backend for Emulated {
         }
     }
 
+    /// Whether or not the guest is offered one of its own.
+    fn can_reset(&self) -> bool {
+        true
+    }
+
     fn reset(&self) -> io::Result<()> {
-        if !self.resets {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
         self.model.reset();
         Ok(())
     }

@@ -195,6 +195,10 @@ impl Backend for Physical {
         }
     }
 
+    fn can_reset(&self) -> bool {
+        self.pci.can_reset()
+    }
+
     fn reset(&self) -> io::Result<()> {
         self.pci.reset()
     }

@@ -4,6 +4,13 @@ use super::PciFunction;
 use super::error::FunctionError;
 
 impl PciFunction {
+    /// Whether the device can be reset: the kernel cannot do it with each of the host's devices. A VMM that resets its VM
+    /// without a new one should know it before.
+    #[must_use]
+    pub fn can_reset(&self) -> bool {
+        self.placement.backend().can_reset()
+    }
+
     /// Resets the function, as its guest does by Initiate Function Level Reset (PCI Express Base Specification 6.0, section
     /// 6.6.2 "Function Level Reset"), or as a VMM has to when it resets the VM.
     ///

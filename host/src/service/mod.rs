@@ -212,9 +212,8 @@ impl Service {
         self.last.get(vcpu).map_or(Status::PENDING, |last| Status(last.load(Ordering::Relaxed)))
     }
 
-    /// Gives back everything that the VM holds, as DISABLE does, for the end of the VM or its reset. Devices that were cut
-    /// off may go on then: they are reset with the VM. It also detaches
-    /// the irqfds that are armed ahead, and those that a [`PrearmThread`] has still to detach. Failures are logged.
+    /// Gives back everything that the VM holds, as DISABLE does, for the end of the VM. Devices that were cut off may go on
+    /// then. It also detaches the irqfds that are armed ahead, and those that a [`PrearmThread`] has still to detach. Failures are logged.
     pub fn shut_down(&self) {
         let counted = self.count_last();
         let mut vm = self.lock();
@@ -226,6 +225,18 @@ impl Service {
         vm.sweep();
         let failed = vm.lines.disarm();
         vm.log_irqfds(&failed);
+    }
+
+    /// The end of the guest's session by a reset of the whole VM (X3): everything is given back as by
+    /// [`shut_down`](Self::shut_down), trapped registers are as after power-on, and each vCPU's last status is
+    /// [`Status::PENDING`]. The next guest is served by the same devices. Its epoch is higher, and no handle of before
+    /// names an IRTE.
+    ///
+    /// No vCPU runs. The functions of the devices are reset afterwards
+    /// ([`PciFunction::reset`](crate::function::PciFunction::reset)).
+    pub fn reset(&self) {
+        self.shut_down();
+        self.last.iter().for_each(|last| last.store(Status::PENDING.0, Ordering::Relaxed));
     }
 
     /// A description of each message of every IRTE that the guest holds now.

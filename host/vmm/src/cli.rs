@@ -14,8 +14,10 @@ use crate::json_target::JsonTarget;
 use crate::manual;
 use crate::memory_size::MemorySize;
 use crate::observation::{event, routes};
+use crate::restart::OnReboot;
 use crate::sandbox::SandboxMode;
 use crate::serial_target::SerialTarget;
+use crate::vm::blank::RamPins;
 
 /// A small VMM with paravirtual interrupt remapping: a device's interrupts reach the guest without exits.
 #[derive(Debug, Parser)]
@@ -144,6 +146,11 @@ pub(crate) struct RunArgs {
     /// exit code 159, and files can only be read, in /proc and /sys; `log` has them in the kernel's log and changes nothing
     #[arg(long, value_enum, value_name = "MODE", default_value_t = SandboxMode::On, help_heading = "Run and report")]
     pub(crate) sandbox: SandboxMode,
+    /// What becomes of a guest that resets its machine: `restart` starts it again in this process, with the machine and its
+    /// devices reset and the kernel loaded again, also after a triple fault. One that crashes at once is waited for longer
+    /// each time, up to 10 seconds
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnReboot::Exit, help_heading = "Run and report")]
+    pub(crate) on_reboot: OnReboot,
     /// Stop the guest after so many seconds, with exit code 124
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
     pub(crate) timeout: Option<f64>,
@@ -176,6 +183,12 @@ impl RunArgs {
     pub(crate) fn keeps_history(&self) -> bool {
         let reported = self.stats || self.stats_interval.is_some() || self.json.is_some();
         reported && !self.no_history
+    }
+
+    /// Who has guest RAM pinned.
+    pub(crate) fn pins(&self) -> RamPins {
+        let passed_through = self.device.iter().any(|device| matches!(device, DeviceSpec::Vfio(_)));
+        if passed_through { RamPins::Devices } else { RamPins::None }
     }
 
     /// The APIC id of each vCPU, first the boot CPU. Ends the program where the arguments contradict each other.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::sandbox::{Sandbox, kinds};
+use crate::sandbox::{Kind, Sandbox};
+use crate::signals;
 use crate::vcpu::Vcpu;
 use crate::vcpu::kick;
 
@@ -18,27 +19,33 @@ const NEXT_KICK: Duration = Duration::from_millis(100);
 
 /// The threads of the vCPUs.
 pub(crate) struct VcpuThreads {
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Vcpu>>,
     /// Each thread has a sender, and never sends.
     running: Receiver<()>,
 }
 
 impl VcpuThreads {
-    /// Starts a thread for each vCPU. None runs the guest before all are restricted and `ready` has returned.
+    /// Starts a thread of this kind for each vCPU. None runs the guest before all are restricted and `ready` has returned.
     ///
     /// # Errors
     /// If one cannot be started.
-    pub(crate) fn start(vcpus: Vec<Vcpu>, sandbox: &Sandbox, ready: impl FnOnce()) -> Result<Self> {
+    pub(crate) fn start(
+        vcpus: Vec<Vcpu>,
+        sandbox: &Sandbox,
+        kind: &'static Kind,
+        ready: impl FnOnce(),
+    ) -> Result<Self> {
         let (sender, running) = channel();
         let all = Arc::new(Barrier::new(vcpus.len() + 1));
         let spawn = |(index, vcpu): (usize, Vcpu)| {
             let running: Sender<()> = sender.clone();
             let (sandbox, all) = (sandbox.clone(), Arc::clone(&all));
             let run = move || {
-                sandbox.enter(&kinds::VCPU);
+                sandbox.enter(kind);
                 all.wait();
                 let _running = running;
-                vcpu.run();
+                signals::leave_to_main_thread();
+                vcpu.run()
             };
             thread::Builder::new().name(format!("vcpu{index}")).spawn(run).with_context(|| {
                 format!("cannot start the thread of vCPU {index}\nhelp: `ulimit -u` limits threads")
@@ -50,22 +57,29 @@ impl VcpuThreads {
         Ok(Self { threads, running })
     }
 
+    /// Has all threads end, and waits a moment for it. Whether they have.
+    pub(crate) fn end(&self) -> bool {
+        self.threads.iter().for_each(kick::kick);
+        self.running.recv_timeout(NEXT_KICK) != Err(RecvTimeoutError::Timeout)
+    }
+
+    /// The vCPUs of threads that have [ended](Self::end). One whose thread has panicked is not among them.
+    pub(crate) fn into_vcpus(self) -> Vec<Vcpu> {
+        let joined = |thread: JoinHandle<Vcpu>| {
+            thread.join().inspect_err(|_| tracing::error!("a vCPU thread panicked")).ok()
+        };
+        self.threads.into_iter().filter_map(joined).collect()
+    }
+
     /// Has all threads end, and waits for it. Whether they have: one that does not end in time goes on.
     pub(crate) fn stop(self) -> bool {
         let begun = Instant::now();
-        loop {
-            self.threads.iter().for_each(kick::kick);
-            match self.running.recv_timeout(NEXT_KICK) {
-                Err(RecvTimeoutError::Timeout) if begun.elapsed() < LONGEST => {}
-                Err(RecvTimeoutError::Timeout) => return false,
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+        while !self.end() {
+            if begun.elapsed() >= LONGEST {
+                return false;
             }
         }
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a vCPU thread panicked");
-            }
-        }
+        drop(self.into_vcpus());
         true
     }
 }

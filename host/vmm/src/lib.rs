@@ -30,6 +30,7 @@ mod memory_size;
 mod observation;
 mod output;
 mod pci;
+mod restart;
 mod results;
 mod run;
 mod sandbox;
@@ -39,6 +40,7 @@ mod signals;
 mod socket_file;
 mod vcpu;
 mod vm;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};

@@ -1,41 +1,39 @@
 //! `pvir run`: builds the machine, runs it to its end, reports.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{self, ExitCode};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
 use pvir_host::service::{PrearmThread, Service};
-use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::assembly::Assembly;
 use crate::boot::{self, BootImage};
 use crate::cli::RunArgs;
 use crate::descriptors;
-use crate::device_spec::DeviceSpec;
 use crate::devices::attach;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::devices::io_apic::IoApic;
 use crate::devices::line_console::LineConsole;
-use crate::devices::notices::HostNotices;
 use crate::devices::serial::SerialPort;
 use crate::exit_code;
 use crate::foreground::Foreground;
-use crate::leaving::VcpuThreads;
 use crate::observation::control::server::{AnswerRequest, Server};
 use crate::observation::report::live::{LiveReport, Ticker};
 use crate::observation::report::summary::DeviceName;
 use crate::output::console::GuestOutput;
 use crate::output::stream::{self, Patience, Stream};
 use crate::pci::bus::{PciBus, Slot};
+use crate::restart::{self, Machine, OnReboot};
 use crate::results::Results;
 use crate::sandbox::{Sandbox, kinds};
 use crate::service::{self, Quotas};
-use crate::signals::{SignalRequest, Signals};
+use crate::signals::Signals;
 use crate::socket_file::Removal;
 use crate::vcpu::Vcpu;
 use crate::vcpu::ending::Ending;
@@ -44,9 +42,11 @@ use crate::vcpu::kick;
 use crate::vcpu::outcome::Outcome;
 use crate::vcpu::platform::Platform;
 use crate::vcpu::ports::Ports;
+use crate::vm::blank::RamPins;
 use crate::vm::host_memory::HostMemory;
 use crate::vm::message::LocalApics;
 use crate::vm::{Offer, Vm};
+use crate::watch::{Watch, Watched};
 
 /// Runs a guest; `err` is stderr, and `json` the inherited descriptor of `--json`. An error is one of the environment: the guest did not start.
 pub(crate) fn run(
@@ -64,7 +64,7 @@ pub(crate) fn run(
     let counters = Arc::new(Counters::new());
     let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
-    if args.device.iter().any(|device| matches!(device, DeviceSpec::Vfio(_))) {
+    if args.pins() == RamPins::Devices {
         HostMemory::read().map_or(Ok(()), |host| host.check_pinned(args.memory))?;
     }
     let quotas = Quotas {
@@ -77,11 +77,10 @@ pub(crate) fn run(
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
     let (pci, notices) = attach::all(&vm, &service, args.mode, &args.device, assembly, sandbox)?;
-    let image = BootImage {
-        kernel: args.kernel.clone(),
-        initrd: args.initrd.clone(),
-        command_line: args.append.join(" "),
-    };
+    if args.on_reboot == OnReboot::Restart {
+        pci.check_resets()?;
+    }
+    let image = BootImage::open(&args.kernel, args.initrd.as_deref(), args.append.join(" "))?;
     let entry = boot::load(&vm.memory, &image, &vm.apic_ids, pci.high_window())?;
 
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
@@ -108,9 +107,12 @@ pub(crate) fn run(
         ending: Arc::clone(&ending),
         counters: Arc::clone(&counters),
     });
-    let vcpus = (0..vm.apic_ids.len())
+    let mut vcpus = (0..vm.apic_ids.len())
         .map(|index| Vcpu::new(&vm, index, &template, entry, Arc::clone(&platform), assembly))
         .collect::<Result<Vec<_>>>()?;
+    if args.on_reboot == OnReboot::Restart {
+        vcpus.iter_mut().try_for_each(|vcpu| vcpu.keep_power_on(&vm)).context("--on-reboot restart")?;
+    }
     let results = Results::open(
         out.clone(),
         console.clone(),
@@ -132,6 +134,7 @@ pub(crate) fn run(
         conduits: vm.conduits,
         started: Instant::now(),
         posting: OnceLock::new(),
+        restarts: AtomicU64::new(0),
     });
     let control = serve(args.control.as_deref(), &live, sandbox)?;
     let prearm_thread = sandbox
@@ -141,9 +144,8 @@ pub(crate) fn run(
     for folder in sockets.into_iter().flatten().filter_map(|file| file.folder()) {
         sandbox.will_remove_from(folder);
     }
-    let threads = VcpuThreads::start(vcpus, sandbox, || sandbox.enter(&kinds::MAIN))?;
-    let mut ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
-    let watch = Watch {
+    let ticker = args.stats_interval.map(|seconds| Ticker::new(&live, seconds));
+    let watched = Watched {
         ending: &ending,
         signals: &signals,
         notices: &notices,
@@ -152,8 +154,10 @@ pub(crate) fn run(
         results: &results,
         user: &user,
     };
-    watch.until_the_end(args.timeout, ticker.as_mut())?;
-    let outcome = ending.outcome().context("the run ended without an outcome")?.clone();
+    let machine = Machine { vm, platform, service: Arc::clone(&service), image, pins: args.pins() };
+    let mut watch = Watch::new(watched, args.timeout, ticker)?;
+    let threads = restart::run_boots(&machine, args.on_reboot, &mut watch, vcpus, sandbox)?;
+    let outcome = ending.outcome().context("the run ended without an outcome")?;
     let stopped = matches!(outcome, Outcome::Interrupted | Outcome::TimedOut { .. });
     let sockets = control.as_ref().map(Server::file).into_iter().chain(console.socket_file());
     let sockets: Vec<_> = sockets.collect();
@@ -168,7 +172,7 @@ pub(crate) fn run(
         .context("cannot start the thread of signals")?;
 
     console.stop_waiting();
-    if !threads.stop() {
+    if threads.is_some_and(|threads| !threads.stop()) {
         // It may hold any lock, so that there is nothing that can be asked or reported.
         err.put_line(&format!("pvir: {}, but a vCPU's thread does not end", outcome.describe()));
         return Ok(ExitCode::from(exit_code::CRASH));
@@ -201,66 +205,5 @@ fn serve(path: Option<&Path>, live: &Arc<LiveReport>, sandbox: &Sandbox) -> Resu
     match path {
         Some(path) => Server::start(path, answer, sandbox).context("--control").map(Some),
         None => Ok(Server::at_usual_place(&answer, sandbox)),
-    }
-}
-
-/// What ends a run, and whom it tells meanwhile.
-struct Watch<'a> {
-    ending: &'a Ending,
-    signals: &'a Signals,
-    notices: &'a [HostNotices],
-    service: &'a Service,
-    live: &'a LiveReport,
-    results: &'a Results,
-    user: &'a Foreground,
-}
-
-impl Watch<'_> {
-    /// Blocks until the guest has ended, a signal or the host has ended it, or time is up. Tells the counts to who asks meanwhile.
-    fn until_the_end(&self, timeout: Option<f64>, mut ticker: Option<&mut Ticker>) -> Result<()> {
-        let Self { ending, signals, notices, service, live, results, user } = *self;
-        let epoll = Epoll::new().context("epoll_create1 failed")?;
-        let notified = notices.iter().flat_map(HostNotices::descriptors);
-        for fd in [ending.as_raw_fd()].into_iter().chain(signals.descriptors()).chain(notified) {
-            epoll
-                .ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0))
-                .context("epoll_ctl failed")?;
-        }
-        signals.listen().context("cannot take over Ctrl-C")?;
-        let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
-        let left_to = |moment: Instant| moment.saturating_duration_since(Instant::now());
-        loop {
-            if ending.outcome().is_some() {
-                return Ok(());
-            }
-            notices.iter().for_each(|notices| notices.tell_resets(service));
-            if let Some((device, notice)) = notices.iter().find_map(HostNotices::next) {
-                let outcome = Outcome::of_notice(device, notice);
-                tracing::warn!("{}", outcome.describe());
-                ending.finish(outcome);
-                return Ok(());
-            }
-            if deadline.is_some_and(|deadline| left_to(deadline).is_zero()) {
-                ending.finish(Outcome::TimedOut { seconds: timeout.unwrap_or(0.0) });
-                return Ok(());
-            }
-            let next = ticker.as_deref_mut().map(|ticker| ticker.tick(live, |line| results.tell(line)));
-            let left = deadline.into_iter().chain(next).map(left_to).min();
-            // Rounded up, so as not to spin through the last millisecond.
-            let milliseconds =
-                left.map_or(-1, |left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
-            let mut events = [EpollEvent::default(); 5];
-            match epoll.wait(milliseconds, &mut events) {
-                Ok(_) => match signals.next().context("cannot read signals")? {
-                    Some(SignalRequest::EndRun) => ending.finish(Outcome::Interrupted),
-                    Some(SignalRequest::PrintCounts) => results.so_far(&live.summary(&Outcome::Running))?,
-                    Some(SignalRequest::Suspend) => user.suspend(),
-                    Some(SignalRequest::Resume) => user.resume(),
-                    None => {}
-                },
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("epoll_wait failed"),
-            }
-        }
     }
 }

@@ -14,6 +14,7 @@ mod ims;
 mod limits;
 mod multi;
 mod quotas;
+mod reboot;
 mod refusals;
 mod resets;
 mod routings;
@@ -32,7 +33,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 21] = [
+pub(crate) const WORDS: [(&str, Word); 22] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("resets", resets::run),
@@ -50,6 +51,7 @@ pub(crate) const WORDS: [(&str, Word); 21] = [
     ("sequences", sequences::run),
     ("conduits", conduits::run),
     ("quotas", quotas::run),
+    ("reboot", reboot::run),
     ("several", several::run),
     ("shortage", shortage::run),
     ("selftest", selftest::run),

@@ -1,11 +1,15 @@
 //! Runs cases of `lab-driver`, several in one machine.
 
+use std::env;
+use std::ffi::OsString;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::command::{Output, in_lab};
+use crate::build::Programs;
 use crate::lab::Options;
 use crate::runner::{Finding, Verdict};
 
@@ -26,8 +30,27 @@ pub(super) fn drive(options: &Options, names: &[&str]) -> Result<Vec<Driven>> {
     answers(&output, names)
 }
 
+/// Runs a case of `lab-driver` on this machine, outside of the lab. Its finding is that of the test `name`.
+pub(super) fn drive_here(programs: &Programs, case: &str, name: &str) -> Result<Driven> {
+    let [pvir, .., driver] = programs.on_path.as_slice() else { bail!("no programs were built") };
+    let folder = pvir.parent().context("pvir is in no folder")?.to_owned();
+    let old = env::var_os("PATH").unwrap_or_default();
+    let path: OsString = env::join_paths([folder].into_iter().chain(env::split_paths(&old)))?;
+    let output = Command::new(driver)
+        .arg(case)
+        .env("PATH", path)
+        .env("PVIR_KERNEL", &programs.kernel)
+        .env_remove("PVIR_DEVICES")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start lab-driver")?;
+    let status = output.status.code().and_then(|code| u8::try_from(code).ok());
+    let output = Output { status, stdout: output.stdout, stderr: output.stderr };
+    answers(&output, &[name])?.pop().context("no answer")
+}
+
 /// What the driver has printed, case by case.
-pub(super) fn answers(output: &Output, names: &[&str]) -> Result<Vec<Driven>> {
+fn answers(output: &Output, names: &[&str]) -> Result<Vec<Driven>> {
     let lines = output.json_lines()?;
     if lines.len() != names.len() {
         bail!("lab-driver answered {} of {} cases:\n{}", lines.len(), names.len(), said(output));

@@ -2,18 +2,13 @@
 
 mod table;
 
-use std::env;
-use std::ffi::OsString;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::command::Output;
-use super::driver::{Driven, answers, drive};
+use super::driver::{Driven, drive, drive_here};
 use super::own_kvm::{skipped, usable};
 use super::product::ONE_CPU;
-use crate::build::Programs;
 use crate::lab::{Iommu, Options};
 use crate::runner::{Batch, Finding, Verdict};
 
@@ -56,8 +51,7 @@ fn own_kvm(names: &[&'static str]) -> Result<Vec<Finding>> {
         Ok(programs) => programs,
         Err(missing) => return Ok(names.iter().map(|name| skipped(name, &missing)).collect()),
     };
-    let output = driver(&programs)?;
-    let driven = answers(&output, &["kvm/floor"])?.pop().context("no answer")?;
+    let driven = drive_here(&programs, "floor-own-kvm", "kvm/floor")?;
     let by_kernel = driven.data["by_kernel"] == true;
     let counts = shown(driven);
     let failed = counts.result.is_err();
@@ -71,21 +65,4 @@ fn own_kvm(names: &[&'static str]) -> Result<Vec<Finding>> {
     };
     let all = [Some(counts), confirmed].into_iter().flatten();
     Ok(all.filter(|finding| names.contains(&finding.name.as_str())).collect())
-}
-
-fn driver(programs: &Programs) -> Result<Output> {
-    let [pvir, .., driver] = programs.on_path.as_slice() else { anyhow::bail!("no programs were built") };
-    let folder = pvir.parent().context("pvir is in no folder")?.to_owned();
-    let old = env::var_os("PATH").unwrap_or_default();
-    let path: OsString = env::join_paths([folder].into_iter().chain(env::split_paths(&old)))?;
-    let output = Command::new(driver)
-        .arg("floor-own-kvm")
-        .env("PATH", path)
-        .env("PVIR_KERNEL", &programs.kernel)
-        .env_remove("PVIR_DEVICES")
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start lab-driver")?;
-    let status = output.status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(Output { status, stdout: output.stdout, stderr: output.stderr })
 }

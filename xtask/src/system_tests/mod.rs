@@ -16,6 +16,7 @@ mod linux;
 mod own_kvm;
 mod pass_through;
 mod product;
+mod reboots;
 mod right_hosts;
 pub(crate) mod scale;
 mod stores;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<Test> {
         wrong_hosts::CASE,
         product::AMD,
         floor::OWN_KVM,
+        reboots::OWN_KVM,
         floor::AMD,
         embedded::INTEL,
         embedded::OWN_KVM,

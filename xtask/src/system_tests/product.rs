@@ -56,6 +56,10 @@ pub(super) const INTEL: Batch = Batch {
             "intel/wanted-back",
             "the host unbinds a device in use: pvir says so and ends, and the host gets it",
         ),
+        (
+            "intel/reboots",
+            "a guest resets its machine under traffic: the device is reset, each boot is as the first, nothing leaks",
+        ),
         ("intel/no-such-device", "refused"),
         ("intel/no-driver", "refused"),
         ("intel/other-driver", "refused"),
@@ -156,6 +160,10 @@ pub(super) const AMD: Batch = Batch {
         ("amd/trap-mode", "nothing is offered, every access to the table is an exit"),
         ("amd/several", "four devices in one call: interrupts of all, none mixed"),
         ("amd/killed", "pvir is killed in a storm"),
+        (
+            "amd/reboots",
+            "a guest resets its machine under traffic: the device is reset, each boot is as the first, nothing leaks",
+        ),
         ("amd/wanted-back", "the host unbinds a device in use: pvir says so and ends, and the host gets it"),
     ],
     run: |names| run(Iommu::Amd, ONE_CPU, "", names),

@@ -156,3 +156,20 @@ fn what_does_not_fit_is_refused() {
     let again = new().attach(&service).err().unwrap();
     assert_eq!(again.to_string(), format!("device {} is there already", DeviceId::new(0, Bdf(8))));
 }
+
+#[test]
+fn a_function_that_offers_no_reset_is_reset_with_its_machine() {
+    let model = Arc::new(Model::default());
+    let function = description(&model).finish(Arc::new(FakeMapper::default())).unwrap();
+    let first = |function: &PciFunction| {
+        let mut data = [0; 64];
+        function.config_read(0, &mut data);
+        data
+    };
+    let before = first(&function);
+    function.config_write(4, &[6, 0]);
+    assert!(function.can_reset());
+    function.reset().unwrap();
+    assert_eq!((first(&function), function.decoded()), (before, vec![]));
+    assert_eq!(*model.bus_master.lock().unwrap(), [true, false]);
+}

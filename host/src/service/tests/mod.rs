@@ -22,6 +22,7 @@ mod order;
 mod parking;
 mod rate;
 mod records;
+mod reset;
 mod resets;
 mod retire;
 mod routing;

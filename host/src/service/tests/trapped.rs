@@ -42,7 +42,7 @@ impl ServiceFixture {
         self.trapped_mask(number, index, false);
     }
 
-    fn entry(&self, number: u8, index: u32) -> Option<[u32; 4]> {
+    pub(super) fn entry(&self, number: u8, index: u32) -> Option<[u32; 4]> {
         let mut words = [0; 4];
         for (word, at) in words.iter_mut().zip((u64::from(index) * 16..).step_by(4)) {
             let mut bytes = [0; 4];

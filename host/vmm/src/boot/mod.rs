@@ -6,13 +6,11 @@
 mod acpi;
 mod elf;
 mod firmware;
+mod image_file;
 mod notes;
 mod words;
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
@@ -20,6 +18,7 @@ use linux_loader::configurator::{BootConfigurator, BootParams, pvh::PvhBootConfi
 use linux_loader::loader::elf::start_info::{hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use self::image_file::ImageFile;
 use crate::vm::layout;
 use crate::vm::memory::{self, GuestRange};
 
@@ -30,12 +29,25 @@ const RESERVED: u32 = 2;
 /// Debugging information counts, which is not loaded: a kernel's file may be larger than the guest's memory.
 const MOST_OF_KERNEL: u64 = 4 << 30;
 
-/// What to boot.
-#[derive(Debug, Clone)]
+/// What to boot. The files stay open: a guest that is started again is loaded from them once more.
+#[derive(Debug)]
 pub(crate) struct BootImage {
-    pub(crate) kernel: PathBuf,
-    pub(crate) initrd: Option<PathBuf>,
-    pub(crate) command_line: String,
+    kernel: ImageFile,
+    initrd: Option<ImageFile>,
+    command_line: String,
+}
+
+impl BootImage {
+    /// Opens the files.
+    ///
+    /// # Errors
+    /// The file that cannot be opened, or is no regular file.
+    pub(crate) fn open(kernel: &Path, initrd: Option<&Path>, command_line: String) -> Result<Self> {
+        let kernel = ImageFile::open("kernel", kernel)?;
+        let initrd = initrd.map(|path| ImageFile::open("--initrd", path)).transpose()?;
+        words::warnings(&command_line).for_each(|warning| tracing::warn!("{warning}"));
+        Ok(Self { kernel, initrd, command_line })
+    }
 }
 
 /// Puts all into memory. `high_window` is where 64-bit BARs can be above RAM. Gives the entry point.
@@ -48,11 +60,10 @@ pub(crate) fn load(
     let ram = memory::ranges_of(memory);
     let (entry, kernel_end) = load_kernel(memory, &image.kernel, &ram)?;
     let mut modules = Vec::new();
-    if let Some(path) = &image.initrd {
-        modules.push(load_initrd(memory, path, &ram, kernel_end)?);
+    if let Some(initrd) = &image.initrd {
+        modules.push(load_initrd(memory, initrd, &ram, kernel_end)?);
     }
     load_command_line(memory, &image.command_line)?;
-    words::warnings(&image.command_line).for_each(|warning| tracing::warn!("{warning}"));
     let tables = acpi::build(layout::ACPI, apic_ids, high_window);
     memory.write_slice(&tables, GuestAddress(layout::ACPI)).context("ACPI tables")?;
     firmware::load(memory).context("reset vector")?;
@@ -60,27 +71,8 @@ pub(crate) fn load(
     Ok(entry)
 }
 
-/// Reads a regular file of at most so many bytes: nothing else has an end that is known.
-fn read_file(flag: &str, path: &Path, most: u64) -> Result<Vec<u8>> {
-    let name = path.display();
-    let cannot = || format!("cannot read {flag} {name}");
-    // So that opening a pipe does not wait for a writer. Regular files do not care.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(cannot)?;
-    let data = file.metadata().with_context(cannot)?;
-    if !data.is_file() {
-        bail!("{flag} {name} is no regular file");
-    }
-    if data.len() > most {
-        bail!("{flag} {name} has {} MiB, and may have {} MiB", data.len() >> 20, most >> 20);
-    }
-    let mut content = Vec::new();
-    // It may grow meanwhile.
-    file.take(most).read_to_end(&mut content).with_context(cannot)?;
-    Ok(content)
-}
-
-fn load_kernel(memory: &GuestMemoryMmap, path: &Path, ram: &[GuestRange]) -> Result<(u64, u64)> {
-    let file = read_file("kernel", path, MOST_OF_KERNEL)?;
+fn load_kernel(memory: &GuestMemoryMmap, kernel: &ImageFile, ram: &[GuestRange]) -> Result<(u64, u64)> {
+    let (file, path) = (kernel.read(MOST_OF_KERNEL)?, kernel.path());
     let kernel =
         elf::parse(&file, ram).with_context(|| format!("kernel {} cannot be run", path.display()))?;
     for (address, content) in kernel.segments {
@@ -94,11 +86,11 @@ fn load_kernel(memory: &GuestMemoryMmap, path: &Path, ram: &[GuestRange]) -> Res
 /// As high as possible in memory below the hole.
 fn load_initrd(
     memory: &GuestMemoryMmap,
-    path: &Path,
+    initrd: &ImageFile,
     ram: &[GuestRange],
     kernel_end: u64,
 ) -> Result<hvm_modlist_entry> {
-    let file = read_file("--initrd", path, ram.iter().map(|range| range.size).sum())?;
+    let (file, path) = (initrd.read(ram.iter().map(|range| range.size).sum())?, initrd.path());
     let size = file.len() as u64;
     let low = ram.first().map_or(0, GuestRange::end);
     let lowest = kernel_end.max(layout::HIGH_RAM);

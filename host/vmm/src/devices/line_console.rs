@@ -56,6 +56,11 @@ impl<W: Write> LineConsole<W> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).page = is_ram.then_some(page);
     }
 
+    /// The machine is reset: the console has no page.
+    pub(crate) fn reset(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).page = None;
+    }
+
     /// The length of the longest text that can go out: none without a page.
     pub(crate) fn room(&self) -> u32 {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,6 +133,16 @@ mod tests {
             console.put_out(6);
             assert_eq!(shown(console), b"", "{page:?}");
         }
+    }
+
+    #[test]
+    fn after_a_reset_there_is_no_page() {
+        let console = console(b"before");
+        console.set_page(0, 2);
+        console.reset();
+        assert_eq!(console.room(), 0);
+        console.put_out(6);
+        assert_eq!(shown(console), b"");
     }
 
     #[test]

@@ -16,6 +16,28 @@ use crate::vm::layout;
 /// Bytes that wait for room in the guest's FIFO at most.
 const MOST_WAITING: usize = 4096;
 
+/// Registers of a 16550 (National Semiconductor, PC16550D, table II), and the bytes that its FIFO has.
+const DATA: u8 = 0;
+const INTERRUPT_ENABLE: u8 = 1;
+const INTERRUPT_IDENTIFICATION: u8 = 2;
+const LINE_CONTROL: u8 = 3;
+const MODEM_CONTROL: u8 = 4;
+const SCRATCH: u8 = 7;
+const FIFO: usize = 64;
+/// Line control: the first two registers are the divisor of the baud rate.
+const DIVISOR_LATCH: u8 = 1 << 7;
+/// Writes that give the registers the values with which vm-superio's UART starts: no interrupts, 9600 baud, 8 bits, and
+/// OUT2.
+const AFTER_RESET: [(u8, u8); 7] = [
+    (LINE_CONTROL, DIVISOR_LATCH),
+    (DATA, 12),
+    (INTERRUPT_ENABLE, 0),
+    (LINE_CONTROL, 3),
+    (INTERRUPT_ENABLE, 0),
+    (MODEM_CONTROL, 1 << 3),
+    (SCRATCH, 0),
+];
+
 /// Its interrupt: an edge for each new reason, which a driver takes as long as the port has one.
 struct SerialInterrupt(Arc<IoApic>);
 
@@ -76,13 +98,18 @@ impl SerialPort {
         if register == 0 {
             let some_waited = !port.waiting.is_empty();
             port.fill();
-            self.room.notify_one();
-            if let Some(waker) = self.waker.get().filter(|_| some_waited && port.waiting.is_empty()) {
-                // Full is as good as written.
-                let _ = rustix::io::write(waker, &1_u64.to_ne_bytes());
-            }
+            self.has_read(&port, some_waited);
         }
         value
+    }
+
+    /// There may be room in the FIFO. `some_waited` says whether something waited for it before.
+    fn has_read(&self, port: &Port, some_waited: bool) {
+        self.room.notify_one();
+        if let Some(waker) = self.waker.get().filter(|_| some_waited && port.waiting.is_empty()) {
+            // Full is as good as written.
+            let _ = rustix::io::write(waker, &1_u64.to_ne_bytes());
+        }
     }
 
     /// The guest writes a register.
@@ -100,6 +127,25 @@ impl SerialPort {
         let room = MOST_WAITING.saturating_sub(port.waiting.len());
         port.waiting.extend(bytes.iter().take(room));
         port.fill();
+    }
+
+    /// The machine is reset: the registers have their first values, and what the guest had not read is lost, as by a UART's
+    /// reset. What has been written has gone out.
+    pub(crate) fn reset(&self) {
+        let mut port = self.lock();
+        let some_waited = !port.waiting.is_empty();
+        port.waiting.clear();
+        for (register, value) in AFTER_RESET {
+            if let Err(error) = port.uart.write(register, value) {
+                tracing::debug!("console: {error}");
+            }
+        }
+        for _ in 0..FIFO {
+            port.uart.read(DATA);
+        }
+        // Reading it ends the interrupt that says that there is room.
+        port.uart.read(INTERRUPT_IDENTIFICATION);
+        self.has_read(&port, some_waited);
     }
 
     /// Waits until the guest's FIFO has room, and says how much.

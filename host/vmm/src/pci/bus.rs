@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use pvir_host::function::{BarMapper, BarRange, PciFunction};
 
 use super::devfn::DevFn;
@@ -23,6 +23,8 @@ pub(crate) struct Slot {
     function: Arc<PciFunction>,
     /// The same, as the guest reaches it.
     registers: Arc<dyn FunctionRegisters>,
+    /// Where its BARs are when the guest starts.
+    addresses: Vec<(u8, u64)>,
 }
 
 impl Slot {
@@ -90,14 +92,46 @@ impl PciBus {
         let mut bars = function.bars();
         // The largest first leaves no gaps.
         bars.sort_by_key(|(_, spec)| std::cmp::Reverse(spec.size()));
+        let mut addresses = Vec::with_capacity(bars.len());
         for (bar, spec) in bars {
             let no_room = || format!("device {name}: no room for BAR{bar} of {:#x} bytes", spec.size());
             let address = self.windows.allocate(spec).with_context(no_room)?;
             function.set_bar_address(bar, address)?;
+            addresses.push((bar, address));
             tracing::debug!(device = %name, bar, address = format_args!("{address:#x}"), size = spec.size(), "BAR");
         }
-        self.slots.insert(devfn, Slot { devfn, index: self.slots.len(), function, registers });
+        self.slots.insert(devfn, Slot { devfn, index: self.slots.len(), function, registers, addresses });
         Ok(devfn)
+    }
+
+    /// Whether all devices can be reset with the machine.
+    ///
+    /// # Errors
+    /// One that cannot.
+    pub(crate) fn check_resets(&self) -> Result<()> {
+        match self.slots.values().find(|slot| !slot.function.can_reset()) {
+            None => Ok(()),
+            Some(slot) => bail!(
+                "the host's kernel cannot reset {}, which a guest that is started again would find as it has left it\n\
+                 help: leave --on-reboot restart out",
+                slot.function.name()
+            ),
+        }
+    }
+
+    /// The machine is reset: functions and devices too, and BARs are where they were at first. No vCPU runs.
+    ///
+    /// # Errors
+    /// The first device that could not be reset. The others were.
+    pub(crate) fn reset(&self) -> Result<()> {
+        let reset = |slot: &Slot| -> Result<()> {
+            slot.function.reset()?;
+            for (bar, address) in &slot.addresses {
+                slot.function.set_bar_address(*bar, *address)?;
+            }
+            Ok(())
+        };
+        self.slots.values().map(reset).fold(Ok(()), Result::and)
     }
 
     /// The window above RAM in which the guest may put 64-bit BARs, if there is one.

@@ -21,6 +21,11 @@ impl ConfigPorts {
         Self { bus, address: AtomicU32::new(0) }
     }
 
+    /// The machine is reset: no address is selected.
+    pub(crate) fn reset(&self) {
+        self.address.store(0, Ordering::Relaxed);
+    }
+
     /// Reads a port. Answers with the index, in the counters, of the function that was read.
     pub(crate) fn read(&self, port: u16, data: &mut [u8]) -> Option<usize> {
         data.fill(0xff);

@@ -26,7 +26,8 @@ use seccompiler::SeccompAction;
 
 pub(crate) use files::Landlock;
 use filter::Filter;
-use kinds::{Files, Kind};
+use kinds::Files;
+pub(crate) use kinds::Kind;
 
 use crate::exit_code;
 

@@ -40,6 +40,16 @@ pub(super) const KVM_SIGNAL_MSI: Request = sized::<kvm::kvm_msi>(WRITE, KVMIO, 0
 pub(super) const KVM_GET_REGS: Request = sized::<kvm::kvm_regs>(READ, KVMIO, 0x81);
 pub(super) const KVM_GET_SREGS: Request = sized::<kvm::kvm_sregs>(READ, KVMIO, 0x83);
 pub(super) const KVM_TRANSLATE: Request = sized::<kvm::kvm_translation>(READ | WRITE, KVMIO, 0x85);
+pub(super) const KVM_SET_REGS: Request = sized::<kvm::kvm_regs>(WRITE, KVMIO, 0x82);
+pub(super) const KVM_SET_SREGS: Request = sized::<kvm::kvm_sregs>(WRITE, KVMIO, 0x84);
+pub(super) const KVM_SET_MSRS: Request = sized::<kvm::kvm_msrs>(WRITE, KVMIO, 0x89);
+pub(super) const KVM_SET_LAPIC: Request = sized::<kvm::kvm_lapic_state>(WRITE, KVMIO, 0x8f);
+pub(super) const KVM_GET_MP_STATE: Request = sized::<kvm::kvm_mp_state>(READ, KVMIO, 0x98);
+pub(super) const KVM_SET_MP_STATE: Request = sized::<kvm::kvm_mp_state>(WRITE, KVMIO, 0x99);
+pub(super) const KVM_SET_VCPU_EVENTS: Request = sized::<kvm::kvm_vcpu_events>(WRITE, KVMIO, 0xa0);
+pub(super) const KVM_SET_DEBUGREGS: Request = sized::<kvm::kvm_debugregs>(WRITE, KVMIO, 0xa2);
+pub(super) const KVM_SET_XSAVE: Request = sized::<kvm::kvm_xsave>(WRITE, KVMIO, 0xa5);
+pub(super) const KVM_SET_XCRS: Request = sized::<kvm::kvm_xcrs>(WRITE, KVMIO, 0xa7);
 pub(super) const KVM_SET_DEVICE_ATTR: Request = sized::<kvm::kvm_device_attr>(WRITE, KVMIO, 0xe1);
 
 pub(super) const VFIO_GROUP_UNSET_CONTAINER: Request = vfio(5);
@@ -80,6 +90,11 @@ mod tests {
             (KVM_GET_REGS, 0x8090_ae81),
             (KVM_GET_SREGS, 0x8138_ae83),
             (KVM_TRANSLATE, 0xc018_ae85),
+            (KVM_SET_XSAVE, 0x5000_aea5),
+            (KVM_SET_LAPIC, 0x4400_ae8f),
+            (KVM_SET_MSRS, 0x4008_ae89),
+            (KVM_SET_SREGS, 0x4138_ae84),
+            (KVM_SET_VCPU_EVENTS, 0x4040_aea0),
             (KVM_SET_DEVICE_ATTR, 0x4018_aee1),
             (VFIO_DEVICE_SET_IRQS, 0x3b6e),
             (VFIO_DEVICE_RESET, 0x3b6f),

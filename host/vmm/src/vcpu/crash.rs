@@ -31,6 +31,11 @@ pub(crate) enum CrashCause {
 }
 
 impl CrashCause {
+    /// Whether it resets a machine: every chipset takes a triple fault for a reset.
+    pub(crate) fn is_reset(&self) -> bool {
+        matches!(self, Self::TripleFault)
+    }
+
     /// The cause, if this exit is the end of a vCPU.
     pub(crate) fn of(exit: &Exit) -> Option<Self> {
         match *exit {
@@ -69,6 +74,12 @@ struct CrashRegisters {
 }
 
 impl CrashReport {
+    /// One for tests, without registers.
+    #[cfg(test)]
+    pub(crate) fn of_triple_fault() -> Self {
+        Self { cause: CrashCause::TripleFault, vcpu: 0, apic_id: 0, registers: None }
+    }
+
     /// Reads the state of a stopped vCPU, as far as KVM gives it.
     pub(crate) fn new(
         cause: CrashCause,

@@ -8,6 +8,7 @@ pub(crate) mod kick;
 pub(crate) mod outcome;
 pub(crate) mod platform;
 pub(crate) mod ports;
+mod power_on;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use exit_counters::{ExitCause, VcpuExits};
 use kick::Armed;
 use outcome::Outcome;
 use platform::Platform;
+use power_on::PowerOn;
 
 use crate::assembly::Assembly;
 use crate::boot;
@@ -41,6 +43,8 @@ pub(crate) struct Vcpu {
     conduits: VcpuConduits,
     console_get_sregs: Counter,
     platform: Arc<Platform>,
+    /// What it is reset to, where that is wanted.
+    power_on: Option<PowerOn>,
 }
 
 /// IA32_APIC_BASE: local APIC in x2APIC mode.
@@ -81,16 +85,60 @@ impl Vcpu {
         fd.set_sregs(&sregs).with_context(name("KVM_SET_SREGS"))?;
         let conduits = VcpuConduits::new(&vm.fd, index, Arc::clone(&platform.service), &vm.counters);
         let console_get_sregs = vm.counters.ioctl("KVM_GET_SREGS (console)");
-        Ok(Self { fd, index, apic_id, run_size: RunSize::of(&vm.fd), conduits, console_get_sregs, platform })
+        Ok(Self {
+            fd,
+            index,
+            apic_id,
+            run_size: RunSize::of(&vm.fd),
+            conduits,
+            console_get_sregs,
+            platform,
+            power_on: None,
+        })
     }
 
-    /// Runs on the calling thread until the run ends.
-    pub(crate) fn run(mut self) {
+    /// Keeps the state of the vCPU, which has not run, for [`reset`](Self::reset).
+    ///
+    /// # Errors
+    /// The ioctl by which KVM does not tell all of it.
+    pub(crate) fn keep_power_on(&mut self, vm: &Vm) -> Result<()> {
+        let state = PowerOn::of(&self.fd, &vm.kvm).with_context(|| self.name())?;
+        self.power_on = Some(state);
+        Ok(())
+    }
+
+    /// Brings the vCPU, which does not run, into the state that was kept, with `entry` as the place where the boot CPU
+    /// starts.
+    ///
+    /// # Errors
+    /// The ioctl that failed. The state is then none in which a guest could go on.
+    pub(crate) fn reset(&mut self, entry: u64) -> Result<()> {
+        let name = self.name();
+        let power_on = self.power_on.as_ref().context("its state at power-on was not kept");
+        power_on.and_then(|state| state.set(&mut self.fd)).with_context(|| name.clone())?;
+        if self.index == 0 {
+            self.fd.set_regs(&boot::registers(entry)).context("KVM_SET_REGS failed").context(name)?;
+        }
+        Ok(())
+    }
+
+    /// For messages.
+    fn name(&self) -> String {
+        format!("vCPU {} (APIC id {})", self.index, self.apic_id)
+    }
+
+    /// Runs on the calling thread until the guest or the run ends. Answers with the vCPU, stopped where it was.
+    pub(crate) fn run(mut self) -> Self {
+        self.run_to_the_end();
+        self
+    }
+
+    fn run_to_the_end(&mut self) {
         let _armed = Armed::new(&mut self.fd);
         let platform = Arc::clone(&self.platform);
         let _ends = EndsWithPanic { ending: &platform.ending, vcpu: self.index };
         let Some(exits) = platform.exits.row(self.index) else { return };
-        while platform.ending.outcome().is_none() {
+        while !platform.ending.has_ended() {
             match exit::run(&mut self.fd, self.run_size) {
                 Ok(exit) => {
                     tracing::trace!(vcpu = self.index, ?exit);
@@ -98,9 +146,8 @@ impl Vcpu {
                     exits.count(cause);
                 }
                 Err(error) => {
-                    let error =
-                        format!("KVM_RUN failed on vCPU {} (APIC id {}): {error}", self.index, self.apic_id);
-                    platform.ending.finish(Outcome::HostFailure { error });
+                    let error = format!("KVM_RUN failed on {}: {error}", self.name());
+                    platform.ending.finish_for_good(Outcome::HostFailure { error });
                 }
             }
         }
@@ -204,7 +251,7 @@ impl Drop for EndsWithPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let error = format!("the thread of vCPU {} panicked", self.vcpu);
-            self.ending.finish(Outcome::HostFailure { error });
+            self.ending.finish_for_good(Outcome::HostFailure { error });
         }
     }
 }

@@ -61,6 +61,15 @@ impl Outcome {
         }
     }
 
+    /// Whether the guest wants to be started again: it has reset the machine, or a triple fault has.
+    pub(crate) fn is_restartable(&self) -> bool {
+        match self {
+            Self::GuestReset { .. } => true,
+            Self::GuestCrash(report) => report.cause.is_reset(),
+            _ => false,
+        }
+    }
+
     /// The number for the process's parent.
     pub(crate) fn code(&self) -> u8 {
         match self {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Result;
 use pvir_host::conduit::Hypercalls;
 use pvir_host::counters::Counters;
 use vm_memory::GuestMemoryMmap;
@@ -26,6 +27,17 @@ pub(crate) struct Platform {
 }
 
 impl Platform {
+    /// Everything of the machine but its memory, vCPUs and the hypercall service is as at power-on. No vCPU runs, and the
+    /// service was reset before.
+    ///
+    /// # Errors
+    /// The first device that could not be reset.
+    pub(crate) fn reset(&self) -> Result<()> {
+        self.ports.reset();
+        self.io_apic.reset();
+        self.pci.reset()
+    }
+
     /// Reads guest physical memory that is not RAM.
     pub(super) fn memory_read(&self, address: u64, data: &mut [u8], exits: &VcpuExits) -> ExitCause {
         if layout::IO_APIC.contains(&address) {

@@ -41,6 +41,14 @@ impl Ports {
         Self { serial, console, config: ConfigPorts::new(Arc::clone(&pci)), pci, ending }
     }
 
+    /// Everything that answers at ports, but the functions of the bus, is as at power-on.
+    pub(crate) fn reset(&self) {
+        let Self { serial, console, pci: _, config, ending: _ } = self;
+        serial.reset();
+        console.reset();
+        config.reset();
+    }
+
     /// The paravirtual console.
     pub(super) fn console(&self) -> &LineConsole {
         &self.console

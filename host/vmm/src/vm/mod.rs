@@ -1,6 +1,7 @@
 //! A VM before its vCPUs: memory, split irqchip, 32-bit APIC ids, conduits.
 
 pub(crate) mod address_bits;
+pub(crate) mod blank;
 mod boot_cpu;
 pub(crate) mod cpuid;
 pub(crate) mod host_memory;

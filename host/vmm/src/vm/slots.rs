@@ -58,6 +58,17 @@ impl MemorySlots {
         Ok(())
     }
 
+    /// Takes the regions of `ram` from the guest and gives them back. KVM forgets all that it has derived from what was
+    /// in them: where it has no nested paging, its copies of the guest's page tables. It sees the guest's writes to these,
+    /// but not this process's.
+    pub(crate) fn renew_ram(&self, ram: &GuestMemoryMmap) -> Result<()> {
+        for region in ram.iter() {
+            let start = region.start_addr().0;
+            self.unmap(start).with_context(|| format!("cannot take the RAM at {start:#x} from the guest"))?;
+        }
+        self.map_ram(ram)
+    }
+
     /// Lets the guest reach `size` bytes of `memory`, from `offset` on, at the physical address `gpa`.
     pub(crate) fn map(
         &self,

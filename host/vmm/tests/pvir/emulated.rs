@@ -85,10 +85,10 @@ fn identity_and_capability_are_found() {
         .pci_read(1, 0x34)
         .expect_eax(0x40, 3)
         .pci_read(1, 0x40)
-        .expect_eax(0x000f_0011, 4)
+        .expect_eax(0x000f_6011, 4)
         .pci_write(1, 0x40, u32::MAX)
         .pci_read(1, 0x40)
-        .expect_eax(0xc00f_0011, 5)
+        .expect_eax(0xc00f_6011, 5)
         .pci_read(1, 0x44)
         .expect_eax(2, 6)
         .pci_read(1, 0x48)
@@ -97,7 +97,7 @@ fn identity_and_capability_are_found() {
         .pci_read(1, 0x18)
         .expect_eax(0xffff_e000, 8)
         .pci_read(2, 0x40)
-        .expect_eax(0x07ff_0011, 9)
+        .expect_eax(0x07ff_6011, 9)
         .exit(0);
     let output = run(&guest, &["--device", "emulated", "--device", "emulated,vectors=2048"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

@@ -1,8 +1,11 @@
 # Runs a Linux guest: the first argument is the answer to whatever it asks on its console, the others are those of pvir.
+# Where it has several lines, each is the answer to one question, and the last one to all that follow.
 # With each answer it says how often the host has taken the device's interrupts, and once how long the guest took to come
 # up, in seconds. In what pvir writes to stderr a line "@asked N" parts what was before a question from what came after.
 answer=$1
 shift
+newline='
+'
 now() {
     read -r uptime rest </proc/uptime
     echo "$uptime"
@@ -25,7 +28,8 @@ while kill -0 $vm 2>/dev/null; do
         answered=$asked
         sed -n "s/^/@host $asked /; /vfio-msix/p" /proc/interrupts
         echo "@asked $asked" >>/tmp/err
-        echo "$answer" >&3
+        echo "${answer%%"$newline"*}" >&3
+        answer=${answer#*"$newline"}
     fi
     usleep 100000
 done

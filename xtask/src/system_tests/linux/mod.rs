@@ -15,7 +15,7 @@ use crate::lab::{Iommu, Options};
 use crate::runner::{Step, Verdict};
 use counts::{Counts, InterruptCounts};
 
-pub(super) const CASES: [Step; 8] = [
+pub(super) const CASES: [Step; 9] = [
     Step {
         name: "intel/linux",
         about: "Debian's Linux as the guest: its igb's interrupts arrive on the CPU that smp_affinity says",
@@ -47,6 +47,11 @@ pub(super) const CASES: [Step; 8] = [
         run: accesses::run,
     },
     Step { name: "intel/linux-reboot", about: "reboot -f in a Linux guest ends the run", run: reboot },
+    Step {
+        name: "intel/linux-restart",
+        about: "with --on-reboot restart a Linux guest reboots twice in one process, its card works in each boot",
+        run: restart,
+    },
     Step { name: "intel/linux-panic", about: "so does a panic of its kernel, with panic=-1", run: panic },
 ];
 
@@ -55,6 +60,8 @@ const SCRIPT: &str = include_str!("l1.sh");
 /// Typed into the guest's console.
 const WORD: &str = "forty two";
 const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off";
+/// Has the guest's kernel panic.
+const PANIC: &str = "echo c >/proc/sysrq-trigger";
 /// Interrupts of all entries between two looks: eight times two pings, each there and back.
 const LEAST: u64 = 8;
 /// How often the guest moves each of the card's interrupts.
@@ -147,8 +154,29 @@ fn reboot() -> Result<Verdict> {
     ends_by_reset("reboot -f")
 }
 
+/// By `reboot -f` and by a panic. Each boot brings the card up with its own driver, as the first one did.
+fn restart() -> Result<Verdict> {
+    const BOOTS: usize = 3;
+    // It is ended when all that it has said has come out: a panic writes between.
+    let work = ". /lib/guest/card; load; up; traffic restart; ask to end; eval \"$answer\"";
+    let answers = ["reboot -f", PANIC, "poweroff -f"].map(|end| format!("{work}\n{end}"));
+    let output = boot(Iommu::Intel, [0, 1], &answers.join("\n"), "", &["--on-reboot", "restart"])?;
+    if output.status.is_none() {
+        return Ok(Verdict::Interrupted);
+    }
+    output.expect_status(0)?;
+    let console = Console::of(&output);
+    let report = console.report("guest-power-off")?;
+    for start in ["userland cpus=2", "driver igb nic=eth0", "asks to end"] {
+        let seen = console.all(start).count();
+        ensure!(seen == BOOTS, "`{start}` was said {seen} times in {BOOTS} boots:\n{}", console.0);
+    }
+    ensure!(report["restarts"] == 2, "{} restarts", report["restarts"]);
+    Ok(Verdict::Passed(format!("{BOOTS} boots in one process, each with traffic of the card")))
+}
+
 fn panic() -> Result<Verdict> {
-    ends_by_reset("echo c >/proc/sysrq-trigger")
+    ends_by_reset(PANIC)
 }
 
 fn ends_by_reset(command: &str) -> Result<Verdict> {

@@ -48,8 +48,12 @@ struct Pin {
 impl IoApic {
     /// All pins masked.
     pub(crate) fn new(messages: Arc<dyn MessageSink>) -> Self {
-        let pin = Pin { entry: Redirection::MASKED, pending: false };
-        Self { messages, state: Mutex::new(IoApicState { selected: 0, id: 0, pins: [pin; PINS] }) }
+        Self { messages, state: Mutex::new(IoApicState::after_reset()) }
+    }
+
+    /// The machine is reset: all pins are masked, and nothing is pending.
+    pub(crate) fn reset(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = IoApicState::after_reset();
     }
 
     /// A device gives an edge to a pin.
@@ -101,6 +105,11 @@ impl IoApic {
 }
 
 impl IoApicState {
+    fn after_reset() -> Self {
+        let pin = Pin { entry: Redirection::MASKED, pending: false };
+        Self { selected: 0, id: 0, pins: [pin; PINS] }
+    }
+
     fn register(&mut self) -> u32 {
         match self.selected {
             ID | ARBITRATION => self.id,
@@ -180,6 +189,19 @@ mod tests {
         set(&chip, REDIRECTIONS + 8, 0x34);
         set(&chip, REDIRECTIONS + 8, 0x35);
         assert_eq!(vectors(&sent), [0x34]);
+    }
+
+    #[test]
+    fn after_a_reset_all_is_masked_and_nothing_is_pending() {
+        let (chip, sent) = chip();
+        set(&chip, ID, u32::MAX);
+        set(&chip, REDIRECTIONS + 8, 0x34);
+        chip.raise(5);
+        chip.reset();
+        chip.raise(4);
+        assert_eq!((get(&chip, ID), get(&chip, REDIRECTIONS + 8)), (0, 0x1_0000));
+        set(&chip, REDIRECTIONS + 10, 0x35);
+        assert!(vectors(&sent).is_empty(), "what came before the reset");
     }
 
     #[test]

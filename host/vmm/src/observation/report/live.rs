@@ -1,6 +1,7 @@
 //! The counts of a VM that runs. Whoever looks takes what is counted anyway: the guest does not exit for it, and KVM and
 //! VFIO are not asked.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -29,14 +30,22 @@ pub(crate) struct LiveReport {
     pub(crate) started: Instant,
     /// Read when it is first asked for: it does not change as long as KVM's module is in use.
     pub(crate) posting: OnceLock<Posting>,
+    /// How often the guest was started again.
+    pub(crate) restarts: AtomicU64,
 }
 
 impl LiveReport {
+    /// The guest is started again.
+    pub(crate) fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The report as it would be now.
     pub(crate) fn summary(&self, outcome: &Outcome) -> Summary {
         Summary::new(Sources {
             outcome,
             elapsed: self.started.elapsed(),
+            restarts: self.restarts.load(Ordering::Relaxed),
             conduits: self.conduits,
             apic_ids: &self.apic_ids,
             exits: &self.exits,

@@ -18,6 +18,8 @@ pub(crate) struct Summary {
     pub(crate) outcome: Outcome,
     pub(crate) exit_code: u8,
     pub(crate) elapsed_ms: u128,
+    /// How often the guest was started again (`--on-reboot restart`). All counts are of all boots.
+    pub(crate) restarts: u64,
     /// The conduits that work on this KVM.
     pub(crate) conduits: Vec<&'static str>,
     /// All exits to user space, by cause.
@@ -64,6 +66,7 @@ pub(crate) struct BarSummary {
 pub(crate) struct Sources<'a> {
     pub(crate) outcome: &'a Outcome,
     pub(crate) elapsed: Duration,
+    pub(crate) restarts: u64,
     pub(crate) conduits: Conduits,
     pub(crate) apic_ids: &'a [u32],
     pub(crate) exits: &'a ExitCounters,
@@ -122,6 +125,7 @@ impl Summary {
             exit_code: sources.outcome.code(),
             outcome: sources.outcome.clone(),
             elapsed_ms: sources.elapsed.as_millis(),
+            restarts: sources.restarts,
             conduits: sources.conduits.iter_names().map(|(name, _)| name).collect(),
             exits_total: runs - signals,
             exits,

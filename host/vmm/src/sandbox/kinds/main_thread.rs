@@ -1,6 +1,6 @@
 //! The main thread, from the first instruction of the guest on: it waits for the end, reports, and takes all down.
 
-use super::{Files, Kind};
+use super::{Files, Kind, vcpu};
 use crate::sandbox::call::{Call, When, calls};
 use crate::sandbox::{groups, request};
 
@@ -24,10 +24,43 @@ const OWN: &[Call] = calls![
     ])): "host devices are given back",
 ];
 
+/// What resets a machine, for `--on-reboot restart`.
+const RESETTING: &[Call] = calls![
+    SYS_ioctl (When::Requests(&[
+        request::KVM_GET_MP_STATE,
+        request::KVM_SET_MP_STATE,
+        request::KVM_SET_SREGS,
+        request::KVM_SET_REGS,
+        request::KVM_SET_XSAVE,
+        request::KVM_SET_XCRS,
+        request::KVM_SET_DEBUGREGS,
+        request::KVM_SET_LAPIC,
+        request::KVM_SET_MSRS,
+        request::KVM_SET_VCPU_EVENTS,
+        request::VFIO_DEVICE_RESET,
+    ])): "vCPUs as they were made; devices",
+];
+
 /// The main thread.
 pub(crate) const MAIN: Kind = Kind {
     name: "main",
     calls: &[OWN, groups::EVERY_THREAD, groups::STARTING_THREADS, groups::SERVICE, groups::READING_FILES],
     files: Files::ReadSystemRemoveSocket,
     refused: &[groups::NO_CLONE3],
+};
+
+/// The main thread of a run that starts its guest again. The threads of vCPUs that it starts have its filter beside their
+/// own, so it may do what they may.
+pub(crate) const MAIN_RESTARTING: Kind = Kind {
+    name: "main, restarting",
+    calls: &[
+        OWN,
+        RESETTING,
+        vcpu::OWN,
+        groups::EVERY_THREAD,
+        groups::STARTING_THREADS,
+        groups::SERVICE,
+        groups::READING_FILES,
+    ],
+    ..MAIN
 };

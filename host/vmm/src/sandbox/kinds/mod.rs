@@ -16,12 +16,12 @@ mod vcpu;
 pub(crate) use console::CONSOLE;
 pub(crate) use control::CONTROL;
 pub(crate) use device::DEVICE;
-pub(crate) use main_thread::MAIN;
+pub(crate) use main_thread::{MAIN, MAIN_RESTARTING};
 pub(crate) use output::OUTPUT;
 pub(crate) use prearm::PREARM;
 pub(crate) use signals::SIGNALS;
 pub(crate) use stdin::STDIN;
-pub(crate) use vcpu::VCPU;
+pub(crate) use vcpu::{VCPU, VCPU_AGAIN};
 
 use super::call::{Call, Refusal};
 
@@ -49,5 +49,16 @@ pub(super) enum Files {
 }
 
 /// All of them.
-pub(super) const ALL: [&Kind; 9] =
-    [&CONSOLE, &CONTROL, &DEVICE, &MAIN, &OUTPUT, &PREARM, &SIGNALS, &STDIN, &VCPU];
+pub(super) const ALL: [&Kind; 11] = [
+    &CONSOLE,
+    &CONTROL,
+    &DEVICE,
+    &MAIN,
+    &MAIN_RESTARTING,
+    &OUTPUT,
+    &PREARM,
+    &SIGNALS,
+    &STDIN,
+    &VCPU,
+    &VCPU_AGAIN,
+];

@@ -5,7 +5,7 @@ use crate::sandbox::call::{Call, When, calls};
 use crate::sandbox::{groups, request};
 
 /// The first request is the one that is compared first, and the one that is made most often.
-const OWN: &[Call] = calls![
+pub(super) const OWN: &[Call] = calls![
     SYS_ioctl (When::Requests(&[request::KVM_RUN, request::KVM_GET_SREGS])):
         "the guest; who called by port, and who named the console's page",
     SYS_ioctl (When::Requests(&[request::KVM_GET_REGS, request::KVM_TRANSLATE])): "the report of a crash",
@@ -18,3 +18,6 @@ pub(crate) const VCPU: Kind = Kind {
     files: Files::ReadSystem,
     refused: &[],
 };
+
+/// The same after a restart: started by the main thread, which is restricted already and leaves it no files but its own.
+pub(crate) const VCPU_AGAIN: Kind = Kind { name: "vcpu, restarted", files: Files::Inherited, ..VCPU };

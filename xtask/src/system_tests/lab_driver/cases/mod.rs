@@ -12,6 +12,7 @@ mod ims;
 mod multi;
 mod pairs;
 mod paths;
+mod reboots;
 mod refused;
 mod resets;
 mod routes;
@@ -68,6 +69,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("killed", cleanup::killed),
     ("wanted-back", cleanup::wanted_back),
     ("failed-device", cleanup::failed),
+    ("reboots", reboots::passed_through),
+    ("reboots-own-kvm", reboots::emulated),
     ("no-such-device", refused::no_such_device),
     ("no-driver", refused::no_driver),
     ("other-driver", refused::other_driver),

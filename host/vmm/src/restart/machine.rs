@@ -1,0 +1,40 @@
+//! The machine of a run, and its reset.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use pvir_host::service::Service;
+
+use crate::boot::{self, BootImage};
+use crate::vcpu::Vcpu;
+use crate::vcpu::platform::Platform;
+use crate::vm::Vm;
+use crate::vm::blank::{self, RamPins};
+
+/// What is built once for all boots of a guest.
+pub(crate) struct Machine {
+    pub(crate) vm: Vm,
+    pub(crate) platform: Arc<Platform>,
+    pub(crate) service: Arc<Service>,
+    pub(crate) image: BootImage,
+    /// Whether RAM is pinned for devices.
+    pub(crate) pins: RamPins,
+}
+
+impl Machine {
+    /// Brings everything into the state of power-on, with the kernel loaded. `vcpus` are all of the machine's, and none
+    /// runs.
+    ///
+    /// # Errors
+    /// What could not be reset. No guest can be run then: the state is neither the old one nor that of power-on.
+    pub(super) fn reset(&self, vcpus: &mut [Vcpu]) -> Result<()> {
+        let Self { vm, platform, service, image, pins } = self;
+        service.reset();
+        // From here on no device reaches RAM.
+        platform.reset()?;
+        blank::make_blank(&vm.memory, *pins)?;
+        vm.slots.renew_ram(&vm.memory)?;
+        let entry = boot::load(&vm.memory, image, &vm.apic_ids, platform.pci.high_window())?;
+        vcpus.iter_mut().try_for_each(|vcpu| vcpu.reset(entry)).context("cannot reset the vCPUs")
+    }
+}

@@ -1,0 +1,119 @@
+//! The machine resets itself in the middle of its interrupts, with everything mapped and enabled: `by=port` (the default),
+//! `by=keyboard` or `by=triple`. Started again (`pvir run --on-reboot restart`), this kernel finds the machine as at
+//! power-on, or says what is not, and does the same once more. Whoever runs it ends it.
+
+#![expect(unsafe_code, reason = "the ports that reset a machine")]
+
+use crate::harness::checks::Checks;
+use crate::harness::live_entries::LiveTable;
+use crate::harness::setup;
+use crate::machine::console::{self, report};
+use crate::machine::cpu::time::{PATIENCE_MS, wait_until};
+use crate::machine::cpu::{self, interrupts};
+use crate::machine::devices::{Device, Trigger};
+use crate::machine::exit::ExitCode;
+use crate::machine::pci::config::Width;
+use crate::machine::pci::{self, Function};
+use crate::println;
+use crate::remapping::Session;
+use core::sync::atomic::{AtomicU64, Ordering};
+use pvir_guest::Target;
+use pvir_test_kernel::cmdline::CommandLine;
+use x86_64::instructions::port::Port;
+
+/// Interrupts that take part, on vectors from this one on, and on all processors in turn.
+const INTERRUPTS: u32 = 8;
+const FIRST_VECTOR: u8 = 0x50;
+/// How often each comes before the machine is reset.
+const LEAST: u64 = 20;
+/// Microseconds between two rounds of a device that raises by itself.
+const INTERVAL: u32 = 50;
+/// COMMAND of a function: decode and bus mastering.
+const COMMAND: u32 = 7;
+
+/// In memory that no file fills: zero at power-on.
+static BOOTED: AtomicU64 = AtomicU64::new(0);
+
+pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
+    let mut checks = Checks::new();
+    let booted = BOOTED.swap(0x5a5a, Ordering::Relaxed);
+    checks.expect(
+        "memory",
+        booted == 0,
+        format_args!("RAM is as at power-on: {booted:#x} where nothing was written"),
+    );
+    let functions = pci::enumerate();
+    let Some(function) = setup::with_msix(&functions).next() else {
+        checks.expect(
+            "device",
+            false,
+            format_args!("no device with MSI-X that this kernel has a driver for"),
+        );
+        return Ok(checks.finish("reboot"));
+    };
+    let command = pci::config::read_as(function.address, 4, Width::Two) & COMMAND;
+    checks.expect("command", command == 0, format_args!("nothing decodes and no DMA is done: {command:#x}"));
+    let session = setup::open(line)?;
+    let Some(mut driver) = setup::driver(function, &mut checks) else { return Ok(checks.finish("reboot")) };
+    let handled = traffic(&session, function, &mut driver, &mut checks);
+    report::event("boot", |event| {
+        event.num("epoch", session.epoch()).num("handled", handled);
+    });
+    report::checkpoint("traffic");
+    if !checks.all_passed() {
+        return Ok(checks.finish("reboot"));
+    }
+    console::flush();
+    (0..INTERRUPTS).for_each(|number| driver.raise(u16::try_from(number).unwrap_or(0)));
+    match line.value("by").unwrap_or("port") {
+        // SAFETY: the reset register of a PC: it resets the machine, as asked for.
+        "port" => unsafe { Port::<u8>::new(0xcf9).write(6) },
+        // SAFETY: the keyboard controller pulses the reset line, as asked for.
+        "keyboard" => unsafe { Port::<u8>::new(0x64).write(0xfe) },
+        "triple" => return Ok(super::crash("triple")),
+        other => {
+            println!("error: by={other} is not known (help: port, keyboard or triple)");
+            return Ok(ExitCode::Usage);
+        }
+    }
+    checks.expect("reset", false, format_args!("the machine goes on"));
+    Ok(checks.finish("reboot"))
+}
+
+/// Maps the first entries of a device and has them come; a device that raises by itself goes on. Answers how often they
+/// came.
+fn traffic(session: &Session, function: &Function, driver: &mut Device, checks: &mut Checks) -> u64 {
+    let vector = |number: u32| FIRST_VECTOR + u8::try_from(number).unwrap_or(0);
+    let target = |number: u32| {
+        let cpu = cpu::by_index(number as usize % cpu::count()).map_or(0, |cpu| cpu.apic_id);
+        Target::fixed(cpu, vector(number))
+    };
+    let table = pci::device_id(function.address).and_then(|id| LiveTable::open(id).ok());
+    let Some(mut table) = table else {
+        checks.expect("map", false, format_args!("no table"));
+        return 0;
+    };
+    let mapped = table.extend(session, INTERRUPTS, target);
+    let count = u32::try_from(table.live().len()).unwrap_or(0);
+    checks.expect("map", mapped.is_ok() && count > 0, format_args!("{count} entries: {:?}", mapped.err()));
+    if let Device::Emulated(device) = &*driver {
+        let left = device.rounds_left();
+        checks.expect("quiet", left == 0, format_args!("the device raises nothing by itself: {left} rounds"));
+        device.run(0, count, INTERVAL, u32::MAX);
+    }
+    let total = |number: u32| interrupts::total(vector(number));
+    for number in 0..count {
+        let come = wait_until(PATIENCE_MS, || {
+            let index = u16::try_from(number).unwrap_or(0);
+            let before = total(number);
+            driver.raise(index);
+            wait_until(PATIENCE_MS, || total(number) > before);
+            driver.acknowledge(index);
+            total(number) >= LEAST
+        });
+        if !come {
+            checks.expect("handled", false, format_args!("entry {number} came {} times", total(number)));
+        }
+    }
+    (0..count).map(total).sum()
+}
