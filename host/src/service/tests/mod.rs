@@ -24,6 +24,7 @@ mod rate;
 mod records;
 mod retire;
 mod routing;
+mod storm;
 mod teardown;
 mod threads;
 mod trapped;
@@ -68,5 +69,6 @@ fn config() -> Config {
         max_irtes_per_device: 2048,
         armed_ahead: 0,
         rate_limit: RateLimit::OFF,
+        storm_limit: StormLimit::default(),
     }
 }
