@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
-use pvir_host::service::{PrearmThread, Service};
+use pvir_host::service::{PrearmThread, Service, StormThread};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::assembly::Assembly;
@@ -72,6 +72,7 @@ pub(crate) fn run(
         of_device: args.max_irtes_per_device,
         armed_ahead: args.armed_ahead,
         rate_limit: args.rate_limit,
+        storm_limit: args.storm_limit,
     };
     let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
@@ -137,6 +138,9 @@ pub(crate) fn run(
     let prearm_thread = sandbox
         .start_within(&kinds::PREARM, || PrearmThread::start(Arc::clone(&service)))?
         .context("cannot start the thread that arms irqfds ahead")?;
+    let storm_thread = sandbox
+        .start_within(&kinds::STORM, || StormThread::start(&service))?
+        .context("cannot start the thread that looks for interrupt storms")?;
     let sockets = [control.as_ref().map(Server::file), console.socket_file()];
     for folder in sockets.into_iter().flatten().filter_map(|file| file.folder()) {
         sandbox.will_remove_from(folder);
@@ -173,6 +177,7 @@ pub(crate) fn run(
         return Ok(ExitCode::from(exit_code::CRASH));
     }
     drop(control);
+    drop(storm_thread);
     drop(prearm_thread);
     service.shut_down();
     user.leave_terminal();

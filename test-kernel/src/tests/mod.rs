@@ -20,6 +20,7 @@ mod selftest;
 mod sequences;
 mod several;
 mod shortage;
+mod storms;
 mod trapped;
 
 use crate::machine::exit::ExitCode;
@@ -30,7 +31,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 19] = [
+pub(crate) const WORDS: [(&str, Word); 20] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("hostile", hostile::run),
@@ -48,6 +49,7 @@ pub(crate) const WORDS: [(&str, Word); 19] = [
     ("quotas", quotas::run),
     ("several", several::run),
     ("shortage", shortage::run),
+    ("storms", storms::run),
     ("selftest", selftest::run),
     ("trapped", trapped::run),
 ];

@@ -11,6 +11,7 @@ mod output;
 mod prearm;
 mod signals;
 mod stdin;
+mod storm;
 mod vcpu;
 
 pub(crate) use console::CONSOLE;
@@ -21,6 +22,7 @@ pub(crate) use output::OUTPUT;
 pub(crate) use prearm::PREARM;
 pub(crate) use signals::SIGNALS;
 pub(crate) use stdin::STDIN;
+pub(crate) use storm::STORM;
 pub(crate) use vcpu::VCPU;
 
 use super::call::{Call, Refusal};
@@ -49,5 +51,5 @@ pub(super) enum Files {
 }
 
 /// All of them.
-pub(super) const ALL: [&Kind; 9] =
-    [&CONSOLE, &CONTROL, &DEVICE, &MAIN, &OUTPUT, &PREARM, &SIGNALS, &STDIN, &VCPU];
+pub(super) const ALL: [&Kind; 10] =
+    [&CONSOLE, &CONTROL, &DEVICE, &MAIN, &OUTPUT, &PREARM, &SIGNALS, &STDIN, &STORM, &VCPU];
