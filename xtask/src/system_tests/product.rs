@@ -38,6 +38,10 @@ pub(super) const INTEL: Batch = Batch {
             "intel/hostile",
             "50,000 calls at random of two vCPUs, devices and blocks scribbled over: nothing is left",
         ),
+        (
+            "intel/storm-limit",
+            "a device above its limit is cut off, the guest told; let go on, it serves again",
+        ),
         ("intel/conduit-port", "all calls by port"),
         ("intel/conduit-msr", "all calls by MSR"),
         ("intel/conduit-vmmcall", "all calls by VMMCALL"),
@@ -146,6 +150,10 @@ pub(super) const AMD: Batch = Batch {
         (
             "amd/hostile",
             "50,000 calls at random of two vCPUs, devices and blocks scribbled over: nothing is left",
+        ),
+        (
+            "amd/storm-limit",
+            "a device above its limit is cut off, the guest told; let go on, it serves again",
         ),
         ("amd/blocked-msix", "pairs that were not given reach nobody"),
         ("amd/trapped", "MSI-X and MSI trapped, then enabled over live interrupts, then trapped again"),

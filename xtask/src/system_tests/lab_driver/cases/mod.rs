@@ -40,6 +40,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("refusals", guest::refusals),
     ("conformance", guest::conformance),
     ("events", guest::events),
+    ("storm-limit", guest::storm_limit),
     ("host-vectors", guest::host_vectors),
     ("conformance-others", guest::conformance_of_each),
     ("hostile", hostile::run),
