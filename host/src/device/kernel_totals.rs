@@ -88,4 +88,27 @@ mod tests {
         kernel.begin_look();
         assert!(sum(&kernel) >= first);
     }
+
+    /// The numbers of `/proc/interrupts`, which are of a moment between two looks, lie between theirs.
+    #[test]
+    fn this_kernel_counts_the_same_in_both_files() {
+        let mut kernel = KernelTotals::new();
+        let look = |kernel: &KernelTotals| (0..4096).map(|irq| kernel.total(irq)).collect::<Vec<_>>();
+        let before = look(&kernel);
+        let text = std::fs::read_to_string("/proc/interrupts").unwrap_or_default();
+        kernel.begin_look();
+        let after = look(&kernel);
+        for line in text.lines() {
+            let Some((irq, counts)) = line.trim().split_once(':') else { continue };
+            let Ok(irq) = irq.parse::<usize>() else { continue };
+            let counts = counts.split_whitespace().map_while(|count| count.parse::<u64>().ok());
+            let Ok(sum) = u32::try_from(counts.sum::<u64>()) else { continue };
+            // An IRQ may be given back and given out again meanwhile.
+            let (Some(Some(before)), Some(Some(after))) = (before.get(irq), after.get(irq)) else { continue };
+            assert!(
+                before > after || (before..=after).contains(&&sum),
+                "IRQ {irq}: {before}, {sum}, {after}"
+            );
+        }
+    }
 }
