@@ -4,6 +4,7 @@ use super::meter::{Storm, StormMeter};
 use crate::device::{HostCounts, KernelTotals};
 use crate::service::Service;
 use crate::service::events::Event;
+use crate::service::trapped::Trapped;
 use crate::service::vm::{Attached, Vm};
 use pvir_abi::DeviceId;
 use std::collections::BTreeSet;
@@ -101,8 +102,7 @@ impl Vm {
     /// Who counts the interrupts of each device, and whether any interrupt could come.
     fn sources(&self) -> (Vec<(DeviceId, Option<Arc<dyn HostCounts>>)>, bool) {
         let source = |(id, attached): (&DeviceId, &Attached)| (*id, attached.device.host_counts());
-        let trapped =
-            |attached: &Attached| attached.trapped.as_ref().is_some_and(|trapped| trapped.is_in_use());
+        let trapped = |attached: &Attached| attached.trapped.as_ref().is_some_and(Trapped::is_in_use);
         let in_use = self.devices.iter().any(|(_, attached)| attached.held > 0 || trapped(attached))
             || self.lines.has_unreleased(|_| true);
         (self.devices.iter().map(source).collect(), in_use)
