@@ -2,12 +2,14 @@
 //! each of its interrupts.
 
 mod kernel_counts;
+mod kernel_totals;
 mod origin;
 mod store_shape;
 mod window;
 
 pub use crate::isolation::NotIsolated;
 pub use kernel_counts::KernelCounts;
+pub use kernel_totals::KernelTotals;
 pub use origin::Origin;
 pub use store_shape::StoreShape;
 pub use window::TableWindow;
@@ -132,6 +134,14 @@ pub enum CountPurpose {
 pub trait HostCounts: Send + Sync {
     /// The counts of all started entries of the device. Entries whose counts cannot be read are left out.
     fn read(&self, kernel: &KernelCounts, purpose: CountPurpose) -> Vec<HostInterrupt>;
+
+    /// All interrupts of the device that the host has counted, from any moment on: a number that only grows, also while
+    /// entries are started and stopped. Its growth is the device's rate, by which the service finds a storm
+    /// ([`StormWatch`](crate::service::StormWatch)), many times a second; so it must be cheap. `None` if it cannot be
+    /// told: the device's storms are then not found.
+    fn sum(&self, _kernel: &KernelTotals) -> Option<u64> {
+        None
+    }
 }
 
 /// A device of the VM, as the service calls it. Every call is made under the VM's lock.

@@ -1,8 +1,8 @@
 //! What the host counts for a fake device.
 
 use super::platform::StartedEntry;
-use super::{Entry, SharedPlatform};
-use crate::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts};
+use super::{Entry, FakePlatform, SharedPlatform};
+use crate::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts, KernelTotals};
 
 /// The counts of one fake device on a fake host.
 pub(super) struct FakeCounts {
@@ -24,5 +24,23 @@ impl HostCounts for FakeCounts {
             HostInterrupt { store, index, irq: None, count: Some(total), total }
         };
         own.map(line).collect()
+    }
+    fn sum(&self, _: &KernelTotals) -> Option<u64> {
+        let platform = self.platform.lock();
+        let sum = platform.sums.get(&self.number).copied().unwrap_or(0);
+        (!platform.uncounted.contains(&self.number)).then_some(sum)
+    }
+}
+
+impl FakePlatform {
+    /// Sets how many interrupts of device `number` the host has counted so far; `None` if it does not count them.
+    pub fn set_counted(&mut self, number: u32, sum: Option<u64>) {
+        match sum {
+            Some(sum) => {
+                self.uncounted.remove(&number);
+                self.sums.insert(number, sum);
+            }
+            None => _ = self.uncounted.insert(number),
+        }
     }
 }

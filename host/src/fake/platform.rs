@@ -106,6 +106,10 @@ pub struct FakePlatform {
     /// Entries of trapped devices that are not started and have an interrupt pending.
     pub(super) latched: BTreeSet<Entry>,
     pub(super) generation: u32,
+    /// Interrupts that each device has raised.
+    pub(super) sums: BTreeMap<u32, u64>,
+    /// Devices whose interrupts the host does not count.
+    pub(super) uncounted: BTreeSet<u32>,
     /// Interrupt vectors of the host: no limit if `None`.
     vectors: Option<usize>,
     seen: BTreeMap<u64, KnownEventfd>,
@@ -250,6 +254,7 @@ impl FakePlatform {
         // A full counter has the interrupt in it.
         let _ = started.signals.eventfd.write(1);
         started.count += 1;
+        *self.sums.entry(entry.device).or_default() += 1;
         let id = started.signals.id;
         let gsi = self.irqfds.iter().find(|(_, irqfd)| irqfd.id == id).map(|(gsi, _)| *gsi);
         if let Some(gsi) = gsi {

@@ -5,6 +5,7 @@ use super::{EntryLines, Line, Lines};
 use crate::kvm::{GsiPool, IrqRouter, RouteTable};
 use crate::message::Message;
 use crate::work::{Cost, WorkMeter};
+use std::cell::Cell;
 use std::io;
 
 /// What the lines of a VM share: KVM's routing table, the free GSIs, and the lines that no entry holds.
@@ -17,6 +18,8 @@ pub struct LineTable {
     /// Grows whenever something becomes free for which an earlier request may have been refused.
     pub(super) freed: u64,
     pub(super) work: WorkMeter,
+    /// Whether an interrupt was started since somebody asked.
+    pub(super) started: Cell<bool>,
 }
 
 impl LineTable {
@@ -30,6 +33,7 @@ impl LineTable {
             unreleased: Vec::new(),
             freed: 0,
             work: WorkMeter::default(),
+            started: Cell::new(false),
         }
     }
 
@@ -213,6 +217,11 @@ impl LineTable {
     /// What is done for the VM, by this table and by its caller.
     pub(crate) fn work(&self) -> &WorkMeter {
         &self.work
+    }
+
+    /// Whether an interrupt was started since this was last asked.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.take()
     }
 
     /// Number of GSIs that are free.

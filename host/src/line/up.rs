@@ -44,6 +44,7 @@ fn start_run<T: LineOwner>(
     let device = devices.device(first.device).ok_or(io::ErrorKind::NotFound)?;
     let may_be_shared = !device.releases_eventfds();
     lines.work.add(Cost::interrupts(eventfds.len()));
+    lines.started.set(true);
     let outcome = device.start(first.store, first.index, &eventfds);
     for line in run.iter_mut().flat_map(|owner| owner.lines_mut().iter_mut()) {
         // A device that fails has had them all the same.

@@ -1,6 +1,6 @@
 //! The VMM's choices for a service.
 
-use super::RateLimit;
+use super::{RateLimit, StormLimit};
 use crate::kvm::MAX_GSI;
 use pvir_abi::{Conduits, MIN_CONDUIT_MSR};
 
@@ -32,6 +32,12 @@ pub struct Config {
     pub armed_ahead: u32,
     /// How much of the host the VM may take by what its guest does to its interrupts.
     pub rate_limit: RateLimit,
+    /// How many interrupts a second its devices may raise, where the VMM has somebody look ([`StormThread`] or
+    /// [`StormWatch`]).
+    ///
+    /// [`StormThread`]: super::StormThread
+    /// [`StormWatch`]: super::StormWatch
+    pub storm_limit: StormLimit,
 }
 
 impl Config {
@@ -47,7 +53,7 @@ impl Config {
     /// A VM with these vCPUs, by their APIC ids, and these conduits: those that work on this machine and that the VMM
     /// handles. The MSR is [`Self::MSR`] and the port [`Self::PORT`]; GSIs are used from 24 on; the VM may hold as many
     /// IRTEs as KVM has GSIs for, and a device 2048; nothing is armed ahead; the
-    /// rate is limited by [`RateLimit::default`].
+    /// rate is limited by [`RateLimit::default`], and storms by [`StormLimit::default`].
     #[must_use]
     pub fn new(apic_ids: Vec<u32>, conduits: Conduits) -> Self {
         Self {
@@ -60,6 +66,7 @@ impl Config {
             max_irtes_per_device: Self::LONGEST_TABLE,
             armed_ahead: 0,
             rate_limit: RateLimit::default(),
+            storm_limit: StormLimit::default(),
         }
     }
 
@@ -103,5 +110,10 @@ impl Config {
     #[must_use]
     pub fn with_rate_limit(self, rate_limit: RateLimit) -> Self {
         Self { rate_limit, ..self }
+    }
+    /// With another [`storm_limit`](Self::storm_limit).
+    #[must_use]
+    pub fn with_storm_limit(self, storm_limit: StormLimit) -> Self {
+        Self { storm_limit, ..self }
     }
 }

@@ -5,6 +5,7 @@
 //! `release`, after UNMAP and DISABLE, after a failure half-way, and at the end of the VM. [`PrearmThread`] does the
 //! slow part of that, and of MAP, beside the guest's calls.
 
+mod bell;
 mod block;
 mod config;
 mod counted;
@@ -27,6 +28,7 @@ mod reset;
 mod retarget;
 mod session;
 mod statistics;
+mod storm;
 mod trapped;
 mod unmap;
 mod vm;
@@ -41,6 +43,7 @@ pub use live::{Live, TrappedRecord};
 pub use prearm_thread::PrearmThread;
 pub use rate::{Clock, RateLimit};
 pub use statistics::ServiceStatistics;
+pub use storm::{CutOffDevice, Looked, Storm, StormLimit, StormThread, StormWatch};
 pub use trapped::ServedBy;
 
 use crate::device::{Device, NotIsolated};
@@ -48,9 +51,9 @@ use crate::irte::IrteInfo;
 use crate::kvm::{GsiPool, IrqRouter};
 use crate::memory::GuestRam;
 use crate::work::Cost;
+use bell::Bell;
 use block::Block;
 use counted::Counted;
-use prearm_thread::Bell;
 use pvir_abi::{
     CONDUIT_PORT_STEP, CallFlags, Conduits, DeviceId, Discovery, Features, GuestPhysAddr, MAX_CONDUIT_MSR,
     MAX_CONDUIT_PORT, MIN_CONDUIT_MSR, MIN_CONDUIT_PORT, Operation, Status, is_conduit_msr, is_conduit_port,
@@ -102,6 +105,9 @@ pub struct Service {
     /// Calls that wait for the lock.
     waiting: AtomicU32,
     bell: Arc<Bell>,
+    storm_limit: StormLimit,
+    /// Rung when an interrupt is started, for the thread that looks for storms.
+    storm_bell: Arc<Bell>,
     statistics: Statistics,
     keeps_history: bool,
     clock: Arc<dyn Clock>,
@@ -159,13 +165,15 @@ impl Service {
             vm: Mutex::new(Vm::new(config, router, gsis)),
             waiting: AtomicU32::new(0),
             bell: Arc::default(),
+            storm_limit: config.storm_limit,
+            storm_bell: Arc::default(),
             statistics: Statistics::default(),
             keeps_history: false,
             clock: Arc::new(SystemClock::default()),
         })
     }
 
-    /// With another clock for [`Config::rate_limit`].
+    /// With another clock for [`Config::rate_limit`] and a [`StormThread`].
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -221,7 +229,7 @@ impl Service {
             vm.end_session(counted.as_ref());
         }
         vm.end_trapped();
-        vm.devices.iter_mut().for_each(|attached| attached.cut_off = false);
+        vm.devices.iter_mut().for_each(|attached| (attached.cut_off, attached.storm) = (false, None));
         vm.sweep();
         let failed = vm.lines.disarm();
         vm.log_irqfds(&failed);
@@ -303,10 +311,14 @@ impl Service {
         };
         vm.announce_owed();
         let (epoch, wants_prearm) = (vm.current_epoch(), vm.wants_prearm());
+        let has_started = vm.lines.has_started();
         drop(vm);
         let status = block.copy_out(&*self.ram, status, epoch);
         if wants_prearm {
             self.bell.ring();
+        }
+        if has_started {
+            self.storm_bell.ring();
         }
         self.delay(delay);
         status

@@ -1,57 +1,10 @@
-//! The thread that arms irqfds ahead of MAP and detaches them after UNMAP, and the bell that wakes it.
+//! The thread that arms irqfds ahead of MAP and detaches them after UNMAP.
 
 use super::Service;
+use super::bell::Bell;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-
-/// What a call rings when it has left work for the thread: too few armed lines, or irqfds to be detached.
-#[derive(Debug, Default)]
-pub(super) struct Bell {
-    state: Mutex<BellState>,
-    changed: Condvar,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum BellState {
-    #[default]
-    Silent,
-    Rung,
-    Ended,
-}
-
-impl Bell {
-    fn lock(&self) -> MutexGuard<'_, BellState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Wakes the thread. This is at most one system call until the thread hears it.
-    pub(super) fn ring(&self) {
-        let mut state = self.lock();
-        if *state == BellState::Silent {
-            *state = BellState::Rung;
-            drop(state);
-            self.changed.notify_one();
-        }
-    }
-
-    fn end(&self) {
-        *self.lock() = BellState::Ended;
-        self.changed.notify_one();
-    }
-
-    /// Waits until the bell is rung; `false` once the thread is to end.
-    fn hear(&self) -> bool {
-        let silent = |state: &mut BellState| *state == BellState::Silent;
-        let heard = self.changed.wait_while(self.lock(), silent);
-        let mut state = heard.unwrap_or_else(PoisonError::into_inner);
-        let rung = *state == BellState::Rung;
-        if rung {
-            *state = BellState::Silent;
-        }
-        rung
-    }
-}
 
 /// A thread that does the slow part of a [`Service`]'s work on irqfds beside the guest's calls. It has two tasks:
 ///

@@ -18,6 +18,7 @@ pub(super) struct Statistics {
     rate_limited: AtomicU64,
     delayed: AtomicU64,
     delayed_microseconds: AtomicU64,
+    storms: AtomicU64,
 }
 
 impl Statistics {
@@ -44,6 +45,10 @@ impl Statistics {
         self.delayed_microseconds.fetch_add(microseconds, Relaxed);
     }
 
+    pub(super) fn count_storm(&self) {
+        self.storms.fetch_add(1, Relaxed);
+    }
+
     pub(super) fn snapshot(&self, log_lines: u64) -> ServiceStatistics {
         let names = Operation::ALL.iter().map(|(_, name)| *name).chain(std::iter::once("unknown"));
         let counts = self.operations[..Operation::ALL.len()].iter().chain(self.operations.last());
@@ -59,6 +64,7 @@ impl Statistics {
             rate_limited: self.rate_limited.load(Relaxed),
             delayed: self.delayed.load(Relaxed),
             delayed_microseconds: self.delayed_microseconds.load(Relaxed),
+            storms: self.storms.load(Relaxed),
             log_lines,
         }
     }
@@ -83,6 +89,8 @@ pub struct ServiceStatistics {
     pub delayed: u64,
     /// For how long all of these waited, in microseconds.
     pub delayed_microseconds: u64,
+    /// How often a device was cut off because it raised more interrupts than [`StormLimit`](super::StormLimit) says.
+    pub storms: u64,
     /// Log lines that the guest has caused, those beyond the limit included, which were not written.
     pub log_lines: u64,
 }

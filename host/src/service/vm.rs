@@ -6,7 +6,7 @@ use super::holders::Holders;
 use super::rate::TokenBucket;
 use super::record::feature_of;
 use super::trapped::Trapped;
-use super::{Config, SetupError};
+use super::{Config, SetupError, Storm};
 use crate::device::{Capabilities, Device, Origin};
 use crate::irte::{IrteInfo, IrteTable, RoutePolicy};
 use crate::kvm::{GsiPool, IrqRouter};
@@ -43,6 +43,8 @@ pub(super) struct Attached {
     pub(super) trapped: Option<Trapped>,
     /// Whether the host has cut the device off: nothing of it is mapped or sent until it is readmitted.
     pub(super) cut_off: bool,
+    /// Why, if it was for its interrupts.
+    pub(super) storm: Option<Storm>,
 }
 
 pub(super) struct Vm {
@@ -93,8 +95,16 @@ impl Vm {
         let capabilities = device.capabilities();
         let trapped = Trapped::of(&*device);
         let mapped = Holders::default();
-        let attached =
-            Attached { device, capabilities, open: false, mapped, held: 0, trapped, cut_off: false };
+        let attached = Attached {
+            device,
+            capabilities,
+            open: false,
+            mapped,
+            held: 0,
+            trapped,
+            cut_off: false,
+            storm: None,
+        };
         if !self.devices.insert(id, attached) {
             return Err(SetupError::DuplicateDevice(id));
         }

@@ -1,5 +1,6 @@
 //! A host PCI device behind the service's [`Device`] interface.
 
+use super::interrupt_sum::InterruptSum;
 use super::interrupts::DeviceCounts;
 use super::msix_table::PhysicalMsixTable;
 use super::pci::VfioPci;
@@ -38,7 +39,7 @@ impl VfioDevice {
             _ => None,
         };
         let vectors = Vectors::new(pci.msix().map_or(0, |msix| msix.entries), pci.is_dynamic());
-        let counts = Arc::new(DeviceCounts::new(pci.address()));
+        let counts = Arc::new(DeviceCounts::new(pci.address(), InterruptSum::new(&pci.folder())));
         Ok(Self { table, vectors, counts, pci, window })
     }
 
@@ -196,7 +197,9 @@ impl Device for VfioDevice {
     }
 
     fn start(&mut self, store: Store, first: u32, eventfds: &[&EventFd]) -> io::Result<()> {
-        self.vectors.start(self.pci.irqs(), store, first, eventfds)
+        let started = self.vectors.start(self.pci.irqs(), store, first, eventfds);
+        self.counts.sum_of_irqs().have_changed();
+        started
     }
 
     fn stop(&mut self, store: Store, first: u32, count: u32) -> io::Result<()> {

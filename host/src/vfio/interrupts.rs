@@ -1,6 +1,7 @@
 //! The counts that the host's kernel keeps for a device's interrupts in `/proc/interrupts`.
 
-use crate::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts};
+use super::interrupt_sum::InterruptSum;
+use crate::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts, KernelTotals};
 use pvir_abi::{DeviceId, Store};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,7 @@ struct IrqCount {
 pub(crate) struct DeviceCounts {
     device: DeviceId,
     known: Mutex<Known>,
+    sum: InterruptSum,
 }
 
 #[derive(Debug, Default)]
@@ -36,8 +38,13 @@ struct Known {
 }
 
 impl DeviceCounts {
-    pub(crate) fn new(device: DeviceId) -> Self {
-        Self { device, known: Mutex::default() }
+    pub(crate) fn new(device: DeviceId, sum: InterruptSum) -> Self {
+        Self { device, known: Mutex::default(), sum }
+    }
+
+    /// The sum over all IRQs of the device.
+    pub(crate) fn sum_of_irqs(&self) -> &InterruptSum {
+        &self.sum
     }
 
     /// Notes that these interrupts were stopped and keep their IRQs.
@@ -51,6 +58,7 @@ impl DeviceCounts {
 
     /// Notes that the IRQs of a store went back to the host: its next ones count from zero.
     pub(crate) fn given_back(&self, store: Store) {
+        self.sum.have_changed();
         let mut known = self.lock();
         known.last.retain(|(of, _), _| *of != store);
         known.before.retain(|(of, _), _| *of != store);
@@ -69,6 +77,10 @@ impl HostCounts for DeviceCounts {
             known.count_from_start(line, purpose);
         }
         running
+    }
+
+    fn sum(&self, kernel: &KernelTotals) -> Option<u64> {
+        self.sum.read(kernel)
     }
 }
 
@@ -116,6 +128,7 @@ fn line_of(line: &str, tail: &str) -> Option<HostInterrupt> {
 mod tests {
     use super::*;
     use pvir_abi::Bdf;
+    use std::path::Path;
 
     #[test]
     fn only_the_lines_of_the_device_are_taken() {
@@ -140,7 +153,8 @@ mod tests {
 
     /// Counts of a device, and a reading of its entry 3.
     fn entry_3() -> (DeviceCounts, impl Fn(&DeviceCounts, CountPurpose, u32, u64) -> Option<u64>) {
-        let counts = DeviceCounts::new(DeviceId::new(0, Bdf::new(0, 5, 0).unwrap()));
+        let counts =
+            DeviceCounts::new(DeviceId::new(0, Bdf::new(0, 5, 0).unwrap()), InterruptSum::new(Path::new("")));
         let read = |counts: &DeviceCounts, reading, irq, total| {
             let mut line = HostInterrupt { irq: Some(irq), count: None, total, store: Store::MSIX, index: 3 };
             counts.lock().count_from_start(&mut line, reading);

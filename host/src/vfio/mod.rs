@@ -12,6 +12,7 @@ mod device;
 mod dma;
 mod error;
 mod identity;
+mod interrupt_sum;
 mod interrupts;
 mod irqs;
 mod msix_table;

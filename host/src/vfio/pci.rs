@@ -19,6 +19,7 @@ use crate::pci::{MsiCapability, MsixCapability};
 pub(crate) use description::Description;
 pub use notice::DeviceNotice;
 use pvir_abi::{DeviceId, Refusal};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What the host must fulfil for a device to be opened.
@@ -182,6 +183,11 @@ impl VfioPci {
             Ok(()) => Ok(()),
             Err(error) => Err(Host::group_reason(&error)),
         }
+    }
+
+    /// The device's folder in sysfs.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.host.device_path(self.address)
     }
 
     pub(crate) fn irqs(&self) -> &Irqs {

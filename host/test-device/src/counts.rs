@@ -2,7 +2,7 @@
 
 use super::model::DeviceModel;
 use pvir_abi::Store;
-use pvir_host::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts};
+use pvir_host::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts, KernelTotals};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,5 +77,9 @@ impl HostCounts for SentSinceStart {
             HostInterrupt::new(store, index, total).with_count(Some(total.saturating_sub(before)))
         };
         self.lock().iter().map(line).collect()
+    }
+
+    fn sum(&self, _: &KernelTotals) -> Option<u64> {
+        Some((0..self.model.layout().interrupts()).map(|number| self.model.counts(number).sent).sum())
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use pvir_host::service::RateLimit;
+use pvir_host::service::{RateLimit, StormLimit};
 
 use crate::device_spec::DeviceSpec;
 use crate::devices::interrupt_mode::InterruptMode;
@@ -141,6 +141,11 @@ pub(crate) struct RunArgs {
     /// beyond it is refused (RATE_LIMITED) or slowed down; two seconds of work are free at once
     #[arg(long, value_name = "PERCENT", value_parser = parse_rate_limit, default_value = "50", help_heading = "Devices")]
     pub(crate) rate_limit: RateLimit,
+    /// Interrupts a second that a device may raise, 1000 or more, and behind a comma all devices together [default: four
+    /// times as many], or `off`. A device that raises more is cut off within 100 ms, and goes on when its driver has
+    /// reset it, or by `pvir event --readmit`
+    #[arg(long, value_name = "RATE[,OF-VM]", value_parser = parse_storm_limit, default_value = "2000000", help_heading = "Devices")]
+    pub(crate) storm_limit: StormLimit,
 
     /// What the kernel does with system calls that pvir's threads do not need once the guest runs: `on` ends the run, with
     /// exit code 159, and files can only be read, in /proc and /sys; `log` has them in the kernel's log and changes nothing
@@ -244,6 +249,20 @@ fn parse_rate_limit(text: &str) -> Result<RateLimit, String> {
     }
 }
 
+fn parse_storm_limit(text: &str) -> Result<StormLimit, String> {
+    if text == "off" {
+        return Ok(StormLimit::OFF);
+    }
+    let rate = |text: &str| {
+        let number = text.parse().ok().filter(|rate| *rate >= StormLimit::MIN);
+        number.ok_or_else(|| format!("expected interrupts a second, {} or more, or `off`", StormLimit::MIN))
+    };
+    match text.split_once(',') {
+        None => Ok(StormLimit::per_second(rate(text)?)),
+        Some((device, vm)) => Ok(StormLimit::per_second(rate(device)?).with_vm(rate(vm)?)),
+    }
+}
+
 fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 1e9 => Ok(seconds),
@@ -317,6 +336,20 @@ mod tests {
         let cli = Cli::try_parse_from(["pvir", "run", "k"]).unwrap();
         let Command::Run(run) = cli.command else { panic!("not `run`") };
         assert_eq!(run.rate_limit, RateLimit::default());
+    }
+
+    #[test]
+    fn storms_are_limited_by_interrupts_a_second_or_not_at_all() {
+        let limit = StormLimit::per_second(20_000);
+        assert_eq!(parse_storm_limit("20000"), Ok(limit));
+        assert_eq!(parse_storm_limit("20000,30000"), Ok(limit.with_vm(30_000)));
+        assert_eq!(parse_storm_limit("off"), Ok(StormLimit::OFF));
+        let refused =
+            ["", "0", "999", "-5", "1e6", "20000,", "20000,1", ",20000", "1000,2000,3000", "off,off"];
+        assert!(refused.iter().all(|text| parse_storm_limit(text).is_err()));
+        let cli = Cli::try_parse_from(["pvir", "run", "k"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!("not `run`") };
+        assert_eq!(run.storm_limit, StormLimit::default());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
-use pvir_host::service::{PrearmThread, Service};
+use pvir_host::service::{PrearmThread, Service, StormThread};
 
 use crate::assembly::Assembly;
 use crate::boot::{self, BootImage};
@@ -72,6 +72,7 @@ pub(crate) fn run(
         of_device: args.max_irtes_per_device,
         armed_ahead: args.armed_ahead,
         rate_limit: args.rate_limit,
+        storm_limit: args.storm_limit,
     };
     let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
@@ -140,6 +141,9 @@ pub(crate) fn run(
     let prearm_thread = sandbox
         .start_within(&kinds::PREARM, || PrearmThread::start(Arc::clone(&service)))?
         .context("cannot start the thread that arms irqfds ahead")?;
+    let storm_thread = sandbox
+        .start_within(&kinds::STORM, || StormThread::start(&service))?
+        .context("cannot start the thread that looks for interrupt storms")?;
     let sockets = [control.as_ref().map(Server::file), console.socket_file()];
     for folder in sockets.into_iter().flatten().filter_map(|file| file.folder()) {
         sandbox.will_remove_from(folder);
@@ -178,6 +182,7 @@ pub(crate) fn run(
         return Ok(ExitCode::from(exit_code::CRASH));
     }
     drop(control);
+    drop(storm_thread);
     drop(prearm_thread);
     service.shut_down();
     user.leave_terminal();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use pvir_host::kvm::{GsiRouting, MAX_GSI, VmDescriptor};
-use pvir_host::service::{Config, RateLimit, Service};
+use pvir_host::service::{Config, RateLimit, Service, StormLimit};
 
 use crate::assembly::Assembly;
 use crate::vm::{RESERVED_PINS, Vm};
@@ -17,6 +17,7 @@ pub(crate) struct Quotas {
     /// Irqfds that wait for being asked for.
     pub(crate) armed_ahead: u32,
     pub(crate) rate_limit: RateLimit,
+    pub(crate) storm_limit: StormLimit,
 }
 
 /// The service of a VM, without devices yet.
@@ -30,7 +31,8 @@ pub(crate) fn new(vm: &Vm, quotas: Quotas, assembly: &dyn Assembly) -> Result<Se
         .with_max_irtes(max_irtes)
         .with_max_irtes_per_device(of_device)
         .with_armed_ahead(quotas.armed_ahead)
-        .with_rate_limit(quotas.rate_limit);
+        .with_rate_limit(quotas.rate_limit)
+        .with_storm_limit(quotas.storm_limit);
     let descriptor = VmDescriptor::of(&vm.fd).context("cannot duplicate the VM's file descriptor")?;
     // This VMM has no routes of its own.
     let router = GsiRouting::new(descriptor, &vm.counters).router(RESERVED_PINS..MAX_GSI, &vm.counters)?;

@@ -23,6 +23,7 @@ mod selftest;
 mod sequences;
 mod several;
 mod shortage;
+mod storms;
 mod trapped;
 
 use crate::machine::exit::ExitCode;
@@ -33,7 +34,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 22] = [
+pub(crate) const WORDS: [(&str, Word); 23] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("resets", resets::run),
@@ -54,6 +55,7 @@ pub(crate) const WORDS: [(&str, Word); 22] = [
     ("reboot", reboot::run),
     ("several", several::run),
     ("shortage", shortage::run),
+    ("storms", storms::run),
     ("selftest", selftest::run),
     ("trapped", trapped::run),
 ];

@@ -41,6 +41,10 @@ pub(super) const INTEL: Batch = Batch {
         ("intel/resets", "function level resets by the guest: entries stay mapped and come back masked"),
         ("intel/reset-by-host", "the host's administrator resets the device: the guest is told"),
         ("intel/decode", "memory decode toggled 1,000 times by one vCPU while another maps and unmaps"),
+        (
+            "intel/storm-limit",
+            "a device above its limit is cut off, the guest told; let go on, it serves again",
+        ),
         ("intel/conduit-port", "all calls by port"),
         ("intel/conduit-msr", "all calls by MSR"),
         ("intel/conduit-vmmcall", "all calls by VMMCALL"),
@@ -155,6 +159,10 @@ pub(super) const AMD: Batch = Batch {
             "50,000 calls at random of two vCPUs, devices and blocks scribbled over: nothing is left",
         ),
         ("amd/resets", "function level resets by the guest: entries stay mapped and come back masked"),
+        (
+            "amd/storm-limit",
+            "a device above its limit is cut off, the guest told; let go on, it serves again",
+        ),
         ("amd/blocked-msix", "pairs that were not given reach nobody"),
         ("amd/trapped", "MSI-X and MSI trapped, then enabled over live interrupts, then trapped again"),
         ("amd/trap-mode", "nothing is offered, every access to the table is an exit"),

@@ -6,7 +6,7 @@ use crate::eventfd::EventFd;
 use crate::function::physical::{Physical, PhysicalFunction};
 use crate::kvm::{GsiRoute, IrqRouter};
 use crate::pci::MsiShape;
-use crate::service::{Config, RateLimit, Service};
+use crate::service::{Config, RateLimit, Service, StormLimit};
 use pvir_abi::{
     Bdf, CallFlags, Conduits, DeviceFlags, EnableRecord, GuestPhysAddr, Header, Operation, Pair, Status,
     Store, Stores, Version,
@@ -125,6 +125,7 @@ fn service_with(rate_limit: RateLimit) -> (Arc<Service>, Arc<GuestMemoryMmap>) {
         max_irtes_per_device: 64,
         armed_ahead: 0,
         rate_limit,
+        storm_limit: StormLimit::OFF,
     };
     let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(RamAddress(0), 0x4000)]).unwrap());
     let service = Service::new(&config, Arc::clone(&ram) as _, Box::new(AnyKvm)).unwrap();

@@ -169,6 +169,7 @@ impl Service {
         let mut vm = self.lock_first();
         let attached = vm.devices.get_mut(&id).ok_or(RaiseError::UnknownDevice(id))?;
         let was_cut_off = std::mem::take(&mut attached.cut_off);
+        attached.storm = None;
         if was_cut_off {
             vm.hold_trapped_off(id, false);
             vm.log.info(|| format!("device {id} is let go on"));
@@ -221,10 +222,13 @@ impl Service {
     }
 
     fn unlock(&self, vm: MutexGuard<'_, Vm>) {
-        let wants_prearm = vm.wants_prearm();
+        let (wants_prearm, has_started) = (vm.wants_prearm(), vm.lines.has_started());
         drop(vm);
         if wants_prearm {
             self.bell.ring();
+        }
+        if has_started {
+            self.storm_bell.ring();
         }
     }
 }

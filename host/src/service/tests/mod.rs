@@ -26,6 +26,7 @@ mod reset;
 mod resets;
 mod retire;
 mod routing;
+mod storm;
 mod teardown;
 mod threads;
 mod trapped;
@@ -70,5 +71,6 @@ fn config() -> Config {
         max_irtes_per_device: 2048,
         armed_ahead: 0,
         rate_limit: RateLimit::OFF,
+        storm_limit: StormLimit::default(),
     }
 }

@@ -76,6 +76,11 @@ impl Trapped {
         self.entries.get(&index)?.lines.get(place as usize)
     }
 
+    /// Whether interrupts of messages may be started.
+    pub(super) fn is_in_use(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// The messages in use, without what the host counted.
     pub(super) fn infos(&self, lines: &LineTable) -> Vec<TrappedRecord> {
         let of_entry = |(&index, entry): (&u32, &EntryLines)| {
@@ -182,7 +187,11 @@ impl Service {
     /// Charges an access, and lets go of the lock before the vCPU waits.
     fn end_access(&self, mut vm: MutexGuard<'_, Vm>) {
         let delay = self.charge(&mut vm);
+        let has_started = vm.lines.has_started();
         drop(vm);
+        if has_started {
+            self.storm_bell.ring();
+        }
         self.delay(delay);
     }
 

@@ -3,7 +3,7 @@
 use super::super::registers::TIMES;
 use super::*;
 use pvir_abi::{DeviceFlags, Stores};
-use pvir_host::device::HostInterrupt;
+use pvir_host::device::{HostInterrupt, KernelTotals};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const X: Store = Store::MSIX;
@@ -47,6 +47,25 @@ fn interrupts_are_counted_from_the_start_of_their_entry() {
     assert_eq!(tested.counted(), []);
     tested.device.start(X, 1, &[&eventfd]).unwrap();
     assert_eq!(tested.counted(), [line(0)]);
+}
+
+#[test]
+fn the_sum_of_all_interrupts_only_grows() {
+    let (mut tested, _, eventfd) = tested();
+    let counts = tested.device.host_counts().unwrap();
+    let sum = || counts.sum(&KernelTotals::new()).unwrap();
+    tested.raise(1);
+    assert_eq!(sum(), 0, "it is held");
+    tested.set_mask(1, false);
+    tested.registers.write(TIMES, 5);
+    tested.raise(1);
+    // What was held is sent too, as soon as somebody sees that it may be.
+    assert!(eventually(|| sum() == 6));
+    tested.device.stop(X, 1, 1).unwrap();
+    tested.raise(1);
+    assert_eq!(sum(), 6, "blocked: nothing reaches the host");
+    tested.device.start(X, 1, &[&eventfd]).unwrap();
+    assert_eq!(sum(), 6);
 }
 
 #[test]

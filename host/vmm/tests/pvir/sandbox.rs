@@ -79,6 +79,7 @@ fn every_thread_is_restricted_and_all_goes_on() {
         "json",
         "pvir",
         "pvir-prearm",
+        "pvir-storm",
         "stderr",
         "stdin",
         "stdout",

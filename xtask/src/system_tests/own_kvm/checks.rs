@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::guest::Ran;
+use super::storm;
 
 /// What the guest does not check itself, and a word about the whole.
 pub(super) fn check(name: &str, ran: &Ran) -> Result<String> {
@@ -43,6 +44,7 @@ pub(super) fn check(name: &str, ran: &Ran) -> Result<String> {
     }
     match name {
         "kvm/conduits" => return conduits(ran),
+        "kvm/storm" => return storm::check(ran),
         "kvm/bench-direct" => return steps(ran, STEPS_DIRECT, "calls"),
         "kvm/bench-trapped" => return steps(ran, STEPS_TRAPPED, "accesses"),
         "kvm/quotas" => ensure!(no_skips(events), "the quotas were not reached"),

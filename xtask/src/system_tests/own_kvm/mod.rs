@@ -3,6 +3,7 @@
 
 mod checks;
 mod guest;
+mod storm;
 
 pub(super) use checks::conformance;
 pub(super) use guest::{Ran, SILENCE, finish, start};
@@ -46,6 +47,8 @@ pub(super) const CASES: Batch = Batch {
         ("kvm/events-polled", "the same without an announcement"),
         ("kvm/resets", "110 function level resets under traffic: entries stay mapped and come back masked"),
         ("kvm/decode", "memory decode toggled by one vCPU while another maps and unmaps"),
+        ("kvm/storm", "a device that storms is cut off, the guest told; reset, it serves again"),
+        ("kvm/storm-neighbour", "a second VM is served while the first one storms: its latency"),
         ("kvm/scale", "2,048 entries, 350 vCPUs, APIC ids to 4095: a part of all pairs"),
         ("kvm/limits", "two devices ask for more IRTEs than there are"),
         ("kvm/quotas", "the quotas of a VM and of a device, run into"),
@@ -99,6 +102,9 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/events-polled" => (two, ONE, "events notify=off rounds=30"),
         "kvm/resets" => (two, ONE, "resets rounds=100 recovery=0"),
         "kvm/decode" => (two, ONE, "decode toggles=200"),
+        "kvm/storm" => (&["--cpus", "2", "--storm-limit", storm::LIMIT], ONE, "storms"),
+        // Several VMs, by `storm::neighbour`.
+        "kvm/storm-neighbour" => (&[], &[], ""),
         // With the machine and the device of `run.sh scale`.
         "kvm/scale" => (&[], &[], "scale rounds=50"),
         "kvm/limits" => (&["--cpus", "1"], LARGE, "limits"),
@@ -142,6 +148,9 @@ fn one(programs: &Programs, name: &str) -> Finding {
     let result = arguments(name).context("no such case").and_then(|(cpus, devices, words)| {
         let fixed = cpus.iter().chain(devices).map(|word| (*word).to_owned());
         let machine = if name == "kvm/scale" { scale::machine().to_vec() } else { fixed.collect() };
+        if name == "kvm/storm-neighbour" {
+            return storm::neighbour(programs).map(Verdict::Passed);
+        }
         match guest(programs, &machine, words) {
             Ok(ran) => checks::check(name, &ran).map(Verdict::Passed),
             // The VMM says what the KVM of this machine cannot do.

@@ -12,7 +12,7 @@ use pvir_host::isolation::{Host, Posting, ShownIrtes};
 use pvir_host::service::{self, Service};
 
 use super::interrupts;
-use super::routes::{Routes, RowContext, per_second};
+use super::routes::{CutOffRow, Routes, RowContext, per_second};
 use super::summary::{DeviceName, Sources, Summary};
 use crate::observation::control::REQUESTS;
 use crate::observation::event;
@@ -54,7 +54,12 @@ impl LiveReport {
             service: self.service.statistics(),
             interrupts: interrupts::summarize(&self.service.history(), &self.devices),
             interrupts_forgotten: self.service.forgotten(),
+            cut_off: self.cut_off(),
         })
+    }
+
+    fn cut_off(&self) -> Vec<CutOffRow> {
+        CutOffRow::of(&self.service.cut_off_devices(), &self.devices)
     }
 
     /// The way of each interrupt now.
@@ -65,7 +70,8 @@ impl LiveReport {
         // Once for all, and without the VM's lock.
         let irtes = self.shown_irtes(posting, &live);
         let known = RowContext { devices: &self.devices, apic_ids: &self.apic_ids, posting, irtes: &irtes };
-        Routes { pid: std::process::id(), elapsed_us, routes: known.rows(&live) }
+        let cut_off = self.cut_off();
+        Routes { pid: std::process::id(), elapsed_us, routes: known.rows(&live), cut_off }
     }
 
     /// What the kernel shows of the entries of host devices, where it can matter.

@@ -1,7 +1,9 @@
 //! The whole route of each interrupt of a running VM, as it is now.
 
+mod cut_off;
 mod rows;
 
+pub(crate) use cut_off::CutOffRow;
 pub(crate) use rows::RowContext;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,9 @@ pub(crate) struct Routes {
     /// Since the guest started: two answers make a rate.
     pub(crate) elapsed_us: u64,
     pub(crate) routes: Vec<RouteRow>,
+    /// Devices that are cut off, which have no routes.
+    #[serde(default)]
+    pub(crate) cut_off: Vec<CutOffRow>,
 }
 
 /// Who programs the device's store.

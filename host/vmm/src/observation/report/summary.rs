@@ -8,6 +8,7 @@ use pvir_host::service::ServiceStatistics;
 use serde::Serialize;
 
 use super::interrupts::{self, InterruptSummary, VectorSummary};
+use super::routes::CutOffRow;
 use crate::vcpu::exit_counters::{AccessKind, ExitCause, ExitCounters};
 use crate::vcpu::outcome::Outcome;
 
@@ -33,6 +34,8 @@ pub(crate) struct Summary {
     pub(crate) interrupts_by_vector: Vec<VectorSummary>,
     /// IRTEs that were given back so long ago that they are not among the interrupts.
     pub(crate) interrupts_forgotten: u64,
+    /// Devices that are cut off.
+    pub(crate) cut_off: Vec<CutOffRow>,
 }
 
 /// A vCPU's part.
@@ -75,6 +78,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) service: ServiceStatistics,
     pub(crate) interrupts: Vec<InterruptSummary>,
     pub(crate) interrupts_forgotten: u64,
+    pub(crate) cut_off: Vec<CutOffRow>,
 }
 
 /// A function, in the order of its counters.
@@ -136,6 +140,7 @@ impl Summary {
             interrupts_by_vector: interrupts::by_vector(&sources.interrupts),
             interrupts: sources.interrupts,
             interrupts_forgotten: sources.interrupts_forgotten,
+            cut_off: sources.cut_off,
         }
     }
 }

@@ -28,6 +28,9 @@ pub(crate) fn render(summary: &Summary) -> String {
             let _ = writeln!(text, "\n{title}\n{table}");
         }
     }
+    for row in &summary.cut_off {
+        let _ = writeln!(text, "\n{}", row.describe());
+    }
     if summary.interrupts_forgotten > 0 {
         let count = summary.interrupts_forgotten;
         let _ = writeln!(text, "\nInterrupts that were given back and are not shown: {count}");

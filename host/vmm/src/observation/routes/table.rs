@@ -37,7 +37,8 @@ pub(super) fn render(routes: &Routes) -> String {
         ]);
     }
     let (seconds, number) = (routes.elapsed_us / 1_000_000, routes.routes.len());
-    format!("pvir {}, {seconds} s, {number} interrupts in use\n{rows}\n", routes.pid)
+    let cut_off: String = routes.cut_off.iter().map(|row| row.describe() + "\n").collect();
+    format!("pvir {}, {seconds} s, {number} interrupts in use\n{rows}\n{cut_off}", routes.pid)
 }
 
 fn count(value: Option<u32>) -> Cell {

@@ -11,6 +11,7 @@ mod output;
 mod prearm;
 mod signals;
 mod stdin;
+mod storm;
 mod vcpu;
 
 pub(crate) use console::CONSOLE;
@@ -21,6 +22,7 @@ pub(crate) use output::OUTPUT;
 pub(crate) use prearm::PREARM;
 pub(crate) use signals::SIGNALS;
 pub(crate) use stdin::STDIN;
+pub(crate) use storm::STORM;
 pub(crate) use vcpu::{VCPU, VCPU_AGAIN};
 
 use super::call::{Call, Refusal};
@@ -49,7 +51,7 @@ pub(super) enum Files {
 }
 
 /// All of them.
-pub(super) const ALL: [&Kind; 11] = [
+pub(super) const ALL: [&Kind; 12] = [
     &CONSOLE,
     &CONTROL,
     &DEVICE,
@@ -59,6 +61,7 @@ pub(super) const ALL: [&Kind; 11] = [
     &PREARM,
     &SIGNALS,
     &STDIN,
+    &STORM,
     &VCPU,
     &VCPU_AGAIN,
 ];

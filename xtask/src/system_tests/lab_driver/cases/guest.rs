@@ -88,6 +88,22 @@ pub(super) fn events() -> Result<CaseReport> {
     Ok(format!("{}; none lost", notes.join("; ")).into())
 }
 
+/// A device that the kernel drives to more interrupts than it may raise, counted by the host's kernel.
+pub(super) fn storm_limit() -> Result<CaseReport> {
+    let ended = run(&[0], &["--storm-limit", "1000"], "storms reset=host")?;
+    let storms = ended.of_kind("storm");
+    ensure!(!storms.is_empty(), "no storm");
+    same(
+        "storms that the host has ended",
+        &number(&ended.report, "/service/storms"),
+        &(storms.len() as u64),
+    )?;
+    ensure!(ended.stderr.contains("is cut off"), "the operator was not told: {}", ended.stderr);
+    host::nothing_left()?;
+    let of = |key: &str| storms.iter().map(|storm| storm[key].to_string()).collect::<Vec<_>>().join(", ");
+    Ok(format!("cut off {} ms after it began, {} handled by then", of("milliseconds"), of("handled")).into())
+}
+
 /// Of every device of the lab, alone: how many statements were judged.
 pub(super) fn conformance_of_each() -> Result<CaseReport> {
     let mut judged = Vec::new();

@@ -46,6 +46,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("resets-long", resets::many),
     ("reset-by-host", resets::by_host),
     ("decode", resets::decode),
+    ("storm-limit", guest::storm_limit),
     ("host-vectors", guest::host_vectors),
     ("conformance-others", guest::conformance_of_each),
     ("hostile", hostile::run),
