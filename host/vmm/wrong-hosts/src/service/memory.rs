@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pvir_abi::GuestPhysAddr;
 use pvir_host::memory::{GuestRam, NotRam};
@@ -19,6 +18,8 @@ const STRIDE: u64 = 0x1_0000;
 const LATE: Duration = Duration::from_secs(2);
 
 type Blocks = BTreeMap<u64, Vec<u8>>;
+/// Bytes for an address, and since when they wait.
+type Write = (Instant, GuestPhysAddr, Vec<u8>);
 
 /// Memory of the service.
 pub(crate) struct ServiceMemory {
@@ -27,11 +28,13 @@ pub(crate) struct ServiceMemory {
     wrong: Option<Wrong>,
     /// By address.
     blocks: Mutex<Blocks>,
+    /// What is still to be written, by when it should have been.
+    late: Mutex<Vec<Write>>,
 }
 
 impl ServiceMemory {
     pub(crate) fn new(ram: Arc<dyn GuestRam>, wrong: Option<Wrong>) -> Self {
-        Self { ram, wrong, blocks: Mutex::default() }
+        Self { ram, wrong, blocks: Mutex::default(), late: Mutex::default() }
     }
 
     pub(super) fn guest_ram(&self) -> &dyn GuestRam {
@@ -50,6 +53,22 @@ impl ServiceMemory {
         self.blocks().remove(&at.0)
     }
 
+    fn late(&self) -> MutexGuard<'_, Vec<Write>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what is late enough by now. A thread that did it would be one more than the sandbox lets in.
+    fn write_late(&self) {
+        self.late().retain(|(since, at, bytes)| {
+            let waits = since.elapsed() < LATE;
+            if !waits {
+                // It may be RAM no more.
+                let _ = self.ram.write(*at, bytes);
+            }
+            waits
+        });
+    }
+
     fn blocks(&self) -> MutexGuard<'_, Blocks> {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,6 +84,7 @@ fn place(blocks: &Blocks, at: GuestPhysAddr, len: usize) -> Option<(u64, Range<u
 
 impl GuestRam for ServiceMemory {
     fn read(&self, at: GuestPhysAddr, bytes: &mut [u8]) -> Result<(), NotRam> {
+        self.write_late();
         if at.0 < BEYOND_GUEST {
             return self.ram.read(at, bytes);
         }
@@ -84,12 +104,7 @@ impl GuestRam for ServiceMemory {
                 Some(Wrong::AreaNotWritten) => Ok(()),
                 Some(Wrong::AreaStuck) if of_event => Ok(()),
                 Some(Wrong::AreaLate) if of_event => {
-                    let (ram, bytes) = (Arc::clone(&self.ram), bytes.to_vec());
-                    let late = move || {
-                        thread::sleep(LATE);
-                        _ = ram.write(at, &bytes);
-                    };
-                    drop(thread::spawn(late));
+                    self.late().push((Instant::now(), at, bytes.to_vec()));
                     Ok(())
                 }
                 _ => self.ram.write(at, bytes),
