@@ -103,24 +103,29 @@ fn done() -> io::Result<()> {
     }
 }
 
-fn take_over() -> Result<libc::sigaction, i32> {
-    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = handle;
-    let (action, mut before) =
-        (action(handler as usize, libc::SA_SIGINFO | libc::SA_ONSTACK), action(libc::SIG_DFL, 0));
-    // SAFETY: both are whole. The handler has the signature that SA_SIGINFO asks for, and calls nothing that a handler may
-    // not.
-    if unsafe { libc::sigaction(libc::SIGBUS, &raw const action, &raw mut before) } != 0 {
-        return Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL));
-    }
-    Ok(before)
-}
+/// A handler of SA_SIGINFO, and one without.
+type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+type PlainHandler = extern "C" fn(libc::c_int);
 
-fn action(handler: libc::sighandler_t, flags: libc::c_int) -> libc::sigaction {
-    // SAFETY: a `sigaction` of zeros is one: the default action, no flags, no signals.
+/// An action without flags, whose handler is this one.
+fn action(handler: libc::sighandler_t) -> libc::sigaction {
+    // SAFETY: it consists of numbers and, on some targets, a pointer that may be null.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
-    action.sa_flags = flags;
     action
+}
+
+fn take_over() -> Result<libc::sigaction, i32> {
+    let handler: Handler = handle;
+    let mut own = action(handler as usize);
+    own.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    let mut before = action(libc::SIG_DFL);
+    // SAFETY: the handler has the signature that SA_SIGINFO asks for, and calls nothing that a handler may not.
+    let result = unsafe { libc::sigaction(libc::SIGBUS, &raw const own, &raw mut before) };
+    match result {
+        0 => Ok(before),
+        _ => Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)),
+    }
 }
 
 /// The handler. It reads a variable of the thread and a static, and changes where the thread goes on.
@@ -138,24 +143,19 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     let before = BEFORE.get().and_then(|before| before.as_ref().ok());
     match before.map_or(libc::SIG_DFL, |before| before.sa_sigaction) {
         libc::SIG_DFL | libc::SIG_IGN => {
-            let action = action(libc::SIG_DFL, 0);
+            let default = action(libc::SIG_DFL);
             // SAFETY: the default action, which ends the process when the thread makes the access again.
-            unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) };
+            unsafe { libc::sigaction(libc::SIGBUS, &raw const default, ptr::null_mut()) };
         }
         other if before.is_some_and(|before| before.sa_flags & libc::SA_SIGINFO != 0) => {
-            // SAFETY: with SA_SIGINFO this is a function of three arguments, and it gets what this one was given.
-            unsafe {
-                let other: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
-                    std::mem::transmute(other);
-                other(signal, info, context);
-            }
+            // SAFETY: with SA_SIGINFO this is a function of three arguments.
+            let other = unsafe { std::mem::transmute::<libc::sighandler_t, Handler>(other) };
+            other(signal, info, context);
         }
         other => {
             // SAFETY: without SA_SIGINFO this is a function of one argument.
-            unsafe {
-                let other: extern "C" fn(libc::c_int) = std::mem::transmute(other);
-                other(signal);
-            }
+            let other = unsafe { std::mem::transmute::<libc::sighandler_t, PlainHandler>(other) };
+            other(signal);
         }
     }
 }
