@@ -27,6 +27,7 @@ mod resets;
 mod retire;
 mod routing;
 mod storm;
+mod saving;
 mod teardown;
 mod threads;
 mod trapped;
