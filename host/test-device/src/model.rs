@@ -187,6 +187,11 @@ impl DeviceModel {
         self.state().paused = paused;
     }
 
+    /// The entries of the table that hold an interrupt until they are unmasked.
+    pub(crate) fn waiting(&self) -> &HeldVectors {
+        &self.pending
+    }
+
     /// Goes on with counts of before.
     pub(crate) fn set_counts(&self, counts: &[InterruptCounts], dma_faults: u64) {
         self.counters.iter().zip(counts).for_each(|(counters, counts)| counters.set(*counts));

@@ -42,7 +42,7 @@ pub(crate) fn save(model: &DeviceModel, registers: &Registers) -> io::Result<Vec
     let inside = Inside {
         unit: state.unit.save(),
         pending: model.table().map_or_else(Vec::new, table),
-        waiting: model.pending().all(),
+        waiting: model.waiting().all(),
         msi_pending: state.msi.pending(),
         ims_base: state.ims.base(),
         ims_pending: state.ims.held().collect(),
@@ -91,7 +91,7 @@ pub(crate) fn restore(model: &DeviceModel, registers: &Registers, inside: &[u8])
     if let Some(table) = model.table() {
         inside.pending.iter().try_for_each(|index| table.set_pending(*index, true))?;
     }
-    inside.waiting.iter().for_each(|index| model.pending().add(*index));
+    inside.waiting.iter().for_each(|index| model.waiting().add(*index));
     model.set_counts(&inside.counts, inside.dma_faults);
     drop(state);
     if let Some((plan, left)) = inside.running {

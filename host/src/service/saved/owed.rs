@@ -38,6 +38,11 @@ impl Owed {
         }
     }
 
+    /// Forgets what was held for a device that was reset, or that has nothing more to send.
+    pub(in crate::service) fn forget_device(&mut self, id: DeviceId) {
+        self.0.retain(|origin, _| origin.device != id);
+    }
+
     /// Forgets everything, at the end of the session.
     pub(in crate::service) fn forget(&mut self) {
         self.0.clear();

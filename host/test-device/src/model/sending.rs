@@ -136,7 +136,7 @@ impl DeviceModel {
         for index in self.pending.all() {
             let mut state = self.state();
             if state.paused {
-                return;
+                return sent;
             }
             let unmasked = table.is_masked(index).is_ok_and(|masked| !masked);
             if unmasked && self.forget(&mut state, Store::MSIX, index) {

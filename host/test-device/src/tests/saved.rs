@@ -92,7 +92,7 @@ fn damaged_contents_are_refused_or_taken() {
         state ^= state >> 7;
         state ^= state << 17;
         let mut inside = good.clone();
-        let at = (state >> 8) as usize % inside.len();
+        let at = usize::try_from(state >> 8).unwrap() % inside.len();
         inside[at] = state.to_le_bytes()[0];
         // Threads of their own would be most of the cost of 10,000 devices.
         let result = restore(&before.model, &before.registers, &inside);

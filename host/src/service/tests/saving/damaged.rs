@@ -19,7 +19,7 @@ fn numbers(mut state: u64) -> impl FnMut(usize) -> usize {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        (state % below as u64) as usize
+        usize::try_from(state % below as u64).unwrap()
     }
 }
 
@@ -100,7 +100,7 @@ fn contents_changed_at_random_are_refused_or_restored() {
         let mut bytes = good.clone();
         for _ in 0..=below(4) {
             let at = HEADER + below(bytes.len() - HEADER);
-            bytes[at] = below(256) as u8;
+            bytes[at] = u8::try_from(below(256)).unwrap();
         }
         seal(&mut bytes);
         let Ok(state) = SavedState::from_bytes(&bytes) else {

@@ -7,7 +7,7 @@ fn refusal(
     state: &SavedState,
     vcpus: &[u32],
     devices: Vec<(u8, FakeDevice)>,
-    fixture: ServiceFixture,
+    fixture: &ServiceFixture,
 ) -> String {
     assert_eq!(fixture.features().max_apic_id, *vcpus.last().unwrap());
     devices.into_iter().for_each(|(number, fake)| fixture.add(number, fake));
@@ -25,7 +25,7 @@ fn with_devices(
 ) -> String {
     let fixture = ServiceFixture::without_devices(&config());
     let devices = devices(&fixture.platform);
-    refusal(state, &APIC_IDS, devices, fixture)
+    refusal(state, &APIC_IDS, devices, &fixture)
 }
 
 fn saved() -> SavedState {
@@ -36,7 +36,7 @@ fn saved() -> SavedState {
 fn other_vcpus_are_named() {
     let fixture = ServiceFixture::without_devices(&Config { apic_ids: vec![0, 1], ..config() });
     assert_eq!(
-        refusal(&saved(), &[0, 1], vec![], fixture),
+        refusal(&saved(), &[0, 1], vec![], &fixture),
         "the saved VM has vCPUs with the APIC ids [0, 1, 300], and this one has [0, 1]"
     );
 }
