@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// The library itself, what it names, and what those bring.
-const CRATES: [&str; 28] = [
+const CRATES: [&str; 32] = [
     "bitflags",
     "byteorder",
+    "cfg-if",
+    "cobs",
+    "crc32fast",
     "kvm-bindings",
     "kvm-ioctls",
     "libc",
     "log",
     "once_cell",
     "pin-project-lite",
+    "postcard",
     "proc-macro2",
     "pvir-abi",
     "pvir-host",

@@ -19,4 +19,4 @@ mod unit;
 pub use handles::HandlePool;
 pub use layout::{MAX_MESSAGES, MAX_VECTORS, MessageStore, MsiForm, StoreLayout};
 pub use table::{SharedTable, TableEntry};
-pub use unit::{RemappingFault, SoftwareUnit};
+pub use unit::{RemappingFault, SavedUnit, SoftwareUnit};

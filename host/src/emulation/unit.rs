@@ -19,6 +19,7 @@
 use super::layout::{MAX_MESSAGES, MessageStore, StoreLayout};
 use crate::eventfd::EventFd;
 use pvir_abi::{Pair, Store};
+use serde::{Deserialize, Serialize};
 
 /// Allocations of MSI until a handle is used again.
 const BLOCKS: u32 = 32;
@@ -45,6 +46,14 @@ pub enum RemappingFault {
 struct SoftwareIrte {
     generation: u16,
     eventfd: Option<EventFd>,
+}
+
+/// What a [`SoftwareUnit`] has given, as numbers for a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SavedUnit {
+    /// Of each IRTE of MSI-X and IMS.
+    generations: Vec<u16>,
+    block: u32,
 }
 
 /// The virtual IRTEs of one device: those of MSI-X and IMS, then the window of MSI.
@@ -99,6 +108,27 @@ impl SoftwareUnit {
                 irte.eventfd = Some(eventfd);
             }
         }
+    }
+
+    /// What decides which pairs are given next, for a snapshot. A unit that does not go on with it could give a pair again
+    /// that a guest still has from before.
+    #[must_use]
+    pub fn save(&self) -> SavedUnit {
+        SavedUnit { generations: self.irtes.iter().map(|irte| irte.generation).collect(), block: self.block }
+    }
+
+    /// Goes on where a unit of the same layout was saved. No IRTE is present. Answers `false`, and changes nothing, if the
+    /// state is that of another layout.
+    #[must_use]
+    pub fn restore(&mut self, saved: &SavedUnit) -> bool {
+        let fits = saved.generations.len() == self.irtes.len() && saved.block < BLOCKS;
+        if fits {
+            let irte = |generation: &u16| SoftwareIrte { generation: *generation, eventfd: None };
+            self.irtes = saved.generations.iter().map(irte).collect();
+            self.messages.iter_mut().for_each(|message| *message = None);
+            self.block = saved.block;
+        }
+        fits
     }
 
     /// Clears the IRTE of an entry. From then on its pair is blocked.

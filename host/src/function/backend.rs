@@ -27,6 +27,19 @@ pub(super) trait Backend: Send + Sync {
     /// Resets the device. No lock of the function is held.
     fn reset(&self) -> io::Result<()>;
 
+    /// Has the device raise nothing more by itself, or go on. No lock of the function is held.
+    fn set_paused(&self, _paused: bool) {}
+
+    /// What the device holds inside, for a snapshot. No lock of the function is held.
+    fn save(&self) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives the device what [`save`](Self::save) has answered. No lock of the function is held.
+    fn restore(&self, _inside: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Serves a read of a BAR that exited.
     fn bar_read(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &mut [u8]);
 

@@ -241,6 +241,18 @@ impl Backend for Emulated {
         Ok(())
     }
 
+    fn set_paused(&self, paused: bool) {
+        if paused { self.model.pause() } else { self.model.resume() }
+    }
+
+    fn save(&self) -> io::Result<Vec<u8>> {
+        self.model.save()
+    }
+
+    fn restore(&self, inside: &[u8]) -> io::Result<()> {
+        self.model.restore(inside)
+    }
+
     fn bar_read(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &mut [u8]) {
         match self.table(bar) {
             Some(table) => table.read(stores, offset, data),

@@ -52,6 +52,18 @@ pub enum FunctionError {
         /// The VMM's error.
         source: io::Error,
     },
+    /// The function cannot be saved or restored.
+    #[error("{function} ({name}): {operation}")]
+    State {
+        /// The function, by segment and BDF as the guest sees them.
+        function: DeviceId,
+        /// Its name, for people.
+        name: String,
+        /// What was done, and what came of it, as a phrase for messages.
+        operation: String,
+        /// The error of the device.
+        source: io::Error,
+    },
     /// The function does not have this BAR.
     #[error("{function}: there is no BAR{bar}, or {address:#x} is no address for it")]
     NoSuchBar {

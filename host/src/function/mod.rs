@@ -30,6 +30,7 @@ mod physical_bar;
 mod placement;
 mod registers;
 mod reset;
+mod saved;
 mod stores;
 mod structures;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use error::FunctionError;
 pub use mapper::{BarMapper, BarRange, GuestAccess, MappedPart};
 pub use model::FunctionModel;
 pub use new_function::NewFunction;
+pub use saved::SavedFunction;
 
 use crate::pci::{BarKind, BarSpec};
 use placement::Placement;

@@ -57,6 +57,27 @@ impl Registers {
         }
     }
 
+    /// Configuration space without what the device answers, and the BARs' registers.
+    pub(super) fn save(&self) -> (Vec<u8>, [u32; 6]) {
+        (self.config.values().to_vec(), std::array::from_fn(|register| self.bars.read(register)))
+    }
+
+    /// Sets what [`save`](Self::save) has saved. Answers with what does not fit, and changes nothing then.
+    pub(super) fn restore(&mut self, config: &[u8], bars: &[u32; 6]) -> Result<(), String> {
+        let (mut restored, mut placed) = (self.config.clone(), self.bars.clone());
+        if let Some(at) = restored.restore(config) {
+            return Err(format!("byte {at:#x} of its configuration space is another one"));
+        }
+        for (register, value) in bars.iter().enumerate() {
+            placed.write(register, 0, &value.to_le_bytes());
+            if placed.read(register) != *value {
+                return Err(format!("{value:#x} is nothing that BAR{register} can have"));
+            }
+        }
+        (self.config, self.bars) = (restored, placed);
+        Ok(())
+    }
+
     /// The VMM says where a BAR is whose registers are its own. Answers `false` if that is no place for it.
     #[must_use]
     pub(super) fn place(&mut self, bar: u8, address: Option<u64>) -> bool {

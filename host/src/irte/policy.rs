@@ -28,6 +28,12 @@ impl RoutePolicy {
         Self { apic_ids }
     }
 
+    /// The APIC ids, ascending.
+    #[must_use]
+    pub fn apic_ids(&self) -> &[u32] {
+        &self.apic_ids
+    }
+
     /// The highest APIC id of a vCPU; 0 if there is no vCPU.
     #[must_use]
     pub fn max_apic_id(&self) -> u32 {

@@ -54,7 +54,7 @@ impl IrteTable {
     /// Gives a handle back under which nothing was put. It is stale from now on.
     pub fn give_back(&mut self, handle: Handle) {
         if let Some(slot) = self.slot_mut(handle).filter(|slot| slot.irte.is_none()) {
-            slot.generation = slot.generation.checked_add(1).unwrap_or(1);
+            slot.generation = following(slot.generation);
             self.free.push(handle.slot());
         }
     }
@@ -85,12 +85,43 @@ impl IrteTable {
         self.slot_mut(handle)?.irte.as_mut()
     }
 
+    /// For each slot, the generation that its next IRTE gets: an IRTE that is in it counts as given back.
+    #[must_use]
+    pub fn generations(&self) -> Vec<u32> {
+        let next = |slot: &Slot| match slot.irte {
+            Some(_) => following(slot.generation),
+            None => slot.generation,
+        };
+        self.slots.iter().map(next).collect()
+    }
+
+    /// A table without IRTEs that goes on where another one had these [`generations`](Self::generations): it gives none of
+    /// the handles that the other one has given. No generation is 0.
+    #[must_use]
+    pub fn with_generations(generations: &[u32]) -> Self {
+        let slot = |generation: &u32| Slot { generation: (*generation).max(1), irte: None };
+        let slots: Vec<Slot> = generations.iter().map(slot).collect();
+        // The lowest is given first.
+        let free = (0..u32::try_from(slots.len()).unwrap_or(u32::MAX)).rev().collect();
+        Self { slots, free }
+    }
+
+    /// Every IRTE, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Irte> {
+        self.slots.iter_mut().filter_map(|slot| slot.irte.as_mut())
+    }
+
     /// Every IRTE with its handle.
     pub fn iter(&self) -> impl Iterator<Item = (Handle, &Irte)> {
         (0u32..).zip(&self.slots).filter_map(|(slot, entry)| {
             entry.irte.as_ref().map(|irte| (Handle::new(slot, entry.generation), irte))
         })
     }
+}
+
+/// The generation after this one. It skips 0, with which a handle could be 0.
+fn following(generation: u32) -> u32 {
+    generation.checked_add(1).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -142,6 +173,20 @@ mod tests {
         table.slots[0].generation = u32::MAX;
         assert!(table.remove(Handle::new(first.slot(), u32::MAX)).is_some());
         assert_eq!(table.insert(irte(1)), Handle::new(0, 1));
+    }
+
+    #[test]
+    fn a_table_that_goes_on_gives_no_handle_again() {
+        let mut before = IrteTable::default();
+        let given: Vec<Handle> = (0..4).map(|index| before.insert(irte(index))).collect();
+        before.remove(given[1]);
+        let again = before.insert(irte(1));
+        before.remove(given[2]);
+        let mut after = IrteTable::with_generations(&before.generations());
+        assert!(after.iter().next().is_none() && given.iter().all(|handle| after.get(*handle).is_none()));
+        let later: Vec<Handle> = (0..5).map(|index| after.insert(irte(index))).collect();
+        assert!(later.iter().all(|handle| !given.contains(handle) && *handle != again), "{later:?}");
+        assert_eq!(later.iter().map(|handle| handle.slot()).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     }
 
     #[test]

@@ -97,6 +97,14 @@ impl Line {
         true
     }
 
+    /// Puts an interrupt into the eventfd's counter, which is delivered when the line is attached.
+    pub(crate) fn hold(&mut self) {
+        // A full counter has one in it.
+        let _ = self.eventfd.signal();
+        // KVM queues what it finds there.
+        self.may_be_queued = true;
+    }
+
     /// Sets the eventfd's counter to zero: interrupts that it holds are dropped.
     pub fn drain(&self) {
         // An empty eventfd has nothing to be forgotten.

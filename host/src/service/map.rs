@@ -120,7 +120,11 @@ impl Vm {
         if !fits(attached.held, self.max_irtes_per_device) || !fits(self.held, self.max_irtes) {
             return Err(Status::NO_QUOTA);
         }
-        let lines = self.reserve(&origin, valid.count, valid.target.is_some())?;
+        let owed = self.owed.is_owed(&origin);
+        let mut lines = self.reserve(&origin, valid.count, valid.target.is_some() && !owed)?;
+        if owed {
+            self.owed.fill(&origin, &mut lines);
+        }
         let handle = self.irtes.reserve_handle();
         self.held += valid.count;
         let attached = self.devices.at_mut(device);
@@ -228,6 +232,7 @@ impl Vm {
                     let mut state = EntryState::empty();
                     state.set(EntryState::MASKED, masked);
                     fill_answer(&mut records[place], handle, &irte, state);
+                    self.owed.settle(&irte.origin);
                     self.irtes.put(handle, irte);
                 }
                 _ => {

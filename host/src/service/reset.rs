@@ -71,6 +71,7 @@ impl Vm {
 
     /// Forgets what was raised for parked entries.
     fn drop_held(&mut self, id: DeviceId) {
+        self.owed.forget_device(id);
         for (_, irte) in self.irtes.iter().filter(|(_, irte)| irte.origin.device == id) {
             irte.lines.iter().filter(|line| !line.is_attached()).for_each(Line::drain);
         }

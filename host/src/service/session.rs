@@ -46,7 +46,7 @@ pub(super) fn enable(
 }
 
 /// Validates the record; answers with what the guest takes.
-fn validate(
+pub(super) fn validate(
     vm: &Vm,
     ram: &dyn GuestRam,
     offered: Features,
@@ -155,6 +155,11 @@ pub(super) fn close(vm: &mut Vm, id: DeviceId) {
 }
 
 impl Vm {
+    /// Takes the stores from the guest again that it was given a moment ago.
+    pub(super) fn close_opened(&mut self) {
+        opened(self).into_iter().for_each(|id| close(self, id));
+    }
+
     /// DISABLE: the end of the session, and trapped stores act again.
     pub(super) fn disable(&mut self, counted: Option<&Counted>) {
         for id in self.end_session(counted) {
@@ -180,6 +185,7 @@ impl Vm {
         self.log_irqfds(&failed);
         self.session = None;
         self.gone.clear();
+        self.owed.forget();
         self.log.info(|| format!("pvir is disabled, epoch {}", self.epoch));
         closed
     }

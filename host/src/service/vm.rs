@@ -5,6 +5,7 @@ use super::history::History;
 use super::holders::Holders;
 use super::rate::TokenBucket;
 use super::record::feature_of;
+use super::saved::Owed;
 use super::trapped::Trapped;
 use super::{Config, SetupError, Storm};
 use crate::device::{Capabilities, Device, Origin};
@@ -63,6 +64,8 @@ pub(super) struct Vm {
     pub(super) armed_ahead: u32,
     pub(super) max_irtes: u32,
     pub(super) max_irtes_per_device: u32,
+    /// Interrupts that the host holds for entries which the guest has yet to map again.
+    pub(super) owed: Owed,
     pub(super) history: History,
     pub(super) log: LogLimit,
     pub(super) rate: TokenBucket,
@@ -82,6 +85,7 @@ impl Vm {
             max_irtes_per_device: config.max_irtes_per_device,
             lines: LineTable::new(router, gsis),
             armed_ahead: config.armed_ahead,
+            owed: Owed::default(),
             history: History::default(),
             log: LogLimit::default(),
             rate: TokenBucket::new(config.rate_limit),

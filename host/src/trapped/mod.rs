@@ -12,9 +12,11 @@
 
 mod msi;
 mod msix;
+mod saved;
 
 pub use msi::EmulatedMsi;
 pub use msix::EmulatedMsix;
+pub use saved::EmulatedRegisters;
 
 use crate::device::StoreShape;
 use crate::message::{Message, NotDeliverable};

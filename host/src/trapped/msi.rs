@@ -20,7 +20,7 @@ const WIDE: u8 = 1 << 7;
 /// Bit of its high byte: mask bits.
 const MASKABLE: u8 = 1;
 /// The longest capability.
-const MAX_LEN: usize = 0x18;
+pub(super) const MAX_LEN: usize = 0x18;
 
 /// An emulated MSI capability.
 #[derive(Clone, Debug)]
@@ -45,6 +45,18 @@ impl EmulatedMsi {
     #[must_use]
     pub fn shape(&self) -> MsiShape {
         self.shape
+    }
+
+    /// The registers, from the capability's id on.
+    pub(super) fn bytes(&self) -> &[u8; MAX_LEN] {
+        &self.bytes
+    }
+
+    /// A capability of the form `shape` with these registers; `None` if a guest cannot have written them.
+    pub(super) fn of_bytes(shape: MsiShape, bytes: &[u8; MAX_LEN]) -> Option<Self> {
+        let mut capability = Self::new(shape);
+        capability.write(0, bytes);
+        (capability.bytes == *bytes).then_some(capability)
     }
 
     /// Whether MSI is enabled.

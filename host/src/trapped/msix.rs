@@ -136,6 +136,20 @@ impl EmulatedMsix {
         if self.control == before { ChangedMessages::Nothing } else { ChangedMessages::All }
     }
 
+    /// The words of each entry, and message control.
+    pub(super) fn words(&self) -> (&[[u32; 4]], u16) {
+        (&self.entries, self.control)
+    }
+
+    /// A table of these words and this message control; `None` if a guest cannot have written them.
+    pub(super) fn of_words(entries: &[[u32; 4]], control: u16) -> Option<Self> {
+        let number = u32::try_from(entries.len()).ok().filter(|number| (1..=2048).contains(number))?;
+        let read_only = !(ENABLE | FUNCTION_MASK);
+        let same = control & read_only == Self::new(number).control;
+        let clean = entries.iter().all(|words| words[CONTROL] & !MASK == 0);
+        (same && clean).then(|| Self { entries: entries.to_vec(), control })
+    }
+
     /// Masks every entry and zeroes all addresses and data. Message control keeps its value.
     pub fn clear(&mut self) {
         self.entries.fill([0, 0, 0, MASK]);

@@ -3,13 +3,14 @@
 use super::model::DeviceModel;
 use pvir_abi::Store;
 use pvir_host::device::{CountPurpose, HostCounts, HostInterrupt, KernelCounts, KernelTotals};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What became of one of a device's interrupts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct InterruptCounts {
     /// How often it was raised.
     pub(crate) raised: u64,
@@ -30,6 +31,14 @@ pub(crate) struct InterruptCounters {
 }
 
 impl InterruptCounters {
+    pub(crate) fn set(&self, counts: InterruptCounts) {
+        let InterruptCounts { raised, sent, blocked, held } = counts;
+        self.raised.store(raised, Ordering::Relaxed);
+        self.sent.store(sent, Ordering::Relaxed);
+        self.blocked.store(blocked, Ordering::Relaxed);
+        self.held.store(held, Ordering::Relaxed);
+    }
+
     pub(crate) fn read(&self) -> InterruptCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         InterruptCounts {

@@ -1,5 +1,6 @@
 //! The emulated device as a PCI function: BAR0 registers, BAR2 the MSI-X table and the pending bit array, if it has them.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use super::error::TestDeviceError;
 use super::events::DeviceEvents;
 use super::model::DeviceModel;
 use super::registers::Registers;
+use super::saved;
 use super::{DEVICE_ID, VENDOR_ID};
 
 const PAGE: u64 = 4096;
@@ -118,6 +120,22 @@ impl FunctionModel for Behind {
 
     fn reset(&self) {
         self.registers.reset();
+    }
+
+    fn pause(&self) {
+        self.model.set_paused(true);
+    }
+
+    fn resume(&self) {
+        self.model.set_paused(false);
+    }
+
+    fn save(&self) -> io::Result<Vec<u8>> {
+        saved::save(&self.model, &self.registers)
+    }
+
+    fn restore(&self, inside: &[u8]) -> io::Result<()> {
+        saved::restore(&self.model, &self.registers, inside)
     }
 
     fn msi_pending(&self) -> u32 {

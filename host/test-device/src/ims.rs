@@ -50,6 +50,11 @@ impl ImsArray {
         Some(TableEntry { message: Pair { address, data: word(8) }, masked })
     }
 
+    /// The entries that are held.
+    pub(crate) fn held(&self) -> impl Iterator<Item = u32> {
+        self.pending.iter().copied()
+    }
+
     pub(crate) fn hold(&mut self, index: u32) {
         self.pending.insert(index);
     }

@@ -14,6 +14,7 @@ mod model;
 mod msi;
 mod rate;
 mod registers;
+mod saved;
 mod state;
 #[cfg(test)]
 mod tests;

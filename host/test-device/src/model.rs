@@ -176,6 +176,28 @@ impl DeviceModel {
         self.generator.stop();
     }
 
+    /// The plan that the thread runs, and the rounds that are left of it.
+    pub(crate) fn running(&self) -> Option<(RatePlan, u32)> {
+        self.generator.running()
+    }
+
+    /// Stops what the device does by itself, or lets it go on. When it returns, nothing more is sent.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.generator.set_paused(paused);
+        self.state().paused = paused;
+    }
+
+    /// The entries of the table that hold an interrupt until they are unmasked.
+    pub(crate) fn waiting(&self) -> &HeldVectors {
+        &self.pending
+    }
+
+    /// Goes on with counts of before.
+    pub(crate) fn set_counts(&self, counts: &[InterruptCounts], dma_faults: u64) {
+        self.counters.iter().zip(counts).for_each(|(counters, counts)| counters.set(*counts));
+        self.dma_faults.store(dma_faults, Ordering::Relaxed);
+    }
+
     /// Rounds that the thread has yet to raise.
     #[must_use]
     pub(crate) fn rounds_left(&self) -> u32 {

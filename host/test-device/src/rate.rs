@@ -1,6 +1,7 @@
 //! The rate generator: raises a range of interrupts again and again, from a thread, while the guest does other things.
 
 use super::model::DeviceModel;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(crate) const MAX_ROUNDS: u32 = 1 << 20;
 
 /// Which interrupts to raise, how often and how fast.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct RatePlan {
     /// Numbers of the interrupts that each round raises, all of them; those that do not exist are ignored.
     pub(crate) interrupts: Range<u32>,
@@ -19,6 +20,13 @@ pub(crate) struct RatePlan {
     pub(crate) interval: Duration,
     /// The number of rounds; [`MAX_ROUNDS`] at most.
     pub(crate) rounds: u32,
+}
+
+impl RatePlan {
+    /// Whether the registers can ask for it: they have microseconds, in 32 bits.
+    pub(crate) fn is_possible(&self) -> bool {
+        (1..=u128::from(u32::MAX)).contains(&self.interval.as_micros())
+    }
 }
 
 #[derive(Debug)]
@@ -31,6 +39,7 @@ struct Running {
 #[derive(Debug, Default)]
 struct RateJob {
     running: Option<Running>,
+    paused: bool,
     over: bool,
 }
 
@@ -59,6 +68,18 @@ impl RateGenerator {
         self.job().running = None;
     }
 
+    /// The plan that runs, and the number of rounds that are left.
+    pub(crate) fn running(&self) -> Option<(RatePlan, u32)> {
+        self.job().running.as_ref().map(|running| (running.plan.clone(), running.left))
+    }
+
+    /// Pauses the plan: when it returns nothing more is raised, until it goes on. Rounds of meanwhile come then.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        // The thread raises under this lock.
+        self.job().paused = paused;
+        self.changed.notify_all();
+    }
+
     /// The number of rounds that are left.
     pub(crate) fn left(&self) -> u32 {
         self.job().running.as_ref().map_or(0, |running| running.left)
@@ -66,7 +87,7 @@ impl RateGenerator {
 
     /// Ends the thread.
     pub(crate) fn end(&self) {
-        *self.job() = RateJob { running: None, over: true };
+        *self.job() = RateJob { running: None, paused: false, over: true };
         self.changed.notify_all();
     }
 
@@ -92,7 +113,7 @@ impl RateGenerator {
             if job.over {
                 return false;
             }
-            job = match &job.running {
+            job = match job.running.as_ref().filter(|_| !job.paused) {
                 None => self.changed.wait(job).unwrap_or_else(PoisonError::into_inner),
                 Some(running) => {
                     let wait = running.next.saturating_duration_since(Instant::now());
@@ -108,9 +129,9 @@ impl RateGenerator {
     fn round(&self, model: &DeviceModel) {
         let mut job = self.job();
         // It may have been stopped, or replaced by one that is not due.
-        let Some(running) = job.running.as_mut().filter(|running| running.next <= Instant::now()) else {
-            return;
-        };
+        let paused = job.paused;
+        let due = |running: &&mut Running| !paused && running.next <= Instant::now();
+        let Some(running) = job.running.as_mut().filter(due) else { return };
         running.left -= 1;
         running.next += running.plan.interval;
         let end = running.plan.interrupts.end.min(model.layout().interrupts());

@@ -69,6 +69,9 @@ const START_TIMES: u32 = 1;
 const START_RATE_COUNT: u32 = 1;
 const START_RATE_INTERVAL: u32 = 1000;
 
+/// Registers that the register file itself keeps.
+pub(crate) const KEPT: usize = 8;
+
 /// The register file.
 pub(crate) struct Registers {
     model: Arc<DeviceModel>,
@@ -113,14 +116,29 @@ impl Registers {
     /// A function level reset: the device is quiet, and the registers are what they were at the start. Counts go on.
     pub(crate) fn reset(&self) {
         self.model.reset();
+        self.restore(&[START_TIMES, 0, 0, 0, 0, START_RATE_COUNT, START_RATE_INTERVAL, 0]);
+    }
+
+    fn kept(&self) -> [&AtomicU32; KEPT] {
         let Self { times, select, ims_base_low, sequences_low, .. } = self;
         let Self { rate_first, rate_count, rate_interval, rate_rounds, .. } = self;
-        for register in [select, ims_base_low, sequences_low, rate_first, rate_rounds] {
-            register.store(0, Relaxed);
-        }
-        times.store(START_TIMES, Relaxed);
-        rate_count.store(START_RATE_COUNT, Relaxed);
-        rate_interval.store(START_RATE_INTERVAL, Relaxed);
+        [times, select, ims_base_low, sequences_low, rate_first, rate_count, rate_interval, rate_rounds]
+    }
+
+    /// The registers that are kept here, for a snapshot.
+    pub(crate) fn save(&self) -> [u32; KEPT] {
+        self.kept().map(|register| register.load(Relaxed))
+    }
+
+    /// Whether a guest can have set the registers to these values.
+    pub(crate) fn takes(&self, values: &[u32; KEPT]) -> bool {
+        let [times, _, _, _, _, _, interval, rounds] = *values;
+        times <= MAX_TIMES && interval >= MIN_INTERVAL && rounds <= MAX_ROUNDS
+    }
+
+    /// Sets them to what [`save`](Self::save) has answered.
+    pub(crate) fn restore(&self, values: &[u32; KEPT]) {
+        self.kept().iter().zip(values).for_each(|(register, value)| register.store(*value, Relaxed));
     }
 
     /// A guest's read of 32 bits.

@@ -24,6 +24,8 @@ pub(crate) struct DeviceState {
     pub(crate) unit: SoftwareUnit,
     pub(crate) owner: StoreOwner,
     pub(crate) bus_master: bool,
+    /// Whether the VM is stopped: nothing that was held is sent.
+    pub(crate) paused: bool,
     pub(crate) msi: DeviceMsi,
     pub(crate) ims: ImsArray,
     pub(crate) sequences: u64,
@@ -35,6 +37,7 @@ impl DeviceState {
             unit: SoftwareUnit::new(layout, first_handle),
             owner: StoreOwner::Nobody,
             bus_master: false,
+            paused: false,
             msi: DeviceMsi::default(),
             ims: ImsArray::default(),
             sequences: 0,

@@ -17,6 +17,7 @@ use crate::observation::{event, routes};
 use crate::restart::OnReboot;
 use crate::sandbox::SandboxMode;
 use crate::serial_target::SerialTarget;
+use crate::snapshot;
 use crate::vm::blank::RamPins;
 
 /// A small VMM with paravirtual interrupt remapping: a device's interrupts reach the guest without exits.
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     /// Tell the guest of a running VM that a device's pairs are stale, that it is gone or cut off; or let it go on
     #[command(after_help = event::HELP)]
     Event(event::EventArgs),
+    /// Save a running VM into a file, from which `pvir run --restore` goes on
+    #[command(after_help = snapshot::HELP)]
+    Save(snapshot::SaveArgs),
     /// Say what this machine can do, one line for each check, and how to mend what it cannot
     #[command(after_help = doctor::HELP)]
     Doctor(doctor::DoctorArgs),
@@ -84,8 +88,12 @@ pub(crate) struct LogArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// Guest kernel: an ELF file with a PVH entry note (an uncompressed vmlinux, or the test kernel)
-    #[arg(env = "PVIR_KERNEL", value_name = "KERNEL")]
-    pub(crate) kernel: PathBuf,
+    #[arg(env = "PVIR_KERNEL", value_name = "KERNEL", required_unless_present = "restore")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// Go on from a file of `pvir save` in place of starting a kernel. The vCPUs, the memory and the devices are those of
+    /// the saved VM
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["append", "initrd"], help_heading = "Guest")]
+    pub(crate) restore: Option<PathBuf>,
 
     /// Words for the kernel's command line; may be given several times
     #[arg(

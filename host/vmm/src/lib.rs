@@ -37,6 +37,7 @@ mod sandbox;
 mod serial_target;
 mod service;
 mod signals;
+mod snapshot;
 mod socket_file;
 mod vcpu;
 mod vm;
@@ -149,6 +150,7 @@ fn run_command(
     let result = match &cli.command {
         Command::Routes(args) => observation::routes::run(args),
         Command::Event(args) => observation::event::run(args),
+        Command::Save(args) => snapshot::run_command(args),
         Command::Run(args) => run::run(args, assembly, err, json, sandbox),
         Command::Doctor(args) => host_commands::doctor::run(args),
         Command::Devices(args) => host_commands::devices::run(args),

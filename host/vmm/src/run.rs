@@ -8,9 +8,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pvir_host::counters::Counters;
 use pvir_host::service::{PrearmThread, Service, StormThread};
+use serde_json::json;
 
 use crate::assembly::Assembly;
 use crate::boot::{self, BootImage};
@@ -34,6 +35,7 @@ use crate::results::Results;
 use crate::sandbox::{Sandbox, kinds};
 use crate::service::{self, Quotas};
 use crate::signals::Signals;
+use crate::snapshot::{Parts, SaveDesk, Snapshot};
 use crate::socket_file::Removal;
 use crate::vcpu::Vcpu;
 use crate::vcpu::ending::Ending;
@@ -63,6 +65,12 @@ pub(crate) fn run(
     let out = stream::of_standard("stdout", io::stdout(), sandbox).context("cannot set up stdout")?;
     let counters = Arc::new(Counters::new());
     let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
+    if args.restore.is_some() && args.on_reboot == OnReboot::Restart {
+        bail!(
+            "--on-reboot restart needs the kernel that the guest started with, which --restore does not have"
+        );
+    }
+    let snapshot = args.restore.as_deref().map(Snapshot::open).transpose()?;
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
     if args.pins() == RamPins::Devices {
         HostMemory::read().map_or(Ok(()), |host| host.check_pinned(args.memory))?;
@@ -81,8 +89,15 @@ pub(crate) fn run(
     if args.on_reboot == OnReboot::Restart {
         pci.check_resets()?;
     }
-    let image = BootImage::open(&args.kernel, args.initrd.as_deref(), args.append.join(" "))?;
-    let entry = boot::load(&vm.memory, &image, &vm.apic_ids, pci.high_window())?;
+    let image = match (&args.kernel, &args.restore) {
+        (Some(kernel), None) => Some(BootImage::open(kernel, args.initrd.as_deref(), args.append.join(" "))?),
+        // A kernel that the environment names is not that of the saved guest.
+        _ => None,
+    };
+    let entry = match &image {
+        Some(image) => boot::load(&vm.memory, image, &vm.apic_ids, pci.high_window())?,
+        None => 0,
+    };
 
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);
     let local_apics = LocalApics::new(Arc::clone(&vm.fd), &counters);
@@ -114,6 +129,10 @@ pub(crate) fn run(
     if args.on_reboot == OnReboot::Restart {
         vcpus.iter_mut().try_for_each(|vcpu| vcpu.keep_power_on(&vm)).context("--on-reboot restart")?;
     }
+    let desk = Arc::new(SaveDesk::new(Arc::clone(&ending)));
+    if let Some(snapshot) = snapshot {
+        snapshot.restore(Parts { vm: &vm, platform: &platform, service: &service }, &vcpus)?;
+    }
     let results = Results::open(
         out.clone(),
         console.clone(),
@@ -137,7 +156,7 @@ pub(crate) fn run(
         posting: OnceLock::new(),
         restarts: AtomicU64::new(0),
     });
-    let control = serve(args.control.as_deref(), &live, sandbox)?;
+    let control = serve(args.control.as_deref(), &live, &desk, sandbox)?;
     let prearm_thread = sandbox
         .start_within(&kinds::PREARM, || PrearmThread::start(Arc::clone(&service)))?
         .context("cannot start the thread that arms irqfds ahead")?;
@@ -158,9 +177,17 @@ pub(crate) fn run(
         results: &results,
         user: &user,
     };
-    let machine = Machine { vm, platform, service: Arc::clone(&service), image, pins: args.pins() };
+    let machine = Machine {
+        vm,
+        platform,
+        service: Arc::clone(&service),
+        image,
+        pins: args.pins(),
+        desk: Arc::clone(&desk),
+    };
     let mut watch = Watch::new(watched, args.timeout, ticker)?;
     let threads = restart::run_boots(&machine, args.on_reboot, &mut watch, vcpus, sandbox)?;
+    desk.close();
     let outcome = ending.outcome().context("the run ended without an outcome")?;
     let stopped = matches!(outcome, Outcome::Interrupted | Outcome::TimedOut { .. });
     let sockets = control.as_ref().map(Server::file).into_iter().chain(console.socket_file());
@@ -180,6 +207,9 @@ pub(crate) fn run(
         // It may hold any lock, so that there is nothing that can be asked or reported.
         err.put_line(&format!("pvir: {}, but a vCPU's thread does not end", outcome.describe()));
         return Ok(ExitCode::from(exit_code::CRASH));
+    }
+    if matches!(outcome, Outcome::Saved { .. }) {
+        control.as_ref().inspect(|control| control.finish_answer());
     }
     drop(control);
     drop(storm_thread);
@@ -204,9 +234,18 @@ fn device_names(bus: &PciBus) -> Vec<DeviceName> {
 }
 
 /// The control socket: one that was asked for must be there.
-fn serve(path: Option<&Path>, live: &Arc<LiveReport>, sandbox: &Sandbox) -> Result<Option<Server>> {
-    let live = Arc::clone(live);
-    let answer: Arc<AnswerRequest> = Arc::new(move |request| live.answer(request));
+fn serve(
+    path: Option<&Path>,
+    live: &Arc<LiveReport>,
+    desk: &Arc<SaveDesk>,
+    sandbox: &Sandbox,
+) -> Result<Option<Server>> {
+    let (live, desk) = (Arc::clone(live), Arc::clone(desk));
+    let answer: Arc<AnswerRequest> = Arc::new(move |request, file| match (request, file) {
+        ("save", Some(file)) => Ok(json!({ "bytes": desk.save(file.into())? }).to_string()),
+        ("save", None) => bail!("no file came with the request; help: `pvir save`"),
+        (request, _) => live.answer(request),
+    });
     match path {
         Some(path) => Server::start(path, answer, sandbox).context("--control").map(Some),
         None => Ok(Server::at_usual_place(&answer, sandbox)),

@@ -138,4 +138,14 @@ pub const STATEMENTS: &[Statement] = &[
         "such a reset comes from outside of the VM",
     ),
     hidden("Z7", "a reset that nobody has told the VMM of", "such a reset comes from outside of the VM"),
+    hidden(
+        "S1",
+        "the session outlasts a restore, which raises STALE_PAIRS",
+        "a restore comes from outside of the VM",
+    ),
+    hidden("S2", "handles and pairs of before a restore are dead", "a restore comes from outside of the VM"),
+    hidden("S3", "tables are masked after a restore", "a restore comes from outside of the VM"),
+    hidden("S4", "what was raised before a restore arrives once", "a restore comes from outside of the VM"),
+    hidden("S5", "the guest raises each interrupt once in software", "what the guest owes"),
+    hidden("S6", "a guest need not map again", "a restore comes from outside of the VM"),
 ];

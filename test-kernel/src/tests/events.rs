@@ -39,7 +39,11 @@ type LiveEntry = Entry<MsixEntry<Kernel>, Live>;
 
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let rounds = setup::number(line, "rounds", ROUNDS)?;
-    let by_host = line.value("events") == Some("host");
+    let by = match line.value("events") {
+        Some("host") => By::Host,
+        Some("restore") => By::Restore,
+        _ => By::Device,
+    };
     // Not on the CPU that asks for events, where there is another.
     let cpu = cpu::by_index(1 % cpu::count().max(1)).map_or(0, |cpu| cpu.apic_id);
     let notify = line.value("notify") != Some("off");
@@ -48,7 +52,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let functions = pci::enumerate();
     match setup::with_msix(&functions).next().and_then(|function| Field::open(function, &session, notify)) {
         Some(mut field) => {
-            let sees_all = field.go(rounds, by_host);
+            let sees_all = field.go(rounds, by);
             let Field { events, cut_off, in_software, .. } = field;
             let detail = format_args!(
                 "{events} events, {cut_off} of them cut the device off, {in_software} in software"
@@ -66,6 +70,24 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     }
     setup::close(session, &mut checks);
     Ok(checks.finish("events"))
+}
+
+/// Who raises the events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The device, by a register of its own.
+    Device,
+    /// Whoever reads the console.
+    Host,
+    /// Whoever reads the console saves this machine, and has it go on from there.
+    Restore,
+}
+
+impl By {
+    /// Milliseconds for whoever is asked.
+    fn patience(self) -> u64 {
+        if self == Self::Device { PATIENCE_MS } else { HOST_MS }
+    }
 }
 
 /// What went wrong, and in which round.
@@ -133,22 +155,21 @@ impl<'a> Field<'a> {
         Some(Self { session, id, traffic, _table: table, entries, announced, events, cut_off, in_software })
     }
 
-    fn go(&mut self, rounds: u64, by_host: bool) -> Result<(), Failed> {
+    fn go(&mut self, rounds: u64, by: By) -> Result<(), Failed> {
         for round in 0..rounds {
-            self.round(round, by_host)?;
+            self.round(round, by)?;
         }
         Ok(())
     }
 
-    fn round(&mut self, round: u64, by_host: bool) -> Result<(), Failed> {
-        let cut_off = round % CUT_OFF_EACH == CUT_OFF_EACH - 1;
+    fn round(&mut self, round: u64, by: By) -> Result<(), Failed> {
+        let cut_off = by != By::Restore && round % CUT_OFF_EACH == CUT_OFF_EACH - 1;
         let reason = if cut_off { EventReason::DEVICE_CUT_OFF } else { EventReason::STALE_PAIRS };
         let (epoch, announced) = (self.session.epoch(), interrupts::total(NOTIFY_VECTOR));
         self.traffic.start();
-        self.demand(reason, by_host);
-        let patience = if by_host { HOST_MS } else { PATIENCE_MS };
+        self.demand(reason, by);
         let (session, traffic) = (self.session, &mut self.traffic);
-        let came = wait_until(patience, || {
+        let came = wait_until(by.patience(), || {
             traffic.go_on();
             session.epoch() > epoch
         });
@@ -167,13 +188,13 @@ impl<'a> Field<'a> {
             self.traffic.go_on();
             self.traffic.finish();
         }
-        self.recover(round, cut_off, by_host)?;
+        self.recover(round, cut_off, by)?;
         self.traffic.finish();
         self.all_seen(round)
     }
 
     /// Does what the driver says, for each entry.
-    fn recover(&mut self, round: u64, cut_off: bool, by_host: bool) -> Result<(), Failed> {
+    fn recover(&mut self, round: u64, cut_off: bool, by: By) -> Result<(), Failed> {
         for number in 0..self.entries.len() {
             let Some(mut entry) = self.entries[number].take() else { return Err(Failed::Recovery(round)) };
             let advice = self.session.advise(&mut entry).ok();
@@ -183,11 +204,11 @@ impl<'a> Field<'a> {
                 return Err(Failed::Advice(round, advice));
             }
             if expected == Advice::ResetDevice {
-                self.demand(EventReason::NONE, by_host);
+                self.demand(EventReason::NONE, by);
             }
             let mut last = Some(self.session.reacquire(entry));
             let session = self.session;
-            wait_until(if by_host { HOST_MS } else { PATIENCE_MS }, || match last.take() {
+            wait_until(by.patience(), || match last.take() {
                 // Whoever lets the device go on has not done so yet.
                 Some(Err(ReacquireFailed::NotMapped { entry, target, .. })) => {
                     last = Some(session.reacquire_masked(entry, target));
@@ -217,11 +238,11 @@ impl<'a> Field<'a> {
     }
 
     /// By the register of a device that has one, otherwise by a line for whoever runs the host.
-    fn demand(&mut self, reason: EventReason, by_host: bool) {
-        if by_host {
-            println!("@pvir-event-wanted {} {}", reason.0, self.id);
-        } else {
-            self.traffic.driver().demand_event(reason.0);
+    fn demand(&mut self, reason: EventReason, by: By) {
+        match by {
+            By::Device => self.traffic.driver().demand_event(reason.0),
+            By::Host => println!("@pvir-event-wanted {} {}", reason.0, self.id),
+            By::Restore => println!("@pvir-save-wanted"),
         }
     }
 

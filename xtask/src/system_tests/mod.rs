@@ -18,6 +18,7 @@ mod pass_through;
 mod product;
 mod reboots;
 mod right_hosts;
+pub(crate) mod saves;
 pub(crate) mod scale;
 mod stores;
 mod storm;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Test> {
         product::AMD,
         floor::OWN_KVM,
         reboots::OWN_KVM,
+        saves::OWN_KVM,
         floor::AMD,
         embedded::INTEL,
         embedded::OWN_KVM,

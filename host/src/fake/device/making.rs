@@ -41,6 +41,13 @@ impl FakeDevice {
         Self { backed: true, ..self.with_own_ims(entries) }
     }
 
+    /// Makes it a device that the VMM emulates: one that can be saved.
+    #[must_use]
+    pub fn emulated(mut self) -> Self {
+        self.capabilities.flags |= DeviceFlags::EMULATED;
+        self
+    }
+
     /// Replaces the device's capabilities.
     #[must_use]
     pub fn with_capabilities(self, capabilities: Capabilities) -> Self {

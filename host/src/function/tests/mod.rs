@@ -11,6 +11,7 @@ mod handing_back;
 mod mapping;
 mod random;
 mod resets;
+mod saved;
 
 use super::*;
 use fake_mapper::FakeMapper;

@@ -92,6 +92,23 @@ impl ConfigSpace {
         })
     }
 
+    /// The bytes that are kept here.
+    pub(crate) fn values(&self) -> &[u8; SIZE] {
+        &self.values
+    }
+
+    /// Sets what a guest can write to what it is in `values`. Answers with the first byte that differs in more than that;
+    /// nothing is set then.
+    pub(crate) fn restore(&mut self, values: &[u8]) -> Option<usize> {
+        let Ok(values) = <[u8; SIZE]>::try_from(values) else { return Some(values.len().min(SIZE)) };
+        let differs = |at: &usize| (self.values[*at] ^ values[*at]) & !self.writable[*at] != 0;
+        let first = (0..SIZE).find(differs);
+        if first.is_none() {
+            self.values = values;
+        }
+        first
+    }
+
     /// Clears what a guest has set.
     pub(crate) fn reset(&mut self) {
         self.values.iter_mut().zip(self.writable).for_each(|(value, writable)| *value &= !writable);
@@ -155,6 +172,21 @@ mod tests {
         assert_eq!((read(&space, 0), read(&space, 0xfe)), ([0; 4], [0; 4]));
         space.write(u16::MAX, &[0xff; 4]);
         assert_eq!(read(&space, u16::MAX), [0; 4]);
+    }
+
+    #[test]
+    fn what_a_guest_has_written_is_restored_and_nothing_else() {
+        let mut space = ConfigSpace::new();
+        space.put(0x40, &[0x11, 0, 0x0f, 0x07]);
+        space.let_write(0x42, &[0, 0xc0]);
+        let mut saved = *space.values();
+        saved[0x43] = 0xc7;
+        assert_eq!(space.restore(&saved), None);
+        assert_eq!(read(&space, 0x40), [0x11, 0, 0x0f, 0xc7]);
+        saved[0x40] = 5;
+        saved[0x43] = 0x07;
+        assert_eq!((space.restore(&saved), space.restore(&saved[1..])), (Some(0x40), Some(0xff)));
+        assert_eq!(read(&space, 0x40), [0x11, 0, 0x0f, 0xc7]);
     }
 
     #[test]

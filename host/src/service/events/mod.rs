@@ -144,6 +144,7 @@ impl Service {
         if vm.devices.get(&id).is_none() {
             return Err(RaiseError::UnknownDevice(id));
         }
+        vm.owed.forget_device(id);
         let mut raised = vm.release_of(Some(id), counted.as_ref());
         vm.end_trapped_of(id);
         close(&mut vm, id);
@@ -198,6 +199,7 @@ impl Service {
             let unstopped = vm.lines.unstopped(|origin| origin.device == id);
             return Raised { unstopped, ..vm.raised_before() };
         }
+        vm.owed.forget_device(id);
         let raised = vm.release_of(Some(id), counted);
         vm.hold_trapped_off(id, true);
         self.tell(vm, Event::DeviceCutOff(id), raised)

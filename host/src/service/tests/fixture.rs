@@ -31,13 +31,17 @@ impl ServiceFixture {
         Self::with(&config())
     }
 
-    pub(super) fn with(config: &Config) -> Self {
+    pub(super) fn without_devices(config: &Config) -> Self {
         let platform = SharedPlatform::new(config.first_gsi);
         let ranges = RAM.map(|(at, len)| (GuestAddress(at), len));
         let ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap());
         let router = Box::new(FakeKvm::new(platform.clone()));
         let service = Service::new(config, ram.clone(), router).unwrap();
-        let fixture = Self { service, platform, ram };
+        Self { service, platform, ram }
+    }
+
+    pub(super) fn with(config: &Config) -> Self {
+        let fixture = Self::without_devices(config);
         let msix = |number: u8| {
             FakeDevice::new(fixture.platform.clone(), number.into(), ENTRIES[usize::from(number)])
         };

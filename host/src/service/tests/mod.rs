@@ -26,6 +26,7 @@ mod reset;
 mod resets;
 mod retire;
 mod routing;
+mod saving;
 mod storm;
 mod teardown;
 mod threads;

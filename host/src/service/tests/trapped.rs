@@ -7,12 +7,12 @@ use crate::trapped::StoreArea as Where;
 use pvir_abi::{Pair, Stores};
 use std::io;
 
-const ENABLE: u16 = 1 << 15;
+pub(super) const ENABLE: u16 = 1 << 15;
 const FUNCTION_MASK: u16 = 1 << 14;
 
 /// A guest that does not know of pvir.
 impl ServiceFixture {
-    fn put(&self, number: u8, place: Where, offset: u64, data: &[u8]) {
+    pub(super) fn put(&self, number: u8, place: Where, offset: u64, data: &[u8]) {
         self.platform.lock().expect(None);
         let served = self.service.trapped_write(device(number), place, offset, data, |_| {}).unwrap();
         assert_eq!(served, ServedBy::Emulation);

@@ -10,6 +10,7 @@
 mod context;
 mod handover;
 mod reconcile;
+mod saved;
 
 use super::Service;
 use super::live::TrappedRecord;

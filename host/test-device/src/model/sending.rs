@@ -135,6 +135,9 @@ impl DeviceModel {
         let mut sent = false;
         for index in self.pending.all() {
             let mut state = self.state();
+            if state.paused {
+                return sent;
+            }
             let unmasked = table.is_masked(index).is_ok_and(|masked| !masked);
             if unmasked && self.forget(&mut state, Store::MSIX, index) {
                 self.send(&mut state, index, (Store::MSIX, index));

@@ -7,6 +7,7 @@ mod msix;
 mod page;
 mod rate;
 mod reset;
+mod saved;
 mod trapped;
 
 use super::EmulatedDevice;

@@ -56,6 +56,24 @@ impl<W: Write> LineConsole<W> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).page = is_ram.then_some(page);
     }
 
+    /// Guest physical address of the page, for a snapshot.
+    pub(crate) fn page(&self) -> Option<u64> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).page.map(|page| page.0)
+    }
+
+    /// Sets the page to one that [`page`](Self::page) has answered. Answers `false` if it is none.
+    #[must_use]
+    pub(crate) fn restore(&self, page: Option<u64>) -> bool {
+        let is_page = |page: &u64| {
+            page % u64::from(PAGE_SIZE) == 0 && self.ram.is_ram(GuestPhysAddr(*page), PAGE_SIZE as usize)
+        };
+        let fits = page.as_ref().is_none_or(is_page);
+        if fits {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).page = page.map(GuestPhysAddr);
+        }
+        fits
+    }
+
     /// The machine is reset: the console has no page.
     pub(crate) fn reset(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).page = None;

@@ -5,8 +5,10 @@ use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use anyhow::{Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
 use vm_superio::Trigger;
-use vm_superio::serial::{NoEvents, Serial};
+use vm_superio::serial::{NoEvents, Serial, SerialState};
 
 use super::io_apic::IoApic;
 use crate::output::console::GuestOutput;
@@ -70,8 +72,18 @@ impl Port {
     }
 }
 
+/// The port in a snapshot: the registers of the UART in the order of [`SerialState`], what is in its FIFO, and what waits.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SavedSerial {
+    registers: [u8; 9],
+    fifo: Vec<u8>,
+    waiting: Vec<u8>,
+}
+
 /// The port, shared by all vCPUs and by the thread that brings it its input.
 pub(crate) struct SerialPort {
+    io_apic: Arc<IoApic>,
+    out: GuestOutput,
     port: Mutex<Port>,
     room: Condvar,
     /// The eventfd of a thread that waits for room in another way.
@@ -80,9 +92,9 @@ pub(crate) struct SerialPort {
 
 impl SerialPort {
     pub(crate) fn new(io_apic: Arc<IoApic>, out: GuestOutput) -> Self {
-        let uart = Serial::new(SerialInterrupt(io_apic), out);
+        let uart = Serial::new(SerialInterrupt(Arc::clone(&io_apic)), out.clone());
         let port = Mutex::new(Port { uart, waiting: VecDeque::new() });
-        Self { port, room: Condvar::new(), waker: OnceLock::new() }
+        Self { io_apic, out, port, room: Condvar::new(), waker: OnceLock::new() }
     }
 
     /// Has `waker`, an eventfd, written to when nothing waits any more.
@@ -127,6 +139,63 @@ impl SerialPort {
         let room = MOST_WAITING.saturating_sub(port.waiting.len());
         port.waiting.extend(bytes.iter().take(room));
         port.fill();
+    }
+
+    /// The port, for a snapshot. No vCPU runs.
+    pub(crate) fn save(&self) -> SavedSerial {
+        let port = self.lock();
+        let state = port.uart.state();
+        let registers = [
+            state.baud_divisor_low,
+            state.baud_divisor_high,
+            state.interrupt_enable,
+            state.interrupt_identification,
+            state.line_control,
+            state.line_status,
+            state.modem_control,
+            state.modem_status,
+            state.scratch,
+        ];
+        SavedSerial { registers, fifo: state.in_buffer, waiting: port.waiting.iter().copied().collect() }
+    }
+
+    /// Sets the port to what [`save`](Self::save) has answered. It may raise its interrupt: the I/O APIC is restored after it.
+    ///
+    /// # Errors
+    /// If no port can have held that.
+    pub(crate) fn restore(&self, saved: &SavedSerial) -> Result<()> {
+        if saved.waiting.len() > MOST_WAITING {
+            bail!("more waits for its serial port than can");
+        }
+        let [
+            divisor_low,
+            divisor_high,
+            enable,
+            identification,
+            line,
+            line_status,
+            modem,
+            modem_status,
+            scratch,
+        ] = saved.registers;
+        let state = SerialState {
+            baud_divisor_low: divisor_low,
+            baud_divisor_high: divisor_high,
+            interrupt_enable: enable,
+            interrupt_identification: identification,
+            line_control: line,
+            line_status,
+            modem_control: modem,
+            modem_status,
+            scratch,
+            in_buffer: saved.fifo.clone(),
+        };
+        let interrupt = SerialInterrupt(Arc::clone(&self.io_apic));
+        let uart = Serial::from_state(&state, interrupt, NoEvents, self.out.clone());
+        let uart =
+            uart.map_err(|error| anyhow!("its serial port has a state that it cannot have: {error}"))?;
+        *self.lock() = Port { uart, waiting: saved.waiting.iter().copied().collect() };
+        Ok(())
     }
 
     /// The machine is reset: the registers have their first values, and what the guest had not read is lost, as by a UART's

@@ -144,6 +144,11 @@ impl PciBus {
         self.slots.values()
     }
 
+    /// All functions, in the same order.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = &PciFunction> {
+        self.slots.values().map(Slot::function)
+    }
+
     /// The slot of a function.
     pub(crate) fn slot(&self, devfn: DevFn) -> Option<&Slot> {
         self.slots.get(&devfn)

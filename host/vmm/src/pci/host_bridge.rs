@@ -1,5 +1,6 @@
 //! The host bridge at 00:00.0: identity only.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -12,7 +13,16 @@ const IDENTITY: Identity = Identity::new(0x1b36, 0x0008).with_subsystem(0, 0).wi
 
 struct HostBridge;
 
-impl FunctionModel for HostBridge {}
+impl FunctionModel for HostBridge {
+    /// It has nothing inside.
+    fn save(&self) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    fn restore(&self, inside: &[u8]) -> io::Result<()> {
+        if inside.is_empty() { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+}
 
 pub(crate) fn function(id: DeviceId, mapper: Arc<dyn BarMapper>) -> Result<Arc<PciFunction>> {
     EmulatedFunction::new(id, "host bridge", IDENTITY, Arc::new(HostBridge))

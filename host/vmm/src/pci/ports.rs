@@ -26,6 +26,16 @@ impl ConfigPorts {
         self.address.store(0, Ordering::Relaxed);
     }
 
+    /// The address that is selected.
+    pub(crate) fn address(&self) -> u32 {
+        self.address.load(Ordering::Relaxed)
+    }
+
+    /// Selects an address, as a write to its port does.
+    pub(crate) fn set_address(&self, address: u32) {
+        self.address.store(address, Ordering::Relaxed);
+    }
+
     /// Reads a port. Answers with the index, in the counters, of the function that was read.
     pub(crate) fn read(&self, port: u16, data: &mut [u8]) -> Option<usize> {
         data.fill(0xff);

@@ -29,8 +29,18 @@ pub(crate) fn run_boots(
     let main = if on_reboot == OnReboot::Exit { &kinds::MAIN } else { &kinds::MAIN_RESTARTING };
     let mut threads = VcpuThreads::start(vcpus, sandbox, &kinds::VCPU, || sandbox.enter(main))?;
     loop {
+        machine.desk.remind();
         watch.until_the_end()?;
         let outcome = ending.outcome().context("the guest ended without an outcome")?;
+        if matches!(outcome, Outcome::SaveWanted) {
+            match save(machine, watch, threads)? {
+                Saving::GoesOn(vcpus) => {
+                    threads = VcpuThreads::start(vcpus, sandbox, &kinds::VCPU_AGAIN, || ())?;
+                    continue;
+                }
+                Saving::Ended(threads) => return Ok(threads),
+            }
+        }
         if on_reboot == OnReboot::Exit || !outcome.is_restartable() {
             return Ok(Some(threads));
         }
@@ -55,6 +65,35 @@ pub(crate) fn run_boots(
         watch.count_restart();
         threads = VcpuThreads::start(vcpus, sandbox, &kinds::VCPU_AGAIN, || ())?;
     }
+}
+
+/// What came of a wish to be saved.
+enum Saving {
+    /// The run has ended; these threads are still to be stopped.
+    Ended(Option<VcpuThreads>),
+    /// It goes on with these vCPUs.
+    GoesOn(Vec<Vcpu>),
+}
+
+/// Stops the vCPUs and has the machine saved.
+fn save(machine: &Machine, watch: &mut Watch<'_>, threads: VcpuThreads) -> Result<Saving> {
+    let ending = &machine.platform.ending;
+    while !threads.end() {
+        // A thread may wait for the reader of stdout, without end.
+        if !watch.is_restarting()? {
+            return Ok(Saving::Ended(Some(threads)));
+        }
+    }
+    let mut vcpus = threads.into_vcpus();
+    if let Some(saved) = machine.save(&mut vcpus) {
+        ending.finish_for_good(saved);
+        return Ok(Saving::Ended(None));
+    }
+    if matches!(ending.outcome(), Some(Outcome::SaveWanted)) {
+        ending.start_over();
+    }
+    // Otherwise it has ended meanwhile, by itself or by a signal: its threads see that at once.
+    Ok(Saving::GoesOn(vcpus))
 }
 
 /// Says why the guest is started again, and how long after its end. The pace bounds how often.

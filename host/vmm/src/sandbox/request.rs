@@ -50,6 +50,16 @@ pub(super) const KVM_SET_VCPU_EVENTS: Request = sized::<kvm::kvm_vcpu_events>(WR
 pub(super) const KVM_SET_DEBUGREGS: Request = sized::<kvm::kvm_debugregs>(WRITE, KVMIO, 0xa2);
 pub(super) const KVM_SET_XSAVE: Request = sized::<kvm::kvm_xsave>(WRITE, KVMIO, 0xa5);
 pub(super) const KVM_SET_XCRS: Request = sized::<kvm::kvm_xcrs>(WRITE, KVMIO, 0xa7);
+pub(super) const KVM_GET_MSR_INDEX_LIST: Request = sized::<kvm::kvm_msr_list>(READ | WRITE, KVMIO, 0x02);
+pub(super) const KVM_GET_CLOCK: Request = sized::<kvm::kvm_clock_data>(READ, KVMIO, 0x7c);
+pub(super) const KVM_GET_MSRS: Request = sized::<kvm::kvm_msrs>(READ | WRITE, KVMIO, 0x88);
+pub(super) const KVM_GET_LAPIC: Request = sized::<kvm::kvm_lapic_state>(READ, KVMIO, 0x8e);
+pub(super) const KVM_GET_CPUID2: Request = sized::<kvm::kvm_cpuid2>(READ | WRITE, KVMIO, 0x91);
+pub(super) const KVM_GET_VCPU_EVENTS: Request = sized::<kvm::kvm_vcpu_events>(READ, KVMIO, 0x9f);
+pub(super) const KVM_GET_DEBUGREGS: Request = sized::<kvm::kvm_debugregs>(READ, KVMIO, 0xa1);
+pub(super) const KVM_GET_TSC_KHZ: Request = kvm(0xa3);
+pub(super) const KVM_GET_XSAVE: Request = sized::<kvm::kvm_xsave>(READ, KVMIO, 0xa4);
+pub(super) const KVM_GET_XCRS: Request = sized::<kvm::kvm_xcrs>(READ, KVMIO, 0xa6);
 pub(super) const KVM_SET_DEVICE_ATTR: Request = sized::<kvm::kvm_device_attr>(WRITE, KVMIO, 0xe1);
 
 pub(super) const VFIO_GROUP_UNSET_CONTAINER: Request = vfio(5);
@@ -91,6 +101,9 @@ mod tests {
             (KVM_GET_SREGS, 0x8138_ae83),
             (KVM_TRANSLATE, 0xc018_ae85),
             (KVM_SET_XSAVE, 0x5000_aea5),
+            (KVM_GET_MSRS, 0xc008_ae88),
+            (KVM_GET_CLOCK, 0x8030_ae7c),
+            (KVM_GET_XSAVE, 0x9000_aea4),
             (KVM_SET_LAPIC, 0x4400_ae8f),
             (KVM_SET_MSRS, 0x4008_ae89),
             (KVM_SET_SREGS, 0x4138_ae84),

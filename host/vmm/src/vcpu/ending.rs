@@ -28,7 +28,8 @@ impl Ending {
     /// Ends the run; without effect if it has ended.
     pub(crate) fn finish(&self, outcome: Outcome) {
         let mut decided = self.lock();
-        if decided.is_none() {
+        // A guest that ends while it is stopped to be saved has ended.
+        if matches!(*decided, None | Some(Outcome::SaveWanted)) {
             self.decide(&mut decided, outcome);
         }
     }

@@ -9,11 +9,12 @@ pub(crate) mod outcome;
 pub(crate) mod platform;
 pub(crate) mod ports;
 mod power_on;
+pub(crate) mod state;
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use kvm_bindings::CpuId;
+use anyhow::{Context, Result, bail};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::VcpuFd;
 use pvir_abi::Conduits;
 use pvir_host::conduit::{Direction, Handled, PortAccess, Privilege, RunPage, RunSize, VcpuConduits};
@@ -27,6 +28,7 @@ use kick::Armed;
 use outcome::Outcome;
 use platform::Platform;
 use power_on::PowerOn;
+use state::VcpuState;
 
 use crate::assembly::Assembly;
 use crate::boot;
@@ -47,6 +49,8 @@ pub(crate) struct Vcpu {
     power_on: Option<PowerOn>,
 }
 
+/// Parts of one access of a guest at most: each element of a string instruction that crosses into another page is one.
+const MOST_PARTS: u32 = 1 << 16;
 /// IA32_APIC_BASE: local APIC in x2APIC mode.
 const X2APIC_MODE: u64 = 1 << 11 | 1 << 10;
 /// The highest id that a local APIC in xAPIC mode can have.
@@ -120,6 +124,51 @@ impl Vcpu {
             self.fd.set_regs(&boot::registers(entry)).context("KVM_SET_REGS failed").context(name)?;
         }
         Ok(())
+    }
+
+    /// Finishes the access that the vCPU, which does not run, was stopped in: KVM has it finished by the next `KVM_RUN`
+    /// only, and does not save that. It may have several parts.
+    ///
+    /// # Errors
+    /// `KVM_RUN` fails, or there is no end of it.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        let platform = Arc::clone(&self.platform);
+        let exits = platform.exits.row(self.index).context("no such vCPU")?;
+        for _ in 0..MOST_PARTS {
+            self.fd.set_kvm_immediate_exit(1);
+            let exit = exit::run(&mut self.fd, self.run_size);
+            self.fd.set_kvm_immediate_exit(0);
+            match exit.with_context(|| format!("KVM_RUN failed on {}", self.name()))? {
+                Exit::Interrupted => return Ok(()),
+                other => _ = self.handle(&other, exits),
+            }
+        }
+        bail!("an access of {} does not end", self.name())
+    }
+
+    /// The leaves of its CPUID, as KVM has them.
+    ///
+    /// # Errors
+    /// The ioctl that failed.
+    pub(crate) fn cpuid(&self) -> Result<Vec<kvm_cpuid_entry2>> {
+        let leaves = self.fd.get_cpuid2(KVM_MAX_CPUID_ENTRIES);
+        Ok(leaves.with_context(|| format!("KVM_GET_CPUID2 failed on {}", self.name()))?.as_slice().to_vec())
+    }
+
+    /// The state of the vCPU, which has [settled](Self::settle).
+    ///
+    /// # Errors
+    /// The ioctl that failed.
+    pub(crate) fn save(&self, vm: &Vm) -> Result<VcpuState> {
+        VcpuState::of(&self.fd, &vm.kvm).with_context(|| self.name())
+    }
+
+    /// Brings the vCPU, which has not run, into a state of before.
+    ///
+    /// # Errors
+    /// The ioctl that failed, or what this KVM does not take.
+    pub(crate) fn restore(&self, state: &VcpuState) -> Result<()> {
+        state.set(&self.fd).with_context(|| self.name())
     }
 
     /// For messages.

@@ -25,6 +25,13 @@ pub(crate) enum Outcome {
     },
     /// The guest switched the machine off, by ACPI's sleep control register.
     GuestPowerOff,
+    /// The machine is to be saved: its vCPUs stop for it.
+    SaveWanted,
+    /// The machine was saved, and goes on from there.
+    Saved {
+        /// Bytes of the file.
+        bytes: u64,
+    },
     /// A signal that ends runs, Ctrl-C for one.
     Interrupted,
     /// `--timeout` passed.
@@ -61,10 +68,10 @@ impl Outcome {
         }
     }
 
-    /// Whether the guest wants to be started again: it has reset the machine, or a triple fault has.
+    /// Whether the guest runs again by itself: it has reset the machine, or a triple fault has, or it is being saved.
     pub(crate) fn is_restartable(&self) -> bool {
         match self {
-            Self::GuestReset { .. } => true,
+            Self::GuestReset { .. } | Self::SaveWanted => true,
             Self::GuestCrash(report) => report.cause.is_reset(),
             _ => false,
         }
@@ -75,7 +82,11 @@ impl Outcome {
         match self {
             // Not truncated: 256 must not look like success.
             Self::GuestExit { value } => u8::try_from(*value).unwrap_or(u8::MAX),
-            Self::Running | Self::GuestReset { .. } | Self::GuestPowerOff => 0,
+            Self::Running
+            | Self::GuestReset { .. }
+            | Self::GuestPowerOff
+            | Self::SaveWanted
+            | Self::Saved { .. } => 0,
             Self::Interrupted | Self::DeviceWanted { .. } => INTERRUPTED,
             Self::TimedOut { .. } => TIMEOUT,
             Self::GuestCrash(_) | Self::HostFailure { .. } | Self::DeviceFailed { .. } => CRASH,
@@ -89,6 +100,8 @@ impl Outcome {
             Self::GuestExit { value } => format!("guest exited with code {value}"),
             Self::GuestReset { by } => format!("guest reset the machine ({by})"),
             Self::GuestPowerOff => "guest switched the machine off".to_owned(),
+            Self::SaveWanted => "being saved".to_owned(),
+            Self::Saved { bytes } => format!("saved, in a file of {bytes} bytes"),
             Self::Interrupted => "interrupted".to_owned(),
             Self::TimedOut { seconds } => format!("stopped after --timeout {seconds}"),
             Self::DeviceWanted { device } => format!(

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
 use super::ending::Ending;
 use super::exit_counters::{AccessKind, ExitCause, VcpuExits};
 use super::outcome::Outcome;
 use crate::devices::line_console::{self, LineConsole};
-use crate::devices::serial::SerialPort;
+use crate::devices::serial::{SavedSerial, SerialPort};
 use crate::pci::bus::PciBus;
 use crate::pci::ports::ConfigPorts;
 use crate::vm::layout;
@@ -21,6 +24,16 @@ const RESET_CPU: u8 = 4;
 /// Fields of ACPI's sleep control register ("ACPI Specification 6.5", section 4.8.3.7.1).
 const SLEEP_ENABLE: u8 = 1 << 5;
 const SLEEP_TYPE_SHIFT: u8 = 2;
+
+/// What answers at the ports, in a snapshot.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SavedPorts {
+    serial: SavedSerial,
+    /// Guest physical address of the page of the paravirtual console.
+    console_page: Option<u64>,
+    /// The address at port 0xcf8.
+    config_address: u32,
+}
 
 /// What answers at the ports.
 pub(crate) struct Ports {
@@ -47,6 +60,25 @@ impl Ports {
         serial.reset();
         console.reset();
         config.reset();
+    }
+
+    /// What answers at ports, but for the functions of the bus, for a snapshot.
+    pub(crate) fn save(&self) -> SavedPorts {
+        let Self { serial, console, pci: _, config, ending: _ } = self;
+        SavedPorts { serial: serial.save(), console_page: console.page(), config_address: config.address() }
+    }
+
+    /// Sets it to what [`save`](Self::save) has answered.
+    ///
+    /// # Errors
+    /// What cannot have been so.
+    pub(crate) fn restore(&self, saved: &SavedPorts) -> Result<()> {
+        self.serial.restore(&saved.serial)?;
+        if !self.console.restore(saved.console_page) {
+            bail!("the page of its console is not in RAM");
+        }
+        self.config.set_address(saved.config_address);
+        Ok(())
     }
 
     /// The paravirtual console.

@@ -12,6 +12,7 @@ mod platform;
 mod restart;
 mod routes;
 mod sandbox;
+mod save;
 mod serial;
 mod streams;
 mod terminal;

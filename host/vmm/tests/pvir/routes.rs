@@ -9,13 +9,13 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use crate::emulated::raising;
-use crate::guest::{Code, Kernel, eventually, kvm_is_here, pvir, send, stderr, stdout};
+use crate::guest::{Code, Kernel, eventually, kvm_is_here, pvir, send, stderr, stdout, with_default_signals};
 
 /// A VM whose guest stands in an endless loop, and the folder of its socket.
 pub(crate) struct Running {
     child: Child,
     folder: PathBuf,
-    _kernel: Kernel,
+    _kernel: Option<Kernel>,
 }
 
 impl Running {
@@ -28,7 +28,25 @@ impl Running {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "up\n");
-        Self { child, folder: folder.to_owned(), _kernel: kernel }
+        Self { child, folder: folder.to_owned(), _kernel: Some(kernel) }
+    }
+
+    /// A machine that goes on from `file`. Returns when it answers.
+    pub(crate) fn restored(folder: &Path, file: &Path, arguments: &[&str]) -> Self {
+        let mut command = with_default_signals(env!("CARGO_BIN_EXE_pvir"));
+        command.args(["run", "--memory", "16M"]).args(arguments).arg("--restore").arg(file);
+        command.env("XDG_RUNTIME_DIR", folder).env_remove("PVIR_KERNEL").env_remove("PVIR_LOG");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut vm = Self { child: command.spawn().unwrap(), folder: folder.to_owned(), _kernel: None };
+        let answers =
+            eventually(|| vm.child.try_wait().unwrap().is_some() || UnixStream::connect(vm.socket()).is_ok());
+        assert!(answers, "it does not answer");
+        vm
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(self) -> Output {
+        self.child.wait_with_output().unwrap()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

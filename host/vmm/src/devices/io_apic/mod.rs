@@ -5,7 +5,9 @@ mod redirection;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::{Result, bail};
 use redirection::Redirection;
+use serde::{Deserialize, Serialize};
 
 use crate::vm::RESERVED_PINS;
 use crate::vm::message::MessageSink;
@@ -24,6 +26,15 @@ const PINS: usize = RESERVED_PINS as usize;
 const VERSION_VALUE: u32 = 0x11 | (RESERVED_PINS - 1) << 16;
 /// The bits of the id register that can be set.
 const ID_BITS: u32 = 0x0f00_0000;
+
+/// The chip in a snapshot.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SavedIoApic {
+    selected: u8,
+    id: u32,
+    /// The entry of each pin, and whether an edge is pending.
+    pins: Vec<(Redirection, bool)>,
+}
 
 /// The I/O APIC, shared by the vCPUs and by what raises its pins.
 pub(crate) struct IoApic {
@@ -54,6 +65,30 @@ impl IoApic {
     /// The machine is reset: all pins are masked, and nothing is pending.
     pub(crate) fn reset(&self) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = IoApicState::after_reset();
+    }
+
+    /// The registers, for a snapshot. No vCPU runs.
+    pub(crate) fn save(&self) -> SavedIoApic {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let pins = state.pins.iter().map(|pin| (pin.entry, pin.pending)).collect();
+        SavedIoApic { selected: state.selected, id: state.id, pins }
+    }
+
+    /// Sets the registers to what [`save`](Self::save) has answered.
+    ///
+    /// # Errors
+    /// If no guest can have set them so.
+    pub(crate) fn restore(&self, saved: &SavedIoApic) -> Result<()> {
+        let possible = saved.id & !ID_BITS == 0 && saved.pins.iter().all(|(entry, _)| entry.is_possible());
+        let pins: Vec<Pin> = saved.pins.iter().map(|&(entry, pending)| Pin { entry, pending }).collect();
+        match <[Pin; PINS]>::try_from(pins) {
+            Ok(pins) if possible => {
+                let state = IoApicState { selected: saved.selected, id: saved.id, pins };
+                *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+                Ok(())
+            }
+            _ => bail!("its I/O APIC has registers that no guest can set"),
+        }
     }
 
     /// A device gives an edge to a pin.

@@ -2,6 +2,8 @@
 
 use pvir_abi::Pair;
 
+use serde::{Deserialize, Serialize};
+
 use crate::vm::layout;
 
 /// Bits of an entry; of its second byte the delivery mode.
@@ -13,7 +15,7 @@ const MASKED: u64 = 1 << 16;
 const READ_ONLY: u64 = DELIVERY_STATUS | REMOTE_IRR;
 
 /// One entry: where the interrupts of a pin go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Redirection(u64);
 
 impl Redirection {
@@ -22,6 +24,11 @@ impl Redirection {
 
     pub(super) fn is_masked(self) -> bool {
         self.0 & MASKED != 0
+    }
+
+    /// Whether a guest can have set it.
+    pub(super) fn is_possible(self) -> bool {
+        self.0 & READ_ONLY == 0
     }
 
     /// One of the two registers of the entry.

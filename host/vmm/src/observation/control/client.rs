@@ -1,6 +1,7 @@
 //! The user's end of the socket.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,20 +23,36 @@ const LONGEST: u64 = 64 << 20;
 /// # Errors
 /// If nobody is there, or what the VM says of the request.
 pub(crate) fn ask(path: &Path, request: &str) -> Result<Value> {
+    let line = format!("{request}\n");
+    converse(path, |stream, answer| {
+        let deadline = Deadline::within(PATIENCE);
+        Timed(stream, deadline).write_all(line.as_bytes())?;
+        BufReader::new(Timed(stream, deadline).take(LONGEST)).read_line(answer)
+    })
+}
+
+/// Asks for something that takes as long as it takes, with an open file.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn ask_with_file(path: &Path, request: &str, file: BorrowedFd<'_>) -> Result<Value> {
+    let line = format!("{request}\n");
+    converse(path, |stream, answer| {
+        peer::send(stream, line.as_bytes(), file)?;
+        BufReader::new(stream.take(LONGEST)).read_line(answer)
+    })
+}
+
+fn converse(path: &Path, act: impl FnOnce(&UnixStream, &mut String) -> io::Result<usize>) -> Result<Value> {
     let name = path.display();
     let stream = UnixStream::connect(path).with_context(|| {
         format!("no VM answers at {name}\nhelp: is it running? A socket is readable for the user who runs it")
     })?;
-    let mut line = String::new();
-    let mut converse = || -> io::Result<()> {
-        let deadline = Deadline::within(PATIENCE);
-        Timed(&stream, deadline).write_all(format!("{request}\n").as_bytes())?;
-        BufReader::new(Timed(&stream, deadline).take(LONGEST)).read_line(&mut line).map(|_| ())
-    };
     if !peer::is_ours(&stream).with_context(|| format!("who is at {name}?"))? {
         bail!("another user is at {name}\nhelp: only a VM of this user or of root is asked");
     }
-    converse().with_context(|| format!("the VM at {name} does not answer"))?;
+    let mut line = String::new();
+    act(&stream, &mut line).with_context(|| format!("the VM at {name} does not answer"))?;
     let mut answer: Value = serde_json::from_str(&line).with_context(|| format!("no JSON from {name}"))?;
     match answer.get_mut("error").map(Value::take) {
         Some(Value::String(error)) => bail!(error),

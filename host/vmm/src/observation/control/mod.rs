@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What can be asked.
-pub(crate) const REQUESTS: [&str; 3] = ["routes", "summary", "event WORD DEVICE"];
+pub(crate) const REQUESTS: [&str; 4] = ["routes", "summary", "event WORD DEVICE", "save"];
 
 /// Where the sockets may be: the user's own folder first.
 pub(crate) fn folders() -> Vec<PathBuf> {

@@ -1,10 +1,16 @@
 //! Who is at the other end of a control socket, and how long a conversation with it may take.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
 use rustix::process::geteuid;
 
 /// Whether the other end is this user's, or root's.
@@ -33,6 +39,55 @@ impl Deadline {
         let left = self.0.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
+}
+
+/// Receives a line of at most `longest` bytes, with its end or without, and the descriptor that came with it.
+///
+/// # Errors
+/// If time is up, or the system call that failed.
+pub(super) fn receive(
+    stream: &UnixStream,
+    deadline: Deadline,
+    longest: usize,
+) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    let (mut line, mut passed) = (Vec::new(), None);
+    while line.len() < longest && line.last() != Some(&b'\n') {
+        stream.set_read_timeout(Some(deadline.left()?))?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut beside = RecvAncillaryBuffer::new(&mut space);
+        let mut bytes = [0; 64];
+        let into = &mut [IoSliceMut::new(&mut bytes)];
+        let received = recvmsg(stream, into, &mut beside, RecvFlags::CMSG_CLOEXEC)?;
+        for message in beside.drain() {
+            if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
+                passed = descriptors.next().or(passed);
+            }
+        }
+        match bytes.get(..received.bytes) {
+            None | Some([]) => break,
+            Some(bytes) => line.extend_from_slice(bytes),
+        }
+    }
+    // What follows the first line is no part of the request.
+    if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+        line.truncate(end + 1);
+    }
+    Ok((line, passed))
+}
+
+/// Sends a line, and with it a descriptor.
+///
+/// # Errors
+/// The system call that failed, or that the other end takes less than the line.
+pub(super) fn send(stream: &UnixStream, line: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut beside = SendAncillaryBuffer::new(&mut space);
+    if !beside.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::Error::other("no room for a descriptor"));
+    }
+    let sent = sendmsg(stream, &[IoSlice::new(line)], &mut beside, SendFlags::NOSIGNAL)?;
+    if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 /// A stream that reads and writes until a deadline.

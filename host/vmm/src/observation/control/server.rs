@@ -1,10 +1,11 @@
 //! The VM's end of the socket.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,18 +18,33 @@ use crate::sandbox::{Sandbox, kinds};
 use crate::socket_file::SocketFile;
 
 /// Longer than any request.
-const LONGEST: u64 = 64;
+const LONGEST: usize = 64;
 /// A client whose conversation takes longer, in all, loses its turn: the next one waits for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Answers a request with JSON, or says what is wrong with it.
-pub(crate) type AnswerRequest = dyn Fn(&str) -> Result<String> + Send + Sync;
+/// Answers a request, with which a file may have come, with JSON, or says what is wrong with it.
+pub(crate) type AnswerRequest = dyn Fn(&str, Option<OwnedFd>) -> Result<String> + Send + Sync;
 
 /// Serves the socket until it is dropped.
 pub(crate) struct Server {
     file: Arc<SocketFile>,
     place: Option<PathBuf>,
     ended: Arc<AtomicBool>,
+    talking: Arc<Talking>,
+}
+
+/// Whether a client is being served.
+#[derive(Default)]
+struct Talking {
+    now: Mutex<bool>,
+    over: Condvar,
+}
+
+impl Talking {
+    fn set(&self, now: bool) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        self.over.notify_all();
+    }
 }
 
 impl Server {
@@ -50,18 +66,26 @@ impl Server {
     pub(crate) fn start(path: &Path, answer: Arc<AnswerRequest>, sandbox: &Sandbox) -> Result<Self> {
         let (file, listener) = SocketFile::bind(path)?;
         let ended = Arc::new(AtomicBool::new(false));
-        let of_thread = Arc::clone(&ended);
+        let talking = Arc::<Talking>::default();
+        let (of_thread, talks) = (Arc::clone(&ended), Arc::clone(&talking));
         let of_sandbox = sandbox.clone();
         let serve = move || {
             of_sandbox.enter(&kinds::CONTROL);
-            serve(&listener, &of_thread, &*answer);
+            serve(&listener, &of_thread, &talks, &*answer);
         };
-        let server = Self { file: Arc::new(file), place: Some(path.to_owned()), ended };
+        let server = Self { file: Arc::new(file), place: Some(path.to_owned()), ended, talking };
         thread::Builder::new()
             .name("control".into())
             .spawn(serve)
             .context("cannot start the thread of the control socket")?;
         Ok(server)
+    }
+
+    /// Waits until the client that is being served, if there is one, has its answer: one whose wish has ended the run. It
+    /// does not hold up the end for longer than a client has for an answer.
+    pub(crate) fn finish_answer(&self) {
+        let talks = self.talking.now.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.talking.over.wait_timeout_while(talks, PATIENCE, |now| *now));
     }
 
     /// The socket's file, for whoever leaves without dropping this.
@@ -83,14 +107,19 @@ impl Drop for Server {
     }
 }
 
-fn serve(listener: &UnixListener, ended: &AtomicBool, answer: &AnswerRequest) {
+fn serve(listener: &UnixListener, ended: &AtomicBool, talking: &Talking, answer: &AnswerRequest) {
     loop {
         let connection = listener.accept();
         if ended.load(Ordering::Acquire) {
             return;
         }
         let served = match connection {
-            Ok((stream, _)) => converse(&stream, answer),
+            Ok((stream, _)) => {
+                talking.set(true);
+                let served = converse(&stream, answer);
+                talking.set(false);
+                served
+            }
             Err(error) => {
                 // The guest may have used up the descriptors, which can last.
                 thread::sleep(Duration::from_millis(100));
@@ -108,10 +137,9 @@ fn converse(stream: &UnixStream, answer: &AnswerRequest) -> io::Result<()> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let deadline = Deadline::within(PATIENCE);
-    let mut line = Vec::new();
-    BufReader::new(Timed(stream, deadline).take(LONGEST)).read_until(b'\n', &mut line)?;
+    let (line, file) = peer::receive(stream, deadline, LONGEST)?;
     let text = match std::str::from_utf8(&line).ok().and_then(|line| line.strip_suffix('\n')) {
-        Some(request) => answer(request).unwrap_or_else(|error| refusal(&format!("{error:#}"))),
+        Some(request) => answer(request, file).unwrap_or_else(|error| refusal(&format!("{error:#}"))),
         None => refusal("a request is one line of text"),
     };
     // What the answer takes is not the client's time.
@@ -128,11 +156,12 @@ mod tests {
     use crate::observation::control::client;
     use anyhow::bail;
     use std::fs;
+    use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
     use std::time::Instant;
 
     fn echo() -> Arc<AnswerRequest> {
-        Arc::new(|request| match request {
+        Arc::new(|request, _| match request {
             "no" => bail!("not this"),
             text => Ok(json!({ "asked": text }).to_string()),
         })
@@ -172,7 +201,7 @@ mod tests {
     fn a_client_that_dawdles_loses_its_turn_and_holds_up_no_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.sock");
-        let long: Arc<AnswerRequest> = Arc::new(|_| Ok(format!("\"{}\"", "x".repeat(4 << 20))));
+        let long: Arc<AnswerRequest> = Arc::new(|_, _| Ok(format!("\"{}\"", "x".repeat(4 << 20))));
         let server = Server::start(&path, long, &Sandbox::off()).unwrap();
         // A byte of the request now and then, and a byte of the answer, would be in time each by itself.
         for request in [&[b'a'; 60][..], b"a\n"] {

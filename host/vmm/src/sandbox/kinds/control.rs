@@ -8,7 +8,7 @@ const OWN: &[Call] = calls![
     SYS_accept4: "a client",
     SYS_getsockopt: "who it is",
     SYS_setsockopt: "the deadline of a conversation",
-    SYS_recvfrom: "a request",
+    SYS_recvmsg: "a request, with which a file may come",
     SYS_sendto: "an answer, in versions of std that send",
 ];
 

@@ -24,6 +24,25 @@ const OWN: &[Call] = calls![
     ])): "host devices are given back",
 ];
 
+/// What saves a machine.
+const SAVING: &[Call] = calls![
+    SYS_ioctl (When::Requests(&[
+        request::KVM_GET_MSR_INDEX_LIST,
+        request::KVM_GET_MP_STATE,
+        request::KVM_GET_XSAVE,
+        request::KVM_GET_XCRS,
+        request::KVM_GET_DEBUGREGS,
+        request::KVM_GET_MSRS,
+        request::KVM_GET_LAPIC,
+        request::KVM_GET_VCPU_EVENTS,
+        request::KVM_GET_TSC_KHZ,
+        request::KVM_GET_CPUID2,
+        request::KVM_GET_CLOCK,
+    ])): "vCPUs as they are, beside what a crash reports of them",
+    SYS_ftruncate: "the file is as long as RAM",
+    SYS_fsync: "it is on its disk when the client is told",
+];
+
 /// What resets a machine, for `--on-reboot restart`.
 const RESETTING: &[Call] = calls![
     SYS_ioctl (When::Requests(&[
@@ -41,20 +60,29 @@ const RESETTING: &[Call] = calls![
     ])): "vCPUs as they were made; devices",
 ];
 
-/// The main thread.
+/// The main thread. It has vCPUs finish what they were stopped in, and starts their threads again where the machine could
+/// not be saved: these have its filter beside their own, so it may do what they may.
 pub(crate) const MAIN: Kind = Kind {
     name: "main",
-    calls: &[OWN, groups::EVERY_THREAD, groups::STARTING_THREADS, groups::SERVICE, groups::READING_FILES],
+    calls: &[
+        OWN,
+        SAVING,
+        vcpu::OWN,
+        groups::EVERY_THREAD,
+        groups::STARTING_THREADS,
+        groups::SERVICE,
+        groups::READING_FILES,
+    ],
     files: Files::ReadSystemRemoveSocket,
     refused: &[groups::NO_CLONE3],
 };
 
-/// The main thread of a run that starts its guest again. The threads of vCPUs that it starts have its filter beside their
-/// own, so it may do what they may.
+/// The main thread of a run that starts its guest again.
 pub(crate) const MAIN_RESTARTING: Kind = Kind {
     name: "main, restarting",
     calls: &[
         OWN,
+        SAVING,
         RESETTING,
         vcpu::OWN,
         groups::EVERY_THREAD,

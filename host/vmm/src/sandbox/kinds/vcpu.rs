@@ -19,5 +19,5 @@ pub(crate) const VCPU: Kind = Kind {
     refused: &[],
 };
 
-/// The same after a restart: started by the main thread, which is restricted already and leaves it no files but its own.
+/// The same after a restart, or after a save that failed: started by the main thread, which is restricted already and leaves it no files but its own.
 pub(crate) const VCPU_AGAIN: Kind = Kind { name: "vcpu, restarted", files: Files::Inherited, ..VCPU };

@@ -1,0 +1,150 @@
+//! The order of a save, and of a restore.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use pvir_host::function::SavedFunction;
+use pvir_host::service::{SavedState, Service};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+use super::desk::SaveRequest;
+use super::file::{self, Opened};
+use super::state::{MachineShape, MachineState, leaf};
+use crate::pci::bus::PciBus;
+use crate::vcpu::Vcpu;
+use crate::vcpu::outcome::Outcome;
+use crate::vcpu::platform::Platform;
+use crate::vm::Vm;
+
+/// What is saved and restored of a machine, beside its vCPUs.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    pub(crate) vm: &'a Vm,
+    pub(crate) platform: &'a Platform,
+    pub(crate) service: &'a Arc<Service>,
+}
+
+/// Saves the machine, of which no vCPU runs, and tells who has asked. Answers with the outcome of the run; `None` if the
+/// machine was not saved, and goes on as if nothing had been.
+pub(crate) fn save(parts: Parts<'_>, vcpus: &mut [Vcpu], mut request: SaveRequest) -> Option<Outcome> {
+    match save_into(parts, vcpus, &mut request.file) {
+        Ok(bytes) => {
+            request.reply(Ok(bytes));
+            Some(Outcome::Saved { bytes })
+        }
+        Err(error) => {
+            tracing::warn!("the machine was not saved: {error:#}");
+            request.reply(Err(format!("{error:#}; the guest goes on")));
+            None
+        }
+    }
+}
+
+fn save_into(parts: Parts<'_>, vcpus: &mut [Vcpu], file: &mut File) -> Result<u64> {
+    let Parts { vm, platform, service } = parts;
+    vcpus.iter_mut().try_for_each(Vcpu::settle)?;
+    if !matches!(platform.ending.outcome(), Some(Outcome::SaveWanted)) {
+        bail!("the guest has ended");
+    }
+    platform.pci.functions().for_each(|function| function.pause());
+    let saved = save_paused(parts, vcpus).and_then(|state| file::write(file, &state.to_bytes()?, &vm.memory));
+    if saved.is_err() {
+        if let Err(error) = service.resume() {
+            tracing::warn!("{error}");
+        }
+        platform.pci.functions().for_each(|function| function.resume());
+    }
+    saved
+}
+
+fn save_paused(parts: Parts<'_>, vcpus: &[Vcpu]) -> Result<MachineState> {
+    let Parts { vm, platform, service } = parts;
+    let service = service.save()?.to_bytes()?;
+    Ok(MachineState {
+        shape: shape(parts, vcpus)?,
+        clock: vm.fd.get_clock().context("KVM_GET_CLOCK failed")?,
+        vcpus: vcpus.iter().map(|vcpu| vcpu.save(vm)).collect::<Result<_>>()?,
+        io_apic: platform.io_apic.save(),
+        ports: platform.ports.save(),
+        functions: platform.pci.functions().map(|function| Ok(function.save()?)).collect::<Result<_>>()?,
+        service,
+    })
+}
+
+fn shape(Parts { vm, platform, .. }: Parts<'_>, vcpus: &[Vcpu]) -> Result<MachineShape> {
+    let mut cpuid = Vec::new();
+    for vcpu in vcpus {
+        cpuid.extend(vcpu.cpuid()?.iter().map(leaf));
+    }
+    Ok(MachineShape {
+        apic_ids: vm.apic_ids.clone(),
+        ram: vm.memory.iter().map(|region| (region.start_addr().0, region.len())).collect(),
+        functions: functions_of(&platform.pci),
+        conduits: vm.conduits.bits(),
+        cpuid,
+    })
+}
+
+fn functions_of(bus: &PciBus) -> Vec<(String, String)> {
+    bus.slots().map(|slot| (slot.devfn().to_string(), slot.function().name())).collect()
+}
+
+/// A snapshot that was opened, and is whole as far as it has been read.
+pub(crate) struct Snapshot {
+    state: MachineState,
+    memory: Opened,
+}
+
+impl Snapshot {
+    /// Opens a file of `pvir save`.
+    ///
+    /// # Errors
+    /// By name what is wrong with it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let opened = || -> Result<Self> {
+            let (state, memory) = file::open(File::open(path)?)?;
+            Ok(Self { state: MachineState::from_bytes(&state)?, memory })
+        };
+        opened().with_context(|| format!("--restore {}", path.display()))
+    }
+
+    /// Brings a machine that has not run into the state of the snapshot. Its guest goes on when its vCPUs run.
+    ///
+    /// # Errors
+    /// By name what does not fit, or what is damaged. The machine is of no use then.
+    pub(crate) fn restore(self, parts: Parts<'_>, vcpus: &[Vcpu]) -> Result<()> {
+        self.restore_into(parts, vcpus).context("--restore")
+    }
+
+    fn restore_into(self, parts: Parts<'_>, vcpus: &[Vcpu]) -> Result<()> {
+        let Parts { vm, platform, service } = parts;
+        let Self { state, memory } = self;
+        state.shape.check(&shape(parts, vcpus)?)?;
+        if state.vcpus.len() != vcpus.len() || state.functions.len() != platform.pci.functions().count() {
+            bail!("it is damaged: it has the state of other vCPUs or devices than it names");
+        }
+        let saved = SavedState::from_bytes(&state.service).context("the library's part of it")?;
+        memory.read_memory(&vm.memory)?;
+        vcpus.iter().zip(&state.vcpus).try_for_each(|(vcpu, state)| vcpu.restore(state))?;
+        let clock = kvm_bindings::kvm_clock_data { clock: state.clock.clock, ..Default::default() };
+        vm.fd.set_clock(&clock).context("KVM_SET_CLOCK failed")?;
+        // The serial port may give the I/O APIC an edge that it has already.
+        platform.ports.restore(&state.ports)?;
+        platform.io_apic.restore(&state.io_apic)?;
+        restore_functions(&platform.pci, &state.functions)?;
+        service.restore(&saved)?;
+        platform.pci.functions().for_each(|function| function.resume());
+        Ok(())
+    }
+}
+
+/// No BAR decodes before: those of a function are placed where they were, whatever is at that place in a new machine.
+fn restore_functions(bus: &PciBus, saved: &[SavedFunction]) -> Result<()> {
+    for (function, saved) in bus.functions().zip(saved) {
+        function.pause();
+        function.restore(saved)?;
+    }
+    Ok(())
+}

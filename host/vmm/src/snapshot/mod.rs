@@ -1,0 +1,19 @@
+//! Saving a running machine into a file, and a machine that goes on from there.
+//!
+//! Everything of the guest's is in the file: RAM, the registers of the vCPUs with their local APICs, the devices of the
+//! machine, and the library's part ([`SavedState`](pvir_host::service::SavedState), `SavedFunction`). Nothing of the host's
+//! is: no pair, no GSI. A device of the host cannot be saved. A machine goes on from it that is started with the same
+//! vCPUs, RAM and devices, on a host with the same CPU.
+//!
+//! The control socket takes the wish and the open file (`desk`); the main thread stops the vCPUs, and then
+//! `machine` saves in the order of docs/embedding.md, "Save and restore".
+
+mod command;
+mod desk;
+mod file;
+mod machine;
+mod state;
+
+pub(crate) use command::{HELP, SaveArgs, run as run_command};
+pub(crate) use desk::SaveDesk;
+pub(crate) use machine::{Parts, Snapshot, save};

@@ -1,0 +1,156 @@
+//! A machine that is saved and restored again and again, each time in a new process, on this machine's own KVM.
+//!
+//! The guest is the test kernel's word `events` with `events=restore`: a device raises interrupts with numbers at a rate of
+//! its own; the guest asks to be saved, and when it goes on it finds that its pairs are stale, maps them again, and sees
+//! that no number was lost. The suite makes a few rounds, `cargo xtask saves` as many as are wished.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use super::own_kvm::{SILENCE, skipped, usable};
+use crate::build::Programs;
+use crate::process::patient_output;
+use crate::runner::{Batch, Finding, Verdict};
+
+pub(super) const OWN_KVM: Batch = Batch {
+    cases: &[(
+        "kvm/saves",
+        "saved and restored in a new process under traffic, 5 times: no interrupt is lost",
+    )],
+    run: |names| names.iter().map(|name| finding(name)).collect(),
+};
+
+/// Rounds in the suite.
+const A_FEW: u64 = 5;
+const MACHINE: [&str; 6] = ["--cpus", "2", "--memory", "32M", "--device", "emulated,vectors=10"];
+/// What the guest prints when it wants to be saved.
+const WANTED: &str = "@pvir-save-wanted";
+
+/// Saves and restores a machine under traffic, and counts what was lost (some two minutes)
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Rounds
+    #[arg(default_value_t = 500)]
+    rounds: u64,
+}
+
+/// Runs it, and says what came of it.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let programs = Programs::build()?;
+    println!("{}", rounds(&programs, options.rounds)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn finding(name: &str) -> Result<Finding> {
+    let started = Instant::now();
+    let programs = match usable()? {
+        Ok(programs) => programs,
+        Err(missing) => return Ok(skipped(name, &missing)),
+    };
+    let result = rounds(&programs, A_FEW).map(Verdict::Passed);
+    Ok(Finding { name: name.to_owned(), result, took: started.elapsed() })
+}
+
+fn rounds(programs: &Programs, rounds: u64) -> Result<String> {
+    let pvir = programs.on_path.first().context("no pvir was built")?;
+    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    let file = |number: u64| folder.path().join(format!("{number}.pvir"));
+    let socket = folder.path().join("control");
+    let mut slowest = Duration::ZERO;
+    for round in 0..=rounds {
+        let mut command = Command::new(pvir);
+        command.arg("run").args(MACHINE).arg("--control").arg(&socket);
+        command.args(["--timeout", &patience::stretched(SILENCE).as_secs().to_string()]);
+        match round.checked_sub(1) {
+            None => {
+                let words = format!("events events=restore rounds={rounds}");
+                command.args(["--append", &words]).arg(&programs.kernel)
+            }
+            Some(before) => command.arg("--restore").arg(file(before)),
+        };
+        let mut machine = Machine::start(&mut command)?;
+        let wanted = machine.reads_until_wanted().with_context(|| format!("in round {round}"))?;
+        ensure!(wanted == (round < rounds), "the guest has ended in round {round}: {}", machine.text);
+        if !wanted {
+            machine.ends()?;
+            return verdict(&machine.text, rounds, slowest);
+        }
+        let begun = Instant::now();
+        save(pvir, &file(round), &socket)?;
+        slowest = slowest.max(begun.elapsed());
+        machine.ends()?;
+        if let Some(before) = round.checked_sub(1) {
+            fs::remove_file(file(before)).context("cannot remove a file that has served")?;
+        }
+    }
+    bail!("the guest did not end")
+}
+
+fn save(pvir: &Path, file: &Path, socket: &Path) -> Result<()> {
+    let output = patient_output(Command::new(pvir).arg("save").arg(file).arg(socket), SILENCE)?;
+    ensure!(output.status.success(), "pvir save: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn verdict(text: &str, rounds: u64, slowest: Duration) -> Result<String> {
+    ensure!(text.contains("\"verdict\":\"pass\""), "the guest did not pass: {text}");
+    Ok(format!(
+        "{rounds} times saved and restored, the last number of each entry seen each time; the slowest save {} ms",
+        slowest.as_millis()
+    ))
+}
+
+/// A `pvir run`, and what it has said. It is killed when dropped.
+struct Machine {
+    child: Child,
+    text: String,
+}
+
+impl Machine {
+    fn start(command: &mut Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().context("cannot start pvir")?;
+        Ok(Self { child, text: String::new() })
+    }
+
+    /// Reads what the guest says until it wants to be saved; whether it does.
+    fn reads_until_wanted(&mut self) -> Result<bool> {
+        let stdout = self.child.stdout.take().context("no stdout")?;
+        let mut lines = BufReader::new(stdout);
+        let mut line = String::new();
+        while lines.read_line(&mut line).context("what the guest says cannot be read")? > 0 {
+            if line.trim_end() == WANTED {
+                // The pipe stays open: nothing is written into it any more, or fits.
+                self.child.stdout = Some(lines.into_inner());
+                return Ok(true);
+            }
+            self.text.push_str(&line);
+            line.clear();
+        }
+        Ok(false)
+    }
+
+    fn ends(&mut self) -> Result<()> {
+        let status = self.child.wait().context("cannot wait for pvir")?;
+        let mut said = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut said).context("cannot read what pvir says")?;
+        }
+        ensure!(status.success(), "pvir run ended with {status}: {said} {}", self.text);
+        Ok(())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It has ended, where all is well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
