@@ -25,9 +25,6 @@ pub(in crate::service) struct Watched {
     uncounted: BTreeSet<DeviceId>,
 }
 
-/// A device, and who counts its interrupts; `None` if nobody does.
-type Source = (DeviceId, Option<Arc<dyn HostCounts>>);
-
 /// What a look has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
