@@ -41,7 +41,8 @@ pub struct Looked {
 pub struct CutOffDevice {
     /// The device.
     pub device: DeviceId,
-    /// Why, if it was for its interrupts; otherwise somebody has raised the event by hand.
+    /// Why, if it was for its interrupts; otherwise somebody has raised the event by hand, or the VM was
+    /// restored with the device cut off.
     pub storm: Option<Storm>,
 }
 

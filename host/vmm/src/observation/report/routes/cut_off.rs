@@ -48,7 +48,7 @@ impl CutOffRow {
                 let whose = if *of_vm { "all devices may raise" } else { "it may raise" };
                 format!("{interrupts} interrupts in {} ms, and {whose} {limit} a second", window_us / 1000)
             }
-            None => "by an event that was raised by hand".to_owned(),
+            None => "by an event that was raised by hand, or before the VM was restored".to_owned(),
         };
         format!(
             "cut off: {} ({}): {why}; `pvir event --device {} --readmit` lets it go on",
