@@ -6,6 +6,7 @@ use super::trapped::own_message;
 use super::verdict::{Finding, Verdict, ensure};
 use crate::machine::cpu::interrupts;
 use crate::machine::cpu::time::{QUIET_MS, wait_until};
+use crate::machine::pci::msix_table::RawMsixTable;
 use pvir_guest::abi::{EntryState, Features, Operation, Pair, Status};
 
 pub(super) const TESTS: Tests = &[("Z1", z1), ("Z2", z2), ("Z3", z3), ("Z4", z4), ("Z5", z5)];
@@ -63,7 +64,7 @@ fn z1(fixture: &mut Fixture) -> Verdict {
             }
             reset(fixture, *subject)?;
             let of = fixture.subject(*subject)?;
-            let said = of.table().map_or((of.has_msi_enabled(), false), |table| table.capability());
+            let said = of.table().map_or((of.has_msi_enabled(), false), RawMsixTable::capability);
             ensure!(said == (false, false), "{}: enabled, masked after a reset: {said:?}", of.id);
         }
     }

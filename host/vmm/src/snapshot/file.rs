@@ -159,7 +159,7 @@ pub(super) fn open(mut file: File) -> Result<(Vec<u8>, Opened)> {
     if !metadata.is_file() {
         bail!("it is not a regular file");
     }
-    let mut bytes = [0; HEADER as usize];
+    let mut bytes = [0; size_of::<Header>()];
     if file.read_exact(&mut bytes).is_err() || bytes[..MAGIC.len()] != MAGIC {
         bail!("it is not a snapshot of `pvir save`, or one that was not finished");
     }

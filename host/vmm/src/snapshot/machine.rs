@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use pvir_host::function::SavedFunction;
+use pvir_host::function::{PciFunction, SavedFunction};
 use pvir_host::service::{SavedState, Service};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
@@ -48,13 +48,13 @@ fn save_into(parts: Parts<'_>, vcpus: &mut [Vcpu], file: &mut File) -> Result<u6
     if !matches!(platform.ending.outcome(), Some(Outcome::SaveWanted)) {
         bail!("the guest has ended");
     }
-    platform.pci.functions().for_each(|function| function.pause());
+    platform.pci.functions().for_each(PciFunction::pause);
     let saved = save_paused(parts, vcpus).and_then(|state| file::write(file, &state.to_bytes()?, &vm.memory));
     if saved.is_err() {
         if let Err(error) = service.resume() {
             tracing::warn!("{error}");
         }
-        platform.pci.functions().for_each(|function| function.resume());
+        platform.pci.functions().for_each(PciFunction::resume);
     }
     saved
 }
@@ -135,7 +135,7 @@ impl Snapshot {
         platform.io_apic.restore(&state.io_apic)?;
         restore_functions(&platform.pci, &state.functions)?;
         service.restore(&saved)?;
-        platform.pci.functions().for_each(|function| function.resume());
+        platform.pci.functions().for_each(PciFunction::resume);
         Ok(())
     }
 }
