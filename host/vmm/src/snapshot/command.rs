@@ -12,10 +12,10 @@ use anyhow::{Context, Result};
 use crate::observation::control::client;
 
 /// What `--help` says at its end.
-pub(crate) const HELP: &str = "The run of the VM ends with code 0 when it is saved. `pvir run --restore FILE`, with the same
---cpus or --apic-ids, --memory and --device, goes on from there: the guest finds that its pairs are stale, and maps its
-interrupts again. If it cannot be saved, it goes on. A VM with a device of the host (vfio=...) cannot be saved.
-FILE is as long as the guest's RAM and takes as much room as is not zero; only its owner can read it.";
+pub(crate) const HELP: &str = "The run of the VM ends with code 0 when it is saved. `pvir run --restore FILE`, with the same \
+    --cpus or --apic-ids, --memory and --device, goes on from there: the guest finds that its pairs are stale, and maps its \
+    interrupts again. If it cannot be saved, it goes on. A VM with a device of the host (vfio=...) cannot be saved. \
+    FILE is as long as the guest's RAM and takes as much room as is not zero; only its owner can read it.";
 
 /// `pvir save`.
 #[derive(Debug, clap::Args)]
