@@ -245,6 +245,15 @@ pub trait Device: Send {
     /// The error of the access, or an error without errno if the device does not answer or the bit does not stay set.
     fn mask(&mut self, store: Store, index: u32) -> io::Result<bool>;
 
+    /// Masks every entry of the MSI-X table, started or not, after a reset of a device that is [open](Self::open). A
+    /// device whose reset does that, of each entry, has nothing to do.
+    ///
+    /// # Errors
+    /// As for [`mask`](Self::mask).
+    fn mask_all(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The host's counts of the device's interrupts, or `None` if the host does not count them.
     fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
         None

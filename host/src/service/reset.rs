@@ -12,7 +12,7 @@ use crate::device::Origin;
 use crate::irte::Irte;
 use crate::line::Line;
 use crate::work::Cost;
-use pvir_abi::DeviceId;
+use pvir_abi::{DeviceId, Store};
 use std::io;
 
 impl Service {
@@ -53,7 +53,7 @@ impl Service {
     }
 }
 
-/// What became of a device's mapped entries.
+/// What became of a device's entries.
 struct Settled {
     /// Whether all are masked.
     masked: io::Result<()>,
@@ -77,11 +77,16 @@ impl Vm {
         }
     }
 
-    /// Masks a device's mapped entries, and sees whether each has the pair that the guest was given.
+    /// Masks a device's entries, mapped or not, and sees whether each that is mapped has the pair that the guest was given.
     fn settle_entries(&mut self, id: DeviceId) -> Settled {
         let Self { devices, irtes, lines, log, .. } = self;
         let mut settled = Settled { masked: Ok(()), has_pairs: true };
         let Some(attached) = devices.get_mut(&id) else { return settled };
+        if attached.open {
+            let entries = attached.device.capabilities().entries(Store::MSIX).unwrap_or(0);
+            lines.work().add(Cost::PAIR.times(usize::try_from(entries).unwrap_or(usize::MAX)));
+            settled.masked = attached.device.mask_all();
+        }
         let of_device = irtes.iter().filter(|(_, irte)| irte.origin.device == id);
         for Irte { origin, pair, .. } in of_device.map(|(_, irte)| irte) {
             let Origin { store, index, .. } = *origin;

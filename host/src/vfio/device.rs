@@ -230,6 +230,12 @@ impl Device for VfioDevice {
         }
     }
 
+    /// The kernel restores what it knows of: the entries that it has allocated. The mask bits of the others are the
+    /// device's, and not every device sets them in a reset (QEMU's `e1000e` does not).
+    fn mask_all(&mut self) -> io::Result<()> {
+        self.table.as_ref().map_or(Ok(()), PhysicalMsixTable::mask_all)
+    }
+
     fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
         Some(Arc::clone(&self.counts) as Arc<dyn HostCounts>)
     }

@@ -118,6 +118,10 @@ impl Device for WrongDevice {
         Ok(masked)
     }
 
+    fn mask_all(&mut self) -> io::Result<()> {
+        self.device.mask_all()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.device.capabilities()
     }
