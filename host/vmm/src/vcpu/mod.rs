@@ -9,6 +9,7 @@ pub(crate) mod outcome;
 pub(crate) mod platform;
 pub(crate) mod ports;
 mod power_on;
+mod registers;
 pub(crate) mod state;
 
 use std::sync::Arc;

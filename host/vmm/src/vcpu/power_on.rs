@@ -1,37 +1,22 @@
-#![expect(unsafe_code, reason = "KVM_SET_XSAVE takes a length that kvm-ioctls leaves to its caller")]
 //! The state of a vCPU at power-on, taken when it has just been created, and set again for a restart.
 //!
 //! KVM gives no vCPU back before its VM, and has no ioctl that resets one. So everything that a guest can change is read
-//! once, before the guest has changed it. The order of the ioctls is that of KVM's rules: CR0, EFER and the mode of the
-//! local APIC come with the special registers, the deadline timer's MSR needs the local APIC, and pending events are last
-//! (Linux, "Documentation/virt/kvm/api.rst").
+//! once, before the guest has changed it.
+//!
+//! The time stamp counter is set to 0. KVM takes a 0 for the wish that it runs with those of the other vCPUs (Linux 6.12,
+//! `kvm_synchronize_tsc` in arch/x86/kvm/x86.c).
 
 use anyhow::{Context, Result, bail};
-use kvm_bindings::{
-    Msrs, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events,
-    kvm_xcrs, kvm_xsave,
-};
 use kvm_ioctls::{Kvm, VcpuFd};
 
-/// IA32_TIME_STAMP_COUNTER. KVM takes a 0 for the wish that it runs with those of the other vCPUs (Linux 6.12,
-/// `kvm_synchronize_tsc` in arch/x86/kvm/x86.c).
-const TIME_STAMP_COUNTER: u32 = 0x10;
+use super::registers::{Registers, TIME_STAMP_COUNTER, write_msrs};
+
 /// Parts in which an access comes at most that was not finished. KVM does up to 1,024 rounds of a string instruction before
 /// it looks whether it is to stop (`x86_emulate_insn` in arch/x86/kvm/emulate.c).
 const MOST_PARTS: u32 = 1 << 16;
 
-/// Everything of a vCPU that a guest can change.
-pub(super) struct PowerOn {
-    mp_state: kvm_mp_state,
-    sregs: kvm_sregs,
-    regs: kvm_regs,
-    xsave: kvm_xsave,
-    xcrs: kvm_xcrs,
-    debug_regs: kvm_debugregs,
-    lapic: kvm_lapic_state,
-    msrs: Vec<kvm_msr_entry>,
-    events: kvm_vcpu_events,
-}
+/// Everything of a vCPU that a guest can change, with the MSRs that KVM writes with the same value.
+pub(super) struct PowerOn(Registers);
 
 impl PowerOn {
     /// Reads the state of a vCPU that has not run.
@@ -39,18 +24,14 @@ impl PowerOn {
     /// # Errors
     /// The ioctl that failed, with its errno.
     pub(super) fn of(vcpu: &VcpuFd, kvm: &Kvm) -> Result<Self> {
-        let indices = kvm.get_msr_index_list().context("KVM_GET_MSR_INDEX_LIST failed")?;
-        Ok(Self {
-            mp_state: vcpu.get_mp_state().context("KVM_GET_MP_STATE failed")?,
-            sregs: vcpu.get_sregs().context("KVM_GET_SREGS failed")?,
-            regs: vcpu.get_regs().context("KVM_GET_REGS failed")?,
-            xsave: vcpu.get_xsave().context("KVM_GET_XSAVE failed")?,
-            xcrs: vcpu.get_xcrs().context("KVM_GET_XCRS failed")?,
-            debug_regs: vcpu.get_debug_regs().context("KVM_GET_DEBUGREGS failed")?,
-            lapic: vcpu.get_lapic().context("KVM_GET_LAPIC failed")?,
-            msrs: msrs(vcpu, indices.as_slice())?,
-            events: vcpu.get_vcpu_events().context("KVM_GET_VCPU_EVENTS failed")?,
-        })
+        let mut registers = Registers::of(vcpu, kvm)?;
+        let msrs = &mut registers.msrs;
+        msrs.iter_mut().filter(|msr| msr.index == TIME_STAMP_COUNTER).for_each(|msr| msr.data = 0);
+        while let Some((_, refused)) = write_msrs(vcpu, msrs)? {
+            tracing::debug!("KVM does not write MSR {:#x}: a restart leaves it alone", refused.index);
+            msrs.retain(|msr| msr.index != refused.index);
+        }
+        Ok(Self(registers))
     }
 
     /// Brings the vCPU, which must not run, into that state. Other vCPUs must not run either: they could start it.
@@ -61,19 +42,12 @@ impl PowerOn {
         finish_access(vcpu)?;
         // Reading it takes an INIT or a SIPI that is on its way (`kvm_apic_accept_events` in arch/x86/kvm/lapic.c).
         vcpu.get_mp_state().context("KVM_GET_MP_STATE failed")?;
-        vcpu.set_mp_state(self.mp_state).context("KVM_SET_MP_STATE failed")?;
-        vcpu.set_sregs(&self.sregs).context("KVM_SET_SREGS failed")?;
-        vcpu.set_regs(&self.regs).context("KVM_SET_REGS failed")?;
-        // SAFETY: KVM reads more than the 4,096 bytes of a `kvm_xsave` only for features that a process has to ask for
-        // (`arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM)`), and this one asks for none.
-        unsafe { vcpu.set_xsave(&self.xsave) }.context("KVM_SET_XSAVE failed")?;
-        vcpu.set_xcrs(&self.xcrs).context("KVM_SET_XCRS failed")?;
-        vcpu.set_debug_regs(&self.debug_regs).context("KVM_SET_DEBUGREGS failed")?;
-        vcpu.set_lapic(&self.lapic).context("KVM_SET_LAPIC failed")?;
-        if let Some(refused) = set_msrs(vcpu, &self.msrs)? {
-            bail!("KVM_SET_MSRS does not take {:#x} for MSR {:#x}", refused.data, refused.index);
-        }
-        vcpu.set_vcpu_events(&self.events).context("KVM_SET_VCPU_EVENTS failed")
+        self.0.set(vcpu, |vcpu, msrs| match write_msrs(vcpu, msrs)? {
+            None => Ok(()),
+            Some((_, refused)) => {
+                bail!("KVM_SET_MSRS does not take {:#x} for MSR {:#x}", refused.data, refused.index)
+            }
+        })
     }
 }
 
@@ -94,35 +68,10 @@ fn finish_access(vcpu: &mut VcpuFd) -> Result<()> {
     }
 }
 
-/// The MSRs of these that KVM reads, and writes with the same value.
-fn msrs(vcpu: &VcpuFd, indices: &[u32]) -> Result<Vec<kvm_msr_entry>> {
-    let entry = |index: &u32| kvm_msr_entry { index: *index, ..Default::default() };
-    let mut left: Vec<kvm_msr_entry> = indices.iter().map(entry).collect();
-    let mut known = Vec::with_capacity(left.len());
-    while !left.is_empty() {
-        let mut asked = Msrs::from_entries(&left).context("too many MSRs")?;
-        let read = vcpu.get_msrs(&mut asked).context("KVM_GET_MSRS failed")?;
-        known.extend(asked.as_slice().iter().take(read).copied());
-        // The one that ended it is none of this vCPU's.
-        left.drain(..left.len().min(read + 1));
-    }
-    known.iter_mut().filter(|msr| msr.index == TIME_STAMP_COUNTER).for_each(|msr| msr.data = 0);
-    while let Some(refused) = set_msrs(vcpu, &known)? {
-        tracing::debug!("KVM does not write MSR {:#x}: a restart leaves it alone", refused.index);
-        known.retain(|msr| msr.index != refused.index);
-    }
-    Ok(known)
-}
-
-/// Writes all of them; otherwise answers with the first that KVM does not write.
-fn set_msrs(vcpu: &VcpuFd, msrs: &[kvm_msr_entry]) -> Result<Option<kvm_msr_entry>> {
-    let written = vcpu.set_msrs(&Msrs::from_entries(msrs).context("too many MSRs")?);
-    let written = written.context("KVM_SET_MSRS failed")?;
-    Ok(msrs.get(written).copied())
-}
-
 #[cfg(test)]
 mod tests {
+    use kvm_bindings::{Msrs, kvm_mp_state, kvm_msr_entry, kvm_regs};
+
     use super::*;
 
     /// A vCPU in a VM of its own; `None` where there is no KVM.
@@ -160,7 +109,7 @@ mod tests {
         vcpu.set_lapic(&lapic).unwrap();
         const SYSENTER_EIP: u32 = 0x176;
         let entry = kvm_msr_entry { index: SYSENTER_EIP, data: 0x9000, ..Default::default() };
-        assert_eq!(set_msrs(&vcpu, &[entry]).unwrap().map(|msr| msr.index), None);
+        assert_eq!(write_msrs(&vcpu, &[entry]).unwrap().map(|(_, msr)| msr.index), None);
         let mut debug = vcpu.get_debug_regs().unwrap();
         debug.db[0] = 0x4000;
         vcpu.set_debug_regs(&debug).unwrap();
@@ -170,7 +119,7 @@ mod tests {
         assert_eq!((vcpu.get_regs().unwrap(), vcpu.get_sregs().unwrap()), (before.0, before.1));
         assert_eq!(vcpu.get_lapic().unwrap().regs, before.2.regs);
         assert_eq!(vcpu.get_debug_regs().unwrap().db[0], 0);
-        assert_eq!(vcpu.get_mp_state().unwrap(), power_on.mp_state);
+        assert_eq!(vcpu.get_mp_state().unwrap(), power_on.0.mp_state);
         let mut msr =
             Msrs::from_entries(&[kvm_msr_entry { index: SYSENTER_EIP, ..Default::default() }]).unwrap();
         vcpu.get_msrs(&mut msr).unwrap();
@@ -181,7 +130,7 @@ mod tests {
     #[test]
     fn msrs_that_every_guest_uses_are_among_them() {
         let Some((kvm, _vm, vcpu)) = vcpu() else { return };
-        let known: Vec<u32> = PowerOn::of(&vcpu, &kvm).unwrap().msrs.iter().map(|msr| msr.index).collect();
+        let known: Vec<u32> = PowerOn::of(&vcpu, &kvm).unwrap().0.msrs.iter().map(|msr| msr.index).collect();
         // SYSENTER, STAR, LSTAR, KERNEL_GS_BASE, PAT, kvmclock, the deadline timer.
         for index in [0x174, 0x175, 0x176, 0xc000_0081, 0xc000_0082, 0xc000_0102, 0x277, 0x4b56_4d01, 0x6e0] {
             assert!(known.contains(&index), "{index:#x} is not in {known:x?}");
