@@ -271,3 +271,29 @@ pub(crate) fn send(child: &Child, signal: &str) {
 pub(crate) fn eventually(done: impl FnMut() -> bool) -> bool {
     patience::until(Duration::from_secs(10), done)
 }
+
+/// Waits for the end of a process that has work to do. The time of a processor that it takes is progress: one that is held
+/// by something takes none.
+pub(crate) fn works_to_its_end(child: &mut Child) -> bool {
+    let mut patience = patience::Patience::new(Duration::from_secs(10));
+    let mut taken = processor_time(child);
+    while child.try_wait().unwrap().is_none() {
+        let now = processor_time(child);
+        if now != taken {
+            taken = now;
+            patience.progress();
+        }
+        if patience.is_over() {
+            return child.try_wait().unwrap().is_some();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// In user and kernel mode, in ticks (proc_pid_stat(5), fields 14 and 15).
+fn processor_time(child: &Child) -> Vec<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).map(str::to_owned).collect()
+}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::guest::{
     Code, Kernel, eventually, kvm_is_here, pvir, pvir_without_timeout, run, send, split_json, stderr, stdout,
+    works_to_its_end,
 };
 
 /// Writes back what it reads, and ends with `q`.
@@ -50,9 +51,8 @@ impl Run {
     }
 
     fn finish(mut self) -> std::process::Output {
-        let child = &mut self.child;
-        if !eventually(|| child.try_wait().unwrap().is_some()) {
-            child.kill().unwrap();
+        if !works_to_its_end(&mut self.child) {
+            self.child.kill().unwrap();
         }
         let output = self.child.wait_with_output().unwrap();
         assert!(!self.socket.exists(), "the socket is left");
