@@ -25,7 +25,18 @@ pub enum Error {
         /// The status.
         status: pvir_abi::StatusError,
     },
-    /// The host refuses ENABLE: this VM may not program its devices. MSI-X works by trapping, as without pvir.
+    /// The host answered the only record of an ATTACH or a DETACH with a status that is no success.
+    #[error("{operation:?} of device {device}: {status}")]
+    Device {
+        /// The operation that was asked for.
+        operation: Operation,
+        /// The device of the record.
+        device: DeviceId,
+        /// The status.
+        status: pvir_abi::StatusError,
+    },
+    /// The host refuses ENABLE, or the ATTACH of this device: the guest may not program it. MSI-X works by trapping, as
+    /// without pvir.
     #[error(
         "the host refuses direct programming because of device {device}: {reason:?}; go on with trapped MSI-X"
     )]

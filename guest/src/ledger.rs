@@ -22,8 +22,8 @@ type Bucket = [AtomicU64; WAYS];
 /// there are IRTEs at most, hardly any value is left out; an eighth of that does where a few may be. Each place takes
 /// 128 bytes.
 ///
-/// What it does not see: a repetition of what was mapped before an event or by another session, of what an UNMAP that
-/// failed has left, and of pairs of devices in segments above 16,382.
+/// What it does not see: a repetition of what was mapped before an event, a DETACH or by another session, of what an
+/// UNMAP that failed has left, and of pairs of devices in segments above 16,382.
 #[derive(Debug)]
 pub struct IrteLedger<const BUCKETS: usize> {
     /// The epoch of what is noted.
@@ -88,6 +88,11 @@ impl Ledger {
     pub(crate) fn forget(&self, irte: &Irte) {
         self.handles.remove(irte.handle.0);
         pair_value(irte).into_iter().for_each(|value| self.pairs.remove(value));
+    }
+
+    /// Forgets everything: a device was given back, and whoever held its IRTEs may have dropped them.
+    pub(crate) fn forget_all(&self) {
+        self.clear();
     }
 
     /// Forgets everything, and begins with the epoch of an ENABLE.

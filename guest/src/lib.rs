@@ -9,6 +9,7 @@
     clippy::unwrap_used
 )]
 
+mod attached;
 mod block;
 mod call;
 mod check;
@@ -45,6 +46,7 @@ mod store_entry;
 mod tests;
 mod unmap;
 
+pub use attached::{AttachedDevice, DetachFailed};
 pub use block::{BlockMemory, RequestBlock};
 pub use call::BatchMode;
 pub use conduit::Conduit;

@@ -2,7 +2,7 @@
 
 use crate::ContractViolation;
 use crate::block::Chunk;
-use pvir_abi::{DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, Status};
+use pvir_abi::{AttachRecord, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, Status};
 
 /// A record of the contract.
 pub(crate) trait Record: Copy {
@@ -36,4 +36,4 @@ macro_rules! record {
     )* };
 }
 
-record!(EntryRecord, DeviceRecord, EnableRecord, FeaturesRecord);
+record!(EntryRecord, DeviceRecord, AttachRecord, EnableRecord, FeaturesRecord);

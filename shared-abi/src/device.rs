@@ -22,15 +22,19 @@ bitflags! {
     /// Properties of a device, in [`DeviceRecord::flags`].
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
     pub struct DeviceFlags: u32 {
-        /// The MSI-X table is mapped into the guest, or will be by ENABLE: reads and writes of it do not exit.
+        /// The MSI-X table is mapped into the guest, or will be by ENABLE or ATTACH: reads and writes of it do not
+        /// exit.
         const DIRECT = 1 << 0;
         /// The host can start and stop each MSI-X entry of the device by itself.
         ///
-        /// Without this flag ENABLE takes interrupts of the host for the whole table. A MAP or an UNMAP may then stop
-        /// the device's other entries for a moment, and what they raise meanwhile may be lost.
+        /// Without this flag ENABLE, or ATTACH, takes interrupts of the host for the whole table. A MAP or an UNMAP may
+        /// then stop the device's other entries for a moment, and what they raise meanwhile may be lost.
         const DYNAMIC = 1 << 1;
         /// The device is emulated, and the VMM itself is the remapping unit.
         const EMULATED = 1 << 2;
+        /// The guest has taken the device with ATTACH (statement A1). Never set unless the guest took
+        /// [`Features::ATTACH`](crate::Features::ATTACH).
+        const ATTACHED = 1 << 3;
     }
 }
 

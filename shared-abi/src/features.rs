@@ -31,6 +31,9 @@ bitflags! {
         const LOWEST_PRIORITY = 1 << 8;
         /// The redirection hint; the host chooses the vCPU (statement L3).
         const REDIRECTION_HINT = 1 << 9;
+        /// ENABLE hands no device over: the guest takes each, and gives it back, with operations of their own
+        /// (statements A1 to A8).
+        const ATTACH = 1 << 10;
     }
 }
 

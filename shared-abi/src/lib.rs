@@ -6,6 +6,7 @@
 extern crate alloc;
 
 mod address;
+mod attach;
 mod block;
 mod conduit;
 mod cpuid;
@@ -26,6 +27,7 @@ mod status;
 mod version;
 
 pub use address::{Bdf, DeviceId, GuestPhysAddr};
+pub use attach::AttachRecord;
 pub use block::{
     BLOCK_ALIGN, CallFlags, Header, MAX_BLOCK_LEN, MAX_RECORDS, RECORD_LEN, REQUEST_MAGIC, block_len,
 };

@@ -23,6 +23,12 @@ open_enum! {
         UNMAP = 7,
         /// Asks what the host holds for each entry; changes nothing. 1 to 512 [`EntryRecord`](crate::EntryRecord)s.
         QUERY = 8,
+        /// Takes devices, each for itself: their tables are mapped into the guest. Known with
+        /// [`Features::ATTACH`](crate::Features::ATTACH) only. 1 to 512 [`AttachRecord`](crate::AttachRecord)s.
+        ATTACH = 9,
+        /// Gives devices back, each for itself, with everything that is mapped of them. Known with
+        /// [`Features::ATTACH`](crate::Features::ATTACH) only. 1 to 512 [`AttachRecord`](crate::AttachRecord)s.
+        DETACH = 10,
     }
 }
 
@@ -31,5 +37,11 @@ impl Operation {
     #[must_use]
     pub fn takes_entries(self) -> bool {
         matches!(self, Self::MAP | Self::RETARGET | Self::UNMAP | Self::QUERY)
+    }
+
+    /// Whether the operation's records are [`AttachRecord`](crate::AttachRecord)s.
+    #[must_use]
+    pub fn takes_devices(self) -> bool {
+        matches!(self, Self::ATTACH | Self::DETACH)
     }
 }

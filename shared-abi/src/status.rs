@@ -76,6 +76,8 @@ statuses! {
     DEVICE_GONE = 0x53, "the device was unplugged", "forget its handles";
     DEVICE_CUT_OFF = 0x54, "the host cut the device off for an interrupt storm", "reset the device, then MAP again";
     BACKING_IN_USE = 0x55, "an MSI-X entry and an IMS entry of the device share one interrupt, and the other one is mapped", "take another index, or UNMAP the other";
+    NOT_ATTACHED = 0x56, "ATTACH was taken, and the device is not attached", "ATTACH it first";
+    ALREADY_ATTACHED = 0x57, "ATTACH of a device that is attached", "go on, or DETACH first";
 
     NO_QUOTA = 0x60, "the device's or the VM's quota of IRTEs is used up", "UNMAP something, or do with fewer";
     NO_GSI = 0x61, "the host has no GSI left for this VM", "UNMAP something, or do with fewer";

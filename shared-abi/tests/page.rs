@@ -109,6 +109,7 @@ fn layouts_are_those_of_the_page() {
         reserved1);
     layout!(DeviceRecord: device, status, stores, flags, msix_entries, msi_messages, ims_entries, max_irtes, irtes,
         reserved0, reserved1);
+    layout!(AttachRecord: device, status, refusal, reserved0, reserved1);
     layout!(EntryRecord: device, status, store, arch, index, count, flags, handle, routing, address, data, state);
     layout!(Routing: destination, vector, delivery_mode, destination_mode, hint, reserved);
     layout!(EventArea: epoch, sequence, reason, device, reserved);

@@ -101,6 +101,18 @@ impl<C: Conduit, L: BlockLock> Transport<C, L> {
         request: &R,
         validate: impl FnOnce(AnswerPosition, &R) -> Result<A, ContractViolation>,
     ) -> Result<Result<A, StatusError>, Error> {
+        self.ask_for_reason(operation, request, validate, |_, _| Ok(()))
+    }
+
+    /// The same for a record that says more than its status if it failed: `reason` takes it, after the record was
+    /// checked.
+    pub(crate) fn ask_for_reason<R: BatchRecord, A>(
+        &self,
+        operation: Operation,
+        request: &R,
+        validate: impl FnOnce(AnswerPosition, &R) -> Result<A, ContractViolation>,
+        reason: impl FnOnce(AnswerPosition, &R) -> Result<(), ContractViolation>,
+    ) -> Result<Result<A, StatusError>, Error> {
         let outcome = self.lock.with_block(|block| {
             self.reach(block)?;
             block.write_record(0, request.to_chunk());
@@ -111,6 +123,7 @@ impl<C: Conduit, L: BlockLock> Transport<C, L> {
                 Ok(()) => Ok(validate(at, &answer)?),
                 Err(status) => {
                     request.check_failed(0, &answer)?;
+                    reason(at, &answer)?;
                     Err(status)
                 }
             };

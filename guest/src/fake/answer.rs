@@ -5,8 +5,9 @@ use super::std::sync::Arc;
 use super::std::vec::Vec;
 use super::validate;
 use pvir_abi::{
-    Arch, CallFlags, DeviceFlags, DeviceId, DeviceRecord, EnableRecord, EntryRecord, EntryState, Features,
-    FeaturesRecord, Handle, Header, Operation, Pair, REQUEST_MAGIC, Routing, Status, Store, Stores, Version,
+    Arch, AttachRecord, CallFlags, DeviceFlags, DeviceId, DeviceRecord, EnableRecord, EntryRecord,
+    EntryState, Features, FeaturesRecord, Handle, Header, Operation, Pair, REQUEST_MAGIC, Refusal, Routing,
+    Status, Store, Stores, Version,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -33,6 +34,7 @@ pub(super) fn call(state: &mut State, bytes: &mut [u8]) -> Status {
             Operation::ENABLE => enable(state, rest),
             Operation::DISABLE => disable(state),
             Operation::DEVICE_INFO => device_info(state, rest),
+            Operation::ATTACH | Operation::DETACH => turn(state, header.operation, rest),
             other => panic!("BAD_OPERATION: {other:?}"),
         }
     };
@@ -93,6 +95,7 @@ fn disable(state: &mut State) -> Status {
         return Status::NOT_ENABLED;
     }
     state.irtes.clear();
+    state.attached.clear();
     Status::OK
 }
 
@@ -106,7 +109,7 @@ fn device_info(state: &State, rest: &mut [u8]) -> Status {
             record = DeviceRecord {
                 status: Status::OK,
                 stores: stores(device).bits(),
-                flags: device.flags.union(DeviceFlags::DIRECT).bits(),
+                flags: flags(state, device).bits(),
                 msix_entries: device.msix_entries,
                 msi_messages: device.msi_messages,
                 ims_entries: device.ims_entries,
@@ -120,6 +123,51 @@ fn device_info(state: &State, rest: &mut [u8]) -> Status {
         bytes.copy_from_slice(record.as_bytes());
     }
     if good == all { Status::OK } else { Status::PARTIAL }
+}
+
+fn flags(state: &State, device: &FakeDevice) -> DeviceFlags {
+    let mut flags = device.flags.union(DeviceFlags::DIRECT);
+    flags.set(DeviceFlags::ATTACHED, state.attached.contains(&device.id));
+    flags
+}
+
+/// ATTACH and DETACH.
+fn turn(state: &mut State, operation: Operation, rest: &mut [u8]) -> Status {
+    if !validate::has(state, Features::ATTACH) {
+        return Status::BAD_OPERATION;
+    }
+    let mut failed = false;
+    for bytes in rest.chunks_mut(64) {
+        let mut record = AttachRecord::read_from_bytes(bytes).unwrap();
+        let id = record.device;
+        assert_eq!(record, AttachRecord::request(id), "statement B5");
+        let attach = operation == Operation::ATTACH;
+        record.status = match (state.away.get(&id), state.attached.contains(&id)) {
+            _ if state.devices.iter().all(|device| device.id != id) => Status::NO_DEVICE,
+            (Some(status), _) if attach || *status == Status::DEVICE_GONE => *status,
+            (_, true) if attach => Status::ALREADY_ATTACHED,
+            (_, false) if !attach => Status::NOT_ATTACHED,
+            (_, false) => match state.refusal.filter(|(_, device)| *device == id) {
+                Some((reason, _)) => {
+                    record.refusal = reason;
+                    Status::REFUSED
+                }
+                None => {
+                    state.attached.insert(id);
+                    Status::OK
+                }
+            },
+            (_, true) => {
+                state.attached.remove(&id);
+                state.irtes.retain(|(of, ..), _| *of != id);
+                Status::OK
+            }
+        };
+        assert!((record.status == Status::REFUSED) != (record.refusal == Refusal::NONE));
+        failed |= record.status != Status::OK;
+        bytes.copy_from_slice(record.as_bytes());
+    }
+    if failed { Status::PARTIAL } else { Status::OK }
 }
 
 fn stores(device: &FakeDevice) -> Stores {

@@ -4,7 +4,7 @@
 use super::answer;
 use super::memory::Shared;
 use super::std::boxed::Box;
-use super::std::collections::BTreeMap;
+use super::std::collections::{BTreeMap, BTreeSet};
 use super::std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::std::vec::Vec;
 use crate::{BlockMemory, Conduit, Discovered, EventMemory};
@@ -83,6 +83,8 @@ pub(super) struct State {
     pub(super) epoch: u64,
     pub(super) next: u32,
     pub(super) max_apic_id: u32,
+    /// Devices that were taken with ATTACH.
+    pub(super) attached: BTreeSet<DeviceId>,
     /// The status of devices that are gone or cut off.
     pub(super) away: BTreeMap<DeviceId, Status>,
 }
@@ -125,6 +127,7 @@ impl FakeHost {
             epoch: 0,
             next: 1,
             max_apic_id: LAST_APIC_ID,
+            attached: BTreeSet::new(),
             away: BTreeMap::new(),
         };
         let event = EventArea::new_zeroed();

@@ -10,7 +10,7 @@ const CLUSTER: u32 = 16;
 /// What is a broadcast in physical mode, unless some vCPU has this id.
 const XAPIC_BROADCAST: u32 = 0xff;
 
-fn has(state: &State, feature: Features) -> bool {
+pub(super) fn has(state: &State, feature: Features) -> bool {
     state.enabled.as_ref().is_some_and(|enabled| enabled.features.contains(feature))
 }
 
@@ -33,6 +33,9 @@ pub(super) fn entry<'s>(state: &'s State, record: &pvir_abi::EntryRecord) -> Res
     let device = state.devices.iter().find(|device| device.id == record.device).ok_or(Status::NO_DEVICE)?;
     if let Some(status) = state.away.get(&record.device) {
         return Err(*status);
+    }
+    if has(state, Features::ATTACH) && !state.attached.contains(&record.device) {
+        return Err(Status::NOT_ATTACHED);
     }
     let (feature, entries, messages) = match record.store {
         Store::MSI => (Features::MSI, u32::from(device.msi_messages > 0), device.msi_messages),

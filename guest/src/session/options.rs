@@ -50,6 +50,12 @@ impl EnableOptions {
         Self { features: self.features | Features::NOTIFY, notify: Some(notify), ..self }
     }
 
+    /// The same options with ATTACH: ENABLE hands no device over, and each goes on as before until
+    /// [`Remapping::attach`](crate::Remapping::attach).
+    pub fn device_by_device(self) -> Self {
+        Self { features: self.features | Features::ATTACH, ..self }
+    }
+
     /// The same options, with a ledger of what the guest holds: handles and pairs are then compared with those of
     /// earlier batches. One session uses it at a time.
     pub fn with_ledger<const BUCKETS: usize>(self, ledger: &'static IrteLedger<BUCKETS>) -> Self {

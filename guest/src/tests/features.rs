@@ -4,7 +4,8 @@ use super::*;
 use crate::Error;
 use pvir_abi::{DeliveryMode, DestinationMode, DeviceFlags, Operation, Status, X86Route};
 
-const EVERYTHING: Features = Features::all().difference(Features::EPOCH).difference(Features::NOTIFY);
+const EVERYTHING: Features =
+    Features::all().difference(Features::EPOCH.union(Features::NOTIFY).union(Features::ATTACH));
 const LOGICAL: DestinationMode = DestinationMode::LOGICAL;
 const LOWEST: DeliveryMode = DeliveryMode::LOWEST_PRIORITY;
 

@@ -3,6 +3,7 @@
 
 extern crate std;
 
+mod attached;
 mod batches;
 mod features;
 mod hostile;

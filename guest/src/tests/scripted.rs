@@ -157,6 +157,27 @@ fn device_info() {
     });
 }
 
+fn by_device(guest: &Guest, arm: &dyn Fn()) -> Remapping<FakeHost> {
+    let options = EnableOptions::new(Features::MSIX).device_by_device();
+    let remapping = negotiated(&guest.host, 512).enable(options).unwrap();
+    arm();
+    remapping
+}
+
+#[test]
+fn attach() {
+    every_answer(Operation::ATTACH, 1, |guest, arm| by_device(guest, arm).attach(DEVICE).map(drop));
+}
+
+#[test]
+fn detach() {
+    every_answer(Operation::DETACH, 1, |guest, arm| {
+        let remapping = by_device(guest, arm);
+        let device = remapping.attach(DEVICE).unwrap();
+        remapping.detach(device).map_err(|failed| failed.error)
+    });
+}
+
 #[test]
 fn disable() {
     let play = |tell: fn(&mut Vec<u8>) -> Status| {

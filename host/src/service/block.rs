@@ -2,8 +2,8 @@
 
 use crate::memory::GuestRam;
 use pvir_abi::{
-    BLOCK_ALIGN, CallFlags, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Header,
-    Operation, RECORD_LEN, Status, block_len,
+    AttachRecord, BLOCK_ALIGN, CallFlags, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord,
+    GuestPhysAddr, Header, Operation, RECORD_LEN, Status, block_len,
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -29,7 +29,7 @@ macro_rules! records {
         )+
     };
 }
-records!(FeaturesRecord, EnableRecord, DeviceRecord, EntryRecord);
+records!(FeaturesRecord, EnableRecord, DeviceRecord, AttachRecord, EntryRecord);
 
 /// A request: our copy of what the guest wrote. The guest's memory is not read again.
 pub(super) struct Block {

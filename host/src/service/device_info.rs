@@ -2,7 +2,7 @@
 
 use super::is_zero;
 use super::vm::Vm;
-use pvir_abi::{DeviceRecord, Status};
+use pvir_abi::{DeviceFlags, DeviceRecord, Status};
 
 pub(super) fn answer(vm: &Vm, record: &mut DeviceRecord) -> Result<(), Status> {
     let asked = DeviceRecord {
@@ -17,7 +17,9 @@ pub(super) fn answer(vm: &Vm, record: &mut DeviceRecord) -> Result<(), Status> {
     let attached = vm.devices.get(&record.device).ok_or_else(|| vm.absent(record.device))?;
     let capabilities = &attached.capabilities;
     record.stores = capabilities.stores.bits();
-    record.flags = capabilities.flags.bits();
+    let mut flags = capabilities.flags;
+    flags.set(DeviceFlags::ATTACHED, vm.is_by_device() && attached.open);
+    record.flags = flags.bits();
     record.msix_entries = capabilities.msix_entries;
     record.msi_messages = capabilities.msi_messages;
     record.ims_entries = capabilities.ims_entries;

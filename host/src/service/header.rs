@@ -1,10 +1,14 @@
 //! What is common to all calls: the header, validated in the order of the contract (statement B6).
 
 use super::is_zero;
-use pvir_abi::{CallFlags, Discovery, Header, Operation, REQUEST_MAGIC, Status};
+use pvir_abi::{CallFlags, Discovery, Features, Header, Operation, REQUEST_MAGIC, Status};
 
-/// Validates the header; answers with its flags.
-pub(super) fn validate(header: &Header, discovery: &Discovery, enabled: bool) -> Result<CallFlags, Status> {
+/// Validates the header; answers with its flags. `taken` are the features of the session, if there is one.
+pub(super) fn validate(
+    header: &Header,
+    discovery: &Discovery,
+    taken: Option<Features>,
+) -> Result<CallFlags, Status> {
     if header.magic != REQUEST_MAGIC {
         return Err(Status::BAD_MAGIC);
     }
@@ -13,14 +17,15 @@ pub(super) fn validate(header: &Header, discovery: &Discovery, enabled: bool) ->
     if !spoken && operation != Operation::FEATURES {
         return Err(Status::BAD_VERSION);
     }
-    if operation.name().is_none() {
+    let by_device = taken.is_some_and(|taken| taken.contains(Features::ATTACH));
+    if operation.name().is_none() || (operation.takes_devices() && !by_device) {
         return Err(Status::BAD_OPERATION);
     }
-    let taken = match operation {
+    let known = match operation {
         Operation::MAP | Operation::RETARGET | Operation::UNMAP => CallFlags::ALL_OR_NOTHING,
         _ => CallFlags::empty(),
     };
-    let flags = CallFlags::from_bits(header.flags).filter(|flags| taken.contains(*flags));
+    let flags = CallFlags::from_bits(header.flags).filter(|flags| known.contains(*flags));
     let flags = flags.ok_or(Status::BAD_FLAGS)?;
     if !is_zero(&header.reserved) {
         return Err(Status::RESERVED_NOT_ZERO);
@@ -33,7 +38,7 @@ pub(super) fn validate(header: &Header, discovery: &Discovery, enabled: bool) ->
     if !counts.contains(&header.count) {
         return Err(Status::BAD_COUNT);
     }
-    if !enabled && (operation.takes_entries() || operation == Operation::DISABLE) {
+    if taken.is_none() && (operation.takes_entries() || operation == Operation::DISABLE) {
         return Err(Status::NOT_ENABLED);
     }
     Ok(flags)

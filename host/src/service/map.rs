@@ -120,6 +120,7 @@ impl Vm {
         if !fits(attached.held, self.max_irtes_per_device) || !fits(self.held, self.max_irtes) {
             return Err(Status::NO_QUOTA);
         }
+        // What is held goes into lines of which KVM has nothing yet: attached, they deliver it.
         let owed = self.owed.is_owed(&origin);
         let mut lines = self.reserve(&origin, valid.count, valid.target.is_some() && !owed)?;
         if owed {

@@ -5,6 +5,7 @@
 //! `release`, after UNMAP and DISABLE, after a failure half-way, and at the end of the VM. [`PrearmThread`] does the
 //! slow part of that, and of MAP, beside the guest's calls.
 
+mod attach;
 mod bell;
 mod block;
 mod config;
@@ -116,8 +117,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// The features that this version of the service offers with every router. NOTIFY comes to them if the router
-    /// [can signal](IrqRouter::can_signal).
+    /// The features that this version of the service offers with every router, and that change nothing of what a guest
+    /// does that takes them all. ATTACH comes to them, and NOTIFY if the router [can signal](IrqRouter::can_signal).
     pub const FEATURES: Features = Features::MSI
         .union(Features::MSIX)
         .union(Features::IMS)
@@ -151,7 +152,7 @@ impl Service {
         if has(Conduits::PORT) && !is_conduit_port(config.port) {
             return Err(SetupError::PortOutOfRange(config.port));
         }
-        let mut features = Self::FEATURES;
+        let mut features = Self::FEATURES | Features::ATTACH;
         features.set(Features::NOTIFY, router.can_signal());
         let mut discovery = Discovery::new(features).with_conduits(config.conduits);
         if has(Conduits::MSR) {
@@ -284,11 +285,15 @@ impl Service {
         let operation = block.header.operation;
         self.statistics.count_operation(operation);
         let counted = match operation {
-            Operation::UNMAP | Operation::DISABLE => self.count_last(),
+            Operation::UNMAP | Operation::DETACH | Operation::DISABLE => self.count_last(),
             _ => None,
         };
         let mut vm = self.lock_first();
-        let validated = header::validate(&block.header, &self.discovery, vm.session.is_some());
+        let validated = header::validate(
+            &block.header,
+            &self.discovery,
+            vm.session.as_ref().map(|session| session.features),
+        );
         let refusable = rate::may_be_refused(&block.header);
         let mut delay = Duration::ZERO;
         if counted.is_some() {
@@ -350,6 +355,8 @@ impl Service {
                 Status::OK
             }
             Operation::DEVICE_INFO => block.answer_each(ram, |record| device_info::answer(vm, record)),
+            Operation::ATTACH => block.answer_each(ram, |record| attach::attach(vm, record)),
+            Operation::DETACH => block.answer_each(ram, |record| attach::detach(vm, record, counted)),
             Operation::QUERY => block.answer_each(ram, |record| query::answer(vm, record)),
             Operation::MAP => block.answer_all(ram, |records| map::map(vm, records, mode)),
             Operation::RETARGET => block.answer_all(ram, |records| retarget::retarget(vm, records, mode)),

@@ -117,6 +117,9 @@ impl Vm {
         if attached.cut_off {
             return Err(Status::DEVICE_CUT_OFF);
         }
+        if !attached.open && enabled.contains(Features::ATTACH) {
+            return Err(Status::NOT_ATTACHED);
+        }
         let feature = feature_of(record.store).ok_or(Status::BAD_STORE)?;
         let entries = attached.capabilities.entries(record.store);
         let entries = entries.filter(|_| enabled.contains(feature)).ok_or(Status::STORE_UNSUPPORTED)?;

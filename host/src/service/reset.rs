@@ -69,7 +69,7 @@ impl Vm {
         Ok(())
     }
 
-    /// Forgets what was raised for parked entries.
+    /// Forgets what was raised for parked entries, and what is held for entries that are yet to be mapped.
     fn drop_held(&mut self, id: DeviceId) {
         self.owed.forget_device(id);
         for (_, irte) in self.irtes.iter().filter(|(_, irte)| irte.origin.device == id) {

@@ -10,6 +10,7 @@ use pvir_abi::{
     DeviceId, EVENT_AREA_ALIGN, EnableRecord, EntryRecord, EventArea, EventReason, Features, GuestPhysAddr,
     Refusal, Status, Store, X86Route,
 };
+use std::io;
 use zerocopy::IntoBytes;
 
 pub(super) fn enable(
@@ -22,7 +23,9 @@ pub(super) fn enable(
     record.refusal = Refusal::NONE;
     let taken = validate(vm, ram, offered, record)?;
     isolate(vm, record)?;
-    hand_over(vm, taken.features)?;
+    if !taken.features.contains(Features::ATTACH) {
+        hand_all_over(vm, taken.features)?;
+    }
     vm.epoch += 1;
     if let Some(at) = taken.event_area {
         let area = EventArea {
@@ -108,23 +111,14 @@ fn isolate(vm: &Vm, record: &mut EnableRecord) -> Result<(), Status> {
     Ok(())
 }
 
-/// Hands the stores that the guest takes to it, or none. What was trapped of them is stopped before, and as it was
-/// after a failure.
-fn hand_over(vm: &mut Vm, features: Features) -> Result<(), Status> {
+/// Hands the stores that the guest takes to it, or none.
+fn hand_all_over(vm: &mut Vm, features: Features) -> Result<(), Status> {
     let served = |(id, attached): (&DeviceId, &Attached)| attached.is_served(features).then_some(*id);
     let taken: Vec<DeviceId> = vm.devices.iter().filter_map(served).collect();
     for id in taken {
-        let handed = vm.suspend_trapped(id).and_then(|()| {
-            let Some(attached) = vm.devices.get_mut(&id) else { return Ok(()) };
-            vm.lines.work().add(Cost::HAND_OVER);
-            attached.device.open()?;
-            attached.open = true;
-            Ok(())
-        });
-        if let Err(error) = handed {
+        if let Err(error) = hand_over(vm, id) {
             let name = vm.devices.get(&id).map_or_else(String::new, |attached| attached.device.name());
             vm.log.warn(|| format!("ENABLE failed: opening {id} ({name}): {error}"));
-            vm.resume_trapped(id);
             take_back(vm);
             return Err(Status::HOST_ERROR);
         }
@@ -132,11 +126,29 @@ fn hand_over(vm: &mut Vm, features: Features) -> Result<(), Status> {
     Ok(())
 }
 
+/// Hands a device's store to the guest. What was trapped of it is stopped before.
+///
+/// # Errors
+/// If that could not be stopped, or the device not be opened. The trapped store then acts as before.
+pub(super) fn hand_over(vm: &mut Vm, id: DeviceId) -> io::Result<()> {
+    let handed = vm.suspend_trapped(id).and_then(|()| {
+        let Some(attached) = vm.devices.get_mut(&id) else { return Ok(()) };
+        vm.lines.work().add(Cost::HAND_OVER);
+        attached.device.open()?;
+        attached.open = true;
+        Ok(())
+    });
+    if handed.is_err() {
+        vm.resume_trapped(id);
+    }
+    handed
+}
+
 fn opened(vm: &Vm) -> Vec<DeviceId> {
     vm.devices.iter().rev().filter(|(_, attached)| attached.open).map(|(id, _)| *id).collect()
 }
 
-/// Undoes [`hand_over`].
+/// Undoes [`hand_all_over`].
 fn take_back(vm: &mut Vm) {
     for id in opened(vm) {
         close(vm, id);

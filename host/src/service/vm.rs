@@ -64,7 +64,7 @@ pub(super) struct Vm {
     pub(super) armed_ahead: u32,
     pub(super) max_irtes: u32,
     pub(super) max_irtes_per_device: u32,
-    /// Interrupts that the host holds for entries which the guest has yet to map again.
+    /// Interrupts that the host holds for entries which the guest has yet to map.
     pub(super) owed: Owed,
     pub(super) history: History,
     pub(super) log: LogLimit,
@@ -124,6 +124,11 @@ impl Vm {
     /// Features that the guest took; none while not enabled.
     pub(super) fn enabled(&self) -> Features {
         self.session.map_or(Features::empty(), |session| session.features)
+    }
+
+    /// Whether the guest takes its devices one at a time.
+    pub(super) fn is_by_device(&self) -> bool {
+        self.enabled().contains(Features::ATTACH)
     }
 
     /// The epoch for the header: 0 while not enabled.

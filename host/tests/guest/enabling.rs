@@ -18,7 +18,7 @@ fn the_guest_discovers_what_the_service_offers() {
     assert_eq!((found.version, &found.host), (Version::NEWEST, vm.service.discovery()));
     assert_eq!(found.usable, Conduits::MSR | Conduits::PORT);
     let pvir = vm.negotiate(16);
-    assert_eq!(pvir.limits().features, Service::FEATURES | Features::NOTIFY);
+    assert_eq!(pvir.limits().features, Service::FEATURES | Features::NOTIFY | Features::ATTACH);
     assert_eq!((pvir.limits().max_apic_id, pvir.limits().devices), (300, 3));
     assert_eq!((pvir.limits().max_irtes, pvir.limits().irtes), (config().max_irtes, 0));
     assert_eq!(pvir.max_entries_per_call(), 16);

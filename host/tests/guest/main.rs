@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod attach;
 mod batches;
 mod enabling;
 mod events;

@@ -12,8 +12,8 @@ mod header;
 mod records;
 
 use crate::{
-    DeviceId, DeviceRecord, Discovery, EnableRecord, EntryRecord, FeaturesRecord, Handle, Header, Operation,
-    Pair, RECORD_LEN, Status, Store,
+    AttachRecord, DeviceId, DeviceRecord, Discovery, EnableRecord, EntryRecord, FeaturesRecord, Handle,
+    Header, Operation, Pair, RECORD_LEN, Status, Store,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -86,6 +86,9 @@ impl ScriptedHost {
             }
             Operation::DEVICE_INFO => draft.each(records::device),
             Operation::DISABLE => epoch = 0,
+            Operation::ATTACH | Operation::DETACH => {
+                draft.each(|record: &mut AttachRecord| record.status = Status::OK);
+            }
             operation => draft.each(|entry| entries::honest(operation, entry)),
         }
         draft.header.done = draft.header.count;
@@ -107,6 +110,7 @@ impl ScriptedHost {
             Operation::ENABLE => records::enable(&sent, &honest, &mut all),
             Operation::DEVICE_INFO => records::devices(&sent, &honest, &mut all),
             Operation::DISABLE => {}
+            Operation::ATTACH | Operation::DETACH => records::attached(&sent, &honest, &mut all),
             _ => entries::all(&sent, &honest, &mut all),
         }
         core::iter::once(honest).chain(all)
@@ -137,6 +141,7 @@ trait Record: FromBytes + FromZeros + IntoBytes + Immutable {}
 impl Record for EntryRecord {}
 impl Record for EnableRecord {}
 impl Record for DeviceRecord {}
+impl Record for AttachRecord {}
 impl Record for FeaturesRecord {}
 
 /// An answer that is being written.

@@ -1,7 +1,10 @@
-//! Answers in the records of FEATURES, ENABLE and DEVICE_INFO.
+//! Answers in the records of FEATURES, ENABLE, DEVICE_INFO, ATTACH and DETACH.
 
 use super::{Answer, AnswerKind, Change, Draft, STRANGER};
-use crate::{DeviceFlags, DeviceRecord, EnableRecord, FeaturesRecord, Refusal, Status, Stores, Version};
+use crate::{
+    AttachRecord, DeviceFlags, DeviceRecord, EnableRecord, FeaturesRecord, Operation, Refusal, Status,
+    Stores, Version,
+};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -108,5 +111,35 @@ fn changes(honest: &Answer, place: usize, all: &mut Vec<Answer>) {
     ];
     for (kind, (name, change)) in changes {
         Draft::add(honest, all, kind, format!("record {place}: {name}"), |draft| draft.change(place, change));
+    }
+}
+
+pub(super) fn attached(sent: &Draft, honest: &Answer, all: &mut Vec<Answer>) {
+    use AnswerKind::{Hostile, Legal};
+    let attach = sent.header.operation == Operation::ATTACH;
+    for place in 0..sent.records() {
+        let mut failed = |kind, name: &str, status, refusal| {
+            let mut draft = Draft::of(honest);
+            let record: AttachRecord = sent.record(place);
+            draft.set(place, &AttachRecord { status, refusal, ..record });
+            draft.header.done -= 1;
+            draft.say(Status::PARTIAL);
+            all.push(draft.into_answer(format!("record {place}: {name}"), kind));
+        };
+        failed(Legal, "no such device", Status::NO_DEVICE, Refusal::NONE);
+        failed(Hostile, "no such device, and a reason", Status::NO_DEVICE, Refusal::POLICY);
+        // A device is refused when it is taken, and never when it is given back.
+        let refused = if attach { Legal } else { Hostile };
+        failed(refused, "refused", Status::REFUSED, Refusal::SHARED_GROUP);
+        failed(Hostile, "refused without a reason", Status::REFUSED, Refusal::NONE);
+        let changes: [Change<AttachRecord>; 4] = [
+            ("another device", |record| record.device = STRANGER),
+            ("a reason, and nothing was refused", |record| record.refusal = Refusal::POLICY),
+            ("a reserved field", |record| record.reserved0 = 1),
+            ("another reserved field", |record| record.reserved1[5] = 1 << 63),
+        ];
+        for (name, change) in changes {
+            Draft::add(honest, all, Hostile, format!("record {place}: {name}"), |d| d.change(place, change));
+        }
     }
 }

@@ -18,8 +18,9 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// Vectors that statements use, in turn.
 const VECTORS: core::ops::Range<u8> = 0x40..0xf0;
-/// Features that this kernel knows; NOTIFY wants a vector and is asked for where it is judged.
-const KNOWN: Features = Features::all().difference(Features::NOTIFY);
+/// Features that this kernel knows. NOTIFY wants a vector, and with ATTACH nothing can be mapped at once: both are
+/// asked for where they are judged.
+const KNOWN: Features = Features::all().difference(Features::NOTIFY.union(Features::ATTACH));
 
 /// Microseconds without a call after which a host refuses nothing for its rate (O7).
 const RATE_LIMITED_US: u64 = 1_000_000;
@@ -175,7 +176,7 @@ impl Fixture {
         let header = Raw::header(operation, u32::try_from(records.len()).unwrap_or(0));
         let answer = self.raw.call(&header, records);
         let may_be_refused = match operation {
-            Operation::ENABLE | Operation::MAP => true,
+            Operation::ENABLE | Operation::ATTACH | Operation::MAP => true,
             Operation::RETARGET => records.len() > 1,
             _ => false,
         };

@@ -4,6 +4,7 @@
 //! A file for each section of the page, a function for each statement. Each begins in a VM that is not enabled and
 //! silent, waits for nothing without a bound, and leaves cleaning up to [`Fixture::reset`].
 
+mod attaching;
 mod calls;
 mod demand;
 mod destinations;
@@ -56,13 +57,14 @@ type Test = fn(&mut Fixture) -> Verdict;
 /// The tests of a file, by statement.
 type Tests = &'static [(&'static str, Test)];
 
-const SECTIONS: [Tests; 19] = [
+const SECTIONS: [Tests; 20] = [
     discovery::TESTS,
     calls::TESTS,
     header::TESTS,
     records::TESTS,
     operations::TESTS,
     device_info::TESTS,
+    attaching::TESTS,
     enabling::TESTS,
     judging::TESTS,
     destinations::TESTS,

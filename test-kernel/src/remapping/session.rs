@@ -32,7 +32,8 @@ impl Conduit for AnyRing {
 }
 
 /// What this kernel knows how to use. EPOCH comes with its area.
-const KNOWN: Features = Features::all().difference(Features::EPOCH).difference(Features::NOTIFY);
+const KNOWN: Features =
+    Features::all().difference(Features::EPOCH.union(Features::NOTIFY).union(Features::ATTACH));
 
 static BLOCK: RequestBlock<512> = RequestBlock::new();
 static EVENTS: StaticEventArea = StaticEventArea::new();
@@ -87,6 +88,21 @@ pub(crate) fn discover(line: CommandLine<'static>) -> Result<(Discovered, Hardwa
 /// Discovers, negotiates and enables with everything of what the host offers that this kernel knows; with NOTIFY if there
 /// is a vector for it. Called once.
 pub(crate) fn open(line: CommandLine<'static>, notify: Option<Notify>) -> Result<Session, NoSession> {
+    begin(line, |options| match notify {
+        Some(notify) => options.with_notify(notify),
+        None => options,
+    })
+}
+
+/// The same, and no device is handed over. Called once.
+pub(crate) fn open_by_device(line: CommandLine<'static>) -> Result<Session, NoSession> {
+    begin(line, EnableOptions::device_by_device)
+}
+
+fn begin(
+    line: CommandLine<'static>,
+    adjust: impl FnOnce(EnableOptions) -> EnableOptions,
+) -> Result<Session, NoSession> {
     let (discovered, conduit) = discover(line)?;
     // SAFETY: called once; the image is mapped at its physical addresses.
     let block = unsafe { BLOCK.memory(physical(&raw const BLOCK)) }.ok_or(NoSession::Memory)?;
@@ -99,11 +115,7 @@ pub(crate) fn open(line: CommandLine<'static>, notify: Option<Notify>) -> Result
     } else {
         options
     };
-    let options = match notify {
-        Some(notify) => options.with_notify(notify),
-        None => options,
-    };
-    pvir.enable(options).map_err(|failed| NoSession::Host(failed.error))
+    pvir.enable(adjust(options)).map_err(|failed| NoSession::Host(failed.error))
 }
 
 fn physical<T>(place: *const T) -> PhysAddr {

@@ -43,6 +43,8 @@ pub const STATUSES: &[Statement] = &[
     observed("DEVICE_GONE", "a device that the host took away on demand"),
     observed("DEVICE_CUT_OFF", "a device that the host cut off on demand"),
     observed("BACKING_IN_USE", "MSI-X entry and IMS entry over one interrupt"),
+    observed("NOT_ATTACHED", "MAP and DETACH of a device that is not attached"),
+    observed("ALREADY_ATTACHED", "ATTACH twice"),
     observed("NO_QUOTA", "one entry more than max_irtes"),
     hidden("NO_GSI", "no GSI is left", FAILURE),
     hidden("NO_HOST_VECTOR", "no interrupt vector is left", FAILURE),

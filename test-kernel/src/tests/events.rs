@@ -6,7 +6,7 @@
 //! into the void, and nothing is raised any more when the recovery begins: then only the interrupt that it raises in
 //! software can show the last number.
 
-mod traffic;
+pub(super) mod traffic;
 
 use crate::harness::checks::Checks;
 use crate::harness::setup;

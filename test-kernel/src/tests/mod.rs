@@ -1,6 +1,7 @@
 //! The system tests of pvir, each under a word on the command line. They test the host and `pvir-guest` together; what any
 //! host of the contract owes is asked by [`crate::conformance`].
 
+mod attach;
 mod blocked;
 mod conduits;
 mod counts;
@@ -34,7 +35,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 23] = [
+pub(crate) const WORDS: [(&str, Word); 24] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("resets", resets::run),
@@ -47,6 +48,7 @@ pub(crate) const WORDS: [(&str, Word); 23] = [
     ("routings", routings::run),
     ("dynamic", dynamic::run),
     ("events", events::run),
+    ("attach", attach::run),
     ("scale", scale::run),
     ("limits", limits::run),
     ("sequences", sequences::run),

@@ -248,7 +248,7 @@ impl Vm {
     }
 
     /// Gives back every IRTE of a device, or of all, latest first.
-    fn release_of(&mut self, device: Option<DeviceId>, counted: Option<&Counted>) -> Raised {
+    pub(super) fn release_of(&mut self, device: Option<DeviceId>, counted: Option<&Counted>) -> Raised {
         let meant = |id| device.is_none_or(|device| device == id);
         let held = self.irtes.iter().filter(|(_, irte)| meant(irte.origin.device));
         let (handles, counts): (Vec<Handle>, Vec<u32>) =

@@ -12,7 +12,7 @@ mod save;
 mod state;
 
 pub use format::DamagedState;
-pub(super) use owed::Owed;
+pub(super) use owed::{Owed, StoreMessage};
 pub use restore::RestoreError;
 pub use save::SaveError;
 pub use state::SavedState;

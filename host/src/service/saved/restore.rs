@@ -186,7 +186,12 @@ fn validate_device(
         let (saved, here) = (saved.shape.to_string(), shape.to_string());
         return Err(RestoreError::OtherDevice { device, saved, here });
     }
-    if saved.open != attached.is_served(features) {
+    let served = attached.is_served(features);
+    let is_right = match features.contains(Features::ATTACH) {
+        true => served || !saved.open,
+        false => saved.open == served,
+    };
+    if !is_right {
         return Err(contradiction(format!("who programs {device} is not what the guest asked for")));
     }
     let fits = match (&attached.trapped, &saved.registers) {

@@ -30,7 +30,7 @@ fn refused(spoil: impl FnOnce(&mut EnableRecord)) -> Status {
 #[test]
 fn features_that_are_not_offered_are_refused() {
     // E1
-    let offered = Service::FEATURES.union(Features::NOTIFY).bits();
+    let offered = Service::FEATURES.union(Features::NOTIFY).union(Features::ATTACH).bits();
     for bit in (0..64).map(|bit| 1u64 << bit).filter(|bit| offered & bit == 0) {
         assert_eq!(refused(|r| r.features |= bit), Status::UNSUPPORTED_FEATURE, "{bit:#x}");
     }

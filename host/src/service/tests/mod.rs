@@ -1,6 +1,7 @@
 //! The service through its front door: real wire bytes in real guest RAM, over a KVM and devices that know the order.
 
 mod ahead;
+mod attach;
 mod batches;
 mod blocks;
 mod changing_ram;

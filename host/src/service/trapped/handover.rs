@@ -32,6 +32,7 @@ impl Vm {
     pub(in crate::service) fn forget_trapped(&mut self, id: DeviceId) {
         if let Some((trapped, mut context)) = self.trapped_of(id) {
             trapped.forget(&mut context);
+            trapped.held.clear();
         }
     }
 
@@ -93,6 +94,12 @@ impl Vm {
 impl Trapped {
     /// Takes everything down and forgets it.
     pub(super) fn end(&mut self, context: &mut LineContext<'_>) {
+        self.switch_off(context);
+        self.held.clear();
+    }
+
+    /// Takes everything down, as long as the registers want nothing to be sent.
+    pub(super) fn switch_off(&mut self, context: &mut LineContext<'_>) {
         self.sweep(context, |_| true);
         self.bring_down(context);
         // Its failure was logged.

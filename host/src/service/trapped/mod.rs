@@ -9,6 +9,7 @@
 
 mod context;
 mod handover;
+mod held;
 mod reconcile;
 mod saved;
 
@@ -52,6 +53,8 @@ pub(super) struct Trapped {
     next_retry: u32,
     /// Whether the device is prepared for being emulated ([`Device::trap`]).
     prepared: bool,
+    /// Messages for which an interrupt is held, and which have no line yet that could hold it.
+    held: BTreeSet<u32>,
     /// Whether nothing is sent, whatever the registers say, because the host has cut the device off.
     held_off: bool,
 }
@@ -67,6 +70,7 @@ impl Trapped {
             freed: 0,
             next_retry: 0,
             prepared: false,
+            held: BTreeSet::new(),
             held_off: false,
         })
     }
@@ -119,7 +123,7 @@ impl Vm {
         let Self { devices, lines, .. } = self;
         let Attached { device, trapped, open, .. } = devices.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
         let trapped = trapped.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let Trapped { registers, void, .. } = trapped;
+        let Trapped { registers, void, held, .. } = trapped;
         lines.work().add(Cost::ACCESS);
         if *open && registers.is_of_device(area, offset) {
             access(data);
@@ -130,7 +134,7 @@ impl Vm {
             lines.work().add(Cost::POLL);
             match trapped.line(message).filter(|line| line.is_started()) {
                 Some(line) => !void.contains(&message) && line.holds_interrupt(),
-                None => device.pending(store, message),
+                None => held.contains(&message) || device.pending(store, message),
             }
         });
         Ok(ServedBy::Emulation)

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// The desired state of each message at hand.
-type Plan = BTreeMap<u32, DesiredState>;
+pub(super) type Plan = BTreeMap<u32, DesiredState>;
 
 /// The message of an entry that is sent.
 fn sent(desired: DesiredState) -> Option<Message> {
@@ -37,13 +37,13 @@ impl Trapped {
             return;
         };
         if self.held_off || !self.registers.is_enabled() {
-            return self.end(context);
+            return self.switch_off(context);
         }
         let store = self.registers.store();
         // Several messages of MSI come and go at once: another number of them is another interrupt.
         let count = self.registers.messages();
         if store == Store::MSI && self.entries.values().any(|entry| entry.lines.count() != count) {
-            self.end(context);
+            self.switch_off(context);
         }
         let span = if store == Store::MSI { 0..=0 } else { *first..=*last };
         self.sweep(context, |index| plan.contains_key(&index) || store == Store::MSI);
@@ -53,6 +53,7 @@ impl Trapped {
             self.make_lines(context, &plan);
             self.route(context, &plan, span.clone());
             self.start(context, &plan, span.clone());
+            self.deliver_held(&plan);
             self.attach(context, &plan, span);
             let done = |(message, desired): (&u32, &DesiredState)| {
                 self.is_done(context, *message, *desired).then_some(*message)

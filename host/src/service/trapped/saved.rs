@@ -19,7 +19,7 @@ impl Trapped {
 
     /// Whether nothing is made of its registers.
     pub(in crate::service) fn is_new(&self) -> bool {
-        self.entries.is_empty() && !self.prepared
+        self.entries.is_empty() && self.held.is_empty() && !self.prepared
     }
 
     /// The messages for which an interrupt is held: index of the entry, number of the message. What the device itself
@@ -32,13 +32,24 @@ impl Trapped {
         let is_void = |index: u32, message: u8| self.void.contains(&(index + u32::from(message)));
         let held =
             lines.filter(move |(index, message, line)| !is_void(*index, *message) && line.holds_interrupt());
-        held.map(|(index, message, _)| (index, message))
+        let in_lines = held.map(|(index, message, _)| (index, message));
+        let is_msi = self.registers.store() == Store::MSI;
+        let place = move |message: &u32| match is_msi {
+            true => (0, u8::try_from(*message).unwrap_or(u8::MAX)),
+            false => (*message, 0),
+        };
+        in_lines.chain(self.held.iter().map(place))
     }
 
     /// Puts held interrupts into lines of their own, as if the messages had been in use when they were raised.
     fn hold(&mut self, device: DeviceId, held: &[(Origin, u8)]) -> io::Result<()> {
         let store = self.registers.store();
         let count = if store == Store::MSI { self.registers.messages() } else { 1 };
+        if !self.registers.is_enabled() {
+            // It has no lines: what is held was in use when the device was given back.
+            self.held.extend(held.iter().map(|(origin, message)| origin.index + u32::from(*message)));
+            return Ok(());
+        }
         for (origin, message) in held {
             let index = if store == Store::MSI { 0 } else { origin.index };
             if let std::collections::btree_map::Entry::Vacant(vacant) = self.entries.entry(index) {

@@ -78,6 +78,12 @@ wrong_hosts! {
     EpochNotRaised = "epoch-not-raised" breaks "E8",
     /// DISABLE leaves the IRTEs.
     DisableKeeps = "disable-keeps" breaks "X1",
+    /// ENABLE with ATTACH hands every device over.
+    AttachedUnasked = "attached-unasked" breaks "A1",
+    /// What was pending when a device was attached is lost.
+    AttachLoses = "attach-loses" breaks "A5",
+    /// DETACH leaves the device as it is.
+    DetachKeeps = "detach-keeps" breaks "A6",
     /// The vector is looked at before all else.
     VectorFirst = "vector-first" breaks "J1",
     /// PARKING is there whether the guest has taken it or not.

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use spin::Once;
 
 /// Most entries that take part.
-pub(super) const ENTRIES: usize = 4;
+pub(in crate::tests) const ENTRIES: usize = 4;
 /// Rounds of the rate generator while one event comes and goes, and microseconds from one to the next.
 const BURST: u32 = 40;
 const INTERVAL: u32 = 100;
@@ -24,7 +24,7 @@ static RAISED: [AtomicU32; ENTRIES] = [const { AtomicU32::new(0) }; ENTRIES];
 static SEEN: [AtomicU32; ENTRIES] = [const { AtomicU32::new(0) }; ENTRIES];
 
 /// The number of an entry's latest interrupt.
-pub(super) fn raised(number: usize) -> u32 {
+pub(in crate::tests) fn raised(number: usize) -> u32 {
     match AREA.get() {
         Some(area) => area.read(number as u64 * 8),
         None => RAISED.get(number).map_or(0, |raised| raised.load(Ordering::Acquire)),
@@ -32,26 +32,26 @@ pub(super) fn raised(number: usize) -> u32 {
 }
 
 /// Notes what an entry's handler finds.
-pub(super) fn see(number: usize) {
+pub(in crate::tests) fn see(number: usize) {
     if let Some(seen) = SEEN.get(number) {
         seen.fetch_max(raised(number), Ordering::AcqRel);
     }
 }
 
 /// The latest number that was seen.
-pub(super) fn seen(number: usize) -> u32 {
+pub(in crate::tests) fn seen(number: usize) -> u32 {
     SEEN.get(number).map_or(0, |seen| seen.load(Ordering::Acquire))
 }
 
 /// What raises the interrupts of a device.
-pub(super) struct Traffic {
+pub(in crate::tests) struct Traffic {
     driver: Device,
     generator: Option<Emulated>,
     entries: usize,
 }
 
 impl Traffic {
-    pub(super) fn new(function: &Function, driver: Device, entries: usize) -> Option<Self> {
+    pub(in crate::tests) fn new(function: &Function, driver: Device, entries: usize) -> Option<Self> {
         let generator = Emulated::open(function).map(|(_, generator)| generator);
         if let Some(generator) = &generator {
             let area = Dma::allocate(ENTRIES as u64 * 8)?;
@@ -60,23 +60,23 @@ impl Traffic {
         Some(Self { driver, generator, entries })
     }
 
-    pub(super) fn describe(&self) -> &'static str {
+    pub(in crate::tests) fn describe(&self) -> &'static str {
         if self.generator.is_some() { "raised by the device itself" } else { "raised by this kernel" }
     }
 
-    pub(super) fn driver(&mut self) -> &mut Device {
+    pub(in crate::tests) fn driver(&mut self) -> &mut Device {
         &mut self.driver
     }
 
     /// Begins a burst.
-    pub(super) fn start(&mut self) {
+    pub(in crate::tests) fn start(&mut self) {
         if let Some(generator) = &self.generator {
             generator.run(0, u32::try_from(self.entries).unwrap_or(1), INTERVAL, BURST);
         }
     }
 
     /// Raises each once more, if the device does not by itself.
-    pub(super) fn go_on(&mut self) {
+    pub(in crate::tests) fn go_on(&mut self) {
         if self.generator.is_some() {
             return;
         }
@@ -92,7 +92,7 @@ impl Traffic {
     }
 
     /// Lets a burst come to its end.
-    pub(super) fn finish(&mut self) {
+    pub(in crate::tests) fn finish(&mut self) {
         if let Some(generator) = &self.generator {
             wait_until(PATIENCE_MS, || generator.rounds_left() == 0);
         }

@@ -11,8 +11,8 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::Discovered;
 use pvir_guest::abi::{
-    Arch, Bdf, DeviceId, DeviceRecord, EnableRecord, EntryRecord, Features, FeaturesRecord, GuestPhysAddr,
-    Handle, Header, Operation, Routing, Status, Store, Version,
+    Arch, AttachRecord, Bdf, DeviceId, DeviceRecord, EnableRecord, EntryRecord, Features, FeaturesRecord,
+    GuestPhysAddr, Handle, Header, Operation, Routing, Status, Store, Version,
 };
 use pvir_guest::conduit::HardwareConduit;
 
@@ -155,7 +155,9 @@ impl Caller {
             0 | 1 => Operation::ENABLE,
             2 => Operation::DISABLE,
             3..20 => Operation(9 + u16::from(self.random.byte())),
-            20..64 => Operation::FEATURES,
+            20..28 => Operation::ATTACH,
+            28..32 => Operation::DETACH,
+            32..64 => Operation::FEATURES,
             64..96 => Operation::DEVICE_INFO,
             96..192 => Operation::MAP,
             192..320 => Operation::RETARGET,
@@ -167,7 +169,9 @@ impl Caller {
                 let features = match self.random.below(4) {
                     0 => Features::from_bits_retain(self.random.word()),
                     1 => self.features.intersection(Features::from_bits_retain(self.random.word())),
-                    _ => self.features,
+                    // With ATTACH nothing is mapped before a device is attached.
+                    2 => self.features,
+                    _ => self.features.difference(Features::ATTACH),
                 };
                 let area = features.contains(Features::EPOCH) && !self.random.one_in(8);
                 let record = EnableRecord::request(features, area.then(|| self.raw.spare()));
@@ -177,6 +181,10 @@ impl Caller {
             Operation::FEATURES => self.send(operation, 1, &[FeaturesRecord::request()]),
             Operation::DEVICE_INFO => {
                 let record = DeviceRecord::request(self.device());
+                self.send(operation, 1, &[record])
+            }
+            Operation::ATTACH | Operation::DETACH => {
+                let record = AttachRecord::request(self.device());
                 self.send(operation, 1, &[record])
             }
             _ => self.entries(operation),

@@ -49,6 +49,7 @@ pub(super) const CASES: Batch = Batch {
         ("kvm/decode", "memory decode toggled by one vCPU while another maps and unmaps"),
         ("kvm/storm", "a device that storms is cut off, the guest told; reset, it serves again"),
         ("kvm/storm-neighbour", "a second VM is served while the first one storms: its latency"),
+        ("kvm/attach", "a busy device is taken late and given back: no interrupt is lost"),
         ("kvm/scale", "2,048 entries, 350 vCPUs, APIC ids to 4095: a part of all pairs"),
         ("kvm/limits", "two devices ask for more IRTEs than there are"),
         ("kvm/quotas", "the quotas of a VM and of a device, run into"),
@@ -105,6 +106,8 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/storm" => (&["--cpus", "2", "--storm-limit", storm::LIMIT], ONE, "storms"),
         // Several VMs, by `storm::neighbour`.
         "kvm/storm-neighbour" => (&[], &[], ""),
+        // Handing over costs more than a guest may take that does nothing else.
+        "kvm/attach" => (&["--cpus", "2", "--rate-limit", "off"], ONE, "attach"),
         // With the machine and the device of `run.sh scale`.
         "kvm/scale" => (&[], &[], "scale rounds=50"),
         "kvm/limits" => (&["--cpus", "1"], LARGE, "limits"),

@@ -1,8 +1,8 @@
 //! A request block, or its answer: a copy that can be changed.
 
 use pvir_abi::{
-    DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Handle, Header, MAX_RECORDS,
-    Operation, RECORD_LEN, Status, block_len,
+    AttachRecord, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, GuestPhysAddr, Handle, Header,
+    MAX_RECORDS, Operation, RECORD_LEN, Status, block_len,
 };
 use pvir_host::memory::{GuestRam, NotRam};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -104,6 +104,13 @@ impl Block {
     /// Changes each record of a DEVICE_INFO.
     pub(super) fn each_device(&mut self, change: impl FnMut(&mut DeviceRecord)) {
         if self.header.operation == Operation::DEVICE_INFO {
+            self.each(change);
+        }
+    }
+
+    /// Changes each record of an ATTACH or a DETACH.
+    pub(super) fn each_attach(&mut self, change: impl FnMut(&mut AttachRecord)) {
+        if self.header.operation.takes_devices() {
             self.each(change);
         }
     }

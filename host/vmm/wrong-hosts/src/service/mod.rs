@@ -6,6 +6,7 @@
 //! that the guest has not made, or without one that it has ([`handles`], [`sessions`], [`entries`]).
 
 mod answers;
+mod attaching;
 mod block;
 mod conduits;
 mod entries;
@@ -112,6 +113,9 @@ fn change(variant: Variant) -> Box<dyn Change> {
         LowestMember => Box::<routings::LowestMember>::default(),
         ResolvesAlike => Box::new(routings::ResolvesAlike),
         HandlesInTurn => Box::<handles::HandlesInTurn>::default(),
+        AttachedUnasked => Box::new(attaching::AttachedUnasked),
+        AttachLoses => Box::new(attaching::AttachLoses),
+        DetachKeeps => Box::new(attaching::DetachKeeps),
         EnabledTwice => Box::new(sessions::EnabledTwice),
         EpochNotRaised => Box::new(sessions::EpochNotRaised),
         DisableKeeps => Box::<sessions::DisableKeeps>::default(),
