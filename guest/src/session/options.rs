@@ -31,13 +31,14 @@ pub struct EnableOptions {
     pub(super) events: Option<EventMemory>,
     notify: Option<Notify>,
     pub(super) ledger: Option<Ledger>,
+    pub(super) takes_over: bool,
 }
 
 impl EnableOptions {
     /// Options that ask for `features`. EPOCH and NOTIFY are asked for by [`EnableOptions::with_events`] and
     /// [`EnableOptions::with_notify`].
     pub const fn new(features: Features) -> Self {
-        Self { features, events: None, notify: None, ledger: None }
+        Self { features, events: None, notify: None, ledger: None, takes_over: false }
     }
 
     /// The same options with EPOCH, and the event area in `memory`.
@@ -54,6 +55,13 @@ impl EnableOptions {
     /// [`Remapping::attach`](crate::Remapping::attach).
     pub fn device_by_device(self) -> Self {
         Self { features: self.features | Features::ATTACH, ..self }
+    }
+
+    /// The same options, and a session that another kernel has left behind is ended before: for a kernel that was
+    /// started by another one, with kexec or to write down a crash (statement X2). The IRTEs of the other are given
+    /// back, its event area is written no more, and its devices are trapped for a moment.
+    pub fn taking_over(self) -> Self {
+        Self { takes_over: true, ..self }
     }
 
     /// The same options, with a ledger of what the guest holds: handles and pairs are then compared with those of

@@ -86,10 +86,11 @@ impl<C: Conduit, L: BlockLock> Pvir<C, L> {
     ///
     /// # Errors
     /// [`Error::Refused`] with the reason of the host; [`Error::FeaturesNotOffered`], [`Error::InconsistentOptions`],
-    /// [`Error::Status`], [`Error::ContractViolation`]. Session and options come back with it.
+    /// [`Error::Status`], [`Error::ContractViolation`]. Session and options come back with it. ALREADY_ENABLED says
+    /// that another kernel has left the VM enabled, see [`EnableOptions::taking_over`].
     #[expect(clippy::result_large_err, reason = "the session is moved, once in the life of a kernel")]
     pub fn enable(self, options: EnableOptions) -> Result<Remapping<C, L>, EnableFailed<C, L>> {
-        match self.ask_enable(&options) {
+        match self.enable_or_take_over(&options) {
             Ok(()) => {
                 let epoch = self.transport.epoch.load(Ordering::Relaxed);
                 let events = options.events.map(|memory| Events::new(memory, epoch));
@@ -110,6 +111,17 @@ impl<C: Conduit, L: BlockLock> Pvir<C, L> {
 
     pub(super) fn from_parts(transport: Transport<C, L>, limits: HostLimits) -> Self {
         Self { transport, limits }
+    }
+
+    fn enable_or_take_over(&self, options: &EnableOptions) -> Result<(), Error> {
+        let left_behind = |error: &Error| matches!(error, Error::Status { status, .. } if status.status() == Status::ALREADY_ENABLED);
+        match self.ask_enable(options) {
+            Err(error) if options.takes_over && left_behind(&error) => {
+                self.transport.call_bare(Operation::DISABLE)?;
+                self.ask_enable(options)
+            }
+            asked => asked,
+        }
     }
 
     fn ask_enable(&self, options: &EnableOptions) -> Result<(), Error> {

@@ -34,6 +34,29 @@ fn a_session_comes_back_from_disable_and_enables_again() {
 }
 
 #[test]
+fn a_kernel_that_was_started_by_another_takes_over_if_it_says_so() {
+    let (host, before) = enabled();
+    let (epoch, old) = (before.epoch(), before.map(msix(0)).unwrap());
+    let ask = || EnableOptions::new(Features::MSIX).with_events(host.event_memory());
+    let failed = negotiated(&host, 1).enable(ask()).unwrap_err();
+    let already = Status::ALREADY_ENABLED.result().unwrap_err();
+    assert_eq!(failed.error, Error::Status { operation: Operation::ENABLE, status: already });
+    assert_eq!(host.held(), 1);
+    let after = failed.pvir.enable(failed.options.taking_over()).unwrap();
+    assert_eq!(host.held(), 0);
+    assert!(after.epoch() > epoch);
+    assert!(before.verify(&old).is_err());
+    assert_eq!(host.calls().iter().filter(|call| **call == Operation::DISABLE).count(), 1);
+}
+
+#[test]
+fn a_kernel_that_finds_nothing_left_behind_disables_nothing() {
+    let host = host();
+    let _remapping = negotiated(&host, 1).enable(EnableOptions::new(Features::MSIX).taking_over()).unwrap();
+    assert_eq!(host.calls(), [Operation::FEATURES, Operation::ENABLE]);
+}
+
+#[test]
 fn a_refusal_names_reason_and_device_and_gives_the_session_back() {
     let host = host();
     host.refuse(Refusal::NO_SOURCE_ID, OTHER);

@@ -4,4 +4,4 @@ mod platform;
 mod session;
 
 pub(crate) use platform::Kernel;
-pub(crate) use session::{NoSession, Session, discover, open, open_by_device};
+pub(crate) use session::{NoSession, Session, discover, open, open_by_device, take_over};

@@ -35,8 +35,21 @@ impl Conduit for AnyRing {
 const KNOWN: Features =
     Features::all().difference(Features::EPOCH.union(Features::NOTIFY).union(Features::ATTACH));
 
-static BLOCK: RequestBlock<512> = RequestBlock::new();
-static EVENTS: StaticEventArea = StaticEventArea::new();
+/// What a session has of this kernel's memory.
+struct Memory {
+    block: RequestBlock<512>,
+    events: StaticEventArea,
+}
+
+impl Memory {
+    const fn new() -> Self {
+        Self { block: RequestBlock::new(), events: StaticEventArea::new() }
+    }
+}
+
+static MEMORY: Memory = Memory::new();
+/// That of a kernel which takes the VM over from the one whose memory is [`MEMORY`].
+static MEMORY_OF_NEXT: Memory = Memory::new();
 
 /// Why there is no session.
 #[derive(Debug)]
@@ -88,7 +101,7 @@ pub(crate) fn discover(line: CommandLine<'static>) -> Result<(Discovered, Hardwa
 /// Discovers, negotiates and enables with everything of what the host offers that this kernel knows; with NOTIFY if there
 /// is a vector for it. Called once.
 pub(crate) fn open(line: CommandLine<'static>, notify: Option<Notify>) -> Result<Session, NoSession> {
-    begin(line, |options| match notify {
+    begin(line, &MEMORY, |options| match notify {
         Some(notify) => options.with_notify(notify),
         None => options,
     })
@@ -96,21 +109,29 @@ pub(crate) fn open(line: CommandLine<'static>, notify: Option<Notify>) -> Result
 
 /// The same, and no device is handed over. Called once.
 pub(crate) fn open_by_device(line: CommandLine<'static>) -> Result<Session, NoSession> {
-    begin(line, EnableOptions::device_by_device)
+    begin(line, &MEMORY, EnableOptions::device_by_device)
 }
 
+/// The same as [`open`], as a kernel does it that finds the session of another. Called once.
+pub(crate) fn take_over(line: CommandLine<'static>) -> Result<Session, NoSession> {
+    begin(line, &MEMORY_OF_NEXT, EnableOptions::taking_over)
+}
+
+/// `memory` is used once.
 fn begin(
     line: CommandLine<'static>,
+    memory: &'static Memory,
     adjust: impl FnOnce(EnableOptions) -> EnableOptions,
 ) -> Result<Session, NoSession> {
     let (discovered, conduit) = discover(line)?;
-    // SAFETY: called once; the image is mapped at its physical addresses.
-    let block = unsafe { BLOCK.memory(physical(&raw const BLOCK)) }.ok_or(NoSession::Memory)?;
+    // SAFETY: the memory is used once; the image is mapped at its physical addresses.
+    let block = unsafe { memory.block.memory(physical(&raw const memory.block)) }.ok_or(NoSession::Memory)?;
     let pvir = Pvir::negotiate(&discovered, AnyRing(conduit), block)?;
     let options = EnableOptions::new(pvir.limits().features & KNOWN);
     let options = if pvir.limits().features.contains(Features::EPOCH) {
         // SAFETY: as for the block.
-        let area = unsafe { EVENTS.memory(physical(&raw const EVENTS)) }.ok_or(NoSession::Memory)?;
+        let area =
+            unsafe { memory.events.memory(physical(&raw const memory.events)) }.ok_or(NoSession::Memory)?;
         options.with_events(area)
     } else {
         options

@@ -25,6 +25,7 @@ mod sequences;
 mod several;
 mod shortage;
 mod storms;
+mod takeover;
 mod trapped;
 
 use crate::machine::exit::ExitCode;
@@ -35,7 +36,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 24] = [
+pub(crate) const WORDS: [(&str, Word); 25] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("resets", resets::run),
@@ -59,5 +60,6 @@ pub(crate) const WORDS: [(&str, Word); 24] = [
     ("shortage", shortage::run),
     ("storms", storms::run),
     ("selftest", selftest::run),
+    ("takeover", takeover::run),
     ("trapped", trapped::run),
 ];

@@ -15,6 +15,10 @@ pub(super) const INTEL: Batch = Batch {
         ("intel/multi", "sixteen messages of one MSI capability, their IRTEs, and exits to write it"),
         ("intel/routings", "logical destinations, lowest priority, the hint; refusals"),
         ("intel/dynamic", "entries come and go one by one while another fires"),
+        (
+            "intel/takeover",
+            "a kernel that another one has started takes the VM over: nothing of the other is alive",
+        ),
     ],
     run: |names| run(Iommu::Intel, names),
 };
@@ -23,6 +27,10 @@ pub(super) const AMD: Batch = Batch {
     cases: &[
         ("amd/multi", "sixteen messages of one MSI capability, and exits to write it"),
         ("amd/dynamic", "entries come and go one by one while another fires"),
+        (
+            "amd/takeover",
+            "a kernel that another one has started takes the VM over: nothing of the other is alive",
+        ),
     ],
     run: |names| run(Iommu::Amd, names),
 };

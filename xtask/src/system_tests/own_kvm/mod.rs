@@ -50,6 +50,10 @@ pub(super) const CASES: Batch = Batch {
         ("kvm/storm", "a device that storms is cut off, the guest told; reset, it serves again"),
         ("kvm/storm-neighbour", "a second VM is served while the first one storms: its latency"),
         ("kvm/attach", "a busy device is taken late and given back: no interrupt is lost"),
+        (
+            "kvm/takeover",
+            "a kernel that another one has started takes the VM over: nothing of the other is alive",
+        ),
         ("kvm/scale", "2,048 entries, 350 vCPUs, APIC ids to 4095: a part of all pairs"),
         ("kvm/limits", "two devices ask for more IRTEs than there are"),
         ("kvm/quotas", "the quotas of a VM and of a device, run into"),
@@ -108,6 +112,7 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/storm-neighbour" => (&[], &[], ""),
         // Handing over costs more than a guest may take that does nothing else.
         "kvm/attach" => (&["--cpus", "2", "--rate-limit", "off"], ONE, "attach"),
+        "kvm/takeover" => (two, ONE, "takeover"),
         // With the machine and the device of `run.sh scale`.
         "kvm/scale" => (&[], &[], "scale rounds=50"),
         "kvm/limits" => (&["--cpus", "1"], LARGE, "limits"),

@@ -33,6 +33,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("multi", multi::run),
     ("routings", paths::routings),
     ("dynamic", paths::dynamic),
+    ("takeover", paths::takeover),
     ("pairs", pairs::run),
     ("counts", counts::run),
     ("floor", floor::in_lab),

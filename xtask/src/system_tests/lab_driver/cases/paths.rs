@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 
 use super::tally::agree;
 use crate::CaseReport;
-use crate::expect::{number, text};
+use crate::expect::{number, same, text};
 use crate::host;
 use crate::vm::Vm;
 
@@ -24,6 +24,17 @@ pub(super) fn routings() -> Result<CaseReport> {
     // One device has MSI-X and the other MSI, so that the store tells them apart.
     let total = agree(&ended, |_| true)?;
     Ok(format!("{delivered} routings delivered, {total} interrupts; {refused} refused, {not_taken} without their features").into())
+}
+
+pub(super) fn takeover() -> Result<CaseReport> {
+    let device = host::device(0)?;
+    let ended = Vm::start(&["--device", &format!("vfio={device}")], "takeover")?.finish()?;
+    ended.passed()?;
+    for name in ["before", "epoch", "handle", "pair", "after"] {
+        same(name, &ended.checks(name), &vec!["ok"])?;
+    }
+    host::nothing_left()?;
+    Ok("the old handle is stale, the old pair reaches nobody".to_owned().into())
 }
 
 pub(super) fn dynamic() -> Result<CaseReport> {
