@@ -9,6 +9,7 @@ mod alias;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod form;
 mod function;
 mod group;
 mod ivrs;

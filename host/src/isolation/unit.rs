@@ -1,6 +1,7 @@
 //! The units that remap interrupts, and the format of the address/data pairs that they hand out.
 
 use super::Host;
+use super::form;
 use pvir_abi::Pair;
 use std::fs;
 
@@ -14,9 +15,6 @@ pub enum RemappingUnit {
     Amd,
 }
 
-/// Destination mode, in the address of a message.
-const AMD_DM: u64 = 1 << 2;
-
 impl RemappingUnit {
     /// The kind of the unit that `/sys/class/iommu` names `name`, for example `dmar0` or `ivhd0`.
     pub(super) fn by_name(name: &str) -> Option<Self> {
@@ -27,20 +25,15 @@ impl RemappingUnit {
         }
     }
 
-    /// Validates that `pair` has the format that this unit's Linux driver writes.
-    ///
-    /// Intel: the remappable format, because another pair would be taken for a plain message (Intel VT-d
-    /// Specification, Rev. 5.10, section 5.1.2.2). AMD has no mark of that kind. Linux writes address 0xfee00000 and,
-    /// as data, an index below 2048 into the device's own table (AMD 48882 Rev 3.11, section 2.2.5; Linux 6.12,
-    /// drivers/iommu/amd/iommu.c). Newer kernels set bit 2 of the address, DM, where the unit has tables of 2,048
-    /// entries for a device: there DM must be set, and the IRTE alone says what the destination mode is.
+    /// Validates that `pair` has the form in which this unit's Linux driver writes pairs. What the driver never writes is
+    /// refused, also where the unit would take it.
     ///
     /// # Errors
     /// Why it is refused, as a phrase for a log message.
     pub fn validate(self, pair: Pair) -> Result<(), String> {
         let right = match self {
-            Self::Intel => pair.intel_index().is_some(),
-            Self::Amd => pair.address & !AMD_DM == 0xfee0_0000 && pair.data < 2048,
+            Self::Intel => form::is_intel(pair),
+            Self::Amd => form::is_amd(pair),
         };
         if right { Ok(()) } else { Err(format!("{pair} is not in the form of {self:?} interrupt remapping")) }
     }
@@ -108,14 +101,10 @@ mod tests {
 
     #[test]
     fn each_unit_has_its_own_form() {
-        let validate = |unit: RemappingUnit, address, data| unit.validate(Pair { address, data }).is_ok();
-        assert!(validate(RemappingUnit::Intel, 0xfee0_0298, 0));
-        assert!(!validate(RemappingUnit::Intel, 0xfee0_0000, 5));
-        assert!(validate(RemappingUnit::Amd, 0xfee0_0000, 5));
-        assert!(validate(RemappingUnit::Amd, 0xfee0_0004, 2047), "a unit with 2K remapping");
-        assert!(!validate(RemappingUnit::Amd, 0xfee0_0298, 0));
-        assert!(!validate(RemappingUnit::Amd, 0xfee0_0008, 0), "a redirection hint");
-        assert!(!validate(RemappingUnit::Amd, 0xfee0_0000, 2048));
-        assert!(!validate(RemappingUnit::Intel, u64::MAX, u32::MAX));
+        let (intel, amd) = (Pair { address: 0xfee0_0298, data: 0 }, Pair { address: 0xfee0_0004, data: 5 });
+        let taken = |pair| [RemappingUnit::Intel, RemappingUnit::Amd].map(|unit| unit.validate(pair).is_ok());
+        assert_eq!((taken(intel), taken(amd)), ([true, false], [false, true]));
+        let said = RemappingUnit::Intel.validate(amd).unwrap_err();
+        assert_eq!(said, "0xfee00004/0x0005 is not in the form of Intel interrupt remapping");
     }
 }
