@@ -16,7 +16,7 @@ fn judge<'a>(vm: &'a Vm, record: &mut AttachRecord) -> Result<&'a Attached, Stat
     if !is_zero(&record.reserved0) || !is_zero(&record.reserved1) {
         return Err(Status::RESERVED_NOT_ZERO);
     }
-    vm.devices.get(&record.device).ok_or_else(|| vm.absent(record.device))
+    vm.named(record.device)
 }
 
 /// Hands a device to the guest.

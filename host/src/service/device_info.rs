@@ -14,7 +14,7 @@ pub(super) fn answer(vm: &Vm, record: &mut DeviceRecord) -> Result<(), Status> {
     if !is_zero(&record.reserved0) || !is_zero(&record.reserved1) {
         return Err(Status::RESERVED_NOT_ZERO);
     }
-    let attached = vm.devices.get(&record.device).ok_or_else(|| vm.absent(record.device))?;
+    let attached = vm.named(record.device)?;
     let capabilities = &attached.capabilities;
     record.stores = capabilities.stores.bits();
     let mut flags = capabilities.flags;

@@ -78,10 +78,6 @@ impl Devices {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attached> {
         self.all.iter_mut().map(|(_, attached)| attached)
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
-    }
 }
 
 impl DeviceSet for Devices {

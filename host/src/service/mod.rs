@@ -94,9 +94,6 @@ pub enum SetupError {
     /// The VM has a device with this id already.
     #[error("device {0} is there already")]
     DuplicateDevice(DeviceId),
-    /// The guest has enabled pvir, and devices must be added before that.
-    #[error("device {0} comes after the guest enabled pvir")]
-    AlreadyEnabled(DeviceId),
 }
 
 /// The hypercall service of one VM. All its functions may be called from any thread.
@@ -191,8 +188,12 @@ impl Service {
 
     /// Adds a device under `id`, the segment and BDF at which the guest finds it.
     ///
+    /// A device may come while the guest has enabled pvir (docs/abi.md, I5 to I7). It comes trapped. A guest that took
+    /// ATTACH may take it at once; to any other guest it is not there before its next ENABLE. The guest is told by what
+    /// the VMM has for that (ACPI, a hot-plug port), and not by an event.
+    ///
     /// # Errors
-    /// [`SetupError::DuplicateDevice`] or [`SetupError::AlreadyEnabled`]. `device` is then dropped.
+    /// [`SetupError::DuplicateDevice`]. `device` is then dropped.
     pub fn add_device(&self, id: DeviceId, device: Box<dyn Device>) -> Result<(), SetupError> {
         self.lock().add_device(id, device)
     }

@@ -114,6 +114,9 @@ impl Vm {
     ) -> Result<(Origin, DevicePlace), Status> {
         let device = self.devices.find(record.device).ok_or_else(|| self.absent(record.device))?;
         let attached = self.devices.at(device);
+        if attached.unseen {
+            return Err(self.absent(record.device));
+        }
         if attached.cut_off {
             return Err(Status::DEVICE_CUT_OFF);
         }

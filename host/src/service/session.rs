@@ -197,6 +197,7 @@ impl Vm {
         self.log_irqfds(&failed);
         self.session = None;
         self.gone.clear();
+        self.devices.iter_mut().for_each(|attached| attached.unseen = false);
         self.owed.forget();
         self.log.info(|| format!("pvir is disabled, epoch {}", self.epoch));
         closed

@@ -46,6 +46,8 @@ pub(super) struct Attached {
     pub(super) cut_off: bool,
     /// Why, if it was for its interrupts.
     pub(super) storm: Option<Storm>,
+    /// Whether the device came in a session whose guest did not take ATTACH: to that guest it is not there (I5).
+    pub(super) unseen: bool,
 }
 
 pub(super) struct Vm {
@@ -93,9 +95,8 @@ impl Vm {
     }
 
     pub(super) fn add_device(&mut self, id: DeviceId, device: Box<dyn Device>) -> Result<(), SetupError> {
-        if self.session.is_some() {
-            return Err(SetupError::AlreadyEnabled(id));
-        }
+        // A guest that takes its devices one at a time finds one more; for any other one the set is that of its ENABLE.
+        let unseen = self.session.is_some() && !self.is_by_device();
         let capabilities = device.capabilities();
         let trapped = Trapped::of(&*device);
         let mapped = Holders::default();
@@ -108,12 +109,28 @@ impl Vm {
             trapped,
             cut_off: false,
             storm: None,
+            unseen,
         };
         if !self.devices.insert(id, attached) {
             return Err(SetupError::DuplicateDevice(id));
         }
-        self.gone.remove(&id);
+        if self.session.is_some() {
+            self.log.info(|| format!("device {id} has come while pvir is enabled; the guest sees it: {}", !unseen));
+        }
+        if !unseen {
+            self.gone.remove(&id);
+        }
         Ok(())
+    }
+
+    /// A device that the guest may name.
+    pub(super) fn named(&self, id: DeviceId) -> Result<&Attached, Status> {
+        self.devices.get(&id).filter(|attached| !attached.unseen).ok_or_else(|| self.absent(id))
+    }
+
+    /// Whether the device is there, but not for the guest of this session.
+    pub(super) fn is_unseen(&self, id: DeviceId) -> bool {
+        self.devices.get(&id).is_some_and(|attached| attached.unseen)
     }
 
     /// The status for a device that the VM does not have.

@@ -51,10 +51,7 @@ impl DeviceEvents {
     fn bring_back(&self, service: &Service, gone: &mut Option<Box<dyn Device>>) {
         // It is not there if it has gone.
         let _ = service.readmit(self.id);
-        // Devices come while no guest has enabled pvir (docs/abi.md, I4).
-        if service.epoch() == 0 {
-            // It came from there: what it could be refused for is another vCPU's ENABLE at this moment.
-            let _ = gone.take().map(|device| service.add_device(self.id, device));
-        }
+        // It came from there, and nothing else can have come in its place.
+        let _ = gone.take().map(|device| service.add_device(self.id, device));
     }
 }

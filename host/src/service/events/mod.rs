@@ -134,7 +134,8 @@ impl Service {
     /// given back, and its table is taken from the guest. The device is the answer, to be dropped without a lock.
     ///
     /// From then on the guest's calls for this device are answered with DEVICE_GONE until it calls DISABLE, and with
-    /// NO_DEVICE afterwards.
+    /// NO_DEVICE afterwards; until another device is [added](Self::add_device) in its place, if the guest took ATTACH.
+    /// Of a device that came in this session, and is not there for its guest, no event is raised.
     ///
     /// # Errors
     /// [`RaiseError::UnknownDevice`], also for a device that has gone.
@@ -145,6 +146,7 @@ impl Service {
             return Err(RaiseError::UnknownDevice(id));
         }
         vm.owed.forget_device(id);
+        let unseen = vm.is_unseen(id);
         let mut raised = vm.release_of(Some(id), counted.as_ref());
         vm.end_trapped_of(id);
         close(&mut vm, id);
@@ -153,10 +155,15 @@ impl Service {
         vm.sweep();
         raised.unstopped = 0;
         let attached = vm.devices.remove(id).ok_or(RaiseError::UnknownDevice(id))?;
-        if vm.session.is_some() {
-            vm.gone.insert(id);
-        }
-        let raised = self.tell(&mut vm, Event::DeviceGone(id), raised);
+        let raised = if unseen {
+            // It was not there for this guest.
+            Raised { epoch: vm.session.map(|_| vm.epoch), ..raised }
+        } else {
+            if vm.session.is_some() {
+                vm.gone.insert(id);
+            }
+            self.tell(&mut vm, Event::DeviceGone(id), raised)
+        };
         self.unlock(vm);
         Ok((raised, attached.device))
     }
@@ -207,7 +214,8 @@ impl Service {
 
     /// Tells the guest, if it has enabled pvir.
     fn tell(&self, vm: &mut Vm, event: Event, raised: Raised) -> Raised {
-        let epoch = vm.announce(&*self.ram, event);
+        let unseen = event.device().is_some_and(|id| vm.is_unseen(id));
+        let epoch = if unseen { vm.session.map(|_| vm.epoch) } else { vm.announce(&*self.ram, event) };
         let Raised { irtes, unstopped, .. } = raised;
         let of = event.device().map_or_else(|| "every device".to_string(), |id| format!("device {id}"));
         vm.log.info(|| format!("{:?} of {of}: {irtes} IRTEs given back, epoch {epoch:?}", event.reason()));

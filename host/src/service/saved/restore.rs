@@ -131,7 +131,6 @@ fn validate(
     if !state.gone.is_empty() && session.is_none() {
         return Err(contradiction("devices went in a session that there is not"));
     }
-    let features = session.map_or(Features::empty(), |session| session.features);
     let mut held = Vec::with_capacity(state.devices.len());
     let mut here = vm.devices.iter();
     for saved in &state.devices {
@@ -141,7 +140,7 @@ fn validate(
             Some((other, _)) if *other < id => return Err(RestoreError::NewDevice(*other)),
             _ => return Err(RestoreError::MissingDevice(id)),
         };
-        held.push(validate_device(attached, saved, features)?);
+        held.push(validate_device(attached, saved, session.as_ref())?);
     }
     match here.next() {
         Some((id, _)) => Err(RestoreError::NewDevice(*id)),
@@ -178,18 +177,24 @@ fn validate_session(
 fn validate_device(
     attached: &Attached,
     saved: &SavedDevice,
-    features: Features,
+    session: Option<&Session>,
 ) -> Result<Vec<(Origin, u8)>, RestoreError> {
     let device = saved.id();
+    let has_session = session.is_some();
+    let features = session.map_or(Features::empty(), |session| session.features);
     let shape = SavedShape::of(&attached.capabilities, attached.device.shape());
     if shape != saved.shape {
         let (saved, here) = (saved.shape.to_string(), shape.to_string());
         return Err(RestoreError::OtherDevice { device, saved, here });
     }
     let served = attached.is_served(features);
-    let is_right = match features.contains(Features::ATTACH) {
+    let by_device = features.contains(Features::ATTACH);
+    if saved.unseen && (by_device || !has_session) {
+        return Err(contradiction(format!("{device} is there for every guest of this session")));
+    }
+    let is_right = match by_device {
         true => served || !saved.open,
-        false => saved.open == served,
+        false => saved.open == (served && !saved.unseen),
     };
     if !is_right {
         return Err(contradiction(format!("who programs {device} is not what the guest asked for")));
@@ -261,6 +266,7 @@ impl Vm {
         for saved in &state.devices {
             if let Some(attached) = self.devices.get_mut(&saved.id()) {
                 attached.cut_off = saved.cut_off;
+                attached.unseen = saved.unseen;
             }
         }
         self.gone = state.gone.iter().map(|(segment, bdf)| DeviceId::new(*segment, Bdf(*bdf))).collect();

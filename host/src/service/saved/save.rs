@@ -129,6 +129,7 @@ impl Vm {
         SavedDevice {
             open: attached.open,
             cut_off: attached.cut_off,
+            unseen: attached.unseen,
             registers,
             held,
             ..SavedDevice::new(id, shape)

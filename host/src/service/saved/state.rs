@@ -49,6 +49,8 @@ pub(super) struct SavedDevice {
     pub(super) open: bool,
     /// Whether the host has cut it off.
     pub(super) cut_off: bool,
+    /// Whether it came in this session, and is not there for its guest.
+    pub(super) unseen: bool,
     /// The registers that are emulated while the guest does not program it.
     pub(super) registers: Option<EmulatedRegisters>,
     /// The messages for which the host holds an interrupt, ascending.
@@ -58,7 +60,7 @@ pub(super) struct SavedDevice {
 impl SavedDevice {
     pub(super) fn new(id: DeviceId, shape: SavedShape) -> Self {
         let DeviceId { segment, bdf } = id;
-        Self { segment, bdf: bdf.0, shape, open: false, cut_off: false, registers: None, held: Vec::new() }
+        Self { segment, bdf: bdf.0, shape, open: false, cut_off: false, unseen: false, registers: None, held: Vec::new() }
     }
 
     pub(super) fn id(&self) -> DeviceId {

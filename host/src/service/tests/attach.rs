@@ -192,7 +192,8 @@ fn an_attach_that_fails_leaves_the_trapped_store_acting() {
 fn records_are_judged_in_their_order() {
     let fixture = ServiceFixture::by_device();
     let shared = FakeDevice::new(fixture.platform.clone(), 3, 1).not_isolated(Refusal::SHARED_GROUP);
-    assert!(fixture.service.add_device(device(3), Box::new(shared)).is_err(), "I4");
+    fixture.add(3, shared);
+    assert_eq!(fixture.attach(3), Status::REFUSED, "it is judged when it is taken");
     for operation in [Operation::ATTACH, Operation::DETACH] {
         assert_eq!(fixture.turn(operation, 9), Status::NO_DEVICE);
         for byte in 12..64 {

@@ -38,7 +38,7 @@ impl ServiceFixture {
         raised
     }
 
-    fn info(&self, number: u8) -> Status {
+    pub(super) fn info(&self, number: u8) -> Status {
         let asked = [DeviceRecord::request(device(number))];
         self.call(Operation::DEVICE_INFO, CallFlags::empty(), &asked).records[0].status
     }

@@ -21,6 +21,7 @@ mod model;
 mod operations;
 mod order;
 mod parking;
+mod plugging;
 mod rate;
 mod records;
 mod reset;
