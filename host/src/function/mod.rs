@@ -209,6 +209,13 @@ impl PciFunction {
         }
     }
 
+    /// Takes the function from the guest for good, as an unplug does: nothing of it decodes or is mapped any more. The VMM
+    /// takes its device from the service ([`Service::remove_device`](crate::service::Service::remove_device)), and brings it
+    /// no more accesses.
+    pub fn withdraw(&self) {
+        self.placement.end();
+    }
+
     /// Serves the guest's read of a BAR that exited. What no device has reads as ones.
     pub fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
         self.placement.backend().bar_read(self.stores.as_ref(), bar, offset, data);

@@ -9,7 +9,7 @@ use super::registers::Registers;
 use super::stores::TrappedStores;
 use super::window::FunctionWindow;
 use crate::device::{Device, TableWindow};
-use crate::pci::Bars;
+use crate::pci::{BarSpec, Bars};
 use crate::service::Service;
 use pvir_abi::DeviceId;
 use std::ops::Range;
@@ -57,6 +57,12 @@ impl NewFunction {
         &*self.device
     }
 
+    /// The BARs, each by the number of its first register: a VMM that has no room for them need not attach the function.
+    #[must_use]
+    pub fn bars(&self) -> Vec<(u8, BarSpec)> {
+        self.placement.registers().bars.iter().collect()
+    }
+
     /// For people and reports, for example `vfio 0000:01:00.0`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -72,8 +78,7 @@ impl NewFunction {
     /// address 0 and do not decode yet.
     ///
     /// # Errors
-    /// [`FunctionError::Service`] if the service has a device of this id, or the guest has enabled pvir. Function and
-    /// device are then gone.
+    /// [`FunctionError::Service`] if the service has a device of this id. Function and device are then gone.
     pub fn attach(self, service: &Arc<Service>) -> Result<Arc<PciFunction>, FunctionError> {
         let id = self.placement.id();
         let stores = TrappedStores::new(Arc::clone(service), id, self.capability);

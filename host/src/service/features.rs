@@ -24,7 +24,8 @@ pub(super) fn answer(vm: &Vm, discovery: &Discovery, record: &mut FeaturesRecord
         max_apic_id: vm.policy.max_apic_id(),
         max_irtes: vm.max_irtes,
         irtes: vm.held,
-        devices: u32::try_from(vm.devices.iter().filter(|(_, attached)| !attached.unseen).count()).unwrap_or(u32::MAX),
+        devices: u32::try_from(vm.devices.iter().filter(|(_, attached)| !attached.unseen).count())
+            .unwrap_or(u32::MAX),
         conduits: discovery.conduits.bits(),
         ..FeaturesRecord::request()
     };

@@ -115,7 +115,9 @@ impl Vm {
             return Err(SetupError::DuplicateDevice(id));
         }
         if self.session.is_some() {
-            self.log.info(|| format!("device {id} has come while pvir is enabled; the guest sees it: {}", !unseen));
+            self.log.info(|| {
+                format!("device {id} has come while pvir is enabled; the guest sees it: {}", !unseen)
+            });
         }
         if !unseen {
             self.gone.remove(&id);

@@ -14,6 +14,7 @@ use crate::json_target::JsonTarget;
 use crate::manual;
 use crate::memory_size::MemorySize;
 use crate::observation::{event, routes};
+use crate::plugging;
 use crate::restart::OnReboot;
 use crate::sandbox::SandboxMode;
 use crate::serial_target::SerialTarget;
@@ -49,6 +50,12 @@ pub(crate) enum Command {
     /// Tell the guest of a running VM that a device's pairs are stale, that it is gone or cut off; or let it go on
     #[command(after_help = event::HELP)]
     Event(event::EventArgs),
+    /// Plug a device into a running VM
+    #[command(after_help = plugging::PLUG_HELP)]
+    Plug(plugging::PlugArgs),
+    /// Unplug a device of a running VM: its guest is asked to let it go
+    #[command(after_help = plugging::UNPLUG_HELP)]
+    Unplug(plugging::UnplugArgs),
     /// Save a running VM into a file, from which `pvir run --restore` goes on
     #[command(after_help = snapshot::HELP)]
     Save(snapshot::SaveArgs),

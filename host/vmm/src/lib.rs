@@ -30,6 +30,7 @@ mod memory_size;
 mod observation;
 mod output;
 mod pci;
+mod plugging;
 mod restart;
 mod results;
 mod run;
@@ -150,6 +151,8 @@ fn run_command(
     let result = match &cli.command {
         Command::Routes(args) => observation::routes::run(args),
         Command::Event(args) => observation::event::run(args),
+        Command::Plug(args) => plugging::run_plug(args),
+        Command::Unplug(args) => plugging::run_unplug(args),
         Command::Save(args) => snapshot::run_command(args),
         Command::Run(args) => run::run(args, assembly, err, json, sandbox),
         Command::Doctor(args) => host_commands::doctor::run(args),

@@ -18,6 +18,7 @@ use crate::boot::{self, BootImage};
 use crate::cli::RunArgs;
 use crate::descriptors;
 use crate::devices::attach;
+use crate::devices::departures::Departures;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::devices::io_apic::IoApic;
 use crate::devices::line_console::LineConsole;
@@ -25,11 +26,13 @@ use crate::devices::serial::SerialPort;
 use crate::exit_code;
 use crate::foreground::Foreground;
 use crate::observation::control::server::{AnswerRequest, Server};
+use crate::observation::report::devices::DeviceList;
 use crate::observation::report::live::{LiveReport, Ticker};
-use crate::observation::report::summary::DeviceName;
 use crate::output::console::GuestOutput;
 use crate::output::stream::{self, Patience, Stream};
-use crate::pci::bus::{PciBus, Slot};
+use crate::pci::bus::{PLACES, PciBus};
+use crate::pci::hotplug::HotplugPorts;
+use crate::plugging::{self, Ejector, PlugDesk, Plugger, Plugging};
 use crate::restart::{self, Machine, OnReboot};
 use crate::results::Results;
 use crate::sandbox::{Sandbox, kinds};
@@ -46,6 +49,7 @@ use crate::vcpu::platform::Platform;
 use crate::vcpu::ports::Ports;
 use crate::vm::blank::RamPins;
 use crate::vm::host_memory::HostMemory;
+use crate::vm::layout;
 use crate::vm::message::LocalApics;
 use crate::vm::{Offer, Vm};
 use crate::watch::{Watch, Watched};
@@ -85,7 +89,8 @@ pub(crate) fn run(
     let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
-    let (pci, notices) = attach::all(&vm, &service, args.mode, &args.device, assembly, sandbox)?;
+    let maker = attach::all(&vm, &service, args.mode, &args.device, assembly, sandbox)?;
+    let pci = Arc::clone(maker.bus());
     if args.on_reboot == OnReboot::Restart {
         pci.check_resets()?;
     }
@@ -105,7 +110,16 @@ pub(crate) fn run(
     let console = GuestOutput::open(&args.serial, &out, sandbox)?;
     let _removal = console.socket_file().map(Removal);
     let serial = Arc::new(SerialPort::new(Arc::clone(&io_apic), console.clone()));
-    let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), pci.slots().count()));
+    let exits = Arc::new(ExitCounters::new(vm.apic_ids.len(), PLACES));
+    let devices = Arc::<DeviceList>::default();
+    pci.slots().for_each(|slot| devices.add((&*slot).into(), &exits));
+    let ejector = Arc::new(Ejector {
+        departures: Departures::new(Arc::clone(&pci), Arc::clone(&service))
+            .context("cannot make an eventfd")?,
+        devices: Arc::clone(&devices),
+        exits: Arc::clone(&exits),
+    });
+    let hotplug = Arc::new(hotplug_ports(&io_apic, &ejector));
     let hypercalls = assembly.hypercalls(Arc::<Service>::clone(&service));
     let template = vm.cpuid(&*hypercalls)?;
     let platform = Arc::new(Platform {
@@ -113,6 +127,7 @@ pub(crate) fn run(
             Arc::clone(&serial),
             LineConsole::new(console.clone(), Box::new(vm.memory.clone())),
             Arc::clone(&pci),
+            Arc::clone(&hotplug),
             Arc::clone(&ending),
         ),
         pci: Arc::clone(&pci),
@@ -149,14 +164,23 @@ pub(crate) fn run(
         service: Arc::clone(&service),
         exits,
         counters,
-        devices: device_names(&pci),
+        devices,
         apic_ids: vm.apic_ids.clone(),
         conduits: vm.conduits,
         started: Instant::now(),
         posting: OnceLock::new(),
         restarts: AtomicU64::new(0),
     });
-    let control = serve(args.control.as_deref(), &live, &desk, sandbox)?;
+    let plug_desk = Arc::new(PlugDesk::new().context("cannot make an eventfd")?);
+    let asked = Asked {
+        live: Arc::clone(&live),
+        desk: Arc::clone(&desk),
+        plug_desk: Arc::clone(&plug_desk),
+        bus: Arc::clone(&pci),
+        hotplug: Arc::clone(&hotplug),
+        ejector: Arc::clone(&ejector),
+    };
+    let control = asked.serve(args.control.as_deref(), sandbox)?;
     let prearm_thread = sandbox
         .start_within(&kinds::PREARM, || PrearmThread::start(Arc::clone(&service)))?
         .context("cannot start the thread that arms irqfds ahead")?;
@@ -171,7 +195,6 @@ pub(crate) fn run(
     let watched = Watched {
         ending: &ending,
         signals: &signals,
-        notices: &notices,
         service: &service,
         live: &live,
         results: &results,
@@ -185,9 +208,12 @@ pub(crate) fn run(
         pins: args.pins(),
         desk: Arc::clone(&desk),
     };
-    let mut watch = Watch::new(watched, args.timeout, ticker)?;
+    let plugger = Plugger::new(maker, Arc::clone(&plug_desk), hotplug, ejector)
+        .for_restarts(args.on_reboot == OnReboot::Restart);
+    let mut watch = Watch::new(watched, args.timeout, ticker, plugger)?;
     let threads = restart::run_boots(&machine, args.on_reboot, &mut watch, vcpus, sandbox)?;
     desk.close();
+    plug_desk.close();
     let outcome = ending.outcome().context("the run ended without an outcome")?;
     let stopped = matches!(outcome, Outcome::Interrupted | Outcome::TimedOut { .. });
     let sockets = control.as_ref().map(Server::file).into_iter().chain(console.socket_file());
@@ -221,33 +247,43 @@ pub(crate) fn run(
     results.at_end(&live.summary(&outcome), patience).map(ExitCode::from)
 }
 
-fn device_names(bus: &PciBus) -> Vec<DeviceName> {
-    let name = |slot: &Slot| DeviceName {
-        id: slot.devfn().id(),
-        host: slot.function().host_address(),
-        address: slot.devfn().to_string(),
-        name: slot.function().name(),
-        msix_bar: slot.function().msix_table_bar().map(usize::from),
-        bars: slot.function().bars().iter().map(|(bar, _)| usize::from(*bar)).collect(),
-    };
-    bus.slots().map(name).collect()
+/// The registers of devices that come and go, wired to the interrupt and to what takes devices out.
+fn hotplug_ports(io_apic: &Arc<IoApic>, ejector: &Arc<Ejector>) -> HotplugPorts {
+    let (io_apic, ejector) = (Arc::clone(io_apic), Arc::clone(ejector));
+    HotplugPorts::new(
+        Box::new(move || io_apic.raise(layout::HOTPLUG_PIN)),
+        Box::new(move |place| drop(ejector.take_out(place))),
+    )
 }
 
-/// The control socket: one that was asked for must be there.
-fn serve(
-    path: Option<&Path>,
-    live: &Arc<LiveReport>,
-    desk: &Arc<SaveDesk>,
-    sandbox: &Sandbox,
-) -> Result<Option<Server>> {
-    let (live, desk) = (Arc::clone(live), Arc::clone(desk));
-    let answer: Arc<AnswerRequest> = Arc::new(move |request, file| match (request, file) {
-        ("save", Some(file)) => Ok(json!({ "bytes": desk.save(file.into())? }).to_string()),
-        ("save", None) => bail!("no file came with the request; help: `pvir save`"),
-        (request, _) => live.answer(request),
-    });
-    match path {
-        Some(path) => Server::start(path, answer, sandbox).context("--control").map(Some),
-        None => Ok(Server::at_usual_place(&answer, sandbox)),
+/// What the control socket can be asked for.
+struct Asked {
+    live: Arc<LiveReport>,
+    desk: Arc<SaveDesk>,
+    plug_desk: Arc<PlugDesk>,
+    bus: Arc<PciBus>,
+    hotplug: Arc<HotplugPorts>,
+    ejector: Arc<Ejector>,
+}
+
+impl Asked {
+    /// The control socket: one that was asked for must be there.
+    fn serve(self, path: Option<&Path>, sandbox: &Sandbox) -> Result<Option<Server>> {
+        let answer: Arc<AnswerRequest> = Arc::new(move |request, file| match (request, file) {
+            ("save", Some(file)) => Ok(json!({ "bytes": self.desk.save(file.into())? }).to_string()),
+            ("save", None) => bail!("no file came with the request; help: `pvir save`"),
+            (request, _) => {
+                plugging::answer(self.plugging(), request).unwrap_or_else(|| self.live.answer(request))
+            }
+        });
+        match path {
+            Some(path) => Server::start(path, answer, sandbox).context("--control").map(Some),
+            None => Ok(Server::at_usual_place(&answer, sandbox)),
+        }
+    }
+
+    fn plugging(&self) -> Plugging<'_> {
+        let Self { plug_desk: desk, bus, hotplug, ejector, .. } = self;
+        Plugging { desk, bus, hotplug, ejector }
     }
 }

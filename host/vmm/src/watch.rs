@@ -11,6 +11,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use crate::devices::notices::HostNotices;
 use crate::foreground::Foreground;
 use crate::observation::report::live::{LiveReport, Ticker};
+use crate::plugging::Plugger;
 use crate::results::Results;
 use crate::signals::{SignalRequest, Signals};
 use crate::vcpu::ending::Ending;
@@ -21,7 +22,6 @@ use crate::vcpu::outcome::Outcome;
 pub(crate) struct Watched<'a> {
     pub(crate) ending: &'a Ending,
     pub(crate) signals: &'a Signals,
-    pub(crate) notices: &'a [HostNotices],
     pub(crate) service: &'a Service,
     pub(crate) live: &'a LiveReport,
     pub(crate) results: &'a Results,
@@ -35,6 +35,7 @@ pub(crate) struct Watch<'a> {
     /// `--timeout`, and when it has passed.
     limit: Option<(f64, Instant)>,
     ticker: Option<Ticker>,
+    plugger: Plugger<'a>,
 }
 
 impl<'a> Watch<'a> {
@@ -42,18 +43,23 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// The system call that failed.
-    pub(crate) fn new(watched: Watched<'a>, timeout: Option<f64>, ticker: Option<Ticker>) -> Result<Self> {
-        let Watched { ending, signals, notices, .. } = watched;
+    pub(crate) fn new(
+        watched: Watched<'a>,
+        timeout: Option<f64>,
+        ticker: Option<Ticker>,
+        plugger: Plugger<'a>,
+    ) -> Result<Self> {
+        let Watched { ending, signals, .. } = watched;
         let epoll = Epoll::new().context("epoll_create1 failed")?;
-        let notified = notices.iter().flat_map(HostNotices::descriptors);
-        for fd in [ending.as_raw_fd()].into_iter().chain(signals.descriptors()).chain(notified) {
+        let of_devices = plugger.notices().flat_map(HostNotices::descriptors).chain(plugger.descriptors());
+        for fd in [ending.as_raw_fd()].into_iter().chain(signals.descriptors()).chain(of_devices) {
             epoll
                 .ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0))
                 .context("epoll_ctl failed")?;
         }
         signals.listen().context("cannot take over Ctrl-C")?;
         let limit = timeout.map(|seconds| (seconds, Instant::now() + Duration::from_secs_f64(seconds)));
-        Ok(Self { watched, epoll, limit, ticker })
+        Ok(Self { watched, epoll, limit, ticker, plugger })
     }
 
     /// Blocks until the guest has ended, a signal or the host has ended it, or time is up. Tells the counts to who asks
@@ -98,10 +104,11 @@ impl<'a> Watch<'a> {
 
     /// Blocks until something has come, or until `moment`, and deals with it.
     fn turn(&mut self, moment: Option<Instant>) -> Result<()> {
-        let Watched { ending, signals, notices, service, live, results, user } = self.watched;
+        let Watched { ending, signals, service, live, results, user } = self.watched;
         let left_to = |moment: Instant| moment.saturating_duration_since(Instant::now());
-        notices.iter().for_each(|notices| notices.tell_resets(service));
-        if let Some((device, notice)) = notices.iter().find_map(HostNotices::next) {
+        self.plugger.notices().for_each(|notices| notices.tell_resets(service));
+        let said = self.plugger.notices().find_map(HostNotices::next);
+        if let Some((device, notice)) = said {
             let outcome = Outcome::of_notice(device, notice);
             tracing::warn!("{}", outcome.describe());
             ending.finish_for_good(outcome);
@@ -112,8 +119,9 @@ impl<'a> Watch<'a> {
             ending.finish_for_good(Outcome::TimedOut { seconds });
             return Ok(());
         }
+        let plugging = self.plugger.serve();
         let next = self.ticker.as_mut().map(|ticker| ticker.tick(live, |line| results.tell(line)));
-        let left = deadline.into_iter().chain(next).chain(moment).map(left_to).min();
+        let left = deadline.into_iter().chain(next).chain(moment).chain(plugging).map(left_to).min();
         // Rounded up, so as not to spin through the last millisecond.
         let milliseconds = left.map_or(-1, |left| match left.as_millis() {
             0 if left.is_zero() => 0,

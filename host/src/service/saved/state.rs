@@ -60,7 +60,16 @@ pub(super) struct SavedDevice {
 impl SavedDevice {
     pub(super) fn new(id: DeviceId, shape: SavedShape) -> Self {
         let DeviceId { segment, bdf } = id;
-        Self { segment, bdf: bdf.0, shape, open: false, cut_off: false, unseen: false, registers: None, held: Vec::new() }
+        Self {
+            segment,
+            bdf: bdf.0,
+            shape,
+            open: false,
+            cut_off: false,
+            unseen: false,
+            registers: None,
+            held: Vec::new(),
+        }
     }
 
     pub(super) fn id(&self) -> DeviceId {

@@ -111,9 +111,7 @@ fn to_any_other_guest_it_is_not_there_before_its_next_enable() {
 fn a_device_that_nobody_sees_is_saved_and_restored_as_such() {
     let of = |late: bool| {
         let fixture = ServiceFixture::without_devices(&config());
-        let emulated = |number: u8| {
-            FakeDevice::new(fixture.platform.clone(), number.into(), 8).emulated()
-        };
+        let emulated = |number: u8| FakeDevice::new(fixture.platform.clone(), number.into(), 8).emulated();
         fixture.add(0, emulated(0));
         if late {
             fixture.enable();
@@ -155,7 +153,8 @@ fn a_thousand_plugs_and_unplugs_under_calls_leave_nothing() {
         while !done.load(Ordering::Acquire) {
             let taken = fixture.take(3);
             assert!(
-                [Status::OK, Status::DEVICE_GONE, Status::NO_DEVICE, Status::ALREADY_ATTACHED].contains(&taken),
+                [Status::OK, Status::DEVICE_GONE, Status::NO_DEVICE, Status::ALREADY_ATTACHED]
+                    .contains(&taken),
                 "{taken:?}"
             );
             let mapped = fixture.map(&[routed(3, 1, 0, 0x40), parked(3, 2)]).records;

@@ -1,67 +1,59 @@
-//! `--device` becomes a function on the bus and a device of the service.
+//! A device that is described becomes a function on the bus and a device of the service, and goes again.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail};
-use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
+use anyhow::{Context, Result, anyhow};
 use pvir_abi::DeviceId;
 use pvir_host::emulation::{HandlePool, StoreLayout};
-use pvir_host::function::{BarMapper, NewFunction, PciFunction};
-use pvir_host::isolation::{DefectPolicy, Host, IsolationError};
+use pvir_host::function::{NewFunction, PciFunction};
 use pvir_host::mapping::RegionMap;
 use pvir_host::service::Service;
-use pvir_host::vfio::{AttachError, Container, Demand, VfioPci};
 use pvir_test_device::function_with_events;
+use vm_memory::GuestMemoryMmap;
 
+use super::host_devices::HostDevices;
 use super::interrupt_mode::InterruptMode;
 use super::notices::HostNotices;
 use super::scratch;
-use crate::assembly::{Assembly, HostDevice};
+use crate::assembly::Assembly;
 use crate::device_spec::DeviceSpec;
-use crate::pci::bus::PciBus;
-use crate::sandbox::{Sandbox, kinds};
+use crate::pci::bus::{PciBus, PlacedBars, Slot};
+use crate::sandbox::{Kind, Sandbox, kinds};
+use crate::signals;
 use crate::vm::Vm;
 use crate::vm::memory;
 
-/// Builds the bus with all devices, and gives them to the service. Answers also with what the host says of its own.
-pub(crate) fn all(
+/// Builds the bus with all devices, and gives them to the service. The maker makes those that come later.
+pub(crate) fn all<'a>(
     vm: &Vm,
     service: &Arc<Service>,
     mode: InterruptMode,
     specs: &[DeviceSpec],
-    assembly: &dyn Assembly,
+    assembly: &'a dyn Assembly,
     sandbox: &Sandbox,
-) -> Result<(Arc<PciBus>, Vec<HostNotices>)> {
-    let mut bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory), vm.address_bits)?;
-    let mut host = HostDevices::new(vm, mode, specs)?;
-    let mut handles = HandlePool::default();
+) -> Result<DeviceMaker<'a>> {
+    let bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory), vm.address_bits)?;
+    let mut maker = DeviceMaker {
+        memory: vm.memory.clone(),
+        service: Arc::clone(service),
+        bus: Arc::new(bus),
+        assembly,
+        sandbox: sandbox.clone(),
+        handles: HandlePool::default(),
+        taken: BTreeMap::new(),
+        host: HostDevices::new(vm, mode, specs)?,
+        notices: BTreeMap::new(),
+    };
     for spec in specs {
-        let (id, mapper) = (bus.next()?.id(), bus.mapper());
-        let attach = |new: NewFunction, table: Option<&Arc<RegionMap>>| {
-            let name = new.name();
-            let new = new.map_device(|device| assembly.device(device, table));
-            new.attach(service).with_context(|| format!("device {name}"))
-        };
-        let function = match spec {
-            DeviceSpec::Scratch(large) => scratch::function(id, *large, mapper)?,
-            DeviceSpec::Emulated(layout) => {
-                let (new, table) = sandbox.start_within(&kinds::DEVICE, || {
-                    emulated(vm, service, *layout, &mut handles, id, mapper)
-                })??;
-                attach(new, table.as_ref())?
-            }
-            DeviceSpec::Vfio(address) => attach(host.open(*address, id, mapper, assembly)?, None)?,
-        };
-        let name = function.name();
-        let registers = assembly.registers(Arc::<PciFunction>::clone(&function));
-        let devfn = bus.add(function, registers)?;
-        tracing::info!(device = %name, place = %devfn, "device");
+        maker.make(spec, &kinds::DEVICE)?;
     }
     if mode != InterruptMode::Trap {
         check_isolation(service, mode)?;
     }
-    Ok((Arc::new(bus), host.notices))
+    Ok(maker)
 }
 
 /// Whether the guest could enable pvir now. If not, that ends the run only where nothing else will do.
@@ -77,172 +69,141 @@ fn check_isolation(service: &Service, mode: InterruptMode) -> Result<()> {
     Ok(())
 }
 
-/// Whether the device can interrupt a guest at all. This VMM has no INTx: without MSI and MSI-X it cannot, which a driver
-/// that polls may do without.
-fn check_messages(device: DeviceId, has_messages: bool, mode: InterruptMode) -> Result<()> {
-    if has_messages {
-        return Ok(());
+/// Makes devices of a VM, and takes back what they have had.
+pub(crate) struct DeviceMaker<'a> {
+    memory: GuestMemoryMmap,
+    service: Arc<Service>,
+    bus: Arc<PciBus>,
+    assembly: &'a dyn Assembly,
+    sandbox: Sandbox,
+    handles: HandlePool,
+    /// The handles of each emulated device, by the serial number of its slot.
+    taken: BTreeMap<u64, Range<u32>>,
+    host: HostDevices,
+    /// What the host says of its devices, by the same number.
+    notices: BTreeMap<u64, HostNotices>,
+}
+
+/// A device on its way to the bus, with what it has taken.
+struct Made {
+    function: Arc<PciFunction>,
+    handles: Option<Range<u32>>,
+    notices: Option<HostNotices>,
+}
+
+impl DeviceMaker<'_> {
+    /// The bus with the devices.
+    pub(crate) fn bus(&self) -> &Arc<PciBus> {
+        &self.bus
     }
-    let what = format!("{device} has neither MSI nor MSI-X: it will never interrupt its guest");
-    if mode == InterruptMode::Direct {
-        bail!("{what}\nhelp: use another device; `--mode auto` goes on without its interrupts");
+
+    /// What the host says of its devices.
+    pub(crate) fn notices(&self) -> impl Iterator<Item = &HostNotices> {
+        self.notices.values()
     }
-    tracing::warn!("{what}");
-    Ok(())
-}
 
-fn emulated(
-    vm: &Vm,
-    service: &Arc<Service>,
-    layout: StoreLayout,
-    handles: &mut HandlePool,
-    id: DeviceId,
-    mapper: Arc<dyn BarMapper>,
-) -> Result<(NewFunction, Option<Arc<RegionMap>>)> {
-    let ram = Arc::new(vm.memory.clone());
-    let handles = handles.take(&layout).map_err(anyhow::Error::from);
-    handles
-        .and_then(|handles| Ok(function_with_events(id, layout, &handles, ram, mapper, service)?))
-        .with_context(|| format!("--device emulated with {} interrupts", layout.interrupts()))
-}
-
-/// The host devices of the VM, which share one IOMMU domain.
-struct HostDevices<'a> {
-    vm: &'a Vm,
-    mode: InterruptMode,
-    /// All that the VM gets: a group is validated as a whole.
-    assigned: Vec<DeviceId>,
-    container: Option<Arc<Container>>,
-    notices: Vec<HostNotices>,
-}
-
-impl<'a> HostDevices<'a> {
-    fn new(vm: &'a Vm, mode: InterruptMode, specs: &[DeviceSpec]) -> Result<Self> {
-        let mut assigned = BTreeSet::new();
-        for spec in specs {
-            if let DeviceSpec::Vfio(address) = spec {
-                if !assigned.insert(*address) {
-                    bail!("--device vfio={address} is given twice; help: a device has one place in a VM");
+    /// Makes a device at the next place that is free. Its threads are of the kind `threads`.
+    ///
+    /// # Errors
+    /// What the device lacks. The VM is as before.
+    pub(crate) fn make(&mut self, spec: &DeviceSpec, threads: &'static Kind) -> Result<Arc<Slot>> {
+        let id = self.bus.next()?.id();
+        let mapper = self.bus.mapper();
+        let (made, placed) = match spec {
+            DeviceSpec::Scratch(large) => {
+                let function = scratch::function(id, *large, mapper)?;
+                let placed = self.bus.place(&function.name(), function.bars())?;
+                (Made { function, handles: None, notices: None }, placed)
+            }
+            DeviceSpec::Emulated(layout) => {
+                let handles = self.handles.take(layout).with_context(|| described(*layout))?;
+                let new = self.emulated(*layout, &handles, id, threads);
+                let attached = new.and_then(|(new, table)| self.attach(new, table.as_ref()));
+                match attached {
+                    Ok((function, placed)) => {
+                        (Made { function, handles: Some(handles), notices: None }, placed)
+                    }
+                    Err(error) => {
+                        self.handles.give_back(handles);
+                        return Err(error);
+                    }
                 }
             }
-        }
-        Ok(Self { vm, mode, assigned: assigned.into_iter().collect(), container: None, notices: Vec::new() })
-    }
-
-    /// Opens the host's device at `address`, which the guest will find at `id`.
-    fn open(
-        &mut self,
-        address: DeviceId,
-        id: DeviceId,
-        mapper: Arc<dyn BarMapper>,
-        assembly: &dyn Assembly,
-    ) -> Result<NewFunction> {
-        let host = Host::default();
-        // What is wrong with the device comes before what is wrong with VFIO: it says more.
-        host.check_bound(address).map_err(with_remedy)?;
-        let demand = if self.mode == InterruptMode::Direct { Demand::Isolation } else { Demand::OfVfio };
-        let wanted = HostDevice {
-            host: &host,
-            address,
-            assigned: &self.assigned,
-            demand,
-            ram: &self.vm.memory,
-            counters: &self.vm.counters,
-        };
-        let pci = match assembly.host_device(&wanted).map_err(|error| anyhow!(error))? {
-            Some(pci) => pci,
-            None => {
-                let container = self.container()?;
-                VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?
+            DeviceSpec::Vfio(address) => {
+                let (new, notices) = self.host.open(*address, id, mapper, self.assembly)?;
+                let (function, placed) = self.attach(new, None)?;
+                (Made { function, handles: None, notices: Some(notices) }, placed)
             }
         };
-        check_messages(address, pci.msix().is_some() || pci.msi().is_some(), self.mode)?;
-        tell_what_is_hidden(&pci)?;
-        self.notices.push(HostNotices::of(&pci, id)?);
-        Ok(PciFunction::vfio(Arc::new(pci), id, mapper)?)
+        let Made { function, handles, notices } = made;
+        let registers = self.assembly.registers(Arc::<PciFunction>::clone(&function));
+        let slot = self.bus.add(function, registers, placed)?;
+        let serial = slot.serial();
+        self.taken.extend(handles.map(|handles| (serial, handles)));
+        self.notices.extend(notices.map(|notices| (serial, notices)));
+        tracing::info!(device = %slot.function().name(), place = %slot.devfn(), "device");
+        Ok(slot)
     }
 
-    /// The container, made when the first device needs it.
-    fn container(&mut self) -> Result<Arc<Container>> {
-        if let Some(container) = &self.container {
-            return Ok(Arc::clone(container));
+    /// Takes back what a device has had that was [taken](PciBus::take) from the bus and from the service. Nobody else has
+    /// it any more.
+    pub(crate) fn unmake(&mut self, slot: Slot) {
+        self.bus.free(slot.placed());
+        let serial = slot.serial();
+        self.notices.remove(&serial);
+        let name = slot.function().name();
+        let place = slot.devfn();
+        drop(slot);
+        if let Some(handles) = self.taken.remove(&serial) {
+            self.handles.give_back(handles);
         }
-        warn_of_kernel_defects();
-        let (vm, counters) = (self.vm, &self.vm.counters);
-        counters.count_ioctl("KVM_CREATE_DEVICE");
-        let mut request =
-            kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_VFIO, ..Default::default() };
-        let kvm_device = vm.fd.create_device(&mut request).context(
-            "this KVM has no VFIO device (KVM_DEV_TYPE_VFIO)\nhelp: use a kernel with CONFIG_KVM_VFIO",
-        )?;
-        let container = Container::new(&vm.memory, Some(kvm_device), Arc::clone(counters)).context(
-            "cannot open /dev/vfio/vfio\nhelp: load the modules vfio-pci and vfio_iommu_type1, and run as root",
-        )?;
-        Ok(Arc::clone(self.container.insert(Arc::new(container))))
+        tracing::info!(device = %name, %place, "device is gone");
     }
-}
 
-/// A driver that misses something in the guest has its reason here.
-fn tell_what_is_hidden(pci: &VfioPci) -> Result<()> {
-    let address = pci.address();
-    let parts = pci.hidden_parts().with_context(|| format!("{address}: cannot read configuration space"))?;
-    if !parts.is_empty() {
-        let parts = parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        tracing::info!(device = %address, "not shown to the guest: {parts}");
-    }
-    Ok(())
-}
-
-/// An error of the library, with the command of this program that mends what is wrong, where there is one.
-fn with_remedy(error: impl Into<AttachError>) -> anyhow::Error {
-    match error.into() {
-        error @ AttachError::Host(IsolationError::OtherDriver { device, .. }) => anyhow!(
-            "{error}; help: `pvir bind {device}` says what gives it to vfio-pci, and does it with --yes"
-        ),
-        error => error.into(),
-    }
-}
-
-/// Warns of known defects of the host's kernel that no VM of this program meets, and says why not. The kernel's number may
-/// be wrong: distributions mend kernels without a new one.
-fn warn_of_kernel_defects() {
-    for defect in Host::default().defects() {
-        if let DefectPolicy::Avoided(why) = defect.policy {
-            tracing::warn!(
-                "the host's kernel may have {} ({}); not met here: {why}",
-                defect.record,
-                defect.what
-            );
+    /// Gives the service the device of a function that has room on the bus.
+    fn attach(
+        &self,
+        new: NewFunction,
+        table: Option<&Arc<RegionMap>>,
+    ) -> Result<(Arc<PciFunction>, PlacedBars)> {
+        let name = new.name();
+        let placed = self.bus.place(&name, new.bars())?;
+        let new = new.map_device(|device| self.assembly.device(device, table));
+        match new.attach(&self.service).with_context(|| format!("device {name}")) {
+            Ok(function) => Ok((function, placed)),
+            Err(error) => {
+                self.bus.free(&placed);
+                Err(error)
+            }
         }
     }
+
+    fn emulated(
+        &self,
+        layout: StoreLayout,
+        handles: &Range<u32>,
+        id: DeviceId,
+        threads: &'static Kind,
+    ) -> Result<(NewFunction, Option<Arc<RegionMap>>)> {
+        let ram = Arc::new(self.memory.clone());
+        let (sandbox, service, mapper) = (&self.sandbox, &self.service, self.bus.mapper());
+        let make = || function_with_events(id, layout, handles, ram, mapper, service);
+        // Its threads take no signals, as this one does once the guest runs.
+        let start = || {
+            signals::leave_to_main_thread();
+            sandbox.start_within(threads, make)
+        };
+        let started = thread::scope(|scope| {
+            let starter = thread::Builder::new().name("device".into()).spawn_scoped(scope, start);
+            starter
+                .context("cannot start a thread")?
+                .join()
+                .map_err(|_| anyhow!("making a device panicked"))?
+        });
+        started?.with_context(|| described(layout))
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use pvir_abi::Bdf;
-
-    use super::*;
-
-    #[test]
-    fn a_device_without_messages_is_refused_where_direct_interrupts_are_demanded() {
-        let device = DeviceId::new(0, Bdf::new(0, 6, 0).unwrap());
-        let refused = check_messages(device, false, InterruptMode::Direct).unwrap_err().to_string();
-        assert!(refused.starts_with("0000:00:06.0 has neither MSI nor MSI-X"), "{refused}");
-        assert!(check_messages(device, false, InterruptMode::Auto).is_ok());
-        assert!(check_messages(device, true, InterruptMode::Direct).is_ok());
-    }
-
-    #[test]
-    fn a_device_of_another_driver_is_refused_with_the_command_that_binds_it() {
-        let device = DeviceId::new(0, Bdf::new(0, 6, 0).unwrap());
-        let error = IsolationError::OtherDriver { device, driver: Some("e1000".into()) };
-        assert_eq!(
-            with_remedy(error).to_string(),
-            "0000:00:06.0: is bound to e1000, not to vfio-pci; help: `pvir bind 0000:00:06.0` says what gives it to \
-             vfio-pci, and does it with --yes"
-        );
-        assert!(
-            with_remedy(IsolationError::NotFound(device)).to_string().starts_with("0000:00:06.0: no such")
-        );
-    }
+fn described(layout: StoreLayout) -> String {
+    format!("--device emulated with {} interrupts", layout.interrupts())
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod attach;
 pub(crate) mod console_input;
+pub(crate) mod departures;
+mod host_devices;
 pub(crate) mod interrupt_mode;
 pub(crate) mod io_apic;
 pub(crate) mod keys;

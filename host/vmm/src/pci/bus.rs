@@ -1,10 +1,11 @@
 //! The PCI bus: functions in its slots, BARs allocated for them, accesses brought to them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::{Context, Result, anyhow, bail};
 use pvir_host::function::{BarMapper, BarRange, PciFunction};
+use pvir_host::pci::BarSpec;
 
 use super::devfn::DevFn;
 use super::host_bridge;
@@ -16,15 +17,34 @@ use crate::vm::layout;
 use crate::vm::memory::GuestRange;
 use crate::vm::slots::MemorySlots;
 
+/// The places of a bus, the host bridge's too.
+pub(crate) const PLACES: usize = 32;
+
 /// A function on the bus.
 pub(crate) struct Slot {
     devfn: DevFn,
-    index: usize,
+    /// No other slot of this run has it, so that a device is told from the next one in its place.
+    serial: u64,
     function: Arc<PciFunction>,
     /// The same, as the guest reaches it.
     registers: Arc<dyn FunctionRegisters>,
     /// Where its BARs are when the guest starts.
-    addresses: Vec<(u8, u64)>,
+    placed: PlacedBars,
+}
+
+/// The first addresses of a function's BARs.
+#[derive(Debug)]
+pub(crate) struct PlacedBars(Vec<(u8, BarSpec, u64)>);
+
+impl PlacedBars {
+    fn put_into(&self, function: &PciFunction) -> Result<()> {
+        for (bar, spec, address) in &self.0 {
+            function.set_bar_address(*bar, *address)?;
+            let (address, size) = (format_args!("{address:#x}"), spec.size());
+            tracing::debug!(device = %function.name(), bar, address, size, "BAR");
+        }
+        Ok(())
+    }
 }
 
 impl Slot {
@@ -34,11 +54,21 @@ impl Slot {
 
     /// The row of the function in the counters.
     pub(crate) fn index(&self) -> usize {
-        self.index
+        self.devfn.number().into()
+    }
+
+    /// What tells the device from all others of this run.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
     }
 
     pub(crate) fn function(&self) -> &PciFunction {
         &self.function
+    }
+
+    /// Where its BARs were put first.
+    pub(crate) fn placed(&self) -> &PlacedBars {
+        &self.placed
     }
 
     pub(crate) fn registers(&self) -> &dyn FunctionRegisters {
@@ -46,11 +76,18 @@ impl Slot {
     }
 }
 
-/// Bus 0 of segment 0.
+/// Bus 0 of segment 0. Slots come and go while vCPUs use it: an access holds its slot, and no lock, while it is served.
 pub(crate) struct PciBus {
-    slots: BTreeMap<DevFn, Slot>,
+    slots: RwLock<Slots>,
     space: Arc<BusSpace>,
-    windows: Windows,
+    windows: Mutex<Windows>,
+}
+
+#[derive(Default)]
+struct Slots {
+    present: BTreeMap<DevFn, Arc<Slot>>,
+    /// Slots that there were.
+    made: u64,
 }
 
 impl PciBus {
@@ -59,20 +96,23 @@ impl PciBus {
         let range = |range: std::ops::Range<u64>| GuestRange::new(range.start, range.end - range.start);
         let apics = [layout::IO_APIC, layout::LAPIC].map(range);
         let forbidden = ram.iter().copied().chain(apics).collect();
-        let mut bus = Self {
-            slots: BTreeMap::new(),
+        let bus = Self {
+            slots: RwLock::default(),
             space: Arc::new(BusSpace::new(memory_slots, forbidden, bits)),
-            windows: Windows::new(ram, bits)?,
+            windows: Mutex::new(Windows::new(ram, bits)?),
         };
-        let bridge = host_bridge::function(bus.next()?.id(), bus.mapper())?;
-        bus.add(Arc::clone(&bridge), bridge)?;
+        let bridge: Arc<PciFunction> = host_bridge::function(bus.next()?.id(), bus.mapper())?;
+        let placed = bus.place("host bridge", bridge.bars())?;
+        bus.add(Arc::clone(&bridge), bridge, placed)?;
         Ok(bus)
     }
 
-    /// The place that the next function gets.
+    /// The place that the next function gets: the first that is free.
     pub(crate) fn next(&self) -> Result<DevFn> {
-        let number = u8::try_from(self.slots.len()).ok().filter(|number| *number < 32);
-        number.map(DevFn::device).ok_or_else(|| anyhow!("--device: the bus is full, 31 devices at most"))
+        let slots = self.present();
+        let mut places = (0..=u8::MAX).take(PLACES).map(DevFn::device);
+        let free = places.find(|place| !slots.present.contains_key(place));
+        free.ok_or_else(|| anyhow!("--device: the bus is full, 31 devices at most"))
     }
 
     /// What functions of the bus move their BARs by.
@@ -80,28 +120,54 @@ impl PciBus {
         Arc::clone(&self.space) as Arc<dyn BarMapper>
     }
 
-    /// Puts a function, made for [`next`](Self::next), into its slot and gives its BARs addresses. The guest reaches it by
-    /// `registers`.
-    pub(crate) fn add(
-        &mut self,
-        function: Arc<PciFunction>,
-        registers: Arc<dyn FunctionRegisters>,
-    ) -> Result<DevFn> {
-        let devfn = self.next()?;
-        let name = function.name();
-        let mut bars = function.bars();
+    /// Takes addresses for the BARs of a function, for all or for none.
+    ///
+    /// # Errors
+    /// The BAR for which there is no room.
+    pub(crate) fn place(&self, name: &str, mut bars: Vec<(u8, BarSpec)>) -> Result<PlacedBars> {
         // The largest first leaves no gaps.
         bars.sort_by_key(|(_, spec)| std::cmp::Reverse(spec.size()));
-        let mut addresses = Vec::with_capacity(bars.len());
+        let mut placed = PlacedBars(Vec::with_capacity(bars.len()));
         for (bar, spec) in bars {
+            let allocated = self.windows().allocate(spec);
             let no_room = || format!("device {name}: no room for BAR{bar} of {:#x} bytes", spec.size());
-            let address = self.windows.allocate(spec).with_context(no_room)?;
-            function.set_bar_address(bar, address)?;
-            addresses.push((bar, address));
-            tracing::debug!(device = %name, bar, address = format_args!("{address:#x}"), size = spec.size(), "BAR");
+            match allocated.with_context(no_room) {
+                Ok(address) => placed.0.push((bar, spec, address)),
+                Err(error) => {
+                    self.free(&placed);
+                    return Err(error);
+                }
+            }
         }
-        self.slots.insert(devfn, Slot { devfn, index: self.slots.len(), function, registers, addresses });
-        Ok(devfn)
+        Ok(placed)
+    }
+
+    /// Gives addresses back.
+    pub(crate) fn free(&self, placed: &PlacedBars) {
+        let mut windows = self.windows();
+        placed.0.iter().for_each(|(_, spec, address)| windows.free(*spec, *address));
+    }
+
+    /// Puts a function, made for [`next`](Self::next), into its slot with its BARs at `placed`. The guest reaches it by
+    /// `registers`.
+    pub(crate) fn add(
+        &self,
+        function: Arc<PciFunction>,
+        registers: Arc<dyn FunctionRegisters>,
+        placed: PlacedBars,
+    ) -> Result<Arc<Slot>> {
+        let devfn = self.next()?;
+        placed.put_into(&function)?;
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.made += 1;
+        let slot = Arc::new(Slot { devfn, serial: slots.made, function, registers, placed });
+        slots.present.insert(devfn, Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    /// Takes a function from its place: the guest finds nothing there any more. Accesses that are being served hold it.
+    pub(crate) fn take(&self, devfn: DevFn) -> Option<Arc<Slot>> {
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).present.remove(&devfn)
     }
 
     /// Whether all devices can be reset with the machine.
@@ -109,7 +175,7 @@ impl PciBus {
     /// # Errors
     /// One that cannot.
     pub(crate) fn check_resets(&self) -> Result<()> {
-        match self.slots.values().find(|slot| !slot.function.can_reset()) {
+        match self.slots().find(|slot| !slot.function.can_reset()) {
             None => Ok(()),
             Some(slot) => bail!(
                 "the host's kernel cannot reset {}, which a guest that is started again would find as it has left it\n\
@@ -119,39 +185,60 @@ impl PciBus {
         }
     }
 
+    /// Whether a machine that is made anew has the same devices at the same places: those of its command line, in their
+    /// order.
+    ///
+    /// # Errors
+    /// The first place that is empty before one that is not.
+    pub(crate) fn check_places(&self) -> Result<()> {
+        let next = self.next()?;
+        match self.slots().map(|slot| slot.devfn()).find(|place| *place > next) {
+            None => Ok(()),
+            Some(place) => bail!(
+                "nothing is at {next}, and a device is at {place}: no command line makes such a machine\n\
+                 help: plug a device, which comes to the empty place, or unplug those behind it"
+            ),
+        }
+    }
+
     /// The machine is reset: functions and devices too, and BARs are where they were at first. No vCPU runs.
     ///
     /// # Errors
     /// The first device that could not be reset. The others were.
     pub(crate) fn reset(&self) -> Result<()> {
-        let reset = |slot: &Slot| -> Result<()> {
+        let reset = |slot: Arc<Slot>| -> Result<()> {
             slot.function.reset()?;
-            for (bar, address) in &slot.addresses {
-                slot.function.set_bar_address(*bar, *address)?;
-            }
-            Ok(())
+            slot.placed.put_into(&slot.function)
         };
-        self.slots.values().map(reset).fold(Ok(()), Result::and)
+        self.slots().map(reset).fold(Ok(()), Result::and)
     }
 
     /// The window above RAM in which the guest may put 64-bit BARs, if there is one.
     pub(crate) fn high_window(&self) -> Option<GuestRange> {
-        self.windows.high()
+        self.windows().high()
     }
 
-    /// All functions, in the order of their counters.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.values()
+    fn present(&self) -> RwLockReadGuard<'_, Slots> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All functions, in the same order.
-    pub(crate) fn functions(&self) -> impl Iterator<Item = &PciFunction> {
-        self.slots.values().map(Slot::function)
+    fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All functions that there are now, in the order of their places.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Arc<Slot>> + use<> {
+        self.present().present.values().cloned().collect::<Vec<_>>().into_iter()
+    }
+
+    /// The same, without their places.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = Arc<PciFunction>> + use<> {
+        self.slots().map(|slot| Arc::clone(&slot.function))
     }
 
     /// The slot of a function.
-    pub(crate) fn slot(&self, devfn: DevFn) -> Option<&Slot> {
-        self.slots.get(&devfn)
+    pub(crate) fn slot(&self, devfn: DevFn) -> Option<Arc<Slot>> {
+        self.present().present.get(&devfn).cloned()
     }
 
     /// Reads memory of a BAR. Answers with the function and the BAR, if one decodes there.
@@ -177,16 +264,16 @@ impl PciBus {
     fn read(&self, (range, offset): (BarRange, u64), data: &mut [u8]) -> Option<(usize, u8)> {
         let slot = self.slot_of(&range)?;
         slot.registers.bar_read(range.bar, offset, data);
-        Some((slot.index, range.bar))
+        Some((slot.index(), range.bar))
     }
 
     fn write(&self, (range, offset): (BarRange, u64), data: &[u8]) -> Option<(usize, u8)> {
         let slot = self.slot_of(&range)?;
         slot.registers.bar_write(range.bar, offset, data);
-        Some((slot.index, range.bar))
+        Some((slot.index(), range.bar))
     }
 
-    fn slot_of(&self, range: &BarRange) -> Option<&Slot> {
+    fn slot_of(&self, range: &BarRange) -> Option<Arc<Slot>> {
         let [devfn, _] = range.function.bdf.0.to_le_bytes();
         self.slot(DevFn::from_byte(devfn))
     }

@@ -19,6 +19,17 @@ impl DevFn {
         Self(byte)
     }
 
+    /// The number of the device.
+    pub(crate) fn number(self) -> u8 {
+        self.0 >> 3
+    }
+
+    /// The place that guest and service name so; `None` on another bus.
+    pub(crate) fn of(id: DeviceId) -> Option<Self> {
+        let [devfn, bus] = id.bdf.0.to_le_bytes();
+        (id.segment == 0 && bus == 0).then_some(Self(devfn))
+    }
+
     /// How guest and service name the function.
     pub(crate) fn id(self) -> DeviceId {
         DeviceId::new(0, Bdf(self.0.into()))

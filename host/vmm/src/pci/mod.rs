@@ -7,6 +7,7 @@ pub(crate) mod bus;
 mod decoder;
 pub(crate) mod devfn;
 mod host_bridge;
+pub(crate) mod hotplug;
 pub(crate) mod ports;
 pub(crate) mod registers;
 mod space;

@@ -62,7 +62,7 @@ impl ConfigPorts {
     }
 
     /// The function that a data access means, and the offset in its config space; `None` where nothing answers.
-    fn target(&self, port: u16, size: usize) -> Option<(&Slot, u16)> {
+    fn target(&self, port: u16, size: usize) -> Option<(Arc<Slot>, u16)> {
         let (devfn, offset) = decode(self.address.load(Ordering::Relaxed), port, size)?;
         Some((self.bus.slot(devfn)?, offset))
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, anyhow};
 use pvir_host::pci::{BarKind, BarSpec};
-use vm_allocator::{AddressAllocator, AllocPolicy};
+use vm_allocator::{AddressAllocator, AllocPolicy, RangeInclusive};
 
 use crate::vm::address_bits::AddressBits;
 use crate::vm::layout;
@@ -64,6 +64,22 @@ impl Windows {
             _ => take(&mut self.low, room),
         };
         found.ok_or_else(|| self.full(spec))
+    }
+
+    /// Gives an address of [`allocate`](Self::allocate) back.
+    pub(crate) fn free(&mut self, spec: BarSpec, address: u64) {
+        let high = self.high.allocator.as_mut().filter(|_| address >= self.high.start);
+        let window = match spec.kind() {
+            BarKind::Io => &mut self.ports,
+            _ => high.unwrap_or(&mut self.low),
+        };
+        let range = RangeInclusive::new(address, address + spec.alignment() - 1);
+        if let Err(error) = range.and_then(|range| window.free(&range)) {
+            tracing::debug!(
+                address = format_args!("{address:#x}"),
+                "the address of a BAR stays taken: {error}"
+            );
+        }
     }
 
     /// The part of the window above RAM that the guest is told of; `None` if there is none.
@@ -137,6 +153,21 @@ mod tests {
         assert_eq!(windows.allocate(BarSpec::memory64(256 * GIB)).unwrap(), 256 * GIB);
         let shown = windows.high().unwrap();
         assert_eq!((shown.start, shown.end()), (4 * GIB, 1020 * GIB), "twice what is used");
+    }
+
+    #[test]
+    fn what_is_given_back_is_given_again() {
+        let mut windows = windows(256 << 20, 40);
+        for spec in
+            [BarSpec::memory64(64 * GIB), BarSpec::memory64(0x1000), BarSpec::memory32(16), BarSpec::io(8)]
+        {
+            let first = windows.allocate(spec).unwrap();
+            let second = windows.allocate(spec).unwrap();
+            windows.free(spec, first);
+            assert_eq!(windows.allocate(spec).unwrap(), first);
+            windows.free(spec, first);
+            windows.free(spec, second);
+        }
     }
 
     #[test]

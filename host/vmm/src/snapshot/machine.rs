@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use pvir_host::function::{PciFunction, SavedFunction};
+use pvir_host::function::SavedFunction;
 use pvir_host::service::{SavedState, Service};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
@@ -44,17 +44,18 @@ pub(crate) fn save(parts: Parts<'_>, vcpus: &mut [Vcpu], mut request: SaveReques
 
 fn save_into(parts: Parts<'_>, vcpus: &mut [Vcpu], file: &mut File) -> Result<u64> {
     let Parts { vm, platform, service } = parts;
+    platform.pci.check_places()?;
     vcpus.iter_mut().try_for_each(Vcpu::settle)?;
     if !matches!(platform.ending.outcome(), Some(Outcome::SaveWanted)) {
         bail!("the guest has ended");
     }
-    platform.pci.functions().for_each(PciFunction::pause);
+    platform.pci.functions().for_each(|function| function.pause());
     let saved = save_paused(parts, vcpus).and_then(|state| file::write(file, &state.to_bytes()?, &vm.memory));
     if saved.is_err() {
         if let Err(error) = service.resume() {
             tracing::warn!("{error}");
         }
-        platform.pci.functions().for_each(PciFunction::resume);
+        platform.pci.functions().for_each(|function| function.resume());
     }
     saved
 }
@@ -135,7 +136,7 @@ impl Snapshot {
         platform.io_apic.restore(&state.io_apic)?;
         restore_functions(&platform.pci, &state.functions)?;
         service.restore(&saved)?;
-        platform.pci.functions().for_each(PciFunction::resume);
+        platform.pci.functions().for_each(|function| function.resume());
         Ok(())
     }
 }

@@ -40,6 +40,8 @@ causes! {
     PortExit = "port-exit",
     PortReset = "port-reset",
     PortPowerOff = "port-power-off",
+    /// Devices that come and go.
+    PortHotplug = "port-hotplug",
     PortOther = "port-other",
     MsrOther = "msr-other",
     HypercallOther = "hypercall-other",

@@ -11,6 +11,7 @@ use super::outcome::Outcome;
 use crate::devices::line_console::{self, LineConsole};
 use crate::devices::serial::{SavedSerial, SerialPort};
 use crate::pci::bus::PciBus;
+use crate::pci::hotplug::{HotplugPorts, HotplugState};
 use crate::pci::ports::ConfigPorts;
 use crate::vm::layout;
 
@@ -20,6 +21,9 @@ const SERIAL: std::ops::RangeInclusive<u16> = layout::COM1..=layout::COM1 + 7;
 const KEYBOARD_RESET: u8 = 0xfe;
 /// Bit of the reset register that resets.
 const RESET_CPU: u8 = 4;
+
+/// The last port of the hotplug registers.
+const HOTPLUG_END: u16 = layout::HOTPLUG_EJECT + 3;
 
 /// Fields of ACPI's sleep control register ("ACPI Specification 6.5", section 4.8.3.7.1).
 const SLEEP_ENABLE: u8 = 1 << 5;
@@ -33,6 +37,7 @@ pub(crate) struct SavedPorts {
     console_page: Option<u64>,
     /// The address at port 0xcf8.
     config_address: u32,
+    hotplug: HotplugState,
 }
 
 /// What answers at the ports.
@@ -41,6 +46,7 @@ pub(crate) struct Ports {
     console: LineConsole,
     pci: Arc<PciBus>,
     config: ConfigPorts,
+    hotplug: Arc<HotplugPorts>,
     ending: Arc<Ending>,
 }
 
@@ -49,23 +55,30 @@ impl Ports {
         serial: Arc<SerialPort>,
         console: LineConsole,
         pci: Arc<PciBus>,
+        hotplug: Arc<HotplugPorts>,
         ending: Arc<Ending>,
     ) -> Self {
-        Self { serial, console, config: ConfigPorts::new(Arc::clone(&pci)), pci, ending }
+        Self { serial, console, config: ConfigPorts::new(Arc::clone(&pci)), pci, hotplug, ending }
     }
 
     /// Everything that answers at ports, but the functions of the bus, is as at power-on.
     pub(crate) fn reset(&self) {
-        let Self { serial, console, pci: _, config, ending: _ } = self;
+        let Self { serial, console, pci: _, config, hotplug, ending: _ } = self;
         serial.reset();
         console.reset();
         config.reset();
+        hotplug.reset();
     }
 
     /// What answers at ports, but for the functions of the bus, for a snapshot.
     pub(crate) fn save(&self) -> SavedPorts {
-        let Self { serial, console, pci: _, config, ending: _ } = self;
-        SavedPorts { serial: serial.save(), console_page: console.page(), config_address: config.address() }
+        let Self { serial, console, pci: _, config, hotplug, ending: _ } = self;
+        SavedPorts {
+            serial: serial.save(),
+            console_page: console.page(),
+            config_address: config.address(),
+            hotplug: hotplug.save(),
+        }
     }
 
     /// Sets it to what [`save`](Self::save) has answered.
@@ -78,6 +91,7 @@ impl Ports {
             bail!("the page of its console is not in RAM");
         }
         self.config.set_address(saved.config_address);
+        self.hotplug.restore(saved.hotplug);
         Ok(())
     }
 
@@ -109,6 +123,10 @@ impl Ports {
                     exits.count_config(function, AccessKind::Read);
                 }
                 ExitCause::PortPciConfig
+            }
+            layout::HOTPLUG_UP..=HOTPLUG_END => {
+                self.hotplug.read(port, data);
+                ExitCause::PortHotplug
             }
             // Its buffers are empty: a guest that looks for a keyboard does not wait for one.
             layout::KEYBOARD_PORT => {
@@ -161,6 +179,10 @@ impl Ports {
                     self.ending.finish(Outcome::GuestPowerOff);
                 }
                 ExitCause::PortPowerOff
+            }
+            layout::HOTPLUG_UP..=HOTPLUG_END => {
+                self.hotplug.write(port, data);
+                ExitCause::PortHotplug
             }
             layout::KEYBOARD_PORT if data == [KEYBOARD_RESET] => {
                 self.ending.finish(Outcome::GuestReset { by: "keyboard controller" });

@@ -41,6 +41,12 @@ pub(crate) const COM1_PIN: u8 = 4;
 pub(crate) const SLEEP_CONTROL: u16 = 0x600;
 pub(crate) const SLEEP_STATUS: u16 = 0x601;
 pub(crate) const SLEEP_TYPE_OFF: u8 = 5;
+/// What has come to the PCI bus, what is to go, and what the guest lets go: registers of 32 bits beside the sleep registers.
+pub(crate) const HOTPLUG_UP: u16 = 0x608;
+pub(crate) const HOTPLUG_DOWN: u16 = 0x60c;
+pub(crate) const HOTPLUG_EJECT: u16 = 0x610;
+/// The pin of the I/O APIC that tells of them.
+pub(crate) const HOTPLUG_PIN: u8 = 5;
 /// The paravirtual console, beside the port of the conduit: the number of its page and its signature, and the length of
 /// what is put out.
 pub(crate) const CONSOLE_PAGE_PORT: u16 = 0x505c;

@@ -9,6 +9,7 @@ mod guest;
 mod machine;
 mod pci;
 mod platform;
+mod plug;
 mod restart;
 mod routes;
 mod sandbox;

@@ -49,6 +49,10 @@ impl Running {
         self.child.wait_with_output().unwrap()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("pvir").join(format!("{}.sock", self.child.id()))
     }

@@ -1,4 +1,5 @@
-//! The DSDT: the PCI root bridge with its windows, COM1 with its interrupt, and the value that switches the machine off.
+//! The DSDT: the PCI root bridge with its windows and slots, COM1 with its interrupt, the device that tells what comes and
+//! goes, and the value that switches the machine off.
 
 use std::ops::Range as Addresses;
 
@@ -9,6 +10,7 @@ use acpi_tables::aml::{
 };
 use acpi_tables::sdt::Sdt;
 
+use super::hotplug::{self, EventDevice, PciSlot};
 use super::{HEADER_SIZE, OEM, OEM_REVISION, OEM_TABLE};
 use crate::vm::layout;
 use crate::vm::memory::GuestRange;
@@ -26,12 +28,14 @@ pub(super) fn table(high_window: Option<GuestRange>) -> Sdt {
         &memory(&layout::MMIO32),
     ];
     let windows = windows.into_iter().chain(high.iter().map(|window| window as &dyn Aml)).collect();
-    let pci = [
+    let identity = [
         &Name::new("_HID".into(), &EISAName::new("PNP0A03")) as &dyn Aml,
         &Name::new("_UID".into(), &Zero {}),
         &Name::new("_BBN".into(), &Zero {}),
         &Name::new("_CRS".into(), &ResourceTemplate::new(windows)),
     ];
+    let slots: Vec<PciSlot> = hotplug::SLOTS.map(PciSlot).collect();
+    let pci = identity.into_iter().chain(slots.iter().map(|slot| slot as &dyn Aml)).collect();
     // No pin of the I/O APIC is level-triggered, and none is shared.
     let interrupt = Interrupt::new(true, true, false, false, layout::COM1_PIN.into());
     let com1 = [&ports(layout::COM1) as &dyn Aml, &interrupt];
@@ -40,8 +44,12 @@ pub(super) fn table(high_window: Option<GuestRange>) -> Sdt {
         &Name::new("_UID".into(), &Zero {}),
         &Name::new("_CRS".into(), &ResourceTemplate::new(com1.to_vec())),
     ];
-    let devices =
-        [&Device::new("PCI0".into(), pci.to_vec()) as &dyn Aml, &Device::new("COM1".into(), com1.to_vec())];
+    let devices = [
+        &hotplug::Registers as &dyn Aml,
+        &Device::new("PCI0".into(), pci),
+        &Device::new("COM1".into(), com1.to_vec()),
+        &EventDevice,
+    ];
     let mut code = Vec::new();
     Scope::new("\\_SB_".into(), devices.to_vec()).to_aml_bytes(&mut code);
     Name::new("\\_S5_".into(), &Package::new(vec![&layout::SLEEP_TYPE_OFF])).to_aml_bytes(&mut code);

@@ -6,6 +6,7 @@
 
 mod dsdt;
 mod fadt;
+mod hotplug;
 mod madt;
 
 use acpi_tables::Aml;

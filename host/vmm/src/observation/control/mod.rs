@@ -1,6 +1,6 @@
 //! The control socket of a running VM: one request line in, one line of JSON out.
 //!
-//! Its user and root may ask; nothing but an event is changed by it, and no client can hold up the VM. It lies in a folder
+//! Its user and root may ask; what they ask for may change the VM, and no client can hold it up. It lies in a folder
 //! of the user's own, is removed when the run ends, and one that a killed `pvir` left behind refuses connections, by which
 //! it is told from a living one.
 
@@ -14,7 +14,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What can be asked.
-pub(crate) const REQUESTS: [&str; 4] = ["routes", "summary", "event WORD DEVICE", "save"];
+pub(crate) const REQUESTS: [&str; 8] = [
+    "routes",
+    "summary",
+    "event WORD DEVICE",
+    "save",
+    "devices",
+    "plug DEVICE",
+    "unplug PLACE",
+    "unplug PLACE force",
+];
 
 /// Where the sockets may be: the user's own folder first.
 pub(crate) fn folders() -> Vec<PathBuf> {

@@ -18,7 +18,7 @@ use crate::sandbox::{Sandbox, kinds};
 use crate::socket_file::SocketFile;
 
 /// Longer than any request.
-const LONGEST: usize = 64;
+const LONGEST: usize = 128;
 /// A client whose conversation takes longer, in all, loses its turn: the next one waits for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 

@@ -6,7 +6,7 @@ use pvir_host::message::Message;
 use pvir_host::service::IrteRecord;
 use serde::Serialize;
 
-use super::summary::DeviceName;
+use super::devices::DeviceName;
 
 /// One IRTE that the guest was given. `apic_id` and `vector` are where it went last: what was counted before a
 /// RETARGET is in the same count.

@@ -11,9 +11,10 @@ use pvir_host::counters::Counters;
 use pvir_host::isolation::{Host, Posting, ShownIrtes};
 use pvir_host::service::{self, Service};
 
+use super::devices::{DeviceList, DeviceName};
 use super::interrupts;
 use super::routes::{CutOffRow, Routes, RowContext, per_second};
-use super::summary::{DeviceName, Sources, Summary};
+use super::summary::{Sources, Summary};
 use crate::observation::control::REQUESTS;
 use crate::observation::event;
 use crate::vcpu::exit_counters::ExitCounters;
@@ -24,7 +25,7 @@ pub(crate) struct LiveReport {
     pub(crate) service: Arc<Service>,
     pub(crate) exits: Arc<ExitCounters>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) devices: Vec<DeviceName>,
+    pub(crate) devices: Arc<DeviceList>,
     pub(crate) apic_ids: Vec<u32>,
     pub(crate) conduits: Conduits,
     pub(crate) started: Instant,
@@ -42,6 +43,7 @@ impl LiveReport {
 
     /// The report as it would be now.
     pub(crate) fn summary(&self, outcome: &Outcome) -> Summary {
+        let devices = self.devices.names();
         Summary::new(Sources {
             outcome,
             elapsed: self.started.elapsed(),
@@ -49,17 +51,18 @@ impl LiveReport {
             conduits: self.conduits,
             apic_ids: &self.apic_ids,
             exits: &self.exits,
-            devices: self.devices.clone(),
+            devices: self.devices.summaries(&self.exits),
+            unplugged: self.devices.unplugged(),
             ioctls: self.counters.ioctls(),
             service: self.service.statistics(),
-            interrupts: interrupts::summarize(&self.service.history(), &self.devices),
+            interrupts: interrupts::summarize(&self.service.history(), &devices),
             interrupts_forgotten: self.service.forgotten(),
-            cut_off: self.cut_off(),
+            cut_off: self.cut_off(&devices),
         })
     }
 
-    fn cut_off(&self) -> Vec<CutOffRow> {
-        CutOffRow::of(&self.service.cut_off_devices(), &self.devices)
+    fn cut_off(&self, devices: &[DeviceName]) -> Vec<CutOffRow> {
+        CutOffRow::of(&self.service.cut_off_devices(), devices)
     }
 
     /// The way of each interrupt now.
@@ -67,20 +70,12 @@ impl LiveReport {
         let live = self.service.live();
         let elapsed_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let posting = *self.posting.get_or_init(|| Host::default().posting());
+        let devices = self.devices.names();
         // Once for all, and without the VM's lock.
-        let irtes = self.shown_irtes(posting, &live);
-        let known = RowContext { devices: &self.devices, apic_ids: &self.apic_ids, posting, irtes: &irtes };
-        let cut_off = self.cut_off();
+        let irtes = shown_irtes(posting, &live, &devices);
+        let known = RowContext { devices: &devices, apic_ids: &self.apic_ids, posting, irtes: &irtes };
+        let cut_off = self.cut_off(&devices);
         Routes { pid: std::process::id(), elapsed_us, routes: known.rows(&live), cut_off }
-    }
-
-    /// What the kernel shows of the entries of host devices, where it can matter.
-    fn shown_irtes(&self, posting: Posting, live: &service::Live) -> ShownIrtes {
-        if posting == Posting::Off || live.irtes.is_empty() {
-            return ShownIrtes::default();
-        }
-        let devices: Vec<_> = self.devices.iter().filter_map(|device| device.host).collect();
-        Host::default().shown_irtes(&devices)
     }
 
     /// What the control socket answers.
@@ -110,6 +105,15 @@ impl LiveReport {
             summary.ioctls.iter().filter(|(name, _)| **name != "KVM_RUN").map(|(_, count)| count).sum();
         TickCounts { at: self.started.elapsed(), exits: summary.exits_total, calls, ioctls, interrupts }
     }
+}
+
+/// What the kernel shows of the entries of host devices, where it can matter.
+fn shown_irtes(posting: Posting, live: &service::Live, devices: &[DeviceName]) -> ShownIrtes {
+    if posting == Posting::Off || live.irtes.is_empty() {
+        return ShownIrtes::default();
+    }
+    let devices: Vec<_> = devices.iter().filter_map(|device| device.host).collect();
+    Host::default().shown_irtes(&devices)
 }
 
 /// The line that `--stats-interval` prints.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pvir_abi::{Conduits, DeviceId};
+use pvir_abi::Conduits;
 use pvir_host::service::ServiceStatistics;
 use serde::Serialize;
 
+use super::devices::DeviceSummary;
 use super::interrupts::{self, InterruptSummary, VectorSummary};
 use super::routes::CutOffRow;
-use crate::vcpu::exit_counters::{AccessKind, ExitCause, ExitCounters};
+use crate::vcpu::exit_counters::{ExitCause, ExitCounters};
 use crate::vcpu::outcome::Outcome;
 
 /// A run.
@@ -27,7 +28,10 @@ pub(crate) struct Summary {
     pub(crate) exits: BTreeMap<&'static str, u64>,
     pub(crate) exits_total: u64,
     pub(crate) vcpus: Vec<VcpuSummary>,
+    /// Those that are there, and of each place the last one that has gone.
     pub(crate) devices: Vec<DeviceSummary>,
+    /// How many devices have gone.
+    pub(crate) unplugged: u64,
     pub(crate) ioctls: BTreeMap<&'static str, u64>,
     pub(crate) service: ServiceStatistics,
     pub(crate) interrupts: Vec<InterruptSummary>,
@@ -45,26 +49,6 @@ pub(crate) struct VcpuSummary {
     pub(crate) exits: BTreeMap<&'static str, u64>,
 }
 
-/// Trapped accesses to a PCI function.
-#[derive(Debug, Serialize)]
-pub(crate) struct DeviceSummary {
-    pub(crate) address: String,
-    pub(crate) name: String,
-    pub(crate) config_reads: u64,
-    pub(crate) config_writes: u64,
-    pub(crate) bars: Vec<BarSummary>,
-}
-
-/// Trapped accesses to a BAR.
-#[derive(Debug, Serialize)]
-pub(crate) struct BarSummary {
-    pub(crate) bar: usize,
-    /// Whether the MSI-X table is in it.
-    pub(crate) msix: bool,
-    pub(crate) reads: u64,
-    pub(crate) writes: u64,
-}
-
 /// What the report is made from.
 pub(crate) struct Sources<'a> {
     pub(crate) outcome: &'a Outcome,
@@ -73,25 +57,13 @@ pub(crate) struct Sources<'a> {
     pub(crate) conduits: Conduits,
     pub(crate) apic_ids: &'a [u32],
     pub(crate) exits: &'a ExitCounters,
-    pub(crate) devices: Vec<DeviceName>,
+    pub(crate) devices: Vec<DeviceSummary>,
+    pub(crate) unplugged: u64,
     pub(crate) ioctls: BTreeMap<&'static str, u64>,
     pub(crate) service: ServiceStatistics,
     pub(crate) interrupts: Vec<InterruptSummary>,
     pub(crate) interrupts_forgotten: u64,
     pub(crate) cut_off: Vec<CutOffRow>,
-}
-
-/// A function, in the order of its counters.
-#[derive(Debug, Clone)]
-pub(crate) struct DeviceName {
-    pub(crate) id: DeviceId,
-    /// Where it is on the host, if it is a device of the host.
-    pub(crate) host: Option<DeviceId>,
-    pub(crate) address: String,
-    pub(crate) name: String,
-    pub(crate) bars: Vec<usize>,
-    /// The BAR of the MSI-X table.
-    pub(crate) msix_bar: Option<usize>,
 }
 
 impl Summary {
@@ -115,15 +87,6 @@ impl Summary {
         // Every exit is the return of one.
         ioctls.insert("KVM_RUN", runs);
         let signals = exits.get(ExitCause::Interrupted.name()).copied().unwrap_or(0);
-        let device = |(index, device): (usize, DeviceName)| DeviceSummary {
-            address: device.address,
-            name: device.name,
-            config_reads: sources.exits.config(index, AccessKind::Read),
-            config_writes: sources.exits.config(index, AccessKind::Write),
-            bars: (device.bars.into_iter())
-                .map(|bar| bar_summary(sources.exits, index, bar, device.msix_bar == Some(bar)))
-                .collect(),
-        };
         Self {
             version: env!("PVIR_VERSION"),
             exit_code: sources.outcome.code(),
@@ -134,7 +97,8 @@ impl Summary {
             exits_total: runs - signals,
             exits,
             vcpus,
-            devices: sources.devices.into_iter().enumerate().map(device).collect(),
+            devices: sources.devices,
+            unplugged: sources.unplugged,
             ioctls,
             service: sources.service,
             interrupts_by_vector: interrupts::by_vector(&sources.interrupts),
@@ -143,10 +107,4 @@ impl Summary {
             cut_off: sources.cut_off,
         }
     }
-}
-
-fn bar_summary(exits: &ExitCounters, function: usize, bar: usize, msix: bool) -> BarSummary {
-    let [reads, writes] =
-        [AccessKind::Read, AccessKind::Write].map(|access| exits.bar(function, bar, access));
-    BarSummary { bar, msix, reads, writes }
 }

@@ -4,7 +4,7 @@ use super::{Files, Kind};
 use crate::sandbox::call::{Call, When, calls};
 use crate::sandbox::groups;
 
-const MAKING: &[Call] = calls![
+pub(super) const MAKING: &[Call] = calls![
     SYS_memfd_create: "the MSI-X table, which the guest and the device share",
     SYS_ftruncate: "its size",
     SYS_fcntl (When::OneOf(1, &[libc::F_ADD_SEALS.cast_unsigned(), libc::F_GETFD.cast_unsigned()])): "its seals",
@@ -17,3 +17,7 @@ pub(crate) const DEVICE: Kind = Kind {
     files: Files::Nothing,
     refused: &[groups::NO_FILES, groups::NO_CLONE3],
 };
+
+/// The same, of a device that is plugged while the guest runs: started by the main thread, which is restricted already and
+/// leaves them no files but its own.
+pub(crate) const DEVICE_PLUGGED: Kind = Kind { name: "device, plugged", files: Files::Inherited, ..DEVICE };

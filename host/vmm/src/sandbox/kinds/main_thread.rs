@@ -1,6 +1,6 @@
 //! The main thread, from the first instruction of the guest on: it waits for the end, reports, and takes all down.
 
-use super::{Files, Kind, vcpu};
+use super::{Files, Kind, device, vcpu};
 use crate::sandbox::call::{Call, When, calls};
 use crate::sandbox::{groups, request};
 
@@ -60,7 +60,7 @@ const RESETTING: &[Call] = calls![
     ])): "vCPUs as they were made; devices",
 ];
 
-/// The main thread. It has vCPUs finish what they were stopped in, and starts their threads again where the machine could
+/// The main thread. It makes the devices that are plugged. It has vCPUs finish what they were stopped in, and starts their threads again where the machine could
 /// not be saved: these have its filter beside their own, so it may do what they may.
 pub(crate) const MAIN: Kind = Kind {
     name: "main",
@@ -68,6 +68,7 @@ pub(crate) const MAIN: Kind = Kind {
         OWN,
         SAVING,
         vcpu::OWN,
+        device::MAKING,
         groups::EVERY_THREAD,
         groups::STARTING_THREADS,
         groups::SERVICE,
@@ -85,6 +86,7 @@ pub(crate) const MAIN_RESTARTING: Kind = Kind {
         SAVING,
         RESETTING,
         vcpu::OWN,
+        device::MAKING,
         groups::EVERY_THREAD,
         groups::STARTING_THREADS,
         groups::SERVICE,

@@ -16,7 +16,7 @@ mod vcpu;
 
 pub(crate) use console::CONSOLE;
 pub(crate) use control::CONTROL;
-pub(crate) use device::DEVICE;
+pub(crate) use device::{DEVICE, DEVICE_PLUGGED};
 pub(crate) use main_thread::{MAIN, MAIN_RESTARTING};
 pub(crate) use output::OUTPUT;
 pub(crate) use prearm::PREARM;
@@ -51,10 +51,11 @@ pub(super) enum Files {
 }
 
 /// All of them.
-pub(super) const ALL: [&Kind; 12] = [
+pub(super) const ALL: [&Kind; 13] = [
     &CONSOLE,
     &CONTROL,
     &DEVICE,
+    &DEVICE_PLUGGED,
     &MAIN,
     &MAIN_RESTARTING,
     &OUTPUT,

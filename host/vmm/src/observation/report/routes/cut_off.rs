@@ -3,7 +3,7 @@
 use pvir_host::service::{CutOffDevice, Storm};
 use serde::{Deserialize, Serialize};
 
-use crate::observation::report::summary::DeviceName;
+use crate::observation::report::devices::DeviceName;
 
 /// A device that is cut off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use pvir_host::message::Message;
 use pvir_host::service::{IrteRecord, Live, TrappedRecord};
 
 use super::{Posted, Programmed, RouteRow};
-use crate::observation::report::summary::DeviceName;
+use crate::observation::report::devices::DeviceName;
 
 /// What the rows are made with.
 pub(crate) struct RowContext<'a> {
@@ -152,6 +152,7 @@ Posted Interrupt supported on IOMMU: dmar0
             name: "vfio".into(),
             bars: Vec::new(),
             msix_bar: None,
+            row: 1,
         }];
         let fake = FakeHost::new();
         let silent = fake.host.shown_irtes(&[host_device]);

@@ -1,0 +1,182 @@
+//! The devices of the host that a VM has.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
+use kvm_ioctls::VmFd;
+use pvir_abi::DeviceId;
+use pvir_host::counters::Counters;
+use pvir_host::function::{BarMapper, NewFunction, PciFunction};
+use pvir_host::isolation::{DefectPolicy, Host, IsolationError};
+use pvir_host::vfio::{AttachError, Container, Demand, VfioPci};
+use vm_memory::GuestMemoryMmap;
+
+use super::interrupt_mode::InterruptMode;
+use super::notices::HostNotices;
+use crate::assembly::{Assembly, HostDevice};
+use crate::device_spec::DeviceSpec;
+use crate::vm::Vm;
+
+/// Whether the device can interrupt a guest at all. This VMM has no INTx: without MSI and MSI-X it cannot, which a driver
+/// that polls may do without.
+fn check_messages(device: DeviceId, has_messages: bool, mode: InterruptMode) -> Result<()> {
+    if has_messages {
+        return Ok(());
+    }
+    let what = format!("{device} has neither MSI nor MSI-X: it will never interrupt its guest");
+    if mode == InterruptMode::Direct {
+        bail!("{what}\nhelp: use another device; `--mode auto` goes on without its interrupts");
+    }
+    tracing::warn!("{what}");
+    Ok(())
+}
+
+/// The host devices of a VM, which share one IOMMU domain.
+pub(super) struct HostDevices {
+    kvm: Arc<VmFd>,
+    memory: GuestMemoryMmap,
+    counters: Arc<Counters>,
+    mode: InterruptMode,
+    /// All that the VM gets: a group is validated as a whole.
+    assigned: Vec<DeviceId>,
+    container: Option<Arc<Container>>,
+}
+
+impl HostDevices {
+    pub(super) fn new(vm: &Vm, mode: InterruptMode, specs: &[DeviceSpec]) -> Result<Self> {
+        let mut assigned = BTreeSet::new();
+        for spec in specs {
+            if let DeviceSpec::Vfio(address) = spec {
+                if !assigned.insert(*address) {
+                    bail!("--device vfio={address} is given twice; help: a device has one place in a VM");
+                }
+            }
+        }
+        Ok(Self {
+            kvm: Arc::clone(&vm.fd),
+            memory: vm.memory.clone(),
+            counters: Arc::clone(&vm.counters),
+            mode,
+            assigned: assigned.into_iter().collect(),
+            container: None,
+        })
+    }
+
+    /// Opens the host's device at `address`, which the guest will find at `id`. Answers also with what the host says of it.
+    pub(super) fn open(
+        &mut self,
+        address: DeviceId,
+        id: DeviceId,
+        mapper: Arc<dyn BarMapper>,
+        assembly: &dyn Assembly,
+    ) -> Result<(NewFunction, HostNotices)> {
+        let host = Host::default();
+        // What is wrong with the device comes before what is wrong with VFIO: it says more.
+        host.check_bound(address).map_err(with_remedy)?;
+        let demand = if self.mode == InterruptMode::Direct { Demand::Isolation } else { Demand::OfVfio };
+        let wanted = HostDevice {
+            host: &host,
+            address,
+            assigned: &self.assigned,
+            demand,
+            ram: &self.memory,
+            counters: &self.counters,
+        };
+        let pci = match assembly.host_device(&wanted).map_err(|error| anyhow!(error))? {
+            Some(pci) => pci,
+            None => {
+                let container = self.container()?;
+                VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?
+            }
+        };
+        check_messages(address, pci.msix().is_some() || pci.msi().is_some(), self.mode)?;
+        tell_what_is_hidden(&pci)?;
+        let notices = HostNotices::of(&pci, id)?;
+        Ok((PciFunction::vfio(Arc::new(pci), id, mapper)?, notices))
+    }
+
+    /// The container, made when the first device needs it.
+    fn container(&mut self) -> Result<Arc<Container>> {
+        if let Some(container) = &self.container {
+            return Ok(Arc::clone(container));
+        }
+        warn_of_kernel_defects();
+        self.counters.count_ioctl("KVM_CREATE_DEVICE");
+        let mut request =
+            kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_VFIO, ..Default::default() };
+        let kvm_device = self.kvm.create_device(&mut request).context(
+            "this KVM has no VFIO device (KVM_DEV_TYPE_VFIO)\nhelp: use a kernel with CONFIG_KVM_VFIO",
+        )?;
+        let container = Container::new(&self.memory, Some(kvm_device), Arc::clone(&self.counters)).context(
+            "cannot open /dev/vfio/vfio\nhelp: load the modules vfio-pci and vfio_iommu_type1, and run as root",
+        )?;
+        Ok(Arc::clone(self.container.insert(Arc::new(container))))
+    }
+}
+
+/// A driver that misses something in the guest has its reason here.
+fn tell_what_is_hidden(pci: &VfioPci) -> Result<()> {
+    let address = pci.address();
+    let parts = pci.hidden_parts().with_context(|| format!("{address}: cannot read configuration space"))?;
+    if !parts.is_empty() {
+        let parts = parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::info!(device = %address, "not shown to the guest: {parts}");
+    }
+    Ok(())
+}
+
+/// An error of the library, with the command of this program that mends what is wrong, where there is one.
+fn with_remedy(error: impl Into<AttachError>) -> anyhow::Error {
+    match error.into() {
+        error @ AttachError::Host(IsolationError::OtherDriver { device, .. }) => anyhow!(
+            "{error}; help: `pvir bind {device}` says what gives it to vfio-pci, and does it with --yes"
+        ),
+        error => error.into(),
+    }
+}
+
+/// Warns of known defects of the host's kernel that no VM of this program meets, and says why not. The kernel's number may
+/// be wrong: distributions mend kernels without a new one.
+fn warn_of_kernel_defects() {
+    for defect in Host::default().defects() {
+        if let DefectPolicy::Avoided(why) = defect.policy {
+            tracing::warn!(
+                "the host's kernel may have {} ({}); not met here: {why}",
+                defect.record,
+                defect.what
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pvir_abi::Bdf;
+
+    use super::*;
+
+    #[test]
+    fn a_device_without_messages_is_refused_where_direct_interrupts_are_demanded() {
+        let device = DeviceId::new(0, Bdf::new(0, 6, 0).unwrap());
+        let refused = check_messages(device, false, InterruptMode::Direct).unwrap_err().to_string();
+        assert!(refused.starts_with("0000:00:06.0 has neither MSI nor MSI-X"), "{refused}");
+        assert!(check_messages(device, false, InterruptMode::Auto).is_ok());
+        assert!(check_messages(device, true, InterruptMode::Direct).is_ok());
+    }
+
+    #[test]
+    fn a_device_of_another_driver_is_refused_with_the_command_that_binds_it() {
+        let device = DeviceId::new(0, Bdf::new(0, 6, 0).unwrap());
+        let error = IsolationError::OtherDriver { device, driver: Some("e1000".into()) };
+        assert_eq!(
+            with_remedy(error).to_string(),
+            "0000:00:06.0: is bound to e1000, not to vfio-pci; help: `pvir bind 0000:00:06.0` says what gives it to \
+             vfio-pci, and does it with --yes"
+        );
+        assert!(
+            with_remedy(IsolationError::NotFound(device)).to_string().starts_with("0000:00:06.0: no such")
+        );
+    }
+}

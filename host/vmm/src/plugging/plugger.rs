@@ -1,0 +1,114 @@
+//! What the main thread does for devices that come and go.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::desk::{PlugDesk, Wish};
+use super::ejector::Ejector;
+use super::request::{PluggedDevice, State};
+use crate::device_spec::DeviceSpec;
+use crate::devices::attach::DeviceMaker;
+use crate::devices::notices::HostNotices;
+use crate::pci::devfn::DevFn;
+use crate::pci::hotplug::HotplugPorts;
+use crate::sandbox::kinds;
+
+/// A vCPU that is in the middle of an access holds its device for no longer than that takes.
+const NEXT_LOOK: Duration = Duration::from_millis(5);
+
+/// Makes devices and gives them back, on the main thread.
+pub(crate) struct Plugger<'a> {
+    maker: DeviceMaker<'a>,
+    desk: Arc<PlugDesk>,
+    hotplug: Arc<HotplugPorts>,
+    ejector: Arc<Ejector>,
+    /// Whether the machine is started again, for which every device must have a reset.
+    restarts: bool,
+}
+
+impl<'a> Plugger<'a> {
+    pub(crate) fn new(
+        maker: DeviceMaker<'a>,
+        desk: Arc<PlugDesk>,
+        hotplug: Arc<HotplugPorts>,
+        ejector: Arc<Ejector>,
+    ) -> Self {
+        Self { maker, desk, hotplug, ejector, restarts: false }
+    }
+
+    /// With devices only that can be reset, if `restarts`.
+    pub(crate) fn for_restarts(self, restarts: bool) -> Self {
+        Self { restarts, ..self }
+    }
+
+    /// What the host says of its devices.
+    pub(crate) fn notices(&self) -> impl Iterator<Item = &HostNotices> {
+        self.maker.notices()
+    }
+
+    /// Descriptors of which one is readable when there is something to [`serve`](Self::serve).
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> + use<> {
+        [self.desk.as_raw_fd(), self.ejector.departures.as_raw_fd()].into_iter()
+    }
+
+    /// Does what is wanted, and gives back what has gone. Answers when it wants to be called again, if nothing happens
+    /// until then.
+    pub(crate) fn serve(&mut self) -> Option<Instant> {
+        self.give_back();
+        for request in self.desk.take() {
+            let outcome = match &request.wish {
+                Wish::Plug(spec) => self.plug(spec),
+                Wish::Unplug(place) => self.unplug(*place),
+                Wish::ForceOut(place) => self.force_out(*place),
+            };
+            request.reply(outcome);
+        }
+        self.give_back();
+        self.ejector.departures.are_left().then(|| Instant::now() + NEXT_LOOK)
+    }
+
+    fn give_back(&mut self) {
+        for slot in self.ejector.departures.unused() {
+            let serial = slot.serial();
+            self.maker.unmake(slot);
+            self.ejector.departures.has_ended(serial);
+        }
+    }
+
+    fn plug(&mut self, spec: &DeviceSpec) -> Result<PluggedDevice> {
+        if let DeviceSpec::Vfio(address) = spec {
+            bail!("vfio={address}: a device of the host cannot be plugged into a running VM");
+        }
+        let slot = self.maker.make(spec, &kinds::DEVICE_PLUGGED)?;
+        self.ejector.add(&slot);
+        let (place, id, name) = (slot.devfn(), slot.serial(), slot.function().name());
+        if self.restarts && !slot.function().can_reset() {
+            drop(slot);
+            let _ = self.ejector.take_out(place);
+            bail!("the host's kernel cannot reset {name}, and this run has --on-reboot restart");
+        }
+        self.hotplug.announce(place);
+        Ok(PluggedDevice { device: place.id().to_string(), id, name, state: State::Present })
+    }
+
+    fn unplug(&mut self, place: DevFn) -> Result<PluggedDevice> {
+        let slot = self.maker.bus().slot(place).filter(|_| place.number() != 0);
+        let slot = slot.with_context(|| format!("the VM has no device {}", place.id()))?;
+        self.hotplug.ask_for(place);
+        tracing::info!(%place, "the guest is asked to let the device go");
+        let (device, name) = (place.id().to_string(), slot.function().name());
+        Ok(PluggedDevice { device, id: slot.serial(), name, state: State::Leaving })
+    }
+
+    fn force_out(&mut self, place: DevFn) -> Result<PluggedDevice> {
+        let taken =
+            Some(place).filter(|place| place.number() != 0).and_then(|place| self.ejector.take_out(place));
+        let taken = taken.with_context(|| format!("the VM has no device {}", place.id()))?;
+        self.hotplug.has_gone(place, true);
+        tracing::warn!(%place, device = %taken.name, "the device is taken from the guest");
+        Ok(taken)
+    }
+}
