@@ -33,7 +33,7 @@ const NOWHERE: DeviceId = DeviceId::new(0x7777, Bdf(0x7777));
 
 /// ENABLE with all that is offered and ATTACH. The device that shows most is the answer, with a message of the guest's
 /// own in its first entry that arrives.
-fn by_device(fixture: &mut Fixture) -> Result<(usize, MappedEntry), Finding> {
+pub(super) fn by_device(fixture: &mut Fixture) -> Result<(usize, MappedEntry), Finding> {
     by_device_with(fixture, fixture.offered())
 }
 
@@ -43,6 +43,9 @@ fn by_device_with(fixture: &mut Fixture, features: Features) -> Result<(usize, M
     }
     let subject = fixture.msix()?;
     let own = own_message(fixture, subject, 0)?;
+    // The statement before may have left something pending (A7), which comes now.
+    wait_until(QUIET_MS, || false);
+    fixture.subject(subject)?.acknowledge(0);
     fixture.arrives(&own)?;
     let area = fixture.area().filter(|_| features.contains(Features::EPOCH));
     let (answer, record) = fixture.enable_with(features | Features::ATTACH, area);
@@ -55,7 +58,7 @@ fn by_device_with(fixture: &mut Fixture, features: Features) -> Result<(usize, M
 }
 
 /// ATTACH or DETACH of a device, which must get this status.
-fn turn(fixture: &mut Fixture, operation: Operation, subject: usize, expected: Status) -> Verdict {
+pub(super) fn turn(fixture: &mut Fixture, operation: Operation, subject: usize, expected: Status) -> Verdict {
     let id = fixture.subject(subject)?.id;
     judged(fixture, operation, &AttachRecord::request(id), expected)
 }
@@ -68,7 +71,7 @@ fn judged(fixture: &Fixture, operation: Operation, record: &AttachRecord, expect
     Ok(())
 }
 
-fn attach(fixture: &mut Fixture, subject: usize) -> Verdict {
+pub(super) fn attach(fixture: &mut Fixture, subject: usize) -> Verdict {
     turn(fixture, Operation::ATTACH, subject, Status::OK)
 }
 
@@ -85,7 +88,7 @@ fn says_attached(fixture: &mut Fixture, subject: usize, expected: bool) -> Verdi
 }
 
 /// Maps an entry that was in use before, and lets come what may have been held for it.
-fn settled(fixture: &mut Fixture, subject: usize, index: u32) -> Result<MappedEntry, Finding> {
+pub(super) fn settled(fixture: &mut Fixture, subject: usize, index: u32) -> Result<MappedEntry, Finding> {
     let line = fixture.line(subject, index)?;
     wait_until(QUIET_MS, || false);
     fixture.subject(subject)?.acknowledge(index);

@@ -121,7 +121,8 @@ impl Fixture {
         self.subjects.get(subject).is_some_and(|subject| subject.events() != 0)
     }
 
-    fn demand(&mut self, place: usize, reason: EventReason) -> Result<u64, Finding> {
+    /// Has the host raise an event of a device, or end what one has left. Answers with the milliseconds that it may take.
+    pub(super) fn demand(&mut self, place: usize, reason: EventReason) -> Result<u64, Finding> {
         let patience = self.patience_ms;
         let subject = self.subject(place)?;
         if subject.events() != 0 {

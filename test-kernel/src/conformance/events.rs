@@ -21,7 +21,7 @@ const GONE: EventReason = EventReason::DEVICE_GONE;
 const CUT_OFF: EventReason = EventReason::DEVICE_CUT_OFF;
 
 /// Enabled, with a live entry of a device for which the host raises such an event.
-fn live(fixture: &mut Fixture, reason: EventReason) -> Result<(usize, MappedEntry), Finding> {
+pub(super) fn live(fixture: &mut Fixture, reason: EventReason) -> Result<(usize, MappedEntry), Finding> {
     let subject = fixture.raises(reason)?;
     fixture.enable()?;
     let line = fixture.line(subject, 0)?;
@@ -30,7 +30,7 @@ fn live(fixture: &mut Fixture, reason: EventReason) -> Result<(usize, MappedEntr
 }
 
 /// What is answered to each operation that names the line's entry by its old handle, and to MAP.
-fn each(fixture: &mut Fixture, line: &MappedEntry, expected: Status) -> Verdict {
+pub(super) fn each(fixture: &mut Fixture, line: &MappedEntry, expected: Status) -> Verdict {
     let bare = Fixture::bare(line);
     fixture.expect(Operation::QUERY, &bare, expected)?;
     fixture.expect(Operation::UNMAP, &bare, expected)?;
@@ -151,7 +151,7 @@ pub(super) fn gone(fixture: &mut Fixture, subject: usize, line: &MappedEntry) ->
     info(fixture, line.entry.device, Status::DEVICE_GONE)
 }
 
-fn info(fixture: &Fixture, device: pvir_guest::abi::DeviceId, expected: Status) -> Verdict {
+pub(super) fn info(fixture: &Fixture, device: pvir_guest::abi::DeviceId, expected: Status) -> Verdict {
     let (answer, got) = fixture.one(Operation::DEVICE_INFO, &DeviceRecord::request(device));
     ensure!(got.status == expected, "DEVICE_INFO of {device}: {} ({answer})", Told(got.status));
     Ok(())

@@ -19,6 +19,7 @@ mod judging;
 mod mapping;
 mod masks;
 mod operations;
+mod plugging;
 mod records;
 mod refused;
 mod releasing;
@@ -57,13 +58,14 @@ type Test = fn(&mut Fixture) -> Verdict;
 /// The tests of a file, by statement.
 type Tests = &'static [(&'static str, Test)];
 
-const SECTIONS: [Tests; 20] = [
+const SECTIONS: [Tests; 21] = [
     discovery::TESTS,
     calls::TESTS,
     header::TESTS,
     records::TESTS,
     operations::TESTS,
     device_info::TESTS,
+    plugging::TESTS,
     attaching::TESTS,
     enabling::TESTS,
     judging::TESTS,

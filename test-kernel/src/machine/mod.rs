@@ -5,6 +5,7 @@ pub(crate) mod console;
 pub(crate) mod cpu;
 pub(crate) mod devices;
 pub(crate) mod exit;
+pub(crate) mod hotplug;
 pub(crate) mod memory;
 mod panic;
 pub(crate) mod pci;

@@ -57,7 +57,22 @@ pub const STATEMENTS: &[Statement] = &[
     observed("I1", "devices go by the segment and BDF of configuration space"),
     observed("I2", "DEVICE_INFO changes nothing; a device that is not the VM's is NO_DEVICE"),
     observed("I3", "DEVICE_INFO says what the host serves, whatever was taken"),
-    hidden("I4", "no device comes or goes while enabled", "a device comes from outside of the VM"),
+    hidden(
+        "I4",
+        "devices come and go while enabled only in these ways",
+        "a guest cannot wait for what does not happen",
+    ),
+    observed("I5", "a device that comes is trapped, and a guest with ATTACH can take it"),
+    observed("I6", "a device that comes raises no event, and leaves the others alone"),
+    observed(
+        "I7",
+        "a device in the place of another has nothing of it; without ATTACH the old one stays gone",
+    ),
+    hidden(
+        "I8",
+        "a device may be let go with its entries mapped",
+        "how a guest lets it go is its platform's",
+    ),
     observed(
         "A1",
         "ENABLE with ATTACH hands nothing over; what is not attached goes on, and is NOT_ATTACHED",

@@ -14,6 +14,7 @@ mod hostile;
 mod ims;
 mod limits;
 mod multi;
+mod plug;
 mod quotas;
 mod reboot;
 mod refusals;
@@ -50,6 +51,7 @@ pub(crate) const WORDS: [(&str, Word); 25] = [
     ("dynamic", dynamic::run),
     ("events", events::run),
     ("attach", attach::run),
+    ("plug", plug::run),
     ("scale", scale::run),
     ("limits", limits::run),
     ("sequences", sequences::run),

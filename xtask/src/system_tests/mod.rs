@@ -15,6 +15,7 @@ mod isolation;
 mod linux;
 mod own_kvm;
 mod pass_through;
+mod plugs;
 mod product;
 mod reboots;
 mod right_hosts;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Test> {
         product::AMD,
         floor::OWN_KVM,
         reboots::OWN_KVM,
+        plugs::OWN_KVM,
         saves::OWN_KVM,
         floor::AMD,
         embedded::INTEL,

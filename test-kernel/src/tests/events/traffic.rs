@@ -75,6 +75,18 @@ impl Traffic {
         }
     }
 
+    /// Has the device raise without end, until [`stop`](Self::stop).
+    pub(in crate::tests) fn run_on(&self) {
+        if let Some(generator) = &self.generator {
+            generator.run(0, u32::try_from(self.entries).unwrap_or(1), INTERVAL, u32::MAX);
+        }
+    }
+
+    /// Ends that.
+    pub(in crate::tests) fn stop(&self) {
+        self.generator.iter().for_each(Emulated::stop);
+    }
+
     /// Raises each once more, if the device does not by itself.
     pub(in crate::tests) fn go_on(&mut self) {
         if self.generator.is_some() {

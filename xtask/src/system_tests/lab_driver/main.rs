@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 mod cases;
 mod expect;
+mod footprint;
 mod host;
 mod trace;
 mod vm;

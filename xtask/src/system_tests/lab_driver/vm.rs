@@ -23,6 +23,9 @@ const GUEST: &str = "@pvir ";
 const HOST: &str = "@pvir-host ";
 /// What a guest prints that wants an event: the number of its reason, or 0 to let the device go on, and the device.
 const WANTED: &str = "@pvir-event-wanted ";
+/// What a guest prints that wants a device, and one that wants to be rid of it: the device, and how.
+const PLUG_WANTED: &str = "@pvir-plug-wanted";
+const UNPLUG_WANTED: &str = "@pvir-unplug-wanted ";
 
 /// A VM that runs. It is killed when dropped.
 pub(crate) struct Vm {
@@ -32,6 +35,8 @@ pub(crate) struct Vm {
     stderr: Option<JoinHandle<String>>,
     patience: Patience,
     seen: Seen,
+    /// What a guest gets that wants a device.
+    plugs: Option<String>,
 }
 
 /// What it has printed.
@@ -85,7 +90,12 @@ impl Vm {
         });
         let stdin = child.stdin.take();
         let patience = Patience::new(SILENCE);
-        Ok(Self { child, stdin, lines, stderr: Some(stderr), patience, seen: Seen::default() })
+        Ok(Self { child, stdin, lines, stderr: Some(stderr), patience, seen: Seen::default(), plugs: None })
+    }
+
+    /// Gives the guest this device as often as it wants one.
+    pub(crate) fn plugs(&mut self, device: &str) {
+        self.plugs = Some(device.to_owned());
     }
 
     /// Waits until the guest stands at a checkpoint, which must be this one.
@@ -194,6 +204,17 @@ impl Vm {
             if let Some(wanted) = line.strip_prefix(WANTED) {
                 self.raise(wanted)?;
             }
+            if line.trim_end() == PLUG_WANTED {
+                let device = self.plugs.clone().context("the guest wants a device")?;
+                self.pvir(&["plug", &self.pid(), "--device", &device])?;
+            }
+            if let Some((device, how)) =
+                line.strip_prefix(UNPLUG_WANTED).and_then(|text| text.trim_end().split_once(' '))
+            {
+                let force: &[&str] =
+                    if how == "force" { &["--force", "--timeout", "0"] } else { &["--timeout", "60"] };
+                self.pvir(&[&["unplug", &self.pid(), "--device", device], force].concat())?;
+            }
             self.seen.lines.push(line.trim_end().to_owned());
         }
         Ok(Some(()))
@@ -209,10 +230,14 @@ impl Vm {
             "3" => &["--reason", "device-cut-off"],
             _ => bail!("no such event: {wanted}"),
         };
-        let mut command = Command::new("pvir");
-        command.args(["event", &self.pid(), "--device", device]).args(what);
-        let output = command.output().context("cannot start pvir event")?;
-        ensure!(output.status.success(), "pvir event: {}", String::from_utf8_lossy(&output.stderr));
+        self.pvir(&[&["event", &self.pid(), "--device", device], what].concat())
+    }
+
+    /// A command of `pvir`, as an operator gives it.
+    fn pvir(&self, arguments: &[&str]) -> Result<()> {
+        let output = Command::new("pvir").args(arguments).output().context("cannot start pvir")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "pvir {}: {said}", arguments.join(" "));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ mod ims;
 mod multi;
 mod pairs;
 mod paths;
+mod plug;
 mod reboots;
 mod refused;
 mod resets;
@@ -73,6 +74,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("failed-device", cleanup::failed),
     ("reboots", reboots::passed_through),
     ("reboots-own-kvm", reboots::emulated),
+    ("plug-own-kvm", plug::emulated),
     ("no-such-device", refused::no_such_device),
     ("no-driver", refused::no_driver),
     ("other-driver", refused::other_driver),

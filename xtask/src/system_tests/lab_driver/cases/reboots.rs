@@ -1,7 +1,7 @@
 //! A guest that resets its machine in the middle of its interrupts, again and again, in one process: each boot finds what
 //! the first one found, and nothing is left of those before.
 
-use std::{env, fs};
+use std::env;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::CaseReport;
 use crate::expect::{number, same};
+use crate::footprint::Footprint;
 use crate::host;
 use crate::vm::Vm;
 
@@ -38,33 +39,6 @@ fn asked_for(usual: u64) -> Result<u64> {
     match env::var("PVIR_REBOOTS") {
         Ok(times) => times.parse().with_context(|| format!("PVIR_REBOOTS={times}")),
         Err(_) => Ok(usual),
-    }
-}
-
-/// What the process and the host hold for the VM.
-#[derive(Debug, PartialEq, Eq)]
-struct Footprint {
-    /// Open files, by what they are.
-    files: Vec<String>,
-    /// Interrupts of VFIO.
-    interrupts: usize,
-    irtes: usize,
-}
-
-impl Footprint {
-    fn of(vm: &mut Vm) -> Result<Self> {
-        let folder = format!("/proc/{}/fd", vm.pid());
-        let links = fs::read_dir(&folder).with_context(|| folder.clone())?;
-        let mut files: Vec<String> = links
-            .filter_map(|link| fs::read_link(link.ok()?.path()).ok())
-            .map(|link| link.to_string_lossy().into_owned())
-            .collect();
-        files.sort_unstable();
-        let table = fs::read_to_string("/proc/interrupts")?;
-        let interrupts = table.lines().filter(|line| line.contains("vfio-msi")).count();
-        let counts = vm.counts()?;
-        let irtes = counts["interrupts"].as_array().map_or(0, Vec::len);
-        Ok(Self { files, interrupts, irtes })
     }
 }
 
