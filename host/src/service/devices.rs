@@ -79,6 +79,11 @@ impl Devices {
         self.all.iter_mut().map(|(_, attached)| attached)
     }
 
+    /// The same with their ids.
+    pub(super) fn iter_mut_by_id(&mut self) -> impl Iterator<Item = (DeviceId, &mut Attached)> {
+        self.all.iter_mut().map(|(id, attached)| (*id, attached))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }

@@ -35,7 +35,7 @@ use crate::results::Results;
 use crate::sandbox::{Sandbox, kinds};
 use crate::service::{self, Quotas};
 use crate::signals::Signals;
-use crate::snapshot::{Parts, SaveDesk, Snapshot};
+use crate::snapshot::{Parts, Request as SaveRequest, SaveDesk, Snapshot};
 use crate::socket_file::Removal;
 use crate::vcpu::Vcpu;
 use crate::vcpu::ending::Ending;
@@ -241,11 +241,12 @@ fn serve(
     sandbox: &Sandbox,
 ) -> Result<Option<Server>> {
     let (live, desk) = (Arc::clone(live), Arc::clone(desk));
-    let answer: Arc<AnswerRequest> = Arc::new(move |request, file| match (request, file) {
-        ("save", Some(file)) => Ok(json!({ "bytes": desk.save(file.into())? }).to_string()),
-        ("save", None) => bail!("no file came with the request; help: `pvir save`"),
-        (request, _) => live.answer(request),
-    });
+    let answer: Arc<AnswerRequest> =
+        Arc::new(move |request, file| match (SaveRequest::parse(request), file) {
+            (Some(wanted), Some(file)) => Ok(json!({ "bytes": desk.save(file.into(), wanted)? }).to_string()),
+            (Some(_), None) => bail!("no file came with the request; help: `pvir save`"),
+            (None, _) => live.answer(request),
+        });
     match path {
         Some(path) => Server::start(path, answer, sandbox).context("--control").map(Some),
         None => Ok(Server::at_usual_place(&answer, sandbox)),

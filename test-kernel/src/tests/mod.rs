@@ -19,6 +19,7 @@ mod reboot;
 mod refusals;
 mod resets;
 mod routings;
+mod saves;
 mod scale;
 mod selftest;
 mod sequences;
@@ -36,7 +37,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 25] = [
+pub(crate) const WORDS: [(&str, Word); 26] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("resets", resets::run),
@@ -50,6 +51,7 @@ pub(crate) const WORDS: [(&str, Word); 25] = [
     ("dynamic", dynamic::run),
     ("events", events::run),
     ("attach", attach::run),
+    ("saves", saves::run),
     ("scale", scale::run),
     ("limits", limits::run),
     ("sequences", sequences::run),

@@ -16,6 +16,7 @@ mod reboots;
 mod refused;
 mod resets;
 mod routes;
+mod saves;
 mod several;
 mod sriov;
 mod storm;
@@ -73,6 +74,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("failed-device", cleanup::failed),
     ("reboots", reboots::passed_through),
     ("reboots-own-kvm", reboots::emulated),
+    ("saves", saves::run),
     ("no-such-device", refused::no_such_device),
     ("no-driver", refused::no_driver),
     ("other-driver", refused::other_driver),
