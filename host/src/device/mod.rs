@@ -254,6 +254,31 @@ pub trait Device: Send {
         Ok(())
     }
 
+    /// Whether what the device holds inside goes into a snapshot of its VM. A device of which it does not is reset in the
+    /// VM that goes on (`docs/abi.md`, S7).
+    fn is_saved(&self) -> bool {
+        self.capabilities().flags.contains(DeviceFlags::EMULATED)
+    }
+
+    /// Has a device that is not [saved](Self::is_saved) send nothing more and reach no memory, for a snapshot of its VM of
+    /// which no vCPU runs. Answers with the entries of `store` that the device itself holds an interrupt for, which goes
+    /// when the device does. [`wake`](Self::wake) lets it go on.
+    ///
+    /// # Errors
+    /// The errno of the operation that failed. The device then goes on.
+    fn suspend(&mut self, _store: Store) -> io::Result<Vec<u32>> {
+        Ok(Vec::new())
+    }
+
+    /// Lets the device go on after [`suspend`](Self::suspend): what it held meanwhile is sent. Nothing happens to one that
+    /// is not suspended.
+    ///
+    /// # Errors
+    /// The errno of the operation that failed.
+    fn wake(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The host's counts of the device's interrupts, or `None` if the host does not count them.
     fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
         None

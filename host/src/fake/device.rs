@@ -268,6 +268,31 @@ impl Device for FakeDevice {
         Ok(maskable)
     }
 
+    fn suspend(&mut self, store: Store) -> io::Result<Vec<u32>> {
+        let mut platform = self.platform.lock();
+        platform.note(BackendCall::Suspend(self.number))?;
+        if !platform.suspended.insert(self.number) {
+            platform.breach(format!("device {} is suspended twice", self.number));
+        }
+        let of_store = |entry: &&Entry| (entry.device, entry.store) == (self.number, store);
+        Ok(platform.latched.iter().filter(of_store).map(|entry| entry.index).collect())
+    }
+
+    fn wake(&mut self) -> io::Result<()> {
+        let mut platform = self.platform.lock();
+        if !platform.suspended.remove(&self.number) {
+            return Ok(());
+        }
+        let FakePlatform { latched, started, .. } = &*platform;
+        let of_device = |entry: &&Entry| entry.device == self.number && started.contains_key(entry);
+        let sent: Vec<Entry> = latched.iter().filter(of_device).copied().collect();
+        for entry in sent {
+            platform.latched.remove(&entry);
+            platform.raise(entry);
+        }
+        platform.note(BackendCall::Wake(self.number))
+    }
+
     fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
         Some(Arc::new(FakeCounts { number: self.number, platform: self.platform.clone() }))
     }

@@ -52,11 +52,15 @@ pub enum CallKind {
     Untrap,
     /// `KVM_SIGNAL_MSI`.
     Signal,
+    /// [`Device::suspend`](crate::device::Device::suspend).
+    Suspend,
+    /// [`Device::wake`](crate::device::Device::wake) of a device that was suspended.
+    Wake,
 }
 
 impl CallKind {
     /// Every kind of call.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::SetRoutes,
         Self::Attach,
         Self::Arm,
@@ -70,6 +74,8 @@ impl CallKind {
         Self::Trap,
         Self::Untrap,
         Self::Signal,
+        Self::Suspend,
+        Self::Wake,
     ];
 
     /// Whether calls of this kind go to a device.
@@ -120,6 +126,10 @@ pub enum BackendCall {
     Untrap(u32, Store),
     /// A message was injected without a GSI.
     Signal(Delivery),
+    /// This device was stopped for a snapshot.
+    Suspend(u32),
+    /// This device goes on after a snapshot.
+    Wake(u32),
 }
 
 impl BackendCall {
@@ -140,6 +150,8 @@ impl BackendCall {
             Self::Trap(..) => CallKind::Trap,
             Self::Untrap(..) => CallKind::Untrap,
             Self::Signal(_) => CallKind::Signal,
+            Self::Suspend(_) => CallKind::Suspend,
+            Self::Wake(_) => CallKind::Wake,
         }
     }
 }

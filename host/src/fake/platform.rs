@@ -103,7 +103,10 @@ pub struct FakePlatform {
     pub(super) open: BTreeSet<u32>,
     /// Devices that are prepared for being emulated.
     pub(super) trapped: BTreeMap<u32, Store>,
-    /// Entries of trapped devices that are not started and have an interrupt pending.
+    /// Devices that are suspended for a snapshot.
+    pub(super) suspended: BTreeSet<u32>,
+    /// Entries that have an interrupt pending in their device: of trapped devices those that are not started, of suspended
+    /// ones any.
     pub(super) latched: BTreeSet<Entry>,
     pub(super) generation: u32,
     /// Interrupts that each device has raised.
@@ -243,9 +246,19 @@ impl FakePlatform {
         }
     }
 
-    /// Raises an entry's interrupt. A trapped device holds the interrupt of an entry that is not started. Otherwise
+    /// Has the device itself hold an interrupt of an entry, as one does whose entry is masked.
+    pub fn latch(&mut self, entry: Entry) {
+        self.latched.insert(entry);
+    }
+
+    /// Raises an entry's interrupt. A trapped device holds the interrupt of an entry that is not started, and one that is
+    /// suspended holds that of each entry. Otherwise
     /// the interrupt of a masked entry, or of one that is not started, is dropped: this fake has no pending bits.
     pub fn raise(&mut self, entry: Entry) {
+        if self.suspended.contains(&entry.device) {
+            self.latched.insert(entry);
+            return;
+        }
         let trapped = self.trapped.get(&entry.device) == Some(&entry.store);
         if trapped && !self.started.contains_key(&entry) {
             self.latched.insert(entry);

@@ -3,6 +3,7 @@
 use super::mapper::MappedPart;
 use super::stores::TrappedStores;
 use crate::pci::ConfigSpace;
+use crate::vfio::GoesOn;
 use pvir_abi::DeviceId;
 use std::io;
 
@@ -27,18 +28,27 @@ pub(super) trait Backend: Send + Sync {
     /// Resets the device. No lock of the function is held.
     fn reset(&self) -> io::Result<()>;
 
-    /// Has the device raise nothing more by itself, or go on. No lock of the function is held.
-    fn set_paused(&self, _paused: bool) {}
+    /// Has the device raise nothing more by itself. What fails is told by [`save`](Self::save). No lock of the function is
+    /// held.
+    fn pause(&self) {}
 
-    /// What the device holds inside, for a snapshot. No lock of the function is held.
-    fn save(&self) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// Lets the device go on after [`pause`](Self::pause). No lock of the function is held.
+    fn resume(&self) -> GoesOn {
+        GoesOn::AsItWas
     }
 
-    /// Gives the device what [`save`](Self::save) has answered. No lock of the function is held.
-    fn restore(&self, _inside: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// Whether [`save`](Self::save) has what it takes.
+    fn check_save(&self) -> io::Result<()> {
+        Ok(())
     }
+
+    /// What the device holds inside, for a snapshot; `None` for a device that is found reset in place of it. No lock of
+    /// the function is held.
+    fn save(&self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Gives the device what [`save`](Self::save) has answered. `bus_master` is Bus Master Enable as the guest has it, which
+    /// the device was told before. No lock of the function is held.
+    fn restore(&self, inside: Option<&[u8]>, bus_master: bool) -> io::Result<()>;
 
     /// Serves a read of a BAR that exited.
     fn bar_read(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &mut [u8]);
@@ -51,6 +61,11 @@ pub(super) trait Backend: Send + Sync {
 
     /// For people and reports.
     fn name(&self) -> String;
+
+    /// What kind of device it is: one of the same kind can be in its place when the VM is restored.
+    fn kind(&self) -> String {
+        self.name()
+    }
 
     /// The address on the host, if it is a host device.
     fn host_address(&self) -> Option<DeviceId> {

@@ -17,6 +17,7 @@ use crate::pci::{
     MsiShape, MsixLayout, emulated,
 };
 use crate::trapped::StoreArea;
+use crate::vfio::GoesOn;
 use pvir_abi::DeviceId;
 use std::io;
 use std::sync::Arc;
@@ -241,15 +242,21 @@ impl Backend for Emulated {
         Ok(())
     }
 
-    fn set_paused(&self, paused: bool) {
-        if paused { self.model.pause() } else { self.model.resume() }
+    fn pause(&self) {
+        self.model.pause();
     }
 
-    fn save(&self) -> io::Result<Vec<u8>> {
-        self.model.save()
+    fn resume(&self) -> GoesOn {
+        self.model.resume();
+        GoesOn::AsItWas
     }
 
-    fn restore(&self, inside: &[u8]) -> io::Result<()> {
+    fn save(&self) -> io::Result<Option<Vec<u8>>> {
+        self.model.save().map(Some)
+    }
+
+    fn restore(&self, inside: Option<&[u8]>, _bus_master: bool) -> io::Result<()> {
+        let inside = inside.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has no inside"))?;
         self.model.restore(inside)
     }
 

@@ -74,6 +74,13 @@ impl PciFunction {
         self.placement.backend().name()
     }
 
+    /// What kind of device it is. A function of the same kind can take its place when the VM is restored, if
+    /// [`restore`](Self::restore) takes it: for example `vfio 8086:10c9`, by vendor and device id.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        self.placement.backend().kind()
+    }
+
     /// Where the device is on the host, if it is one of the host.
     #[must_use]
     pub fn host_address(&self) -> Option<DeviceId> {

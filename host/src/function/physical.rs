@@ -9,7 +9,7 @@ use super::physical_bar::Bar;
 use super::stores::TrappedStores;
 use crate::mapping::RegionMap;
 use crate::pci::{BUS_MASTER, BarSpec, ConfigSpace, MsiCapability, MsixCapability, SIZE, filter};
-use crate::vfio::{VfioDevice, VfioPci};
+use crate::vfio::{DeviceState, GoesOn, VfioDevice, VfioPci};
 use pvir_abi::DeviceId;
 use std::io;
 use std::ops::Range;
@@ -26,6 +26,8 @@ pub(super) trait PhysicalFunction: Send + Sync {
     fn set_bus_master(&self, on: bool) -> io::Result<()>;
     fn can_reset(&self) -> bool;
     fn reset(&self) -> io::Result<()>;
+    /// What the device holds inside, where the kernel's driver knows it.
+    fn state(&self) -> Option<&dyn DeviceState>;
     fn bar_size(&self, bar: u8) -> u64;
     /// The whole BAR; `None` if it cannot be mapped.
     fn map_bar(&self, bar: u8) -> io::Result<Option<RegionMap>>;
@@ -64,6 +66,10 @@ impl PhysicalFunction for VfioPci {
 
     fn reset(&self) -> io::Result<()> {
         self.reset()
+    }
+
+    fn state(&self) -> Option<&dyn DeviceState> {
+        self.state()
     }
 
     fn bar_size(&self, bar: u8) -> u64 {
@@ -203,6 +209,54 @@ impl Backend for Physical {
         self.pci.reset()
     }
 
+    /// A device whose inside nobody else knows is stopped by the service.
+    fn pause(&self) {
+        if let Some(Err(error)) = self.pci.state().map(DeviceState::stop) {
+            tracing::warn!(device = %self.pci.address(), "it does not stop: {error}");
+        }
+    }
+
+    fn resume(&self) -> GoesOn {
+        match self.pci.state().map(DeviceState::go_on) {
+            Some(Ok(goes_on)) => goes_on,
+            None => GoesOn::AsItWas,
+            Some(Err(error)) => {
+                tracing::error!(device = %self.pci.address(), "it does not go on: {error}");
+                GoesOn::Reset
+            }
+        }
+    }
+
+    fn check_save(&self) -> io::Result<()> {
+        if self.pci.state().is_some() || self.pci.can_reset() {
+            return Ok(());
+        }
+        let what = "what it holds inside cannot be saved, and the host's kernel cannot reset it";
+        Err(io::Error::new(io::ErrorKind::Unsupported, what))
+    }
+
+    fn save(&self) -> io::Result<Option<Vec<u8>>> {
+        self.check_save()?;
+        self.pci.state().map(DeviceState::save).transpose()
+    }
+
+    /// A device whose inside was not saved is reset: whoever had it before may have left something in it.
+    fn restore(&self, inside: Option<&[u8]>, bus_master: bool) -> io::Result<()> {
+        match (inside, self.pci.state()) {
+            (Some(inside), Some(state)) => state.load(inside),
+            (Some(_), None) => {
+                let what =
+                    "it was saved by the kernel's driver of the device, and this driver cannot take it";
+                Err(io::Error::new(io::ErrorKind::Unsupported, what))
+            }
+            (None, _) => {
+                self.pci.reset()?;
+                // The reset leaves Bus Master Enable off.
+                if bus_master { self.pci.set_bus_master(true) } else { Ok(()) }
+            }
+        }
+    }
+
     fn bar_read(&self, stores: Option<&TrappedStores>, bar: u8, offset: u64, data: &mut [u8]) {
         match self.bar(bar) {
             Some(bar) => bar.read(&*self.pci, stores, offset, data),
@@ -222,6 +276,12 @@ impl Backend for Physical {
 
     fn name(&self) -> String {
         format!("vfio {}", self.pci.address())
+    }
+
+    /// By vendor and device id: where it is on the host is the host's.
+    fn kind(&self) -> String {
+        let id = |at: usize| u16::from_le_bytes([self.config[at], self.config[at + 1]]);
+        format!("vfio {:04x}:{:04x}", id(0), id(2))
     }
 
     fn host_address(&self) -> Option<DeviceId> {

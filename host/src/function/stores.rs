@@ -1,6 +1,6 @@
 //! A function's message stores as the service emulates them, until the guest has them to program.
 
-use crate::service::Service;
+use crate::service::{Event, Service};
 use crate::trapped::StoreArea;
 use crate::work::Cost;
 use pvir_abi::DeviceId;
@@ -52,6 +52,13 @@ impl TrappedStores {
     /// Resets the device by `reset`, and with it what the service has of it.
     pub(super) fn reset(&self, reset: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         self.service.reset_device(self.id, reset)
+    }
+
+    /// The device was reset, and its guest has not asked for it: the guest is told.
+    pub(super) fn was_reset(&self) {
+        // What is held of it goes with the reset. A guest that has not enabled pvir is told by nobody.
+        let _ = self.service.reset_device(self.id, || Ok(()));
+        let _ = self.service.raise(Event::StalePairs(Some(self.id)));
     }
 
     /// Charges the guest for a reset that it has asked for, with the memory slots that were moved.

@@ -78,6 +78,11 @@ impl Devices {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attached> {
         self.all.iter_mut().map(|(_, attached)| attached)
     }
+
+    /// The same with their ids.
+    pub(super) fn iter_mut_by_id(&mut self) -> impl Iterator<Item = (DeviceId, &mut Attached)> {
+        self.all.iter_mut().map(|(id, attached)| (*id, attached))
+    }
 }
 
 impl DeviceSet for Devices {

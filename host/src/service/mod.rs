@@ -44,7 +44,7 @@ pub use history::IrteRecord;
 pub use live::{Live, TrappedRecord};
 pub use prearm_thread::PrearmThread;
 pub use rate::{Clock, RateLimit};
-pub use saved::{DamagedState, RestoreError, SaveError, SavedState};
+pub use saved::{DamagedState, RestoreError, SaveError, SaveOptions, SavedState};
 pub use statistics::ServiceStatistics;
 pub use storm::{CutOffDevice, Looked, Storm, StormLimit, StormThread, StormWatch};
 pub use trapped::ServedBy;

@@ -22,6 +22,14 @@ pub struct VfioDevice {
     vectors: Vectors,
     counts: Arc<DeviceCounts>,
     window: Box<dyn TableWindow>,
+    suspended: Option<Suspended>,
+}
+
+/// What `wake` brings back.
+struct Suspended {
+    /// Entries of the MSI-X table that were not masked.
+    live: Vec<u32>,
+    bus_master: bool,
 }
 
 impl VfioDevice {
@@ -40,7 +48,7 @@ impl VfioDevice {
         };
         let vectors = Vectors::new(pci.msix().map_or(0, |msix| msix.entries), pci.is_dynamic());
         let counts = Arc::new(DeviceCounts::new(pci.address(), InterruptSum::new(&pci.folder())));
-        Ok(Self { table, vectors, counts, pci, window })
+        Ok(Self { table, vectors, counts, pci, window, suspended: None })
     }
 
     fn table(&self) -> io::Result<&PhysicalMsixTable> {
@@ -234,6 +242,31 @@ impl Device for VfioDevice {
     /// device's, and not every device sets them in a reset (QEMU's `e1000e` does not).
     fn mask_all(&mut self) -> io::Result<()> {
         self.table.as_ref().map_or(Ok(()), PhysicalMsixTable::mask_all)
+    }
+
+    fn is_saved(&self) -> bool {
+        self.pci.state().is_some()
+    }
+
+    /// Masked first, so that what it raises until Bus Master Enable is off is pending in it, and not lost.
+    fn suspend(&mut self, store: Store) -> io::Result<Vec<u32>> {
+        let bus_master = self.pci.is_bus_master()?;
+        let live = self.table.as_ref().map_or(Ok(Vec::new()), PhysicalMsixTable::mask_live)?;
+        let suspended = self.suspended.insert(Suspended { live, bus_master });
+        if suspended.bus_master {
+            if let Err(error) = self.pci.set_bus_master(false) {
+                let _ = self.wake();
+                return Err(error);
+            }
+        }
+        let entries = self.capabilities().entries(store).filter(|_| store == Store::MSIX).unwrap_or(0);
+        Ok((0..entries).filter(|index| self.pending(store, *index)).collect())
+    }
+
+    fn wake(&mut self) -> io::Result<()> {
+        let Some(Suspended { live, bus_master }) = self.suspended.take() else { return Ok(()) };
+        let mastered = if bus_master { self.pci.set_bus_master(true) } else { Ok(()) };
+        mastered.and(self.table.as_ref().map_or(Ok(()), |table| table.unmask(&live)))
     }
 
     fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {

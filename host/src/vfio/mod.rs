@@ -15,6 +15,7 @@ mod identity;
 mod interrupt_sum;
 mod interrupts;
 mod irqs;
+mod migration;
 mod msix_table;
 mod open_device;
 mod pci;
@@ -25,6 +26,7 @@ pub use container::Container;
 pub use device::VfioDevice;
 pub use dma::DmaError;
 pub use error::AttachError;
+pub(crate) use migration::{DeviceState, GoesOn};
 pub use open_device::OpenDevice;
 pub use pci::{Demand, DeviceNotice, VfioPci};
 /// The crate whose types [`Container::from_vfio`] and [`OpenDevice::of_vfio_ioctls`] take.

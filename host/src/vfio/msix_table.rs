@@ -70,6 +70,31 @@ impl PhysicalMsixTable {
         Ok(())
     }
 
+    /// Masks the entries that are not, and answers with them.
+    pub(crate) fn mask_live(&self) -> io::Result<Vec<u32>> {
+        let mut live = Vec::new();
+        for index in 0..self.entries {
+            if self.bar.read(self.at(index, 3)?)? & MASK == 0 {
+                live.push(index);
+            }
+        }
+        let masked = live.iter().try_for_each(|index| self.mask(*index));
+        masked.inspect_err(|_| {
+            // The first failure is the one to report.
+            let _ = self.unmask(&live);
+        })?;
+        Ok(live)
+    }
+
+    /// Clears the mask bits of these entries: of those that [`mask_live`](Self::mask_live) has answered.
+    pub(crate) fn unmask(&self, entries: &[u32]) -> io::Result<()> {
+        entries.iter().try_for_each(|index| {
+            let at = self.at(*index, 3)?;
+            let control = self.bar.read(at)?;
+            self.bar.write(at, control & !MASK)
+        })
+    }
+
     /// Masks every entry.
     pub(crate) fn mask_all(&self) -> io::Result<()> {
         (0..self.entries).try_for_each(|index| self.mask(index))
@@ -130,6 +155,19 @@ mod tests {
         put(&bar, 2, [0xffff_ffff; 4]);
         assert!(table.mask(2).unwrap_err().to_string().contains("does not answer"));
         assert!(table.mask_all().is_err());
+    }
+
+    #[test]
+    fn what_is_masked_for_a_while_is_what_was_not() {
+        let (table, bar) = table(RemappingUnit::Intel);
+        (0..3).for_each(|index| put(&bar, index, [0xfee0_0298, 0, 0, u32::from(index == 1)]));
+        let live = table.mask_live().unwrap();
+        let controls = || [0, 1, 2].map(|index| bar.read(0x1008 + index * 16 + 12).unwrap());
+        assert_eq!((live.as_slice(), controls()), ([0, 2].as_slice(), [1, 1, 1]));
+        table.unmask(&live).unwrap();
+        assert_eq!(controls(), [0, 1, 0]);
+        put(&bar, 2, [0xffff_ffff; 4]);
+        assert_eq!(table.mask_live().unwrap(), [0], "all ones is masked");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::descriptor::Descriptor;
 use super::error::AttachError;
 use super::identity;
 use super::irqs::Irqs;
+use super::migration::{DeviceState, FeatureIoctls, Migration};
 use super::open_device::{Keeper, OpenDevice};
 use super::region::Region;
 use crate::counters::Counters;
@@ -44,6 +45,8 @@ pub struct VfioPci {
     bars: [Region; 6],
     config: Region,
     irqs: Irqs,
+    /// Where the kernel's driver knows what the device holds inside.
+    migration: Option<Migration<FeatureIoctls>>,
     device: Arc<Descriptor>,
     /// Dropped last: what gives the group back can do so only when all descriptors of the device are closed.
     _keeper: Keeper,
@@ -115,6 +118,8 @@ impl VfioPci {
         let (msix, msi) = (description.msix(), description.msi());
         let Description { bars, config, dynamic, resets, irqs, device, keeper, .. } = description;
         let (host, assigned) = (host.clone(), assigned.to_vec());
+        let migration = Migration::of(FeatureIoctls(Arc::clone(&device)))
+            .map_err(|error| failed(address, "asking for migration (VFIO_DEVICE_FEATURE)", error))?;
         let pci = Self {
             address,
             unit,
@@ -127,6 +132,7 @@ impl VfioPci {
             bars,
             config,
             irqs,
+            migration,
             device,
             _keeper: keeper,
         };
@@ -157,6 +163,11 @@ impl VfioPci {
     #[must_use]
     pub fn msi(&self) -> Option<&MsiCapability> {
         self.msi.as_ref()
+    }
+
+    /// What the device holds inside, where the kernel's driver knows it.
+    pub(crate) fn state(&self) -> Option<&dyn DeviceState> {
+        self.migration.as_ref().map(|migration| migration as &dyn DeviceState)
     }
 
     /// Whether MSI-X entries can be started one by one (`VFIO_IRQ_INFO_NORESIZE` clear).

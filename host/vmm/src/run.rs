@@ -38,7 +38,7 @@ use crate::results::Results;
 use crate::sandbox::{Sandbox, kinds};
 use crate::service::{self, Quotas};
 use crate::signals::Signals;
-use crate::snapshot::{Parts, SaveDesk, Snapshot};
+use crate::snapshot::{Parts, Request as SaveRequest, SaveDesk, Snapshot};
 use crate::socket_file::Removal;
 use crate::vcpu::Vcpu;
 use crate::vcpu::ending::Ending;
@@ -269,13 +269,16 @@ struct Asked {
 impl Asked {
     /// The control socket: one that was asked for must be there.
     fn serve(self, path: Option<&Path>, sandbox: &Sandbox) -> Result<Option<Server>> {
-        let answer: Arc<AnswerRequest> = Arc::new(move |request, file| match (request, file) {
-            ("save", Some(file)) => Ok(json!({ "bytes": self.desk.save(file.into())? }).to_string()),
-            ("save", None) => bail!("no file came with the request; help: `pvir save`"),
-            (request, _) => {
-                plugging::answer(self.plugging(), request).unwrap_or_else(|| self.live.answer(request))
-            }
-        });
+        let answer: Arc<AnswerRequest> =
+            Arc::new(move |request, file| match (SaveRequest::parse(request), file) {
+                (Some(wanted), Some(file)) => {
+                    Ok(json!({ "bytes": self.desk.save(file.into(), wanted)? }).to_string())
+                }
+                (Some(_), None) => bail!("no file came with the request; help: `pvir save`"),
+                (None, _) => {
+                    plugging::answer(self.plugging(), request).unwrap_or_else(|| self.live.answer(request))
+                }
+            });
         match path {
             Some(path) => Server::start(path, answer, sandbox).context("--control").map(Some),
             None => Ok(Server::at_usual_place(&answer, sandbox)),

@@ -174,4 +174,10 @@ pub const STATEMENTS: &[Statement] = &[
     hidden("S4", "what was raised before a restore arrives once", "a restore comes from outside of the VM"),
     hidden("S5", "the guest raises each interrupt once in software", "what the guest owes"),
     hidden("S6", "a guest need not map again", "a restore comes from outside of the VM"),
+    hidden(
+        "S7",
+        "a device whose inside is not saved is found reset",
+        "a restore comes from outside of the VM",
+    ),
+    hidden("S8", "it may be another one of the same kind", "a restore comes from outside of the VM"),
 ];

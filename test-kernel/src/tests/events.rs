@@ -41,7 +41,6 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let rounds = setup::number(line, "rounds", ROUNDS)?;
     let by = match line.value("events") {
         Some("host") => By::Host,
-        Some("restore") => By::Restore,
         _ => By::Device,
     };
     // Not on the CPU that asks for events, where there is another.
@@ -79,8 +78,6 @@ enum By {
     Device,
     /// Whoever reads the console.
     Host,
-    /// Whoever reads the console saves this machine, and has it go on from there.
-    Restore,
 }
 
 impl By {
@@ -163,7 +160,7 @@ impl<'a> Field<'a> {
     }
 
     fn round(&mut self, round: u64, by: By) -> Result<(), Failed> {
-        let cut_off = by != By::Restore && round % CUT_OFF_EACH == CUT_OFF_EACH - 1;
+        let cut_off = round % CUT_OFF_EACH == CUT_OFF_EACH - 1;
         let reason = if cut_off { EventReason::DEVICE_CUT_OFF } else { EventReason::STALE_PAIRS };
         let (epoch, announced) = (self.session.epoch(), interrupts::total(NOTIFY_VECTOR));
         self.traffic.start();
@@ -242,7 +239,6 @@ impl<'a> Field<'a> {
         match by {
             By::Device => self.traffic.driver().demand_event(reason.0),
             By::Host => println!("@pvir-event-wanted {} {}", reason.0, self.id),
-            By::Restore => println!("@pvir-save-wanted"),
         }
     }
 

@@ -20,6 +20,7 @@ mod reboot;
 mod refusals;
 mod resets;
 mod routings;
+mod saves;
 mod scale;
 mod selftest;
 mod sequences;
@@ -37,7 +38,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 25] = [
+pub(crate) const WORDS: [(&str, Word); 27] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("resets", resets::run),
@@ -52,6 +53,7 @@ pub(crate) const WORDS: [(&str, Word); 25] = [
     ("events", events::run),
     ("attach", attach::run),
     ("plug", plug::run),
+    ("saves", saves::run),
     ("scale", scale::run),
     ("limits", limits::run),
     ("sequences", sequences::run),

@@ -61,6 +61,10 @@ pub(super) const INTEL: Batch = Batch {
             "the host unbinds a device in use: pvir says so and ends, and the host gets it",
         ),
         (
+            "intel/saves",
+            "saved under traffic and restored with this and another igb: found reset, the guest told, none lost or twice",
+        ),
+        (
             "intel/reboots",
             "a guest resets its machine under traffic: the device is reset, each boot is as the first, nothing leaks",
         ),
@@ -168,6 +172,10 @@ pub(super) const AMD: Batch = Batch {
         ("amd/trap-mode", "nothing is offered, every access to the table is an exit"),
         ("amd/several", "four devices in one call: interrupts of all, none mixed"),
         ("amd/killed", "pvir is killed in a storm"),
+        (
+            "amd/saves",
+            "saved under traffic and restored with this and another igb: found reset, the guest told, none lost or twice",
+        ),
         (
             "amd/reboots",
             "a guest resets its machine under traffic: the device is reset, each boot is as the first, nothing leaks",

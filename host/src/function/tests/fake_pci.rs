@@ -3,6 +3,7 @@
 use crate::function::physical::PhysicalFunction;
 use crate::mapping::RegionMap;
 use crate::pci::{ConfigHeader, MsiCapability, MsixCapability};
+use crate::vfio::DeviceState;
 use pvir_abi::{Bdf, DeviceId};
 use std::fs::File;
 use std::io;
@@ -22,6 +23,7 @@ pub(super) struct FakePci {
     /// What was seen of bus mastering at each reset, and whether a reset fails.
     pub(super) resets: Mutex<Vec<Option<bool>>>,
     pub(super) reset_fails: AtomicBool,
+    pub(super) can_reset: AtomicBool,
     pub(super) writes: Mutex<Vec<(u8, u64, Vec<u8>)>>,
     pub(super) reads: Mutex<Vec<(u8, u64, usize)>>,
     /// Offset and length of each write to configuration space.
@@ -30,6 +32,7 @@ pub(super) struct FakePci {
     pub(super) before_config_access: Mutex<Option<Box<dyn Fn() + Send>>>,
     /// What BAR3 is a mapping of.
     table: Mutex<Option<File>>,
+    state: Option<Box<dyn DeviceState>>,
     msix: Option<MsixCapability>,
     msi: Option<MsiCapability>,
 }
@@ -48,6 +51,15 @@ impl FakePci {
     /// One that has PCI Express behind MSI-X.
     pub(super) fn with_pci_express() -> Arc<Self> {
         Self::with(&[(0x70, &[0x11, 0, 9, 0, 3, 0, 0, 0, 3, 0x20, 0, 0]), (0xa0, &[0x10, 0, 2, 0])])
+    }
+
+    /// One whose driver knows what it holds inside.
+    pub(super) fn with_state(state: Box<dyn DeviceState>) -> Arc<Self> {
+        let mut fake = Self::new();
+        if let Some(fake) = Arc::get_mut(&mut fake) {
+            fake.state = Some(state);
+        }
+        fake
     }
 
     /// One that has MSI with mask bits only.
@@ -72,11 +84,13 @@ impl FakePci {
             bus_master: Mutex::default(),
             resets: Mutex::default(),
             reset_fails: AtomicBool::new(false),
+            can_reset: AtomicBool::new(true),
             writes: Mutex::default(),
             reads: Mutex::default(),
             config_writes: Mutex::default(),
             before_config_access: Mutex::default(),
             table: Mutex::default(),
+            state: None,
         })
     }
 
@@ -127,12 +141,16 @@ impl PhysicalFunction for FakePci {
     }
 
     fn can_reset(&self) -> bool {
-        true
+        self.can_reset.load(Relaxed)
     }
 
     fn reset(&self) -> io::Result<()> {
         self.resets.lock().unwrap().push(self.bus_master.lock().unwrap().last().copied());
         if self.reset_fails.load(Relaxed) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+    }
+
+    fn state(&self) -> Option<&dyn DeviceState> {
+        self.state.as_deref()
     }
 
     fn bar_size(&self, bar: u8) -> u64 {

@@ -7,14 +7,15 @@ use crate::function::physical::{Physical, PhysicalFunction};
 use crate::kvm::{GsiRoute, IrqRouter};
 use crate::pci::MsiShape;
 use crate::service::{Config, RateLimit, Service, StormLimit};
+use crate::vfio::DeviceState;
 use pvir_abi::{
-    Bdf, CallFlags, Conduits, DeviceFlags, EnableRecord, GuestPhysAddr, Header, Operation, Pair, Status,
-    Store, Stores, Version,
+    Bdf, CallFlags, Conduits, DeviceFlags, EnableRecord, EventArea, GuestPhysAddr, Header, Operation, Pair,
+    Status, Store, Stores, Version,
 };
 use std::io;
 use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress as RamAddress, GuestMemoryMmap};
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 pub(super) const RW: GuestAccess = GuestAccess::ReadWrite;
 pub(super) const ID: DeviceId = DeviceId { segment: 0, bdf: Bdf(8) };
@@ -144,6 +145,16 @@ impl Fixture {
     pub(super) fn with_msi() -> Self {
         let shape = MsiShape { wide: true, maskable: true, messages_log2: 2 };
         Self::of(FakePci::with_msi(), StoreShape::Msi(shape))
+    }
+
+    pub(super) fn with_state(state: Box<dyn DeviceState>) -> Self {
+        Self::of(FakePci::with_state(state), StoreShape::Msix(fake_pci::ENTRIES))
+    }
+
+    pub(super) fn area(&self) -> EventArea {
+        let mut area = EventArea::new_zeroed();
+        self.ram.read_slice(area.as_mut_bytes(), RamAddress(AREA)).unwrap();
+        area
     }
 
     pub(super) fn with_vendor_specific() -> Self {

@@ -10,9 +10,10 @@ mod owed;
 mod restore;
 mod save;
 mod state;
+mod suspend;
 
 pub use format::DamagedState;
 pub(super) use owed::{Owed, StoreMessage};
 pub use restore::RestoreError;
-pub use save::SaveError;
+pub use save::{SaveError, SaveOptions};
 pub use state::SavedState;

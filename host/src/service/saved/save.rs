@@ -1,25 +1,52 @@
 //! Saving: nothing is delivered any more, and what is raised meanwhile is held.
 
 use super::state::{HeldMessage, SavedDevice, SavedSession, SavedShape, SavedState};
+use super::suspend::Pending;
 use crate::device::Origin;
 use crate::irte::Irte;
 use crate::message::Message;
 use crate::service::Service;
 use crate::service::vm::{Attached, Vm};
-use pvir_abi::{DeviceFlags, DeviceId};
+use pvir_abi::{DeviceId, Store};
 use std::io;
 
 /// Why a service could not be saved, or could not go on afterwards.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaveError {
-    /// A device of the host: what it holds inside cannot be saved.
-    #[error("device {device} ({name}) is the host's own and cannot be saved: detach it before")]
-    HostDevice {
+    /// What a device of the host holds inside cannot be saved, and the guest is not told that it will find the device
+    /// reset: it has not enabled pvir with EPOCH, or does not have this device.
+    #[error(
+        "what device {device} ({name}) holds inside cannot be saved, and its guest cannot be told that it will be found \
+         reset: it does not program the device by pvir, or took no events (EPOCH)"
+    )]
+    Untold {
         /// The device, as the guest sees it.
         device: DeviceId,
         /// Its name on the host.
         name: String,
+    },
+    /// A device of the host could not be stopped. Everything goes on as before.
+    #[error("stopping device {device} ({name}) failed")]
+    Suspend {
+        /// The device, as the guest sees it.
+        device: DeviceId,
+        /// Its name on the host.
+        name: String,
+        /// The device's error.
+        #[source]
+        source: io::Error,
+    },
+    /// A device of the host could not be let go on after a save.
+    #[error("letting device {device} ({name}) go on failed")]
+    Wake {
+        /// The device, as the guest sees it.
+        device: DeviceId,
+        /// Its name on the host.
+        name: String,
+        /// The device's error.
+        #[source]
+        source: io::Error,
     },
     /// An irqfd could not be detached. Everything goes on as before.
     #[error("holding back the interrupts of {origin} failed")]
@@ -41,6 +68,22 @@ pub enum SaveError {
     },
 }
 
+/// How a service is saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct SaveOptions {
+    pub(super) resets_untold: bool,
+}
+
+impl SaveOptions {
+    /// Saves it also where a guest will find a device reset and is not told: the guest has to notice it by itself, or its
+    /// administrator has to.
+    #[must_use]
+    pub fn with_untold_resets(self) -> Self {
+        Self { resets_untold: true, ..self }
+    }
+}
+
 impl Service {
     /// Saves the service, for a snapshot of its VM.
     ///
@@ -49,31 +92,51 @@ impl Service {
     /// local APIC, and from then on nothing is delivered. The VM ends then, or goes on with
     /// [`resume`](Self::resume).
     ///
+    /// Devices of the host are stopped here: they send nothing more, and reach no memory. One of which the inside cannot
+    /// be saved is found reset by the guest that goes on, and what it held for its MSI-X entries is saved as held by the
+    /// host. The guest has to be told, by an event that it takes ([`SaveError::Untold`]).
+    ///
     /// # Errors
     /// [`SaveError`]. The service then goes on as before.
     pub fn save(&self) -> Result<SavedState, SaveError> {
+        self.save_with(SaveOptions::default())
+    }
+
+    /// The same, as `options` say.
+    ///
+    /// # Errors
+    /// As for [`save`](Self::save).
+    pub fn save_with(&self, options: SaveOptions) -> Result<SavedState, SaveError> {
         let mut vm = self.lock();
-        let of_host = |(_, attached): &(&DeviceId, &Attached)| {
-            !attached.capabilities.flags.contains(DeviceFlags::EMULATED)
-        };
-        if let Some((id, attached)) = vm.devices.iter().find(of_host) {
-            return Err(SaveError::HostDevice { device: *id, name: attached.device.name() });
-        }
+        vm.check_told(options)?;
+        let pending = vm.suspend_devices()?;
         if let Err((origin, source)) = vm.hold_back() {
             // What fails here is logged, or reported by the entry's next RETARGET.
             let _ = vm.deliver_again();
+            let _ = vm.wake_devices();
             return Err(SaveError::Detach { origin, source });
         }
-        Ok(vm.saved())
+        Ok(vm.saved(&pending))
+    }
+
+    /// Whether [`save_with`](Self::save_with) would be refused at once. A VMM asks before it stops anything.
+    ///
+    /// # Errors
+    /// [`SaveError::Untold`].
+    pub fn check_save(&self, options: SaveOptions) -> Result<(), SaveError> {
+        self.lock().check_told(options)
     }
 
     /// Goes on after [`save`](Self::save): what was raised meanwhile is delivered. Nothing happens to a service that was
     /// not saved.
     ///
     /// # Errors
-    /// [`SaveError::Attach`], for the first of the entries for which it failed. The others go on.
+    /// [`SaveError::Attach`], for the first of the entries for which it failed, or [`SaveError::Wake`]. The others go on.
     pub fn resume(&self) -> Result<(), SaveError> {
-        self.lock().deliver_again().map_err(|(origin, source)| SaveError::Attach { origin, source })
+        let mut vm = self.lock();
+        let delivered = vm.deliver_again();
+        let woken = vm.wake_devices();
+        delivered.map_err(|(origin, source)| SaveError::Attach { origin, source }).and(woken)
     }
 }
 
@@ -96,8 +159,12 @@ impl Vm {
         outcome
     }
 
-    fn saved(&self) -> SavedState {
-        let devices = self.devices.iter().map(|(id, attached)| self.saved_device(*id, attached));
+    fn saved(&self, pending: &Pending) -> SavedState {
+        let saved = |(id, attached): (&DeviceId, &Attached)| {
+            let pending = pending.get(id).map_or(&[][..], Vec::as_slice);
+            self.saved_device(*id, attached, pending)
+        };
+        let devices = self.devices.iter().map(saved);
         SavedState {
             apic_ids: self.policy.apic_ids().to_vec(),
             epoch: self.epoch,
@@ -114,7 +181,7 @@ impl Vm {
         }
     }
 
-    fn saved_device(&self, id: DeviceId, attached: &Attached) -> SavedDevice {
+    fn saved_device(&self, id: DeviceId, attached: &Attached, pending: &[u32]) -> SavedDevice {
         let shape = SavedShape::of(&attached.capabilities, attached.device.shape());
         let mut held: Vec<HeldMessage> = self.owed.of_device(id).collect();
         let irtes = self.irtes.iter().map(|(_, irte)| irte).filter(|irte| irte.origin.device == id);
@@ -123,6 +190,8 @@ impl Vm {
             let store = trapped.store().0;
             held.extend(trapped.held().map(|(index, message)| HeldMessage { store, index, message }));
         }
+        let (store, message) = (Store::MSIX.0, 0);
+        held.extend(pending.iter().map(|index| HeldMessage { store, index: *index, message }));
         held.sort_unstable();
         held.dedup();
         let registers = attached.trapped.as_ref().map(|trapped| trapped.registers().save());

@@ -41,6 +41,13 @@ impl VfioPci {
         self.config_write(COMMAND, &command.to_le_bytes())
     }
 
+    /// Whether Bus Master Enable is set.
+    pub(crate) fn is_bus_master(&self) -> io::Result<bool> {
+        let mut command = [0; 2];
+        self.config_read(COMMAND, &mut command)?;
+        Ok(u16::from_le_bytes(command) & BUS_MASTER != 0)
+    }
+
     /// What the device has and a guest is not shown ([`PciFunction::vfio`](crate::function::PciFunction::vfio)).
     ///
     /// # Errors

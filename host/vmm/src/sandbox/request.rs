@@ -66,6 +66,7 @@ pub(super) const VFIO_GROUP_UNSET_CONTAINER: Request = vfio(5);
 pub(super) const VFIO_DEVICE_GET_IRQ_INFO: Request = vfio(9);
 pub(super) const VFIO_DEVICE_SET_IRQS: Request = vfio(10);
 pub(super) const VFIO_DEVICE_RESET: Request = vfio(11);
+pub(super) const VFIO_DEVICE_FEATURE: Request = vfio(17);
 pub(super) const VFIO_IOMMU_UNMAP_DMA: Request = vfio(14);
 
 pub(super) const TCGETS: Request = Request(0x5401);

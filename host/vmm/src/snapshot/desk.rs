@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::command::Request;
 use crate::vcpu::ending::Ending;
 use crate::vcpu::outcome::Outcome;
 
 /// A snapshot that is wanted.
 pub(crate) struct SaveRequest {
     pub(super) file: File,
+    pub(super) wanted: Request,
     reply: Sender<Result<u64, String>>,
 }
 
@@ -47,7 +49,7 @@ impl SaveDesk {
     ///
     /// # Errors
     /// Why the machine was not saved. The guest then goes on, if it has not ended.
-    pub(crate) fn save(&self, file: File) -> Result<u64> {
+    pub(crate) fn save(&self, file: File, wanted: Request) -> Result<u64> {
         let (reply, answer) = channel();
         {
             let mut state = self.state();
@@ -57,7 +59,7 @@ impl SaveDesk {
             if state.wanted.is_some() {
                 bail!("it is being saved already");
             }
-            state.wanted = Some(SaveRequest { file, reply });
+            state.wanted = Some(SaveRequest { file, wanted, reply });
         }
         self.ending.finish(Outcome::SaveWanted);
         let answer = answer.recv().context("the run has ended meanwhile")?;
@@ -98,10 +100,10 @@ mod tests {
     fn a_wish_is_served_once_and_answered() {
         let (ending, desk) = desk();
         thread::scope(|scope| {
-            let client = scope.spawn(|| desk.save(tempfile::tempfile().unwrap()));
+            let client = scope.spawn(|| desk.save(tempfile::tempfile().unwrap(), Request::Told));
             assert!(patience::until(std::time::Duration::from_secs(30), || ending.has_ended()));
             assert!(matches!(ending.outcome(), Some(Outcome::SaveWanted)));
-            let second = desk.save(tempfile::tempfile().unwrap()).unwrap_err();
+            let second = desk.save(tempfile::tempfile().unwrap(), Request::Told).unwrap_err();
             assert_eq!(second.to_string(), "it is being saved already");
             desk.take().unwrap().reply(Ok(7));
             assert_eq!(client.join().unwrap().unwrap(), 7);
@@ -114,7 +116,7 @@ mod tests {
         let (ending, desk) = desk();
         ending.finish(Outcome::GuestReset { by: "port 0xcf9" });
         thread::scope(|scope| {
-            let client = scope.spawn(|| desk.save(tempfile::tempfile().unwrap()));
+            let client = scope.spawn(|| desk.save(tempfile::tempfile().unwrap(), Request::Told));
             let wanted = || desk.state().wanted.is_some();
             assert!(patience::until(std::time::Duration::from_secs(30), wanted));
             assert!(ending.start_over());
@@ -129,12 +131,15 @@ mod tests {
     fn who_waits_when_the_run_ends_is_told() {
         let (_, desk) = desk();
         thread::scope(|scope| {
-            let client = scope.spawn(|| desk.save(tempfile::tempfile().unwrap()));
+            let client = scope.spawn(|| desk.save(tempfile::tempfile().unwrap(), Request::Told));
             let wanted = || desk.state().wanted.is_some();
             assert!(patience::until(std::time::Duration::from_secs(30), wanted));
             desk.close();
             assert_eq!(client.join().unwrap().unwrap_err().to_string(), "the run has ended meanwhile");
         });
-        assert_eq!(desk.save(tempfile::tempfile().unwrap()).unwrap_err().to_string(), "the run is ending");
+        assert_eq!(
+            desk.save(tempfile::tempfile().unwrap(), Request::Told).unwrap_err().to_string(),
+            "the run is ending"
+        );
     }
 }

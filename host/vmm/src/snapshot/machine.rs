@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use pvir_host::function::SavedFunction;
-use pvir_host::service::{SavedState, Service};
+use pvir_host::service::{SaveError, SaveOptions, SavedState, Service};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::desk::SaveRequest;
@@ -29,7 +29,7 @@ pub(crate) struct Parts<'a> {
 /// Saves the machine, of which no vCPU runs, and tells who has asked. Answers with the outcome of the run; `None` if the
 /// machine was not saved, and goes on as if nothing had been.
 pub(crate) fn save(parts: Parts<'_>, vcpus: &mut [Vcpu], mut request: SaveRequest) -> Option<Outcome> {
-    match save_into(parts, vcpus, &mut request.file) {
+    match save_into(parts, vcpus, &mut request) {
         Ok(bytes) => {
             request.reply(Ok(bytes));
             Some(Outcome::Saved { bytes })
@@ -42,15 +42,20 @@ pub(crate) fn save(parts: Parts<'_>, vcpus: &mut [Vcpu], mut request: SaveReques
     }
 }
 
-fn save_into(parts: Parts<'_>, vcpus: &mut [Vcpu], file: &mut File) -> Result<u64> {
+fn save_into(parts: Parts<'_>, vcpus: &mut [Vcpu], request: &mut SaveRequest) -> Result<u64> {
     let Parts { vm, platform, service } = parts;
     platform.pci.check_places()?;
     vcpus.iter_mut().try_for_each(Vcpu::settle)?;
     if !matches!(platform.ending.outcome(), Some(Outcome::SaveWanted)) {
         bail!("the guest has ended");
     }
+    let SaveRequest { file, wanted, .. } = request;
+    let options = wanted.options();
+    // Before anything is stopped: a device of the host may not like it.
+    check(parts, options)?;
     platform.pci.functions().for_each(|function| function.pause());
-    let saved = save_paused(parts, vcpus).and_then(|state| file::write(file, &state.to_bytes()?, &vm.memory));
+    let saved = save_paused(parts, options, vcpus)
+        .and_then(|state| file::write(file, &state.to_bytes()?, &vm.memory));
     if saved.is_err() {
         if let Err(error) = service.resume() {
             tracing::warn!("{error}");
@@ -60,9 +65,22 @@ fn save_into(parts: Parts<'_>, vcpus: &mut [Vcpu], file: &mut File) -> Result<u6
     saved
 }
 
-fn save_paused(parts: Parts<'_>, vcpus: &[Vcpu]) -> Result<MachineState> {
+/// Whether the devices can be saved.
+fn check(Parts { platform, service, .. }: Parts<'_>, options: SaveOptions) -> Result<()> {
+    match service.check_save(options) {
+        Err(error @ SaveError::Untold { .. }) => {
+            return Err(anyhow!(error).context(
+                "help: `pvir save --reset-devices` saves it all the same, for a guest whose driver is loaded again",
+            ));
+        }
+        checked => checked?,
+    }
+    Ok(platform.pci.functions().try_for_each(|function| function.check_save())?)
+}
+
+fn save_paused(parts: Parts<'_>, options: SaveOptions, vcpus: &[Vcpu]) -> Result<MachineState> {
     let Parts { vm, platform, service } = parts;
-    let service = service.save()?.to_bytes()?;
+    let service = service.save_with(options)?.to_bytes()?;
     Ok(MachineState {
         shape: shape(parts, vcpus)?,
         clock: vm.fd.get_clock().context("KVM_GET_CLOCK failed")?,
@@ -89,7 +107,7 @@ fn shape(Parts { vm, platform, .. }: Parts<'_>, vcpus: &[Vcpu]) -> Result<Machin
 }
 
 fn functions_of(bus: &PciBus) -> Vec<(String, String)> {
-    bus.slots().map(|slot| (slot.devfn().to_string(), slot.function().name())).collect()
+    bus.slots().map(|slot| (slot.devfn().to_string(), slot.function().kind())).collect()
 }
 
 /// A snapshot that was opened, and is whole as far as it has been read.
@@ -146,6 +164,9 @@ fn restore_functions(bus: &PciBus, saved: &[SavedFunction]) -> Result<()> {
     for (function, saved) in bus.functions().zip(saved) {
         function.pause();
         function.restore(saved)?;
+        if saved.is_found_reset() {
+            tracing::info!(device = %function.id(), "{}: the guest finds it reset", function.name());
+        }
     }
     Ok(())
 }

@@ -16,6 +16,25 @@ const INTERVAL: u32 = 100;
 /// Milliseconds that the kernel waits for an interrupt of its own before it raises the next: it may be lost.
 const A_MOMENT: u64 = 1;
 
+/// How fast the device raises, and how often.
+#[derive(Clone, Copy)]
+pub(in crate::tests) struct Pace {
+    /// Microseconds from one round to the next.
+    interval: u32,
+    rounds: u32,
+}
+
+impl Pace {
+    pub(in crate::tests) const fn new(interval: u32, rounds: u32) -> Self {
+        Self { interval, rounds }
+    }
+
+    /// Whether it goes on until it is stopped.
+    pub(in crate::tests) const fn is_endless(self) -> bool {
+        self.rounds == u32::MAX
+    }
+}
+
 /// Where the device writes its numbers, if it does.
 static AREA: Once<Dma> = Once::new();
 /// The kernel's own numbers.
@@ -48,6 +67,8 @@ pub(in crate::tests) struct Traffic {
     driver: Device,
     generator: Option<Emulated>,
     entries: usize,
+    /// Rounds that this kernel has raised, where the device does not.
+    rounds: u32,
 }
 
 impl Traffic {
@@ -57,7 +78,7 @@ impl Traffic {
             let area = Dma::allocate(ENTRIES as u64 * 8)?;
             generator.write_sequences(AREA.call_once(|| area).address());
         }
-        Some(Self { driver, generator, entries })
+        Some(Self { driver, generator, entries, rounds: 0 })
     }
 
     pub(in crate::tests) fn describe(&self) -> &'static str {
@@ -68,10 +89,21 @@ impl Traffic {
         &mut self.driver
     }
 
+    /// Whether the device raises by itself.
+    pub(in crate::tests) fn is_of_device(&self) -> bool {
+        self.generator.is_some()
+    }
+
     /// Begins a burst.
     pub(in crate::tests) fn start(&mut self) {
+        self.start_at(Pace::new(INTERVAL, BURST));
+    }
+
+    /// Begins to raise at this pace.
+    pub(in crate::tests) fn start_at(&mut self, Pace { interval, rounds }: Pace) {
+        self.rounds = 0;
         if let Some(generator) = &self.generator {
-            generator.run(0, u32::try_from(self.entries).unwrap_or(1), INTERVAL, BURST);
+            generator.run(0, u32::try_from(self.entries).unwrap_or(1), interval, rounds);
         }
     }
 
@@ -82,9 +114,28 @@ impl Traffic {
         }
     }
 
-    /// Ends that.
+    /// Raises each once more, if the device does not by itself, and the pace has more of them.
+    pub(in crate::tests) fn go_on_at(&mut self, pace: Pace) {
+        if self.rounds < pace.rounds {
+            self.rounds += 1;
+            self.go_on();
+        }
+    }
+
+    /// Ends what [`start_at`](Self::start_at) or [`run_on`](Self::run_on) began.
     pub(in crate::tests) fn stop(&self) {
-        self.generator.iter().for_each(Emulated::stop);
+        if let Some(generator) = &self.generator {
+            generator.stop();
+            wait_until(PATIENCE_MS, || generator.rounds_left() == 0);
+        }
+    }
+
+    /// Sets a device up again that has been reset, if it is one that a save does not keep; whether it is.
+    pub(in crate::tests) fn set_up_again(&mut self) -> bool {
+        if self.generator.is_none() {
+            self.driver.init();
+        }
+        self.generator.is_none()
     }
 
     /// Raises each once more, if the device does not by itself.

@@ -67,9 +67,18 @@ impl Vm {
         Self::start_by(Command::new("pvir"), arguments, words)
     }
 
-    /// The same with another program that takes the arguments of `pvir`.
-    pub(crate) fn start_by(mut pvir: Command, arguments: &[&str], words: &str) -> Result<Self> {
-        pvir.args(["run", "--json", "-", "--append", words]).args(arguments);
+    /// Has one go on from a file of `pvir save`.
+    pub(crate) fn restore(file: &str, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(Command::new("pvir"), &["--restore", file], arguments)
+    }
+
+    /// The same as [`start`](Self::start) with another program that takes the arguments of `pvir`.
+    pub(crate) fn start_by(pvir: Command, arguments: &[&str], words: &str) -> Result<Self> {
+        Self::spawn(pvir, &["--append", words], arguments)
+    }
+
+    fn spawn(mut pvir: Command, guest: &[&str], arguments: &[&str]) -> Result<Self> {
+        pvir.args(["run", "--json", "-"]).args(guest).args(arguments);
         if !arguments.contains(&"--apic-ids") {
             pvir.args(["--cpus", "2"]);
         }
@@ -111,6 +120,25 @@ impl Vm {
             }
         }
         bail!("the VM ended before {checkpoint}:\n{}", self.transcript())
+    }
+
+    /// Waits until the guest prints this line; whether it does before it ends.
+    pub(crate) fn until_line(&mut self, line: &str) -> Result<bool> {
+        let known = self.seen.lines.len();
+        while let Some(()) = self.read()? {
+            if self.seen.lines.len() > known && self.seen.lines.last().is_some_and(|last| last == line) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Saves it into `file`, as an operator does. What `pvir save` says is the error.
+    pub(crate) fn save(&self, file: &str, more: &[&str]) -> Result<()> {
+        let output = Command::new("pvir").args(["save", file, &self.pid()]).args(more).output();
+        let output = output.context("cannot start pvir save")?;
+        ensure!(output.status.success(), "pvir save: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// Lets the guest go on from its checkpoint.

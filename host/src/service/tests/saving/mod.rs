@@ -1,6 +1,7 @@
 //! Saving a service and restoring it into a new one.
 
 mod damaged;
+mod host_devices;
 mod refused;
 mod vm;
 

@@ -101,16 +101,3 @@ fn an_event_area_outside_of_ram_is_named() {
     let refused = service.restore(&state).unwrap_err();
     assert!(matches!(refused, RestoreError::EventArea(GuestPhysAddr(AREA))), "{refused}");
 }
-
-#[test]
-fn a_device_of_the_host_is_not_saved() {
-    let fixture = ServiceFixture::enabled();
-    let mapped = fixture.map(&[routed(0, 3, 0, 0x51)]);
-    assert_eq!(
-        fixture.service.save().unwrap_err().to_string(),
-        "device 0000:00:01.0 (fake 0) is the host's own and cannot be saved: detach it before"
-    );
-    fixture.unmask(0, 3);
-    fixture.raise(0, 3);
-    assert_eq!((mapped.status, fixture.delivered()), (Status::OK, vec![(0, 0x51)]));
-}

@@ -39,6 +39,8 @@ const SAVING: &[Call] = calls![
         request::KVM_GET_CPUID2,
         request::KVM_GET_CLOCK,
     ])): "vCPUs as they are, beside what a crash reports of them",
+    SYS_ioctl (When::Requests(&[request::VFIO_DEVICE_FEATURE, request::VFIO_DEVICE_RESET])):
+        "what a device of the host holds inside, and the reset of one that fails at it",
     SYS_ftruncate: "the file is as long as RAM",
     SYS_fsync: "it is on its disk when the client is told",
 ];

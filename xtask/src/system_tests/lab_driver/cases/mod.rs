@@ -17,6 +17,7 @@ mod reboots;
 mod refused;
 mod resets;
 mod routes;
+mod saves;
 mod several;
 mod sriov;
 mod storm;
@@ -75,6 +76,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("reboots", reboots::passed_through),
     ("reboots-own-kvm", reboots::emulated),
     ("plug-own-kvm", plug::emulated),
+    ("saves", saves::run),
     ("no-such-device", refused::no_such_device),
     ("no-driver", refused::no_driver),
     ("other-driver", refused::other_driver),
