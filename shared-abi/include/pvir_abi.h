@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * pvir: paravirtual interrupt remapping, the contract, version 1, for guests and hosts in C.
  *

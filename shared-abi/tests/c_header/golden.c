@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR MIT
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
  * Writes three of the golden examples of docs/abi.md, section 12, to stdout: the header of a MAP with
  * two records, the first of them, and a record of ENABLE.
