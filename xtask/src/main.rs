@@ -14,6 +14,7 @@ mod docs;
 #[cfg(test)]
 mod imports;
 mod lab;
+mod linux_module;
 mod main_job;
 mod numbers;
 mod process;

@@ -8,15 +8,18 @@ use anyhow::{Context, Result};
 
 use super::apt::Apt;
 use super::cache::Cache;
+use super::headers::{self, file_of};
 use super::tools::{Tools, unpack};
 use crate::lab::image::{self, modules};
 use crate::progress::step;
 
 /// Raised when the same package makes another folder.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
+const KERNEL_PREFIX: &str = "linux-image-";
 const BASE: &str = "base.cpio";
 const GUEST_BASE: &str = "guest.cpio";
+const RELEASE: &str = "release";
 
 #[derive(Clone)]
 pub(crate) struct L1 {
@@ -44,6 +47,12 @@ impl L1 {
     pub(crate) fn guest_initramfs(&self) -> PathBuf {
         self.folder.join(GUEST_BASE)
     }
+
+    /// The kernel's name of itself, which is that of a Linux guest's too.
+    pub(crate) fn release(&self) -> Result<String> {
+        let file = self.folder.join(RELEASE);
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    }
 }
 
 fn make(cache: &Cache, tools: &Tools, folder: &Path) -> Result<()> {
@@ -52,6 +61,7 @@ fn make(cache: &Cache, tools: &Tools, folder: &Path) -> Result<()> {
         let unpacked = folder.join("package");
         unpack(&package, &unpacked, &cache.setup_log())?;
         let (kernel, release) = find_kernel(&unpacked.join("boot"))?;
+        fs::write(folder.join(RELEASE), &release)?;
         image::vmlinux::extract(&kernel, &folder.join("vmlinux"), tools)?;
 
         let tree = [format!("lib/modules/{release}"), format!("usr/lib/modules/{release}")];
@@ -68,34 +78,28 @@ fn make(cache: &Cache, tools: &Tools, folder: &Path) -> Result<()> {
     })
 }
 
-/// The newest kernel's package: it is large, so it is kept although the cached result would do.
+/// The newest kernel's package: it is large, so it is kept although the cached result would do. Its headers are fetched with
+/// it, for there are none of an old kernel; without them only the tests of the module for Linux guests are skipped.
 fn fetch(cache: &Cache) -> Result<PathBuf> {
     let apt = Apt::open(cache, "a kernel for the lab is")?;
     let name = apt.newest_kernel()?;
     let debs = cache.path("debs");
-    if let Some(file) = package_file(&debs, &name)? {
-        return Ok(file);
+    let package = match file_of(&debs, &name)? {
+        Some(file) => file,
+        None => step(&name, "the kernel of the lab's machine, about 100 MB", || {
+            let partial = debs.join("partial");
+            apt.download(&[&name], &partial)?;
+            let file = file_of(&partial, &name)?.context("apt-get download left no file")?;
+            let kept = debs.join(file.file_name().context("a package without a name")?);
+            fs::rename(&file, &kept)?;
+            Ok(kept)
+        })?,
+    };
+    let release = name.strip_prefix(KERNEL_PREFIX).unwrap_or(&name);
+    if let Err(error) = headers::fetch(&apt, &debs, release) {
+        eprintln!("no headers of the lab's kernel, for the module of Linux guests: {error:#}");
     }
-    step(&name, "the kernel of the lab's machine, about 100 MB", || {
-        let partial = debs.join("partial");
-        apt.download(&[&name], &partial)?;
-        let file = package_file(&partial, &name)?.context("apt-get download left no file")?;
-        let kept = debs.join(file.file_name().context("a package without a name")?);
-        fs::rename(&file, &kept)?;
-        Ok(kept)
-    })
-}
-
-fn package_file(folder: &Path, package: &str) -> Result<Option<PathBuf>> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(None) };
-    for entry in entries {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.strip_prefix(package).is_some_and(|rest| rest.starts_with('_') && rest.ends_with(".deb")) {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
+    Ok(package)
 }
 
 /// The compressed kernel and its release.

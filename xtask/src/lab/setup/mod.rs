@@ -6,17 +6,26 @@
 
 mod apt;
 mod cache;
+mod headers;
 mod l1;
 mod tools;
 mod version;
 
 pub(crate) use cache::Cache;
+pub(crate) use headers::Headers;
 pub(crate) use l1::L1;
 pub(crate) use tools::Tools;
 
+use std::fs;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
+use apt::Apt;
+
+/// Raised when other kernels are to be listed.
+const RELEASES_RECIPE: u32 = 1;
+const KERNELS: &str = "kernels";
+const MISSING: &str = "headers of Debian's kernels are";
 
 /// What was found since this program started: it is looked for once.
 static READY: Mutex<Option<Setup>> = Mutex::new(None);
@@ -41,4 +50,26 @@ impl Setup {
         let l1 = L1::ready(&cache, &tools)?;
         Ok(ready.insert(Self { cache, tools, l1 }).clone())
     }
+
+    /// The headers of the lab's kernel.
+    pub(crate) fn headers(&self) -> Result<Headers> {
+        let release = self.l1.release()?;
+        Headers::ready(&self.cache, &release, || Apt::open(&self.cache, "headers of the lab's kernel are"))
+    }
+}
+
+/// The kernels of all of Debian's releases that there are headers of, oldest first, by what `uname -r` says on them.
+pub(crate) fn kernels_with_headers() -> Result<Vec<String>> {
+    let cache = Cache::open()?;
+    let list = cache.component("kernels", RELEASES_RECIPE, |folder| {
+        let apt = Apt::open_all_releases(&cache, MISSING)?;
+        Ok(fs::write(folder.join(KERNELS), apt.kernels_with_headers()?.join("\n"))?)
+    })?;
+    Ok(fs::read_to_string(list.join(KERNELS))?.lines().map(str::to_owned).collect())
+}
+
+/// The headers of one of them.
+pub(crate) fn headers_of(release: &str) -> Result<Headers> {
+    let cache = Cache::open()?;
+    Headers::ready(&cache, release, || Apt::open_all_releases(&cache, MISSING))
 }
