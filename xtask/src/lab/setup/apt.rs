@@ -19,6 +19,9 @@ use crate::progress::step;
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const NEEDS_BACKPORTS: &str = "bookworm";
 const KERNEL_METAPACKAGE: &str = "linux-image-amd64";
+/// Releases of Debian whose kernels the module for Linux guests is built for, oldest first. The last two names are for
+/// whatever comes next.
+const RELEASES: [&str; 5] = ["bookworm", "trixie", "trixie-backports", "testing", "unstable"];
 
 pub(super) struct Apt {
     folder: PathBuf,
@@ -30,6 +33,15 @@ pub(super) struct Apt {
 impl Apt {
     /// Makes the view and fetches its lists. `missing` says what it is needed for.
     pub(super) fn open(cache: &Cache, missing: &str) -> Result<Self> {
+        Self::open_view(cache, missing, "apt", &[])
+    }
+
+    /// The same with other releases of Debian than this machine's: for what is only unpacked, and runs on no machine of ours.
+    pub(super) fn open_all_releases(cache: &Cache, missing: &str) -> Result<Self> {
+        Self::open_view(cache, missing, "apt-all-releases", &RELEASES)
+    }
+
+    fn open_view(cache: &Cache, missing: &str, name: &str, releases: &[&str]) -> Result<Self> {
         let Some(codename) = debian_codename() else {
             bail!("{missing} missing, and this is no Debian, whose packages could supply it")
         };
@@ -37,13 +49,13 @@ impl Apt {
             process::find(tool)
                 .with_context(|| format!("{missing} missing, and there is no {tool} to fetch it"))?;
         }
-        let folder = cache.path("apt");
+        let folder = cache.path(name);
         for sub in ["sources.list.d", "lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(sub))?;
         }
         let prefer = (codename == NEEDS_BACKPORTS).then(|| format!("{codename}-backports"));
         let apt = Self { folder, log: cache.setup_log(), prefer };
-        apt.write_sources(&codename)?;
+        apt.write_sources(&codename, releases)?;
         step("package lists", "to find the newest packages", || {
             process::run_logged(apt.get().args(["--error-on=any", "update"]), &apt.log)
         })?;
@@ -74,6 +86,12 @@ impl Apt {
         let stanzas = process::output(self.command("apt-cache").args(["show", KERNEL_METAPACKAGE]))?;
         newest_dependency(&stanzas, "linux-image-")
             .with_context(|| format!("{KERNEL_METAPACKAGE} depends on no linux-image-* package"))
+    }
+
+    /// The packages whose names begin so.
+    pub(super) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = process::output(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(str::to_owned).collect())
     }
 
     fn get(&self) -> Command {
@@ -108,7 +126,7 @@ impl Apt {
         command
     }
 
-    fn write_sources(&self, codename: &str) -> Result<()> {
+    fn write_sources(&self, codename: &str, releases: &[&str]) -> Result<()> {
         let targets = process::output(
             Command::new("apt-get")
                 .args(["indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
@@ -116,7 +134,8 @@ impl Apt {
         )?;
         let signed =
             if Path::new(KEYRING).exists() { format!(" signed-by={KEYRING}") } else { String::new() };
-        let sources = sources(&targets, codename, self.prefer.as_deref())?;
+        let extra: Vec<&str> = self.prefer.as_deref().into_iter().chain(releases.iter().copied()).collect();
+        let sources = sources(&targets, codename, &extra)?;
         let lines =
             sources.iter().map(|(uri, suite)| format!("deb [arch=amd64{signed}] {uri} {suite} main\n"));
         let list = self.folder.join("sources.list.d/pvir.list");
@@ -126,11 +145,11 @@ impl Apt {
 }
 
 /// Place and suite of all that the view holds, from the machine's own "place suite" lines.
-fn sources(targets: &str, codename: &str, extra: Option<&str>) -> Result<BTreeSet<(String, String)>> {
+fn sources(targets: &str, codename: &str, extra: &[&str]) -> Result<BTreeSet<(String, String)>> {
     let mut sources = BTreeSet::new();
     for (uri, suite) in targets.lines().filter_map(|line| line.split_once(' ')) {
         if suite == codename {
-            sources.extend(extra.map(|extra| (uri.to_owned(), extra.to_owned())));
+            sources.extend(extra.iter().map(|extra| (uri.to_owned(), (*extra).to_owned())));
         }
         if suite.strip_prefix(codename).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')) {
             sources.insert((uri.to_owned(), suite.to_owned()));
@@ -144,17 +163,20 @@ fn sources(targets: &str, codename: &str, extra: Option<&str>) -> Result<BTreeSe
 
 /// Of all versions in `apt-cache show`, the dependency with this prefix of the newest.
 fn newest_dependency(stanzas: &str, prefix: &str) -> Option<String> {
-    let mut newest: Option<(&str, &str)> = None;
-    for stanza in stanzas.split("\n\n") {
+    dependencies(stanzas, prefix).pop().map(str::to_owned)
+}
+
+/// Of all versions in `apt-cache show`, the dependency with this prefix, oldest version first.
+fn dependencies<'a>(stanzas: &'a str, prefix: &str) -> Vec<&'a str> {
+    let of_version = |stanza: &'a str| {
         let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name));
-        let (Some(version), Some(depends)) = (field("Version: "), field("Depends: ")) else { continue };
-        let names = depends.split([',', '|']).filter_map(|term| term.split_whitespace().next());
-        let Some(name) = names.into_iter().find(|name| name.starts_with(prefix)) else { continue };
-        if newest.is_none_or(|(known, _)| version::compare(version, known).is_gt()) {
-            newest = Some((version, name));
-        }
-    }
-    newest.map(|(_, name)| name.to_owned())
+        let (version, depends) = (field("Version: ")?, field("Depends: ")?);
+        let mut names = depends.split([',', '|']).filter_map(|term| term.split_whitespace().next());
+        Some((version, names.find(|name| name.starts_with(prefix))?))
+    };
+    let mut found: Vec<_> = stanzas.split("\n\n").filter_map(of_version).collect();
+    found.sort_by(|(one, _), (other, _)| version::compare(one, other));
+    found.into_iter().map(|(_, name)| name).collect()
 }
 
 fn deb_files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -179,7 +201,7 @@ mod tests {
 
     #[test]
     fn backports_are_taken_from_where_the_release_comes_from() {
-        let sources = sources(TARGETS, "bookworm", Some("bookworm-backports")).unwrap();
+        let sources = sources(TARGETS, "bookworm", &["bookworm-backports"]).unwrap();
         let expected = [
             ("https://a/debian/", "bookworm"),
             ("https://a/debian/", "bookworm-backports"),
@@ -191,7 +213,7 @@ mod tests {
 
     #[test]
     fn sources_without_the_release_are_an_error() {
-        assert!(sources("https://c/ nodistro\n", "trixie", None).is_err());
+        assert!(sources("https://c/ nodistro\n", "trixie", &[]).is_err());
     }
 
     #[test]
