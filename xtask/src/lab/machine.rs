@@ -12,11 +12,17 @@ use super::scratch::Scratch;
 /// The slot of the lab's own serial adapter, high so that it is in nobody's way.
 const SERIAL_SLOT: &str = "1e";
 
-/// All arguments, in order: the IOMMU has to exist before the devices behind it.
+/// The first kernel that does not find the IOAPIC behind AMD's emulated IOMMU by itself: the table of its firmware names
+/// none.
+const NEEDS_IOAPIC: u32 = 7;
+const IOAPIC: &str = "ivrs_ioapic=0@0000:00:1f.0";
+
+/// All arguments, in order: the IOMMU has to exist before the devices behind it. `major` is the first number of the
+/// kernel's release.
 pub(super) fn arguments(
     options: &Options,
     devices: &[Device],
-    kernel: &Path,
+    (kernel, major): (&Path, u32),
     scratch: &Scratch,
 ) -> Vec<OsString> {
     let mut arguments = Arguments::default();
@@ -45,7 +51,7 @@ pub(super) fn arguments(
     }
     arguments.pair("-kernel", kernel);
     arguments.pair("-initrd", scratch.initramfs());
-    arguments.pair("-append", kernel_command_line(options));
+    arguments.pair("-append", kernel_command_line(options, major));
     arguments.0
 }
 
@@ -71,7 +77,7 @@ fn iommu_device(iommu: Iommu) -> Option<&'static str> {
     }
 }
 
-fn kernel_command_line(options: &Options) -> String {
+fn kernel_command_line(options: &Options, major: u32) -> String {
     let mut words = vec![
         "console=ttyS0",
         "loglevel=5",
@@ -92,6 +98,9 @@ fn kernel_command_line(options: &Options) -> String {
     if matches!(options.iommu, Iommu::Intel | Iommu::IntelNoRemap) {
         words.push("intel_iommu=on");
     }
+    if options.iommu == Iommu::Amd && major >= NEEDS_IOAPIC {
+        words.push(IOAPIC);
+    }
     words.extend(options.append.split_whitespace());
     words.join(" ")
 }
@@ -106,9 +115,13 @@ mod tests {
     use super::*;
 
     fn line(options: &Options, devices: &[&str]) -> Vec<String> {
+        line_of(options, devices, 6)
+    }
+
+    fn line_of(options: &Options, devices: &[&str], major: u32) -> Vec<String> {
         let devices: Vec<Device> = devices.iter().map(|argument| Device::new(argument, 0).unwrap()).collect();
         let scratch = Scratch::at(Path::new("/run/a,b"));
-        let arguments = arguments(options, &devices, Path::new("/vmlinux"), &scratch);
+        let arguments = arguments(options, &devices, (Path::new("/vmlinux"), major), &scratch);
         arguments.into_iter().map(|argument| argument.into_string().unwrap()).collect()
     }
 
@@ -133,6 +146,14 @@ mod tests {
         assert!(values(&of(Iommu::IntelNoRemap), "-device")[0].contains("intremap=off"));
         assert!(!values(&of(Iommu::Off), "-device")[0].contains("iommu"));
         assert!(!values(&of(Iommu::Off), "-append")[0].contains("intel_iommu"));
+    }
+
+    #[test]
+    fn a_newer_kernel_is_told_where_amds_ioapic_is() {
+        let of = |iommu, major| line_of(&Options { iommu, ..Options::default() }, &[], major);
+        assert!(values(&of(Iommu::Amd, 7), "-append")[0].contains(IOAPIC));
+        assert!(!values(&of(Iommu::Amd, 6), "-append")[0].contains(IOAPIC));
+        assert!(!values(&of(Iommu::Intel, 7), "-append")[0].contains(IOAPIC));
     }
 
     #[test]

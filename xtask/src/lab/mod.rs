@@ -17,7 +17,7 @@ mod streams;
 mod terminal;
 
 pub(crate) use options::{Command, Iommu, Options};
-pub(crate) use run::{Outcome, prepare, run, run_with};
+pub(crate) use run::{Outcome, missing, prepare, run, run_with};
 pub(crate) use streams::Streams;
 
 use std::process::ExitCode;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::setup::{Kernel, Modules};
+
 const SILENCE: Duration = Duration::from_secs(300);
 
 const EXIT_STATUS: &str = "Exit status:
@@ -39,6 +41,14 @@ pub(crate) struct Options {
     /// The IOMMU of L1
     #[arg(long, value_enum, default_value_t = Iommu::Intel)]
     pub(crate) iommu: Iommu,
+    /// The kernel of L1: `usual`, `newest` (of all that Debian has), the beginning of a release such as 6.12.95, a
+    /// package (where it is empty: linux-binary-*.deb with linux-modules-*.deb beside it), or a folder with
+    /// boot/vmlinuz-* and lib/modules
+    #[arg(long, value_name = "VERSION|FILE", default_value = "usual")]
+    pub(crate) kernel: Kernel,
+    /// Give L1 iommufd and VFIO's device files, which no kernel of Debian's has: modules built for its kernel once
+    #[arg(long)]
+    pub(crate) iommufd: bool,
     /// CPUs of L1; two hold about 400 of the host's interrupt vectors
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=255))]
     pub(crate) cpus: u16,
@@ -91,10 +101,19 @@ pub(crate) enum Iommu {
     Off,
 }
 
+impl Options {
+    /// The modules of VFIO that L1 is to have.
+    pub(crate) fn modules(&self) -> Modules {
+        if self.iommufd { Modules::Iommufd } else { Modules::Debian }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             iommu: Iommu::Intel,
+            kernel: Kernel::Usual,
+            iommufd: false,
             cpus: 2,
             devices: Vec::new(),
             append: String::new(),

@@ -57,6 +57,13 @@ pub(crate) fn prepare() -> (Result<Setup>, Result<Programs>) {
     })
 }
 
+/// Why a lab with the kernel and the modules of `options` cannot be had here; nothing where it can. What it takes is
+/// fetched and built.
+pub(crate) fn missing(options: &Options) -> Option<String> {
+    let l1 = Setup::ready().and_then(|setup| setup.l1_with(&options.kernel, options.modules()));
+    l1.err().map(|error| format!("{error:#}"))
+}
+
 /// Runs `argv` in a lab.
 pub(crate) fn run_with(
     setup: &Setup,
@@ -85,7 +92,8 @@ fn run_in(
     scratch: &Scratch,
 ) -> Result<Outcome> {
     let watch = Watch::start()?;
-    let linux = options.linux_guest.then(|| (setup.l1.kernel(), setup.l1.guest_initramfs()));
+    let l1 = setup.l1_with(&options.kernel, options.modules())?;
+    let linux = options.linux_guest.then(|| (l1.kernel(), l1.guest_initramfs()));
     let contents = run_image::Contents {
         init: &programs.init,
         programs: &programs.on_path,
@@ -93,15 +101,18 @@ fn run_in(
         linux: linux.as_ref().map(|(kernel, initramfs)| (kernel.as_path(), initramfs.as_path())),
         payload: options.payload.as_deref(),
     };
-    run_image::write(&scratch.initramfs(), &setup.l1.initramfs(), &contents)?;
+    run_image::write(&scratch.initramfs(), l1.initramfs(), &contents)?;
     let named = options.devices.iter().enumerate();
     let devices =
         named.map(|(position, argument)| Device::new(argument, position)).collect::<Result<Vec<_>>>()?;
 
     let channel = listener(&scratch.channel())?;
     let control = listener(&scratch.qmp())?;
-    let mut qemu =
-        Qemu::start(setup, machine::arguments(options, &devices, &setup.l1.kernel(), scratch), scratch)?;
+    let mut qemu = Qemu::start(
+        setup,
+        machine::arguments(options, &devices, (&l1.kernel(), l1.major()), scratch),
+        scratch,
+    )?;
     let channel = qemu.accept(&channel, &watch)?;
     let control = qemu.accept(&control, &watch)?;
     let (Some(channel), Some(control)) = (channel, control) else {

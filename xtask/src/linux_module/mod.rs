@@ -3,5 +3,4 @@
 mod build;
 mod steps;
 
-pub(crate) use build::{Built, Missing, build};
 pub(crate) use steps::of_source;

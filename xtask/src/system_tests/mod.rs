@@ -12,6 +12,7 @@ mod floor;
 mod foreign;
 mod hobby_kernel;
 mod isolation;
+mod kernels;
 mod linux;
 mod own_kvm;
 mod pass_through;
@@ -77,7 +78,8 @@ pub(crate) fn all() -> Vec<Test> {
         isolation::AMD_INTREMAP_OFF,
         isolation::BEHIND_BRIDGE,
     ];
-    let lab = [doctor::CASE, hobby_kernel::CASE, failures::CASE, vendors::AMD, vendors::OFF];
+    let lab =
+        [doctor::CASE, hobby_kernel::CASE, failures::CASE, vendors::AMD, vendors::OFF, kernels::IOMMUFD];
     let mut tests = vec![Test::One(pass_through::CASE)];
     tests.extend(long.into_iter().map(Test::Many));
     tests.extend(linux::CASES.into_iter().map(Test::One));

@@ -9,21 +9,27 @@ use anyhow::{Context, Result};
 use lab_wire::{BIN_DIR, MODULE_LIST, OUT_DIR, PAYLOAD_DIR};
 
 use super::cpio::Archive;
-use super::modules::{LOADED, Set};
+use super::modules::Set;
 use crate::process;
 
 const FOLDERS: [&str; 10] = ["bin", "dev", "etc", "lib", "proc", "root", "run", "sys", "tmp", "usr"];
 const MODULES: &str = "lib/modules";
 
-/// Writes the archive of L1.
-pub(crate) fn write(writer: impl Write, release: &str, modules: &Set, busybox: &Path) -> Result<()> {
+/// Writes the archive of L1, which loads `loaded` and what they depend on as it starts.
+pub(crate) fn write(
+    writer: impl Write,
+    release: &str,
+    modules: &Set,
+    loaded: &[&str],
+    busybox: &Path,
+) -> Result<()> {
     let mut archive = Archive::new(writer);
     system(&mut archive, release, modules, busybox)?;
     for folder in ["/lab", BIN_DIR, PAYLOAD_DIR, OUT_DIR] {
         archive.directory(relative(folder))?;
     }
     let list: String =
-        modules.load_order(&LOADED)?.iter().map(|name| format!("/{MODULES}/{release}/{name}.ko\n")).collect();
+        modules.load_order(loaded)?.iter().map(|name| format!("/{MODULES}/{release}/{name}.ko\n")).collect();
     archive.file(relative(MODULE_LIST), 0o644, list.as_bytes())?;
     archive.finish()?.flush().context("cannot write the initramfs")
 }

@@ -34,6 +34,9 @@ pub(crate) const SHIPPED: [&str; 17] = [
     "aer_inject",
 ];
 
+/// The list of what a kernel has built in, in its tree of modules.
+const BUILTIN: &str = "modules.builtin";
+
 /// What a Linux guest in L2 can load.
 pub(crate) const GUEST: [&str; 3] = ["igb", "nvme", "virtio_net"];
 
@@ -48,15 +51,20 @@ struct Module {
 }
 
 impl Set {
-    /// Takes the modules, and all that they depend on, out of a kernel's tree of modules.
+    /// Takes the modules, and all that they depend on, out of trees of modules: of two with a name, that of the later
+    /// tree.
     pub(crate) fn collect<'a>(
         names: impl IntoIterator<Item = &'a str>,
-        tree: &Path,
+        trees: &[&Path],
         tools: &Tools,
     ) -> Result<Self> {
-        let files = index(tree)?;
-        let builtin = fs::read_to_string(tree.join("modules.builtin")).unwrap_or_default();
-        let builtin: BTreeSet<String> = builtin.lines().filter_map(|line| name_of(Path::new(line))).collect();
+        let mut files = BTreeMap::new();
+        let mut builtin = BTreeSet::new();
+        for tree in trees {
+            files.extend(index(tree)?);
+            let list = fs::read_to_string(tree.join(BUILTIN)).unwrap_or_default();
+            builtin.extend(list.lines().filter_map(|line| name_of(Path::new(line))));
+        }
         let work = tempfile::tempdir()?;
 
         let mut modules = BTreeMap::new();
@@ -78,6 +86,18 @@ impl Set {
     /// Name and content of each.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.modules.iter().map(|(name, module)| (name.as_str(), module.content.as_slice()))
+    }
+
+    /// Writes the modules into a folder that is a tree of modules itself.
+    pub(crate) fn keep(&self, tree: &Path, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        for (name, content) in self.iter() {
+            fs::write(folder.join(format!("{name}.ko")), content)?;
+        }
+        if tree.join(BUILTIN).exists() {
+            fs::copy(tree.join(BUILTIN), folder.join(BUILTIN))?;
+        }
+        Ok(())
     }
 
     /// These modules and what they depend on, dependencies first.

@@ -96,6 +96,12 @@ impl Apt {
         Ok(dependencies(&stanzas, "linux-headers-").into_iter().filter_map(of_release).collect())
     }
 
+    /// The packages whose names begin so.
+    pub(super) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = process::output(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
     fn get(&self) -> Command {
         let mut get = self.command("apt-get");
         get.env("DEBIAN_FRONTEND", "noninteractive");

@@ -40,14 +40,24 @@ impl Cache {
         self.path("logs").join("setup.log")
     }
 
-    /// The folder of the component `name` made by `recipe`; `make` fills it if it does not exist yet.
+    /// The folder of the component `name` made by `recipe`, if it has been made.
+    pub(crate) fn found(&self, name: &str, recipe: impl Hash) -> Option<PathBuf> {
+        Some(self.complete(name, recipe)).filter(|folder| folder.is_dir())
+    }
+
+    fn complete(&self, name: &str, recipe: impl Hash) -> PathBuf {
+        self.path(&format!("{name}-{:016x}", hash(recipe)))
+    }
+
+    /// The folder of the component `name` made by `recipe`; `make` fills it if it does not exist yet. It must not ask
+    /// for another component.
     pub(crate) fn component(
         &self,
         name: &str,
         recipe: impl Hash,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
-        let complete = self.path(&format!("{name}-{:016x}", hash(recipe)));
+        let complete = self.complete(name, recipe);
         if complete.is_dir() {
             return Ok(complete);
         }

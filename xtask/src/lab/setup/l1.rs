@@ -6,31 +6,49 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::apt::Apt;
 use super::cache::Cache;
-use super::headers::{self, file_of};
-use super::tools::{Tools, unpack};
-use crate::lab::image::{self, modules};
+use super::kernel::{self, Identity, Kernel};
+use super::own_modules;
+use super::tools::Tools;
+use crate::lab::image::modules::{GUEST, LOADED, SHIPPED, Set};
+use crate::lab::image::{self, base, guest, vmlinux};
 use crate::progress::step;
 
 /// Raised when the same package makes another folder.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 
-const KERNEL_PREFIX: &str = "linux-image-";
 const BASE: &str = "base.cpio";
 const GUEST_BASE: &str = "guest.cpio";
-const RELEASE: &str = "release";
+const MODULES: &str = "modules";
+
+/// Which modules of VFIO L1 loads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Modules {
+    /// Those of its kernel's package, which know groups and containers.
+    #[default]
+    Debian,
+    /// Those that are built for its kernel, which know iommufd and the device's own file too.
+    Iommufd,
+}
 
 #[derive(Clone)]
 pub(crate) struct L1 {
     folder: PathBuf,
+    initramfs: PathBuf,
+    identity: Identity,
 }
 
 impl L1 {
-    pub(super) fn ready(cache: &Cache, tools: &Tools) -> Result<Self> {
-        let recipe = (RECIPE, image::RECIPE, modules::LOADED, modules::SHIPPED, modules::GUEST);
-        let folder = cache.component("l1", recipe, |folder| make(cache, tools, folder))?;
-        Ok(Self { folder })
+    pub(super) fn ready(cache: &Cache, tools: &Tools, kernel: &Kernel, modules: Modules) -> Result<Self> {
+        let (name, of_file) = kernel.recipe()?;
+        let recipe = (RECIPE, image::RECIPE, LOADED, SHIPPED, GUEST, of_file);
+        let folder = cache.component(&name, recipe, |folder| make(cache, tools, kernel, folder))?;
+        let identity = Identity::read(&folder)?;
+        let initramfs = match modules {
+            Modules::Debian => folder.join(BASE),
+            Modules::Iommufd => own_modules::ready(cache, tools, &identity, &folder.join(MODULES))?,
+        };
+        Ok(Self { folder, initramfs, identity })
     }
 
     /// The uncompressed kernel.
@@ -39,8 +57,8 @@ impl L1 {
     }
 
     /// The initramfs, to which each run appends its own part.
-    pub(crate) fn initramfs(&self) -> PathBuf {
-        self.folder.join(BASE)
+    pub(crate) fn initramfs(&self) -> &Path {
+        &self.initramfs
     }
 
     /// The initramfs of a Linux guest in L2, without its scripts. Its kernel is L1's.
@@ -49,66 +67,34 @@ impl L1 {
     }
 
     /// The kernel's name of itself, which is that of a Linux guest's too.
-    pub(crate) fn release(&self) -> Result<String> {
-        let file = self.folder.join(RELEASE);
-        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    pub(crate) fn release(&self) -> &str {
+        &self.identity.release
+    }
+
+    /// The first number of the kernel's release.
+    pub(crate) fn major(&self) -> u32 {
+        self.identity.major()
     }
 }
 
-fn make(cache: &Cache, tools: &Tools, folder: &Path) -> Result<()> {
-    let package = fetch(cache)?;
-    step("the lab's kernel", "unpacking it and its modules", || {
-        let unpacked = folder.join("package");
-        unpack(&package, &unpacked, &cache.setup_log())?;
-        let (kernel, release) = find_kernel(&unpacked.join("boot"))?;
-        fs::write(folder.join(RELEASE), &release)?;
-        image::vmlinux::extract(&kernel, &folder.join("vmlinux"), tools)?;
+fn make(cache: &Cache, tools: &Tools, kernel: &Kernel, folder: &Path) -> Result<()> {
+    let unpacked = folder.join("package");
+    fs::create_dir(&unpacked)?;
+    let identity = kernel.unpack(cache, &unpacked)?;
+    step("the lab's kernel", format!("unpacking {} and its modules", identity.release), || {
+        let (vmlinuz, release) = kernel::vmlinuz(&unpacked)?;
+        vmlinux::extract(&vmlinuz, &folder.join("vmlinux"), tools)?;
 
-        let tree = [format!("lib/modules/{release}"), format!("usr/lib/modules/{release}")];
-        let tree = tree.iter().map(|place| unpacked.join(place)).find(|place| place.is_dir());
-        let tree = tree.with_context(|| format!("{} holds no modules", package.display()))?;
-        let names = modules::LOADED.into_iter().chain(modules::SHIPPED);
-        let modules = modules::Set::collect(names, &tree, tools)?;
+        let tree = kernel::modules(&unpacked, &release)?;
+        let names = LOADED.into_iter().chain(SHIPPED);
+        let set = Set::collect(names, &[&tree], tools)?;
         let file = File::create(folder.join(BASE))?;
-        image::base::write(BufWriter::new(file), &release, &modules, &tools.busybox())?;
-        let modules = modules::Set::collect(modules::GUEST, &tree, tools)?;
+        base::write(BufWriter::new(file), &release, &set, &LOADED, &tools.busybox())?;
+        set.keep(&tree, &folder.join(MODULES))?;
+        let set = Set::collect(GUEST, &[&tree], tools)?;
         let file = File::create(folder.join(GUEST_BASE))?;
-        image::guest::write(BufWriter::new(file), &release, &modules, &tools.busybox())?;
+        guest::write(BufWriter::new(file), &release, &set, &tools.busybox())?;
+        identity.write(folder)?;
         fs::remove_dir_all(&unpacked).context("cannot remove what was unpacked")
     })
-}
-
-/// The newest kernel's package: it is large, so it is kept although the cached result would do. Its headers are fetched with
-/// it, for there are none of an old kernel; without them only the tests of the module for Linux guests are skipped.
-fn fetch(cache: &Cache) -> Result<PathBuf> {
-    let apt = Apt::open(cache, "a kernel for the lab is")?;
-    let name = apt.newest_kernel()?;
-    let debs = cache.path("debs");
-    let package = match file_of(&debs, &name)? {
-        Some(file) => file,
-        None => step(&name, "the kernel of the lab's machine, about 100 MB", || {
-            let partial = debs.join("partial");
-            apt.download(&[&name], &partial)?;
-            let file = file_of(&partial, &name)?.context("apt-get download left no file")?;
-            let kept = debs.join(file.file_name().context("a package without a name")?);
-            fs::rename(&file, &kept)?;
-            Ok(kept)
-        })?,
-    };
-    let release = name.strip_prefix(KERNEL_PREFIX).unwrap_or(&name);
-    if let Err(error) = headers::fetch(&apt, &debs, release) {
-        eprintln!("no headers of the lab's kernel, for the module of Linux guests: {error:#}");
-    }
-    Ok(package)
-}
-
-/// The compressed kernel and its release.
-fn find_kernel(boot: &Path) -> Result<(PathBuf, String)> {
-    for entry in fs::read_dir(boot).with_context(|| format!("cannot list {}", boot.display()))? {
-        let entry = entry?;
-        if let Some(release) = entry.file_name().to_string_lossy().strip_prefix("vmlinuz-") {
-            return Ok((entry.path(), release.to_owned()));
-        }
-    }
-    anyhow::bail!("{} holds no vmlinuz", boot.display())
 }

@@ -7,13 +7,17 @@
 mod apt;
 mod cache;
 mod headers;
+mod kernel;
 mod l1;
+mod own_modules;
+mod source;
 mod tools;
 mod version;
 
 pub(crate) use cache::Cache;
 pub(crate) use headers::Headers;
-pub(crate) use l1::L1;
+pub(crate) use kernel::Kernel;
+pub(crate) use l1::{L1, Modules};
 pub(crate) use tools::Tools;
 
 use std::fs;
@@ -30,11 +34,15 @@ const MISSING: &str = "headers of Debian's kernels are";
 /// What was found since this program started: it is looked for once.
 static READY: Mutex<Option<Setup>> = Mutex::new(None);
 
+/// The same for each L1 that is not the usual one.
+static OTHERS: Mutex<Vec<((Kernel, Modules), L1)>> = Mutex::new(Vec::new());
+
 /// Everything fetched that the lab runs on.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) cache: Cache,
     pub(crate) tools: Tools,
+    /// The usual one.
     pub(crate) l1: L1,
 }
 
@@ -47,14 +55,29 @@ impl Setup {
         }
         let cache = Cache::open()?;
         let tools = Tools::ready(&cache)?;
-        let l1 = L1::ready(&cache, &tools)?;
+        let l1 = L1::ready(&cache, &tools, &Kernel::Usual, Modules::Debian)?;
         Ok(ready.insert(Self { cache, tools, l1 }).clone())
     }
 
     /// The headers of the lab's kernel.
     pub(crate) fn headers(&self) -> Result<Headers> {
-        let release = self.l1.release()?;
-        Headers::ready(&self.cache, &release, || Apt::open(&self.cache, "headers of the lab's kernel are"))
+        let release = self.l1.release();
+        Headers::ready(&self.cache, release, || Apt::open(&self.cache, "headers of the lab's kernel are"))
+    }
+
+    /// An L1 with this kernel and these modules, fetched or built where it is not yet: once in the life of this program.
+    pub(crate) fn l1_with(&self, kernel: &Kernel, modules: Modules) -> Result<L1> {
+        if (kernel, modules) == (&Kernel::Usual, Modules::Debian) {
+            return Ok(self.l1.clone());
+        }
+        let mut others = OTHERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = (kernel.clone(), modules);
+        if let Some((_, l1)) = others.iter().find(|(known, _)| *known == wanted) {
+            return Ok(l1.clone());
+        }
+        let l1 = L1::ready(&self.cache, &self.tools, kernel, modules)?;
+        others.push((wanted, l1.clone()));
+        Ok(l1)
     }
 }
 
