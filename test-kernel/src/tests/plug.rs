@@ -29,6 +29,8 @@ const ROUNDS: u64 = 12;
 const FIRST_VECTOR: u8 = 0x50;
 /// Interrupts of each entry of a device that has come.
 const TIMES: u64 = 3;
+/// Microseconds between two rounds of a device that goes in the middle of its interrupts.
+const INTERVAL: u32 = 500;
 /// Milliseconds for whoever is asked by a line on the console.
 const HOST_MS: u64 = 30_000;
 
@@ -210,7 +212,7 @@ impl Round<'_> {
         let epoch = self.session.epoch();
         // Its interrupts go on until it has gone.
         if let Device::Emulated(emulated) = &driver {
-            emulated.run(0, u32::try_from(count).unwrap_or(1), 50, u32::MAX);
+            emulated.run(0, u32::try_from(count).unwrap_or(1), INTERVAL, u32::MAX);
         }
         self.unplug(way, place, id, device)?;
         // Nothing of them is of any use now.

@@ -80,7 +80,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// Asks for a device.
 pub(crate) fn run_plug(args: &PlugArgs) -> Result<ExitCode> {
     let socket = client::find(args.vm.as_deref())?;
-    let device: PluggedDevice = read(&socket, client::ask(&socket, &format!("plug {}", args.device.text))?)?;
+    let device: PluggedDevice =
+        read(&socket, client::ask_patiently(&socket, &format!("plug {}", args.device.text))?)?;
     say(&device, "is plugged", args.json)
 }
 
@@ -89,14 +90,14 @@ pub(crate) fn run_unplug(args: &UnplugArgs) -> Result<ExitCode> {
     let socket = client::find(args.vm.as_deref())?;
     let place = args.device;
     let force = || -> Result<PluggedDevice> {
-        read(&socket, client::ask(&socket, &format!("unplug {place} force"))?)
+        read(&socket, client::ask_patiently(&socket, &format!("unplug {place} force"))?)
     };
     if args.force && args.timeout.is_zero() {
         let device = force()?;
         wait_until_gone(&socket, device.id, None)?;
         return say(&device, "is unplugged, unasked", args.json);
     }
-    let device: PluggedDevice = read(&socket, client::ask(&socket, &format!("unplug {place}"))?)?;
+    let device: PluggedDevice = read(&socket, client::ask_patiently(&socket, &format!("unplug {place}"))?)?;
     if wait_until_gone(&socket, device.id, Some(Instant::now() + args.timeout))? {
         return say(&device, "is unplugged", args.json);
     }
@@ -130,7 +131,7 @@ fn wait_until_gone(socket: &Path, id: u64, until: Option<Instant>) -> Result<boo
 }
 
 fn devices(socket: &Path) -> Result<Vec<PluggedDevice>> {
-    let mut answer = client::ask(socket, "devices")?;
+    let mut answer = client::ask_patiently(socket, "devices")?;
     read(socket, answer.get_mut("devices").map(Value::take).unwrap_or_default())
 }
 

@@ -13,6 +13,8 @@ pub(in crate::tests) const ENTRIES: usize = 4;
 /// Rounds of the rate generator while one event comes and goes, and microseconds from one to the next.
 const BURST: u32 = 40;
 const INTERVAL: u32 = 100;
+/// Microseconds between two rounds of a generator that runs beside everything else.
+const ON_AND_ON: u32 = 1000;
 /// Milliseconds that the kernel waits for an interrupt of its own before it raises the next: it may be lost.
 const A_MOMENT: u64 = 1;
 
@@ -110,7 +112,7 @@ impl Traffic {
     /// Has the device raise without end, until [`stop`](Self::stop).
     pub(in crate::tests) fn run_on(&self) {
         if let Some(generator) = &self.generator {
-            generator.run(0, u32::try_from(self.entries).unwrap_or(1), INTERVAL, u32::MAX);
+            generator.run(0, u32::try_from(self.entries).unwrap_or(1), ON_AND_ON, u32::MAX);
         }
     }
 

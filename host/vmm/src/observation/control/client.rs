@@ -31,6 +31,18 @@ pub(crate) fn ask(path: &Path, request: &str) -> Result<Value> {
     })
 }
 
+/// Asks for something that takes as long as the host's kernel takes for it.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn ask_patiently(path: &Path, request: &str) -> Result<Value> {
+    let line = format!("{request}\n");
+    converse(path, |mut stream, answer| {
+        stream.write_all(line.as_bytes())?;
+        BufReader::new(stream.take(LONGEST)).read_line(answer)
+    })
+}
+
 /// Asks for something that takes as long as it takes, with an open file.
 ///
 /// # Errors
