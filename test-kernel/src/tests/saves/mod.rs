@@ -7,8 +7,12 @@
 //! interrupt here, and is counted apart. In every third round each entry is raised once and no more, so that nothing
 //! merged can hide one that came twice. Two more entries are raised once before the save, one masked and one parked: each
 //! comes once after it was taken again, and before anything is raised in software.
+//!
+//! With `by=attach` the devices are handed over one at a time (ATTACH): the first one is, and a second one goes on with
+//! trapped messages.
 
 mod held;
+mod unattached;
 
 use super::events::traffic::{self, ENTRIES, Pace, Traffic};
 use crate::harness::checks::Checks;
@@ -20,13 +24,14 @@ use crate::machine::devices::{self, Trigger};
 use crate::machine::exit::ExitCode;
 use crate::machine::pci::{self, Function, device_id};
 use crate::println;
-use crate::remapping::{Kernel, Session};
+use crate::remapping::{self, Kernel, Session};
 use arrayvec::ArrayVec;
 use core::fmt;
 use held::Held;
 use pvir_guest::abi::DeviceId;
 use pvir_guest::{Advice, Entry, Live, MapRequest, MsixEntry, MsixTable, Notify, Target};
 use pvir_test_kernel::cmdline::CommandLine;
+use unattached::Unattached;
 
 /// Rounds unless `rounds=` says otherwise.
 const ROUNDS: u64 = 5;
@@ -45,12 +50,31 @@ type LiveEntry = Entry<MsixEntry<Kernel>, Live>;
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let rounds = setup::number(line, "rounds", ROUNDS)?;
     let cpu = cpu::by_index(1 % cpu::count().max(1)).map_or(0, |cpu| cpu.apic_id);
-    let session = setup::open_with(line, Some(Notify::new(cpu, NOTIFY_VECTOR)))?;
+    let notify = Notify::new(cpu, NOTIFY_VECTOR);
+    let by_device = line.value("by") == Some("attach");
+    let session = if by_device {
+        let session = remapping::open_by_device_with(line, notify).map_err(|error| setup::refuse(&error))?;
+        setup::report_session(&session);
+        session
+    } else {
+        setup::open_with(line, Some(notify))?
+    };
     let mut checks = Checks::new();
     let functions = pci::enumerate();
-    match setup::with_msix(&functions).next().and_then(|function| Field::open(function, &session)) {
+    let mut devices = setup::with_msix(&functions);
+    let first = devices.next();
+    let mut other = by_device.then(|| devices.next().and_then(Unattached::open)).flatten();
+    let attached = match first.and_then(|function| device_id(function.address)) {
+        Some(id) if by_device => session.attach(id).is_ok(),
+        _ => !by_device,
+    };
+    checks.expect("attached", attached && other.is_some() == by_device, format_args!("{by_device}"));
+    match first.and_then(|function| Field::open(function, &session)) {
         Some(mut field) => {
-            let went = (0..rounds).try_for_each(|round| field.round(round));
+            let went = (0..rounds).try_for_each(|round| {
+                field.round(round)?;
+                other.as_mut().map_or(Ok(()), |other| other.goes_on(&session, round))
+            });
             let failed = went.as_ref().err();
             checks.expect("lost", went.is_ok() && rounds > 0, format_args!("none was lost: {failed:?}"));
             let Figures { twice, .. } = field.figures;
@@ -76,6 +100,8 @@ enum Failed {
     Held(u64, &'static str, u64),
     /// An entry, the number that was raised last, and the one that was seen.
     Unseen(u64, usize, u32, u32),
+    /// Of the device that is not attached.
+    Unattached(u64, &'static str),
 }
 
 impl fmt::Debug for Failed {
@@ -88,6 +114,9 @@ impl fmt::Debug for Failed {
             Self::Held(round, what, came) => write!(f, "round {round}: what was {what} came {came} times"),
             Self::Unseen(round, entry, raised, seen) => {
                 write!(f, "round {round}: entry {entry} raised {raised}, seen {seen}")
+            }
+            Self::Unattached(round, what) => {
+                write!(f, "round {round}: the device that is not attached {what}")
             }
         }
     }
