@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -98,8 +98,9 @@ pub(crate) struct RunArgs {
     #[arg(env = "PVIR_KERNEL", value_name = "KERNEL", required_unless_present = "restore")]
     pub(crate) kernel: Option<PathBuf>,
     /// Go on from a file of `pvir save` in place of starting a kernel. The vCPUs, the memory and the devices are those of
-    /// the saved VM
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["append", "initrd"], help_heading = "Guest")]
+    /// the saved VM. With --on-reboot restart, KERNEL, --append and --initrd are what is started when the guest resets its
+    /// machine
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub(crate) restore: Option<PathBuf>,
 
     /// Words for the kernel's command line; may be given several times
@@ -213,13 +214,39 @@ impl RunArgs {
 
     /// The APIC id of each vCPU, first the boot CPU. Ends the program where the arguments contradict each other.
     pub(crate) fn apic_ids(&self) -> Vec<u32> {
-        resolve_apic_ids(self.cpus, &self.apic_ids, &self.apic_id).unwrap_or_else(|message| {
-            let mut command = Cli::command();
-            command.build();
-            let run = command.find_subcommand_mut("run").map_or_else(Cli::command, |run| run.clone());
-            run.clone().error(ErrorKind::ValueValidation, message).exit()
-        })
+        resolve_apic_ids(self.cpus, &self.apic_ids, &self.apic_id)
+            .unwrap_or_else(|message| end_by_usage(ErrorKind::ValueValidation, &message))
     }
+
+    /// The kernel that a guest is started with, now or when it resets its machine; `None` for a guest that goes on from a
+    /// file and is not started again. Ends the program where the arguments contradict each other.
+    pub(crate) fn kernel(&self) -> Option<&Path> {
+        self.resolve_kernel().unwrap_or_else(|message| end_by_usage(ErrorKind::ArgumentConflict, message))
+    }
+
+    fn resolve_kernel(&self) -> Result<Option<&Path>, &'static str> {
+        let is_of_kernel = !self.append.is_empty() || self.initrd.is_some();
+        match (&self.restore, self.on_reboot) {
+            (Some(_), OnReboot::Exit) if is_of_kernel => Err(
+                "--append and --initrd are a kernel's, and --restore goes on without one\nhelp: with --on-reboot restart \
+                 they are those of the kernel that is started when the guest resets its machine",
+            ),
+            // One that the environment names is not that of the saved guest.
+            (Some(_), OnReboot::Exit) => Ok(None),
+            (Some(_), OnReboot::Restart) if self.kernel.is_none() => Err(
+                "--restore with --on-reboot restart needs the KERNEL that is started when the guest resets its machine: the \
+                 file has none",
+            ),
+            _ => Ok(self.kernel.as_deref()),
+        }
+    }
+}
+
+fn end_by_usage(kind: ErrorKind, message: &str) -> ! {
+    let mut command = Cli::command();
+    command.build();
+    let run = command.find_subcommand_mut("run").map_or_else(Cli::command, |run| run.clone());
+    run.clone().error(kind, message).exit()
 }
 
 fn resolve_apic_ids(cpus: Option<u32>, list: &[u32], single: &[(u32, u32)]) -> Result<Vec<u32>, String> {
@@ -386,5 +413,21 @@ mod tests {
         let Command::Run(run) = cli.command else { panic!("not `run`") };
         assert_eq!(run.device.len(), 2);
         assert_eq!(run.append, ["a", "-b"]);
+    }
+
+    #[test]
+    fn a_guest_that_goes_on_from_a_file_has_a_kernel_only_to_be_started_again() {
+        let kernel = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["pvir", "run", "--restore", "f"], arguments].concat()).unwrap();
+            let Command::Run(args) = cli.command else { panic!("not run") };
+            args.resolve_kernel().map(|kernel| kernel.map(Path::to_owned)).map_err(str::to_owned)
+        };
+        let restart = ["--on-reboot", "restart"];
+        assert_eq!(kernel(&["k"]), Ok(None));
+        assert_eq!(kernel(&[&restart[..], &["k", "--append", "x"]].concat()), Ok(Some("k".into())));
+        assert!(kernel(&["--append", "x"]).unwrap_err().starts_with("--append and --initrd are a kernel's"));
+        if std::env::var_os("PVIR_KERNEL").is_none() {
+            assert!(kernel(&restart).unwrap_err().contains("needs the KERNEL"));
+        }
     }
 }

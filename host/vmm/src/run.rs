@@ -69,11 +69,7 @@ pub(crate) fn run(
     let out = stream::of_standard("stdout", io::stdout(), sandbox).context("cannot set up stdout")?;
     let counters = Arc::new(Counters::new());
     let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
-    if args.restore.is_some() && args.on_reboot == OnReboot::Restart {
-        bail!(
-            "--on-reboot restart needs the kernel that the guest started with, which --restore does not have"
-        );
-    }
+    let kernel = args.kernel();
     let snapshot = args.restore.as_deref().map(Snapshot::open).transpose()?;
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;
     if args.pins() == RamPins::Devices {
@@ -94,14 +90,12 @@ pub(crate) fn run(
     if args.on_reboot == OnReboot::Restart {
         pci.check_resets()?;
     }
-    let image = match (&args.kernel, &args.restore) {
-        (Some(kernel), None) => Some(BootImage::open(kernel, args.initrd.as_deref(), args.append.join(" "))?),
-        // A kernel that the environment names is not that of the saved guest.
-        _ => None,
-    };
-    let entry = match &image {
-        Some(image) => boot::load(&vm.memory, image, &vm.apic_ids, pci.high_window())?,
-        None => 0,
+    let open = |kernel| BootImage::open(kernel, args.initrd.as_deref(), args.append.join(" "));
+    let image = kernel.map(open).transpose()?;
+    let entry = match (&image, &snapshot) {
+        (Some(image), None) => boot::load(&vm.memory, image, &vm.apic_ids, pci.high_window())?,
+        // RAM is that of the file.
+        _ => 0,
     };
 
     let ending = Arc::new(Ending::new().context("cannot make an eventfd")?);

@@ -112,6 +112,11 @@ pub(crate) fn open_by_device(line: CommandLine<'static>) -> Result<Session, NoSe
     begin(line, &MEMORY, EnableOptions::device_by_device)
 }
 
+/// The same with NOTIFY. Called once.
+pub(crate) fn open_by_device_with(line: CommandLine<'static>, notify: Notify) -> Result<Session, NoSession> {
+    begin(line, &MEMORY, |options| options.device_by_device().with_notify(notify))
+}
+
 /// The same as [`open`], as a kernel does it that finds the session of another. Called once.
 pub(crate) fn take_over(line: CommandLine<'static>) -> Result<Session, NoSession> {
     begin(line, &MEMORY_OF_NEXT, EnableOptions::taking_over)

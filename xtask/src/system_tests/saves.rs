@@ -4,6 +4,8 @@
 //! to be saved, and when it goes on it finds that its pairs are stale, maps them again, and sees that no number was lost
 //! and no interrupt came twice. The suite makes a few rounds, `cargo xtask saves` as many as are wished.
 
+mod damaged;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -14,22 +16,39 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
+use super::driver::drive_here;
 use super::own_kvm::{SILENCE, skipped, usable};
 use crate::build::Programs;
 use crate::process::patient_output;
 use crate::runner::{Batch, Finding, Verdict};
 
 pub(super) const OWN_KVM: Batch = Batch {
-    cases: &[(
-        "kvm/saves",
-        "saved and restored in a new process under traffic, 6 times: no interrupt is lost, none comes twice",
-    )],
+    cases: &[
+        (
+            "kvm/saves",
+            "saved and restored in a new process under traffic, 6 times: no interrupt is lost, none comes twice",
+        ),
+        (
+            "kvm/saves-attach",
+            "the same with one device attached and another one trapped: each goes on as it was",
+        ),
+        (
+            "kvm/saves-damaged",
+            "a byte of the file is changed at random, 40 times: refused, or restored as it was; pvir never crashes",
+        ),
+        (
+            "kvm/saves-started-again",
+            "a guest that was restored resets its machine, and is started again in the same process",
+        ),
+    ],
     run: |names| names.iter().map(|name| finding(name)).collect(),
 };
 
 /// Rounds in the suite.
 const A_FEW: u64 = 6;
-const MACHINE: [&str; 6] = ["--cpus", "2", "--memory", "32M", "--device", "emulated,vectors=10"];
+const CHANGES: u64 = 40;
+const MACHINE: [&str; 4] = ["--cpus", "2", "--memory", "32M"];
+const DEVICE: [&str; 2] = ["--device", "emulated,vectors=10"];
 /// What the guest prints when it wants to be saved.
 const WANTED: &str = "@pvir-save-wanted";
 
@@ -39,12 +58,19 @@ pub(crate) struct Options {
     /// Rounds
     #[arg(default_value_t = 500)]
     rounds: u64,
+    /// In place of that, change a byte of a file so often (10000 take some ten minutes): it is refused, or restored as it was
+    #[arg(long, value_name = "TIMES")]
+    damaged: Option<u64>,
 }
 
 /// Runs it, and says what came of it.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let programs = Programs::build()?;
-    println!("{}", rounds(&programs, options.rounds)?);
+    let said = match options.damaged {
+        Some(times) => damaged::run(&programs, times)?,
+        None => rounds(&programs, options.rounds, Devices::One)?,
+    };
+    println!("{said}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -54,11 +80,25 @@ fn finding(name: &str) -> Result<Finding> {
         Ok(programs) => programs,
         Err(missing) => return Ok(skipped(name, &missing)),
     };
-    let result = rounds(&programs, A_FEW).map(Verdict::Passed);
+    let result = match name {
+        "kvm/saves-started-again" => return Ok(drive_here(&programs, "saves-started-again", name)?.finding),
+        "kvm/saves-damaged" => damaged::run(&programs, CHANGES),
+        "kvm/saves-attach" => rounds(&programs, A_FEW, Devices::OneAttached),
+        _ => rounds(&programs, A_FEW, Devices::One),
+    };
+    let result = result.map(Verdict::Passed);
     Ok(Finding { name: name.to_owned(), result, took: started.elapsed() })
 }
 
-fn rounds(programs: &Programs, rounds: u64) -> Result<String> {
+/// What the guest has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Devices {
+    One,
+    /// One that it attaches, and one that it does not.
+    OneAttached,
+}
+
+fn rounds(programs: &Programs, rounds: u64, devices: Devices) -> Result<String> {
     let pvir = programs.on_path.first().context("no pvir was built")?;
     let folder = tempfile::tempdir().context("cannot make a folder")?;
     let file = |number: u64| folder.path().join(format!("{number}.pvir"));
@@ -66,11 +106,15 @@ fn rounds(programs: &Programs, rounds: u64) -> Result<String> {
     let mut slowest = Duration::ZERO;
     for round in 0..=rounds {
         let mut command = Command::new(pvir);
-        command.arg("run").args(MACHINE).arg("--control").arg(&socket);
+        command.arg("run").args(MACHINE).args(DEVICE).arg("--control").arg(&socket);
+        if devices == Devices::OneAttached {
+            command.args(DEVICE);
+        }
         command.args(["--timeout", &patience::stretched(SILENCE).as_secs().to_string()]);
         match round.checked_sub(1) {
             None => {
-                let words = format!("saves rounds={rounds}");
+                let by = if devices == Devices::OneAttached { "by=attach" } else { "" };
+                let words = format!("saves rounds={rounds} {by}");
                 command.args(["--append", &words]).arg(&programs.kernel)
             }
             Some(before) => command.arg("--restore").arg(file(before)),

@@ -18,7 +18,7 @@ pub(crate) struct Machine {
     pub(crate) vm: Vm,
     pub(crate) platform: Arc<Platform>,
     pub(crate) service: Arc<Service>,
-    /// Nothing for a guest that was restored.
+    /// Nothing for a guest that was restored and is not started again.
     pub(crate) image: Option<BootImage>,
     /// Whether RAM is pinned for devices.
     pub(crate) pins: RamPins,

@@ -54,7 +54,6 @@ pub(super) const KVM_GET_MSR_INDEX_LIST: Request = sized::<kvm::kvm_msr_list>(RE
 pub(super) const KVM_GET_CLOCK: Request = sized::<kvm::kvm_clock_data>(READ, KVMIO, 0x7c);
 pub(super) const KVM_GET_MSRS: Request = sized::<kvm::kvm_msrs>(READ | WRITE, KVMIO, 0x88);
 pub(super) const KVM_GET_LAPIC: Request = sized::<kvm::kvm_lapic_state>(READ, KVMIO, 0x8e);
-pub(super) const KVM_GET_CPUID2: Request = sized::<kvm::kvm_cpuid2>(READ | WRITE, KVMIO, 0x91);
 pub(super) const KVM_GET_VCPU_EVENTS: Request = sized::<kvm::kvm_vcpu_events>(READ, KVMIO, 0x9f);
 pub(super) const KVM_GET_DEBUGREGS: Request = sized::<kvm::kvm_debugregs>(READ, KVMIO, 0xa1);
 pub(super) const KVM_GET_TSC_KHZ: Request = kvm(0xa3);

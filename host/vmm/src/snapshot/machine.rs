@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use pvir_host::function::SavedFunction;
 use pvir_host::service::{SaveError, SaveOptions, SavedState, Service};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
@@ -69,9 +69,9 @@ fn save_into(parts: Parts<'_>, vcpus: &mut [Vcpu], request: &mut SaveRequest) ->
 fn check(Parts { platform, service, .. }: Parts<'_>, options: SaveOptions) -> Result<()> {
     match service.check_save(options) {
         Err(error @ SaveError::Untold { .. }) => {
-            return Err(anyhow!(error).context(
-                "help: `pvir save --reset-devices` saves it all the same, for a guest whose driver is loaded again",
-            ));
+            bail!(
+                "{error}\nhelp: `pvir save --reset-devices` saves it all the same, for a guest whose driver is loaded again"
+            );
         }
         checked => checked?,
     }
@@ -82,7 +82,7 @@ fn save_paused(parts: Parts<'_>, options: SaveOptions, vcpus: &[Vcpu]) -> Result
     let Parts { vm, platform, service } = parts;
     let service = service.save_with(options)?.to_bytes()?;
     Ok(MachineState {
-        shape: shape(parts, vcpus)?,
+        shape: shape(parts, vcpus),
         clock: vm.fd.get_clock().context("KVM_GET_CLOCK failed")?,
         vcpus: vcpus.iter().map(|vcpu| vcpu.save(vm)).collect::<Result<_>>()?,
         io_apic: platform.io_apic.save(),
@@ -92,18 +92,18 @@ fn save_paused(parts: Parts<'_>, options: SaveOptions, vcpus: &[Vcpu]) -> Result
     })
 }
 
-fn shape(Parts { vm, platform, .. }: Parts<'_>, vcpus: &[Vcpu]) -> Result<MachineShape> {
+fn shape(Parts { vm, platform, .. }: Parts<'_>, vcpus: &[Vcpu]) -> MachineShape {
     let mut cpuid = Vec::new();
     for vcpu in vcpus {
-        cpuid.extend(vcpu.cpuid()?.iter().map(leaf));
+        cpuid.extend(vcpu.cpuid().iter().map(leaf));
     }
-    Ok(MachineShape {
+    MachineShape {
         apic_ids: vm.apic_ids.clone(),
         ram: vm.memory.iter().map(|region| (region.start_addr().0, region.len())).collect(),
         functions: functions_of(&platform.pci),
         conduits: vm.conduits.bits(),
         cpuid,
-    })
+    }
 }
 
 fn functions_of(bus: &PciBus) -> Vec<(String, String)> {
@@ -140,7 +140,7 @@ impl Snapshot {
     fn restore_into(self, parts: Parts<'_>, vcpus: &[Vcpu]) -> Result<()> {
         let Parts { vm, platform, service } = parts;
         let Self { state, memory } = self;
-        state.shape.check(&shape(parts, vcpus)?)?;
+        state.shape.check(&shape(parts, vcpus))?;
         if state.vcpus.len() != vcpus.len() || state.functions.len() != platform.pci.functions().count() {
             bail!("it is damaged: it has the state of other vCPUs or devices than it names");
         }

@@ -117,3 +117,73 @@ impl MachineState {
         Ok(state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape() -> MachineShape {
+        MachineShape {
+            apic_ids: vec![0, 1],
+            ram: vec![(0, 32 << 20)],
+            functions: vec![
+                ("00:00.0".into(), "host bridge".into()),
+                ("00:01.0".into(), "vfio 8086:10c9".into()),
+            ],
+            conduits: 0b110,
+            cpuid: vec![[1, 0, 0x800f12, 0, 0xf7f8_3203, 0x178b_fbfd]; 2],
+        }
+    }
+
+    /// What is said where the machine that is to go on was changed so.
+    fn refusal(change: impl FnOnce(&mut MachineShape)) -> String {
+        let mut here = shape();
+        change(&mut here);
+        shape().check(&here).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        assert!(shape().check(&shape()).is_ok());
+        assert_eq!(
+            refusal(|here| here.apic_ids = vec![0]),
+            "the saved machine has vCPUs with the APIC ids [0, 1], and this one has [0]; help: --cpus, --apic-ids"
+        );
+        assert_eq!(
+            refusal(|here| here.ram = vec![(0, 64 << 20)]),
+            "the saved machine has 32 MiB of RAM, and this one has 64 MiB; help: --memory 32M"
+        );
+        assert_eq!(
+            refusal(|here| here.functions[1].1 = "vfio 1234:11e8".into()),
+            "the saved machine has vfio 8086:10c9 at 00:01.0, and this one has vfio 1234:11e8 at 00:01.0; help: --device"
+        );
+        assert_eq!(
+            refusal(|here| here.functions.truncate(1)),
+            "the saved machine has vfio 8086:10c9 at 00:01.0, and this one has no more devices; help: --device"
+        );
+        assert!(
+            refusal(|here| here.functions.push(("00:02.0".into(), "new".into())))
+                .contains("has no more devices, and")
+        );
+        assert!(
+            refusal(|here| here.conduits = 0b100).starts_with("the guest may call by other conduits here")
+        );
+        assert!(
+            refusal(|here| here.cpuid[1][4] = 0).starts_with(
+                "CPUID leaf 0x1.0x0 is [800f12, 0, f7f83203, 178bfbfd] in the saved machine and [800f12, 0, 0, 178bfbfd] here"
+            )
+        );
+        assert_eq!(
+            refusal(|here| here.cpuid.truncate(1)),
+            "CPUID has 2 leaves in the saved machine and 1 here"
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_state_are_refused() {
+        let refusal = |bytes: &[u8]| MachineState::from_bytes(bytes).err().unwrap().to_string();
+        assert_eq!(refusal(&[]), "it is damaged: its state is malformed");
+        // Lengths that no file of this size can have.
+        assert_eq!(refusal(&[0xff; 64]), "it is damaged: its state is malformed");
+    }
+}

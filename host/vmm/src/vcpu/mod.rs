@@ -15,7 +15,7 @@ pub(crate) mod state;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
+use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use kvm_ioctls::VcpuFd;
 use pvir_abi::Conduits;
 use pvir_host::conduit::{Direction, Handled, PortAccess, Privilege, RunPage, RunSize, VcpuConduits};
@@ -46,6 +46,7 @@ pub(crate) struct Vcpu {
     conduits: VcpuConduits,
     console_get_sregs: Counter,
     platform: Arc<Platform>,
+    cpuid: Vec<kvm_cpuid_entry2>,
     /// What it is reset to, where that is wanted.
     power_on: Option<PowerOn>,
 }
@@ -98,6 +99,7 @@ impl Vcpu {
             conduits,
             console_get_sregs,
             platform,
+            cpuid: leaves,
             power_on: None,
         })
     }
@@ -147,13 +149,10 @@ impl Vcpu {
         bail!("an access of {} does not end", self.name())
     }
 
-    /// The leaves of its CPUID, as KVM has them.
-    ///
-    /// # Errors
-    /// The ioctl that failed.
-    pub(crate) fn cpuid(&self) -> Result<Vec<kvm_cpuid_entry2>> {
-        let leaves = self.fd.get_cpuid2(KVM_MAX_CPUID_ENTRIES);
-        Ok(leaves.with_context(|| format!("KVM_GET_CPUID2 failed on {}", self.name()))?.as_slice().to_vec())
+    /// The leaves of its CPUID as they were given to KVM, which answers some bits by what the guest has switched on
+    /// (OSXSAVE, the size of the XSAVE area).
+    pub(crate) fn cpuid(&self) -> &[kvm_cpuid_entry2] {
+        &self.cpuid
     }
 
     /// The state of the vCPU, which has [settled](Self::settle).

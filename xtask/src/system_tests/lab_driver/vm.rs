@@ -67,7 +67,7 @@ impl Vm {
         Self::start_by(Command::new("pvir"), arguments, words)
     }
 
-    /// Has one go on from a file of `pvir save`.
+    /// Has one go on from a file of `pvir save`. With `--on-reboot restart` the kernel is that of the environment.
     pub(crate) fn restore(file: &str, arguments: &[&str]) -> Result<Self> {
         Self::spawn(Command::new("pvir"), &["--restore", file], arguments)
     }

@@ -204,3 +204,35 @@ fn an_irqfd_that_stays_lets_the_vm_go_on() {
     assert_eq!(vm.fixture.delivered().len(), 4);
     vm.fixture.assert_order();
 }
+
+#[test]
+fn what_is_attached_stays_so_and_what_is_not_goes_on_trapped() {
+    // S1, A1, A5
+    let before = SavedVm::with(MSIX_ONLY | Features::ATTACH);
+    before.fixture.control(1, trapped::ENABLE);
+    before.fixture.live(1, 3, 300, 0x71);
+    before.fixture.control(0, trapped::ENABLE);
+    before.fixture.live(0, 2, 1, 0x72);
+    before.attach(0);
+    before.fixture.map(&[parked(0, 4)]);
+    before.fixture.unmask(0, 4);
+    before.fixture.raise(0, 4);
+
+    let after = before.move_on();
+    let attached = |number| {
+        let asked = [DeviceRecord::request(device(number))];
+        let answer = after.fixture.call(Operation::DEVICE_INFO, CallFlags::empty(), &asked);
+        answer.records[0].flags & pvir_abi::DeviceFlags::ATTACHED.bits() != 0
+    };
+    assert_eq!([0, 1].map(attached), [true, false]);
+    after.fixture.raise(1, 3);
+    assert_eq!(after.fixture.delivered(), [(300, 0x71)], "it is trapped as before");
+    // What ATTACH and the save have held comes with MAP, once.
+    after.fixture.map(&[routed(0, 2, 1, 0x52), routed(0, 4, 0, 0x54)]);
+    assert_eq!(after.fixture.delivered(), [(1, 0x52), (0, 0x54)]);
+    let refused = after.fixture.map(&[routed(1, 3, 0, 0x51)]).records;
+    assert_eq!(statuses(&refused), [Status::NOT_ATTACHED]);
+    after.attach(1);
+    assert_eq!(after.fixture.map(&[routed(1, 3, 0, 0x51)]).status, Status::OK);
+    assert_eq!(after.fixture.delivered(), [(0, 0x51)], "A5: what was in use");
+}

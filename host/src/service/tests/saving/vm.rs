@@ -47,6 +47,13 @@ impl SavedVm {
         after
     }
 
+    /// The guest takes a device.
+    pub(super) fn attach(&self, number: u8) {
+        let asked = pvir_abi::AttachRecord::request(device(number));
+        let answer = self.fixture.call(Operation::ATTACH, CallFlags::empty(), &[asked]);
+        assert_eq!(answer.status, Status::OK);
+    }
+
     pub(super) fn area(&self) -> EventArea {
         let mut area = EventArea::new_zeroed();
         self.fixture.ram.read_slice(area.as_mut_bytes(), GuestAddress(AREA)).unwrap();

@@ -36,7 +36,6 @@ const SAVING: &[Call] = calls![
         request::KVM_GET_LAPIC,
         request::KVM_GET_VCPU_EVENTS,
         request::KVM_GET_TSC_KHZ,
-        request::KVM_GET_CPUID2,
         request::KVM_GET_CLOCK,
     ])): "vCPUs as they are, beside what a crash reports of them",
     SYS_ioctl (When::Requests(&[request::VFIO_DEVICE_FEATURE, request::VFIO_DEVICE_RESET])):

@@ -77,6 +77,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("reboots-own-kvm", reboots::emulated),
     ("plug-own-kvm", plug::emulated),
     ("saves", saves::run),
+    ("saves-started-again", saves::started_again),
     ("no-such-device", refused::no_such_device),
     ("no-driver", refused::no_driver),
     ("other-driver", refused::other_driver),

@@ -76,3 +76,38 @@ pub(super) fn run() -> Result<CaseReport> {
     )
     .into())
 }
+
+/// A guest that was restored resets its machine, and is started again in the same process (`--on-reboot restart`).
+pub(super) fn started_again() -> Result<CaseReport> {
+    const FILE: &str = "saved-to-be-started";
+    let folder = std::env::temp_dir().join(format!("pvir-saves-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(FILE);
+    let file = file.to_str().context("no text")?;
+    let words = "reboot by=port checkpoints";
+    let arguments = ["--device", "emulated,vectors=10", "--on-reboot", "restart", "--memory", "32M"];
+    let mut vm = Vm::start(&arguments, words)?;
+    vm.until("traffic")?;
+    let epoch = epoch_of(&vm)?;
+    vm.save(file, &[])?;
+    same("exit status", &vm.finish()?.status, &Some(0))?;
+    let mut vm = Vm::restore(file, &[&arguments[..], &["--append", words]].concat())?;
+    // It stands at its checkpoint.
+    vm.resume()?;
+    vm.until("traffic")?;
+    fs::remove_dir_all(&folder)?;
+    let failed = vm.events("check").into_iter().find(|check| check["outcome"] == "FAILED");
+    ensure!(failed.is_none(), "after the restart: {failed:?}");
+    let again = epoch_of(&vm)?;
+    ensure!(again > epoch, "epoch {epoch} is followed by {again}");
+    let counts = vm.counts()?;
+    same("restarts", &number(&counts, "/restarts"), &1)?;
+    vm.signal(rustix::process::Signal::TERM)?;
+    same("exit status", &vm.finish()?.status, &Some(130))?;
+    host::nothing_left()?;
+    Ok(format!("epoch {epoch} before the save, {again} after the restart").into())
+}
+
+fn epoch_of(vm: &Vm) -> Result<u64> {
+    vm.events("boot").last().map(|boot| number(boot, "/epoch")).context("no event `boot`")
+}
