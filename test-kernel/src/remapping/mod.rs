@@ -4,4 +4,4 @@ mod platform;
 mod session;
 
 pub(crate) use platform::Kernel;
-pub(crate) use session::{NoSession, Session, discover, open, open_by_device, take_over};
+pub(crate) use session::{NoSession, Session, discover, enable_again, open, open_by_device, take_over};
