@@ -284,6 +284,40 @@ fn announcements_go_where_a_map_could() {
 }
 
 #[test]
+fn a_vector_that_an_entry_has_too_announces_all_the_same() {
+    // V7
+    let fixture = ServiceFixture::notified();
+    let shared = routed(0, 1, NOTIFY.0, NOTIFY.1);
+    assert_eq!(fixture.map(&[shared]).status, Status::OK);
+    fixture.event(stale(2)).unwrap();
+    assert_eq!(fixture.delivered(), [NOTIFY]);
+    fixture.unmask(0, 1);
+    fixture.raise(0, 1);
+    assert_eq!(fixture.delivered(), [NOTIFY], "the entry has its interrupt");
+    fixture.event(stale(0)).unwrap();
+    assert_eq!(fixture.delivered(), [NOTIFY]);
+    fixture.disable();
+    fixture.assert_baseline();
+}
+
+#[test]
+fn a_guest_that_never_takes_its_interrupts_again_holds_nothing() {
+    // S6, V3
+    let fixture = ServiceFixture::notified();
+    let mapped = fixture.map(&[routed(0, 1, 0, 0x40), parked(0, 2)]).records;
+    let named: Vec<_> = mapped.iter().map(named).collect();
+    for round in 0..100 {
+        fixture.event(Event::StalePairs(None)).unwrap();
+        assert_eq!(statuses(&fixture.query(&named).records), [Status::STALE_HANDLE; 2], "round {round}");
+        assert!(fixture.service.irtes().is_empty(), "round {round}");
+    }
+    fixture.event(Event::DeviceCutOff(device(0))).unwrap();
+    assert_eq!(statuses(&fixture.query(&named).records), [Status::DEVICE_CUT_OFF; 2]);
+    fixture.disable();
+    fixture.assert_baseline();
+}
+
+#[test]
 fn without_an_area_the_headers_have_the_epoch() {
     let fixture = ServiceFixture::new();
     let asked = [EnableRecord::request(Features::MSIX, None)];
