@@ -12,8 +12,8 @@ use crate::witness::{ask, has_intel};
 
 /// Memory that is no guest's may grow by so much, in KiB: an allocator keeps some of what it was given back.
 const SLACK_KIB: u64 = 4096;
-/// And so many more anonymous mappings: arenas of that allocator.
-const SLACK_MAPPINGS: usize = 4;
+/// And so many more anonymous mappings, which that allocator makes of some sizes when they are wanted first.
+const SLACK_MAPPINGS: usize = 32;
 
 /// What a process and its host hold for a VM. The kernel shows neither irqfds nor routes. An irqfd ends with its eventfd
 /// at the latest, so eventfds are counted; routes are what `pvir` says.

@@ -2,6 +2,7 @@
 //! is left of those that have gone.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::lives;
 use crate::CaseReport;
@@ -29,6 +30,9 @@ fn rounds_of(device: &str, rounds: u64) -> Result<String> {
     let before = Footprint::of(&mut vm)?;
     vm.resume()?;
     vm.until("quiet")?;
+    let failed: Vec<Value> =
+        vm.events("check").into_iter().filter(|check| check["outcome"] == "FAILED").collect();
+    ensure!(failed.is_empty(), "{failed:?}");
     let after = Footprint::of(&mut vm)?;
     let counts = vm.counts()?;
     same("unplugged", &number(&counts, "/unplugged"), &rounds)?;
