@@ -269,8 +269,8 @@ impl Vm {
             }
         }
         for saved in &state.devices {
+            self.set_cut_off(saved.id(), saved.cut_off);
             if let Some(attached) = self.devices.get_mut(&saved.id()) {
-                attached.cut_off = saved.cut_off;
                 attached.unseen = saved.unseen;
             }
         }

@@ -1,7 +1,7 @@
 //! Events: what they make stale, in which order, and how the guest learns of them.
 
 use super::*;
-use crate::fake::CallKind;
+use crate::fake::{BackendCall, CallKind};
 use pvir_abi::{EventArea, EventReason};
 use std::sync::Mutex;
 use zerocopy::FromZeros;
@@ -183,6 +183,38 @@ fn a_device_that_is_cut_off_is_refused_until_it_is_readmitted() {
     assert_eq!(fixture.service.is_cut_off(device(0)), Some(false));
     fixture.enable();
     assert_eq!(statuses(&fixture.map(&[routed(0, 2, 0, 0x42)]).records), [Status::OK]);
+}
+
+#[test]
+fn a_device_that_is_cut_off_is_held_off_from_behind_its_last_interrupt_until_it_goes_on() {
+    // V10, V11
+    let fixture = ServiceFixture::enabled();
+    let cut = Event::DeviceCutOff(device(0));
+    let calls = |fixture: &ServiceFixture| {
+        let asked = |call: &&BackendCall| matches!(call, BackendCall::Stop(..) | BackendCall::HoldOff(..));
+        fixture.platform.lock().calls().iter().filter(asked).copied().collect::<Vec<_>>()
+    };
+    for round in 0..3 {
+        fixture.map(&[routed(0, 1, 0, 0x40)]);
+        fixture.event(cut).unwrap();
+        assert_eq!(calls(&fixture), [BackendCall::Stop(place(0, 1), 1), BackendCall::HoldOff(0, true)]);
+        fixture.disable();
+        fixture.enable();
+        fixture.platform.lock().expect(None);
+        match round {
+            0 => assert_eq!(fixture.service.readmit(device(0)), Ok(true)),
+            1 => fixture.service.reset_device(device(0), || Ok(())).unwrap(),
+            _ => fixture.service.shut_down(),
+        }
+        assert_eq!(calls(&fixture), [BackendCall::HoldOff(0, false)], "round {round}");
+        assert_eq!(fixture.service.is_cut_off(device(0)), Some(false));
+    }
+    // One that cannot be held off is cut off all the same, and is tried again by the event.
+    fixture.enable();
+    fixture.platform.lock().faults.fail_once(Some(CallKind::HoldOff), 0, libc::EIO);
+    assert!(fixture.event(cut).unwrap().is_new);
+    assert!(!fixture.event(cut).unwrap().is_new);
+    assert_eq!(calls(&fixture), [BackendCall::HoldOff(0, true)]);
 }
 
 #[test]
