@@ -279,6 +279,15 @@ pub trait Device: Send {
         Ok(())
     }
 
+    /// Keeps a device that was cut off from sending anything and from reaching memory, whatever its guest has it do; or,
+    /// with `false`, does so no longer. A device that sends nothing but by a unit in software needs no such thing.
+    ///
+    /// # Errors
+    /// The errno of the operation that failed.
+    fn hold_off(&mut self, _held: bool) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The host's counts of the device's interrupts, or `None` if the host does not count them.
     fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
         None

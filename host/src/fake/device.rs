@@ -293,6 +293,17 @@ impl Device for FakeDevice {
         platform.note(BackendCall::Wake(self.number))
     }
 
+    fn hold_off(&mut self, held: bool) -> io::Result<()> {
+        let mut platform = self.platform.lock();
+        platform.note(BackendCall::HoldOff(self.number, held))?;
+        if held {
+            platform.held_off.insert(self.number);
+        } else {
+            platform.held_off.remove(&self.number);
+        }
+        Ok(())
+    }
+
     fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {
         Some(Arc::new(FakeCounts { number: self.number, platform: self.platform.clone() }))
     }

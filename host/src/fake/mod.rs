@@ -56,11 +56,13 @@ pub enum CallKind {
     Suspend,
     /// [`Device::wake`](crate::device::Device::wake) of a device that was suspended.
     Wake,
+    /// [`Device::hold_off`](crate::device::Device::hold_off).
+    HoldOff,
 }
 
 impl CallKind {
     /// Every kind of call.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SetRoutes,
         Self::Attach,
         Self::Arm,
@@ -76,6 +78,7 @@ impl CallKind {
         Self::Signal,
         Self::Suspend,
         Self::Wake,
+        Self::HoldOff,
     ];
 
     /// Whether calls of this kind go to a device.
@@ -130,6 +133,8 @@ pub enum BackendCall {
     Suspend(u32),
     /// This device goes on after a snapshot.
     Wake(u32),
+    /// This device is held off from here on, or no longer.
+    HoldOff(u32, bool),
 }
 
 impl BackendCall {
@@ -152,6 +157,7 @@ impl BackendCall {
             Self::Signal(_) => CallKind::Signal,
             Self::Suspend(_) => CallKind::Suspend,
             Self::Wake(_) => CallKind::Wake,
+            Self::HoldOff(..) => CallKind::HoldOff,
         }
     }
 }

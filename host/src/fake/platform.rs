@@ -105,6 +105,8 @@ pub struct FakePlatform {
     pub(super) trapped: BTreeMap<u32, Store>,
     /// Devices that are suspended for a snapshot.
     pub(super) suspended: BTreeSet<u32>,
+    /// Devices that send nothing, whatever they are had to do.
+    pub(super) held_off: BTreeSet<u32>,
     /// Entries that have an interrupt pending in their device: of trapped devices those that are not started, of suspended
     /// ones any.
     pub(super) latched: BTreeSet<Entry>,
@@ -252,9 +254,12 @@ impl FakePlatform {
     }
 
     /// Raises an entry's interrupt. A trapped device holds the interrupt of an entry that is not started, and one that is
-    /// suspended holds that of each entry. Otherwise
-    /// the interrupt of a masked entry, or of one that is not started, is dropped: this fake has no pending bits.
+    /// suspended holds that of each entry. Otherwise the interrupt of a masked entry, of one that is not started, or of a
+    /// device that is held off, is dropped: this fake has no pending bits.
     pub fn raise(&mut self, entry: Entry) {
+        if self.held_off.contains(&entry.device) {
+            return;
+        }
         if self.suspended.contains(&entry.device) {
             self.latched.insert(entry);
             return;

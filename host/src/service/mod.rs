@@ -233,7 +233,10 @@ impl Service {
             vm.end_session(counted.as_ref());
         }
         vm.end_trapped();
-        vm.devices.iter_mut().for_each(|attached| (attached.cut_off, attached.storm) = (false, None));
+        let all: Vec<_> = vm.devices.iter().map(|(id, _)| *id).collect();
+        for id in all {
+            vm.set_cut_off(id, false);
+        }
         vm.sweep();
         let failed = vm.lines.disarm();
         vm.log_irqfds(&failed);

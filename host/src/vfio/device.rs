@@ -250,7 +250,7 @@ impl Device for VfioDevice {
 
     /// Masked first, so that what it raises until Bus Master Enable is off is pending in it, and not lost.
     fn suspend(&mut self, store: Store) -> io::Result<Vec<u32>> {
-        let bus_master = self.pci.is_bus_master()?;
+        let bus_master = self.pci.is_bus_master();
         let live = self.table.as_ref().map_or(Ok(Vec::new()), PhysicalMsixTable::mask_live)?;
         let suspended = self.suspended.insert(Suspended { live, bus_master });
         if suspended.bus_master {
@@ -267,6 +267,10 @@ impl Device for VfioDevice {
         let Some(Suspended { live, bus_master }) = self.suspended.take() else { return Ok(()) };
         let mastered = if bus_master { self.pci.set_bus_master(true) } else { Ok(()) };
         mastered.and(self.table.as_ref().map_or(Ok(()), |table| table.unmask(&live)))
+    }
+
+    fn hold_off(&mut self, held: bool) -> io::Result<()> {
+        self.pci.hold_bus_master(held)
     }
 
     fn host_counts(&self) -> Option<Arc<dyn HostCounts>> {

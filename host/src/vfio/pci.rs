@@ -17,11 +17,12 @@ use super::region::Region;
 use crate::counters::Counters;
 use crate::isolation::{Host, IsolationError, NotIsolated, RemappingUnit, validate_phantom};
 use crate::pci::{MsiCapability, MsixCapability};
+use config::BusMaster;
 pub(crate) use description::Description;
 pub use notice::DeviceNotice;
 use pvir_abi::{DeviceId, Refusal};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What the host must fulfil for a device to be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,7 @@ pub struct VfioPci {
     irqs: Irqs,
     /// Where the kernel's driver knows what the device holds inside.
     migration: Option<Migration<FeatureIoctls>>,
+    bus_master: Mutex<BusMaster>,
     device: Arc<Descriptor>,
     /// Dropped last: what gives the group back can do so only when all descriptors of the device are closed.
     _keeper: Keeper,
@@ -133,6 +135,7 @@ impl VfioPci {
             config,
             irqs,
             migration,
+            bus_master: Mutex::default(),
             device,
             _keeper: keeper,
         };

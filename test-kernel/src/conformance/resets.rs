@@ -36,6 +36,21 @@ fn reset(fixture: &mut Fixture, subject: usize) -> Verdict {
     Ok(())
 }
 
+/// Of a device that can be reset, an entry whose interrupts arrive, and where the host and the device let one be parked, a
+/// parked one.
+fn routed_and_parked(fixture: &mut Fixture) -> Result<(MappedEntry, Option<MappedEntry>), Finding> {
+    fixture.enable()?;
+    let subject = resettable(fixture)?;
+    let line = fixture.line(subject, 0)?;
+    fixture.arrives(&line)?;
+    if !fixture.offered().contains(Features::PARKING) || !fixture.has_entry(subject, 1) {
+        return Ok((line, None));
+    }
+    let parked = fixture.line(subject, 1)?;
+    fixture.expect(Operation::RETARGET, &Fixture::parked(&parked), Status::OK)?;
+    Ok((line, Some(parked)))
+}
+
 /// What is programmed again after a reset, and arrives.
 fn works(fixture: &mut Fixture, line: &MappedEntry) -> Verdict {
     if let Some(table) = fixture.subject(line.subject)?.table() {
@@ -72,15 +87,8 @@ fn z1(fixture: &mut Fixture) -> Verdict {
 }
 
 fn z2(fixture: &mut Fixture) -> Verdict {
-    fixture.enable()?;
-    let subject = resettable(fixture)?;
-    let line = fixture.line(subject, 0)?;
-    fixture.arrives(&line)?;
-    let parks = fixture.offered().contains(Features::PARKING) && fixture.has_entry(subject, 1);
-    let parked = if parks { Some(fixture.line(subject, 1)?) } else { None };
-    if let Some(line) = &parked {
-        fixture.expect(Operation::RETARGET, &Fixture::parked(line), Status::OK)?;
-    }
+    let (line, parked) = routed_and_parked(fixture)?;
+    let subject = line.subject;
     let before = (fixture.epoch(), fixture.features().irtes);
     for number in 1..4 {
         reset(fixture, subject)?;
@@ -125,14 +133,9 @@ fn z3(fixture: &mut Fixture) -> Verdict {
 }
 
 fn z4(fixture: &mut Fixture) -> Verdict {
-    fixture.enable()?;
-    let subject = resettable(fixture)?;
-    let line = fixture.line(subject, 0)?;
-    fixture.arrives(&line)?;
-    let parks = fixture.offered().contains(Features::PARKING) && fixture.has_entry(subject, 1);
-    let parked = if parks { Some(fixture.line(subject, 1)?) } else { None };
-    if let Some(line) = &parked {
-        fixture.expect(Operation::RETARGET, &Fixture::parked(line), Status::OK)?;
+    let (line, parked) = routed_and_parked(fixture)?;
+    let subject = line.subject;
+    if parked.is_some() {
         fixture.subject(subject)?.raise(1)?;
     }
     if let Some(table) = fixture.subject(subject)?.table() {

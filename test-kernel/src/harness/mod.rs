@@ -4,6 +4,8 @@
 pub(crate) mod checks;
 pub(crate) mod compat;
 pub(crate) mod counted_interrupt;
+pub(crate) mod former;
+pub(crate) mod live_device;
 pub(crate) mod live_entries;
 pub(crate) mod setup;
 pub(crate) mod vectors;

@@ -22,6 +22,18 @@ pub(crate) fn number(line: CommandLine<'static>, key: &str, otherwise: u64) -> R
     }
 }
 
+/// After how many rounds whoever looks at this machine from outside is to find it as before: `each=`.
+pub(crate) fn each(line: CommandLine<'static>) -> Result<u64, ExitCode> {
+    Ok(number(line, "each", 1)?.max(1))
+}
+
+/// With `checkpoints`, stands still after every `each` rounds, and before the first one.
+pub(crate) fn baseline(done: u64, each: u64) {
+    if done % each == 0 {
+        report::checkpoint("baseline");
+    }
+}
+
 /// The machine lacks something.
 pub(crate) fn refuse(error: &dyn fmt::Display) -> ExitCode {
     failed(error, ExitCode::Environment)

@@ -5,5 +5,5 @@ mod session;
 
 pub(crate) use platform::Kernel;
 pub(crate) use session::{
-    NoSession, Session, discover, open, open_by_device, open_by_device_with, take_over,
+    NoSession, Session, discover, enable_again, open, open_by_device, open_by_device_with, take_over,
 };

@@ -7,7 +7,8 @@ use core::fmt;
 use pvir_guest::abi::{Conduits, Features, GuestPhysAddr, Status};
 use pvir_guest::conduit::{Conduit, HardwareConduit, NoUsableConduit};
 use pvir_guest::{
-    Discovered, EnableOptions, Error, NotDiscovered, Notify, Pvir, Remapping, RequestBlock, StaticEventArea,
+    Disabled, Discovered, EnableOptions, Error, NotDiscovered, Notify, Pvir, Remapping, RequestBlock,
+    StaticEventArea,
 };
 use pvir_test_kernel::cmdline::CommandLine;
 use x86_64::PhysAddr;
@@ -132,7 +133,7 @@ fn begin(
     // SAFETY: the memory is used once; the image is mapped at its physical addresses.
     let block = unsafe { memory.block.memory(physical(&raw const memory.block)) }.ok_or(NoSession::Memory)?;
     let pvir = Pvir::negotiate(&discovered, AnyRing(conduit), block)?;
-    let options = EnableOptions::new(pvir.limits().features & KNOWN);
+    let options = known(&pvir);
     let options = if pvir.limits().features.contains(Features::EPOCH) {
         // SAFETY: as for the block.
         let area =
@@ -142,6 +143,21 @@ fn begin(
         options
     };
     pvir.enable(adjust(options)).map_err(|failed| NoSession::Host(failed.error))
+}
+
+/// Enables once more after DISABLE, with the same event area and without NOTIFY. Every device is handed over.
+pub(crate) fn enable_again(disabled: Disabled<AnyRing>) -> Result<Session, Error> {
+    let options = known(&disabled.pvir);
+    let options = match disabled.events {
+        Some(area) => options.with_events(area),
+        None => options,
+    };
+    disabled.pvir.enable(options).map_err(|failed| failed.error)
+}
+
+/// Everything of what the host offers that this kernel knows, but for what needs an event area.
+fn known(pvir: &Pvir<AnyRing>) -> EnableOptions {
+    EnableOptions::new(pvir.limits().features & KNOWN)
 }
 
 fn physical<T>(place: *const T) -> PhysAddr {

@@ -53,7 +53,11 @@ pub const STATEMENTS: &[Statement] = &[
     observed("E9", "the record of ENABLE is judged in its order"),
     observed("X1", "DISABLE gives everything back; the epoch in the header is 0"),
     observed("X2", "the session is the VM's: any vCPU ends it, and a new kernel starts anew"),
-    hidden("X3", "a reset of the VM ends the session", "the suite ends with the guest that it would end"),
+    hidden(
+        "X3",
+        "a reset of the VM ends the session",
+        "the suite ends with the guest that it would end; the word `reboot` judges it",
+    ),
     observed("I1", "devices go by the segment and BDF of configuration space"),
     observed("I2", "DEVICE_INFO changes nothing; a device that is not the VM's is NO_DEVICE"),
     observed("I3", "DEVICE_INFO says what the host serves, whatever was taken"),

@@ -9,19 +9,21 @@
 pub(super) mod traffic;
 
 use crate::harness::checks::Checks;
+use crate::harness::live_device::{LiveDevice, give_back, take_again};
+use crate::harness::live_entries::LiveEntry;
 use crate::harness::setup;
 use crate::machine::console::report;
 use crate::machine::cpu::time::{PATIENCE_MS, wait_until};
 use crate::machine::cpu::{self, interrupts};
-use crate::machine::devices::{self, Trigger};
+use crate::machine::devices::Trigger;
 use crate::machine::exit::ExitCode;
-use crate::machine::pci::{self, Function, device_id};
+use crate::machine::pci::{self, Function};
 use crate::println;
 use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::{DeviceId, EventReason};
-use pvir_guest::{Advice, Entry, Live, MapRequest, MsixEntry, MsixTable, Notify, ReacquireFailed, Target};
+use pvir_guest::{Advice, Entry, MsixTable, Notify, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 use traffic::{ENTRIES, Traffic};
 
@@ -34,8 +36,6 @@ const FIRST_VECTOR: u8 = 0x50;
 const NOTIFY_VECTOR: u8 = 0x70;
 /// Milliseconds for a program that is asked by a line on the console.
 const HOST_MS: u64 = 30_000;
-
-type LiveEntry = Entry<MsixEntry<Kernel>, Live>;
 
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let rounds = setup::number(line, "rounds", ROUNDS)?;
@@ -133,19 +133,12 @@ fn handler(vector: u8) {
 
 impl<'a> Field<'a> {
     fn open(function: &Function, session: &'a Session, announced: bool) -> Option<Self> {
-        let id = device_id(function.address)?;
-        let mut driver = devices::probe(function).ok()??;
-        driver.init();
-        let table = MsixTable::open(Kernel, id).ok()?;
-        let mut entries = ArrayVec::new();
-        for number in 0..ENTRIES.min(driver.vectors().into()).min(table.len() as usize) {
-            interrupts::set_handler(vector(number), Some(handler));
+        (0..ENTRIES).for_each(|number| interrupts::set_handler(vector(number), Some(handler)));
+        let target = |number| {
             let cpu = cpu::by_index(number % cpu::count()).map_or(0, |cpu| cpu.apic_id);
-            let index = u32::try_from(number).ok()?;
-            let request = MapRequest::new(table.origin(index), Target::fixed(cpu, vector(number)));
-            let irte = session.map(request).ok()?;
-            entries.push(Some(table.claim(index)?.program(irte).ok()?.unmask()));
-        }
+            Target::fixed(cpu, vector(number))
+        };
+        let LiveDevice { id, driver, table, entries } = LiveDevice::open(function, session, target)?;
         let traffic = Traffic::new(function, driver, entries.len())?;
         println!("{id}: {} entries, {}", entries.len(), traffic.describe());
         let (events, cut_off, in_software) = (0, 0, 0);
@@ -203,20 +196,9 @@ impl<'a> Field<'a> {
             if expected == Advice::ResetDevice {
                 self.demand(EventReason::NONE, by);
             }
-            let mut last = Some(self.session.reacquire(entry));
-            let session = self.session;
-            wait_until(by.patience(), || match last.take() {
-                // Whoever lets the device go on has not done so yet.
-                Some(Err(ReacquireFailed::NotMapped { entry, target, .. })) => {
-                    last = Some(session.reacquire_masked(entry, target));
-                    false
-                }
-                other => {
-                    last = other;
-                    true
-                }
-            });
-            let Some(Ok(again)) = last else { return Err(Failed::Recovery(round)) };
+            let Some(again) = take_again(self.session, entry, by.patience()) else {
+                return Err(Failed::Recovery(round));
+            };
             self.entries[number] = Some(again.raise_once(|_| handler(vector(number))));
             self.in_software += 1;
         }
@@ -243,17 +225,14 @@ impl<'a> Field<'a> {
     }
 
     fn close(self) {
-        for (number, entry) in self.entries.into_iter().flatten().enumerate() {
+        for number in 0..self.entries.len() {
             report::event("numbers", |event| {
                 event
                     .num("entry", u32::try_from(number).unwrap_or(0))
                     .num("raised", traffic::raised(number))
                     .num("handled", interrupts::total(vector(number)));
             });
-            if let Ok(programmed) = entry.mask() {
-                let (_masked, irte) = programmed.retire();
-                let _ = self.session.unmap(irte);
-            }
         }
+        give_back(self.session, self.entries.into_iter().flatten());
     }
 }

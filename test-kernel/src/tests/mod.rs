@@ -24,6 +24,7 @@ mod saves;
 mod scale;
 mod selftest;
 mod sequences;
+mod sessions;
 mod several;
 mod shortage;
 mod storms;
@@ -38,7 +39,7 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 27] = [
+pub(crate) const WORDS: [(&str, Word); 28] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("resets", resets::run),
@@ -57,6 +58,7 @@ pub(crate) const WORDS: [(&str, Word); 27] = [
     ("scale", scale::run),
     ("limits", limits::run),
     ("sequences", sequences::run),
+    ("sessions", sessions::run),
     ("conduits", conduits::run),
     ("quotas", quotas::run),
     ("reboot", reboot::run),

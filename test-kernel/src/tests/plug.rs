@@ -195,6 +195,8 @@ struct Round<'a> {
 
 impl Round<'_> {
     fn run(&self, busy: &Busy) -> Result<(), Failed> {
+        // A thousand of these take longer than the rounds that a device can be given at once.
+        busy.traffic.run_on();
         let way = Way::ALL[usize::try_from(self.number % 3).unwrap_or(0)];
         let host = |error| Failed::Host(self.number, way, error);
         let (function, place) = self.plug()?;

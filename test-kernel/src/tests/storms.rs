@@ -1,24 +1,30 @@
 //! A device that raises interrupts as fast as it can until the host cuts it off: it is silent from then on, the guest is
-//! told, and after a reset it serves again.
+//! told, and after a reset it serves again. With `trapped` no guest has enabled pvir: it is silent all the same.
 //!
 //! An emulated device storms by itself, on a thread of its own. Another one is driven to it by this kernel. How long it
 //! took is an event, and no check: on a busy machine the host's thread that looks for storms comes late.
 
+mod trapped;
+
 use crate::harness::checks::Checks;
+use crate::harness::live_device::{LiveDevice, give_back, take_again};
+use crate::harness::live_entries::LiveEntry;
 use crate::harness::setup;
 use crate::machine::console::report;
 use crate::machine::cpu::time::{PATIENCE_MS, QUIET_MS, cycles, khz, wait_until};
 use crate::machine::cpu::{self, interrupts};
 use crate::machine::devices::emulated::Emulated;
-use crate::machine::devices::{self, Device, Trigger};
+use crate::machine::devices::{Device, Trigger};
 use crate::machine::exit::ExitCode;
-use crate::machine::pci::{self, Function, device_id};
+use crate::machine::pci::msix_table::RawMsixTable;
+use crate::machine::pci::reset::{RECOVERY_MS, ResetRegister};
+use crate::machine::pci::{self, Function};
 use crate::println;
 use crate::remapping::{Kernel, Session};
 use arrayvec::ArrayVec;
 use core::fmt;
 use pvir_guest::abi::{DeviceId, EventReason};
-use pvir_guest::{Advice, Entry, Live, MapRequest, MsixEntry, MsixTable, Notify, ReacquireFailed, Target};
+use pvir_guest::{Advice, MsixTable, Notify, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 
 /// Rounds unless `rounds=` says otherwise.
@@ -35,18 +41,19 @@ const AT_ONCE: u32 = 16;
 /// Milliseconds for a program that is asked by a line on the console.
 const HOST_MS: u64 = 30_000;
 
-type LiveEntry = Entry<MsixEntry<Kernel>, Live>;
-
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let rounds = setup::number(line, "rounds", ROUNDS)?;
-    let by_host = line.value("reset") == Some("host");
+    let by = LetGo::from(line.value("reset"));
+    if line.flag("trapped") {
+        return Ok(trapped::run(rounds, by));
+    }
     let cpu = cpu::by_index(0).map_or(0, |cpu| cpu.apic_id);
     let session = setup::open_with(line, Some(Notify::new(cpu, NOTIFY_VECTOR)))?;
     let mut checks = Checks::new();
     let functions = pci::enumerate();
     match setup::with_msix(&functions).next().and_then(|function| Stormy::open(function, &session)) {
         Some(mut stormy) => {
-            let went = (0..rounds).try_for_each(|round| stormy.round(round, by_host));
+            let went = (0..rounds).try_for_each(|round| stormy.round(round, by));
             let failed = went.as_ref().err();
             let detail = format_args!("{rounds} storms ended by the host, and served again: {failed:?}");
             checks.expect("storms", went.is_ok() && rounds > 0, detail);
@@ -58,12 +65,55 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     Ok(checks.finish("storms"))
 }
 
+/// How a device is let go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LetGo {
+    /// By a register of its own, which stands for the host's operator.
+    Register,
+    /// By the host's operator, who is asked by a line on the console: `reset=host`.
+    Host,
+    /// By a function level reset: `reset=guest`.
+    Guest,
+}
+
+impl From<Option<&str>> for LetGo {
+    fn from(word: Option<&str>) -> Self {
+        match word {
+            Some("host") => Self::Host,
+            Some("guest") => Self::Guest,
+            _ => Self::Register,
+        }
+    }
+}
+
+impl LetGo {
+    /// Milliseconds until the device goes on.
+    fn patience(self) -> u64 {
+        if self == Self::Host { HOST_MS } else { PATIENCE_MS }
+    }
+
+    /// Has it go on; `None` if it offers no reset, or does not answer after it.
+    fn let_go(self, function: &Function, id: DeviceId, driver: &mut Device) -> Option<()> {
+        match self {
+            Self::Register => driver.demand_event(EventReason::NONE.0),
+            Self::Host => println!("@pvir-event-wanted {} {id}", EventReason::NONE.0),
+            Self::Guest => {
+                ResetRegister::of(function)?.reset(RECOVERY_MS).answers.then_some(())?;
+                driver.init();
+                RawMsixTable::open(function)?.set_capability(true, false);
+            }
+        }
+        Some(())
+    }
+}
+
 /// What went wrong, and in which round.
 enum Failed {
     NotCutOff(u64),
     NotAnnounced(u64),
     NotSilent(u64, u64),
     Advice(u64, Option<Advice>),
+    NoReset(u64),
     Recovery(u64),
     NotServed(u64, usize),
 }
@@ -75,6 +125,7 @@ impl fmt::Debug for Failed {
             Self::NotAnnounced(round) => write!(f, "round {round}: the cut was not announced"),
             Self::NotSilent(round, came) => write!(f, "round {round}: {came} interrupts came after the cut"),
             Self::Advice(round, advice) => write!(f, "round {round}: the advice is {advice:?}"),
+            Self::NoReset(round) => write!(f, "round {round}: the device cannot be reset"),
             Self::Recovery(round) => write!(f, "round {round}: an entry cannot be taken again"),
             Self::NotServed(round, entry) => write!(f, "round {round}: entry {entry} is not served again"),
         }
@@ -83,6 +134,7 @@ impl fmt::Debug for Failed {
 
 struct Stormy<'a> {
     session: &'a Session,
+    function: Function,
     id: DeviceId,
     driver: Device,
     generator: Option<Emulated>,
@@ -96,26 +148,17 @@ fn vector(number: usize) -> u8 {
 
 impl<'a> Stormy<'a> {
     fn open(function: &Function, session: &'a Session) -> Option<Self> {
-        let id = device_id(function.address)?;
-        let mut driver = devices::probe(function).ok()??;
-        driver.init();
-        let generator = Emulated::open(function).map(|(_, generator)| generator);
-        let table = MsixTable::open(Kernel, id).ok()?;
         // Not the CPU that looks, where there is another.
         let cpu = cpu::by_index(cpu::count().max(1) - 1).map_or(0, |cpu| cpu.apic_id);
-        let mut entries = ArrayVec::new();
-        for number in 0..ENTRIES.min(driver.vectors().into()).min(table.len() as usize) {
-            let index = u32::try_from(number).ok()?;
-            let request = MapRequest::new(table.origin(index), Target::fixed(cpu, vector(number)));
-            let irte = session.map(request).ok()?;
-            entries.push(Some(table.claim(index)?.program(irte).ok()?.unmask()));
-        }
+        let target = |number| Target::fixed(cpu, vector(number));
+        let LiveDevice { id, driver, table, entries } = LiveDevice::open(function, session, target)?;
+        let generator = Emulated::open(function).map(|(_, generator)| generator);
         let by = if generator.is_some() { "by itself" } else { "driven by this kernel" };
         println!("{id}: {} entries, storms {by}", entries.len());
-        Some(Self { session, id, driver, generator, _table: table, entries })
+        Some(Self { session, function: *function, id, driver, generator, _table: table, entries })
     }
 
-    fn round(&mut self, round: u64, by_host: bool) -> Result<(), Failed> {
+    fn round(&mut self, round: u64, by: LetGo) -> Result<(), Failed> {
         let (epoch, announced) = (self.session.epoch(), interrupts::total(NOTIFY_VECTOR));
         let (before, begun) = (self.handled(), cycles());
         self.start();
@@ -131,7 +174,7 @@ impl<'a> Stormy<'a> {
         report::event("storm", |event| {
             event.num("round", round).num("milliseconds", milliseconds).num("handled", handled);
         });
-        self.recover(round, by_host)?;
+        self.recover(round, by)?;
         self.served(round)
     }
 
@@ -170,7 +213,7 @@ impl<'a> Stormy<'a> {
     }
 
     /// Resets the device, and takes each entry again.
-    fn recover(&mut self, round: u64, by_host: bool) -> Result<(), Failed> {
+    fn recover(&mut self, round: u64, by: LetGo) -> Result<(), Failed> {
         if let Some(generator) = &self.generator {
             generator.stop();
         }
@@ -182,25 +225,12 @@ impl<'a> Stormy<'a> {
             if advice != Some(expected) {
                 return Err(Failed::Advice(round, advice));
             }
-            if number == 0 && by_host {
-                println!("@pvir-event-wanted {} {}", EventReason::NONE.0, self.id);
-            } else if number == 0 {
-                self.driver.demand_event(EventReason::NONE.0);
+            if number == 0 && by.let_go(&self.function, self.id, &mut self.driver).is_none() {
+                return Err(Failed::NoReset(round));
             }
-            let mut last = Some(self.session.reacquire(entry));
-            let session = self.session;
-            wait_until(if by_host { HOST_MS } else { PATIENCE_MS }, || match last.take() {
-                // Whoever lets the device go on has not done so yet.
-                Some(Err(ReacquireFailed::NotMapped { entry, target, .. })) => {
-                    last = Some(session.reacquire_masked(entry, target));
-                    false
-                }
-                other => {
-                    last = other;
-                    true
-                }
-            });
-            let Some(Ok(again)) = last else { return Err(Failed::Recovery(round)) };
+            let Some(again) = take_again(self.session, entry, by.patience()) else {
+                return Err(Failed::Recovery(round));
+            };
             // A handler here has nothing to do: that it is called is counted.
             self.entries[number] = Some(again.raise_once(|_| ()));
         }
@@ -222,11 +252,6 @@ impl<'a> Stormy<'a> {
     }
 
     fn close(self) {
-        for entry in self.entries.into_iter().flatten() {
-            if let Ok(programmed) = entry.mask() {
-                let (_masked, irte) = programmed.retire();
-                let _ = self.session.unmap(irte);
-            }
-        }
+        give_back(self.session, self.entries.into_iter().flatten());
     }
 }

@@ -30,8 +30,14 @@ pub(super) fn drive(options: &Options, names: &[&str]) -> Result<Vec<Driven>> {
     answers(&output, names)
 }
 
-/// Runs a case of `lab-driver` on this machine, outside of the lab. Its finding is that of the test `name`.
-pub(super) fn drive_here(programs: &Programs, case: &str, name: &str) -> Result<Driven> {
+/// Runs a case of `lab-driver` on this machine, outside of the lab, with these variables. Its finding is that of the test
+/// `name`.
+pub(super) fn drive_here(
+    programs: &Programs,
+    case: &str,
+    name: &str,
+    variables: &[(&str, String)],
+) -> Result<Driven> {
     let [pvir, .., driver] = programs.on_path.as_slice() else { bail!("no programs were built") };
     let folder = pvir.parent().context("pvir is in no folder")?.to_owned();
     let old = env::var_os("PATH").unwrap_or_default();
@@ -41,6 +47,7 @@ pub(super) fn drive_here(programs: &Programs, case: &str, name: &str) -> Result<
         .env("PATH", path)
         .env("PVIR_KERNEL", &programs.kernel)
         .env_remove("PVIR_DEVICES")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .output()
         .context("cannot start lab-driver")?;

@@ -51,7 +51,7 @@ fn own_kvm(names: &[&'static str]) -> Result<Vec<Finding>> {
         Ok(programs) => programs,
         Err(missing) => return Ok(names.iter().map(|name| skipped(name, &missing)).collect()),
     };
-    let driven = drive_here(&programs, "floor-own-kvm", "kvm/floor")?;
+    let driven = drive_here(&programs, "floor-own-kvm", "kvm/floor", &[])?;
     let by_kernel = driven.data["by_kernel"] == true;
     let counts = shown(driven);
     let failed = counts.result.is_err();

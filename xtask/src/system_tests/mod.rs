@@ -14,11 +14,11 @@ mod hobby_kernel;
 mod isolation;
 mod kernels;
 mod linux;
+pub(crate) mod lives;
 mod own_kvm;
 mod pass_through;
 mod plugs;
 mod product;
-mod reboots;
 mod right_hosts;
 pub(crate) mod saves;
 pub(crate) mod scale;
@@ -42,7 +42,7 @@ pub(crate) fn all() -> Vec<Test> {
         wrong_hosts::CASE,
         product::AMD,
         floor::OWN_KVM,
-        reboots::OWN_KVM,
+        lives::OWN_KVM,
         plugs::OWN_KVM,
         saves::OWN_KVM,
         floor::AMD,

@@ -17,7 +17,7 @@ pub(super) const OWN_KVM: Batch = Batch {
 fn run(names: &[&'static str]) -> Result<Vec<Finding>> {
     match usable()? {
         Ok(programs) => {
-            let driven = |name: &&str| Ok(drive_here(&programs, "plug-own-kvm", name)?.finding);
+            let driven = |name: &&str| Ok(drive_here(&programs, "plug-own-kvm", name, &[])?.finding);
             names.iter().map(driven).collect()
         }
         Err(missing) => Ok(names.iter().map(|name| skipped(name, &missing)).collect()),

@@ -38,12 +38,20 @@ pub(super) const INTEL: Batch = Batch {
             "intel/hostile",
             "50,000 calls at random of two vCPUs, devices and blocks scribbled over: nothing is left",
         ),
+        (
+            "intel/attach",
+            "a busy device is taken late and given back: no interrupt is lost, old pairs are dead, nothing leaks",
+        ),
+        (
+            "intel/sessions",
+            "DISABLE and ENABLE under traffic: no interrupt is lost, old pairs are dead, nothing leaks",
+        ),
         ("intel/resets", "function level resets by the guest: entries stay mapped and come back masked"),
         ("intel/reset-by-host", "the host's administrator resets the device: the guest is told"),
         ("intel/decode", "memory decode toggled 1,000 times by one vCPU while another maps and unmaps"),
         (
             "intel/storm-limit",
-            "a device above its limit is cut off, the guest told; let go on, it serves again",
+            "a device above its limit is cut off, trapped too; it serves again after the guest's reset or by word",
         ),
         ("intel/conduit-port", "all calls by port"),
         ("intel/conduit-msr", "all calls by MSR"),
@@ -162,10 +170,18 @@ pub(super) const AMD: Batch = Batch {
             "amd/hostile",
             "50,000 calls at random of two vCPUs, devices and blocks scribbled over: nothing is left",
         ),
+        (
+            "amd/attach",
+            "a busy device is taken late and given back: no interrupt is lost, old pairs are dead, nothing leaks",
+        ),
+        (
+            "amd/sessions",
+            "DISABLE and ENABLE under traffic: no interrupt is lost, old pairs are dead, nothing leaks",
+        ),
         ("amd/resets", "function level resets by the guest: entries stay mapped and come back masked"),
         (
             "amd/storm-limit",
-            "a device above its limit is cut off, the guest told; let go on, it serves again",
+            "a device above its limit is cut off, trapped too; it serves again after the guest's reset or by word",
         ),
         ("amd/blocked-msix", "pairs that were not given reach nobody"),
         ("amd/trapped", "MSI-X and MSI trapped, then enabled over live interrupts, then trapped again"),

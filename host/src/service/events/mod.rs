@@ -175,9 +175,8 @@ impl Service {
     /// [`RaiseError::UnknownDevice`].
     pub fn readmit(&self, id: DeviceId) -> Result<bool, RaiseError> {
         let mut vm = self.lock_first();
-        let attached = vm.devices.get_mut(&id).ok_or(RaiseError::UnknownDevice(id))?;
-        let was_cut_off = std::mem::take(&mut attached.cut_off);
-        attached.storm = None;
+        vm.devices.get(&id).ok_or(RaiseError::UnknownDevice(id))?;
+        let was_cut_off = vm.set_cut_off(id, false);
         if was_cut_off {
             vm.hold_trapped_off(id, false);
             vm.log.info(|| format!("device {id} is let go on"));
@@ -199,9 +198,10 @@ impl Service {
     }
 
     fn cut_off(&self, vm: &mut Vm, id: DeviceId, counted: Option<&Counted>) -> Raised {
-        let was_cut_off =
-            vm.devices.get_mut(&id).is_some_and(|attached| std::mem::replace(&mut attached.cut_off, true));
+        let was_cut_off = vm.devices.get(&id).is_some_and(|attached| attached.cut_off);
         if was_cut_off {
+            // Once more, if it failed before.
+            vm.set_cut_off(id, true);
             vm.sweep();
             let unstopped = vm.lines.unstopped(|origin| origin.device == id);
             return Raised { unstopped, ..vm.raised_before() };
@@ -209,6 +209,7 @@ impl Service {
         vm.owed.forget_device(id);
         let raised = vm.release_of(Some(id), counted);
         vm.hold_trapped_off(id, true);
+        vm.set_cut_off(id, true);
         self.tell(vm, Event::DeviceCutOff(id), raised)
     }
 
@@ -244,6 +245,23 @@ impl Service {
 }
 
 impl Vm {
+    /// Cuts a device off or lets it go on, and has it held off meanwhile: without an IRTE its messages reach nobody, and
+    /// yet each of them is a fault that the host's remapping unit reports. Answers whether it was cut off.
+    pub(super) fn set_cut_off(&mut self, id: DeviceId, cut_off: bool) -> bool {
+        let Self { devices, log, .. } = self;
+        let Some(attached) = devices.get_mut(&id) else { return false };
+        let was_cut_off = std::mem::replace(&mut attached.cut_off, cut_off);
+        if !cut_off {
+            attached.storm = None;
+        }
+        if cut_off || was_cut_off {
+            if let Err(error) = attached.device.hold_off(cut_off) {
+                log.warn(|| format!("device {id}: Bus Master Enable cannot be written: {error}"));
+            }
+        }
+        was_cut_off
+    }
+
     /// An event that was raised before: nothing is new.
     fn raised_before(&self) -> Raised {
         let epoch = self.session.map(|_| self.epoch);

@@ -12,6 +12,7 @@ use crate::service::vm::{Attached, Session, Vm};
 use crate::service::{Event, RaiseError, Service};
 use pvir_abi::{Bdf, DeviceId, EnableRecord, Features, GuestPhysAddr, Status, Store};
 use std::io;
+use std::sync::atomic::Ordering;
 
 /// Why a state was not restored. The service is then as new.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +90,7 @@ impl Service {
         let offered = self.discovery.features;
         let validated = validate(&vm, &*self.ram, offered, state)?;
         vm.take_over(state, validated)?;
+        self.last.iter().zip(&state.statuses).for_each(|(last, saved)| last.store(*saved, Ordering::Relaxed));
         drop(vm);
         match self.raise(Event::StalePairs(None)) {
             // A guest that has not enabled pvir has no pairs.
@@ -116,6 +118,9 @@ fn validate(
     let here = vm.policy.apic_ids();
     if here != state.apic_ids {
         return Err(RestoreError::Vcpus { saved: state.apic_ids.clone(), here: here.to_vec() });
+    }
+    if state.statuses.len() != here.len() {
+        return Err(contradiction("each vCPU has the status of a last call"));
     }
     let slots = u32::try_from(state.generations.len()).unwrap_or(u32::MAX);
     if slots > MAX_GSI || state.generations.contains(&0) {
@@ -264,8 +269,8 @@ impl Vm {
             }
         }
         for saved in &state.devices {
+            self.set_cut_off(saved.id(), saved.cut_off);
             if let Some(attached) = self.devices.get_mut(&saved.id()) {
-                attached.cut_off = saved.cut_off;
                 attached.unseen = saved.unseen;
             }
         }

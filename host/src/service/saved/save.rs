@@ -9,6 +9,7 @@ use crate::service::Service;
 use crate::service::vm::{Attached, Vm};
 use pvir_abi::{DeviceId, Store};
 use std::io;
+use std::sync::atomic::Ordering;
 
 /// Why a service could not be saved, or could not go on afterwards.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +117,8 @@ impl Service {
             let _ = vm.wake_devices();
             return Err(SaveError::Detach { origin, source });
         }
-        Ok(vm.saved(&pending))
+        let statuses = self.last.iter().map(|last| last.load(Ordering::Relaxed)).collect();
+        Ok(SavedState { statuses, ..vm.saved(&pending) })
     }
 
     /// Whether [`save_with`](Self::save_with) would be refused at once. A VMM asks before it stops anything.
@@ -167,6 +169,7 @@ impl Vm {
         let devices = self.devices.iter().map(saved);
         SavedState {
             apic_ids: self.policy.apic_ids().to_vec(),
+            statuses: Vec::new(),
             epoch: self.epoch,
             session: self.session.as_ref().map(|session| SavedSession {
                 features: session.features.bits(),

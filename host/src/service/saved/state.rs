@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct SavedState {
     /// APIC ids of the vCPUs, ascending.
     pub(super) apic_ids: Vec<u32>,
+    /// The status of each vCPU's last call, by the index of the vCPU: it may have been saved before it has read it.
+    pub(super) statuses: Vec<u32>,
     /// The epoch of the latest session; 0 before the first.
     pub(super) epoch: u64,
     pub(super) session: Option<SavedSession>,

@@ -1,7 +1,7 @@
 //! Events: what they make stale, in which order, and how the guest learns of them.
 
 use super::*;
-use crate::fake::CallKind;
+use crate::fake::{BackendCall, CallKind};
 use pvir_abi::{EventArea, EventReason};
 use std::sync::Mutex;
 use zerocopy::FromZeros;
@@ -186,6 +186,38 @@ fn a_device_that_is_cut_off_is_refused_until_it_is_readmitted() {
 }
 
 #[test]
+fn a_device_that_is_cut_off_is_held_off_from_behind_its_last_interrupt_until_it_goes_on() {
+    // V10, V11
+    let fixture = ServiceFixture::enabled();
+    let cut = Event::DeviceCutOff(device(0));
+    let calls = |fixture: &ServiceFixture| {
+        let asked = |call: &&BackendCall| matches!(call, BackendCall::Stop(..) | BackendCall::HoldOff(..));
+        fixture.platform.lock().calls().iter().filter(asked).copied().collect::<Vec<_>>()
+    };
+    for round in 0..3 {
+        fixture.map(&[routed(0, 1, 0, 0x40)]);
+        fixture.event(cut).unwrap();
+        assert_eq!(calls(&fixture), [BackendCall::Stop(place(0, 1), 1), BackendCall::HoldOff(0, true)]);
+        fixture.disable();
+        fixture.enable();
+        fixture.platform.lock().expect(None);
+        match round {
+            0 => assert_eq!(fixture.service.readmit(device(0)), Ok(true)),
+            1 => fixture.service.reset_device(device(0), || Ok(())).unwrap(),
+            _ => fixture.service.shut_down(),
+        }
+        assert_eq!(calls(&fixture), [BackendCall::HoldOff(0, false)], "round {round}");
+        assert_eq!(fixture.service.is_cut_off(device(0)), Some(false));
+    }
+    // One that cannot be held off is cut off all the same, and is tried again by the event.
+    fixture.enable();
+    fixture.platform.lock().faults.fail_once(Some(CallKind::HoldOff), 0, libc::EIO);
+    assert!(fixture.event(cut).unwrap().is_new);
+    assert!(!fixture.event(cut).unwrap().is_new);
+    assert_eq!(calls(&fixture), [BackendCall::HoldOff(0, true)]);
+}
+
+#[test]
 fn what_is_trapped_of_a_device_that_is_cut_off_sends_nothing() {
     let fixture = ServiceFixture::new();
     fixture.control(0, 1 << 15);
@@ -281,6 +313,40 @@ fn announcements_go_where_a_map_could() {
     assert_eq!(enable(Features::NOTIFY, 0, 0x40), Status::UNSUPPORTED_FEATURE);
     assert_eq!(enable(Features::EPOCH, 0, 0x40), Status::RESERVED_NOT_ZERO);
     assert_eq!(enable(both, 300, 0xff), Status::OK);
+}
+
+#[test]
+fn a_vector_that_an_entry_has_too_announces_all_the_same() {
+    // V7
+    let fixture = ServiceFixture::notified();
+    let shared = routed(0, 1, NOTIFY.0, NOTIFY.1);
+    assert_eq!(fixture.map(&[shared]).status, Status::OK);
+    fixture.event(stale(2)).unwrap();
+    assert_eq!(fixture.delivered(), [NOTIFY]);
+    fixture.unmask(0, 1);
+    fixture.raise(0, 1);
+    assert_eq!(fixture.delivered(), [NOTIFY], "the entry has its interrupt");
+    fixture.event(stale(0)).unwrap();
+    assert_eq!(fixture.delivered(), [NOTIFY]);
+    fixture.disable();
+    fixture.assert_baseline();
+}
+
+#[test]
+fn a_guest_that_never_takes_its_interrupts_again_holds_nothing() {
+    // S6, V3
+    let fixture = ServiceFixture::notified();
+    let mapped = fixture.map(&[routed(0, 1, 0, 0x40), parked(0, 2)]).records;
+    let named: Vec<_> = mapped.iter().map(named).collect();
+    for round in 0..100 {
+        fixture.event(Event::StalePairs(None)).unwrap();
+        assert_eq!(statuses(&fixture.query(&named).records), [Status::STALE_HANDLE; 2], "round {round}");
+        assert!(fixture.service.irtes().is_empty(), "round {round}");
+    }
+    fixture.event(Event::DeviceCutOff(device(0))).unwrap();
+    assert_eq!(statuses(&fixture.query(&named).records), [Status::DEVICE_CUT_OFF; 2]);
+    fixture.disable();
+    fixture.assert_baseline();
 }
 
 #[test]

@@ -67,6 +67,14 @@ pub(crate) fn raising(times: usize) -> Code {
     (0..times).fold(mapped, |code, _| code.store(RAISE))
 }
 
+/// Says that it is up, and maps entry 0 again and again, without end.
+pub(crate) fn calling() -> Code {
+    let map = map(Code::new());
+    // jmp back to its beginning, from behind the five bytes of the jump
+    let back = -i32::try_from(map.length() + 5).unwrap();
+    enable(moved_bars()).print("up\n").append(&map).bytes(&[0xe9]).bytes(&back.to_le_bytes())
+}
+
 /// UNMAP with the handle that stands in the record.
 fn unmap(code: Code) -> Code {
     call(put(code, &[(8, 2), (36, 0)]), Operation::UNMAP, 1, 103)

@@ -1,5 +1,7 @@
 //! `pvir event`: events of a VM that runs, by its control socket.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -64,6 +66,25 @@ fn an_event_takes_the_irtes_and_is_told_in_the_answer() {
     let gone = [&device[..], &["--reason", "device-gone"]].concat();
     assert_eq!(told(&vm, &gone), json!({ "epoch": 5, "new": true, "irtes": 0, "unstopped": 0 }));
     assert_eq!(told(&vm, &gone)["new"], false);
+    assert_eq!(vm.stop().status.code(), Some(130));
+}
+
+#[test]
+fn a_client_that_goes_before_its_answer_leaves_the_vm_alone() {
+    if !kvm_is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let vm = running(folder.path(), &raising(3));
+    for _ in 0..20 {
+        writeln!(UnixStream::connect(vm.socket()).unwrap(), "event stale-pairs all").unwrap();
+        // Or before it has asked.
+        write!(UnixStream::connect(vm.socket()).unwrap(), "event stale").unwrap();
+    }
+    assert_eq!(
+        vm.ask("event stale-pairs all"),
+        json!({ "epoch": 22, "new": true, "irtes": 0, "unstopped": 0 })
+    );
     assert_eq!(vm.stop().status.code(), Some(130));
 }
 

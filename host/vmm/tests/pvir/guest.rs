@@ -21,6 +21,11 @@ impl Code {
         self
     }
 
+    /// How many bytes it has.
+    pub(crate) fn length(&self) -> usize {
+        self.0.len()
+    }
+
     /// Goes on with other code.
     pub(crate) fn append(self, other: &Self) -> Self {
         self.bytes(&other.0)

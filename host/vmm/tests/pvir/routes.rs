@@ -49,6 +49,10 @@ impl Running {
         self.child.wait_with_output().unwrap()
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -3,11 +3,14 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::emulated::raising;
-use crate::guest::{Code, Kernel, kvm_is_here, pvir, stderr, stdout, with_default_signals};
+use serde_json::json;
+
+use crate::emulated::{calling, raising};
+use crate::guest::{Code, Kernel, eventually, kvm_is_here, pvir, stderr, stdout, with_default_signals};
 use crate::routes::Running;
 
 /// Two vCPUs, of which the second never starts.
@@ -99,7 +102,7 @@ fn a_damaged_file_is_refused_by_name() {
     };
     for (at, part) in [
         (3, "not a snapshot"),
-        (9, "this program knows version 1"),
+        (9, "this program knows version 2"),
         (30, "damaged: the checksum of its header"),
         (1000, "damaged: the checksum of its state"),
         (length - 5, "damaged: the checksum of its RAM"),
@@ -132,6 +135,60 @@ fn a_guest_goes_on_where_it_was_and_can_be_saved_again() {
     let vm = Running::restored(folder.path(), &second, &["--device", "emulated"]);
     assert_eq!(vm.ask("event stale-pairs all")["epoch"], 5);
     vm.stop();
+}
+
+/// The guest calls all the time.
+#[test]
+fn a_save_comes_between_two_calls() {
+    if !kvm_is_here() {
+        return;
+    }
+    const ALL_THE_TIME: [&str; 4] = ["--device", "emulated", "--rate-limit", "off"];
+    let folder = tempfile::tempdir().unwrap();
+    let mut vm = Running::start(folder.path(), &calling(), &ALL_THE_TIME);
+    for round in 0..3 {
+        let file = folder.path().join(format!("saved-{round}"));
+        assert_saved(&save(&file, &vm.socket()));
+        assert_eq!(vm.wait().status.code(), Some(0));
+        vm = Running::restored(folder.path(), &file, &ALL_THE_TIME);
+        let answers = |vm: &Running| UnixStream::connect(vm.socket()).is_ok();
+        let maps_again = || !answers(&vm) || vm.ask("routes")["routes"] != json!([]);
+        assert!(eventually(maps_again), "the guest does not map its entry again");
+        if !answers(&vm) {
+            let ended = vm.wait();
+            panic!("round {round}: {:?} {}", ended.status, stderr(&ended));
+        }
+    }
+    assert_eq!(vm.stop().status.code(), Some(130));
+}
+
+/// A client that is killed while it waits loses nothing: the VM goes on, or its file is whole.
+#[test]
+fn a_client_that_is_killed_loses_no_machine() {
+    if !kvm_is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut vm = Running::start(folder.path(), &Code::new(), &MACHINE);
+    let file = |number: u64| folder.path().join(format!("saved-{number}"));
+    let asked = (0..50).find(|number| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
+        command.arg("save").arg(file(*number)).arg(vm.socket()).env_remove("PVIR_LOG");
+        let mut client = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(*number));
+        client.kill().unwrap();
+        client.wait().unwrap();
+        vm.has_ended()
+    });
+    // The wish of the last one may still be on its way.
+    let last = asked.unwrap_or(49);
+    if asked.is_some() || eventually(|| vm.has_ended()) {
+        assert_eq!(vm.wait().status.code(), Some(0));
+        let whole = (0..=last).rev().map(file).find(|file| file.metadata().is_ok_and(|file| file.len() > 0));
+        Running::restored(folder.path(), &whole.unwrap(), &MACHINE).stop();
+    } else {
+        vm.stop();
+    }
 }
 
 #[test]

@@ -8,8 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::guest::{
-    Code, Kernel, eventually, kvm_is_here, pvir, pvir_without_timeout, run, send, stderr, stdout,
-    works_to_its_end,
+    Code, Kernel, kvm_is_here, pvir, pvir_without_timeout, run, send, stderr, stdout, works_to_its_end,
 };
 
 /// More than a socket, a pipe and the VMM's queue hold together.
@@ -26,7 +25,7 @@ fn full() -> Stdio {
 }
 
 fn ends(child: &mut Child) -> bool {
-    let ended = eventually(|| child.try_wait().unwrap().is_some());
+    let ended = works_to_its_end(child);
     if !ended {
         child.kill().unwrap();
     }

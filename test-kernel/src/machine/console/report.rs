@@ -49,7 +49,42 @@ pub(crate) fn checkpoint(name: &str) {
     event("checkpoint", |object| {
         object.str("name", name);
     });
-    while with(Output::receive).is_none() {
+    received();
+}
+
+/// A checkpoint that is answered with a line of decimal numbers. `None` without `checkpoints`, or if the line has not as
+/// many.
+pub(crate) fn ask<const N: usize>(name: &str) -> Option<[u64; N]> {
+    if !CHECKPOINTS.load(Ordering::Relaxed) {
+        return None;
+    }
+    event("checkpoint", |object| {
+        object.str("name", name);
+    });
+    let (mut numbers, mut at, mut begun) = ([0_u64; N], 0, false);
+    loop {
+        match received() {
+            digit @ b'0'..=b'9' => {
+                let number = numbers.get_mut(at)?;
+                *number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+                begun = true;
+            }
+            end => {
+                at += usize::from(core::mem::take(&mut begun));
+                if end == b'\n' {
+                    return (at == N).then_some(numbers);
+                }
+            }
+        }
+    }
+}
+
+/// The next byte on COM1, waited for.
+fn received() -> u8 {
+    loop {
+        if let Some(byte) = with(Output::receive) {
+            return byte;
+        }
         core::hint::spin_loop();
     }
 }

@@ -3,6 +3,7 @@
 use super::{ENTRIES, Subject};
 use crate::harness::checks::Checks;
 use crate::harness::counted_interrupt::CountedInterrupt;
+use crate::harness::setup;
 use crate::harness::vectors::{Destination, Vectors};
 use crate::machine::console::report;
 use crate::machine::cpu::interrupts;
@@ -26,9 +27,9 @@ type LiveEntry = Entry<MsixEntry<Kernel>, Live>;
 type Entries = ArrayVec<LiveEntry, { ENTRIES as usize }>;
 type Lines = ArrayVec<CountedInterrupt, { ENTRIES as usize }>;
 
-pub(super) fn run(session: &Session, subject: &Subject<'_>, rounds: u64, checks: &mut Checks) {
+pub(super) fn run(session: &Session, subject: &Subject<'_>, (rounds, each): (u64, u64), checks: &mut Checks) {
     let mut done = 0;
-    let finished = all(session, subject, rounds, &mut done, checks);
+    let finished = all(session, subject, (rounds, each), &mut done, checks);
     let detail = format_args!("{}: {done} of {rounds} resets", subject.name);
     checks.expect("direct", done == rounds && finished.is_some(), detail);
     report::event("resets", |event| {
@@ -39,7 +40,7 @@ pub(super) fn run(session: &Session, subject: &Subject<'_>, rounds: u64, checks:
 fn all(
     session: &Session,
     subject: &Subject<'_>,
-    rounds: u64,
+    (rounds, each): (u64, u64),
     done: &mut u64,
     checks: &mut Checks,
 ) -> Option<()> {
@@ -56,10 +57,14 @@ fn all(
         lines.push(line);
         entries.push(table.claim(index.into())?.program(irte).ok()?.unmask());
     }
+    let epoch = session.epoch();
+    setup::baseline(*done, each);
     while *done < rounds {
         let round = Round { session, subject, raw: &raw, number: *done };
         entries = round.run(&mut device, entries, &mut lines)?;
+        round.step(session.epoch() == epoch, "the epoch is another")?;
         *done += 1;
+        setup::baseline(*done, each);
     }
     exact(&mut device, &lines, subject, checks);
     for entry in entries {

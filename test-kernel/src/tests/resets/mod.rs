@@ -25,6 +25,7 @@ const ENTRIES: u16 = 4;
 
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     let rounds = setup::number(line, "rounds", ROUNDS)?;
+    let each = setup::each(line)?;
     let recovery_ms = setup::number(line, "recovery", RECOVERY_MS)?;
     let mut checks = Checks::new();
     let functions = pci::enumerate();
@@ -41,7 +42,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
         if by_host {
             by_host::run(&session, &subject, &mut checks);
         } else {
-            direct::run(&session, &subject, rounds, &mut checks);
+            direct::run(&session, &subject, (rounds, each), &mut checks);
         }
     }
     if all == 0 {

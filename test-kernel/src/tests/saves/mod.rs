@@ -174,7 +174,9 @@ impl<'a> Field<'a> {
             interrupts::set_handler(vector(number), Some(handler));
             entries.push(Some(take(session, &table, u32::try_from(number).ok()?, vector(number))?));
         }
-        for (index, kind) in (ENTRIES as u32..most).zip([held::Kind::Masked, held::Kind::Parked]) {
+        for (index, kind) in
+            (u32::try_from(ENTRIES).unwrap_or(u32::MAX)..most).zip([held::Kind::Masked, held::Kind::Parked])
+        {
             let vector = HELD_VECTOR + u8::try_from(index).ok()?;
             held.push(Held::new(
                 kind,

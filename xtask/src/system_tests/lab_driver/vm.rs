@@ -143,8 +143,13 @@ impl Vm {
 
     /// Lets the guest go on from its checkpoint.
     pub(crate) fn resume(&mut self) -> Result<()> {
+        self.answer("")
+    }
+
+    /// Lets the guest go on from a checkpoint that is answered with a line.
+    pub(crate) fn answer(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("no stdin")?;
-        if let Err(error) = stdin.write_all(b"\n").and_then(|()| stdin.flush()) {
+        if let Err(error) = stdin.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdin.flush()) {
             // It has ended: what it said last says why.
             while let Ok(Some(())) = self.read() {}
             bail!("the VM took no word at its checkpoint ({error}):\n{}", self.transcript());

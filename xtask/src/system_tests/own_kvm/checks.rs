@@ -44,7 +44,7 @@ pub(super) fn check(name: &str, ran: &Ran) -> Result<String> {
     }
     match name {
         "kvm/conduits" => return conduits(ran),
-        "kvm/storm" => return storm::check(ran),
+        "kvm/storm" | "kvm/storm-trapped" => return storm::check(ran),
         "kvm/bench-direct" => return steps(ran, STEPS_DIRECT, "calls"),
         "kvm/bench-trapped" => return steps(ran, STEPS_TRAPPED, "accesses"),
         "kvm/quotas" => ensure!(no_skips(events), "the quotas were not reached"),

@@ -45,11 +45,10 @@ pub(super) const CASES: Batch = Batch {
         ),
         ("kvm/events", "pairs go stale and a busy device is cut off, announced: the recovery loses nothing"),
         ("kvm/events-polled", "the same without an announcement"),
-        ("kvm/resets", "110 function level resets under traffic: entries stay mapped and come back masked"),
         ("kvm/decode", "memory decode toggled by one vCPU while another maps and unmaps"),
         ("kvm/storm", "a device that storms is cut off, the guest told; reset, it serves again"),
+        ("kvm/storm-trapped", "the same of a device whose table is trapped"),
         ("kvm/storm-neighbour", "a second VM is served while the first one storms: its latency"),
-        ("kvm/attach", "a busy device is taken late and given back: no interrupt is lost"),
         (
             "kvm/takeover",
             "a kernel that another one has started takes the VM over: nothing of the other is alive",
@@ -105,13 +104,13 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/emulated-busy" => (&["--cpus", "4"], ONE, "sequences"),
         "kvm/events" => (two, ONE, "events"),
         "kvm/events-polled" => (two, ONE, "events notify=off rounds=30"),
-        "kvm/resets" => (two, ONE, "resets rounds=100 recovery=0"),
         "kvm/decode" => (two, ONE, "decode toggles=200"),
-        "kvm/storm" => (&["--cpus", "2", "--storm-limit", storm::LIMIT], ONE, "storms"),
+        "kvm/storm" => (&["--cpus", "2", "--storm-limit", storm::LIMIT], ONE, "storms reset=guest"),
+        "kvm/storm-trapped" => {
+            (&["--cpus", "2", "--storm-limit", storm::LIMIT], ONE, "storms trapped reset=guest")
+        }
         // Several VMs, by `storm::neighbour`.
         "kvm/storm-neighbour" => (&[], &[], ""),
-        // Handing over costs more than a guest may take that does nothing else.
-        "kvm/attach" => (&["--cpus", "2", "--rate-limit", "off"], ONE, "attach"),
         "kvm/takeover" => (two, ONE, "takeover"),
         // With the machine and the device of `run.sh scale`.
         "kvm/scale" => (&[], &[], "scale rounds=50"),

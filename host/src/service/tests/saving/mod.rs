@@ -43,6 +43,17 @@ fn the_session_goes_on_with_a_higher_epoch_and_every_handle_is_stale() {
 }
 
 #[test]
+fn a_vcpu_that_has_not_read_its_status_yet_reads_it_afterwards() {
+    // S1, C3
+    let before = SavedVm::enabled();
+    let status = before.fixture.map(&[routed(0, 3, 0, 0x51), routed(9, 3, 0, 0x51)]).status;
+    assert_eq!((status, before.fixture.service.last_status(0)), (Status::PARTIAL, Status::PARTIAL));
+    let after = before.move_on();
+    let last = [0, 1].map(|vcpu| after.fixture.service.last_status(vcpu));
+    assert_eq!(last, [Status::PARTIAL, Status::PENDING]);
+}
+
+#[test]
 fn a_guest_that_took_notify_is_told_by_its_vector_once() {
     // S1, V4
     let before = SavedVm::new();

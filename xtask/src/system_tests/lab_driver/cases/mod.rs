@@ -9,11 +9,11 @@ mod foreign;
 mod guest;
 mod hostile;
 mod ims;
+mod lives;
 mod multi;
 mod pairs;
 mod paths;
 mod plug;
-mod reboots;
 mod refused;
 mod resets;
 mod routes;
@@ -45,8 +45,12 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("refusals", guest::refusals),
     ("conformance", guest::conformance),
     ("events", guest::events),
-    ("resets", resets::few),
-    ("resets-long", resets::many),
+    ("attach", lives::attach_passed_through),
+    ("attach-own-kvm", lives::attach_emulated),
+    ("sessions", lives::sessions_passed_through),
+    ("sessions-own-kvm", lives::sessions_emulated),
+    ("resets", lives::resets_passed_through),
+    ("resets-own-kvm", lives::resets_emulated),
     ("reset-by-host", resets::by_host),
     ("decode", resets::decode),
     ("storm-limit", guest::storm_limit),
@@ -73,11 +77,11 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("killed", cleanup::killed),
     ("wanted-back", cleanup::wanted_back),
     ("failed-device", cleanup::failed),
-    ("reboots", reboots::passed_through),
-    ("reboots-own-kvm", reboots::emulated),
     ("plug-own-kvm", plug::emulated),
     ("saves", saves::run),
     ("saves-started-again", saves::started_again),
+    ("reboots", lives::reboots_passed_through),
+    ("reboots-own-kvm", lives::reboots_emulated),
     ("no-such-device", refused::no_such_device),
     ("no-driver", refused::no_driver),
     ("other-driver", refused::other_driver),

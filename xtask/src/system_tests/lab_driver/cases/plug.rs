@@ -1,10 +1,10 @@
 //! Devices that come and go while another one is busy, again and again: each works, the busy one loses nothing, and nothing
 //! is left of those that have gone.
 
-use std::env;
-
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
+use super::lives;
 use crate::CaseReport;
 use crate::expect::{number, same};
 use crate::footprint::Footprint;
@@ -17,16 +17,8 @@ const BUSY: &str = "emulated,vectors=10";
 
 /// With the emulated device, on any KVM.
 pub(super) fn emulated() -> Result<CaseReport> {
-    let rounds = asked_for(ROUNDS)?;
+    let rounds = lives::rounds(ROUNDS)?;
     Ok(rounds_of("emulated,vectors=8", rounds)?.into())
-}
-
-/// As often as `PVIR_PLUGS` says, otherwise so often.
-fn asked_for(usual: u64) -> Result<u64> {
-    match env::var("PVIR_PLUGS") {
-        Ok(times) => times.parse().with_context(|| format!("PVIR_PLUGS={times}")),
-        Err(_) => Ok(usual),
-    }
 }
 
 fn rounds_of(device: &str, rounds: u64) -> Result<String> {
@@ -43,13 +35,16 @@ fn rounds_of(device: &str, rounds: u64) -> Result<String> {
     let before = Footprint::of(&mut vm)?;
     vm.resume()?;
     vm.until("quiet")?;
+    let failed: Vec<Value> =
+        vm.events("check").into_iter().filter(|check| check["outcome"] == "FAILED").collect();
+    ensure!(failed.is_empty(), "{failed:?}");
     let after = Footprint::of(&mut vm)?;
     let counts = vm.counts()?;
     same("unplugged", &number(&counts, "/unplugged"), &rounds)?;
     let names = counts["devices"].as_array().context("no devices")?;
     let gone = names.iter().filter(|device| device["unplugged"] == true).count();
     ensure!(gone == 1, "one place has had devices that have gone: {names:?}");
-    same("what is held", &after, &before)?;
+    after.is_back(&before, "after all rounds")?;
     let ended = vm.run_out()?;
     let checks = ended.passed()?;
     host::nothing_left()?;

@@ -1,4 +1,5 @@
-//! Resets of a device: by its guest, and by the host's administrator.
+//! A device that is reset by the host's administrator, and one whose memory decode goes off. Resets by the guest are among
+//! [`super::lives`].
 
 use std::fs;
 use std::path::Path;
@@ -6,34 +7,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::CaseReport;
-use crate::expect::{number, same, text};
+use crate::expect::{same, text};
 use crate::host;
 use crate::vm::{Ended, Vm};
-
-/// Resets with pvir in the suite; one of ten is with the table trapped.
-const FEW: u32 = 3;
-/// Those of `lab-driver resets-long`.
-const MANY: u32 = 100;
-
-pub(super) fn few() -> Result<CaseReport> {
-    by_guest(FEW)
-}
-
-pub(super) fn many() -> Result<CaseReport> {
-    by_guest(MANY)
-}
-
-/// The guest resets its device by Initiate Function Level Reset.
-fn by_guest(rounds: u32) -> Result<CaseReport> {
-    let device = format!("vfio={}", host::device(0)?);
-    let ended = Vm::start(&["--device", &device], &format!("resets rounds={rounds}"))?.finish()?;
-    let checks = ended.passed()?;
-    expect_ok(&ended, &["trapped", "direct"])?;
-    let resets = ended.of_kind("resets").first().map(|event| number(event, "/resets"));
-    same("resets", &resets, &Some(rounds.into()))?;
-    host::nothing_left()?;
-    Ok(format!("{rounds} resets with pvir, {} trapped; {checks} checks", rounds.div_ceil(10)).into())
-}
 
 /// The host's administrator does, by sysfs.
 pub(super) fn by_host() -> Result<CaseReport> {
