@@ -280,6 +280,11 @@ static int pvir_device_domain_init(void)
 	return 0;
 }
 
+static void pvir_device_domain_exit(void)
+{
+	pvir_domain = NULL;
+}
+
 /*
  * Whether devices with this domain have their messages from x86's vectors, with nothing
  * between.
@@ -310,10 +315,25 @@ static struct msi_domain_info pvir_msi_info = {
 	.handler_name	= "edge",
 };
 
+static struct fwnode_handle *pvir_msi_fwnode;
+
 static int pvir_device_domain_init(void)
 {
-	pvir_domain = pci_msi_create_irq_domain(pvir_fwnode, &pvir_msi_info, pvir_parent_domain);
+	pvir_msi_fwnode = irq_domain_alloc_named_fwnode("PVIR-PCI-MSI");
+	if (pvir_msi_fwnode)
+		pvir_domain = pci_msi_create_irq_domain(pvir_msi_fwnode, &pvir_msi_info,
+							pvir_parent_domain);
 	return pvir_domain ? 0 : -ENOMEM;
+}
+
+static void pvir_device_domain_exit(void)
+{
+	if (pvir_domain)
+		irq_domain_remove(pvir_domain);
+	if (pvir_msi_fwnode)
+		irq_domain_free_fwnode(pvir_msi_fwnode);
+	pvir_domain = NULL;
+	pvir_msi_fwnode = NULL;
 }
 
 bool pvir_domain_replaces(const struct irq_domain *domain)
@@ -338,12 +358,11 @@ int pvir_domain_init(void)
 
 void pvir_domain_exit(void)
 {
-	if (pvir_domain && pvir_domain != pvir_parent_domain)
-		irq_domain_remove(pvir_domain);
+	pvir_device_domain_exit();
 	if (pvir_parent_domain)
 		irq_domain_remove(pvir_parent_domain);
-	irq_domain_free_fwnode(pvir_fwnode);
-	pvir_domain = NULL;
+	if (pvir_fwnode)
+		irq_domain_free_fwnode(pvir_fwnode);
 	pvir_parent_domain = NULL;
 	pvir_fwnode = NULL;
 }

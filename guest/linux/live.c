@@ -66,6 +66,13 @@ static void pvir_hold_unmask(struct irq_data *top)
 		pvir_held.irq_unmask(top);
 }
 
+/* Since 6.18 these stand for the first unmask and the last mask. */
+static unsigned int pvir_hold_startup(struct irq_data *top)
+{
+	pvir_hold_unmask(top);
+	return 0;
+}
+
 static void pvir_hold_message(struct irq_data *top, struct msi_msg *msg)
 {
 }
@@ -109,6 +116,10 @@ void pvir_hold(struct device *dev, struct irq_chip *chip)
 	pvir_held = *chip;
 	WRITE_ONCE(chip->irq_mask, pvir_hold_mask);
 	WRITE_ONCE(chip->irq_unmask, pvir_hold_unmask);
+	if (pvir_held.irq_startup)
+		WRITE_ONCE(chip->irq_startup, pvir_hold_startup);
+	if (pvir_held.irq_shutdown)
+		WRITE_ONCE(chip->irq_shutdown, pvir_hold_mask);
 	WRITE_ONCE(chip->irq_write_msi_msg, pvir_hold_message);
 	/* Takes each lock, so that whoever was in the old callbacks has left them. */
 	pvir_each(dev, pvir_mask_entry);
@@ -127,6 +138,8 @@ void pvir_go_on(struct device *dev, struct irq_chip *chip)
 	WRITE_ONCE(chip->irq_write_msi_msg, pvir_held.irq_write_msi_msg);
 	WRITE_ONCE(chip->irq_unmask, pvir_held.irq_unmask);
 	WRITE_ONCE(chip->irq_mask, pvir_held.irq_mask);
+	WRITE_ONCE(chip->irq_startup, pvir_held.irq_startup);
+	WRITE_ONCE(chip->irq_shutdown, pvir_held.irq_shutdown);
 	/* The same, and does what was held back. */
 	pvir_each(dev, pvir_restore_entry);
 }
