@@ -26,19 +26,6 @@
  */
 #define PVIR_PREPARE_HAS_DESCS	(LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0))
 
-#if PVIR_DEVICE_DOMAINS
-#define pvir_first_desc(dev, what)	msi_domain_first_desc(dev, MSI_DEFAULT_DOMAIN, what)
-#define pvir_next_desc(dev, what)	msi_next_desc(dev, MSI_DEFAULT_DOMAIN, what)
-#else
-#define pvir_first_desc(dev, what)	msi_first_desc(dev, what)
-#define pvir_next_desc(dev, what)	msi_next_desc(dev, what)
-#endif
-
-/* A device's descriptors; the caller holds their mutex, and nobody else walks them. */
-#define pvir_for_each_desc(desc, dev, what)				\
-	for ((desc) = pvir_first_desc(dev, what); (desc);		\
-	     (desc) = pvir_next_desc(dev, what))
-
 /*
  * A move needs no interrupt context, because the device is not touched. Newer kernels take that
  * for granted.
@@ -49,6 +36,29 @@ static inline void pvir_move_at_once(unsigned int virq)
 	irq_set_status_flags(virq, IRQ_MOVE_PCNTXT);
 #endif
 }
+
+static inline void pvir_move_deferred(unsigned int virq)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
+	irq_clear_status_flags(virq, IRQ_MOVE_PCNTXT);
+#endif
+}
+
+/* The same for the chip of a device's own domain. */
+static inline void pvir_chip_moves_at_once(struct irq_chip *chip)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
+	chip->flags &= ~IRQCHIP_MOVE_DEFERRED;
+#endif
+}
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
+#define pvir_lock_descs		__msi_lock_descs
+#define pvir_unlock_descs	__msi_unlock_descs
+#else
+#define pvir_lock_descs		msi_lock_descs
+#define pvir_unlock_descs	msi_unlock_descs
+#endif
 
 /* The hooks of syscore got an argument in 6.19. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)

@@ -31,8 +31,10 @@ static const char *pvir_state(const struct pvir_device *device, const struct pvi
 		return "gone";
 	if (!entry->handle)
 		return "virtual";
+	if (device->cut_off)
+		return "cut-off";
 	if (entry->stale)
-		return device->cut_off ? "cut-off" : "stale";
+		return "stale";
 	if (entry->retry)
 		return "retry";
 	return entry->routed ? "routed" : "parked";

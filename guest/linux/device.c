@@ -28,7 +28,7 @@ struct pvir_device *pvir_device_find(struct device *dev)
 	return NULL;
 }
 
-/* A domain of the device's own is above ours until its driver leaves it: no unload before. */
+/* An unload would leave something of the device above a domain that is no more. */
 void pvir_device_pin(struct pvir_device *device)
 {
 	if (device->pinned)
@@ -37,7 +37,7 @@ void pvir_device_pin(struct pvir_device *device)
 	device->pinned = true;
 }
 
-static void pvir_device_unpin(struct pvir_device *device)
+void pvir_device_unpin(struct pvir_device *device)
 {
 	if (device->pinned)
 		module_put(THIS_MODULE);
@@ -56,8 +56,10 @@ bool pvir_device_try_unpin(struct pvir_device *device)
 		return true;
 	if (!device_trylock(dev))
 		return false;
-	if (!dev->driver && !dev->msi.data)
+	if (!dev->driver && !dev->msi.data) {
+		device->msi_domain = NULL;
 		pvir_device_unpin(device);
+	}
 	device->not_bound = false;
 	device_unlock(dev);
 	return true;
@@ -118,7 +120,7 @@ int pvir_device_attach(struct pvir_device *device)
 	}
 }
 
-static void pvir_device_free(struct pvir_device *device)
+void pvir_device_free(struct pvir_device *device)
 {
 	pvir_forget_entries(device);
 	kvfree(device->records);
@@ -126,14 +128,27 @@ static void pvir_device_free(struct pvir_device *device)
 	kfree(device);
 }
 
-static struct pvir_device *pvir_device_make(struct pci_dev *pdev,
-					    const struct pvir_device_record *info)
+/**
+ * pvir_device_candidate - a device that the host serves, and that is not attached
+ * @pdev:	the function
+ *
+ * May sleep. The caller holds pvir_lock and the device's lock.
+ *
+ * Return: it, not yet attached nor in the list, or NULL.
+ */
+struct pvir_device *pvir_device_candidate(struct pci_dev *pdev)
 {
-	struct pvir_device *device = kzalloc(sizeof(*device), GFP_KERNEL);
-	int entries = pci_msix_vec_count(pdev);
+	struct pvir_device_record info;
+	struct pvir_device *device;
+	int entries;
 
+	if (pvir_device_find(&pdev->dev) || pvir_excluded(pdev) ||
+	    !pvir_domain_replaces(dev_get_msi_domain(&pdev->dev)) || !pvir_device_ask(pdev, &info))
+		return NULL;
+	device = kzalloc(sizeof(*device), GFP_KERNEL);
 	if (!device)
 		return NULL;
+	entries = pci_msix_vec_count(pdev);
 	device->capacity = max(entries, 1);
 	device->records = kvcalloc(device->capacity, sizeof(*device->records), GFP_KERNEL);
 	if (!device->records) {
@@ -141,62 +156,72 @@ static struct pvir_device *pvir_device_make(struct pci_dev *pdev,
 		return NULL;
 	}
 	device->pdev = pci_dev_get(pdev);
-	device->id = info->device;
-	device->info = *info;
+	device->id = info.device;
+	device->info = info;
 	device->domain = dev_get_msi_domain(&pdev->dev);
 	xa_init(&device->entries);
 	return device;
 }
 
+/* From now on its interrupts are ours. */
+void pvir_device_add(struct pvir_device *device)
+{
+	list_add_tail(&device->node, &pvir_devices);
+	dev_set_msi_domain(&device->pdev->dev, pvir_domain);
+}
+
 /*
- * Takes a device that has no driver, or is about to get one. Nothing of its interrupts exists:
- * what there is hangs on dev->msi.data, which goes with the driver.
+ * Takes a device that has no driver, or is about to get one. Nothing of its interrupts exists: what
+ * there is hangs on dev->msi.data, which goes with the driver.
  */
 static void pvir_adopt(struct pci_dev *pdev)
 {
 	struct pvir_device *device;
-	struct pvir_device_record info;
 
 	device_lock_assert(&pdev->dev);
 	mutex_lock(&pvir_lock);
-	if (pvir_device_find(&pdev->dev) || pdev->dev.msi.data || pvir_excluded(pdev) ||
-	    !pvir_domain_replaces(dev_get_msi_domain(&pdev->dev)) || !pvir_device_ask(pdev, &info))
-		goto out;
-	device = pvir_device_make(pdev, &info);
-	if (!device)
-		goto out;
-	if (pvir_device_attach(device)) {
+	device = pdev->dev.msi.data ? NULL : pvir_device_candidate(pdev);
+	if (device && pvir_device_attach(device)) {
 		pvir_device_free(device);
-		goto out;
+	} else if (device) {
+		pvir_device_add(device);
+		pci_info(pdev, "attached: %u MSI-X entries, %u MSI messages\n",
+			 device->info.msix_entries, device->info.msi_messages);
 	}
-	list_add_tail(&device->node, &pvir_devices);
-	dev_set_msi_domain(&pdev->dev, pvir_domain);
-	pci_info(pdev, "attached: %u MSI-X entries, %u MSI messages\n", info.msix_entries,
-		 info.msi_messages);
-out:
 	mutex_unlock(&pvir_lock);
 }
 
-/*
- * Gives a device back that has no driver: trapped messages serve it from now on (A6). The caller
- * holds pvir_lock.
- */
-static void pvir_release(struct pvir_device *device)
+/* Trapped messages serve it from now on (A6). The caller holds pvir_lock. */
+void pvir_detach(struct pvir_device *device)
 {
 	struct pvir_attach_record record = {
 		.device = device->id,
 		.status = PVIR_STATUS_PENDING,
 	};
 
-	if (!device->gone)
-		pvir_call(PVIR_OP_DETACH, &record, 1);
-	if (!device->gone && record.status != PVIR_STATUS_OK &&
-	    record.status != PVIR_STATUS_DEVICE_GONE && record.status != PVIR_STATUS_NO_DEVICE)
+	device->detached = true;
+	if (device->gone)
+		return;
+	pvir_call(PVIR_OP_DETACH, &record, 1);
+	if (record.status != PVIR_STATUS_OK && record.status != PVIR_STATUS_DEVICE_GONE &&
+	    record.status != PVIR_STATUS_NO_DEVICE)
 		pci_warn(device->pdev, "DETACH: %s\n", pvir_status_name(record.status));
+}
+
+/* Forgets a device that is detached. The caller holds pvir_lock. */
+void pvir_drop(struct pvir_device *device)
+{
 	dev_set_msi_domain(&device->pdev->dev, device->domain);
 	list_del(&device->node);
 	pvir_device_unpin(device);
 	pvir_device_free(device);
+}
+
+/* Gives a device back that has no driver. The caller holds pvir_lock. */
+void pvir_release(struct pvir_device *device)
+{
+	pvir_detach(device);
+	pvir_drop(device);
 }
 
 static void pvir_driver_not_bound(struct pci_dev *pdev)
@@ -220,6 +245,7 @@ static void pvir_driver_left(struct pci_dev *pdev)
 	device = pvir_device_find(&pdev->dev);
 	if (device) {
 		pvir_unmap_unused(device);
+		device->msi_domain = NULL;
 		pvir_device_unpin(device);
 	}
 	mutex_unlock(&pvir_lock);
@@ -280,7 +306,7 @@ static struct notifier_block pvir_notifier = {
 	.notifier_call = pvir_notify,
 };
 
-/* All that have no driver, now; the notifier sees to the others. */
+/* All that have no driver, and where Linux's state allows it those that have one. */
 int pvir_devices_init(void)
 {
 	struct pci_dev *pdev = NULL;
@@ -291,23 +317,25 @@ int pvir_devices_init(void)
 		return ret;
 	for_each_pci_dev(pdev) {
 		device_lock(&pdev->dev);
-		if (!pdev->dev.driver && device_is_registered(&pdev->dev))
+		if (!device_is_registered(&pdev->dev))
+			; /* on its way, in or out */
+		else if (pdev->dev.driver)
+			pvir_take(pdev);
+		else
 			pvir_adopt(pdev);
 		device_unlock(&pdev->dev);
 	}
 	return 0;
 }
 
-/* No driver uses any, or the module would be in use. */
 void pvir_devices_exit(void)
 {
-	struct pvir_device *device, *next;
+	struct pci_dev *pdev = NULL;
 
 	bus_unregister_notifier(&pci_bus_type, &pvir_notifier);
-	mutex_lock(&pvir_lock);
-	list_for_each_entry_safe(device, next, &pvir_devices, node) {
-		pvir_unmap_unused(device);
-		pvir_release(device);
+	for_each_pci_dev(pdev) {
+		device_lock(&pdev->dev);
+		pvir_return(pdev);
+		device_unlock(&pdev->dev);
 	}
-	mutex_unlock(&pvir_lock);
 }

@@ -69,7 +69,7 @@ static int pvir_set_affinity(struct irq_data *irqd, const struct cpumask *mask, 
 	return IRQ_SET_MASK_OK_DONE;
 }
 
-static struct irq_chip pvir_chip = {
+struct irq_chip pvir_chip = {
 	.name			= "PVIR",
 	.irq_ack		= irq_chip_ack_parent,
 	.irq_retrigger		= irq_chip_retrigger_hierarchy,
@@ -101,7 +101,13 @@ static struct pvir_entry *pvir_take_entry(struct msi_desc *desc, unsigned int vi
 	}
 	entry->virq = virq;
 	device->live++;
+#if PVIR_DEVICE_DOMAINS
+	/* With its own domain known, the device can be given back at any time. */
+	device->msi_domain = irq_get_irq_data(virq)->domain;
+	pvir_device_unpin(device);
+#else
 	pvir_device_pin(device);
+#endif
 out:
 	mutex_unlock(&pvir_lock);
 	return entry;
@@ -210,6 +216,31 @@ static int pvir_msi_prepare(struct irq_domain *domain, struct device *dev, int n
 }
 
 #if PVIR_DEVICE_DOMAINS
+/* What the device's own domain has under it answers that all is done, or fails. */
+static int pvir_top_set_affinity(struct irq_data *irqd, const struct cpumask *mask, bool force)
+{
+	struct irq_data *parent = irqd->parent_data;
+
+	return parent->chip->irq_set_affinity(parent, mask, force);
+}
+
+static const struct msi_parent_ops pvir_parent_ops;
+
+/* A device's own domain becomes one above ours. */
+void pvir_adapt_info(struct msi_domain_info *info)
+{
+	info->flags &= pvir_parent_ops.supported_flags;
+	info->flags |= MSI_FLAG_USE_DEF_DOM_OPS | MSI_FLAG_USE_DEF_CHIP_OPS;
+	info->ops->msi_prepare = pvir_msi_prepare;
+	info->chip->irq_ack = irq_chip_ack_parent;
+	info->chip->irq_retrigger = irq_chip_retrigger_hierarchy;
+	info->chip->irq_set_affinity = pvir_top_set_affinity;
+	info->chip->flags |= IRQCHIP_SKIP_SET_WAKE | IRQCHIP_AFFINITY_PRE_STARTUP;
+	pvir_chip_moves_at_once(info->chip);
+	info->handler = handle_edge_irq;
+	info->handler_name = "edge";
+}
+
 static bool pvir_init_dev_msi_info(struct device *dev, struct irq_domain *domain,
 				   struct irq_domain *real_parent, struct msi_domain_info *info)
 {
@@ -221,27 +252,23 @@ static bool pvir_init_dev_msi_info(struct device *dev, struct irq_domain *domain
 
 	mutex_lock(&pvir_lock);
 	device = pvir_device_find(dev);
-	if (device)
+	if (device) {
+		/* Until the domain that is being made is known. */
+		device->msi_domain = NULL;
 		pvir_device_pin(device);
+	}
 	mutex_unlock(&pvir_lock);
 	if (!device)
 		return false;
 
-	info->flags &= real_parent->msi_parent_ops->supported_flags;
-	info->flags |= MSI_FLAG_USE_DEF_DOM_OPS | MSI_FLAG_USE_DEF_CHIP_OPS;
-	info->ops->msi_prepare = pvir_msi_prepare;
-	info->chip->irq_ack = irq_chip_ack_parent;
-	info->chip->irq_retrigger = irq_chip_retrigger_hierarchy;
-	info->chip->flags |= IRQCHIP_SKIP_SET_WAKE | IRQCHIP_AFFINITY_PRE_STARTUP;
-	info->handler = handle_edge_irq;
-	info->handler_name = "edge";
+	pvir_adapt_info(info);
 	return true;
 }
 
 static const struct msi_parent_ops pvir_parent_ops = {
 	.supported_flags	= MSI_GENERIC_FLAGS_MASK | MSI_FLAG_PCI_MSIX |
 				  MSI_FLAG_PCI_MSIX_ALLOC_DYN,
-	.prefix			= "PVIR-",
+	.prefix			= PVIR_PREFIX,
 	.init_dev_msi_info	= pvir_init_dev_msi_info,
 };
 
@@ -251,6 +278,11 @@ static int pvir_device_domain_init(void)
 	pvir_parent_domain->msi_parent_ops = &pvir_parent_ops;
 	pvir_domain = pvir_parent_domain;
 	return 0;
+}
+
+static void pvir_device_domain_exit(void)
+{
+	pvir_domain = NULL;
 }
 
 /*
@@ -283,10 +315,25 @@ static struct msi_domain_info pvir_msi_info = {
 	.handler_name	= "edge",
 };
 
+static struct fwnode_handle *pvir_msi_fwnode;
+
 static int pvir_device_domain_init(void)
 {
-	pvir_domain = pci_msi_create_irq_domain(pvir_fwnode, &pvir_msi_info, pvir_parent_domain);
+	pvir_msi_fwnode = irq_domain_alloc_named_fwnode("PVIR-PCI-MSI");
+	if (pvir_msi_fwnode)
+		pvir_domain = pci_msi_create_irq_domain(pvir_msi_fwnode, &pvir_msi_info,
+							pvir_parent_domain);
 	return pvir_domain ? 0 : -ENOMEM;
+}
+
+static void pvir_device_domain_exit(void)
+{
+	if (pvir_domain)
+		irq_domain_remove(pvir_domain);
+	if (pvir_msi_fwnode)
+		irq_domain_free_fwnode(pvir_msi_fwnode);
+	pvir_domain = NULL;
+	pvir_msi_fwnode = NULL;
 }
 
 bool pvir_domain_replaces(const struct irq_domain *domain)
@@ -311,12 +358,11 @@ int pvir_domain_init(void)
 
 void pvir_domain_exit(void)
 {
-	if (pvir_domain && pvir_domain != pvir_parent_domain)
-		irq_domain_remove(pvir_domain);
+	pvir_device_domain_exit();
 	if (pvir_parent_domain)
 		irq_domain_remove(pvir_parent_domain);
-	irq_domain_free_fwnode(pvir_fwnode);
-	pvir_domain = NULL;
+	if (pvir_fwnode)
+		irq_domain_free_fwnode(pvir_fwnode);
 	pvir_parent_domain = NULL;
 	pvir_fwnode = NULL;
 }

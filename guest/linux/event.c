@@ -197,7 +197,8 @@ static void pvir_notify_exit(void)
 	}
 	if (pvir_notify_domain)
 		irq_domain_remove(pvir_notify_domain);
-	irq_domain_free_fwnode(pvir_notify_fwnode);
+	if (pvir_notify_fwnode)
+		irq_domain_free_fwnode(pvir_notify_fwnode);
 	pvir_notify_virq = 0;
 	pvir_notify_domain = NULL;
 	pvir_notify_fwnode = NULL;

@@ -73,7 +73,7 @@ int pvir_entry_accept(struct pvir_entry *entry, const struct pvir_entry_record *
 }
 
 /* Makes an entry, not yet mapped, and its place in the array. */
-static struct pvir_entry *pvir_entry_make(struct pvir_device *device, const struct msi_desc *desc)
+struct pvir_entry *pvir_entry_make(struct pvir_device *device, const struct msi_desc *desc)
 {
 	struct pvir_entry *entry = kzalloc(sizeof(*entry), GFP_KERNEL);
 	bool msix = device->pdev->msix_enabled;
@@ -108,7 +108,7 @@ static u32 pvir_fill_new(struct pvir_device *device)
 	struct msi_desc *desc;
 	u32 count = 0;
 
-	pvir_for_each_desc(desc, dev, MSI_DESC_NOTASSOCIATED) {
+	msi_for_each_desc(desc, dev, MSI_DESC_NOTASSOCIATED) {
 		if (xa_load(&device->entries, desc->msi_index))
 			continue;
 		if (!desc->pci.msi_attrib.is_virtual && count == device->capacity)
@@ -242,6 +242,11 @@ static struct pvir_routing pvir_wanted(struct irq_data *irqd)
 	};
 }
 
+static bool pvir_is_lost(const struct pvir_device *device)
+{
+	return device->gone || device->detached;
+}
+
 /* Makes the call, again if the host's own failure stood in the way (R6). Returns the status. */
 static u32 pvir_retarget_call(struct pvir_entry *entry, const struct pvir_entry_record *request)
 {
@@ -273,7 +278,7 @@ int pvir_retarget(struct pvir_entry *entry, struct irq_data *irqd)
 	struct pvir_entry_record request = pvir_entry_request(entry);
 	u32 status;
 
-	if (entry->stale || entry->device->gone || !pvir_enabled())
+	if (entry->stale || pvir_is_lost(entry->device) || !pvir_enabled())
 		return 0;
 	request.arch = PVIR_ARCH_X86_APIC;
 	request.routing = pvir_wanted(irqd);
@@ -318,7 +323,7 @@ int pvir_park(struct pvir_entry *entry)
 	struct pvir_entry_record request = pvir_entry_request(entry);
 	u32 status;
 
-	if (entry->stale || entry->device->gone || !entry->routed || !pvir_enabled())
+	if (entry->stale || pvir_is_lost(entry->device) || !entry->routed || !pvir_enabled())
 		return 0;
 	request.flags = PVIR_ENTRY_PARKED;
 	status = pvir_retarget_call(entry, &request);

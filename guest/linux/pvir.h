@@ -16,6 +16,7 @@
 #include <linux/irq.h>
 #include <linux/irqdomain.h>
 #include <linux/list.h>
+#include <linux/msi.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/types.h>
@@ -27,6 +28,8 @@
 #define PVIR_OPERATIONS		(PVIR_OP_DETACH + 1)
 /* Records in one call from where nothing may sleep: what a page holds beside the header. */
 #define PVIR_ATOMIC_RECORDS	63
+/* Before the name of a device's domain. */
+#define PVIR_PREFIX		"PVIR-"
 
 #define PVIR_FEATURES_NEEDED	(PVIR_FEATURE_MSIX | PVIR_FEATURE_PARKING | PVIR_FEATURE_ATTACH)
 #define PVIR_FEATURES_USED	(PVIR_FEATURES_NEEDED | PVIR_FEATURE_MSI | PVIR_FEATURE_EPOCH | \
@@ -61,6 +64,7 @@ struct pvir_host {
  * @handle:	the host's name of it; 0 for an entry that the table does not have (PCI_IRQ_VIRTUAL)
  * @address:	of the pair
  * @data:	of the pair
+ * @level:	our level of the interrupt's data, while a driver at work is taken or given back
  * @routed:	it has a destination, @apic_id and @vector
  * @apic_id:	where the host sends it
  * @vector:	as which vector
@@ -78,6 +82,7 @@ struct pvir_entry {
 	u64 handle;
 	u64 address;
 	u32 data;
+	struct irq_data *level;
 	bool routed;
 	u32 apic_id;
 	u8 vector;
@@ -92,12 +97,14 @@ struct pvir_entry {
  * @id:		segment and BDF
  * @info:	what DEVICE_INFO said
  * @domain:	the MSI domain that it had, for the day when it is given back
+ * @msi_domain:	its own domain, above ours; known with its first interrupt
  * @entries:	struct pvir_entry by index
  * @records:	@capacity records for calls, as many as the store has entries
  * @capacity:	see @records
  * @live:	entries with an interrupt
- * @pinned:	it holds a reference to the module, because a domain of it is above ours
+ * @pinned:	it holds a reference to the module: an unload could not give it back now
  * @not_bound:	the driver for which it was pinned has failed to bind
+ * @detached:	it is being given back: nothing is routed any more
  * @gone:	DEVICE_GONE: nothing is asked for it any more
  * @cut_off:	DEVICE_CUT_OFF: until its driver has reset it
  */
@@ -107,12 +114,14 @@ struct pvir_device {
 	u32 id;
 	struct pvir_device_record info;
 	struct irq_domain *domain;
+	struct irq_domain *msi_domain;
 	struct xarray entries;
 	struct pvir_entry_record *records;
 	u32 capacity;
 	unsigned int live;
 	bool pinned;
 	bool not_bound;
+	bool detached;
 	bool gone;
 	bool cut_off;
 };
@@ -159,9 +168,21 @@ void pvir_devices_exit(void);
 struct pvir_device *pvir_device_find(struct device *dev);
 int pvir_device_attach(struct pvir_device *device);
 void pvir_device_pin(struct pvir_device *device);
+void pvir_device_unpin(struct pvir_device *device);
+struct pvir_device *pvir_device_candidate(struct pci_dev *pdev);
+void pvir_device_add(struct pvir_device *device);
+void pvir_device_free(struct pvir_device *device);
+void pvir_detach(struct pvir_device *device);
+void pvir_drop(struct pvir_device *device);
+void pvir_release(struct pvir_device *device);
 bool pvir_device_try_unpin(struct pvir_device *device);
 
+/* live.c */
+void pvir_return(struct pci_dev *pdev);
+void pvir_take(struct pci_dev *pdev);
+
 /* map.c */
+struct pvir_entry *pvir_entry_make(struct pvir_device *device, const struct msi_desc *desc);
 int pvir_map_new(struct pvir_device *device);
 void pvir_unmap_unused(struct pvir_device *device);
 void pvir_unmap_soon(void);
@@ -175,6 +196,8 @@ int pvir_park(struct pvir_entry *entry);
 /* domain.c */
 extern struct irq_domain *pvir_domain;
 extern struct irq_domain *pvir_parent_domain;
+extern struct irq_chip pvir_chip;
+void pvir_adapt_info(struct msi_domain_info *info);
 int pvir_domain_init(void);
 void pvir_domain_exit(void);
 bool pvir_domain_replaces(const struct irq_domain *domain);

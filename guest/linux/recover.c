@@ -27,7 +27,10 @@ static int pvir_cpu_state;
 /* From any context. */
 void pvir_recover_soon(unsigned int ms)
 {
-	queue_delayed_work(system_freezable_wq, &pvir_recovery, msecs_to_jiffies(ms));
+	if (ms)
+		queue_delayed_work(system_freezable_wq, &pvir_recovery, msecs_to_jiffies(ms));
+	else
+		mod_delayed_work(system_freezable_wq, &pvir_recovery, 0);
 }
 
 /*
@@ -82,87 +85,112 @@ static int pvir_answered(struct pvir_device *device, const struct pvir_entry_rec
 	ret = pvir_entry_again(entry, top, answer);
 	raw_spin_unlock_irqrestore(&desc->lock, flags);
 	if (ret)
-		pci_warn(device->pdev, "entry %u: not mapped again: %pe\n", entry->index,
-			 ERR_PTR(ret));
+		dev_warn_ratelimited(&device->pdev->dev, "entry %u: not mapped again: %pe\n",
+				     entry->index, ERR_PTR(ret));
 	return ret;
 }
 
-static void pvir_mark_stale(struct pvir_entry *entry)
+/* Its handle is dead; or it was taken for dead, and is to be routed by what Linux says now. */
+static void pvir_mark_stale(struct pvir_entry *entry, bool stale)
 {
 	struct irq_desc *desc = irq_data_to_desc(irq_get_irq_data(entry->virq));
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&desc->lock, flags);
-	entry->stale = true;
-	entry->routed = false;
+	entry->retry |= entry->stale && !stale;
+	entry->stale = stale;
+	entry->routed &= !stale;
 	raw_spin_unlock_irqrestore(&desc->lock, flags);
 }
 
+/* MAP of the first @count of the device's records, whose entries are dead. */
+static void pvir_map_dead(struct pvir_device *device, u32 count)
+{
+	u32 failed = 0, i;
+
+	for (i = 0; i < count; i++) {
+		device->records[i].status = PVIR_STATUS_PENDING;
+		device->records[i].handle = 0;
+		device->records[i].flags = PVIR_ENTRY_PARKED;
+		pvir_mark_stale(xa_load(&device->entries, device->records[i].index), true);
+	}
+	pvir_call(PVIR_OP_MAP, device->records, count);
+	for (i = 0; i < count; i++)
+		failed += !!pvir_answered(device, &device->records[i]);
+	if (failed)
+		pvir_recover_soon(PVIR_RETRY_LAST_MS);
+	if (count > failed)
+		pci_info(device->pdev, "%u of %u interrupts mapped again\n", count - failed, count);
+}
+
+/* A request for each entry that is in use. Returns how many there are. */
+static u32 pvir_fill_used(struct pvir_device *device)
+{
+	struct pvir_entry *entry;
+	unsigned long index;
+	u32 count = 0;
+
+	xa_for_each(&device->entries, index, entry)
+		if (entry->virq && entry->handle && count < device->capacity)
+			device->records[count++] = pvir_entry_request(entry);
+	return count;
+}
+
 /**
- * pvir_map_again - one MAP for all entries of a device whose handles are dead
+ * pvir_map_again - one MAP for all entries of a device, whose handles are dead
  * @device:	one that is attached
  *
  * May sleep, but for the resume from suspend. The caller holds pvir_lock.
  */
 void pvir_map_again(struct pvir_device *device)
 {
-	struct pvir_entry *entry;
-	unsigned long index;
-	u32 count = 0, i;
-	int failed = 0;
+	u32 count = pvir_fill_used(device);
 
-	xa_for_each(&device->entries, index, entry) {
-		if (!entry->virq || !entry->handle || count == device->capacity)
-			continue;
-		pvir_mark_stale(entry);
-		device->records[count] = pvir_entry_request(entry);
-		device->records[count].handle = 0;
-		device->records[count++].flags = PVIR_ENTRY_PARKED;
-	}
-	if (!count)
-		return;
-	pvir_call(PVIR_OP_MAP, device->records, count);
+	if (count)
+		pvir_map_dead(device, count);
+}
+
+/* What the host says of the device as a whole, and not of one of its entries; OK if nothing. */
+static u32 pvir_device_status(const struct pvir_device *device, u32 count)
+{
+	u32 i;
+
 	for (i = 0; i < count; i++)
-		failed += !!pvir_answered(device, &device->records[i]);
-	if (failed)
-		pvir_recover_soon(PVIR_RETRY_LAST_MS);
-	pci_info(device->pdev, "%u of %u interrupts mapped again\n", count - failed, count);
+		switch (device->records[i].status) {
+		case PVIR_STATUS_OK:
+		case PVIR_STATUS_STALE_HANDLE:
+			break;
+		default:
+			return device->records[i].status;
+		}
+	return PVIR_STATUS_OK;
 }
 
-/*
- * What the host says of a device, by one of its entries that is in use. PENDING if there is
- * none.
- */
-static u32 pvir_ask(struct pvir_device *device)
+/* Asks for all entries in use, and maps those again that are dead. */
+static u32 pvir_recover_entries(struct pvir_device *device)
 {
-	struct pvir_entry_record record = { .status = PVIR_STATUS_PENDING };
-	struct pvir_entry *entry;
-	unsigned long index;
+	u32 count = pvir_fill_used(device), dead = 0, status, i;
 
-	xa_for_each(&device->entries, index, entry) {
-		if (!entry->virq || !entry->handle)
-			continue;
-		record = pvir_entry_request(entry);
-		if (pvir_call(PVIR_OP_QUERY, &record, 1))
-			record.status = PVIR_STATUS_HOST_ERROR;
-		break;
+	if (!count)
+		return PVIR_STATUS_OK;
+	if (pvir_call(PVIR_OP_QUERY, device->records, count))
+		return PVIR_STATUS_HOST_ERROR;
+	status = pvir_device_status(device, count);
+	if (status != PVIR_STATUS_OK)
+		return status;
+	for (i = 0; i < count; i++) {
+		struct pvir_entry *entry = xa_load(&device->entries, device->records[i].index);
+
+		if (device->records[i].status != PVIR_STATUS_OK) {
+			device->records[dead++] = pvir_entry_request(entry);
+		} else if (entry->stale) {
+			pvir_mark_stale(entry, false);
+			pvir_recover_soon(0);
+		}
 	}
-	return record.status;
-}
-
-/* The device lives, and an entry of it was taken for dead. */
-static void pvir_clear_stale(struct pvir_device *device)
-{
-	struct pvir_entry *entry;
-	unsigned long index;
-
-	xa_for_each(&device->entries, index, entry) {
-		if (!entry->virq || !entry->stale)
-			continue;
-		entry->stale = false;
-		entry->retry = true;
-		pvir_recover_soon(0);
-	}
+	if (dead)
+		pvir_map_dead(device, dead);
+	return PVIR_STATUS_OK;
 }
 
 /**
@@ -173,22 +201,15 @@ static void pvir_clear_stale(struct pvir_device *device)
  */
 void pvir_recover_device(struct pvir_device *device)
 {
-	u32 status = device->gone ? PVIR_STATUS_PENDING : pvir_ask(device);
+	u32 status = device->gone ? PVIR_STATUS_OK : pvir_recover_entries(device);
 
 	switch (status) {
-	case PVIR_STATUS_PENDING:
-		break;
 	case PVIR_STATUS_OK:
 		device->cut_off = false;
-		pvir_clear_stale(device);
 		break;
 	case PVIR_STATUS_NOT_ATTACHED:
-		if (pvir_device_attach(device))
-			break;
-		fallthrough;
-	case PVIR_STATUS_STALE_HANDLE:
-		device->cut_off = false;
-		pvir_map_again(device);
+		if (!pvir_device_attach(device))
+			pvir_map_again(device);
 		break;
 	case PVIR_STATUS_DEVICE_GONE:
 	case PVIR_STATUS_NO_DEVICE:
@@ -203,7 +224,7 @@ void pvir_recover_device(struct pvir_device *device)
 		pvir_recover_soon(PVIR_CUT_OFF_MS);
 		break;
 	default:
-		pci_warn(device->pdev, "QUERY: %s\n", pvir_status_name(status));
+		dev_warn_ratelimited(&device->pdev->dev, "QUERY: %s\n", pvir_status_name(status));
 		pvir_recover_soon(PVIR_RETRY_LAST_MS);
 	}
 }

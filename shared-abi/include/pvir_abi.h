@@ -41,12 +41,12 @@
 
 /*
  * Conduits (section 2): all carry the guest physical address of a block, and answer with the status
- * in the low 32 bits (C3, C8). The guest takes the first of VMCALL or VMMCALL, MSR, PORT that it has
- * (C9), and no MSR or port outside of these ranges (D5).
+ * in the low 32 bits (C3, C8). The guest takes the first that it has of VMCALL or VMMCALL, MSR,
+ * PORT (C9), and no MSR or port outside of these ranges (D5).
  */
 #define PVIR_CONDUIT_VMCALL		(1u << 0)	/* RAX = PVIR_HYPERCALL, RDI = address */
 #define PVIR_CONDUIT_VMMCALL		(1u << 1)	/* the same */
-#define PVIR_CONDUIT_MSR		(1u << 2)	/* WRMSR of the address, RDMSR of the status */
+#define PVIR_CONDUIT_MSR		(1u << 2)	/* WRMSR: address, RDMSR: status */
 #define PVIR_CONDUIT_PORT		(1u << 3)	/* OUT of address >> 12, IN of the status */
 #define PVIR_CONDUIT_GHCB		(1u << 4)	/* not served in version 1 */
 #define PVIR_CONDUIT_TDVMCALL		(1u << 5)	/* not served in version 1 */
@@ -63,7 +63,7 @@
 #define PVIR_REQUEST_MAGIC		0x51525650u	/* "PVRQ" */
 #define PVIR_BLOCK_ALIGN		4096u		/* (B1) */
 #define PVIR_RECORD_LEN			64u
-#define PVIR_MAX_RECORDS		512u		/* the host may say less: EDX of leaf base + 1 */
+#define PVIR_MAX_RECORDS		512u		/* EDX of leaf base + 1 may be less */
 #define PVIR_BLOCK_LEN(records)		(PVIR_RECORD_LEN + (records) * PVIR_RECORD_LEN)
 #define PVIR_EVENT_AREA_ALIGN		64u		/* (E3) */
 #define PVIR_FIRST_DEVICE_VECTOR	32u		/* vectors are 32 to 255 (BAD_VECTOR) */
@@ -253,7 +253,7 @@
 #define PVIR_STATUS_DEVICE_ERROR		0x63u	/* the host's driver refused (U3) */
 /* the pair that the host read was malformed */
 #define PVIR_STATUS_BAD_PAIR			0x64u
-#define PVIR_STATUS_PENDING			0xffffffffu	/* the guest writes it before a call */
+#define PVIR_STATUS_PENDING			0xffffffffu	/* the guest's, before a call */
 
 /* The header of a block (section 3, "Header"; B2 to B6). */
 struct pvir_header {
@@ -299,7 +299,7 @@ struct pvir_enable_record {
 	uint64_t reserved1[3];		/* in: zero */
 };
 
-/* The record of DEVICE_INFO (I1 to I4). */
+/* The record of DEVICE_INFO (I1 to I8). */
 struct pvir_device_record {
 	uint32_t device;		/* in */
 	uint32_t status;		/* out */

@@ -61,6 +61,9 @@ pub(crate) struct Options {
     /// Take a Linux guest along: Debian's kernel and an initramfs, as $PVIR_LINUX and $PVIR_INITRD
     #[arg(long)]
     pub(crate) linux_guest: bool,
+    /// A module for the Linux guest, in /lib/guest/modules there
+    #[arg(long = "guest-module", value_name = "FILE", requires = "linux_guest")]
+    pub(crate) guest_modules: Vec<PathBuf>,
     /// A folder to take along
     #[arg(long, value_name = "DIR")]
     pub(crate) payload: Option<PathBuf>,
@@ -118,6 +121,7 @@ impl Default for Options {
             devices: Vec::new(),
             append: String::new(),
             linux_guest: false,
+            guest_modules: Vec::new(),
             payload: None,
             out: None,
             memory: "2G".into(),

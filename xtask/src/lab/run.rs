@@ -98,7 +98,9 @@ fn run_in(
         init: &programs.init,
         programs: &programs.on_path,
         kernel: &programs.kernel,
-        linux: linux.as_ref().map(|(kernel, initramfs)| (kernel.as_path(), initramfs.as_path())),
+        linux: linux.as_ref().map(|(kernel, initramfs)| {
+            (kernel.as_path(), initramfs.as_path(), options.guest_modules.as_slice())
+        }),
         payload: options.payload.as_deref(),
     };
     run_image::write(&scratch.initramfs(), l1.initramfs(), &contents)?;

@@ -38,7 +38,7 @@ pub(crate) const SHIPPED: [&str; 17] = [
 const BUILTIN: &str = "modules.builtin";
 
 /// What a Linux guest in L2 can load.
-pub(crate) const GUEST: [&str; 3] = ["igb", "nvme", "virtio_net"];
+pub(crate) const GUEST: [&str; 4] = ["igb", "e1000e", "nvme", "virtio_net"];
 
 /// Modules by name, unpacked and stripped, and what each depends on.
 pub(crate) struct Set {

@@ -21,8 +21,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) programs: &'a [PathBuf],
     /// The test kernel.
     pub(crate) kernel: &'a Path,
-    /// Kernel and initramfs (without its scripts) of a Linux guest.
-    pub(crate) linux: Option<(&'a Path, &'a Path)>,
+    /// Kernel and initramfs (without its scripts) of a Linux guest, and modules for it.
+    pub(crate) linux: Option<(&'a Path, &'a Path, &'a [PathBuf])>,
     /// A folder of the user's.
     pub(crate) payload: Option<&'a Path>,
 }
@@ -40,9 +40,9 @@ pub(crate) fn write(path: &Path, base: &Path, contents: &Contents) -> Result<()>
         add(&mut archive, &format!("{}/{name}", relative(BIN_DIR)), program)?;
     }
     add(&mut archive, relative(KERNEL_FILE), contents.kernel)?;
-    if let Some((kernel, initramfs)) = contents.linux {
+    if let Some((kernel, initramfs, modules)) = contents.linux {
         add(&mut archive, relative(LINUX_FILE), kernel)?;
-        archive.file(relative(INITRD_FILE), 0o644, &guest::initramfs(initramfs)?)?;
+        archive.file(relative(INITRD_FILE), 0o644, &guest::initramfs(initramfs, modules)?)?;
     }
     if let Some(payload) = contents.payload {
         add_folder(&mut archive, relative(PAYLOAD_DIR), payload)?;

@@ -4,6 +4,7 @@
 mod accesses;
 mod counts;
 mod nvme;
+pub(super) mod pvir;
 mod trace;
 mod virtio;
 
@@ -15,7 +16,7 @@ use crate::lab::{Iommu, Options};
 use crate::runner::{Step, Verdict};
 use counts::{Counts, InterruptCounts};
 
-pub(super) const CASES: [Step; 9] = [
+pub(super) const CASES: [Step; 12] = [
     Step {
         name: "intel/linux",
         about: "Debian's Linux as the guest: its igb's interrupts arrive on the CPU that smp_affinity says",
@@ -51,6 +52,21 @@ pub(super) const CASES: [Step; 9] = [
         name: "intel/linux-restart",
         about: "with --on-reboot restart a Linux guest reboots twice in one process, its card works in each boot",
         run: restart,
+    },
+    Step {
+        name: "intel/linux-pvir",
+        about: "Linux with the module: igb, e1000e, nvme and the emulated device live without an exit by a table",
+        run: pvir::intel,
+    },
+    Step {
+        name: "amd/linux-pvir",
+        about: "Linux with the module: igb, e1000e, nvme and the emulated device live without an exit by a table",
+        run: pvir::amd,
+    },
+    Step {
+        name: "intel/linux-pvir-without",
+        about: "the module where pvir is killed, offers nothing, or refuses: all goes on, and it says why",
+        run: pvir::without,
     },
     Step { name: "intel/linux-panic", about: "so does a panic of its kernel, with panic=-1", run: panic },
 ];

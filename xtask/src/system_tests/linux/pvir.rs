@@ -1,0 +1,234 @@
+//! A stock Linux with the module of `guest/linux`: its own drivers, unmodified, program their MSI-X tables without an exit.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::Iommu;
+use crate::lab::setup::Setup;
+use crate::linux_module::life::{Bench, Life, Record, SCRIPT, Step};
+use crate::linux_module::{Built, Missing, build};
+use crate::runner::{Verdict, skip};
+use crate::system_tests::command::{Output, in_lab};
+
+/// Says how many times as often moves, CPUs that go and come, and drivers and the module that go and come are done.
+const TIMES: &str = "PVIR_LINUX_TIMES";
+
+/// What each run of the tests does.
+fn short() -> Life {
+    Life {
+        drivers: vec!["igb", "e1000e", "nvme", "emulated"],
+        module: true,
+        moves: 40,
+        masks: 100,
+        offline: 1,
+        rebinds: 2,
+        reloads: 2,
+    }
+}
+
+/// The same as often as the environment says.
+fn wanted() -> Result<Life> {
+    let life = short();
+    let Some(times) = std::env::var_os(TIMES) else { return Ok(life) };
+    let times: u32 =
+        times.to_str().and_then(|text| text.parse().ok()).with_context(|| format!("{TIMES} is no number"))?;
+    let more = |count: u32| count.saturating_mul(times);
+    let Life { moves, offline, rebinds, reloads, .. } = life;
+    Ok(Life {
+        moves: more(moves),
+        offline: more(offline),
+        rebinds: more(rebinds),
+        reloads: more(reloads),
+        ..life
+    })
+}
+
+pub(super) fn intel() -> Result<Verdict> {
+    case(Iommu::Intel)
+}
+
+pub(super) fn amd() -> Result<Verdict> {
+    case(Iommu::Amd)
+}
+
+/// The module and those of the tests, or what this machine lacks to build them.
+fn built() -> Result<Result<Built, String>> {
+    let headers = match Setup::ready()?.headers() {
+        Ok(headers) => headers,
+        Err(error) => return Ok(Err(format!("headers of the lab's kernel ({error:#})"))),
+    };
+    Ok(build(&headers)?.map_err(|Missing(what)| what))
+}
+
+fn case(iommu: Iommu) -> Result<Verdict> {
+    let built = match built()? {
+        Ok(built) => built,
+        Err(missing) => return skip(missing),
+    };
+    match lives(iommu, &built, &wanted()?)? {
+        Some(record) => Ok(Verdict::Passed(note(&record))),
+        None => Ok(Verdict::Interrupted),
+    }
+}
+
+/// Takes all drivers through their lives, and judges each step. None if the user interrupted it.
+pub(super) fn lives(iommu: Iommu, built: &Built, life: &Life) -> Result<Option<Record>> {
+    let bench = Bench::new(iommu, built.all()?)?;
+    let output = in_lab(&bench.options, &["sh", "-c", SCRIPT, "sh", "pvir", &Bench::pvir(life, "")], b"")?;
+    if output.status.is_none() {
+        return Ok(None);
+    }
+    output.expect_status(0)?;
+    let record = Record::read(&String::from_utf8_lossy(&output.stdout))?;
+    record.is_whole().with_context(|| stderr(&output))?;
+    check(&record, life).with_context(|| record.end())?;
+    Ok(Some(record))
+}
+
+fn stderr(output: &Output) -> String {
+    format!("pvir said: {}", String::from_utf8_lossy(&output.stderr))
+}
+
+fn check(record: &Record, life: &Life) -> Result<()> {
+    ensure!(record.said("pvir is loaded").next().is_some(), "the module was not loaded");
+    ensure!(
+        record.report["outcome"]["kind"] == "guest-power-off",
+        "the run ended with {}",
+        record.report["outcome"]
+    );
+    for driver in &life.drivers {
+        let chips =
+            record.said(&format!("chips {driver} ")).next().with_context(|| format!("no {driver}"))?;
+        ensure!(chips.contains("PVIR-PCI-MSIX"), "{driver}: its interrupts are of {chips}");
+        let vectors: u64 = chips.split_whitespace().next().context("no interrupt")?.parse()?;
+        let step = |name: &str| record.step(&format!("{driver} {name}"));
+        for name in
+            ["load", "request", "traffic", "moves", "masks", "offline", "release", "rebinds", "unload"]
+        {
+            no_table_exits(step(name)?)?;
+        }
+        silent(step("traffic")?)?;
+        silent(step("masks")?)?;
+        let moved =
+            record.said(&format!("moved {driver} ")).next().context("nothing was moved")?.trim().parse()?;
+        at_most(step("load")?, vectors + LOAD)?;
+        at_most(step("request")?, vectors + LOAD)?;
+        at_most(step("moves")?, moved)?;
+        at_most(step("release")?, vectors)?;
+        at_most(step("unload")?, vectors + LOAD)?;
+        ensure!(*driver == "nvme" || step("moves")?.all_calls() > 0, "{driver}: no move was asked for");
+    }
+    if life.reloads > 0 {
+        let chips = |when: &str| record.said(&format!("chips {when} ")).next().context("no driver");
+        let (without, again) = (chips("without")?, chips("again")?);
+        ensure!(!without.contains("PVIR"), "without the module its interrupts are of {without}");
+        ensure!(again.contains("PVIR-PCI-MSIX"), "with the module again they are of {again}");
+        nothing_is_left(record)?;
+    }
+    let held = record.said("held ").next().context("the guest did not say what it holds")?;
+    ensure!(held.trim() == "0", "the guest holds {held} entries without a driver");
+    Ok(())
+}
+
+/// Calls of a driver's load and unload beside those for each vector: ATTACH, MAP, UNMAP, DETACH.
+const LOAD: u64 = 4;
+
+/// By pvir's count of accesses, and by KVM's tracepoint of them.
+fn no_table_exits(step: &Step) -> Result<()> {
+    ensure!(
+        step.trapped == 0 && step.table_exits == 0,
+        "{}: {} accesses to tables were trapped by pvir's count, {} by the kernel's",
+        step.name,
+        step.trapped,
+        step.table_exits
+    );
+    Ok(())
+}
+
+fn silent(step: &Step) -> Result<()> {
+    at_most(step, 0)?;
+    ensure!(step.all_ioctls() == 0, "{} took {:?}", step.name, step.ioctls);
+    Ok(())
+}
+
+fn at_most(step: &Step, calls: u64) -> Result<()> {
+    ensure!(step.all_calls() <= calls, "{} took {:?}, at most {calls} were expected", step.name, step.calls);
+    Ok(())
+}
+
+/// What the guest counts without the module does not grow with the number of times that it was loaded.
+fn nothing_is_left(record: &Record) -> Result<()> {
+    let field = |line: &str, name: &str| -> Result<u64> {
+        let mut words = line.split_whitespace().filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        Ok(words.next().with_context(|| format!("no {name} in {line}"))?.parse()?)
+    };
+    let lines: Vec<&str> = record.said("left unloaded ").collect();
+    let (Some(first), Some(last)) = (lines.first(), lines.last()) else {
+        anyhow::bail!("nothing was counted")
+    };
+    for name in ["irqs", "mappings"] {
+        let (before, after) = (field(first, name)?, field(last, name)?);
+        ensure!(after <= before, "{name}: {before} after the first unload, {after} after {}", lines.len());
+    }
+    Ok(())
+}
+
+/// What the table of tests says.
+fn note(record: &Record) -> String {
+    let sum = |of: fn(&Step) -> u64| record.steps.iter().map(of).sum::<u64>();
+    let moved: u64 =
+        record.said("moved ").filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum();
+    format!(
+        "{} steps of drivers, {moved} moves: {} calls, {} ioctls, no exit by a table while the module was loaded",
+        record.steps.len(),
+        sum(Step::all_calls),
+        sum(Step::all_ioctls),
+    )
+}
+
+/// Runs `pvir` three times, each with the same guest: one that is killed, one that offers nothing, one that refuses.
+const THREE: &str = include_str!("three.sh");
+
+pub(super) fn without() -> Result<Verdict> {
+    let built = match built()? {
+        Ok(built) => built,
+        Err(missing) => return skip(missing),
+    };
+    let life = Life { drivers: vec!["igb"], moves: 4, reloads: 0, rebinds: 1, ..short() };
+    let bench = Bench::new(Iommu::Intel, built.all()?)?;
+    let commands = [Bench::pvir(&life, ""), Bench::pvir(&life, "--mode trap")];
+    let argv = ["sh", "-c", THREE, SCRIPT, &commands[0], &commands[1]];
+    let output = in_lab(&bench.options, &argv, b"")?;
+    if output.status.is_none() {
+        return Ok(Verdict::Interrupted);
+    }
+    output.expect_status(0)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let run = |name: &str| {
+        let run = text
+            .split("@run ")
+            .find(|run| run.starts_with(name))
+            .with_context(|| format!("no run {name}"))?;
+        Record::read(run).with_context(|| format!("the run {name}"))
+    };
+    let killed = run("killed")?;
+    ensure!(killed.text.contains("@ended 137"), "it was not killed:\n{}", killed.end());
+    ensure!(
+        !killed.text.contains("@left-on-host"),
+        "the host has interrupts of the VM left:\n{}",
+        killed.end()
+    );
+    let mut said = Vec::new();
+    for name in ["absent", "refused"] {
+        let record = run(name)?;
+        record.is_whole().with_context(|| format!("{name}; {}", stderr(&output)))?;
+        ensure!(record.text.contains("@ended 0"), "{name}:\n{}", record.end());
+        let chips = record.said("chips igb ").next().context("no igb")?;
+        ensure!(!chips.contains("PVIR"), "{name}: its interrupts are of {chips}");
+        let line = record.kernel().find(|line| line.contains("pvir:"));
+        said.push(
+            line.with_context(|| format!("{name}: the module did not say why:\n{}", record.end()))?
+                .to_owned(),
+        );
+    }
+    Ok(Verdict::Passed(format!("killed, and all is free again; {}", said.join("; "))))
+}
