@@ -1,5 +1,6 @@
 //! The cases, by name.
 
+mod cdev;
 mod cleanup;
 mod commands;
 mod conduits;
@@ -61,6 +62,14 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("conduits", conduits::run),
     ("foreign", foreign::run_all),
     ("foreign-another", foreign::another),
+    ("cdev-ways", cdev::ways),
+    ("cdev-group", several::group),
+    ("cdev-counts", counts::run),
+    ("cdev-several", several::together),
+    ("cdev-trapped", trapped::auto),
+    ("cdev-resets", resets::few),
+    ("cdev-wanted-back", cleanup::wanted_back),
+    ("cdev-conformance", guest::conformance),
     ("several", several::together),
     ("group", several::group),
     ("quotas", several::quotas),
