@@ -82,7 +82,7 @@ pub(super) const INTEL: Batch = Batch {
 /// What two VMs at once need of L1: QEMU's emulation of nested paging sometimes walks L1's own page tables through those
 /// of a guest after an exit, if another CPU runs a guest too, and that guest or all of L1 dies of it
 /// (docs/lab-notes.md). With KVM's shadow paging one guest in some twenty rounds still died, so L1 has one CPU as well.
-const NO_NESTED_PAGING: &str = "kvm_amd.npt=0";
+pub(super) const NO_NESTED_PAGING: &str = "kvm_amd.npt=0";
 
 pub(super) const INTEL_TWO: Batch = Batch {
     cases: &[
