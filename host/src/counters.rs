@@ -6,8 +6,8 @@
 //!
 //! Ioctls that libraries issue on their own during setup are not counted. These are the API version, the extensions
 //! and the size of `kvm_run` (`kvm-ioctls`), the description of container, group and device (`vfio-ioctls`:
-//! `VFIO_CHECK_EXTENSION`, `VFIO_SET_IOMMU`, `VFIO_GROUP_*`, `VFIO_DEVICE_GET_*`), and the group's
-//! `KVM_SET_DEVICE_ATTR`.
+//! `VFIO_CHECK_EXTENSION`, `VFIO_SET_IOMMU`, `VFIO_GROUP_*`, `VFIO_DEVICE_GET_*`), the group's
+//! `KVM_SET_DEVICE_ATTR`, and the end of an IOAS (`iommufd-ioctls`: `IOMMU_DESTROY`).
 
 mod vcpu;
 

@@ -50,6 +50,21 @@ pub enum IsolationError {
         /// The endpoints of the group that are missing.
         others: Vec<DeviceId>,
     },
+    /// A device of the same IOMMU group is used by a driver of the host.
+    #[error(
+        "{device}: shares IOMMU group {group} with {member}, which is bound to {driver}: VFIO gives no device of the group \
+         away; help: give {member} to vfio-pci too, or take it from its driver"
+    )]
+    MemberInUse {
+        /// The device, by its address on the host.
+        device: DeviceId,
+        /// The number of the group.
+        group: u32,
+        /// The other device of the group.
+        member: DeviceId,
+        /// The driver that it is bound to.
+        driver: String,
+    },
     /// The remapping unit does not protect others from the device.
     #[error("{device}: direct programming is refused: {reason}")]
     NotIsolated {

@@ -80,6 +80,18 @@ impl Host {
         }
     }
 
+    /// Why VFIO does not give the device away although nothing is wrong with it: another endpoint of its group has a driver
+    /// that uses it by the host's own DMA.
+    pub(crate) fn member_with_driver(&self, device: DeviceId) -> Option<IsolationError> {
+        let group = self.group(device).ok()?;
+        let endpoints = self.group_endpoints(device).ok()?;
+        endpoints.into_iter().filter(|member| *member != device).find_map(|member| {
+            let driver = link_name(&self.device_path(member).join("driver"))?;
+            let is_idle = driver.ends_with("vfio-pci") || driver == "pci-stub";
+            (!is_idle).then_some(IsolationError::MemberInUse { device, group, member, driver })
+        })
+    }
+
     fn is_idle_bridge(&self, device: DeviceId) -> bool {
         let path = self.device_path(device);
         let is_bridge = fs::read_to_string(path.join("class")).is_ok_and(|class| class.starts_with(BRIDGE));
@@ -205,6 +217,25 @@ mod tests {
         symlink("/sys/bus/pci/drivers/other", host.device_path(id(7)).join("driver")).unwrap();
         assert!(host.check_group(id(5), &[id(5), id(6)]).is_err(), "a bridge whose driver may use DMA");
         assert_eq!(Host::group_reason(&error).refusal, Refusal::SHARED_GROUP);
+    }
+
+    #[test]
+    fn a_member_with_a_driver_of_the_host_is_found() {
+        let (_root, host) = host();
+        let error = host.member_with_driver(id(5)).unwrap().to_string();
+        assert!(
+            error.starts_with(
+                "0000:00:05.0: shares IOMMU group 3 with 0000:00:06.0, which is bound to e1000:"
+            ),
+            "{error}"
+        );
+        assert!(host.member_with_driver(id(6)).is_none(), "vfio-pci has the other one");
+        let link = host.device_path(id(6)).join("driver");
+        for idle in ["pci-stub", "mlx5-vfio-pci"] {
+            fs::remove_file(&link).unwrap();
+            symlink(format!("/sys/bus/pci/drivers/{idle}"), &link).unwrap();
+            assert!(host.member_with_driver(id(5)).is_none(), "{idle}");
+        }
     }
 
     #[test]

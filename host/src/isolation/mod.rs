@@ -14,6 +14,7 @@ mod function;
 mod group;
 mod ivrs;
 mod kernel;
+mod nodes;
 mod pages;
 mod phantom;
 mod posting;

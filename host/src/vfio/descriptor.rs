@@ -19,9 +19,18 @@ ioctl_io_nr!(VFIO_DEVICE_GET_REGION_INFO, 0x3b, 108);
 ioctl_io_nr!(VFIO_DEVICE_GET_IRQ_INFO, 0x3b, 109);
 // `VFIO_BASE + 11`.
 ioctl_io_nr!(VFIO_DEVICE_RESET, 0x3b, 111);
+// `VFIO_BASE + 12` and the one after it.
+ioctl_io_nr!(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, 0x3b, 112);
+ioctl_io_nr!(VFIO_DEVICE_PCI_HOT_RESET, 0x3b, 113);
 
 /// The most that the description of a region may be long, in 32-bit words: a page. The kernel's have some dozen words.
 const LONGEST: usize = 1024;
+
+/// Length of the head of `struct vfio_pci_hot_reset_info` in 32-bit words: length, flags, number of devices. And of
+/// `struct vfio_pci_hot_reset` without descriptors.
+pub(crate) const HOT_RESET_HEAD: usize = 3;
+/// Length of each device behind it (`struct vfio_pci_dependent_device`).
+pub(crate) const HOT_RESET_DEVICE: usize = 2;
 
 /// What a device is (`struct vfio_device_info`).
 #[derive(Clone, Copy, Debug)]
@@ -77,10 +86,34 @@ impl Descriptor {
         Ok(words[1])
     }
 
+    /// What a hot reset reaches (`struct vfio_pci_hot_reset_info`), in 32-bit words. The kernel says how many devices there
+    /// are, and is asked again.
+    pub(crate) fn hot_reset_info(&self) -> io::Result<Vec<u32>> {
+        let mut words = vec![0; HOT_RESET_HEAD];
+        match self.ask(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO(), &mut words) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {}
+            other => return other.map(|()| words),
+        }
+        let needed = HOT_RESET_HEAD.saturating_add((words[2] as usize).saturating_mul(HOT_RESET_DEVICE));
+        if needed > LONGEST {
+            let what = format!("a hot reset reaches {} devices", words[2]);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        words = vec![0; needed];
+        self.ask(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO(), &mut words)?;
+        Ok(words)
+    }
+
+    /// A hot reset without descriptors of groups: the device belongs to an iommufd, and so do all that it reaches.
+    pub(crate) fn hot_reset(&self) -> io::Result<()> {
+        // Length, flags, and the number of descriptors.
+        self.ask(VFIO_DEVICE_PCI_HOT_RESET(), &mut [0; HOT_RESET_HEAD])
+    }
+
     /// One question of the form that all of VFIO's have: the caller says in the first word how many bytes there are.
     fn ask(&self, request: libc::c_ulong, words: &mut [u32]) -> io::Result<()> {
         words[0] = u32::try_from(size_of_val(words)).map_err(io::Error::other)?;
-        // SAFETY: the three requests read and write at most as many bytes at this address as the first word says, and
+        // SAFETY: the requests read and write at most as many bytes at this address as the first word says, and
         // that is the length of `words`. Any bits are valid in it.
         let result = unsafe { libc::ioctl(self.0.as_raw_fd(), request, words.as_mut_ptr()) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -133,5 +166,7 @@ mod tests {
         assert_eq!(descriptor.region(0).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         assert_eq!(descriptor.irq_flags(2).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         assert_eq!(descriptor.reset().unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        assert_eq!(descriptor.hot_reset_info().unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        assert_eq!(descriptor.hot_reset().unwrap_err().raw_os_error(), Some(libc::ENOTTY));
     }
 }

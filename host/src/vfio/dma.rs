@@ -7,8 +7,8 @@ mod tests;
 
 pub use error::DmaError;
 
+use super::way::VfioWay;
 pub(super) use domain::{DmaDomain, GuestRegion};
-use domain::{MAP, UNMAP};
 use pvir_abi::GuestPhysAddr;
 use std::collections::BTreeMap;
 use std::io;
@@ -34,7 +34,12 @@ impl DmaTable {
     pub(super) fn add(&mut self, domain: &DmaDomain<'_>, mut region: GuestRegion) -> Result<(), DmaError> {
         if self.regions.values().any(|known| known.overlaps(&region)) {
             let source = io::Error::from_raw_os_error(libc::EEXIST);
-            return Err(DmaError { operation: MAP, start: region.start, len: region.len, source });
+            return Err(DmaError {
+                operation: domain.map_name(),
+                start: region.start,
+                len: region.len,
+                source,
+            });
         }
         if self.devices > 0 {
             domain.map(&region)?;
@@ -53,7 +58,7 @@ impl DmaTable {
     ) -> Result<(), DmaError> {
         let Some(region) = self.regions.get(&start.0).filter(|region| region.len == len) else {
             let source = io::Error::from_raw_os_error(libc::ENOENT);
-            return Err(DmaError { operation: UNMAP, start: start.0, len, source });
+            return Err(DmaError { operation: domain.unmap_name(), start: start.0, len, source });
         };
         if region.mapped {
             domain.unmap(region)?;
@@ -96,10 +101,10 @@ impl DmaTable {
         }
     }
 
-    /// A device is closed. The last one takes the container's IOMMU away, with all mappings.
-    pub(super) fn detach(&mut self) {
+    /// A device is closed. The last one takes the container's IOMMU away, with all mappings. An IOAS keeps them.
+    pub(super) fn detach(&mut self, way: VfioWay) {
         self.devices = self.devices.saturating_sub(1);
-        if self.devices == 0 {
+        if self.devices == 0 && way == VfioWay::Group {
             self.had_devices = true;
             self.regions.values_mut().for_each(|region| region.mapped = false);
         }

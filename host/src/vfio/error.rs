@@ -35,6 +35,28 @@ pub enum AttachError {
         #[source]
         source: VfioError,
     },
+    /// The device could not be had by its own file and an iommufd ([`VfioWay::Cdev`](super::VfioWay::Cdev)).
+    #[error("{device}: {what}")]
+    Cdev {
+        /// The device, by its address on the host.
+        device: DeviceId,
+        /// What failed, with a remedy.
+        what: String,
+        /// The error of the system call.
+        #[source]
+        source: io::Error,
+    },
+    /// Another program has the device or its group, or this one has it in the other way.
+    #[error("{device}: {what}")]
+    InUse {
+        /// The device, by its address on the host.
+        device: DeviceId,
+        /// Who has what, with a remedy.
+        what: String,
+        /// The error of the system call.
+        #[source]
+        source: io::Error,
+    },
     /// Guest RAM could not be mapped for the device's DMA.
     #[error("{device}: mapping guest RAM for DMA")]
     Dma {
@@ -73,6 +95,18 @@ pub enum AttachError {
     },
 }
 
+impl AttachError {
+    /// Whether nothing is wrong with the device but that somebody has it or its group.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        match self {
+            Self::InUse { .. } => true,
+            Self::File { source, .. } => source.kind() == io::ErrorKind::ResourceBusy,
+            _ => false,
+        }
+    }
+}
+
 /// Translates VFIO's error into the reason that the host's user gets.
 pub(super) fn attach_error(device: DeviceId, error: VfioError) -> AttachError {
     match error {
@@ -88,7 +122,9 @@ pub(super) fn attach_error(device: DeviceId, error: VfioError) -> AttachError {
 
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::ResourceBusy => "another program has it: end that, or use another device",
+        io::ErrorKind::ResourceBusy => {
+            "another program has it, or a device of it: end that, or use another device"
+        }
         io::ErrorKind::PermissionDenied => "run as root, or give this user access to the file",
         _ => "see that the module vfio-pci is loaded and /sys and /dev are mounted",
     }
@@ -105,7 +141,11 @@ mod tests {
             let path = "cannot open /dev/vfio/7".to_owned();
             AttachError::File { device: DeviceId::default(), path, source }.to_string()
         };
-        assert!(say(libc::EBUSY).contains("; help: another program has it"), "{}", say(libc::EBUSY));
+        assert!(
+            say(libc::EBUSY).contains("; help: another program has it, or a device of it"),
+            "{}",
+            say(libc::EBUSY)
+        );
         assert!(say(libc::EACCES).contains("; help: run as root"), "{}", say(libc::EACCES));
         assert!(say(libc::ENOENT).contains("; help: see that the module vfio-pci"), "{}", say(libc::ENOENT));
     }

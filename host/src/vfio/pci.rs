@@ -3,6 +3,7 @@
 mod bars;
 mod config;
 mod description;
+mod hot_reset;
 mod notice;
 mod reset;
 
@@ -19,6 +20,7 @@ use crate::isolation::{Host, IsolationError, NotIsolated, RemappingUnit, validat
 use crate::pci::{MsiCapability, MsixCapability};
 use config::BusMaster;
 pub(crate) use description::Description;
+pub use hot_reset::HotResetScope;
 pub use notice::DeviceNotice;
 use pvir_abi::{DeviceId, Refusal};
 use std::path::PathBuf;
@@ -69,7 +71,7 @@ impl VfioPci {
         demand: Demand,
     ) -> Result<Self, AttachError> {
         let unit = check(host, address, assigned, demand)?;
-        let attachment = container.open(address, &host.device_path(address))?;
+        let attachment = container.open(host, address)?;
         let device = attachment.open_device().map_err(|error| failed(address, DUPLICATING, error))?;
         let description = Description::read(device, address, container.counters())?;
         Self::new(description, host, address, unit, assigned)

@@ -8,6 +8,7 @@ use pvir_host::service::{RateLimit, StormLimit};
 
 use crate::device_spec::DeviceSpec;
 use crate::devices::interrupt_mode::InterruptMode;
+use crate::devices::vfio_way::WayChoice;
 use crate::exit_code;
 use crate::host_commands::{binding, devices, doctor};
 use crate::json_target::JsonTarget;
@@ -141,6 +142,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "KIND[=...]", help_heading = "Devices")]
     pub(crate) device: Vec<DeviceSpec>,
 
+    /// How host devices are opened, all in one way
+    #[arg(long, value_enum, value_name = "WAY", default_value_t = WayChoice::Auto, help_heading = "Devices")]
+    pub(crate) vfio: WayChoice,
     /// How the guest's interrupts are programmed
     #[arg(long, value_enum, value_name = "MODE", default_value_t = InterruptMode::Auto, help_heading = "Devices")]
     pub(crate) mode: InterruptMode,

@@ -85,7 +85,7 @@ pub(crate) fn run(
     let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
-    let maker = attach::all(&vm, &service, args.mode, &args.device, assembly, sandbox)?;
+    let maker = attach::all(&vm, &service, args.mode, args.vfio, &args.device, assembly, sandbox)?;
     let pci = Arc::clone(maker.bus());
     if args.on_reboot == OnReboot::Restart {
         pci.check_resets()?;

@@ -11,7 +11,7 @@ use crate::build::Programs;
 use crate::lab::{Iommu, Options};
 use crate::runner::{Batch, Finding};
 
-const PROGRAM: &str = "pvir-foreign-vfio";
+pub(super) const PROGRAM: &str = "pvir-foreign-vfio";
 /// A NIC, a device with a single MSI, and the NIC's twin.
 const DEVICES: [&str; 3] = ["igb", "edu", "igb"];
 

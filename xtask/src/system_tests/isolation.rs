@@ -1,6 +1,6 @@
 //! What weakens isolation, staged as far as the lab can, and the commands that look at it.
 //!
-//! Not to be staged: iommufd's switch and VFIO's no-IOMMU mode (Debian's kernel has neither), devices with aliases or
+//! Not to be staged: VFIO's no-IOMMU mode (Debian's kernel has none; `cdev.rs` has iommufd's switch), devices with aliases or
 //! phantom functions (QEMU has none), two BARs in a page (its firmware gives each a page). Unit tests have those, in
 //! `host/src/isolation/`.
 

@@ -3,6 +3,7 @@
 //! A case says which lab it wants, runs a command there, and checks what came of it. To add one: a file with a `CASE`,
 //! and a line here.
 
+mod cdev;
 mod command;
 mod doctor;
 mod driver;
@@ -57,6 +58,11 @@ pub(crate) fn all() -> Vec<Test> {
         stores::AMD,
         foreign::INTEL,
         foreign::AMD,
+        cdev::INTEL,
+        cdev::AMD,
+        cdev::INTEL_BESIDE,
+        cdev::AMD_BESIDE,
+        cdev::NO_REMAP,
         wrong_hosts::INTEL,
         product::INTEL_SRIOV,
         product::INTEL_OTHERS,

@@ -11,7 +11,8 @@ use crate::runner::{Batch, Finding};
 pub(super) const ONE_CPU: u16 = 1;
 
 /// Devices 0 to 4: two of several vectors, one of a single MSI between them, and two functions that share a group.
-const DEVICES: [&str; 5] = ["igb", "edu", "igb", "edu,multifunction=on,addr=0x10.0", "edu,addr=0x10.1"];
+pub(super) const DEVICES: [&str; 5] =
+    ["igb", "edu", "igb", "edu,multifunction=on,addr=0x10.0", "edu,addr=0x10.1"];
 
 /// The host's own interrupts move from one of its CPUs to another.
 pub(super) const INTEL_MOVES: Batch = Batch {
@@ -89,7 +90,7 @@ pub(super) const INTEL: Batch = Batch {
 /// What two VMs at once need of L1: QEMU's emulation of nested paging sometimes walks L1's own page tables through those
 /// of a guest after an exit, if another CPU runs a guest too, and that guest or all of L1 dies of it
 /// (docs/lab-notes.md). With KVM's shadow paging one guest in some twenty rounds still died, so L1 has one CPU as well.
-const NO_NESTED_PAGING: &str = "kvm_amd.npt=0";
+pub(super) const NO_NESTED_PAGING: &str = "kvm_amd.npt=0";
 
 pub(super) const INTEL_TWO: Batch = Batch {
     cases: &[

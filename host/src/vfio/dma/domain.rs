@@ -3,6 +3,7 @@
 
 use super::DmaError;
 use crate::counters::Counters;
+use crate::vfio::way::VfioWay;
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
@@ -10,9 +11,6 @@ use vfio_ioctls::{VfioError, VfioOps};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{Address, GuestMemoryRegion, GuestRegionMmap, MmapRegion};
 use vmm_sys_util::errno::Error as Errno;
-
-pub(super) const MAP: &str = "VFIO_IOMMU_MAP_DMA";
-pub(super) const UNMAP: &str = "VFIO_IOMMU_UNMAP_DMA";
 
 /// Memory that is mapped in this process as long as the object lives.
 trait Backing: Send + Sync {
@@ -49,14 +47,32 @@ impl GuestRegion {
 /// Where mappings are made.
 pub(in crate::vfio) struct DmaDomain<'a> {
     pub(in crate::vfio) ops: &'a dyn VfioOps,
+    pub(in crate::vfio) way: VfioWay,
     pub(in crate::vfio) counters: &'a Counters,
 }
 
 impl DmaDomain<'_> {
+    /// The ioctl that maps.
+    pub(super) fn map_name(&self) -> &'static str {
+        match self.way {
+            VfioWay::Group => "VFIO_IOMMU_MAP_DMA",
+            VfioWay::Cdev => "IOMMU_IOAS_MAP",
+        }
+    }
+
+    /// The ioctl that takes a mapping away.
+    pub(super) fn unmap_name(&self) -> &'static str {
+        match self.way {
+            VfioWay::Group => "VFIO_IOMMU_UNMAP_DMA",
+            VfioWay::Cdev => "IOMMU_IOAS_UNMAP",
+        }
+    }
+
     pub(super) fn map(&self, region: &GuestRegion) -> Result<(), DmaError> {
-        let failed = |source| DmaError { operation: MAP, start: region.start, len: region.len, source };
+        let failed =
+            |source| DmaError { operation: self.map_name(), start: region.start, len: region.len, source };
         let len = usize::try_from(region.len).map_err(|error| failed(io::Error::other(error)))?;
-        self.counters.count_ioctl(MAP);
+        self.counters.count_ioctl(self.map_name());
         // SAFETY: the memory stays mapped in this process as long as `region.memory`, which the table holds until it
         // has unmapped the region or no device is left; the kernel pins the pages as long as it has the mapping. And
         // vm-memory gives access to the memory by volatile copies only, never by reference.
@@ -65,9 +81,10 @@ impl DmaDomain<'_> {
     }
 
     pub(super) fn unmap(&self, region: &GuestRegion) -> Result<(), DmaError> {
-        let failed = |source| DmaError { operation: UNMAP, start: region.start, len: region.len, source };
+        let failed =
+            |source| DmaError { operation: self.unmap_name(), start: region.start, len: region.len, source };
         let len = usize::try_from(region.len).map_err(|error| failed(io::Error::other(error)))?;
-        self.counters.count_ioctl(UNMAP);
+        self.counters.count_ioctl(self.unmap_name());
         self.ops.vfio_dma_unmap(region.start, len).map_err(|error| failed(errno(error)))
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 /// A region of guest RAM could not be mapped for DMA, or not be unmapped.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} of guest RAM at {start:#x} ({len:#x} bytes){}", remedy(source))]
+#[error("{operation} of guest RAM at {start:#x} ({len:#x} bytes){}", remedy(operation, source))]
 #[non_exhaustive]
 pub struct DmaError {
     /// The ioctl.
@@ -18,8 +18,11 @@ pub struct DmaError {
     pub source: io::Error,
 }
 
-fn remedy(error: &io::Error) -> &'static str {
+fn remedy(operation: &str, error: &io::Error) -> &'static str {
     match error.raw_os_error() {
+        Some(libc::ENOMEM) if operation.starts_with("IOMMU_IOAS") => {
+            "; help: raise the locked-memory limit (`ulimit -l`): iommufd counts all VMs of a user together"
+        }
         Some(libc::ENOMEM) => "; help: raise the locked-memory limit (`ulimit -l`)",
         Some(libc::EEXIST) => "; help: it overlaps a region that is mapped",
         Some(libc::ENOENT) => "; help: only whole regions that were mapped can be unmapped",

@@ -50,6 +50,7 @@ impl VfioOps for Iommu {
 
 struct Lab {
     iommu: Iommu,
+    way: VfioWay,
     counters: Counters,
     table: DmaTable,
 }
@@ -58,10 +59,14 @@ impl Lab {
     /// A container with a region of 0x2000 bytes at each of `starts`.
     fn new(starts: &[u64]) -> Self {
         let table = starts.iter().map(|start| region(*start)).collect();
-        Self { iommu: Iommu::default(), counters: Counters::new(), table }
+        Self { iommu: Iommu::default(), way: VfioWay::Group, counters: Counters::new(), table }
+    }
+    /// An IOAS in its place.
+    fn with_ioas(starts: &[u64]) -> Self {
+        Self { way: VfioWay::Cdev, ..Self::new(starts) }
     }
     fn with<R>(&mut self, act: impl FnOnce(&mut DmaTable, &DmaDomain<'_>) -> R) -> R {
-        act(&mut self.table, &DmaDomain { ops: &self.iommu, counters: &self.counters })
+        act(&mut self.table, &DmaDomain { ops: &self.iommu, way: self.way, counters: &self.counters })
     }
     fn attach(&mut self) -> Result<(), DmaError> {
         self.with(DmaTable::attach)
@@ -74,8 +79,10 @@ impl Lab {
     }
     /// The last device goes, and the kernel's mappings with it.
     fn detach(&mut self) {
-        self.table.detach();
-        self.iommu.mapped.lock().unwrap().clear();
+        self.table.detach(self.way);
+        if self.way == VfioWay::Group {
+            self.iommu.mapped.lock().unwrap().clear();
+        }
     }
 }
 
@@ -94,7 +101,7 @@ fn ram_is_mapped_for_the_first_device_and_for_the_first_after_none() {
     lab.attach().unwrap();
     lab.attach().unwrap();
     assert_eq!(lab.iommu.mapped(), [0, 0x8000]);
-    lab.table.detach();
+    lab.table.detach(VfioWay::Group);
     lab.detach();
     lab.attach().unwrap();
     assert_eq!(lab.iommu.mapped(), [0, 0x8000]);
@@ -157,7 +164,7 @@ fn mappings_that_outlived_the_last_device_are_taken_over() {
     let mut lab = Lab::new(&[0, 0x8000]);
     lab.attach().unwrap();
     // Something else keeps the group in the container: the kernel's mappings stay.
-    lab.table.detach();
+    lab.table.detach(VfioWay::Group);
     lab.remove(0x8000, 0x2000).unwrap();
     assert_eq!(lab.iommu.mapped(), [0]);
     lab.attach().unwrap();
@@ -166,4 +173,34 @@ fn mappings_that_outlived_the_last_device_are_taken_over() {
     let mut other = Lab::new(&[0]);
     other.iommu.mapped.lock().unwrap().insert(0, 0x2000);
     assert_eq!(errno_of(other.attach()), Some(libc::EEXIST));
+}
+
+#[test]
+fn an_ioas_keeps_its_mappings_when_the_last_device_goes() {
+    let mut lab = Lab::with_ioas(&[0, 0x8000]);
+    lab.attach().unwrap();
+    lab.detach();
+    assert_eq!(lab.iommu.mapped(), [0, 0x8000]);
+    // Nothing is mapped a second time, and what cannot be unmapped is told.
+    lab.attach().unwrap();
+    lab.detach();
+    *lab.iommu.fails.lock().unwrap() = Some((0x8000, libc::EBUSY));
+    let error = lab.remove(0x8000, 0x2000).unwrap_err();
+    assert_eq!((error.operation, error.source.raw_os_error()), ("IOMMU_IOAS_UNMAP", Some(libc::EBUSY)));
+    *lab.iommu.fails.lock().unwrap() = None;
+    lab.remove(0x8000, 0x2000).unwrap();
+    assert_eq!(lab.iommu.mapped(), [0]);
+    lab.add(0x10000).unwrap();
+    assert_eq!(lab.iommu.mapped(), [0], "until the next device");
+    lab.attach().unwrap();
+    assert_eq!(lab.iommu.mapped(), [0, 0x10000]);
+}
+
+#[test]
+fn the_remedy_for_locked_memory_names_the_rule_that_applies() {
+    let mut lab = Lab::with_ioas(&[0]);
+    *lab.iommu.fails.lock().unwrap() = Some((0, libc::ENOMEM));
+    let said = lab.attach().unwrap_err().to_string();
+    assert!(said.starts_with("IOMMU_IOAS_MAP of guest RAM at 0x0"), "{said}");
+    assert!(said.ends_with("iommufd counts all VMs of a user together"), "{said}");
 }

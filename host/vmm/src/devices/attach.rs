@@ -18,6 +18,7 @@ use super::host_devices::HostDevices;
 use super::interrupt_mode::InterruptMode;
 use super::notices::HostNotices;
 use super::scratch;
+use super::vfio_way::WayChoice;
 use crate::assembly::Assembly;
 use crate::device_spec::DeviceSpec;
 use crate::pci::bus::{PciBus, PlacedBars, Slot};
@@ -31,6 +32,7 @@ pub(crate) fn all<'a>(
     vm: &Vm,
     service: &Arc<Service>,
     mode: InterruptMode,
+    way: WayChoice,
     specs: &[DeviceSpec],
     assembly: &'a dyn Assembly,
     sandbox: &Sandbox,
@@ -44,7 +46,7 @@ pub(crate) fn all<'a>(
         sandbox: sandbox.clone(),
         handles: HandlePool::default(),
         taken: BTreeMap::new(),
-        host: HostDevices::new(vm, mode, specs)?,
+        host: HostDevices::new(vm, mode, way, specs)?,
         notices: BTreeMap::new(),
     };
     for spec in specs {

@@ -1,6 +1,7 @@
 //! The devices of the host that a VM has.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,6 +16,7 @@ use vm_memory::GuestMemoryMmap;
 
 use super::interrupt_mode::InterruptMode;
 use super::notices::HostNotices;
+use super::vfio_way::{self, WayChoice};
 use crate::assembly::{Assembly, HostDevice};
 use crate::device_spec::DeviceSpec;
 use crate::vm::Vm;
@@ -39,13 +41,14 @@ pub(super) struct HostDevices {
     memory: GuestMemoryMmap,
     counters: Arc<Counters>,
     mode: InterruptMode,
+    way: WayChoice,
     /// All that the VM gets: a group is validated as a whole.
     assigned: Vec<DeviceId>,
     container: Option<Arc<Container>>,
 }
 
 impl HostDevices {
-    pub(super) fn new(vm: &Vm, mode: InterruptMode, specs: &[DeviceSpec]) -> Result<Self> {
+    pub(super) fn new(vm: &Vm, mode: InterruptMode, way: WayChoice, specs: &[DeviceSpec]) -> Result<Self> {
         let mut assigned = BTreeSet::new();
         for spec in specs {
             if let DeviceSpec::Vfio(address) = spec {
@@ -59,6 +62,7 @@ impl HostDevices {
             memory: vm.memory.clone(),
             counters: Arc::clone(&vm.counters),
             mode,
+            way,
             assigned: assigned.into_iter().collect(),
             container: None,
         })
@@ -87,7 +91,7 @@ impl HostDevices {
         let pci = match assembly.host_device(&wanted).map_err(|error| anyhow!(error))? {
             Some(pci) => pci,
             None => {
-                let container = self.container()?;
+                let container = self.container(&host)?;
                 VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?
             }
         };
@@ -97,8 +101,8 @@ impl HostDevices {
         Ok((PciFunction::vfio(Arc::new(pci), id, mapper)?, notices))
     }
 
-    /// The container, made when the first device needs it.
-    fn container(&mut self) -> Result<Arc<Container>> {
+    /// The container, made when the first device needs it, in one way for all.
+    fn container(&mut self, host: &Host) -> Result<Arc<Container>> {
         if let Some(container) = &self.container {
             return Ok(Arc::clone(container));
         }
@@ -109,9 +113,13 @@ impl HostDevices {
         let kvm_device = self.kvm.create_device(&mut request).context(
             "this KVM has no VFIO device (KVM_DEV_TYPE_VFIO)\nhelp: use a kernel with CONFIG_KVM_VFIO",
         )?;
-        let container = Container::new(&self.memory, Some(kvm_device), Arc::clone(&self.counters)).context(
-            "cannot open /dev/vfio/vfio\nhelp: load the modules vfio-pci and vfio_iommu_type1, and run as root",
-        )?;
+        let way = self.way.resolve(host, &self.assigned);
+        let container = Container::by(way, &self.memory, Some(kvm_device), Arc::clone(&self.counters));
+        let container = container.with_context(|| {
+            let denied = way.check_host(host).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+            format!("cannot open /{}\nhelp: {}", way.file(), vfio_way::remedy(way, denied))
+        })?;
+        tracing::info!("host devices are opened by {way} (--vfio)");
         Ok(Arc::clone(self.container.insert(Arc::new(container))))
     }
 }
@@ -133,6 +141,9 @@ fn with_remedy(error: impl Into<AttachError>) -> anyhow::Error {
         error @ AttachError::Host(IsolationError::OtherDriver { device, .. }) => anyhow!(
             "{error}; help: `pvir bind {device}` says what gives it to vfio-pci, and does it with --yes"
         ),
+        error @ AttachError::Host(IsolationError::MemberInUse { member, .. }) => {
+            anyhow!("{error}: `pvir bind {member}` says how, and does it with --yes")
+        }
         error => error.into(),
     }
 }
@@ -175,6 +186,9 @@ mod tests {
             "0000:00:06.0: is bound to e1000, not to vfio-pci; help: `pvir bind 0000:00:06.0` says what gives it to \
              vfio-pci, and does it with --yes"
         );
+        let (group, driver) = (3, "e1000".into());
+        let error = IsolationError::MemberInUse { device, group, member: DeviceId::default(), driver };
+        assert!(with_remedy(error).to_string().contains("`pvir bind 0000:00:00.0` says how"));
         assert!(
             with_remedy(IsolationError::NotFound(device)).to_string().starts_with("0000:00:06.0: no such")
         );

@@ -13,3 +13,4 @@ mod reset_watch;
 pub(crate) mod scratch;
 pub(crate) mod serial;
 pub(crate) mod terminal;
+pub(crate) mod vfio_way;

@@ -1,4 +1,4 @@
-//! The numbers of ioctls, from linux/kvm.h, linux/vfio.h and asm-generic/ioctls.h (Linux 6.12), put together as
+//! The numbers of ioctls, from linux/kvm.h, linux/vfio.h, linux/iommufd.h and asm-generic/ioctls.h (Linux 6.12), put together as
 //! asm-generic/ioctl.h does: direction, size of the argument, type, number.
 
 use kvm_bindings as kvm;
@@ -68,6 +68,9 @@ pub(super) const VFIO_DEVICE_RESET: Request = vfio(11);
 pub(super) const VFIO_DEVICE_FEATURE: Request = vfio(17);
 pub(super) const VFIO_IOMMU_UNMAP_DMA: Request = vfio(14);
 
+/// linux/iommufd.h; its type is VFIO's.
+pub(super) const IOMMU_DESTROY: Request = Request(VFIO | 0x80);
+
 pub(super) const TCGETS: Request = Request(0x5401);
 pub(super) const TCSETS: Request = Request(0x5402);
 pub(super) const TIOCGPGRP: Request = Request(0x540f);
@@ -111,6 +114,7 @@ mod tests {
             (KVM_SET_DEVICE_ATTR, 0x4018_aee1),
             (VFIO_DEVICE_SET_IRQS, 0x3b6e),
             (VFIO_DEVICE_RESET, 0x3b6f),
+            (IOMMU_DESTROY, 0x3b80),
             (TCGETS2, 0x802c_542a),
             (TCSETS2, 0x402c_542b),
         ];

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use pvir_abi::DeviceId;
 use pvir_host::isolation::Host;
+use pvir_host::vfio::VfioWay;
 
 use plan::{BindingPlan, Sysfs};
 
@@ -56,7 +57,14 @@ fn run(args: &BindArgs, plan: fn(&Host, DeviceId) -> Result<BindingPlan>) -> Res
         }
         if args.yes && !plan.is_empty() {
             match plan.carry_out(&host, &mut Sysfs) {
-                Ok(()) => say(&format!("{}: done, now with {}", plan.device(), plan.wanted()))?,
+                Ok(()) => {
+                    say(&format!(
+                        "{}: done, now with {}{}",
+                        plan.device(),
+                        plan.wanted(),
+                        nodes(&host, plan.device())
+                    ))?;
+                }
                 Err(error) => failed.push(format!("{error:#}")),
             }
         }
@@ -77,6 +85,14 @@ fn partners(host: &Host, device: DeviceId, given: &[DeviceId]) -> Vec<DeviceId> 
     members.into_iter().filter(|member| *member != device && !given.contains(member)).collect()
 }
 
+/// The files by which a VM opens a device that vfio-pci has now, for the two ways: who is not root needs one of them.
+fn nodes(host: &Host, device: DeviceId) -> String {
+    let nodes = [(VfioWay::Group, host.vfio_group_node(device)), (VfioWay::Cdev, host.vfio_node(device))];
+    let there = nodes.into_iter().filter_map(|(way, node)| Some((way, node.filter(|node| node.exists())?)));
+    let text: Vec<String> = there.map(|(way, node)| format!("{} (--vfio {way})", node.display())).collect();
+    if text.is_empty() { String::new() } else { format!("; a VM opens it by {}", text.join(" or ")) }
+}
+
 fn say(line: &str) -> Result<()> {
     writeln!(io::stdout(), "{line}").context("cannot write to stdout")
 }
@@ -85,6 +101,24 @@ fn say(line: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::fake_host::FakeHost;
+
+    #[test]
+    fn the_files_of_both_ways_are_told() {
+        let fake = FakeHost::new();
+        fake.add("0000:00:05.0", 0x02_0000, Some("vfio-pci"), Some(2));
+        let device = crate::host_commands::devices::parse_address("0000:00:05.0").unwrap();
+        assert_eq!(nodes(&fake.host, device), "");
+        fake.write("dev/vfio/2", "");
+        let group = nodes(&fake.host, device);
+        assert!(
+            group.starts_with("; a VM opens it by ") && group.ends_with("/dev/vfio/2 (--vfio group)"),
+            "{group}"
+        );
+        fake.write(&format!("{}/vfio-dev/vfio7/dev", FakeHost::folder("0000:00:05.0")), "511:7\n");
+        fake.write("dev/vfio/devices/vfio7", "");
+        let both = nodes(&fake.host, device);
+        assert!(both.ends_with("/dev/vfio/devices/vfio7 (--vfio cdev)"), "{both}");
+    }
 
     #[test]
     fn who_shares_the_group_is_told() {

@@ -32,6 +32,8 @@ struct DeviceRow {
     class: &'static str,
     driver: Option<String>,
     group: Option<u32>,
+    /// Its own file, where VFIO has one for it.
+    cdev: Option<String>,
     /// Nothing where this user may not see.
     msi_messages: Option<u32>,
     msix_entries: Option<u32>,
@@ -76,6 +78,7 @@ fn row(host: &Host, function: Function) -> DeviceRow {
         verdict: verdict::of(host, &function),
         driver: function.driver,
         group: function.group,
+        cdev: host.vfio_node(function.address).map(|node| node.display().to_string()),
         msi_messages: messages.map(|messages| messages.msi),
         msix_entries: messages.map(|messages| messages.msix),
         hidden: hidden.map(|parts| parts.iter().map(ToString::to_string).collect()),
@@ -86,6 +89,7 @@ fn line(row: &DeviceRow) -> String {
     let DeviceRow { address, ids, class, .. } = row;
     let driver = row.driver.as_deref().unwrap_or("no driver");
     let group = row.group.map_or("no group".to_owned(), |group| format!("group {group}"));
+    let cdev = row.cdev.as_ref().map(|node| format!(", cdev {node}")).unwrap_or_default();
     let messages = match (row.msi_messages, row.msix_entries) {
         (Some(0), Some(0)) => "no MSI".to_owned(),
         (Some(msi), Some(0)) => format!("MSI {msi}"),
@@ -97,7 +101,7 @@ fn line(row: &DeviceRow) -> String {
         None | Some([]) => String::new(),
         Some(parts) => format!("\n    not shown to a guest: {}", parts.join(", ")),
     };
-    format!("{address}  {ids}  {class}, {driver}, {group}, {messages}\n    {}{hidden}", row.verdict)
+    format!("{address}  {ids}  {class}, {driver}, {group}{cdev}, {messages}\n    {}{hidden}", row.verdict)
 }
 
 /// The argument of a command that takes devices.
@@ -131,6 +135,11 @@ mod tests {
             "0000:00:05.0  8086:10c9  network controller, vfio-pci, group 2, MSI 1, MSI-X 10\n    \
              ready: --device vfio=0000:00:05.0\n    not shown to a guest: MSI beside MSI-X (at 0x50)"
         );
+        let rows = {
+            fake.write(&format!("{}/vfio-dev/vfio7/dev", FakeHost::folder("0000:00:05.0")), "511:7\n");
+            super::rows(&fake.host, false).unwrap()
+        };
+        assert!(line(&rows[0]).contains("/dev/vfio/devices/vfio7, MSI 1"), "{}", line(&rows[0]));
         let json = serde_json::to_value(&rows[0]).unwrap();
         assert_eq!((&json["verdict"], &json["msix_entries"]), (&"ready".into(), &10.into()));
     }

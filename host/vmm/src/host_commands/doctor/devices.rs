@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pvir_abi::DeviceId;
 use pvir_host::counters::Counters;
 use pvir_host::isolation::{Function, Host};
-use pvir_host::vfio::{AttachError, Container, Demand, VfioPci};
+use pvir_host::vfio::{Container, Demand, VfioPci, VfioWay};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::check::Check;
@@ -163,14 +163,11 @@ fn open(host: &Host, device: DeviceId, all: &[DeviceId]) -> Result<VfioPci, Unop
         |what: &str, error: &dyn std::fmt::Display| Unopened::Failed(format!("{device}: {what}: {error}"));
     let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 4096)])
         .map_err(|error| failed("cannot allocate a page", &error))?;
-    let container = Container::new(&ram, None, Arc::new(Counters::new()))
-        .map_err(|error| failed("cannot open /dev/vfio/vfio", &error))?;
-    VfioPci::open(&Arc::new(container), host, device, all, Demand::Isolation).map_err(|error| match &error {
-        AttachError::File { source, .. } if source.kind() == std::io::ErrorKind::ResourceBusy => {
-            Unopened::Busy
-        }
-        _ => Unopened::Failed(error.to_string()),
-    })
+    let way = VfioWay::choose(host, all);
+    let container = Container::by(way, &ram, None, Arc::new(Counters::new()))
+        .map_err(|error| failed(&format!("cannot open /{}", way.file()), &error))?;
+    VfioPci::open(&Arc::new(container), host, device, all, Demand::Isolation)
+        .map_err(|error| if error.is_in_use() { Unopened::Busy } else { Unopened::Failed(error.to_string()) })
 }
 
 fn describe(pci: &VfioPci) -> Check {

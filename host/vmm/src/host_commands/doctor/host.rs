@@ -6,8 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use pvir_abi::Refusal;
 use pvir_host::isolation::{Defect, DefectPolicy, Host, Posting, Units};
+use pvir_host::vfio::VfioWay;
 
 use super::check::Check;
+use crate::devices::vfio_way;
 
 const KERNEL: &str = "kernel";
 const SWITCHES: &str = "switches";
@@ -126,25 +128,29 @@ fn posting(posting: Posting) -> Check {
     }
 }
 
+/// The driver, and the two ways, of which a host needs one.
 fn vfio(host: &Host) -> Check {
     const NAME: &str = "vfio";
-    let node = host.path("dev/vfio/vfio");
     if !host.path("sys/bus/pci/drivers/vfio-pci").exists() {
         return Check::fail(NAME, "the driver vfio-pci is not there", "modprobe vfio-pci")
             .for_all_host_devices();
     }
-    match OpenOptions::new().read(true).write(true).open(&node) {
-        Ok(_) => Check::ok(NAME, format!("{} can be opened", node.display())),
-        Err(error) => {
-            let help = match error.kind() {
-                ErrorKind::PermissionDenied => {
-                    "run as root, or give this user access to it and to the group's file"
-                }
-                _ => "modprobe vfio_iommu_type1 vfio-pci",
-            };
-            Check::fail(NAME, format!("cannot open {}: {error}", node.display()), help).for_all_host_devices()
+    let (mut open, mut closed, mut help) = (Vec::new(), Vec::new(), "");
+    for way in [VfioWay::Group, VfioWay::Cdev] {
+        let node = host.path(way.file());
+        match way.check_host(host) {
+            Ok(()) => open.push(format!("by {way}: {} can be opened", node.display())),
+            Err(error) => {
+                closed.push(format!("not by {way}: cannot open {}: {error}", node.display()));
+                help = vfio_way::remedy(way, error.kind() == ErrorKind::PermissionDenied);
+            }
         }
     }
+    if open.is_empty() {
+        return Check::fail(NAME, closed.join("; "), help).for_all_host_devices();
+    }
+    open.extend(closed);
+    Check::ok(NAME, open.join("; "))
 }
 
 #[cfg(test)]
@@ -204,11 +210,21 @@ mod tests {
     }
 
     #[test]
-    fn vfio_needs_driver_and_node() {
+    fn vfio_needs_its_driver_and_one_of_the_ways() {
         let fake = FakeHost::new();
-        assert!(vfio(&fake.host).to_string().contains("cannot open"));
+        let said = || vfio(&fake.host).to_string();
+        assert!(
+            said().contains("not by group: cannot open") && said().contains("; not by cdev: "),
+            "{}",
+            said()
+        );
+        assert!(vfio(&fake.host).blocks_host_devices());
         fake.write("dev/vfio/vfio", "");
-        assert_eq!(vfio(&fake.host).level, Level::Ok);
+        assert!(said().starts_with("ok ") && said().contains("; not by cdev: cannot open"), "{}", said());
+        fake.write("dev/iommu", "");
+        assert!(said().contains("by group") && !said().contains("not by"), "{}", said());
+        std::fs::remove_file(fake.path("dev/vfio/vfio")).unwrap();
+        assert!(said().starts_with("ok ") && said().contains("; not by group"), "{}", said());
         std::fs::remove_dir_all(fake.path("sys/bus/pci/drivers/vfio-pci")).unwrap();
         assert!(vfio(&fake.host).blocks_host_devices());
     }

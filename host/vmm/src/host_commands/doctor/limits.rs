@@ -3,6 +3,7 @@
 use std::fs;
 
 use pvir_host::isolation::Host;
+use pvir_host::vfio::VfioWay;
 
 use super::check::Check;
 
@@ -15,7 +16,8 @@ const FILES: u64 = 2 * 2048 + 64;
 pub(super) fn checks(host: &Host) -> Vec<Check> {
     let text = fs::read_to_string(host.path("proc/self/limits")).unwrap_or_default();
     let status = fs::read_to_string(host.path("proc/self/status")).unwrap_or_default();
-    vec![memory(&text, may_lock_all(&status)), files(&text)]
+    let by_cdev = VfioWay::Cdev.check_host(host).is_ok();
+    vec![memory(&text, may_lock_all(&status), by_cdev), files(&text)]
 }
 
 /// The soft and the hard limit with this name (proc_pid_limits(5)); `u64::MAX` for none.
@@ -35,22 +37,24 @@ fn may_lock_all(status: &str) -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> 14 & 1 != 0)
 }
 
-fn memory(text: &str, unlimited: bool) -> Check {
+/// `by_cdev`: this user may use iommufd, which counts for the user what a container counts for the process.
+fn memory(text: &str, unlimited: bool, by_cdev: bool) -> Check {
     const NAME: &str = "locked memory";
     if unlimited {
         return Check::ok(NAME, "this user may lock all memory (CAP_IPC_LOCK)");
     }
+    let whose = if by_cdev { " (with --vfio cdev by all VMs of this user together)" } else { "" };
     match limit(text, "Max locked memory") {
         None => Check::skip(NAME, "/proc/self/limits cannot be read", "mount /proc"),
         Some((u64::MAX, _)) => Check::ok(NAME, "no limit"),
         Some((soft, _)) if soft >= GUEST => Check::ok(
             NAME,
-            format!("{} MiB may be locked: guests with a host device need less than that", soft >> 20),
+            format!("{} MiB may be locked{whose}: guests with a host device need less than that", soft >> 20),
         ),
         Some((soft, _)) => Check::warn(
             NAME,
             format!(
-                "{} KiB may be locked; a guest of 256 MiB with a host device locks all of its memory",
+                "{} KiB may be locked{whose}; a guest of 256 MiB with a host device locks all of its memory",
                 soft >> 10
             ),
             "run as root, or `ulimit -l unlimited` (limits.conf(5): memlock)",
@@ -90,13 +94,20 @@ mod tests {
 
     #[test]
     fn too_little_is_warned_of() {
-        assert_eq!(memory(TEXT, false).level, Level::Warn);
-        assert_eq!(memory(TEXT, true).level, Level::Ok);
-        assert_eq!(memory(&TEXT.replace("8388608", "unlimited"), false).level, Level::Ok);
-        assert_eq!(memory(&TEXT.replace("8388608", "536870912"), false).level, Level::Ok);
-        assert_eq!(memory("", false).level, Level::Skip);
+        assert_eq!(memory(TEXT, false, false).level, Level::Warn);
+        assert_eq!(memory(TEXT, true, false).level, Level::Ok);
+        assert_eq!(memory(&TEXT.replace("8388608", "unlimited"), false, false).level, Level::Ok);
+        assert_eq!(memory(&TEXT.replace("8388608", "536870912"), false, false).level, Level::Ok);
+        assert_eq!(memory("", false, false).level, Level::Skip);
         assert_eq!(files(TEXT).level, Level::Warn);
         assert_eq!(files(&TEXT.replace("4096", "8192")).level, Level::Ok);
+    }
+
+    #[test]
+    fn iommufd_counts_for_the_user() {
+        let said = |by_cdev| memory(TEXT, false, by_cdev).what;
+        assert!(said(true).contains("(with --vfio cdev by all VMs of this user together)"), "{}", said(true));
+        assert!(!said(false).contains("together"), "{}", said(false));
     }
 
     #[test]

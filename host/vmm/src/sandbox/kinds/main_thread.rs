@@ -21,6 +21,7 @@ const OWN: &[Call] = calls![
         request::KVM_CHECK_EXTENSION,
         request::VFIO_GROUP_UNSET_CONTAINER,
         request::VFIO_IOMMU_UNMAP_DMA,
+        request::IOMMU_DESTROY,
     ])): "host devices are given back",
 ];
 

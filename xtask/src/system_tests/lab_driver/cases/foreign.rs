@@ -21,11 +21,16 @@ const WITH_DMA: &str = "ims rounds=20";
 /// Exit status: this machine does not let the run start.
 const ENVIRONMENT: i32 = 3;
 
-fn run(way: &str, arguments: &[&str], words: &str) -> Result<Ended> {
+/// The program, with the way in which it opens devices.
+pub(super) fn program(way: &str) -> Result<Command> {
     let folder = env::var_os("PVIR_PAYLOAD").context("the lab has no payload")?;
     let mut program = Command::new(Path::new(&folder).join(PROGRAM));
     program.arg(way);
-    Vm::start_by(program, arguments, words)?.finish()
+    Ok(program)
+}
+
+fn run(way: &str, arguments: &[&str], words: &str) -> Result<Ended> {
+    Vm::start_by(program(way)?, arguments, words)?.finish()
 }
 
 /// Whatever the VMM gives to the library, the guest gets its interrupts, and the device's DMA reaches its RAM (on Intel).

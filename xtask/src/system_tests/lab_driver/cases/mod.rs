@@ -1,5 +1,6 @@
 //! The cases, by name.
 
+mod cdev;
 mod cleanup;
 mod commands;
 mod conduits;
@@ -65,6 +66,19 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("conduits", conduits::run),
     ("foreign", foreign::run_all),
     ("foreign-another", foreign::another),
+    ("cdev-ways", cdev::ways),
+    ("cdev-group", several::group),
+    ("cdev-not-permitted", cdev::not_permitted),
+    ("cdev-foreign", cdev::foreign),
+    ("cdev-beside-groups", cdev::beside_groups),
+    ("cdev-no-remapping", cdev::no_remapping),
+    ("cdev-unsafe-interrupts", cdev::unsafe_interrupts),
+    ("cdev-counts", counts::run),
+    ("cdev-several", several::together),
+    ("cdev-trapped", trapped::auto),
+    ("cdev-resets", resets::few),
+    ("cdev-wanted-back", cleanup::wanted_back),
+    ("cdev-conformance", guest::conformance),
     ("several", several::together),
     ("group", several::group),
     ("quotas", several::quotas),

@@ -84,12 +84,16 @@ pub(super) fn shared_group() -> Result<CaseReport> {
 
 /// The administrator told VFIO to take devices whose interrupts nobody checks.
 pub(super) fn unsafe_interrupts() -> Result<CaseReport> {
-    const SWITCH: &str = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
-    fs::write(SWITCH, "Y").context(SWITCH)?;
+    unsafe_interrupts_by("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts")
+}
+
+/// The same by this switch.
+pub(super) fn unsafe_interrupts_by(switch: &'static str) -> Result<CaseReport> {
+    fs::write(switch, "Y").context(switch)?;
     let device = host::device(0)?;
-    let result = refused(&device, &["direct programming is refused", SWITCH, "echo N >"])
-        .and_then(|_| trapped(&device, &[SWITCH, "echo N >"]));
-    fs::write(SWITCH, "N").context(SWITCH)?;
+    let result = refused(&device, &["direct programming is refused", switch, "echo N >"])
+        .and_then(|_| trapped(&device, &[switch, "echo N >"]));
+    fs::write(switch, "N").context(switch)?;
     result
 }
 

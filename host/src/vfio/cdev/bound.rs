@@ -1,0 +1,64 @@
+//! A device's own file, from opening it to giving it back.
+
+use super::calls::CdevCalls;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A device that is bound to an iommufd and attached to an IOAS. When it is dropped KVM lets its file go, and the file is
+/// closed. Duplicates of the file keep the device bound.
+pub(in crate::vfio) struct BoundDevice<C: CdevCalls> {
+    file: C::File,
+    calls: Arc<C>,
+    known_to_kvm: bool,
+}
+
+/// The step that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// Opening the file.
+    Open,
+    /// `KVM_DEV_VFIO_FILE_ADD`.
+    TellKvm,
+    /// `VFIO_DEVICE_BIND_IOMMUFD`.
+    Bind,
+    /// `VFIO_DEVICE_ATTACH_IOMMUFD_PT`.
+    Attach,
+}
+
+/// What failed, and how.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) step: Step,
+    pub(super) source: io::Error,
+}
+
+impl<C: CdevCalls> BoundDevice<C> {
+    /// Does all steps in their order. On failure all is as before.
+    pub(super) fn open(calls: &Arc<C>, node: &Path) -> Result<Self, Failed> {
+        let at = |step| move |source| Failed { step, source };
+        let file = calls.open(node).map_err(at(Step::Open))?;
+        let mut device = Self { file, calls: Arc::clone(calls), known_to_kvm: false };
+        device.known_to_kvm = calls.tell_kvm(&device.file).map_err(at(Step::TellKvm))?;
+        calls.bind(&device.file).map_err(at(Step::Bind))?;
+        calls.attach(&device.file).map_err(at(Step::Attach))?;
+        Ok(device)
+    }
+
+    pub(in crate::vfio) fn file(&self) -> &C::File {
+        &self.file
+    }
+}
+
+impl<C: CdevCalls> Drop for BoundDevice<C> {
+    fn drop(&mut self) {
+        if self.known_to_kvm {
+            if let Err(error) = self.calls.untell_kvm(&self.file) {
+                tracing::warn!(
+                    "KVM keeps a VFIO device until the VM ends (KVM_DEV_VFIO_FILE_DEL): {error}; it cannot be unbound \
+                     before"
+                );
+            }
+        }
+    }
+}
