@@ -77,6 +77,10 @@ pub(crate) fn all() -> Vec<Test> {
         isolation::INTREMAP_OFF,
         isolation::AMD_INTREMAP_OFF,
         isolation::BEHIND_BRIDGE,
+        kernels::INTEL_NEW,
+        kernels::AMD_NEW,
+        kernels::INTEL_NEW_MOVES,
+        kernels::AMD_NEW_MOVES,
     ];
     let lab =
         [doctor::CASE, hobby_kernel::CASE, failures::CASE, vendors::AMD, vendors::OFF, kernels::IOMMUFD];

@@ -11,7 +11,8 @@ use crate::runner::{Batch, Finding};
 pub(super) const ONE_CPU: u16 = 1;
 
 /// Devices 0 to 4: two of several vectors, one of a single MSI between them, and two functions that share a group.
-const DEVICES: [&str; 5] = ["igb", "edu", "igb", "edu,multifunction=on,addr=0x10.0", "edu,addr=0x10.1"];
+pub(super) const DEVICES: [&str; 5] =
+    ["igb", "edu", "igb", "edu,multifunction=on,addr=0x10.0", "edu,addr=0x10.1"];
 
 /// The host's own interrupts move from one of its CPUs to another.
 pub(super) const INTEL_MOVES: Batch = Batch {
