@@ -59,11 +59,37 @@ pub(super) const AMD_NEW_MOVES: Batch = Batch {
     run: |names| newest(Iommu::Amd, 2, names),
 };
 
+/// Two CPUs, between which the host moves its interrupts.
+pub(super) const INTEL_PATCHED: Batch = Batch {
+    cases: &[(
+        "intel-patched/kernel-messages",
+        "pairs that a patched VFIO returns are those of table and IRTE, before and after moves; MSI; other features",
+    )],
+    run: |names| patched(Iommu::Intel, names),
+};
+
+pub(super) const AMD_PATCHED: Batch = Batch {
+    cases: &[(
+        "amd-patched/kernel-messages",
+        "pairs that a patched VFIO returns are those of the table, before and after moves; MSI; other features",
+    )],
+    run: |names| patched(Iommu::Amd, names),
+};
+
+fn patched(iommu: Iommu, names: &[&str]) -> Result<Vec<Finding>> {
+    let devices = vec!["igb".to_owned(), "edu".to_owned()];
+    unless_missing(&Options { iommu, patched: true, cpus: 2, devices, ..Options::default() }, names)
+}
+
 fn newest(iommu: Iommu, cpus: u16, names: &[&str]) -> Result<Vec<Finding>> {
     let devices = PRODUCT.map(String::from).to_vec();
-    let options = Options { iommu, kernel: Kernel::Newest, cpus, devices, ..Options::default() };
-    match lab::missing(&options) {
-        None => findings(&options, names),
+    unless_missing(&Options { iommu, kernel: Kernel::Newest, cpus, devices, ..Options::default() }, names)
+}
+
+/// Findings of the cases, which are skipped where the lab cannot be had.
+fn unless_missing(options: &Options, names: &[&str]) -> Result<Vec<Finding>> {
+    match lab::missing(options) {
+        None => findings(options, names),
         Some(missing) => Ok(names.iter().map(|name| skipped(name, &missing)).collect()),
     }
 }

@@ -81,6 +81,8 @@ pub(crate) fn all() -> Vec<Test> {
         kernels::AMD_NEW,
         kernels::INTEL_NEW_MOVES,
         kernels::AMD_NEW_MOVES,
+        kernels::INTEL_PATCHED,
+        kernels::AMD_PATCHED,
     ];
     let lab =
         [doctor::CASE, hobby_kernel::CASE, failures::CASE, vendors::AMD, vendors::OFF, kernels::IOMMUFD];

@@ -9,6 +9,7 @@ mod foreign;
 mod guest;
 mod hostile;
 mod ims;
+mod kernel_messages;
 mod multi;
 mod pairs;
 mod paths;
@@ -37,6 +38,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("dynamic", paths::dynamic),
     ("takeover", paths::takeover),
     ("pairs", pairs::run),
+    ("kernel-messages", kernel_messages::run),
     ("counts", counts::run),
     ("floor", floor::in_lab),
     ("floor-own-kvm", floor::on_own_kvm),
