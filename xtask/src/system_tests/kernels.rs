@@ -63,7 +63,7 @@ pub(super) const AMD_NEW_MOVES: Batch = Batch {
 pub(super) const INTEL_PATCHED: Batch = Batch {
     cases: &[(
         "intel-patched/kernel-messages",
-        "pairs that a patched VFIO returns are those of table and IRTE, before and after moves; MSI; other features",
+        "pairs that a patched VFIO returns name IRTEs of the device, before and after moves; MSI; other features",
     )],
     run: |names| patched(Iommu::Intel, names),
 };
@@ -71,7 +71,7 @@ pub(super) const INTEL_PATCHED: Batch = Batch {
 pub(super) const AMD_PATCHED: Batch = Batch {
     cases: &[(
         "amd-patched/kernel-messages",
-        "pairs that a patched VFIO returns are those of the table, before and after moves; MSI; other features",
+        "pairs that a patched VFIO returns raise their interrupts, before and after moves; MSI; other features",
     )],
     run: |names| patched(Iommu::Amd, names),
 };
