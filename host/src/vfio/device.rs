@@ -10,7 +10,7 @@ use crate::eventfd::EventFd;
 use pvir_abi::{DeviceFlags, Pair, Refusal, Store, Stores};
 use std::io;
 use std::sync::Arc;
-use vfio_bindings::bindings::vfio::VFIO_PCI_MSIX_IRQ_INDEX;
+use vfio_bindings::bindings::vfio::{VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX};
 
 const PAGE: u64 = 4096;
 
@@ -222,6 +222,17 @@ impl Device for VfioDevice {
     }
 
     fn pair(&mut self, store: Store, index: u32) -> io::Result<Pair> {
+        if let Some(messages) = self.pci.messages() {
+            let message = match self.vectors.backing(store, index) {
+                (Store::MSIX, entry) => messages.message(VFIO_PCI_MSIX_IRQ_INDEX, entry)?,
+                // The others differ from it in the low bits of the data, which the device puts there.
+                (Store::MSI, _) => messages.message(VFIO_PCI_MSI_IRQ_INDEX, 0)?,
+                _ => return Err(io::ErrorKind::Unsupported.into()),
+            };
+            let invalid =
+                |what| io::Error::new(io::ErrorKind::InvalidData, format!("the kernel's message: {what}"));
+            return self.pci.unit().validate(message).map(|()| message).map_err(invalid);
+        }
         match self.vectors.backing(store, index) {
             (Store::MSIX, entry) => self.table()?.pair(entry),
             (Store::MSI, _) => self.msi_pair(),

@@ -17,6 +17,7 @@ mod identity;
 mod interrupt_sum;
 mod interrupts;
 mod irqs;
+mod messages;
 mod migration;
 mod msix_table;
 mod open_device;

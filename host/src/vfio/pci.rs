@@ -12,6 +12,7 @@ use super::descriptor::Descriptor;
 use super::error::AttachError;
 use super::identity;
 use super::irqs::Irqs;
+use super::messages::KernelMessages;
 use super::migration::{DeviceState, FeatureIoctls, Migration};
 use super::open_device::{Keeper, OpenDevice};
 use super::region::Region;
@@ -48,6 +49,8 @@ pub struct VfioPci {
     bars: [Region; 6],
     config: Region,
     irqs: Irqs,
+    /// Where the kernel returns the device's messages.
+    messages: Option<KernelMessages>,
     /// Where the kernel's driver knows what the device holds inside.
     migration: Option<Migration<FeatureIoctls>>,
     bus_master: Mutex<BusMaster>,
@@ -136,6 +139,7 @@ impl VfioPci {
             bars,
             config,
             irqs,
+            messages: None,
             migration,
             bus_master: Mutex::default(),
             device,
@@ -144,6 +148,21 @@ impl VfioPci {
         pci.check_table()?;
         pci.set_bus_master(false).map_err(|error| failed(address, "writing COMMAND", error))?;
         Ok(pci)
+    }
+
+    /// Has the device's messages asked of the kernel, by a feature of `VFIO_DEVICE_FEATURE` that is proposed and not
+    /// merged, in place of being read from the device. `number` is the one that the running kernel has for it
+    /// (`docs/kernel/`): it is never guessed, because any other feature may have it.
+    ///
+    /// What the kernel answers is validated as what a device answers.
+    ///
+    /// # Errors
+    /// [`AttachError::Io`] with the kernel's errno: `ENOTTY` if the device has no feature of this number.
+    pub fn with_message_feature(mut self, number: u16, counters: &Counters) -> Result<Self, AttachError> {
+        let messages = KernelMessages::new(Arc::clone(&self.device), number, counters);
+        let asking = "asking whether the kernel returns messages (VFIO_DEVICE_FEATURE)";
+        self.messages = Some(messages.map_err(|error| failed(self.address, asking, error))?);
+        Ok(self)
     }
 
     /// Segment and BDF of the device on the host.
@@ -204,6 +223,11 @@ impl VfioPci {
     /// The device's folder in sysfs.
     pub(crate) fn folder(&self) -> PathBuf {
         self.host.device_path(self.address)
+    }
+
+    /// How the kernel returns the device's messages, if it is to be asked for them.
+    pub(crate) fn messages(&self) -> Option<&KernelMessages> {
+        self.messages.as_ref()
     }
 
     pub(crate) fn irqs(&self) -> &Irqs {

@@ -148,6 +148,11 @@ pub(crate) struct RunArgs {
     /// How the guest's interrupts are programmed
     #[arg(long, value_enum, value_name = "MODE", default_value_t = InterruptMode::Auto, help_heading = "Devices")]
     pub(crate) mode: InterruptMode,
+    /// Ask the kernel for the messages of host devices in place of reading them from the devices, by the feature of
+    /// VFIO_DEVICE_FEATURE that has this number. No released kernel has one (docs/kernel); any number may be another
+    /// feature's, so none is tried
+    #[arg(long, value_name = "NUMBER", help_heading = "Devices")]
+    pub(crate) vfio_messages: Option<u16>,
     /// Most interrupt remapping table entries that the guest may hold [default: as many as KVM has GSIs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Devices")]
     pub(crate) max_irtes: Option<u32>,

@@ -19,7 +19,7 @@ use crate::cli::RunArgs;
 use crate::descriptors;
 use crate::devices::attach;
 use crate::devices::departures::Departures;
-use crate::devices::interrupt_mode::InterruptMode;
+use crate::devices::interrupt_mode::{InterruptMode, Interrupts};
 use crate::devices::io_apic::IoApic;
 use crate::devices::line_console::LineConsole;
 use crate::devices::serial::SerialPort;
@@ -85,7 +85,8 @@ pub(crate) fn run(
     let service = service::new(&vm, quotas, assembly)?;
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
-    let maker = attach::all(&vm, &service, args.mode, args.vfio, &args.device, assembly, sandbox)?;
+    let interrupts = Interrupts { mode: args.mode, message_feature: args.vfio_messages };
+    let maker = attach::all(&vm, &service, interrupts, args.vfio, &args.device, assembly, sandbox)?;
     let pci = Arc::clone(maker.bus());
     if args.on_reboot == OnReboot::Restart {
         pci.check_resets()?;

@@ -18,6 +18,7 @@ mod terminal;
 
 pub(crate) use options::{Command, Iommu, Options};
 pub(crate) use run::{Outcome, missing, prepare, run, run_with};
+pub(crate) use setup::Kernel;
 pub(crate) use streams::Streams;
 
 use std::process::ExitCode;

@@ -49,6 +49,9 @@ pub(crate) struct Options {
     /// Give L1 iommufd and VFIO's device files, which no kernel of Debian's has: modules built for its kernel once
     #[arg(long)]
     pub(crate) iommufd: bool,
+    /// The same, with the patches of docs/kernel: VFIO returns the messages of started vectors
+    #[arg(long)]
+    pub(crate) patched: bool,
     /// CPUs of L1; two hold about 400 of the host's interrupt vectors
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=255))]
     pub(crate) cpus: u16,
@@ -107,7 +110,11 @@ pub(crate) enum Iommu {
 impl Options {
     /// The modules of VFIO that L1 is to have.
     pub(crate) fn modules(&self) -> Modules {
-        if self.iommufd { Modules::Iommufd } else { Modules::Debian }
+        match (self.patched, self.iommufd) {
+            (true, _) => Modules::Patched,
+            (false, true) => Modules::Iommufd,
+            (false, false) => Modules::Debian,
+        }
     }
 }
 
@@ -117,6 +124,7 @@ impl Default for Options {
             iommu: Iommu::Intel,
             kernel: Kernel::Usual,
             iommufd: false,
+            patched: false,
             cpus: 2,
             devices: Vec::new(),
             append: String::new(),

@@ -83,6 +83,12 @@ pub(crate) fn all() -> Vec<Test> {
         isolation::INTREMAP_OFF,
         isolation::AMD_INTREMAP_OFF,
         isolation::BEHIND_BRIDGE,
+        kernels::INTEL_NEW,
+        kernels::AMD_NEW,
+        kernels::INTEL_NEW_MOVES,
+        kernels::AMD_NEW_MOVES,
+        kernels::INTEL_PATCHED,
+        kernels::AMD_PATCHED,
     ];
     let lab =
         [doctor::CASE, hobby_kernel::CASE, failures::CASE, vendors::AMD, vendors::OFF, kernels::IOMMUFD];

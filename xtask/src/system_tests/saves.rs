@@ -81,7 +81,9 @@ fn finding(name: &str) -> Result<Finding> {
         Err(missing) => return Ok(skipped(name, &missing)),
     };
     let result = match name {
-        "kvm/saves-started-again" => return Ok(drive_here(&programs, "saves-started-again", name, &[])?.finding),
+        "kvm/saves-started-again" => {
+            return Ok(drive_here(&programs, "saves-started-again", name, &[])?.finding);
+        }
         "kvm/saves-damaged" => damaged::run(&programs, CHANGES),
         "kvm/saves-attach" => rounds(&programs, A_FEW, Devices::OneAttached),
         _ => rounds(&programs, A_FEW, Devices::One),

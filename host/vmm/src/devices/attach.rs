@@ -15,7 +15,7 @@ use pvir_test_device::function_with_events;
 use vm_memory::GuestMemoryMmap;
 
 use super::host_devices::HostDevices;
-use super::interrupt_mode::InterruptMode;
+use super::interrupt_mode::{InterruptMode, Interrupts};
 use super::notices::HostNotices;
 use super::scratch;
 use super::vfio_way::WayChoice;
@@ -31,7 +31,7 @@ use crate::vm::memory;
 pub(crate) fn all<'a>(
     vm: &Vm,
     service: &Arc<Service>,
-    mode: InterruptMode,
+    interrupts: Interrupts,
     way: WayChoice,
     specs: &[DeviceSpec],
     assembly: &'a dyn Assembly,
@@ -46,14 +46,14 @@ pub(crate) fn all<'a>(
         sandbox: sandbox.clone(),
         handles: HandlePool::default(),
         taken: BTreeMap::new(),
-        host: HostDevices::new(vm, mode, way, specs)?,
+        host: HostDevices::new(vm, interrupts, way, specs)?,
         notices: BTreeMap::new(),
     };
     for spec in specs {
         maker.make(spec, &kinds::DEVICE)?;
     }
-    if mode != InterruptMode::Trap {
-        check_isolation(service, mode)?;
+    if interrupts.mode != InterruptMode::Trap {
+        check_isolation(service, interrupts.mode)?;
     }
     Ok(maker)
 }

@@ -14,7 +14,7 @@ use pvir_host::isolation::{DefectPolicy, Host, IsolationError};
 use pvir_host::vfio::{AttachError, Container, Demand, VfioPci};
 use vm_memory::GuestMemoryMmap;
 
-use super::interrupt_mode::InterruptMode;
+use super::interrupt_mode::{InterruptMode, Interrupts};
 use super::notices::HostNotices;
 use super::vfio_way::{self, WayChoice};
 use crate::assembly::{Assembly, HostDevice};
@@ -40,7 +40,7 @@ pub(super) struct HostDevices {
     kvm: Arc<VmFd>,
     memory: GuestMemoryMmap,
     counters: Arc<Counters>,
-    mode: InterruptMode,
+    interrupts: Interrupts,
     way: WayChoice,
     /// All that the VM gets: a group is validated as a whole.
     assigned: Vec<DeviceId>,
@@ -48,7 +48,7 @@ pub(super) struct HostDevices {
 }
 
 impl HostDevices {
-    pub(super) fn new(vm: &Vm, mode: InterruptMode, way: WayChoice, specs: &[DeviceSpec]) -> Result<Self> {
+    pub(super) fn new(vm: &Vm, interrupts: Interrupts, way: WayChoice, specs: &[DeviceSpec]) -> Result<Self> {
         let mut assigned = BTreeSet::new();
         for spec in specs {
             if let DeviceSpec::Vfio(address) = spec {
@@ -61,7 +61,7 @@ impl HostDevices {
             kvm: Arc::clone(&vm.fd),
             memory: vm.memory.clone(),
             counters: Arc::clone(&vm.counters),
-            mode,
+            interrupts,
             way,
             assigned: assigned.into_iter().collect(),
             container: None,
@@ -79,7 +79,8 @@ impl HostDevices {
         let host = Host::default();
         // What is wrong with the device comes before what is wrong with VFIO: it says more.
         host.check_bound(address).map_err(with_remedy)?;
-        let demand = if self.mode == InterruptMode::Direct { Demand::Isolation } else { Demand::OfVfio };
+        let demand =
+            if self.interrupts.mode == InterruptMode::Direct { Demand::Isolation } else { Demand::OfVfio };
         let wanted = HostDevice {
             host: &host,
             address,
@@ -95,7 +96,15 @@ impl HostDevices {
                 VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?
             }
         };
-        check_messages(address, pci.msix().is_some() || pci.msi().is_some(), self.mode)?;
+        check_messages(address, pci.msix().is_some() || pci.msi().is_some(), self.interrupts.mode)?;
+        let pci = match self.interrupts.message_feature {
+            Some(number) => pci.with_message_feature(number, &self.counters).with_context(|| {
+                format!(
+                    "{address}: the kernel does not return messages by feature {number}\nhelp: leave --vfio-messages out"
+                )
+            })?,
+            None => pci,
+        };
         tell_what_is_hidden(&pci)?;
         let notices = HostNotices::of(&pci, id)?;
         Ok((PciFunction::vfio(Arc::new(pci), id, mapper)?, notices))

@@ -29,6 +29,8 @@ pub(crate) enum Modules {
     Debian,
     /// Those that are built for its kernel, which know iommufd and the device's own file too.
     Iommufd,
+    /// These, with our own patches (`docs/kernel/`).
+    Patched,
 }
 
 #[derive(Clone)]
@@ -46,7 +48,9 @@ impl L1 {
         let identity = Identity::read(&folder)?;
         let initramfs = match modules {
             Modules::Debian => folder.join(BASE),
-            Modules::Iommufd => own_modules::ready(cache, tools, &identity, &folder.join(MODULES))?,
+            Modules::Iommufd | Modules::Patched => {
+                own_modules::ready(cache, tools, &identity, &folder.join(MODULES), modules)?
+            }
         };
         Ok(Self { folder, initramfs, identity })
     }

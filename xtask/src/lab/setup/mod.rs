@@ -10,6 +10,7 @@ mod headers;
 mod kernel;
 mod l1;
 mod own_modules;
+mod patches;
 mod source;
 mod tools;
 mod version;

@@ -13,6 +13,8 @@ use anyhow::{Context, Result, ensure};
 use super::cache::Cache;
 use super::headers::Headers;
 use super::kernel::Identity;
+use super::l1::Modules;
+use super::patches;
 use super::source;
 use super::tools::Tools;
 use crate::lab::image::{self, modules};
@@ -58,11 +60,21 @@ const SPANS_RULE: &str = "\niommufd-y += lab_spans.o\nCFLAGS_lab_spans.o := -Wno
 
 /// Builds them, or finds them built, for the kernel whose own modules are in the folder `own`. Returns the initramfs of
 /// an L1 with them.
-pub(super) fn ready(cache: &Cache, tools: &Tools, kernel: &Identity, own: &Path) -> Result<PathBuf> {
+pub(super) fn ready(
+    cache: &Cache,
+    tools: &Tools,
+    kernel: &Identity,
+    own: &Path,
+    which: Modules,
+) -> Result<PathBuf> {
     let release = &kernel.release;
-    let recipe =
-        (RECIPE, image::RECIPE, BUILT, CONFIGURATION, DEFINED, SPANS, SPANS_RULE, (&kernel.version, LOADED));
-    let name = format!("l1-iommufd-{release}");
+    let (kind, patches) = match which {
+        Modules::Patched => ("patched", patches::text()?),
+        Modules::Debian | Modules::Iommufd => ("iommufd", String::new()),
+    };
+    let how = (BUILT, CONFIGURATION, DEFINED, SPANS, SPANS_RULE, LOADED);
+    let recipe = (RECIPE, image::RECIPE, how, &kernel.version, &patches);
+    let name = format!("l1-{kind}-{release}");
     let complete = cache.found(&name, recipe);
     if let Some(folder) = complete {
         return Ok(folder.join(BASE));
@@ -74,8 +86,14 @@ pub(super) fn ready(cache: &Cache, tools: &Tools, kernel: &Identity, own: &Path)
     let source = source::ready(cache, tools, kernel)?;
     let folder = cache.component(&name, recipe, |folder| {
         let build = folder.join("build");
-        step(format!("iommufd for {release}"), "five modules that Debian's kernel lacks", || {
-            lay_out(&source, &build)?;
+        step(format!("{kind} for {release}"), "five modules that Debian's kernel lacks", || {
+            let tree = folder.join("tree");
+            process::output(Command::new("cp").arg("-r").arg(&source).arg(&tree))?;
+            if which == Modules::Patched {
+                patches::apply(&tree)?;
+            }
+            lay_out(&tree, &build)?;
+            fs::remove_dir_all(&tree)?;
             make(&headers, &compiler, &build, &cache.path(&format!("logs/modules-{release}.log")))
         })?;
         let built = folder.join("modules");
@@ -106,6 +124,7 @@ fn lay_out(source: &Path, build: &Path) -> Result<()> {
         ("drivers/iommu/iommu-priv.h", "iommu/iommu-priv.h"),
         ("drivers/vfio", "vfio"),
         ("lib/interval_tree.c", "lib/interval_tree.c"),
+        ("include", "include"),
     ];
     for (from, to) in copies {
         let from = source.join(from);
@@ -126,6 +145,8 @@ fn make(headers: &Headers, compiler: &Path, build: &Path, log: &Path) -> Result<
     make.arg("-C").arg(headers.tree()).arg(format!("-j{jobs}"));
     make.arg(format!("M={}", build.display())).arg(format!("CC={}", compiler.display()));
     make.args(CONFIGURATION).arg(DEFINED);
+    // what stands first finds our header of VFIO before that of the kernel
+    make.arg(format!("NOSTDINC_FLAGS=-nostdinc -I{}", build.join("include").display()));
     // no key to sign with, and no image of the kernel to take types from
     make.args(["CONFIG_MODULE_SIG_ALL=", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"]);
     for name in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARCH", "CROSS_COMPILE", "KBUILD_OUTPUT"] {

@@ -57,11 +57,19 @@ fn parse(record: &str) -> Option<Fault> {
     };
     Some(Fault {
         microseconds: head.split(',').nth(2)?.parse().ok()?,
-        device: after("device [", ']').or_else(|| after("device=", ' ')),
+        device: after("device [", ']').or_else(|| after("device=", ' ')).map(without_segment),
         index: after("fault index ", ' '),
         reason: after("fault reason ", ']'),
         text: text.to_owned(),
     })
+}
+
+/// `bus:device.function`: kernels of about 7.0 and newer write the PCI segment before it.
+fn without_segment(device: String) -> String {
+    match device.split_once(':') {
+        Some((_, rest)) if rest.contains(':') => rest.to_owned(),
+        _ => device,
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +87,18 @@ mod tests {
         assert_eq!(fault.device.as_deref(), Some("00:02.0"));
         assert_eq!(fault.index.as_deref(), Some("0x1234"));
         assert_eq!(fault.reason.as_deref(), Some("0x22"));
+    }
+
+    #[test]
+    fn a_device_is_named_alike_by_old_and_new_kernels() {
+        let of = |device: &str| {
+            let text = format!(
+                "3,1,2,-;DMAR: [INTR-REMAP] Request device [{device}] fault index 0x1 [fault reason 0x22]\n"
+            );
+            parse(&text).unwrap().device.unwrap()
+        };
+        assert_eq!(of("00:02.0"), "00:02.0");
+        assert_eq!(of("0000:00:02.0"), "00:02.0");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod foreign;
 mod guest;
 mod hostile;
 mod ims;
+mod kernel_messages;
 mod lives;
 mod multi;
 mod pairs;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("dynamic", paths::dynamic),
     ("takeover", paths::takeover),
     ("pairs", pairs::run),
+    ("kernel-messages", kernel_messages::run),
     ("counts", counts::run),
     ("floor", floor::in_lab),
     ("floor-own-kvm", floor::on_own_kvm),
@@ -76,7 +78,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("cdev-counts", counts::run),
     ("cdev-several", several::together),
     ("cdev-trapped", trapped::auto),
-    ("cdev-resets", resets::few),
+    ("cdev-resets", lives::resets_passed_through),
     ("cdev-wanted-back", cleanup::wanted_back),
     ("cdev-conformance", guest::conformance),
     ("several", several::together),

@@ -18,9 +18,24 @@ const TO: usize = 1;
 /// Address and data of each entry.
 type Pairs = Vec<(u64, u64)>;
 
+/// What was seen of a VM.
+pub(super) struct Shown {
+    /// For people.
+    pub(super) note: String,
+    /// The VMM's last report.
+    pub(super) report: Value,
+}
+
 pub(super) fn run() -> Result<CaseReport> {
+    Ok(with(&[])?.note.into())
+}
+
+/// The same with further arguments of `pvir run`.
+pub(super) fn with(arguments: &[&str]) -> Result<Shown> {
     let device = host::device(0)?;
-    let mut vm = Vm::start(&["--device", &format!("vfio={device}")], "direct interrupts=2000 checkpoints")?;
+    let vfio = format!("vfio={device}");
+    let arguments = [&["--device", vfio.as_str()], arguments].concat();
+    let mut vm = Vm::start(&arguments, "direct interrupts=2000 checkpoints")?;
     vm.until("enabled")?;
     vm.resume()?;
     vm.until("mapped")?;
@@ -61,7 +76,8 @@ pub(super) fn run() -> Result<CaseReport> {
         same("interrupts on the CPU that was left", &grown(FROM), &0)?;
         arrived += grown(TO);
     }
-    vm.run_out()?.passed()?;
+    let ended = vm.run_out()?;
+    ended.passed()?;
     let remapped = match moved {
         Some(moved) => {
             format!("IRTEs present with this device's source id, {moved} of them moved by the host")
@@ -69,10 +85,10 @@ pub(super) fn run() -> Result<CaseReport> {
         None => "no remapping table to read on this IOMMU".to_owned(),
     };
     let count = given.len();
-    Ok(format!(
+    let note = format!(
         "{count} pairs as in the device's table, 4 times; {remapped}; {arrived} arrived after the move"
-    )
-    .into())
+    );
+    Ok(Shown { note, report: ended.report })
 }
 
 fn pairs_of(entries: &[Value]) -> Result<Pairs> {
