@@ -1,5 +1,6 @@
 //! What takes longer than a test may: it runs for as long as is wished, and writes what it has found into a dated report.
 
+mod fuzz;
 mod model;
 mod report;
 
@@ -33,7 +34,7 @@ struct Campaign {
     run: fn(&mut Report, Duration) -> Result<()>,
 }
 
-const CAMPAIGNS: [Campaign; 1] = [model::CAMPAIGN];
+const CAMPAIGNS: [Campaign; 3] = [model::CAMPAIGN, fuzz::CALLS, fuzz::ACCESSES];
 
 /// The tests that a campaign is the long form of.
 pub(crate) fn gates() -> Vec<Step> {
