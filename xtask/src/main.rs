@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod build;
+mod campaign;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
@@ -48,6 +49,7 @@ enum Task {
     Scale(system_tests::scale::Options),
     Saves(system_tests::saves::Options),
     Lives(system_tests::lives::Options),
+    Campaign(campaign::Options),
     Bench(bench::Options),
     Work(bench::work::Options),
     Api(release::api::Options),
@@ -75,6 +77,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Scale(options) => system_tests::scale::run(&options),
         Task::Saves(options) => system_tests::saves::run(&options),
         Task::Lives(options) => system_tests::lives::run(&options),
+        Task::Campaign(options) => campaign::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Work(options) => bench::work::run(&options),
         Task::Api(options) => release::api::run(&options),

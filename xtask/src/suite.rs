@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::runner::{self, Options, Test};
-use crate::{bench, build, linux_module, release, system_tests};
+use crate::{bench, build, campaign, linux_module, release, system_tests};
 
 /// Run only if they are named: each takes minutes, and shows on a second vendor what the first has shown by counts that do
 /// not depend on it.
@@ -20,7 +20,9 @@ fn tests() -> Vec<Test> {
     let source = Test::InTurn(build::steps::of_source().into_iter().chain(release::of_source()).collect());
     let module = Test::InTurn(linux_module::of_source());
     let builds = Test::InTurn(build::steps::builds().into_iter().chain(release::builds()).collect());
-    [source, builds, module, Test::One(bench::work::CASE)].into_iter().chain(system_tests::all()).collect()
+    let gates = Test::InTurn(campaign::gates());
+    let first = [source, builds, module, Test::One(bench::work::CASE), gates];
+    first.into_iter().chain(system_tests::all()).collect()
 }
 
 /// The names of all tests.

@@ -43,6 +43,15 @@ impl IrqRouter for FakeKvm {
                 ));
             }
         }
+        let is_changed = |gsi: &&u32| {
+            let old_and_new = platform.routes.get(gsi).zip(table.get(gsi));
+            old_and_new.is_some_and(|(old, new)| old != new)
+        };
+        let changed: Vec<u32> = platform.queued.iter().filter(is_changed).copied().collect();
+        for gsi in changed {
+            platform
+                .breach(format!("the route of GSI {gsi} is changed while an injection of it may be queued"));
+        }
         if table == platform.routes {
             platform.breach("a table is set that is set already");
         }

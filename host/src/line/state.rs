@@ -17,6 +17,8 @@ pub struct Line {
     started: bool,
     /// Whether KVM may have an injection of it in its work queue, which only a de-assignment waits for.
     may_be_queued: bool,
+    /// Whether the eventfd had an interrupt when it was attached, which KVM has put into its work queue.
+    has_queued: bool,
     /// Whether somebody else may have the eventfd's file, so that its irqfd does not end when it is closed here.
     may_be_shared: bool,
 }
@@ -35,6 +37,7 @@ impl Line {
             attached: false,
             started: false,
             may_be_queued: false,
+            has_queued: false,
             may_be_shared: false,
         })
     }
@@ -47,6 +50,7 @@ impl Line {
             attached: true,
             started: false,
             may_be_queued: false,
+            has_queued: false,
             may_be_shared: true,
         }
     }
@@ -149,6 +153,15 @@ impl Line {
         !self.started && !self.may_be_queued
     }
 
+    /// Whether KVM was given an interrupt to inject from its work queue, and perhaps has not yet. What is queued reads the
+    /// route first and injects later, and `KVM_SET_GSI_ROUTING` does not wait for it: before the route of such a line is
+    /// changed its irqfd is detached, which does (R2).
+    #[must_use]
+    #[inline]
+    pub(crate) fn has_queued(&self) -> bool {
+        self.attached && self.has_queued
+    }
+
     pub(super) fn set_may_be_queued(&mut self) {
         self.may_be_queued = true;
     }
@@ -156,6 +169,9 @@ impl Line {
     /// Attaches the eventfd to the line's GSI. The GSI has a route, or, if the line `waits` for an entry, none yet.
     #[inline]
     pub(super) fn attach(&mut self, router: &mut dyn IrqRouter, waits: bool) -> io::Result<()> {
+        // Nothing but the device and `hold` puts anything into the counter.
+        let may_hold = self.started || self.may_be_queued;
+        let held = may_hold && self.holds_interrupt();
         match self.gsi {
             Some(gsi) if !waits => router.attach(&self.eventfd, gsi)?,
             Some(gsi) if !self.started => router.arm(&self.eventfd, gsi)?,
@@ -164,6 +180,9 @@ impl Line {
         self.attached = true;
         // A device that is started may have signalled it before.
         self.may_be_queued |= self.started;
+        // Or between the look and the attachment: KVM takes what is signalled from then on, and leaves what it has queued
+        // in the counter. Where it has taken both, what is queued is the second of two arrivals, and nothing depends on it.
+        self.has_queued = held || (may_hold && self.eventfd.read().is_ok());
         Ok(())
     }
 
@@ -173,6 +192,7 @@ impl Line {
         router.detach(&self.eventfd, gsi)?;
         self.attached = false;
         self.may_be_queued = false;
+        self.has_queued = false;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::record::{BatchMode, InputFields, abort_others, clear_answer, fill_answer};
 use super::vm::Vm;
 use crate::irte::{Irte, Target};
-use crate::line::{LineTable, Step};
+use crate::line::{Line, LineTable, Step};
 use pvir_abi::{EntryFlags, EntryRecord, EntryState, Handle, Status};
 use std::collections::BTreeMap;
 
@@ -73,17 +73,24 @@ fn keep_last(targets: &mut Vec<Move>) {
 impl Vm {
     /// Brings each IRTE to its target: those that park lose their irqfd, then one `KVM_SET_GSI_ROUTING` for all,
     /// then those that leave the parked state get their irqfd, which delivers what was raised meanwhile.
+    ///
+    /// An IRTE that has left the parked state, and is moved on while KVM may have queued what it held, loses its irqfd for
+    /// the time of the call: that waits for what may have read the old route (R2).
     fn move_all(&mut self, targets: &[Move]) -> Failures {
         let mut failures = Failures::new();
-        self.park(targets, &mut failures);
+        self.take_off(targets, &mut failures);
         self.reroute(targets, &mut failures);
         self.unpark(targets, &mut failures);
         failures
     }
 
-    fn park(&mut self, targets: &[Move], failures: &mut Failures) {
-        for &(handle, _) in targets.iter().filter(|(_, target)| target.is_none()) {
+    fn take_off(&mut self, targets: &[Move], failures: &mut Failures) {
+        for &(handle, target) in targets {
             let Some(irte) = self.irtes.get_mut(handle) else { continue };
+            let moves_on = target != irte.target && irte.lines.iter().any(Line::has_queued);
+            if target.is_some() && !moves_on {
+                continue;
+            }
             if let Err(error) = self.lines.detach_all(&mut irte.lines) {
                 back_to_old_route(&mut self.lines, irte);
                 let origin = irte.origin;

@@ -270,6 +270,24 @@ fn what_is_raised_while_parked_arrives_with_the_first_route() {
     fixture.assert_arrives(&[(1, 0x67), (300, 0x66)]);
 }
 
+/// R2: KVM injects what was held from a work queue, which has perhaps read the old route when the entry is moved on.
+#[test]
+fn what_was_held_has_arrived_when_the_entry_has_moved_on() {
+    let Some(fixture) = fixture() else { return };
+    let mapped = fixture.one(Operation::MAP, EntryRecord::map_parked(device(), Store::MSIX, 0));
+    fixture.program(0, mapped.pair());
+    let parked = EntryRecord::map_parked(device(), Store::MSIX, 0).with_handle(mapped.handle);
+    for round in 0..200 {
+        fixture.device.raise(0);
+        fixture.one(Operation::RETARGET, routed(0, 300, 0x66).with_handle(mapped.handle));
+        fixture.one(Operation::RETARGET, routed(0, 1, 0x67).with_handle(mapped.handle));
+        assert_eq!(fixture.requested(), [(300, 0x66)], "round {round}");
+        fixture.one(Operation::RETARGET, parked);
+        fixture.take_requested();
+    }
+    fixture.assert_nothing_more(&[]);
+}
+
 #[test]
 fn an_unmapped_pair_is_dead() {
     let Some(fixture) = fixture() else { return };

@@ -9,21 +9,21 @@ use crate::process;
 
 /// This machine, at this time.
 #[derive(Debug, Serialize)]
-pub(super) struct Machine {
-    pub(super) cpu: String,
-    pub(super) cpus: usize,
-    pub(super) kernel: String,
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cpus: usize,
+    pub(crate) kernel: String,
     /// Modules of KVM.
-    pub(super) kvm: String,
-    pub(super) date: String,
-    pub(super) command: String,
+    pub(crate) kvm: String,
+    pub(crate) date: String,
+    pub(crate) command: String,
     /// The peers' versions.
-    pub(super) peers: Vec<String>,
+    pub(crate) peers: Vec<String>,
 }
 
 impl Machine {
     /// `command` is what was called; it goes into tables and pictures.
-    pub(super) fn here(command: String, peers: Vec<String>) -> Self {
+    pub(crate) fn here(command: String, peers: Vec<String>) -> Self {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let modules = fs::read_dir("/sys/module").into_iter().flatten().flatten();
@@ -47,7 +47,7 @@ impl Machine {
     }
 
     /// In two lines: the machine, and what was done on it.
-    pub(super) fn lines(&self) -> [String; 2] {
+    pub(crate) fn lines(&self) -> [String; 2] {
         let Self { cpu, cpus, kernel, kvm, date, command, .. } = self;
         [format!("{cpu}, {cpus} CPUs, Linux {kernel}, {kvm}"), format!("{date}; {command}")]
     }

@@ -6,7 +6,7 @@ mod figures;
 mod histogram;
 mod kvm;
 mod lab;
-mod machine;
+pub(crate) mod machine;
 mod peers;
 mod pictures;
 mod plan;

@@ -33,6 +33,37 @@ fn what_is_raised_while_parked_is_delivered_once_at_the_first_route() {
 }
 
 #[test]
+fn what_was_held_is_waited_for_before_the_entry_moves_on() {
+    // R2; found by the model (docs/model.md, MoveLeavesQueued). The fake reports a route that is changed under a queue.
+    let fixture = ServiceFixture::enabled();
+    let record = fixture.map(&[parked(0, 3)]).records[0];
+    fixture.unmask(0, 3);
+    fixture.raise(0, 3);
+    fixture.retarget(&[moved(&record, 300, 0x88)]);
+    let answer = fixture.retarget(&[moved(&record, 1, 0x89)]);
+    assert_eq!(answer.status, Status::OK);
+    let waits = [BackendCall::Detach(FIRST_GSI), BackendCall::SetRoutes(1), BackendCall::Attach(FIRST_GSI)];
+    assert_eq!(fixture.platform.lock().calls(), waits);
+    assert_eq!(fixture.delivered(), [(300, 0x88)]);
+    fixture.raise(0, 3);
+    // Nothing was held this time, and the next move waits for nothing.
+    fixture.retarget(&[moved(&record, 300, 0x8a)]);
+    assert_eq!(fixture.platform.lock().calls(), [BackendCall::SetRoutes(1)]);
+    assert_eq!(fixture.delivered(), [(1, 0x89)]);
+}
+
+#[test]
+fn a_route_that_does_not_change_waits_for_nothing() {
+    let fixture = ServiceFixture::enabled();
+    let record = fixture.map(&[parked(0, 3)]).records[0];
+    fixture.unmask(0, 3);
+    fixture.raise(0, 3);
+    fixture.retarget(&[moved(&record, 300, 0x88)]);
+    fixture.retarget(&[moved(&record, 300, 0x88)]);
+    assert!(fixture.platform.lock().calls().is_empty());
+}
+
+#[test]
 fn an_entry_parked_again_holds_what_is_raised() {
     // R3
     let fixture = ServiceFixture::enabled();

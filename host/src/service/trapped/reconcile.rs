@@ -164,6 +164,10 @@ impl Trapped {
             let Some(message) = to else { continue };
             match context.lines.give_gsi(line) {
                 Ok(true) => {
+                    if line.has_queued() {
+                        // What KVM has queued of it may have read the old message, and is waited for.
+                        detach(context, number, line);
+                    }
                     context.lines.stage(line, Some(message));
                     staged.push(number);
                 }
