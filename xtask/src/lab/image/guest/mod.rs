@@ -12,10 +12,11 @@ use super::modules::Set;
 
 const INIT: &[u8] = include_bytes!("init.sh");
 /// What `pvir.run=` on the guest's command line can name, and what these share.
-const SCRIPTS: [(&str, &[u8]); 5] = [
+const SCRIPTS: [(&str, &[u8]); 6] = [
     ("accesses", include_bytes!("accesses.sh")),
     ("interrupts", include_bytes!("interrupts.sh")),
     ("nvme", include_bytes!("nvme.sh")),
+    ("unplug", include_bytes!("unplug.sh")),
     ("virtio", include_bytes!("virtio.sh")),
     ("card", include_bytes!("card.sh")),
 ];
