@@ -172,6 +172,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "RATE[,OF-VM]", value_parser = parse_storm_limit, default_value = "2000000", help_heading = "Devices")]
     pub(crate) storm_limit: StormLimit,
 
+    /// Seconds that the guest has for letting go a device that the host wants back, because it is unbound or removed. Then
+    /// it is taken. The VM goes on without it
+    #[arg(long, value_name = "SECONDS", value_parser = parse_grace, default_value = "10", allow_negative_numbers = true, help_heading = "Devices")]
+    pub(crate) unplug_grace: f64,
+
     /// What the kernel does with system calls that pvir's threads do not need once the guest runs: `on` ends the run, with
     /// exit code 159, and files can only be read, in /proc and /sys; `log` has them in the kernel's log and changes nothing
     #[arg(long, value_enum, value_name = "MODE", default_value_t = SandboxMode::On, help_heading = "Run and report")]
@@ -311,6 +316,13 @@ fn parse_storm_limit(text: &str) -> Result<StormLimit, String> {
     match text.split_once(',') {
         None => Ok(StormLimit::per_second(rate(text)?)),
         Some((device, vm)) => Ok(StormLimit::per_second(rate(device)?).with_vm(rate(vm)?)),
+    }
+}
+
+fn parse_grace(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
+        _ => Err("expected a number of seconds, 0 or more".to_owned()),
     }
 }
 

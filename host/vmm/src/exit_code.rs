@@ -12,7 +12,7 @@ pub(crate) const OUTPUT_LOST: u8 = 5;
 pub(crate) const SANDBOX: u8 = 159;
 /// `--timeout` passed, as with timeout(1).
 pub(crate) const TIMEOUT: u8 = 124;
-/// Ctrl-C or SIGTERM, or the host wants a device back: 128 + SIGINT.
+/// Ctrl-C or SIGTERM: 128 + SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// What `--help` says of exit codes.
@@ -26,8 +26,7 @@ pub(crate) const HELP: &str = "Exit codes:
           run) or the VMM or a host device failed under it
   5       the guest ended with 0, but its output or a report was not written
   124     --timeout passed
-  130     Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; a second one ends pvir at once;
-          or the host wanted a device back
+  130     Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; a second one ends pvir at once
   159     the sandbox stopped a thread of pvir (--sandbox); stderr names the
           system call
 

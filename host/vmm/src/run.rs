@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{self, ExitCode};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use pvir_host::counters::Counters;
@@ -204,7 +204,8 @@ pub(crate) fn run(
         desk: Arc::clone(&desk),
     };
     let plugger = Plugger::new(maker, Arc::clone(&plug_desk), hotplug, ejector)
-        .for_restarts(args.on_reboot == OnReboot::Restart);
+        .for_restarts(args.on_reboot == OnReboot::Restart)
+        .with_grace(Duration::from_secs_f64(args.unplug_grace));
     let mut watch = Watch::new(watched, args.timeout, ticker, plugger)?;
     let threads = restart::run_boots(&machine, args.on_reboot, &mut watch, vcpus, sandbox)?;
     desk.close();

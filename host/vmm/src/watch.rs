@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pvir_host::service::Service;
+use pvir_host::vfio::DeviceNotice;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::devices::notices::HostNotices;
@@ -107,12 +108,17 @@ impl<'a> Watch<'a> {
         let Watched { ending, signals, service, live, results, user } = self.watched;
         let left_to = |moment: Instant| moment.saturating_duration_since(Instant::now());
         self.plugger.notices().for_each(|notices| notices.tell_resets(service));
-        let said = self.plugger.notices().find_map(HostNotices::next);
-        if let Some((device, notice)) = said {
-            let outcome = Outcome::of_notice(device, notice);
-            tracing::warn!("{}", outcome.describe());
-            ending.finish_for_good(outcome);
-            return Ok(());
+        let said = |notices: &HostNotices| notices.next().map(|said| (notices.guest(), said));
+        let said = self.plugger.notices().find_map(said);
+        match said {
+            Some((guest, (device, DeviceNotice::Wanted))) => self.plugger.give_up(guest, device),
+            Some((_, (device, _))) => {
+                let outcome = Outcome::DeviceFailed { device: device.to_string() };
+                tracing::warn!("{}", outcome.describe());
+                ending.finish_for_good(outcome);
+                return Ok(());
+            }
+            None => {}
         }
         let deadline = self.limit.map(|(_, deadline)| deadline);
         if let Some((seconds, _)) = self.limit.filter(|(_, deadline)| left_to(*deadline).is_zero()) {

@@ -65,10 +65,7 @@ pub(super) const INTEL: Batch = Batch {
         ("intel/quotas", "the quotas of a VM and of a device, run into"),
         ("intel/used-again", "a device is used three times in a row"),
         ("intel/killed", "pvir is killed in a storm"),
-        (
-            "intel/wanted-back",
-            "the host unbinds a device in use: pvir says so and ends, and the host gets it",
-        ),
+        ("intel/wanted-back", "the host unbinds a device in use: it is taken from the VM, which goes on"),
         (
             "intel/saves",
             "saved under traffic and restored with this and another igb: found reset, the guest told, none lost or twice",
@@ -197,7 +194,7 @@ pub(super) const AMD: Batch = Batch {
             "amd/reboots",
             "a guest resets its machine under traffic: the device is reset, each boot is as the first, nothing leaks",
         ),
-        ("amd/wanted-back", "the host unbinds a device in use: pvir says so and ends, and the host gets it"),
+        ("amd/wanted-back", "the host unbinds a device in use: it is taken from the VM, which goes on"),
     ],
     run: |names| run(Iommu::Amd, ONE_CPU, "", names),
 };

@@ -68,6 +68,11 @@ impl HostNotices {
         }
     }
 
+    /// Where the guest finds the device.
+    pub(crate) fn guest(&self) -> DeviceId {
+        self.guest
+    }
+
     /// What the host has said of the device, if it has said something, and the device's address on the host.
     pub(crate) fn next(&self) -> Option<(DeviceId, DeviceNotice)> {
         // One that was not signalled answers EAGAIN. A device that has failed is wanted back as well, for its reset.

@@ -1,10 +1,13 @@
 //! What the main thread does for devices that come and go.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use pvir_abi::DeviceId;
 
 use super::desk::{PlugDesk, Wish};
 use super::ejector::Ejector;
@@ -27,6 +30,10 @@ pub(crate) struct Plugger<'a> {
     ejector: Arc<Ejector>,
     /// Whether the machine is started again, for which every device must have a reset.
     restarts: bool,
+    /// How long the guest has for letting go a device that the host wants back.
+    grace: Duration,
+    /// When this is over, by the serial number of the device's slot, with its place.
+    wanted: BTreeMap<u64, (DevFn, Instant)>,
 }
 
 impl<'a> Plugger<'a> {
@@ -36,12 +43,25 @@ impl<'a> Plugger<'a> {
         hotplug: Arc<HotplugPorts>,
         ejector: Arc<Ejector>,
     ) -> Self {
-        Self { maker, desk, hotplug, ejector, restarts: false }
+        Self {
+            maker,
+            desk,
+            hotplug,
+            ejector,
+            restarts: false,
+            grace: Duration::ZERO,
+            wanted: BTreeMap::new(),
+        }
     }
 
     /// With devices only that can be reset, if `restarts`.
     pub(crate) fn for_restarts(self, restarts: bool) -> Self {
         Self { restarts, ..self }
+    }
+
+    /// With so much time for a guest to let go a device that the host wants back.
+    pub(crate) fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// What the host says of its devices.
@@ -66,8 +86,46 @@ impl<'a> Plugger<'a> {
             };
             request.reply(outcome);
         }
+        let next = self.take_wanted();
         self.give_back();
-        self.ejector.departures.are_left().then(|| Instant::now() + NEXT_LOOK)
+        let look = self.ejector.departures.are_left().then(|| Instant::now() + NEXT_LOOK);
+        look.into_iter().chain(next).min()
+    }
+
+    /// The host wants a device back, which it has at `device` and the guest at `guest`: the guest is asked for it, and it is
+    /// taken when the grace period is over. The host says so again and again until it has it.
+    pub(crate) fn give_up(&mut self, guest: DeviceId, device: DeviceId) {
+        let slot = DevFn::of(guest).and_then(|place| self.maker.bus().slot(place));
+        // One that is closing is on its way.
+        let Some(slot) = slot.filter(|slot| slot.function().host_address() == Some(device)) else { return };
+        let place = slot.devfn();
+        if let Entry::Vacant(new) = self.wanted.entry(slot.serial()) {
+            let seconds = self.grace.as_secs_f64();
+            tracing::warn!(
+                "the host wants {device} back: it is being unbound from vfio-pci, or removed; the guest has {seconds} s to \
+                 let {place} go"
+            );
+            new.insert((place, Instant::now() + self.grace));
+            self.hotplug.ask_for(place);
+        }
+    }
+
+    /// Takes what the host has wanted back for long enough. Answers when there is more to be taken.
+    fn take_wanted(&mut self) -> Option<Instant> {
+        let bus = self.maker.bus();
+        let is_there =
+            |place: DevFn, serial: u64| bus.slot(place).is_some_and(|slot| slot.serial() == serial);
+        self.wanted.retain(|serial, (place, _)| is_there(*place, *serial));
+        let now = Instant::now();
+        let due: Vec<DevFn> =
+            self.wanted.values().filter(|(_, moment)| *moment <= now).map(|(place, _)| *place).collect();
+        for place in due {
+            if let Err(error) = self.force_out(place) {
+                // The guest has let it go at this moment.
+                tracing::debug!("{error:#}");
+            }
+        }
+        self.wanted.values().map(|(_, moment)| *moment).filter(|moment| *moment > now).min()
     }
 
     fn give_back(&mut self) {

@@ -1,7 +1,5 @@
 //! How a run ends, and the exit code that says so.
 
-use pvir_abi::DeviceId;
-use pvir_host::vfio::DeviceNotice;
 use serde::Serialize;
 
 use super::crash::CrashReport;
@@ -39,11 +37,6 @@ pub(crate) enum Outcome {
         /// The limit.
         seconds: f64,
     },
-    /// The host wants a device back, for another driver or because it goes.
-    DeviceWanted {
-        /// Its address on the host.
-        device: String,
-    },
     /// A host device has reported an error after which it does not work.
     DeviceFailed {
         /// Its address on the host.
@@ -59,15 +52,6 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// How the run has to end when the host says this of a device, which has this address on the host.
-    pub(crate) fn of_notice(device: DeviceId, notice: DeviceNotice) -> Self {
-        let device = device.to_string();
-        match notice {
-            DeviceNotice::Failed => Self::DeviceFailed { device },
-            _ => Self::DeviceWanted { device },
-        }
-    }
-
     /// Whether the guest runs again by itself: it has reset the machine, or a triple fault has, or it is being saved.
     pub(crate) fn is_restartable(&self) -> bool {
         match self {
@@ -87,7 +71,7 @@ impl Outcome {
             | Self::GuestPowerOff
             | Self::SaveWanted
             | Self::Saved { .. } => 0,
-            Self::Interrupted | Self::DeviceWanted { .. } => INTERRUPTED,
+            Self::Interrupted => INTERRUPTED,
             Self::TimedOut { .. } => TIMEOUT,
             Self::GuestCrash(_) | Self::HostFailure { .. } | Self::DeviceFailed { .. } => CRASH,
         }
@@ -104,10 +88,6 @@ impl Outcome {
             Self::Saved { bytes } => format!("saved, in a file of {bytes} bytes"),
             Self::Interrupted => "interrupted".to_owned(),
             Self::TimedOut { seconds } => format!("stopped after --timeout {seconds}"),
-            Self::DeviceWanted { device } => format!(
-                "the host wants {device} back: it is being unbound from vfio-pci, or removed; the VM has ended, so that \
-                 the host gets it"
-            ),
             Self::DeviceFailed { device } => format!(
                 "the host reports an uncorrectable error of {device}; help: the host's kernel log says which"
             ),
@@ -129,12 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_says_of_a_device_is_no_success_and_names_it() {
-        let device: DeviceId = "0000:06:00.0".parse().unwrap();
-        let wanted = Outcome::of_notice(device, DeviceNotice::Wanted);
-        let failed = Outcome::of_notice(device, DeviceNotice::Failed);
-        assert_eq!((wanted.code(), failed.code()), (INTERRUPTED, CRASH));
-        assert!(wanted.describe().contains("wants 0000:06:00.0 back"));
+    fn a_device_that_fails_is_no_success_and_is_named() {
+        let failed = Outcome::DeviceFailed { device: "0000:06:00.0".to_owned() };
+        assert_eq!(failed.code(), CRASH);
         assert!(failed.describe().contains("error of 0000:06:00.0"));
     }
 }

@@ -28,6 +28,15 @@ while kill -0 $vm 2>/dev/null; do
         answered=$asked
         sed -n "s/^/@host $asked /; /vfio-msix/p" /proc/interrupts
         echo "@asked $asked" >>/tmp/err
+        # A question that begins so is a command of pvir for this VM, and is answered when that has ended.
+        question=$(grep '^@guest asks' /tmp/out | sed -n "${asked}p" | tr -d '\r')
+        case $question in
+        '@guest asks host: '*)
+            # Its words are parted by blanks.
+            # shellcheck disable=SC2086
+            pvir ${question#*host: } $vm >>/tmp/host 2>&1 || echo "failed: $?" >>/tmp/host
+            ;;
+        esac
         echo "${answer%%"$newline"*}" >&3
         answer=${answer#*"$newline"}
     fi
@@ -36,5 +45,6 @@ done
 wait $vm
 status=$?
 cat /tmp/out
+[ ! -e /tmp/host ] || sed 's/^/@host pvir /' /tmp/host
 cat /tmp/err >&2
 exit $status

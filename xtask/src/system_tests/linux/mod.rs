@@ -4,6 +4,7 @@
 mod accesses;
 mod counts;
 mod nvme;
+mod plug;
 pub(super) mod pvir;
 mod trace;
 mod virtio;
@@ -16,7 +17,7 @@ use crate::lab::{Iommu, Options};
 use crate::runner::{Step, Verdict};
 use counts::{Counts, InterruptCounts};
 
-pub(super) const CASES: [Step; 12] = [
+pub(super) const CASES: [Step; 13] = [
     Step {
         name: "intel/linux",
         about: "Debian's Linux as the guest: its igb's interrupts arrive on the CPU that smp_affinity says",
@@ -46,6 +47,11 @@ pub(super) const CASES: [Step; 12] = [
         name: "intel/linux-accesses",
         about: "its accesses to request, move and free an interrupt are, word for word, those of the test kernel",
         run: accesses::run,
+    },
+    Step {
+        name: "intel/linux-plug",
+        about: "a Linux guest's card is unplugged under its own driver, asked for and by surprise; another device comes",
+        run: plug::run,
     },
     Step { name: "intel/linux-reboot", about: "reboot -f in a Linux guest ends the run", run: reboot },
     Step {
