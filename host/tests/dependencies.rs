@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// The library itself, what it names, and what those bring.
-const CRATES: [&str; 32] = [
+const CRATES: [&str; 34] = [
     "bitflags",
     "byteorder",
     "cfg-if",
     "cobs",
     "crc32fast",
+    "iommufd-bindings",
+    "iommufd-ioctls",
     "kvm-bindings",
     "kvm-ioctls",
     "libc",

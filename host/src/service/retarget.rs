@@ -78,13 +78,15 @@ impl Vm {
     /// the time of the call: that waits for what may have read the old route (R2).
     fn move_all(&mut self, targets: &[Move]) -> Failures {
         let mut failures = Failures::new();
-        self.take_off(targets, &mut failures);
+        let moving_on = self.take_off(targets, &mut failures);
         self.reroute(targets, &mut failures);
-        self.unpark(targets, &mut failures);
+        self.unpark(targets, &moving_on, &mut failures);
         failures
     }
 
-    fn take_off(&mut self, targets: &[Move], failures: &mut Failures) {
+    /// Answers with the IRTEs that are not parked, and were where they were.
+    fn take_off(&mut self, targets: &[Move], failures: &mut Failures) -> BTreeMap<Handle, Target> {
+        let mut moving_on = BTreeMap::new();
         for &(handle, target) in targets {
             let Some(irte) = self.irtes.get_mut(handle) else { continue };
             let moves_on = target != irte.target && irte.lines.iter().any(Line::has_queued);
@@ -96,8 +98,11 @@ impl Vm {
                 let origin = irte.origin;
                 failures
                     .insert(handle, self.failed(Step::Detach.name(), &origin, Status::HOST_ERROR, &error));
+            } else if let Some(old) = irte.target.filter(|_| moves_on && target.is_some()) {
+                moving_on.insert(handle, old);
             }
         }
+        moving_on
     }
 
     fn reroute(&mut self, targets: &[Move], failures: &mut Failures) {
@@ -124,19 +129,22 @@ impl Vm {
         }
     }
 
-    fn unpark(&mut self, targets: &[Move], failures: &mut Failures) {
+    fn unpark(&mut self, targets: &[Move], moving_on: &BTreeMap<Handle, Target>, failures: &mut Failures) {
         let mut unrouted = false;
         for &(handle, _) in targets {
             let Self { irtes, lines, .. } = self;
             let Some(irte) = irtes.get_mut(handle).filter(|irte| awaits_irqfd(lines, irte)) else { continue };
             let Err(error) = lines.attach_all(&mut irte.lines) else { continue };
-            // Parked it was, parked it stays. A route is never dropped under an irqfd that could not be detached again.
-            irte.target = None;
-            unrouted = true;
-            if !irte.lines.is_attached() {
-                irte.lines.iter_mut().for_each(|line| lines.stage(line, None));
-            }
             let origin = irte.origin;
+            if !moving_on.get(&handle).is_some_and(|old| stays_at(lines, irte, *old)) {
+                // Parked it was, parked it stays. A route is never dropped under an irqfd that could not be detached
+                // again.
+                irte.target = None;
+                unrouted = true;
+                if !irte.lines.is_attached() {
+                    irte.lines.iter_mut().for_each(|line| lines.stage(line, None));
+                }
+            }
             failures.insert(handle, self.failed(Step::Attach.name(), &origin, Status::HOST_ERROR, &error));
         }
         if unrouted {
@@ -149,6 +157,15 @@ impl Vm {
 /// Whether only irqfds are missing. A parked entry may have routes that could not be dropped; it does not go there.
 fn awaits_irqfd(lines: &LineTable, irte: &Irte) -> bool {
     irte.target.is_some() && lines.await_irqfd(&irte.lines)
+}
+
+/// Puts an IRTE that was taken off for a move back to where it was (R6), and answers whether it is there.
+fn stays_at(lines: &mut LineTable, irte: &mut Irte, old: Target) -> bool {
+    for (number, line) in (0..).zip(irte.lines.iter_mut()) {
+        lines.stage(line, Some(old.message(number)));
+    }
+    irte.target = Some(old);
+    lines.apply().is_ok() && lines.attach_all(&mut irte.lines).is_ok()
 }
 
 /// All messages of an IRTE stay where they were, if one of them must. The first failure is the one to report.

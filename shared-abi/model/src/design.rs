@@ -20,7 +20,7 @@ pub struct Scope {
     pub emulated: bool,
     /// The guest has taken its device when the run begins.
     pub attached: bool,
-    /// Places where interrupts can go, at most [`TARGETS`](crate::world::TARGETS).
+    /// Places where interrupts can go, at most [`TARGETS`].
     pub targets: Target,
     /// Irqfds are taken off after UNMAP has returned, where nothing can come of them.
     pub retires: bool,

@@ -53,6 +53,22 @@ fn what_was_held_is_waited_for_before_the_entry_moves_on() {
 }
 
 #[test]
+fn an_entry_that_cannot_be_attached_after_the_wait_stays_where_it_was() {
+    // R6
+    let fixture = ServiceFixture::enabled();
+    let record = fixture.map(&[parked(0, 3)]).records[0];
+    fixture.unmask(0, 3);
+    fixture.raise(0, 3);
+    fixture.retarget(&[moved(&record, 300, 0x88)]);
+    fixture.platform.lock().faults.fail_once(Some(CallKind::Attach), 0, libc::ENOMEM);
+    assert_eq!(statuses(&fixture.retarget(&[moved(&record, 1, 0x89)]).records), [Status::HOST_ERROR]);
+    let held = fixture.query(&[query_of(0, 3)]).records[0];
+    assert_eq!((held.status, held.state, held.routing), (Status::OK, 0, routed(0, 3, 300, 0x88).routing));
+    fixture.raise(0, 3);
+    assert_eq!(fixture.delivered(), [(300, 0x88), (300, 0x88)]);
+}
+
+#[test]
 fn a_route_that_does_not_change_waits_for_nothing() {
     let fixture = ServiceFixture::enabled();
     let record = fixture.map(&[parked(0, 3)]).records[0];

@@ -76,10 +76,12 @@ fn a_machine_that_is_another_is_refused_by_name() {
         (vec!["--cpus", "2", "--device", "emulated,vectors=17"], "it has other interrupts"),
         (vec!["--cpus", "2", "--device", "emulated,ims=3"], "it has other interrupts"),
         (vec!["--cpus", "2", "--device", "emulated", "--mode", "trap"], "other conduits"),
-        (vec!["--cpus", "2", "--device", "emulated", "--on-reboot", "restart"], "--on-reboot restart"),
     ] {
         assert_refused(&restore(&file, &machine), part);
     }
+    let output = restore(&file, &[&MACHINE[..], &["--on-reboot", "restart"]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("needs the KERNEL"), "{}", stderr(&output));
     assert_refused(&restore(&folder.path().join("missing"), &MACHINE), "No such file");
     assert_refused(&restore(folder.path(), &MACHINE), "not a regular file");
 }
