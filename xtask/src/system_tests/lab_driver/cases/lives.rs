@@ -130,6 +130,12 @@ pub(super) fn reboots_passed_through() -> Result<CaseReport> {
     Ok(reboot(&passed_through()?, "port", rounds(3)?)?.into())
 }
 
+/// What the next boot is told of the one that has said this: a handle and a pair, which must be dead then.
+pub(super) fn former_of(boot: &Value) -> String {
+    let [handle, address, data] = ["/handle", "/address", "/data"].map(|field| number(boot, field));
+    format!("{handle} {address} {data}")
+}
+
 /// A guest that resets its machine in the middle of its interrupts, again and again, in one process: each boot finds what
 /// the first one found, and nothing is left of those before.
 fn reboot(device: &str, way: &str, times: u64) -> Result<String> {
@@ -153,7 +159,7 @@ fn reboot(device: &str, way: &str, times: u64) -> Result<String> {
         epoch = number(said, "/epoch");
         let handle = number(said, "/handle");
         ensure!(handle != 0 && handles.insert(handle), "handle {handle} was given before, {when}");
-        former = format!("{handle} {} {}", number(said, "/address"), number(said, "/data"));
+        former = former_of(said);
         let dead = checks.iter().filter(|check| check["name"] == "former").count();
         same("boots that were told of the one before", &(dead as u64), &boot)?;
         let counts = vm.counts()?;

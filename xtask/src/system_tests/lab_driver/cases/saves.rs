@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
+use super::lives::former_of;
 use crate::CaseReport;
 use crate::expect::{number, same};
 use crate::host;
@@ -87,13 +88,19 @@ pub(super) fn started_again() -> Result<CaseReport> {
     let words = "reboot by=port checkpoints";
     let arguments = ["--device", "emulated,vectors=10", "--on-reboot", "restart", "--memory", "32M"];
     let mut vm = Vm::start(&arguments, words)?;
+    vm.until("former")?;
+    vm.answer("")?;
     vm.until("traffic")?;
+    let boots = vm.events("boot");
+    let former = former_of(boots.last().context("no event `boot`")?);
     let epoch = epoch_of(&vm)?;
     vm.save(file, &[])?;
     same("exit status", &vm.finish()?.status, &Some(0))?;
     let mut vm = Vm::restore(file, &[&arguments[..], &["--append", words]].concat())?;
     // It stands at its checkpoint.
     vm.resume()?;
+    vm.until("former")?;
+    vm.answer(&former)?;
     vm.until("traffic")?;
     fs::remove_dir_all(&folder)?;
     let failed = vm.events("check").into_iter().find(|check| check["outcome"] == "FAILED");
