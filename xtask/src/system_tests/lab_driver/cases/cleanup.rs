@@ -72,7 +72,7 @@ pub(super) fn wanted_back() -> Result<CaseReport> {
     ensure!(unbind.is_finished(), "the device is not given back");
     unbind.join().map_err(|_| anyhow!("the thread that unbinds panicked"))??;
     same("driver", &host::driver(&bdf), &None)?;
-    host::nothing_left()?;
+    host::no_interrupt_left()?;
     let counts = vm.counts().context("the VM does not go on")?;
     same("unplugged", &counts["unplugged"], &1.into())?;
     vm.signal(Signal::TERM)?;
@@ -80,6 +80,7 @@ pub(super) fn wanted_back() -> Result<CaseReport> {
     ensure!(ended.stderr.contains(&format!("the host wants {bdf} back")), "it said:\n{}", ended.stderr);
     same("exit status", &ended.status, &Some(130))?;
     same("outcome", &ended.report["outcome"]["kind"], &"interrupted".into())?;
+    host::nothing_left()?;
     fs::write(Path::new(DRIVER).join("bind"), &bdf)?;
     Vm::start(&["--device", &device], WORDS)?.finish()?.passed()?;
     Ok("unbind takes the device from the VM, which goes on; bound again, it works".to_owned().into())
