@@ -155,6 +155,10 @@ fn at_most(step: &Step, calls: u64) -> Result<()> {
     Ok(())
 }
 
+/// The stack of each thread of the kernel is a mapping too, and threads come and go. So only what is left behind by every
+/// load is seen by mappings, where the module is loaded more often than this (`PVIR_LINUX_TIMES`).
+const MAPPINGS_OF_OTHERS: u64 = 8;
+
 /// What the guest counts without the module does not grow with the number of times that it was loaded.
 fn nothing_is_left(record: &Record) -> Result<()> {
     let field = |line: &str, name: &str| -> Result<u64> {
@@ -165,9 +169,13 @@ fn nothing_is_left(record: &Record) -> Result<()> {
     let (Some(first), Some(last)) = (lines.first(), lines.last()) else {
         anyhow::bail!("nothing was counted")
     };
-    for name in ["irqs", "mappings"] {
+    for (name, others) in [("irqs", 0), ("mappings", MAPPINGS_OF_OTHERS)] {
         let (before, after) = (field(first, name)?, field(last, name)?);
-        ensure!(after <= before, "{name}: {before} after the first unload, {after} after {}", lines.len());
+        ensure!(
+            after <= before + others,
+            "{name}: {before} after the first unload, {after} after {}",
+            lines.len()
+        );
     }
     Ok(())
 }
