@@ -12,6 +12,7 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use super::desk::SaveRequest;
 use super::file::{self, Opened};
 use super::state::{MachineShape, MachineState, leaf};
+use super::time::SavedTime;
 use crate::pci::bus::PciBus;
 use crate::vcpu::Vcpu;
 use crate::vcpu::outcome::Outcome;
@@ -83,13 +84,17 @@ fn save_paused(parts: Parts<'_>, options: SaveOptions, vcpus: &[Vcpu]) -> Result
     let service = service.save_with(options)?.to_bytes()?;
     Ok(MachineState {
         shape: shape(parts, vcpus),
-        clock: vm.fd.get_clock().context("KVM_GET_CLOCK failed")?,
+        time: SavedTime::of(vm, boot(vcpus)?)?,
         vcpus: vcpus.iter().map(|vcpu| vcpu.save(vm)).collect::<Result<_>>()?,
         io_apic: platform.io_apic.save(),
         ports: platform.ports.save(),
         functions: platform.pci.functions().map(|function| Ok(function.save()?)).collect::<Result<_>>()?,
         service,
     })
+}
+
+fn boot(vcpus: &[Vcpu]) -> Result<&Vcpu> {
+    vcpus.first().context("the machine has no vCPU")
 }
 
 fn shape(Parts { vm, platform, .. }: Parts<'_>, vcpus: &[Vcpu]) -> MachineShape {
@@ -147,8 +152,7 @@ impl Snapshot {
         let saved = SavedState::from_bytes(&state.service).context("the library's part of it")?;
         memory.read_memory(&vm.memory)?;
         vcpus.iter().zip(&state.vcpus).try_for_each(|(vcpu, state)| vcpu.restore(state))?;
-        let clock = kvm_bindings::kvm_clock_data { clock: state.clock.clock, ..Default::default() };
-        vm.fd.set_clock(&clock).context("KVM_SET_CLOCK failed")?;
+        state.time.set(vm, boot(vcpus)?)?;
         // The serial port may give the I/O APIC an edge that it has already.
         platform.ports.restore(&state.ports)?;
         platform.io_apic.restore(&state.io_apic)?;

@@ -13,6 +13,7 @@ mod desk;
 mod file;
 mod machine;
 mod state;
+mod time;
 
 pub(crate) use command::{HELP, Request, SaveArgs, run as run_command};
 pub(crate) use desk::SaveDesk;

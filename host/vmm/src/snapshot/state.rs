@@ -1,10 +1,11 @@
 //! What of a machine is saved beside its RAM, and whether another machine can go on with it.
 
 use anyhow::{Context, Result, bail};
-use kvm_bindings::{kvm_clock_data, kvm_cpuid_entry2};
+use kvm_bindings::kvm_cpuid_entry2;
 use pvir_host::function::SavedFunction;
 use serde::{Deserialize, Serialize};
 
+use super::time::SavedTime;
 use crate::devices::io_apic::SavedIoApic;
 use crate::vcpu::ports::SavedPorts;
 use crate::vcpu::state::VcpuState;
@@ -13,7 +14,7 @@ use crate::vcpu::state::VcpuState;
 #[derive(Serialize, Deserialize)]
 pub(super) struct MachineState {
     pub(super) shape: MachineShape,
-    pub(super) clock: kvm_clock_data,
+    pub(super) time: SavedTime,
     /// In the order of the machine's APIC ids.
     pub(super) vcpus: Vec<VcpuState>,
     pub(super) io_apic: SavedIoApic,

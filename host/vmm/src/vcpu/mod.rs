@@ -29,7 +29,6 @@ use kick::Armed;
 use outcome::Outcome;
 use platform::Platform;
 use power_on::PowerOn;
-use state::VcpuState;
 
 use crate::assembly::Assembly;
 use crate::boot;
@@ -153,22 +152,6 @@ impl Vcpu {
     /// (OSXSAVE, the size of the XSAVE area).
     pub(crate) fn cpuid(&self) -> &[kvm_cpuid_entry2] {
         &self.cpuid
-    }
-
-    /// The state of the vCPU, which has [settled](Self::settle).
-    ///
-    /// # Errors
-    /// The ioctl that failed.
-    pub(crate) fn save(&self, vm: &Vm) -> Result<VcpuState> {
-        VcpuState::of(&self.fd, &vm.kvm).with_context(|| self.name())
-    }
-
-    /// Brings the vCPU, which has not run, into a state of before.
-    ///
-    /// # Errors
-    /// The ioctl that failed, or what this KVM does not take.
-    pub(crate) fn restore(&self, state: &VcpuState) -> Result<()> {
-        state.set(&self.fd).with_context(|| self.name())
     }
 
     /// For messages.

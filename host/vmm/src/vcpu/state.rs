@@ -5,7 +5,9 @@ use kvm_bindings::{Msrs, kvm_msr_entry};
 use kvm_ioctls::{Kvm, VcpuFd};
 use serde::{Deserialize, Serialize};
 
+use super::Vcpu;
 use super::registers::{Registers, TIME_STAMP_COUNTER, write_msrs};
+use crate::vm::Vm;
 
 /// IA32_TSC_DEADLINE, which is set last, as the time stamp counter is set first.
 const TSC_DEADLINE: u32 = 0x6e0;
@@ -45,6 +47,39 @@ impl VcpuState {
             })?;
         }
         self.registers.set(vcpu, set_msrs)
+    }
+}
+
+impl Vcpu {
+    /// The state of the vCPU, which has [settled](Self::settle).
+    ///
+    /// # Errors
+    /// The ioctl that failed.
+    pub(crate) fn save(&self, vm: &Vm) -> Result<VcpuState> {
+        VcpuState::of(&self.fd, &vm.kvm).with_context(|| self.name())
+    }
+
+    /// Brings the vCPU, which has not run, into a state of before.
+    ///
+    /// # Errors
+    /// The ioctl that failed, or what this KVM does not take.
+    pub(crate) fn restore(&self, state: &VcpuState) -> Result<()> {
+        state.set(&self.fd).with_context(|| self.name())
+    }
+
+    /// The time stamp counter, as the guest reads it.
+    ///
+    /// # Errors
+    /// The ioctl that failed.
+    pub(crate) fn counter(&self) -> Result<u64> {
+        let counter =
+            read(&self.fd, TIME_STAMP_COUNTER).and_then(|read| read.context("KVM does not read the counter"));
+        counter.with_context(|| self.name())
+    }
+
+    /// Its frequency in kHz; 0 where KVM does not tell.
+    pub(crate) fn counter_khz(&self) -> u32 {
+        self.fd.get_tsc_khz().unwrap_or(0)
     }
 }
 
