@@ -6,6 +6,7 @@ mod counts;
 mod nvme;
 mod plug;
 pub(super) mod pvir;
+mod saves;
 mod trace;
 mod virtio;
 
@@ -17,7 +18,7 @@ use crate::lab::{Iommu, Options};
 use crate::runner::{Step, Verdict};
 use counts::{Counts, InterruptCounts};
 
-pub(super) const CASES: [Step; 13] = [
+pub(super) const CASES: [Step; 14] = [
     Step {
         name: "intel/linux",
         about: "Debian's Linux as the guest: its igb's interrupts arrive on the CPU that smp_affinity says",
@@ -73,6 +74,11 @@ pub(super) const CASES: [Step; 13] = [
         name: "intel/linux-pvir-without",
         about: "the module where pvir is killed, offers nothing, or refuses: all goes on, and it says why",
         run: pvir::without,
+    },
+    Step {
+        name: "intel/linux-saves",
+        about: "a Linux guest that computes is saved and goes on in a new process; its igb, found reset, is set up again",
+        run: saves::run,
     },
     Step { name: "intel/linux-panic", about: "so does a panic of its kernel, with panic=-1", run: panic },
 ];

@@ -14,7 +14,7 @@ use super::modules::Set;
 const MODULES: &str = "lib/guest/modules";
 const INIT: &[u8] = include_bytes!("init.sh");
 /// What `pvir.run=` on the guest's command line can name, and what these share.
-const SCRIPTS: [(&str, &[u8]); 9] = [
+const SCRIPTS: [(&str, &[u8]); 10] = [
     ("accesses", include_bytes!("accesses.sh")),
     ("device", include_bytes!("device.sh")),
     ("steps", include_bytes!("steps.sh")),
@@ -22,6 +22,7 @@ const SCRIPTS: [(&str, &[u8]); 9] = [
     ("interrupts", include_bytes!("interrupts.sh")),
     ("nvme", include_bytes!("nvme.sh")),
     ("unplug", include_bytes!("unplug.sh")),
+    ("saves", include_bytes!("saves.sh")),
     ("virtio", include_bytes!("virtio.sh")),
     ("card", include_bytes!("card.sh")),
 ];
