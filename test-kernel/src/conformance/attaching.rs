@@ -44,9 +44,7 @@ fn by_device_with(fixture: &mut Fixture, features: Features) -> Result<(usize, M
         return Err(Finding::CannotShow("the host does not offer ATTACH"));
     }
     let subject = fixture.msix()?;
-    let own = own_message(fixture, subject, 0)?;
-    // The statement before may have left something pending (A7), which comes now.
-    comes_alone(fixture, &own)?;
+    let own = own_message_alone(fixture, subject, 0)?;
     let area = fixture.area().filter(|_| features.contains(Features::EPOCH));
     let (answer, record) = fixture.enable_with(features | Features::ATTACH, area);
     if answer.status == Status::REFUSED {
@@ -85,6 +83,13 @@ fn says_attached(fixture: &mut Fixture, subject: usize, expected: bool) -> Verdi
     let said = DeviceFlags::from_bits_retain(info.flags).contains(DeviceFlags::ATTACHED);
     ensure!(said == expected, "DEVICE_INFO says ATTACHED {said} in place of {expected}");
     Ok(())
+}
+
+/// A message of the guest's own that arrives. The statement before may have left something pending (A7), which has come then.
+fn own_message_alone(fixture: &mut Fixture, subject: usize, index: u32) -> Result<MappedEntry, Finding> {
+    let own = own_message(fixture, subject, index)?;
+    comes_alone(fixture, &own)?;
+    Ok(own)
 }
 
 /// Maps an entry that was in use before, and lets come what may have been held for it.
@@ -173,7 +178,7 @@ fn a2(fixture: &mut Fixture) -> Verdict {
 fn a3(fixture: &mut Fixture) -> Verdict {
     let (subject, _) = by_device(fixture)?;
     let other = fixture.driven()?.into_iter().find(|other| *other != subject);
-    let other = other.map(|other| own_message(fixture, other, 0)).transpose()?;
+    let other = other.map(|other| own_message_alone(fixture, other, 0)).transpose()?;
     let epoch = fixture.epoch();
     attach(fixture, subject)?;
     ensure!(fixture.epoch() == epoch, "epoch {} after ATTACH, {epoch} before", fixture.epoch());
@@ -199,8 +204,7 @@ fn a5(fixture: &mut Fixture) -> Verdict {
     let (subject, _) = by_device(fixture)?;
     let entries = (0..2).filter(|index| fixture.has_entry(subject, *index)).count();
     for index in 0..u32::try_from(entries).unwrap_or(0) {
-        let own = own_message(fixture, subject, index)?;
-        fixture.arrives(&own)?;
+        own_message_alone(fixture, subject, index)?;
         mask(fixture, subject, index, true)?;
         let all = interrupts::grand_total();
         fixture.subject(subject)?.raise(index)?;
@@ -238,9 +242,7 @@ fn a6(fixture: &mut Fixture) -> Verdict {
         let said = (table.pair(index), table.is_masked(index));
         ensure!(said == (Pair::default(), true), "entry {index} after DETACH: {said:?}");
     }
-    let own = own_message(fixture, subject, 0)?;
-    wait_until(QUIET_MS, || false);
-    fixture.arrives(&own)?;
+    own_message_alone(fixture, subject, 0)?;
     attach(fixture, subject)?;
     fixture.expect(Operation::QUERY, &Fixture::bare(&line), Status::STALE_HANDLE)?;
     let again = settled(fixture, subject, 0)?;
@@ -268,9 +270,8 @@ fn a7(fixture: &mut Fixture) -> Verdict {
         let own = own_message(fixture, subject, 0)?;
         let came = wait_until(fixture.patience_ms, || interrupts::grand_total() > before);
         ensure!(came, "what was raised before DETACH, parked {parked}, never came");
-        wait_until(QUIET_MS, || false);
         fixture.subject(subject)?.acknowledge(0);
-        fixture.arrives(&own)?;
+        comes_alone(fixture, &own)?;
     }
     Ok(())
 }

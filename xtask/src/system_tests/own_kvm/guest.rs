@@ -61,7 +61,9 @@ pub(in crate::system_tests) fn finish(command: &mut Command) -> Result<Ran> {
         .transpose()
         .context("a report that is no JSON")?
         .unwrap_or_default();
-    let says_so = |line: &&str| line.starts_with("FAILED") || line.starts_with("not ok");
+    // Of a statement that is broken, TAP has the reason in a line of its own.
+    let says_so =
+        |line: &&str| ["FAILED", "not ok", "  message: "].iter().any(|start| line.starts_with(start));
     Ok(Ran {
         passed: output.status.success() && events.last().is_some_and(|event| event["verdict"] == "pass"),
         status: output.status,
