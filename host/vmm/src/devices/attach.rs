@@ -181,6 +181,20 @@ impl DeviceMaker<'_> {
         Ok(slot)
     }
 
+    /// Warns if the guest cannot program a device's interrupts now. `--mode direct` has refused such a device already.
+    pub(crate) fn tell_isolation(&self, slot: &Slot) {
+        let of_slot =
+            |(id, isolated): (DeviceId, Result<(), _>)| isolated.err().filter(|_| id == slot.devfn().id());
+        let reason = self.service.isolation().into_iter().find_map(of_slot);
+        if let Some(reason) = reason.filter(|_| self.host.is_offered()) {
+            let place = slot.devfn();
+            tracing::warn!(
+                "guest device {place}: direct programming of its interrupts is refused: {reason}; until then they are \
+                 trapped"
+            );
+        }
+    }
+
     /// Takes back what a device has had that was [taken](PciBus::take) from the bus and from the service. Nobody else has
     /// it any more.
     pub(crate) fn unmake(&mut self, slot: Slot) {

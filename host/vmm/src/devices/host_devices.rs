@@ -102,6 +102,11 @@ impl HostDevices {
         self.assigned.remove(&address);
     }
 
+    /// Whether the guest is offered to program interrupts.
+    pub(super) fn is_offered(&self) -> bool {
+        self.interrupts.mode != InterruptMode::Trap
+    }
+
     fn demand(&self) -> Demand {
         if self.interrupts.mode == InterruptMode::Direct { Demand::Isolation } else { Demand::OfVfio }
     }

@@ -164,6 +164,7 @@ impl<'a> Plugger<'a> {
             bail!("the host's kernel cannot reset {name}, and this run has --on-reboot restart");
         }
         self.unwatched.extend(self.maker.notices_of(&slot).into_iter().flat_map(HostNotices::descriptors));
+        self.maker.tell_isolation(&slot);
         self.hotplug.announce(place);
         Ok(PluggedDevice { device: place.id().to_string(), id, name, state: State::Present })
     }

@@ -2,6 +2,7 @@
 //! is left of those that have gone.
 
 use std::fs::{self, File};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use super::lives;
 use crate::CaseReport;
+use crate::control_socket;
 use crate::expect::{number, same};
 use crate::footprint::Footprint;
 use crate::host;
@@ -27,15 +29,18 @@ pub(super) fn emulated() -> Result<CaseReport> {
     Ok(rounds_of("emulated,vectors=8", &[], rounds)?.into())
 }
 
-/// With a device of the host: by its group into a container that comes with it, by its group into the container of another
-/// one, and, where the kernel has that, by its own file. And what is not to be plugged.
+/// With a device of the host: by its group into a container that comes with it, and, where the lab has more, into that of
+/// another one. And what is not to be plugged.
 pub(super) fn passed_through() -> Result<CaseReport> {
     let rounds = lives::rounds(ROUNDS_OF_HOST)?;
-    let (device, other) = (format!("vfio={}", host::device(0)?), format!("vfio={}", host::device(2)?));
+    let device = format!("vfio={}", host::device(0)?);
     let mut said = vec![format!("by its group: {}", rounds_of(&device, &["--vfio", "group"], rounds)?)];
-    let beside = ["--vfio", "group", "--device", other.as_str()];
-    said.push(format!("beside another: {}", rounds_of(&device, &beside, BESIDE.min(rounds))?));
-    said.push(refusals(&device, &other)?);
+    if host::devices() > 2 {
+        let other = format!("vfio={}", host::device(2)?);
+        let beside = ["--vfio", "group", "--device", other.as_str()];
+        said.push(format!("beside another: {}", rounds_of(&device, &beside, BESIDE)?));
+        said.push(refusals(&device, &other)?);
+    }
     Ok(said.join("; ").into())
 }
 
@@ -45,8 +50,40 @@ pub(super) fn by_own_file() -> Result<CaseReport> {
     let (device, other) = (format!("vfio={}", host::device(0)?), format!("vfio={}", host::device(2)?));
     let mut said = vec![rounds_of(&device, &["--vfio", "cdev"], rounds)?];
     let beside = ["--vfio", "cdev", "--device", other.as_str()];
-    said.push(format!("beside another: {}", rounds_of(&device, &beside, BESIDE.min(rounds))?));
+    said.push(format!("beside another: {}", rounds_of(&device, &beside, BESIDE)?));
+    said.push(refusals_of_files(&device, &other)?);
     Ok(said.join("; ").into())
+}
+
+/// Another way than the VM's, and another device's file, are refused, and the VM goes on.
+fn refusals_of_files(device: &str, other: &str) -> Result<String> {
+    let arguments = ["--device", BUSY, "--device", other, "--vfio", "cdev"];
+    let mut vm = Vm::start(&arguments, "plug rounds=1 checkpoints")?;
+    vm.plugs(device);
+    vm.until("busy")?;
+    let before = Footprint::of(&mut vm)?;
+    let said =
+        vm.plug(device, &["--vfio", "group"]).err().context("it was plugged by its group")?.to_string();
+    ensure!(said.contains("the way to this VM's host devices is cdev"), "another way: {said}");
+    let (own, another) = (host::device(0)?, host::device(1)?);
+    let node =
+        fs::read_dir(host::folder(&another).join("vfio-dev"))?.next().context("no file of its own")??;
+    let open = |path: &Path| File::options().read(true).write(true).open(path);
+    let node = open(&Path::new("/dev/vfio/devices").join(node.file_name()))?;
+    let iommufd = open(Path::new("/dev/iommu"))?;
+    let request = format!("plug vfio={own} cdev");
+    let said = control_socket::ask_with_files(&vm, &request, [node.as_fd(), iommufd.as_fd()])?;
+    ensure!(said.contains("the open VFIO device is another"), "another device's file: {said}");
+    let said = control_socket::ask_with_files(&vm, &request, [iommufd.as_fd(), node.as_fd()])?;
+    ensure!(said.contains("the open VFIO device is another"), "no device's file: {said}");
+    // One that goes away in the middle of its request.
+    control_socket::leave_in_the_middle(&vm, "plug vfio=")?;
+    Footprint::of(&mut vm)?.is_back(&before, "after what was refused")?;
+    vm.resume()?;
+    vm.until("quiet")?;
+    let checks = vm.run_out()?.passed()?;
+    host::nothing_left()?;
+    Ok(format!("another way and other files refused, and the VM went on, {checks} checks"))
 }
 
 /// Each is refused by name, and the VM goes on.
