@@ -4,6 +4,7 @@ use super::cdev::{self, BoundDevice, Kernel};
 use super::descriptor;
 use super::dma::{DmaDomain, DmaError, DmaTable, GuestRegion};
 use super::error::{AttachError, attach_error};
+use super::given::{GivenContainer, GivenGroup, GroupDomain};
 use super::open_device::OpenDevice;
 use super::way::VfioWay;
 use crate::counters::Counters;
@@ -11,8 +12,9 @@ use crate::isolation::Host;
 use iommufd_ioctls::{IommuFd, IommufdIoas};
 use kvm_ioctls::DeviceFd;
 use pvir_abi::{DeviceId, GuestPhysAddr};
+use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vfio_ioctls::{VfioContainer, VfioDevice, VfioDeviceFd, VfioError, VfioIommufd, VfioOps};
 use vm_memory::bitmap::Bitmap;
@@ -36,6 +38,8 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap};
 pub struct Container {
     ops: Arc<dyn VfioOps>,
     opener: Opener,
+    /// KVM's device, for groups whose files are given. An iommufd's devices have it with their opener.
+    kvm: Option<Arc<DeviceFd>>,
     counters: Arc<Counters>,
     /// Held while a device is opened or given back, so that the table knows whether there is an IOMMU.
     dma: Mutex<DmaTable>,
@@ -53,9 +57,14 @@ impl Container {
         kvm_device: Option<DeviceFd>,
         counters: Arc<Counters>,
     ) -> Result<Self, VfioError> {
-        let kvm_device = kvm_device.map(|fd| Arc::new(VfioDeviceFd::new_from_kvm(fd)));
-        let ops = Arc::new(VfioContainer::new(kvm_device)?);
-        Ok(Self { ops, opener: Opener::Groups, counters, dma: Mutex::new(regions(ram)) })
+        let kvm_device = kvm_device.map(VfioDeviceFd::new_from_kvm);
+        let own = kvm_device
+            .as_ref()
+            .map(|device| device.try_clone().and_then(VfioDeviceFd::to_kvm))
+            .transpose()?;
+        let ops = Arc::new(VfioContainer::new(kvm_device.map(Arc::new))?);
+        let kvm = own.map(Arc::new);
+        Ok(Self { ops, opener: Opener::Groups, kvm, counters, dma: Mutex::new(regions(ram)) })
     }
 
     /// An iommufd of its own with an IOAS, without devices, for the VM's RAM. `kvm_device` is given each device.
@@ -67,7 +76,38 @@ impl Container {
         kvm_device: Option<DeviceFd>,
         counters: Arc<Counters>,
     ) -> Result<Self, VfioError> {
-        let iommufd = Arc::new(IommuFd::new().map_err(VfioError::NewVfioIommufd)?);
+        Self::of_iommufd(IommuFd::new().map_err(VfioError::NewVfioIommufd)?, ram, kvm_device, counters)
+    }
+
+    /// A container without devices, of a file that somebody else has opened and nobody uses: `/dev/vfio/vfio` or
+    /// `/dev/iommu`, whichever `way` needs. It is for a process that can open none any more. Its devices come by
+    /// [`VfioPci::open_given`](super::VfioPci::open_given) only, where `way` is [`VfioWay::Group`].
+    ///
+    /// # Errors
+    /// The error of `vfio-ioctls`, if the file is another, or has no IOAS left.
+    pub fn of_file<B: Bitmap + Send + Sync + 'static>(
+        way: VfioWay,
+        file: OwnedFd,
+        ram: &GuestMemoryMmap<B>,
+        kvm_device: Option<DeviceFd>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, VfioError> {
+        let file = File::from(file);
+        if way == VfioWay::Cdev {
+            return Self::of_iommufd(IommuFd::new_from_fd(file), ram, kvm_device, counters);
+        }
+        let ops = Arc::new(GivenContainer::new(file)?);
+        let kvm = kvm_device.map(Arc::new);
+        Ok(Self { ops, opener: Opener::Groups, kvm, counters, dma: Mutex::new(regions(ram)) })
+    }
+
+    fn of_iommufd<B: Bitmap + Send + Sync + 'static>(
+        iommufd: IommuFd,
+        ram: &GuestMemoryMmap<B>,
+        kvm_device: Option<DeviceFd>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, VfioError> {
+        let iommufd = Arc::new(iommufd);
         let ioas = IommufdIoas::new(Arc::clone(&iommufd)).map_err(VfioError::NewVfioIommufd)?;
         counters.count_ioctl("IOMMU_IOAS_ALLOC");
         let container = Self::from_iommufd(iommufd, Arc::new(ioas), kvm_device, counters)?;
@@ -104,14 +144,14 @@ impl Container {
     ) -> Result<Self, VfioError> {
         let ops = Arc::new(VfioIommufd::new(Arc::clone(&iommufd), Some(Arc::clone(&ioas)), None)?);
         let kernel = Kernel { iommufd, ioas, kvm: kvm_device, counters: Arc::clone(&counters) };
-        Ok(Self { ops, opener: Opener::Cdevs(Arc::new(kernel)), counters, dma: Mutex::default() })
+        Ok(Self { ops, opener: Opener::Cdevs(Arc::new(kernel)), kvm: None, counters, dma: Mutex::default() })
     }
 
     /// A container of groups that the VMM has from `vfio-ioctls`. The VMM maps its RAM itself, or by
     /// [`map_region`](Self::map_region); no region may be mapped in both ways. Devices of it may be opened by either side.
     #[must_use]
     pub fn from_vfio(ops: Arc<dyn VfioOps>, counters: Arc<Counters>) -> Self {
-        Self { ops, opener: Opener::Groups, counters, dma: Mutex::default() }
+        Self { ops, opener: Opener::Groups, kvm: None, counters, dma: Mutex::default() }
     }
 
     /// The way to its devices.
@@ -163,6 +203,39 @@ impl Container {
         Ok(Attachment { device: Some(opened), container: Arc::clone(self) })
     }
 
+    /// The same with a file that somebody else has opened: the group's, or the device's own.
+    pub(super) fn open_given(
+        self: &Arc<Self>,
+        host: &Host,
+        device: DeviceId,
+        file: File,
+    ) -> Result<Attachment, AttachError> {
+        let mut dma = self.dma();
+        let opened = match &self.opener {
+            Opener::Groups => {
+                let container = self.descriptor().ok_or(AttachError::Vfio {
+                    device,
+                    operation: "putting a group that was given into a container of another kind",
+                    source: VfioError::DowncastVfioOps,
+                })?;
+                let (is_empty, kvm, counters) = (!dma.has_devices(), self.kvm.as_ref(), &self.counters);
+                let domain = GroupDomain { container, is_empty, kvm, counters };
+                Opened::OfGivenGroup(GivenGroup::open(file, &domain, host, device)?)
+            }
+            Opener::Cdevs(kernel) => Opened::Cdev(cdev::bind(kernel, host, device, file)?),
+        };
+        dma.attach(&self.domain()).map_err(|source| AttachError::Dma { device, source })?;
+        drop(dma);
+        Ok(Attachment { device: Some(opened), container: Arc::clone(self) })
+    }
+
+    /// The descriptor of VFIO's container.
+    fn descriptor(&self) -> Option<RawFd> {
+        let ops = self.ops.as_any();
+        let own = ops.downcast_ref::<VfioContainer>().map(AsRawFd::as_raw_fd);
+        own.or_else(|| ops.downcast_ref::<GivenContainer>().map(AsRawFd::as_raw_fd))
+    }
+
     fn dma(&self) -> MutexGuard<'_, DmaTable> {
         self.dma.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,6 +267,7 @@ impl Opener {
 /// An open device.
 enum Opened {
     OfGroup(VfioDevice),
+    OfGivenGroup(GivenGroup),
     Cdev(BoundDevice<Kernel>),
 }
 
@@ -209,6 +283,9 @@ impl Attachment {
     pub(super) fn open_device(self) -> io::Result<OpenDevice> {
         let open = match self.device.as_ref().ok_or(io::ErrorKind::NotFound)? {
             Opened::OfGroup(device) => OpenDevice::duplicate(descriptor::borrow(device))?,
+            Opened::OfGivenGroup(group) => {
+                OpenDevice::duplicate(group.device().ok_or(io::ErrorKind::NotFound)?.as_fd())?
+            }
             Opened::Cdev(device) => OpenDevice::duplicate(device.file().as_fd())?,
         };
         Ok(open.keeping(self))

@@ -30,6 +30,11 @@ impl FromIterator<GuestRegion> for DmaTable {
 }
 
 impl DmaTable {
+    /// Whether there are devices, and so what is mapped for them.
+    pub(super) fn has_devices(&self) -> bool {
+        self.devices > 0
+    }
+
     /// Adds a region.
     pub(super) fn add(&mut self, domain: &DmaDomain<'_>, mut region: GuestRegion) -> Result<(), DmaError> {
         if self.regions.values().any(|known| known.overlaps(&region)) {

@@ -48,7 +48,7 @@ fn check_ids((vendor, product): (u16, u16), host: &Host, address: DeviceId) -> R
 }
 
 /// Whether the descriptor is a character device, and then that of `address`.
-fn check_node(file: &File, host: &Host, address: DeviceId) -> Result<bool, AttachError> {
+pub(super) fn check_node(file: &File, host: &Host, address: DeviceId) -> Result<bool, AttachError> {
     let unread = |path: String| move |source| AttachError::File { device: address, path, source };
     let metadata = file.metadata().map_err(unread("the open device".into()))?;
     if !metadata.file_type().is_char_device() {

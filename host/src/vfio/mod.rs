@@ -13,6 +13,7 @@ mod descriptor;
 mod device;
 mod dma;
 mod error;
+mod given;
 mod identity;
 mod interrupt_sum;
 mod interrupts;

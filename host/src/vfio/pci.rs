@@ -7,7 +7,7 @@ mod hot_reset;
 mod notice;
 mod reset;
 
-use super::container::Container;
+use super::container::{Attachment, Container};
 use super::descriptor::Descriptor;
 use super::error::AttachError;
 use super::identity;
@@ -24,6 +24,7 @@ pub(crate) use description::Description;
 pub use hot_reset::HotResetScope;
 pub use notice::DeviceNotice;
 use pvir_abi::{DeviceId, Refusal};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -74,7 +75,36 @@ impl VfioPci {
         demand: Demand,
     ) -> Result<Self, AttachError> {
         let unit = check(host, address, assigned, demand)?;
-        let attachment = container.open(host, address)?;
+        Self::attached(container.open(host, address)?, container, host, address, unit, assigned)
+    }
+
+    /// The same with a file that somebody else has opened, for a process that can open none any more: the file of the
+    /// device's IOMMU group, or the device's own, whichever the container's [way](Container::way) needs. Isolation is
+    /// judged here all the same, and the file has to be that of the device at `address`.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); [`AttachError::OtherDevice`] if the file is another one. The file is then closed.
+    pub fn open_given(
+        container: &Arc<Container>,
+        file: OwnedFd,
+        host: &Host,
+        address: DeviceId,
+        assigned: &[DeviceId],
+        demand: Demand,
+    ) -> Result<Self, AttachError> {
+        let unit = check(host, address, assigned, demand)?;
+        let attachment = container.open_given(host, address, file.into())?;
+        Self::attached(attachment, container, host, address, unit, assigned)
+    }
+
+    fn attached(
+        attachment: Attachment,
+        container: &Container,
+        host: &Host,
+        address: DeviceId,
+        unit: RemappingUnit,
+        assigned: &[DeviceId],
+    ) -> Result<Self, AttachError> {
         let device = attachment.open_device().map_err(|error| failed(address, DUPLICATING, error))?;
         let description = Description::read(device, address, container.counters())?;
         Self::new(description, host, address, unit, assigned)

@@ -8,9 +8,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use pvir_host::counters::Counters;
 use pvir_host::service::{PrearmThread, Service, StormThread};
+use pvir_host::vfio::VfioWay;
 use serde_json::json;
 
 use crate::assembly::Assembly;
@@ -174,6 +175,7 @@ pub(crate) fn run(
         bus: Arc::clone(&pci),
         hotplug: Arc::clone(&hotplug),
         ejector: Arc::clone(&ejector),
+        way: Arc::clone(maker.way()),
     };
     let control = asked.serve(args.control.as_deref(), sandbox)?;
     let prearm_thread = sandbox
@@ -195,14 +197,7 @@ pub(crate) fn run(
         results: &results,
         user: &user,
     };
-    let machine = Machine {
-        vm,
-        platform,
-        service: Arc::clone(&service),
-        image,
-        pins: args.pins(),
-        desk: Arc::clone(&desk),
-    };
+    let machine = Machine { vm, platform, service: Arc::clone(&service), image, desk: Arc::clone(&desk) };
     let plugger = Plugger::new(maker, Arc::clone(&plug_desk), hotplug, ejector)
         .for_restarts(args.on_reboot == OnReboot::Restart)
         .with_grace(Duration::from_secs_f64(args.unplug_grace));
@@ -260,21 +255,22 @@ struct Asked {
     bus: Arc<PciBus>,
     hotplug: Arc<HotplugPorts>,
     ejector: Arc<Ejector>,
+    way: Arc<OnceLock<VfioWay>>,
 }
 
 impl Asked {
     /// The control socket: one that was asked for must be there.
     fn serve(self, path: Option<&Path>, sandbox: &Sandbox) -> Result<Option<Server>> {
-        let answer: Arc<AnswerRequest> =
-            Arc::new(move |request, file| match (SaveRequest::parse(request), file) {
-                (Some(wanted), Some(file)) => {
-                    Ok(json!({ "bytes": self.desk.save(file.into(), wanted)? }).to_string())
-                }
-                (Some(_), None) => bail!("no file came with the request; help: `pvir save`"),
-                (None, _) => {
-                    plugging::answer(self.plugging(), request).unwrap_or_else(|| self.live.answer(request))
-                }
-            });
+        let answer: Arc<AnswerRequest> = Arc::new(move |request, files| match SaveRequest::parse(request) {
+            Some(wanted) => {
+                let file = files.into_iter().next();
+                let file = file.context("no file came with the request; help: `pvir save`")?;
+                Ok(json!({ "bytes": self.desk.save(file.into(), wanted)? }).to_string())
+            }
+            None => {
+                plugging::answer(self.plugging(), request, files).unwrap_or_else(|| self.live.answer(request))
+            }
+        });
         match path {
             Some(path) => Server::start(path, answer, sandbox).context("--control").map(Some),
             None => Ok(Server::at_usual_place(&answer, sandbox)),
@@ -282,7 +278,7 @@ impl Asked {
     }
 
     fn plugging(&self) -> Plugging<'_> {
-        let Self { plug_desk: desk, bus, hotplug, ejector, .. } = self;
-        Plugging { desk, bus, hotplug, ejector }
+        let Self { plug_desk: desk, bus, hotplug, ejector, way, .. } = self;
+        Plugging { desk, bus, hotplug, ejector, way }
     }
 }

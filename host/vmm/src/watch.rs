@@ -126,6 +126,13 @@ impl<'a> Watch<'a> {
             return Ok(());
         }
         let plugging = self.plugger.serve();
+        for fd in self.plugger.take_new_descriptors() {
+            if let Err(error) = self.epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0)) {
+                tracing::warn!(
+                    "what the host says of a device that was plugged is seen late: epoll_ctl: {error}"
+                );
+            }
+        }
         let next = self.ticker.as_mut().map(|ticker| ticker.tick(live, |line| results.tell(line)));
         let left = deadline.into_iter().chain(next).chain(moment).chain(plugging).map(left_to).min();
         // Rounded up, so as not to spin through the last millisecond.

@@ -27,6 +27,10 @@ pub(super) const INTEL: Batch = Batch {
         ),
         ("intel/cdev-resets", "function level resets by the guest: entries stay mapped and come back masked"),
         (
+            "intel/cdev-plug",
+            "a card of the host is plugged and unplugged by its own file, beside a busy device",
+        ),
+        (
             "intel/cdev-wanted-back",
             "the host unbinds a device in use: pvir says so and ends, and the host gets it",
         ),
@@ -48,6 +52,10 @@ pub(super) const AMD: Batch = Batch {
         ("amd/cdev-several", "four devices in one call: interrupts of all, none mixed"),
         ("amd/cdev-trapped", "MSI-X and MSI trapped, then enabled over live interrupts, then trapped again"),
         ("amd/cdev-resets", "function level resets by the guest: entries stay mapped and come back masked"),
+        (
+            "amd/cdev-plug",
+            "a card of the host is plugged and unplugged by its own file, beside a busy device",
+        ),
         ("amd/cdev-not-permitted", "a driver or another iommufd has another device of the group: told apart"),
         ("amd/cdev-foreign", "a VMM with an iommufd of its own: by descriptor, and in its IOAS"),
     ],

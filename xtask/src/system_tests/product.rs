@@ -74,6 +74,10 @@ pub(super) const INTEL: Batch = Batch {
             "intel/reboots",
             "a guest resets its machine under traffic: the device is reset, each boot is as the first, nothing leaks",
         ),
+        (
+            "intel/plug",
+            "a card of the host is plugged and unplugged beside a busy device: each works, none lost, nothing left; refusals",
+        ),
         ("intel/no-such-device", "refused"),
         ("intel/no-driver", "refused"),
         ("intel/other-driver", "refused"),
@@ -193,6 +197,10 @@ pub(super) const AMD: Batch = Batch {
         (
             "amd/reboots",
             "a guest resets its machine under traffic: the device is reset, each boot is as the first, nothing leaks",
+        ),
+        (
+            "amd/plug",
+            "a card of the host is plugged and unplugged beside a busy device: each works, none lost, nothing left; refusals",
         ),
         ("amd/wanted-back", "the host unbinds a device in use: it is taken from the VM, which goes on"),
     ],

@@ -36,8 +36,13 @@ pub(super) struct Failed {
 impl<C: CdevCalls> BoundDevice<C> {
     /// Does all steps in their order. On failure all is as before.
     pub(super) fn open(calls: &Arc<C>, node: &Path) -> Result<Self, Failed> {
+        let file = calls.open(node).map_err(|source| Failed { step: Step::Open, source })?;
+        Self::bind(calls, file)
+    }
+
+    /// Does all steps but the first with a file that is open. On failure all is as before, and the file is closed.
+    pub(super) fn bind(calls: &Arc<C>, file: C::File) -> Result<Self, Failed> {
         let at = |step| move |source| Failed { step, source };
-        let file = calls.open(node).map_err(at(Step::Open))?;
         let mut device = Self { file, calls: Arc::clone(calls), known_to_kvm: false };
         device.known_to_kvm = calls.tell_kvm(&device.file).map_err(at(Step::TellKvm))?;
         calls.bind(&device.file).map_err(at(Step::Bind))?;

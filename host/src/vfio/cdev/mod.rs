@@ -18,8 +18,10 @@ pub(super) use bound::BoundDevice;
 pub(super) use calls::Kernel;
 
 use super::error::AttachError;
+use super::identity;
 use crate::isolation::Host;
 use pvir_abi::DeviceId;
+use std::fs::File;
 use std::sync::Arc;
 
 /// Opens the device at `address`, binds it and attaches it.
@@ -30,4 +32,20 @@ pub(super) fn open(
 ) -> Result<BoundDevice<Kernel>, AttachError> {
     let node = host.vfio_node(address).ok_or_else(|| refusal::no_node(host, address))?;
     BoundDevice::open(kernel, &node).map_err(|failed| refusal::explain(host, address, &node, failed))
+}
+
+/// Binds and attaches the device at `address`, whose own file somebody else has opened.
+pub(super) fn bind(
+    kernel: &Arc<Kernel>,
+    host: &Host,
+    address: DeviceId,
+    file: File,
+) -> Result<BoundDevice<Kernel>, AttachError> {
+    let node = host.vfio_node(address).ok_or_else(|| refusal::no_node(host, address))?;
+    // Before anything is done with it.
+    if !identity::check_node(&file, host, address)? {
+        let what = "the file that was given is no character device".to_owned();
+        return Err(AttachError::OtherDevice { device: address, what });
+    }
+    BoundDevice::bind(kernel, file).map_err(|failed| refusal::explain(host, address, &node, failed))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -11,10 +11,12 @@ use pvir_host::emulation::{HandlePool, StoreLayout};
 use pvir_host::function::{NewFunction, PciFunction};
 use pvir_host::mapping::RegionMap;
 use pvir_host::service::Service;
+use pvir_host::vfio::VfioWay;
 use pvir_test_device::function_with_events;
 use vm_memory::GuestMemoryMmap;
 
 use super::host_devices::HostDevices;
+use super::host_files::HostFiles;
 use super::interrupt_mode::{InterruptMode, Interrupts};
 use super::notices::HostNotices;
 use super::scratch;
@@ -22,6 +24,7 @@ use super::vfio_way::WayChoice;
 use crate::assembly::Assembly;
 use crate::device_spec::DeviceSpec;
 use crate::pci::bus::{PciBus, PlacedBars, Slot};
+
 use crate::sandbox::{Kind, Sandbox, kinds};
 use crate::signals;
 use crate::vm::Vm;
@@ -50,7 +53,7 @@ pub(crate) fn all<'a>(
         notices: BTreeMap::new(),
     };
     for spec in specs {
-        maker.make(spec, &kinds::DEVICE)?;
+        maker.make(spec, None, &kinds::DEVICE)?;
     }
     if interrupts.mode != InterruptMode::Trap {
         check_isolation(service, interrupts.mode)?;
@@ -104,11 +107,35 @@ impl DeviceMaker<'_> {
         self.notices.values()
     }
 
-    /// Makes a device at the next place that is free. Its threads are of the kind `threads`.
+    /// The way to its host devices, from the moment on at which there is one.
+    pub(crate) fn way(&self) -> &Arc<OnceLock<VfioWay>> {
+        self.host.way()
+    }
+
+    /// Whether the VM does not have this host device.
+    ///
+    /// # Errors
+    /// If it has.
+    pub(crate) fn check_new(&self, address: DeviceId) -> Result<()> {
+        self.host.check_new(address)
+    }
+
+    /// What the host says of the device of a slot.
+    pub(crate) fn notices_of(&self, slot: &Slot) -> Option<&HostNotices> {
+        self.notices.get(&slot.serial())
+    }
+
+    /// Makes a device at the next place that is free. Its threads are of the kind `threads`. A host device is opened by
+    /// `files`, where they are given.
     ///
     /// # Errors
     /// What the device lacks. The VM is as before.
-    pub(crate) fn make(&mut self, spec: &DeviceSpec, threads: &'static Kind) -> Result<Arc<Slot>> {
+    pub(crate) fn make(
+        &mut self,
+        spec: &DeviceSpec,
+        files: Option<HostFiles>,
+        threads: &'static Kind,
+    ) -> Result<Arc<Slot>> {
         let id = self.bus.next()?.id();
         let mapper = self.bus.mapper();
         let (made, placed) = match spec {
@@ -132,19 +159,40 @@ impl DeviceMaker<'_> {
                 }
             }
             DeviceSpec::Vfio(address) => {
-                let (new, notices) = self.host.open(*address, id, mapper, self.assembly)?;
-                let (function, placed) = self.attach(new, None)?;
+                let opened = match files {
+                    Some(files) => self.host.plug(*address, files, id, mapper),
+                    None => self.host.open(*address, id, mapper, self.assembly),
+                };
+                let attached = opened.and_then(|(new, notices)| Ok((self.attach(new, None)?, notices)));
+                let ((function, placed), notices) = attached.inspect_err(|_| self.host.forget(*address))?;
                 (Made { function, handles: None, notices: Some(notices) }, placed)
             }
         };
         let Made { function, handles, notices } = made;
         let registers = self.assembly.registers(Arc::<PciFunction>::clone(&function));
-        let slot = self.bus.add(function, registers, placed)?;
+        let host_address = function.host_address();
+        let added = self.bus.add(function, registers, placed);
+        let slot =
+            added.inspect_err(|_| host_address.iter().for_each(|address| self.host.forget(*address)))?;
         let serial = slot.serial();
         self.taken.extend(handles.map(|handles| (serial, handles)));
         self.notices.extend(notices.map(|notices| (serial, notices)));
         tracing::info!(device = %slot.function().name(), place = %slot.devfn(), "device");
         Ok(slot)
+    }
+
+    /// Warns if the guest cannot program a device's interrupts now. `--mode direct` has refused such a device already.
+    pub(crate) fn tell_isolation(&self, slot: &Slot) {
+        let of_slot =
+            |(id, isolated): (DeviceId, Result<(), _>)| isolated.err().filter(|_| id == slot.devfn().id());
+        let reason = self.service.isolation().into_iter().find_map(of_slot);
+        if let Some(reason) = reason.filter(|_| self.host.is_offered()) {
+            let place = slot.devfn();
+            tracing::warn!(
+                "guest device {place}: direct programming of its interrupts is refused: {reason}; until then they are \
+                 trapped"
+            );
+        }
     }
 
     /// Takes back what a device has had that was [taken](PciBus::take) from the bus and from the service. Nobody else has
@@ -155,7 +203,9 @@ impl DeviceMaker<'_> {
         self.notices.remove(&serial);
         let name = slot.function().name();
         let place = slot.devfn();
+        let host_address = slot.function().host_address();
         drop(slot);
+        host_address.iter().for_each(|address| self.host.forget(*address));
         if let Some(handles) = self.taken.remove(&serial) {
             self.handles.give_back(handles);
         }

@@ -2,24 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail};
 use kvm_bindings::{kvm_create_device, kvm_device_type_KVM_DEV_TYPE_VFIO};
-use kvm_ioctls::VmFd;
+use kvm_ioctls::{DeviceFd, VmFd};
 use pvir_abi::DeviceId;
 use pvir_host::counters::Counters;
 use pvir_host::function::{BarMapper, NewFunction, PciFunction};
 use pvir_host::isolation::{DefectPolicy, Host, IsolationError};
-use pvir_host::vfio::{AttachError, Container, Demand, VfioPci};
+use pvir_host::vfio::vfio_ioctls::VfioDeviceFd;
+use pvir_host::vfio::{AttachError, Container, Demand, VfioPci, VfioWay};
 use vm_memory::GuestMemoryMmap;
 
+use super::host_files::HostFiles;
 use super::interrupt_mode::{InterruptMode, Interrupts};
 use super::notices::HostNotices;
 use super::vfio_way::{self, WayChoice};
 use crate::assembly::{Assembly, HostDevice};
 use crate::device_spec::DeviceSpec;
 use crate::vm::Vm;
+use crate::vm::blank::PinnedOnce;
 
 /// Whether the device can interrupt a guest at all. This VMM has no INTx: without MSI and MSI-X it cannot, which a driver
 /// that polls may do without.
@@ -43,8 +46,13 @@ pub(super) struct HostDevices {
     interrupts: Interrupts,
     way: WayChoice,
     /// All that the VM gets: a group is validated as a whole.
-    assigned: Vec<DeviceId>,
+    assigned: BTreeSet<DeviceId>,
     container: Option<Arc<Container>>,
+    /// The way of the container, or the one that it will have.
+    known_way: Arc<OnceLock<VfioWay>>,
+    /// KVM has one for each VM, for as long as it is open and longer.
+    kvm_device: Option<VfioDeviceFd>,
+    pins: Arc<PinnedOnce>,
 }
 
 impl HostDevices {
@@ -57,15 +65,54 @@ impl HostDevices {
                 }
             }
         }
+        let known_way = match way {
+            WayChoice::Auto => OnceLock::new(),
+            WayChoice::Group => OnceLock::from(VfioWay::Group),
+            WayChoice::Cdev => OnceLock::from(VfioWay::Cdev),
+        };
         Ok(Self {
             kvm: Arc::clone(&vm.fd),
             memory: vm.memory.clone(),
             counters: Arc::clone(&vm.counters),
             interrupts,
             way,
-            assigned: assigned.into_iter().collect(),
+            assigned,
             container: None,
+            known_way: Arc::new(known_way),
+            kvm_device: None,
+            pins: Arc::clone(&vm.pins),
         })
+    }
+
+    /// The way to all of them: the user's choice, or that of the first device.
+    pub(super) fn way(&self) -> &Arc<OnceLock<VfioWay>> {
+        &self.known_way
+    }
+
+    /// Whether a device is none of the VM's, nor on its way out.
+    pub(super) fn check_new(&self, address: DeviceId) -> Result<()> {
+        if self.assigned.contains(&address) {
+            bail!("vfio={address} is a device of this VM already\nhelp: a device has one place in a VM");
+        }
+        Ok(())
+    }
+
+    /// A device is no device of the VM any more, or never was.
+    pub(super) fn forget(&mut self, address: DeviceId) {
+        self.assigned.remove(&address);
+    }
+
+    /// Whether the guest is offered to program interrupts.
+    pub(super) fn is_offered(&self) -> bool {
+        self.interrupts.mode != InterruptMode::Trap
+    }
+
+    fn demand(&self) -> Demand {
+        if self.interrupts.mode == InterruptMode::Direct { Demand::Isolation } else { Demand::OfVfio }
+    }
+
+    fn all_assigned(&self) -> Vec<DeviceId> {
+        self.assigned.iter().copied().collect()
     }
 
     /// Opens the host's device at `address`, which the guest will find at `id`. Answers also with what the host says of it.
@@ -79,12 +126,11 @@ impl HostDevices {
         let host = Host::default();
         // What is wrong with the device comes before what is wrong with VFIO: it says more.
         host.check_bound(address).map_err(with_remedy)?;
-        let demand =
-            if self.interrupts.mode == InterruptMode::Direct { Demand::Isolation } else { Demand::OfVfio };
+        let (demand, assigned) = (self.demand(), self.all_assigned());
         let wanted = HostDevice {
             host: &host,
             address,
-            assigned: &self.assigned,
+            assigned: &assigned,
             demand,
             ram: &self.memory,
             counters: &self.counters,
@@ -93,9 +139,64 @@ impl HostDevices {
             Some(pci) => pci,
             None => {
                 let container = self.container(&host)?;
-                VfioPci::open(&container, &host, address, &self.assigned, demand).map_err(with_remedy)?
+                VfioPci::open(&container, &host, address, &assigned, demand).map_err(with_remedy)?
             }
         };
+        self.pins.pin();
+        self.finish(pci, id, mapper)
+    }
+
+    /// The same while the guest runs: with files that somebody else has opened. The VM's own assembly is not asked.
+    /// On failure all is as before, but for [`assigned`](Self::forget).
+    pub(super) fn plug(
+        &mut self,
+        address: DeviceId,
+        files: HostFiles,
+        id: DeviceId,
+        mapper: Arc<dyn BarMapper>,
+    ) -> Result<(NewFunction, HostNotices)> {
+        let host = Host::default();
+        host.check_bound(address).map_err(with_remedy)?;
+        let HostFiles { way, device, domain } = files;
+        if let Some(known) = self.known_way.get().filter(|known| **known != way) {
+            bail!(
+                "{address}: the way to this VM's host devices is {known} (--vfio), and {way} cannot be had beside it\n\
+                 help: `pvir plug --vfio {known}`"
+            );
+        }
+        self.assigned.insert(address);
+        let container = match &self.container {
+            Some(container) => Arc::clone(container),
+            None => {
+                let kvm_device = self.kvm_device()?;
+                let made = Container::of_file(
+                    way,
+                    domain,
+                    &self.memory,
+                    Some(kvm_device),
+                    Arc::clone(&self.counters),
+                );
+                Arc::new(made.with_context(|| format!("/{}, as it was given", way.file()))?)
+            }
+        };
+        // Whoever resets the machine must know of it before a page is pinned.
+        self.pins.pin();
+        let pci =
+            VfioPci::open_given(&container, device, &host, address, &self.all_assigned(), self.demand());
+        let new = self.finish(pci.map_err(with_remedy)?, id, mapper)?;
+        self.known_way.get_or_init(|| way);
+        self.container.get_or_insert(container);
+        Ok(new)
+    }
+
+    /// What an open device needs beside.
+    fn finish(
+        &self,
+        pci: VfioPci,
+        id: DeviceId,
+        mapper: Arc<dyn BarMapper>,
+    ) -> Result<(NewFunction, HostNotices)> {
+        let address = pci.address();
         check_messages(address, pci.msix().is_some() || pci.msi().is_some(), self.interrupts.mode)?;
         let pci = match self.interrupts.message_feature {
             Some(number) => pci.with_message_feature(number, &self.counters).with_context(|| {
@@ -116,20 +217,35 @@ impl HostDevices {
             return Ok(Arc::clone(container));
         }
         warn_of_kernel_defects();
-        self.counters.count_ioctl("KVM_CREATE_DEVICE");
-        let mut request =
-            kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_VFIO, ..Default::default() };
-        let kvm_device = self.kvm.create_device(&mut request).context(
-            "this KVM has no VFIO device (KVM_DEV_TYPE_VFIO)\nhelp: use a kernel with CONFIG_KVM_VFIO",
-        )?;
-        let way = self.way.resolve(host, &self.assigned);
+        let kvm_device = self.kvm_device()?;
+        let way = self.way.resolve(host, &self.all_assigned());
         let container = Container::by(way, &self.memory, Some(kvm_device), Arc::clone(&self.counters));
         let container = container.with_context(|| {
             let denied = way.check_host(host).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
             format!("cannot open /{}\nhelp: {}", way.file(), vfio_way::remedy(way, denied))
         })?;
         tracing::info!("host devices are opened by {way} (--vfio)");
+        self.known_way.get_or_init(|| way);
         Ok(Arc::clone(self.container.insert(Arc::new(container))))
+    }
+
+    /// Another descriptor of KVM's device, which is made when it is wanted first.
+    fn kvm_device(&mut self) -> Result<DeviceFd> {
+        let known = match self.kvm_device.take() {
+            Some(known) => known,
+            None => {
+                self.counters.count_ioctl("KVM_CREATE_DEVICE");
+                let mut request =
+                    kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_VFIO, ..Default::default() };
+                let made = self.kvm.create_device(&mut request).context(
+                    "this KVM has no VFIO device (KVM_DEV_TYPE_VFIO)\nhelp: use a kernel with CONFIG_KVM_VFIO",
+                )?;
+                VfioDeviceFd::new_from_kvm(made)
+            }
+        };
+        let another = known.try_clone().and_then(VfioDeviceFd::to_kvm);
+        self.kvm_device = Some(known);
+        another.context("cannot duplicate KVM's VFIO device")
     }
 }
 
@@ -145,7 +261,7 @@ fn tell_what_is_hidden(pci: &VfioPci) -> Result<()> {
 }
 
 /// An error of the library, with the command of this program that mends what is wrong, where there is one.
-fn with_remedy(error: impl Into<AttachError>) -> anyhow::Error {
+pub(super) fn with_remedy(error: impl Into<AttachError>) -> anyhow::Error {
     match error.into() {
         error @ AttachError::Host(IsolationError::OtherDriver { device, .. }) => anyhow!(
             "{error}; help: `pvir bind {device}` says what gives it to vfio-pci, and does it with --yes"

@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod console_input;
 pub(crate) mod departures;
 mod host_devices;
+pub(crate) mod host_files;
 pub(crate) mod interrupt_mode;
 pub(crate) mod io_apic;
 pub(crate) mod keys;

@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use pvir_abi::DeviceId;
+use pvir_host::isolation::Host;
+use pvir_host::vfio::VfioWay;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::request::PluggedDevice;
 use crate::device_spec::DeviceSpec;
+use crate::devices::host_files::HostFiles;
+use crate::devices::vfio_way::WayChoice;
 use crate::observation::control::client;
 
 /// What `--help` says at its end.
@@ -36,6 +40,9 @@ pub(crate) struct PlugArgs {
     /// The device, as for `pvir run`
     #[arg(long, value_name = "KIND[=...]", value_parser = spelled)]
     device: Spelled,
+    /// How a device of the host is opened: as the VM's other ones, if it has any
+    #[arg(long, value_enum, value_name = "WAY", default_value_t)]
+    vfio: WayChoice,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -45,11 +52,16 @@ pub(crate) struct PlugArgs {
 #[derive(Debug, Clone)]
 struct Spelled {
     text: String,
+    /// Of the host.
+    host: Option<DeviceId>,
 }
 
 fn spelled(text: &str) -> Result<Spelled, String> {
-    text.parse::<DeviceSpec>()?;
-    Ok(Spelled { text: text.to_owned() })
+    let host = match text.parse()? {
+        DeviceSpec::Vfio(address) => Some(address),
+        _ => None,
+    };
+    Ok(Spelled { text: text.to_owned(), host })
 }
 
 /// `pvir unplug`.
@@ -80,9 +92,30 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// Asks for a device.
 pub(crate) fn run_plug(args: &PlugArgs) -> Result<ExitCode> {
     let socket = client::find(args.vm.as_deref())?;
-    let device: PluggedDevice =
-        read(&socket, client::ask_patiently(&socket, &format!("plug {}", args.device.text))?)?;
+    let answer = match args.device.host {
+        Some(address) => plug_host_device(&socket, address, args.vfio)?,
+        None => client::ask_patiently(&socket, &format!("plug {}", args.device.text))?,
+    };
+    let device: PluggedDevice = read(&socket, answer)?;
     say(&device, "is plugged", args.json)
+}
+
+/// The VM opens no files: it is given those of the device. They are opened in the VM's way, if it has one.
+fn plug_host_device(socket: &Path, address: DeviceId, choice: WayChoice) -> Result<Value> {
+    let told = client::ask_patiently(socket, "devices")?;
+    let name = format!("vfio {address}");
+    if told["devices"].as_array().is_some_and(|devices| devices.iter().any(|device| device["name"] == *name))
+    {
+        // What opening its files would say is that somebody has them.
+        bail!("vfio={address} is a device of this VM already\nhelp: a device has one place in a VM");
+    }
+    let way = match (choice, told["vfio"].as_str()) {
+        (WayChoice::Auto, Some("group")) => VfioWay::Group,
+        (WayChoice::Auto, Some("cdev")) => VfioWay::Cdev,
+        _ => choice.resolve(&Host::default(), &[address]),
+    };
+    let files = HostFiles::open(way, address)?;
+    client::ask_with_files(socket, &format!("plug vfio={address} {way}"), &files.descriptors())
 }
 
 /// Asks the guest to let a device go, and waits.

@@ -10,13 +10,14 @@ use pvir_host::eventfd::EventFd;
 
 use super::request::PluggedDevice;
 use crate::device_spec::DeviceSpec;
+use crate::devices::host_files::HostFiles;
 use crate::pci::devfn::DevFn;
 
 /// What is wanted.
 #[derive(Debug)]
 pub(super) enum Wish {
-    /// A device.
-    Plug(DeviceSpec),
+    /// A device, of the host with its files.
+    Plug(DeviceSpec, Option<HostFiles>),
     /// That the guest lets a device go.
     Unplug(DevFn),
     /// That a device goes, whether the guest has let it go or not.
@@ -26,13 +27,16 @@ pub(super) enum Wish {
 /// A wish, and who waits for what comes of it.
 pub(super) struct Request {
     pub(super) wish: Wish,
-    reply: Sender<Result<PluggedDevice, String>>,
+    pub(super) reply: Reply,
 }
 
-impl Request {
+/// Who waits.
+pub(super) struct Reply(Sender<Result<PluggedDevice, String>>);
+
+impl Reply {
     /// A client that has gone has no reader.
-    pub(super) fn reply(self, outcome: Result<PluggedDevice>) {
-        let _ = self.reply.send(outcome.map_err(|error| format!("{error:#}")));
+    pub(super) fn send(self, outcome: Result<PluggedDevice>) {
+        let _ = self.0.send(outcome.map_err(|error| format!("{error:#}")));
     }
 }
 
@@ -68,7 +72,7 @@ impl PlugDesk {
             if state.closed {
                 bail!("the run is ending");
             }
-            state.requests.push(Request { wish, reply });
+            state.requests.push(Request { wish, reply: Reply(reply) });
         }
         // Full is as good as written.
         let _ = self.event.signal();
@@ -113,7 +117,7 @@ mod tests {
             assert!(patience::until(Duration::from_secs(30), wanted));
             let request = desk.take().remove(0);
             assert!(matches!(request.wish, Wish::Unplug(place) if place == DevFn::device(3)));
-            request.reply(Err(anyhow!("no")));
+            request.reply.send(Err(anyhow!("no")));
             assert_eq!(client.join().unwrap().unwrap_err().to_string(), "no");
             let client = scope.spawn(ask);
             assert!(patience::until(Duration::from_secs(30), wanted));

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use pvir_abi::DeviceId;
 
-use super::desk::{PlugDesk, Wish};
+use super::desk::{PlugDesk, Request, Wish};
 use super::ejector::Ejector;
 use super::request::{PluggedDevice, State};
 use crate::device_spec::DeviceSpec;
 use crate::devices::attach::DeviceMaker;
+use crate::devices::host_files::HostFiles;
 use crate::devices::notices::HostNotices;
 use crate::pci::devfn::DevFn;
 use crate::pci::hotplug::HotplugPorts;
@@ -34,6 +35,8 @@ pub(crate) struct Plugger<'a> {
     grace: Duration,
     /// When this is over, by the serial number of the device's slot, with its place.
     wanted: BTreeMap<u64, (DevFn, Instant)>,
+    /// What the host says of devices that have come, and nobody looks at yet.
+    unwatched: Vec<RawFd>,
 }
 
 impl<'a> Plugger<'a> {
@@ -51,6 +54,7 @@ impl<'a> Plugger<'a> {
             restarts: false,
             grace: Duration::ZERO,
             wanted: BTreeMap::new(),
+            unwatched: Vec::new(),
         }
     }
 
@@ -74,17 +78,23 @@ impl<'a> Plugger<'a> {
         [self.desk.as_raw_fd(), self.ejector.departures.as_raw_fd()].into_iter()
     }
 
+    /// Descriptors beside those that were answered before: of devices that have come.
+    pub(crate) fn take_new_descriptors(&mut self) -> Vec<RawFd> {
+        std::mem::take(&mut self.unwatched)
+    }
+
     /// Does what is wanted, and gives back what has gone. Answers when it wants to be called again, if nothing happens
     /// until then.
     pub(crate) fn serve(&mut self) -> Option<Instant> {
         self.give_back();
         for request in self.desk.take() {
-            let outcome = match &request.wish {
-                Wish::Plug(spec) => self.plug(spec),
-                Wish::Unplug(place) => self.unplug(*place),
-                Wish::ForceOut(place) => self.force_out(*place),
+            let Request { wish, reply } = request;
+            let outcome = match wish {
+                Wish::Plug(spec, files) => self.plug(&spec, files),
+                Wish::Unplug(place) => self.unplug(place),
+                Wish::ForceOut(place) => self.force_out(place),
             };
-            request.reply(outcome);
+            reply.send(outcome);
         }
         let next = self.take_wanted();
         self.give_back();
@@ -136,11 +146,16 @@ impl<'a> Plugger<'a> {
         }
     }
 
-    fn plug(&mut self, spec: &DeviceSpec) -> Result<PluggedDevice> {
+    fn plug(&mut self, spec: &DeviceSpec, files: Option<HostFiles>) -> Result<PluggedDevice> {
         if let DeviceSpec::Vfio(address) = spec {
-            bail!("vfio={address}: a device of the host cannot be plugged into a running VM");
+            if files.is_none() {
+                bail!(
+                    "vfio={address}: the VM opens no files, and none came with the request; help: `pvir plug`"
+                );
+            }
+            self.maker.check_new(*address)?;
         }
-        let slot = self.maker.make(spec, &kinds::DEVICE_PLUGGED)?;
+        let slot = self.maker.make(spec, files, &kinds::DEVICE_PLUGGED)?;
         self.ejector.add(&slot);
         let (place, id, name) = (slot.devfn(), slot.serial(), slot.function().name());
         if self.restarts && !slot.function().can_reset() {
@@ -148,6 +163,8 @@ impl<'a> Plugger<'a> {
             let _ = self.ejector.take_out(place);
             bail!("the host's kernel cannot reset {name}, and this run has --on-reboot restart");
         }
+        self.unwatched.extend(self.maker.notices_of(&slot).into_iter().flat_map(HostNotices::descriptors));
+        self.maker.tell_isolation(&slot);
         self.hotplug.announce(place);
         Ok(PluggedDevice { device: place.id().to_string(), id, name, state: State::Present })
     }

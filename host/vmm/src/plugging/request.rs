@@ -1,12 +1,18 @@
 //! The requests of the control socket, and what is answered.
 
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+
 use anyhow::{Context, Result, bail};
 use pvir_abi::DeviceId;
+use pvir_host::vfio::VfioWay;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::desk::{PlugDesk, Wish};
 use super::ejector::Ejector;
+use crate::device_spec::DeviceSpec;
+use crate::devices::host_files::HostFiles;
 use crate::pci::bus::PciBus;
 use crate::pci::devfn::DevFn;
 use crate::pci::hotplug::HotplugPorts;
@@ -47,23 +53,37 @@ pub(crate) struct Plugging<'a> {
     pub(crate) bus: &'a PciBus,
     pub(crate) hotplug: &'a HotplugPorts,
     pub(crate) ejector: &'a Ejector,
+    /// The way to the VM's host devices, if it has had one, or if the user has chosen it.
+    pub(crate) way: &'a OnceLock<VfioWay>,
 }
 
-/// Answers `plug DEVICE`, `unplug PLACE`, `unplug PLACE force` and `devices`; `None` to any other request.
+/// Answers `plug DEVICE`, `plug DEVICE WAY` with the files of a host device, `unplug PLACE`, `unplug PLACE force` and `devices`; `None` to any other request.
 ///
 /// # Errors
 /// What is wrong with it, or why it was not done.
-pub(crate) fn answer(plugging: Plugging<'_>, request: &str) -> Option<Result<String>> {
+pub(crate) fn answer(plugging: Plugging<'_>, request: &str, files: Vec<OwnedFd>) -> Option<Result<String>> {
     let json = |device: Result<PluggedDevice>| Ok(serde_json::to_string(&device?)?);
     if request == "devices" {
-        return Some(Ok(json!({ "devices": list(plugging) }).to_string()));
+        return Some(Ok(
+            json!({ "devices": list(plugging), "vfio": plugging.way.get().map(ToString::to_string) })
+                .to_string(),
+        ));
     }
     let wish = match request.split_once(' ')? {
-        ("plug", spec) => spec.parse().map(Wish::Plug).map_err(anyhow::Error::msg).context("plug"),
+        ("plug", rest) => plugging_in(rest, files).context("plug"),
         ("unplug", rest) => unplugging(rest).context("unplug"),
         _ => return None,
     };
     Some(wish.and_then(|wish| json(plugging.desk.ask(wish))))
+}
+
+fn plugging_in(rest: &str, files: Vec<OwnedFd>) -> Result<Wish> {
+    let (spec, way) = rest.split_once(' ').map_or((rest, None), |(spec, way)| (spec, Some(way)));
+    let spec: DeviceSpec = spec.parse().map_err(anyhow::Error::msg)?;
+    match way {
+        Some(_) if !matches!(spec, DeviceSpec::Vfio(_)) => bail!("only a device of the host has files"),
+        way => Ok(Wish::Plug(spec, way.map(|way| HostFiles::received(way, files)).transpose()?)),
+    }
 }
 
 fn unplugging(rest: &str) -> Result<Wish> {

@@ -11,7 +11,7 @@ use crate::vcpu::Vcpu;
 use crate::vcpu::outcome::Outcome;
 use crate::vcpu::platform::Platform;
 use crate::vm::Vm;
-use crate::vm::blank::{self, RamPins};
+use crate::vm::blank;
 
 /// What is built once for all boots of a guest.
 pub(crate) struct Machine {
@@ -20,8 +20,6 @@ pub(crate) struct Machine {
     pub(crate) service: Arc<Service>,
     /// Nothing for a guest that was restored and is not started again.
     pub(crate) image: Option<BootImage>,
-    /// Whether RAM is pinned for devices.
-    pub(crate) pins: RamPins,
     pub(crate) desk: Arc<SaveDesk>,
 }
 
@@ -39,12 +37,12 @@ impl Machine {
     /// # Errors
     /// What could not be reset. No guest can be run then: the state is neither the old one nor that of power-on.
     pub(super) fn reset(&self, vcpus: &mut [Vcpu]) -> Result<()> {
-        let Self { vm, platform, service, image, pins, desk: _ } = self;
+        let Self { vm, platform, service, image, desk: _ } = self;
         let image = image.as_ref().context("there is no kernel to be started")?;
         service.reset();
         // From here on no device reaches RAM.
         platform.reset()?;
-        blank::make_blank(&vm.memory, *pins)?;
+        blank::make_blank(&vm.memory, vm.pins.now())?;
         vm.slots.renew_ram(&vm.memory)?;
         let entry = boot::load(&vm.memory, image, &vm.apic_ids, platform.pci.high_window())?;
         vcpus.iter_mut().try_for_each(|vcpu| vcpu.reset(entry)).context("cannot reset the vCPUs")

@@ -61,7 +61,19 @@ pub(super) const KVM_GET_XSAVE: Request = sized::<kvm::kvm_xsave>(READ, KVMIO, 0
 pub(super) const KVM_GET_XCRS: Request = sized::<kvm::kvm_xcrs>(READ, KVMIO, 0xa6);
 pub(super) const KVM_SET_DEVICE_ATTR: Request = sized::<kvm::kvm_device_attr>(WRITE, KVMIO, 0xe1);
 
+/// The size of `struct kvm_create_device`.
+pub(super) const KVM_CREATE_DEVICE: Request = sized::<kvm::kvm_create_device>(READ | WRITE, KVMIO, 0xe0);
+pub(super) const VFIO_GET_API_VERSION: Request = vfio(0);
+pub(super) const VFIO_SET_IOMMU: Request = vfio(2);
+pub(super) const VFIO_GROUP_GET_STATUS: Request = vfio(3);
+pub(super) const VFIO_GROUP_SET_CONTAINER: Request = vfio(4);
 pub(super) const VFIO_GROUP_UNSET_CONTAINER: Request = vfio(5);
+pub(super) const VFIO_GROUP_GET_DEVICE_FD: Request = vfio(6);
+pub(super) const VFIO_DEVICE_GET_INFO: Request = vfio(7);
+pub(super) const VFIO_DEVICE_GET_REGION_INFO: Request = vfio(8);
+pub(super) const VFIO_IOMMU_MAP_DMA: Request = vfio(13);
+pub(super) const VFIO_DEVICE_BIND_IOMMUFD: Request = vfio(18);
+pub(super) const VFIO_DEVICE_ATTACH_IOMMUFD_PT: Request = vfio(19);
 pub(super) const VFIO_DEVICE_GET_IRQ_INFO: Request = vfio(9);
 pub(super) const VFIO_DEVICE_SET_IRQS: Request = vfio(10);
 pub(super) const VFIO_DEVICE_RESET: Request = vfio(11);
@@ -70,6 +82,9 @@ pub(super) const VFIO_IOMMU_UNMAP_DMA: Request = vfio(14);
 
 /// linux/iommufd.h; its type is VFIO's.
 pub(super) const IOMMU_DESTROY: Request = Request(VFIO | 0x80);
+pub(super) const IOMMU_IOAS_ALLOC: Request = Request(VFIO | 0x81);
+pub(super) const IOMMU_IOAS_MAP: Request = Request(VFIO | 0x85);
+pub(super) const IOMMU_IOAS_UNMAP: Request = Request(VFIO | 0x86);
 
 pub(super) const TCGETS: Request = Request(0x5401);
 pub(super) const TCSETS: Request = Request(0x5402);
@@ -114,7 +129,12 @@ mod tests {
             (KVM_SET_DEVICE_ATTR, 0x4018_aee1),
             (VFIO_DEVICE_SET_IRQS, 0x3b6e),
             (VFIO_DEVICE_RESET, 0x3b6f),
+            (KVM_CREATE_DEVICE, 0xc00c_aee0),
+            (VFIO_GROUP_SET_CONTAINER, 0x3b68),
+            (VFIO_IOMMU_MAP_DMA, 0x3b71),
+            (VFIO_DEVICE_BIND_IOMMUFD, 0x3b76),
             (IOMMU_DESTROY, 0x3b80),
+            (IOMMU_IOAS_MAP, 0x3b85),
             (TCGETS2, 0x802c_542a),
             (TCSETS2, 0x402c_542b),
         ];

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &SaveArgs) -> Result<ExitCode> {
     // Opened here: it is this user's to write there, and the VM opens no files.
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let file = file.with_context(|| format!("cannot make {}", path.display()))?;
-    let saved = client::ask_with_file(&socket, Request::of(args.reset_devices).as_str(), file.as_fd());
+    let saved = client::ask_with_files(&socket, Request::of(args.reset_devices).as_str(), &[file.as_fd()]);
     let answer = saved.inspect_err(|_| remove(path))?;
     let bytes = answer.get("bytes").and_then(serde_json::Value::as_u64);
     let bytes = bytes.with_context(|| format!("the VM at {} answers in another form", socket.display()))?;

@@ -1,6 +1,8 @@
 #![expect(unsafe_code, reason = "madvise gives the pages of guest RAM back to the host")]
 //! Guest RAM as at power-on: zeros.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Context, Result};
 use vm_memory::{
     Bytes, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress,
@@ -13,6 +15,22 @@ pub(crate) enum RamPins {
     None,
     /// Host devices, whose IOMMU domain has each page pinned where it is.
     Devices,
+}
+
+/// The same of a VM whose devices come and go. What was pinned once is taken for pinned for good: a device that has left may
+/// not have been given back yet.
+#[derive(Debug, Default)]
+pub(crate) struct PinnedOnce(AtomicBool);
+
+impl PinnedOnce {
+    /// From now on a host device reaches RAM.
+    pub(crate) fn pin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn now(&self) -> RamPins {
+        if self.0.load(Ordering::Acquire) { RamPins::Devices } else { RamPins::None }
+    }
 }
 
 /// Bytes that are written at once.

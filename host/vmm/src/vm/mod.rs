@@ -27,6 +27,7 @@ use vm_memory::GuestMemoryMmap;
 
 use crate::memory_size::MemorySize;
 use address_bits::AddressBits;
+use blank::PinnedOnce;
 use cpuid::CpuidTemplate;
 use host_memory::HostMemory;
 use slots::MemorySlots;
@@ -56,6 +57,8 @@ pub(crate) struct Vm {
     pub(crate) conduits: Conduits,
     pub(crate) apic_ids: Vec<u32>,
     pub(crate) counters: Arc<Counters>,
+    /// Whether RAM is pinned for devices.
+    pub(crate) pins: Arc<PinnedOnce>,
 }
 
 impl Vm {
@@ -99,7 +102,8 @@ impl Vm {
             Offer::Nothing => Conduits::empty(),
         };
         tracing::info!(?conduits, "conduits that work on this KVM");
-        Ok(Self { kvm, fd, memory, slots, address_bits, cpuid, conduits, apic_ids, counters })
+        let pins = Arc::default();
+        Ok(Self { kvm, fd, memory, slots, address_bits, cpuid, conduits, apic_ids, counters, pins })
     }
 
     /// What the CPUID of the VM's vCPUs is made of.

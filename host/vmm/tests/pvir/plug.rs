@@ -82,9 +82,15 @@ fn a_device_comes_to_the_first_free_place_and_goes_when_the_guest_lets_it() {
     refused(&unplug(&vm, "0001:00:01.0", &[]), 3, "no device 0001:00:01.0");
     refused(&plug(&vm, "emulated,vectors=0"), 2, "1 to 2048");
     refused(&plug(&vm, "toaster"), 2, "unknown kind");
+    refused(&plug(&vm, "vfio=ffff:ff:1f.7"), 3, "no such PCI device");
+    assert_eq!(vm.ask("devices")["vfio"], Value::Null);
     for (request, part) in [
         ("plug toaster", "unknown kind"),
         ("plug ", "unknown kind"),
+        ("plug vfio=0000:00:1f.7", "none came with the request"),
+        ("plug vfio=0000:00:1f.7 group", "0 files came with the request, not 2"),
+        ("plug vfio=0000:00:1f.7 auto", "no way to a host device"),
+        ("plug emulated cdev", "only a device of the host has files"),
         ("unplug 00:01.0 gently", "no way to unplug"),
         ("unplug here", "unplug"),
         ("unplug", "no such request"),

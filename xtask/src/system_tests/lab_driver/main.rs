@@ -11,6 +11,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 mod cases;
+mod control_socket;
 mod expect;
 mod footprint;
 mod host;

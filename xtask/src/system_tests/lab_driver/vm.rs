@@ -239,7 +239,9 @@ impl Vm {
             }
             if line.trim_end() == PLUG_WANTED {
                 let device = self.plugs.clone().context("the guest wants a device")?;
-                self.pvir(&["plug", &self.pid(), "--device", &device])?;
+                if let Err(error) = self.plug(&device, &[]) {
+                    bail!("{error}\n{}", self.transcript());
+                }
             }
             if let Some((device, how)) =
                 line.strip_prefix(UNPLUG_WANTED).and_then(|text| text.trim_end().split_once(' '))
@@ -264,6 +266,11 @@ impl Vm {
             _ => bail!("no such event: {wanted}"),
         };
         self.pvir(&[&["event", &self.pid(), "--device", device], what].concat())
+    }
+
+    /// Plugs a device. What `pvir plug` says is the error.
+    pub(crate) fn plug(&self, device: &str, more: &[&str]) -> Result<()> {
+        self.pvir(&[&["plug", &self.pid(), "--device", device], more].concat())
     }
 
     /// A command of `pvir`, as an operator gives it.

@@ -32,9 +32,11 @@ while kill -0 $vm 2>/dev/null; do
         question=$(grep '^@guest asks' /tmp/out | sed -n "${asked}p" | tr -d '\r')
         case $question in
         '@guest asks host: '*)
+            # The guest does not know where the host has the card.
+            words=$(echo "${question#*host: }" | sed "s/vfio=card/vfio=$PVIR_DEVICES/")
             # Its words are parted by blanks.
             # shellcheck disable=SC2086
-            pvir ${question#*host: } $vm >>/tmp/host 2>&1 || echo "failed: $?" >>/tmp/host
+            pvir $words $vm >>/tmp/host 2>&1 || echo "failed: $?" >>/tmp/host
             ;;
         esac
         echo "${answer%%"$newline"*}" >&3

@@ -51,7 +51,7 @@ pub(super) const CASES: [Step; 14] = [
     },
     Step {
         name: "intel/linux-plug",
-        about: "a Linux guest's card is unplugged under its own driver, asked for and by surprise; another device comes",
+        about: "a Linux guest's card is unplugged under its own driver, by word and by surprise, and plugged again",
         run: plug::run,
     },
     Step { name: "intel/linux-reboot", about: "reboot -f in a Linux guest ends the run", run: reboot },

@@ -1,5 +1,5 @@
 //! Devices come and go under a Linux that knows of it by ACPI alone: its card goes while its own driver has it, in order and
-//! by surprise, and another device comes to its place and goes again.
+//! by surprise, another device comes to its place and goes again, and the card comes again and works.
 
 use anyhow::{Context, Result, ensure};
 
@@ -24,7 +24,8 @@ pub(super) fn run() -> Result<Verdict> {
         check(&console, way).with_context(said)?;
     }
     Ok(Verdict::Passed(
-        "a card with its own driver goes in order and by surprise; a device comes and goes".to_owned(),
+        "a card with its own driver goes in order and by surprise; a device comes and goes; the card comes again and works"
+            .to_owned(),
     ))
 }
 
@@ -33,6 +34,8 @@ fn check(console: &Console, way: &str) -> Result<()> {
     console.said("gone: card").context("Linux keeps the card")?;
     ensure!(console.said("came: ") == Some("0x5056 0x0001"), "another device came");
     console.said("gone: emulated").context("Linux keeps the emulated device")?;
+    ensure!(console.said("works again: ") == Some("0x8086 0x10c9"), "the card does not work again");
+    ensure!(console.all("driver igb ").count() == 2, "the card that came again has not its driver");
     console.said("done").context("the guest's script did not come to its end")?;
     let mut commands = console.0.lines().filter_map(|line| line.strip_prefix("@host pvir "));
     let first = commands.next().context("pvir unplug said nothing")?;

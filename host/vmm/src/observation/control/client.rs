@@ -43,14 +43,14 @@ pub(crate) fn ask_patiently(path: &Path, request: &str) -> Result<Value> {
     })
 }
 
-/// Asks for something that takes as long as it takes, with an open file.
+/// Asks for something that takes as long as it takes, with open files.
 ///
 /// # Errors
 /// As [`ask`].
-pub(crate) fn ask_with_file(path: &Path, request: &str, file: BorrowedFd<'_>) -> Result<Value> {
+pub(crate) fn ask_with_files(path: &Path, request: &str, files: &[BorrowedFd<'_>]) -> Result<Value> {
     let line = format!("{request}\n");
     converse(path, |stream, answer| {
-        peer::send(stream, line.as_bytes(), file)?;
+        peer::send(stream, line.as_bytes(), files)?;
         BufReader::new(stream.take(LONGEST)).read_line(answer)
     })
 }

@@ -41,7 +41,11 @@ impl Deadline {
     }
 }
 
-/// Receives a line of at most `longest` bytes, with its end or without, and the descriptor that came with it.
+/// Descriptors that one request can bring: a device's file and one for its DMA.
+pub(super) const DESCRIPTORS: usize = 2;
+
+/// Receives a line of at most `longest` bytes, with its end or without, and the descriptors that came with it. What is more
+/// than [`DESCRIPTORS`] is closed.
 ///
 /// # Errors
 /// If time is up, or the system call that failed.
@@ -49,18 +53,19 @@ pub(super) fn receive(
     stream: &UnixStream,
     deadline: Deadline,
     longest: usize,
-) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
-    let (mut line, mut passed) = (Vec::new(), None);
+) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let (mut line, mut passed) = (Vec::new(), Vec::new());
     while line.len() < longest && line.last() != Some(&b'\n') {
         stream.set_read_timeout(Some(deadline.left()?))?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut beside = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [0; 64];
         let into = &mut [IoSliceMut::new(&mut bytes)];
         let received = recvmsg(stream, into, &mut beside, RecvFlags::CMSG_CLOEXEC)?;
         for message in beside.drain() {
-            if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
-                passed = descriptors.next().or(passed);
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                passed.extend(descriptors);
+                passed.truncate(DESCRIPTORS);
             }
         }
         match bytes.get(..received.bytes) {
@@ -75,16 +80,15 @@ pub(super) fn receive(
     Ok((line, passed))
 }
 
-/// Sends a line, and with it a descriptor.
+/// Sends a line, and with it at most [`DESCRIPTORS`] descriptors.
 ///
 /// # Errors
 /// The system call that failed, or that the other end takes less than the line.
-pub(super) fn send(stream: &UnixStream, line: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    let descriptors = [descriptor];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+pub(super) fn send(stream: &UnixStream, line: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
-    if !beside.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(io::Error::other("no room for a descriptor"));
+    if !beside.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::other("no room for so many descriptors"));
     }
     let sent = sendmsg(stream, &[IoSlice::new(line)], &mut beside, SendFlags::NOSIGNAL)?;
     if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }

@@ -22,8 +22,8 @@ const LONGEST: usize = 128;
 /// A client whose conversation takes longer, in all, loses its turn: the next one waits for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Answers a request, with which a file may have come, with JSON, or says what is wrong with it.
-pub(crate) type AnswerRequest = dyn Fn(&str, Option<OwnedFd>) -> Result<String> + Send + Sync;
+/// Answers a request, with which files may have come, with JSON, or says what is wrong with it.
+pub(crate) type AnswerRequest = dyn Fn(&str, Vec<OwnedFd>) -> Result<String> + Send + Sync;
 
 /// Serves the socket until it is dropped.
 pub(crate) struct Server {
@@ -137,9 +137,9 @@ fn converse(stream: &UnixStream, answer: &AnswerRequest) -> io::Result<()> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let deadline = Deadline::within(PATIENCE);
-    let (line, file) = peer::receive(stream, deadline, LONGEST)?;
+    let (line, files) = peer::receive(stream, deadline, LONGEST)?;
     let text = match std::str::from_utf8(&line).ok().and_then(|line| line.strip_suffix('\n')) {
-        Some(request) => answer(request, file).unwrap_or_else(|error| refusal(&format!("{error:#}"))),
+        Some(request) => answer(request, files).unwrap_or_else(|error| refusal(&format!("{error:#}"))),
         None => refusal("a request is one line of text"),
     };
     // What the answer takes is not the client's time.

@@ -25,6 +25,33 @@ const OWN: &[Call] = calls![
     ])): "host devices are given back",
 ];
 
+/// What has devices of the host that are plugged. Their files come by the control socket: none is opened here.
+const PLUGGING: &[Call] = calls![
+    SYS_ioctl (When::Requests(&[
+        request::KVM_CREATE_DEVICE,
+        request::VFIO_GET_API_VERSION,
+        request::VFIO_SET_IOMMU,
+        request::VFIO_GROUP_GET_STATUS,
+        request::VFIO_GROUP_SET_CONTAINER,
+        request::VFIO_GROUP_GET_DEVICE_FD,
+        request::VFIO_IOMMU_MAP_DMA,
+    ])): "KVM's device of VFIO, which has one type on x86; a group in the VM's container, and RAM in that",
+    SYS_ioctl (When::Requests(&[
+        request::VFIO_DEVICE_BIND_IOMMUFD,
+        request::VFIO_DEVICE_ATTACH_IOMMUFD_PT,
+        request::IOMMU_IOAS_ALLOC,
+        request::IOMMU_IOAS_MAP,
+        request::IOMMU_IOAS_UNMAP,
+    ])): "the same by the device's own file and an iommufd",
+    SYS_ioctl (When::Requests(&[
+        request::VFIO_DEVICE_GET_INFO,
+        request::VFIO_DEVICE_GET_REGION_INFO,
+    ])): "what the device is, and its BARs",
+    SYS_dup: "KVM's device of VFIO, for the container (vfio-ioctls)",
+    SYS_inotify_init1: "resets by the host's administrator",
+    SYS_inotify_add_watch: "the same",
+];
+
 /// What saves a machine.
 const SAVING: &[Call] = calls![
     SYS_ioctl (When::Requests(&[
@@ -68,6 +95,7 @@ pub(crate) const MAIN: Kind = Kind {
     name: "main",
     calls: &[
         OWN,
+        PLUGGING,
         SAVING,
         vcpu::OWN,
         device::MAKING,
@@ -85,6 +113,7 @@ pub(crate) const MAIN_RESTARTING: Kind = Kind {
     name: "main, restarting",
     calls: &[
         OWN,
+        PLUGGING,
         SAVING,
         RESETTING,
         vcpu::OWN,

@@ -94,6 +94,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("wanted-back", cleanup::wanted_back),
     ("failed-device", cleanup::failed),
     ("plug-own-kvm", plug::emulated),
+    ("plug", plug::passed_through),
+    ("cdev-plug", plug::by_own_file),
     ("saves", saves::run),
     ("saves-started-again", saves::started_again),
     ("reboots", lives::reboots_passed_through),

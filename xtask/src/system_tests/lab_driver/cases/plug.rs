@@ -1,11 +1,16 @@
 //! Devices that come and go while another one is busy, again and again: each works, the busy one loses nothing, and nothing
 //! is left of those that have gone.
 
-use anyhow::{Context, Result, ensure};
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::lives;
 use crate::CaseReport;
+use crate::control_socket;
 use crate::expect::{number, same};
 use crate::footprint::Footprint;
 use crate::host;
@@ -13,25 +18,127 @@ use crate::vm::Vm;
 
 /// Rounds, four in each way in which a device goes.
 const ROUNDS: u64 = 12;
+/// The same of a device of the host, and of one beside another.
+const ROUNDS_OF_HOST: u64 = 5;
+const BESIDE: u64 = 3;
 const BUSY: &str = "emulated,vectors=10";
 
 /// With the emulated device, on any KVM.
 pub(super) fn emulated() -> Result<CaseReport> {
     let rounds = lives::rounds(ROUNDS)?;
-    Ok(rounds_of("emulated,vectors=8", rounds)?.into())
+    Ok(rounds_of("emulated,vectors=8", &[], rounds)?.into())
 }
 
-fn rounds_of(device: &str, rounds: u64) -> Result<String> {
+/// With a device of the host: by its group into a container that comes with it, and, where the lab has more, into that of
+/// another one. And what is not to be plugged.
+pub(super) fn passed_through() -> Result<CaseReport> {
+    let rounds = lives::rounds(ROUNDS_OF_HOST)?;
+    let device = format!("vfio={}", host::device(0)?);
+    let mut said = vec![format!("by its group: {}", rounds_of(&device, &["--vfio", "group"], rounds)?)];
+    if host::devices() > 2 {
+        let other = format!("vfio={}", host::device(2)?);
+        let beside = ["--vfio", "group", "--device", other.as_str()];
+        said.push(format!("beside another: {}", rounds_of(&device, &beside, BESIDE)?));
+        said.push(refusals(&device, &other)?);
+    }
+    Ok(said.join("; ").into())
+}
+
+/// By its own file and an iommufd.
+pub(super) fn by_own_file() -> Result<CaseReport> {
+    let rounds = lives::rounds(ROUNDS_OF_HOST)?;
+    let (device, other) = (format!("vfio={}", host::device(0)?), format!("vfio={}", host::device(2)?));
+    let mut said = vec![rounds_of(&device, &["--vfio", "cdev"], rounds)?];
+    let beside = ["--vfio", "cdev", "--device", other.as_str()];
+    said.push(format!("beside another: {}", rounds_of(&device, &beside, BESIDE)?));
+    said.push(refusals_of_files(&device, &other)?);
+    Ok(said.join("; ").into())
+}
+
+/// Another way than the VM's, and another device's file, are refused, and the VM goes on.
+fn refusals_of_files(device: &str, other: &str) -> Result<String> {
+    let arguments = ["--device", BUSY, "--device", other, "--vfio", "cdev"];
+    let mut vm = Vm::start(&arguments, "plug rounds=1 checkpoints")?;
+    vm.plugs(device);
+    vm.until("busy")?;
+    let before = Footprint::of(&mut vm)?;
+    let said =
+        vm.plug(device, &["--vfio", "group"]).err().context("it was plugged by its group")?.to_string();
+    ensure!(said.contains("the way to this VM's host devices is cdev"), "another way: {said}");
+    let (own, another) = (host::device(0)?, host::device(1)?);
+    let node =
+        fs::read_dir(host::folder(&another).join("vfio-dev"))?.next().context("no file of its own")??;
+    let open = |path: &Path| File::options().read(true).write(true).open(path);
+    let node = open(&Path::new("/dev/vfio/devices").join(node.file_name()))?;
+    let iommufd = open(Path::new("/dev/iommu"))?;
+    let request = format!("plug vfio={own} cdev");
+    let said = control_socket::ask_with_files(&vm, &request, [node.as_fd(), iommufd.as_fd()])?;
+    ensure!(said.contains("the open VFIO device is another"), "another device's file: {said}");
+    let said = control_socket::ask_with_files(&vm, &request, [iommufd.as_fd(), node.as_fd()])?;
+    ensure!(said.contains("the open VFIO device is another"), "no device's file: {said}");
+    // One that goes away in the middle of its request.
+    control_socket::leave_in_the_middle(&vm, "plug vfio=")?;
+    Footprint::of(&mut vm)?.is_back(&before, "after what was refused")?;
+    vm.resume()?;
+    vm.until("quiet")?;
+    let checks = vm.run_out()?.passed()?;
+    host::nothing_left()?;
+    Ok(format!("another way and other files refused, and the VM went on, {checks} checks"))
+}
+
+/// Each is refused by name, and the VM goes on.
+fn refusals(device: &str, other: &str) -> Result<String> {
+    let arguments = ["--device", BUSY, "--device", other, "--vfio", "group"];
+    let mut vm = Vm::start(&arguments, "plug rounds=1 checkpoints")?;
+    vm.plugs(device);
+    vm.until("busy")?;
+    let before = Footprint::of(&mut vm)?;
+    let refused = |device: &str, more: &[&str], word: &str| -> Result<()> {
+        let Err(error) = vm.plug(device, more) else { bail!("{device} {more:?} was plugged") };
+        ensure!(error.to_string().contains(word), "{device} {more:?}, not {word:?}: {error}");
+        Ok(())
+    };
+    refused("vfio=0000:44:00.0", &[], "no such PCI device")?;
+    refused(other, &[], "is a device of this VM already")?;
+    let bdf = device.strip_prefix("vfio=").unwrap_or(device);
+    host::bind(bdf, None)?;
+    let unbound = refused(device, &[], "bound to no driver");
+    host::bind(bdf, Some("igb"))?;
+    let bound = refused(device, &[], "bound to igb");
+    host::bind(bdf, Some("vfio-pci"))?;
+    unbound.and(bound)?;
+    let group = fs::read_link(host::folder(bdf).join("iommu_group"))?;
+    let group = Path::new("/dev/vfio").join(group.file_name().context("a group without a number")?);
+    let holder = File::options().read(true).write(true).open(group)?;
+    refused(device, &[], "another program has it")?;
+    drop(holder);
+    Footprint::of(&mut vm)?.is_back(&before, "after what was refused")?;
+    vm.resume()?;
+    vm.until("quiet")?;
+    let checks = vm.run_out()?.passed()?;
+    host::nothing_left()?;
+    Ok(format!("five refused, and the VM went on, {checks} checks"))
+}
+
+fn rounds_of(device: &str, more: &[&str], rounds: u64) -> Result<String> {
+    let of_host = device.starts_with("vfio=");
     // Irqfds that are armed ahead come and go beside the guest, and handing over costs what a guest may not take so often.
     // A busy device that was held up makes up for it, and is a storm then.
     let arguments = [
         &["--device", BUSY, "--armed-ahead", "0", "--no-history"][..],
         &["--rate-limit", "off", "--storm-limit", "off"],
+        more,
     ]
     .concat();
-    let mut vm = Vm::start(&arguments, &format!("plug rounds={rounds} checkpoints"))?;
+    let warm = if of_host { " warm" } else { "" };
+    let mut vm = Vm::start(&arguments, &format!("plug rounds={rounds} checkpoints{warm}"))?;
     vm.plugs(device);
     vm.until("busy")?;
+    if of_host {
+        // A container comes with the first device, and stays.
+        vm.resume()?;
+        vm.until("warm")?;
+    }
     let before = Footprint::of(&mut vm)?;
     vm.resume()?;
     vm.until("quiet")?;
