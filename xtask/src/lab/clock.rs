@@ -1,15 +1,30 @@
 //! When a lab has taken too long: it has a limit of its own, or says nothing any more.
 
+use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use patience::Patience;
 
 /// How long L1 may say nothing as it boots, on an idle machine: it is up in 2 s.
 const BOOT_SILENCE: Duration = Duration::from_secs(30);
+
+/// L1 did not come up, and the command was not begun: QEMU's emulator has livelocks of its own on a busy machine. Whoever
+/// wants to can begin anew.
+#[derive(Debug)]
+pub(crate) struct NotUp(pub(super) String);
+
+impl fmt::Display for NotUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for NotUp {}
 
 /// What tells that the machine lives: frames on the channel, and its console.
 pub(super) struct Heard {
@@ -42,6 +57,7 @@ pub(super) struct Clock {
     /// For what has been heard, unless the user waits for nothing else.
     silence: Option<Patience>,
     interactive: bool,
+    is_up: bool,
     heard: Heard,
     known: u64,
 }
@@ -55,6 +71,7 @@ impl Clock {
             limit,
             silence,
             interactive: interactive || timeout.is_some(),
+            is_up: false,
             heard,
             known: 0,
         }
@@ -62,6 +79,7 @@ impl Clock {
 
     /// From now on the command runs, which may say nothing for longer, or for as long as it likes.
     pub(super) fn booted(&mut self, silence: Duration) {
+        self.is_up = true;
         self.silence = (!self.interactive).then(|| Patience::new(silence));
     }
 
@@ -77,7 +95,10 @@ impl Clock {
             patience.progress();
         } else if patience.is_over() {
             let waited = patience.waited().as_secs();
-            bail!("the lab's machine said nothing for {waited} s; help: --timeout sets a limit in its place");
+            let said = format!(
+                "the lab's machine said nothing for {waited} s; help: --timeout sets a limit in its place"
+            );
+            return Err(if self.is_up { anyhow!(said) } else { NotUp(said).into() });
         }
         Ok(())
     }
@@ -99,6 +120,15 @@ mod tests {
         clock.heard.frames().fetch_add(1, Ordering::Relaxed);
         assert!(clock.check().is_ok());
         assert!(clock.check().unwrap_err().to_string().contains("said nothing"));
+    }
+
+    #[test]
+    fn a_machine_that_does_not_come_up_is_told_from_one_that_falls_silent() {
+        let mut clock = clock(None);
+        clock.silence = Some(Patience::new(Duration::ZERO));
+        assert!(clock.check().unwrap_err().is::<NotUp>());
+        clock.booted(Duration::ZERO);
+        assert!(!clock.check().unwrap_err().is::<NotUp>());
     }
 
     #[test]

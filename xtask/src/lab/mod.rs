@@ -16,6 +16,7 @@ mod signals;
 mod streams;
 mod terminal;
 
+pub(crate) use clock::NotUp;
 pub(crate) use options::{Command, Iommu, Options};
 pub(crate) use run::{Outcome, missing, prepare, run, run_with};
 pub(crate) use setup::Kernel;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use lab_wire::{INITRD_FILE, Job, KERNEL_FILE, Kind, LINUX_FILE, PAYLOAD_DIR, write_frame};
 
-use super::clock::{Clock, Heard};
+use super::clock::{Clock, Heard, NotUp};
 use super::devices::{self, Device};
 use super::options::{Iommu, Options};
 use super::qemu::Qemu;
@@ -78,6 +78,7 @@ pub(crate) fn run_with(
         scratch.keep_logs(folder)?;
     }
     result.map_err(|error| match explain(setup, &scratch, options.logs.as_deref()) {
+        Some(explanation) if error.is::<NotUp>() => NotUp(format!("{error:#}\n{explanation}")).into(),
         Some(explanation) => anyhow!("{error:#}\n{explanation}"),
         None => error,
     })

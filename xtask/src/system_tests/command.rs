@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::lab::{self, Options, Outcome, Streams};
+use crate::lab::{self, NotUp, Options, Outcome, Streams};
 
 /// What came of a command.
 pub(crate) struct Output {
@@ -15,11 +15,19 @@ pub(crate) struct Output {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Runs `argv` in a lab, with `input`. An error is one of the lab, not of the command.
+/// Runs `argv` in a lab, with `input`. An error is one of the lab, not of the command. A lab that does not come up, and so
+/// has begun nothing, is started once more.
 pub(crate) fn in_lab(options: &Options, argv: &[&str], input: &[u8]) -> Result<Output> {
     let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
-    let (streams, stdout, stderr) = Streams::captured(input);
-    let status = match lab::run(options, &argv, streams)? {
+    let (streams, mut stdout, mut stderr) = Streams::captured(input);
+    let mut outcome = lab::run(options, &argv, streams);
+    if let Some(error) = outcome.as_ref().err().filter(|error| error.is::<NotUp>()) {
+        eprintln!("the lab is started once more: {error:#}");
+        let again = Streams::captured(input);
+        (stdout, stderr) = (again.1, again.2);
+        outcome = lab::run(options, &argv, again.0);
+    }
+    let status = match outcome? {
         Outcome::Ended(status) => Some(status),
         Outcome::Interrupted(_) => None,
     };
