@@ -25,12 +25,21 @@ pub(crate) struct HotplugState {
     leaving: u32,
 }
 
+impl HotplugState {
+    /// The device at this place is not there any more.
+    fn forget(&mut self, place: DevFn) {
+        for register in [&mut self.up, &mut self.down, &mut self.leaving] {
+            *register &= !bit(place);
+        }
+    }
+}
+
 /// The registers.
 pub(crate) struct HotplugPorts {
     state: Mutex<HotplugState>,
     /// Raises the interrupt that says that there is something to be read.
     interrupt: Box<dyn Fn() + Send + Sync>,
-    /// Takes out a device that the guest lets go.
+    /// Takes out a device that the guest lets go. It is called with the registers locked, and uses none of them.
     eject: Box<dyn Fn(DevFn) + Send + Sync>,
 }
 
@@ -56,14 +65,20 @@ impl HotplugPorts {
         (self.interrupt)();
     }
 
-    /// Asks the guest for a device, once more if it was asked for before.
-    pub(crate) fn ask_for(&self, place: DevFn) {
+    /// Asks the guest for a device, once more if it was asked for before. Answers `false`, and asks for nothing, if the device
+    /// is not there any more by `is_there`: the guest may let it go at this very moment, and what comes to its place next
+    /// was not asked for.
+    pub(crate) fn ask_for(&self, place: DevFn, is_there: impl FnOnce() -> bool) -> bool {
         {
             let mut state = self.state();
+            if !is_there() {
+                return false;
+            }
             state.down |= bit(place);
             state.leaving |= bit(place);
         }
         (self.interrupt)();
+        true
     }
 
     /// Whether the guest was asked for the device.
@@ -71,17 +86,14 @@ impl HotplugPorts {
         self.state().leaving & bit(place) != 0
     }
 
-    /// A device is not there any more. `unasked` says that the guest did not let it go itself: it is told to look.
-    pub(crate) fn has_gone(&self, place: DevFn, unasked: bool) {
+    /// The device at this place was taken from the guest, which did not let it go: it is told to look.
+    pub(crate) fn was_taken(&self, place: DevFn) {
         {
             let mut state = self.state();
-            state.up = state.up & !bit(place) | if unasked { LOOK } else { 0 };
-            state.down &= !bit(place);
-            state.leaving &= !bit(place);
+            state.forget(place);
+            state.up |= LOOK;
         }
-        if unasked {
-            (self.interrupt)();
-        }
+        (self.interrupt)();
     }
 
     /// The machine is reset: there is nothing to be read, and what was to go goes.
@@ -123,8 +135,10 @@ impl HotplugPorts {
         // The host bridge is there for good.
         let places = (1..32_u8).filter(|number| devices >> number & 1 != 0).map(DevFn::device);
         places.for_each(|place| {
+            // In one piece: another device that comes to this place, and is asked for, does so afterwards.
+            let mut state = self.state();
             (self.eject)(place);
-            self.has_gone(place, false);
+            state.forget(place);
         });
     }
 }
@@ -169,8 +183,8 @@ mod tests {
         let place = DevFn::device;
         fixture.ports.announce(place(3));
         fixture.ports.announce(place(31));
-        fixture.ports.ask_for(place(4));
-        fixture.ports.ask_for(place(4));
+        assert!(fixture.ports.ask_for(place(4), || true) && fixture.ports.ask_for(place(4), || true));
+        assert!(!fixture.ports.ask_for(place(5), || false), "it has gone");
         assert_eq!(fixture.interrupts.load(Ordering::Relaxed), 4);
         let mut half = [0; 2];
         fixture.ports.read(layout::HOTPLUG_UP, &mut half);
@@ -198,13 +212,32 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_next_to_a_place_is_asked_for_after_what_was_there_has_gone() {
+        // The device goes, and another thread asks for the next one at once: before the write of EJECT returns.
+        let (out, next) = std::sync::mpsc::channel();
+        let eject = move |place| {
+            out.send(place).unwrap();
+            // Time for the other thread to come before, if it could.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        };
+        let ports = HotplugPorts::new(Box::new(|| ()), Box::new(eject));
+        std::thread::scope(|scope| {
+            let ports = &ports;
+            scope.spawn(move || ports.ask_for(next.recv().unwrap(), || true));
+            ports.write(layout::HOTPLUG_EJECT, &(1_u32 << 2).to_le_bytes());
+        });
+        let mut down = [0; 4];
+        ports.read(layout::HOTPLUG_DOWN, &mut down);
+        assert_eq!(u32::from_le_bytes(down), 1 << 2, "the guest is told of the next one");
+    }
+
+    #[test]
     fn what_goes_unasked_is_told_as_a_change_of_the_bus() {
         let fixture = fixture();
         fixture.ports.announce(DevFn::device(3));
-        fixture.ports.ask_for(DevFn::device(3));
-        fixture.ports.has_gone(DevFn::device(3), true);
+        fixture.ports.ask_for(DevFn::device(3), || true);
+        fixture.ports.was_taken(DevFn::device(3));
         assert_eq!((fixture.read(layout::HOTPLUG_UP), fixture.read(layout::HOTPLUG_DOWN)), (LOOK, 0));
-        fixture.ports.has_gone(DevFn::device(2), false);
         assert_eq!((fixture.read(layout::HOTPLUG_UP), fixture.interrupts.load(Ordering::Relaxed)), (0, 3));
     }
 
@@ -212,7 +245,7 @@ mod tests {
     fn at_a_reset_goes_what_was_to_go() {
         let fixture = fixture();
         fixture.ports.announce(DevFn::device(1));
-        fixture.ports.ask_for(DevFn::device(5));
+        fixture.ports.ask_for(DevFn::device(5), || true);
         assert_eq!(fixture.read(layout::HOTPLUG_DOWN), 1 << 5);
         fixture.ports.reset();
         assert_eq!(fixture.ejected(), ["00:05.0"]);

@@ -16,6 +16,7 @@ use crate::device_spec::DeviceSpec;
 use crate::devices::attach::DeviceMaker;
 use crate::devices::host_files::HostFiles;
 use crate::devices::notices::HostNotices;
+use crate::pci::bus::PciBus;
 use crate::pci::devfn::DevFn;
 use crate::pci::hotplug::HotplugPorts;
 use crate::sandbox::kinds;
@@ -110,22 +111,22 @@ impl<'a> Plugger<'a> {
         let Some(slot) = slot.filter(|slot| slot.function().host_address() == Some(device)) else { return };
         let place = slot.devfn();
         if let Entry::Vacant(new) = self.wanted.entry(slot.serial()) {
+            if !self.hotplug.ask_for(place, || is_there(self.maker.bus(), place, slot.serial())) {
+                return;
+            }
             let seconds = self.grace.as_secs_f64();
             tracing::warn!(
                 "the host wants {device} back: it is being unbound from vfio-pci, or removed; the guest has {seconds} s to \
                  let {place} go"
             );
             new.insert((place, Instant::now() + self.grace));
-            self.hotplug.ask_for(place);
         }
     }
 
     /// Takes what the host has wanted back for long enough. Answers when there is more to be taken.
     fn take_wanted(&mut self) -> Option<Instant> {
         let bus = self.maker.bus();
-        let is_there =
-            |place: DevFn, serial: u64| bus.slot(place).is_some_and(|slot| slot.serial() == serial);
-        self.wanted.retain(|serial, (place, _)| is_there(*place, *serial));
+        self.wanted.retain(|serial, (place, _)| is_there(bus, *place, *serial));
         let now = Instant::now();
         let due: Vec<DevFn> =
             self.wanted.values().filter(|(_, moment)| *moment <= now).map(|(place, _)| *place).collect();
@@ -171,8 +172,9 @@ impl<'a> Plugger<'a> {
 
     fn unplug(&mut self, place: DevFn) -> Result<PluggedDevice> {
         let slot = self.maker.bus().slot(place).filter(|_| place.number() != 0);
+        let slot = slot
+            .filter(|slot| self.hotplug.ask_for(place, || is_there(self.maker.bus(), place, slot.serial())));
         let slot = slot.with_context(|| format!("the VM has no device {}", place.id()))?;
-        self.hotplug.ask_for(place);
         tracing::info!(%place, "the guest is asked to let the device go");
         let (device, name) = (place.id().to_string(), slot.function().name());
         Ok(PluggedDevice { device, id: slot.serial(), name, state: State::Leaving })
@@ -182,8 +184,13 @@ impl<'a> Plugger<'a> {
         let taken =
             Some(place).filter(|place| place.number() != 0).and_then(|place| self.ejector.take_out(place));
         let taken = taken.with_context(|| format!("the VM has no device {}", place.id()))?;
-        self.hotplug.has_gone(place, true);
+        self.hotplug.was_taken(place);
         tracing::warn!(%place, device = %taken.name, "the device is taken from the guest");
         Ok(taken)
     }
+}
+
+/// Whether the slot with this serial number is still the one at its place.
+fn is_there(bus: &PciBus, place: DevFn, serial: u64) -> bool {
+    bus.slot(place).is_some_and(|slot| slot.serial() == serial)
 }
