@@ -19,9 +19,6 @@ pub(super) struct Counts {
     pub(super) name: String,
 }
 
-/// CPUs of both machines.
-const CPUS: usize = 2;
-
 impl InterruptCounts {
     /// Takes the lines that start with `mark`.
     pub(super) fn find(text: &str, mark: &str) -> Result<Self> {
@@ -37,12 +34,13 @@ impl Counts {
     fn parse(line: &str) -> Option<Self> {
         let (irq, rest) = line.split_once(':')?;
         let words: Vec<&str> = rest.split_whitespace().collect();
-        let counts: Vec<u64> = words.iter().take(CPUS).map_while(|word| word.parse().ok()).collect();
-        let [chip, entry, .., name] = words.get(CPUS..)? else { return None };
+        // No interrupt controller's name is a number.
+        let counts: Vec<u64> = words.iter().map_while(|word| word.parse().ok()).collect();
+        let [chip, entry, .., name] = words.get(counts.len()..)? else { return None };
         let entry = entry.strip_suffix("-edge").filter(|_| chip.contains("PCI-MSIX"));
         Some(Self {
             irq: irq.trim().parse().ok()?,
-            counts: (counts.len() == CPUS).then_some(counts)?,
+            counts,
             entry: entry.and_then(|entry| entry.parse().ok()),
             name: (*name).to_owned(),
         })
@@ -62,7 +60,7 @@ mod tests {
 @counts a            CPU0       CPU1       \n\
 @counts a  24:         24          0   IO-APIC   4-edge      ttyS0\n\
 @counts a  26:          3          2  PCI-MSIX-0000:00:01.0   1-edge      eth0-rx-0\n\
-@host 2  45:   7  0  IR-PCI-MSIX-0000:00:01.0    1-edge      vfio-msix[1](0000:00:01.0)\n";
+@host 2  45:   7  IR-PCI-MSIX-0000:00:01.0    1-edge      vfio-msix[1](0000:00:01.0)\n";
 
     #[test]
     fn lines_have_counts_by_cpu_and_the_entry_of_the_table() {

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::command::{Output, in_lab};
+use super::product::ONE_CPU;
 use crate::lab::{Iommu, Options};
 use crate::runner::{Step, Verdict};
 use counts::{Counts, InterruptCounts};
@@ -152,6 +153,7 @@ fn grown_on(cpu: usize, before: &InterruptCounts, after: &InterruptCounts) -> Re
     for line in after.lines.iter().filter(|line| line.name.starts_with("eth0-")) {
         let earlier =
             before.lines.iter().find(|earlier| earlier.irq == line.irq).context("a new interrupt")?;
+        ensure!(line.counts.len() == 2 && earlier.counts.len() == 2, "{}: not two CPUs", line.name);
         let grown = |cpu: usize| line.counts[cpu] - earlier.counts[cpu];
         ensure!(grown(1 - cpu) == 0, "{}: {} interrupts on CPU {}", line.name, grown(1 - cpu), 1 - cpu);
         ensure!(grown(cpu) > 0, "{}: no interrupt on CPU {cpu}", line.name);
@@ -234,6 +236,7 @@ fn boot_with(
 ) -> Result<Output> {
     let options = Options {
         iommu,
+        cpus: ONE_CPU,
         linux_guest: true,
         devices: vec![format!("{card},netdev=net")],
         // a network of QEMU's own, in which 10.0.2.2 answers

@@ -7,6 +7,7 @@ use super::{COMMAND_LINE, Console};
 use crate::lab::{Iommu, Options};
 use crate::runner::Verdict;
 use crate::system_tests::command::in_lab;
+use crate::system_tests::product::ONE_CPU;
 
 const SCRIPT: &str = include_str!("saves.sh");
 const ROUNDS: usize = 2;
@@ -16,6 +17,7 @@ const UNTOLD: &str = "its guest cannot be told that it will be found reset";
 pub(super) fn run() -> Result<Verdict> {
     let options = Options {
         iommu: Iommu::Intel,
+        cpus: ONE_CPU,
         linux_guest: true,
         devices: vec!["igb,netdev=net".into()],
         qemu: vec!["-netdev".into(), "user,id=net,restrict=on".into()],

@@ -14,6 +14,8 @@ printed=0
 show() {
     # as a sign of life
     now=$(wc -l </tmp/out)
+    # of an empty range sed prints the first line, if it has come meanwhile
+    [ "$now" -gt "$printed" ] || return 0
     sed -n "$((printed + 1)),${now}p" /tmp/out
     printed=$now
 }
