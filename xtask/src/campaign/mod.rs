@@ -2,7 +2,7 @@
 
 mod fuzz;
 mod model;
-mod report;
+pub(crate) mod report;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -52,7 +52,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let names: Vec<_> = CAMPAIGNS.iter().map(|campaign| campaign.name).collect();
         bail!("there is no campaign {name}; there are: {}", names.join(", "));
     };
-    let mut report = Report::begin(name, about, options.time, options.afresh)?;
+    let command = format!("./run.sh campaign {name} --for {}s", options.time.as_secs());
+    let mut report = Report::begin(name, about, command, options.afresh)?;
     let result = run(&mut report, options.time).with_context(|| format!("campaign {name}"));
     let path = report.write(result.as_ref().err())?;
     result?;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -14,12 +13,12 @@ use crate::build::workspace;
 use crate::process;
 
 /// A report in the making.
-pub(super) struct Report {
+pub(crate) struct Report {
     name: String,
     about: String,
     machine: Machine,
     /// The head of the table, as in Markdown.
-    pub(super) head: Vec<String>,
+    pub(crate) head: Vec<String>,
     kept: Kept,
     rows: Vec<String>,
     notes: Vec<String>,
@@ -34,8 +33,7 @@ struct Kept {
 
 impl Report {
     /// Begins a report; with what an interrupted run of the same commit has done, unless it is to be done `afresh`.
-    pub(super) fn begin(name: &str, about: &str, time: Duration, afresh: bool) -> Result<Self> {
-        let command = format!("./run.sh campaign {name} --for {}s", time.as_secs());
+    pub(crate) fn begin(name: &str, about: &str, command: String, afresh: bool) -> Result<Self> {
         let commit = commit();
         let kept = fs::read(kept_at(name)).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         let is_usable = |kept: &Kept| !afresh && kept.commit == commit && !commit.contains('+');
@@ -52,7 +50,7 @@ impl Report {
     }
 
     /// Whether a part was done by an interrupted run; its row is then in the report.
-    pub(super) fn has_done(&mut self, part: &str) -> bool {
+    pub(crate) fn has_done(&mut self, part: &str) -> bool {
         let row = self.kept.done.get(part).cloned();
         row.iter().for_each(|row| println!("{row} (done before)"));
         let has = row.is_some();
@@ -61,7 +59,7 @@ impl Report {
     }
 
     /// Adds the row of a part. One that is `done` is not done again by a later run of this commit.
-    pub(super) fn add(&mut self, part: &str, row: &str, done: bool) -> Result<()> {
+    pub(crate) fn add(&mut self, part: &str, row: &str, done: bool) -> Result<()> {
         println!("{row}");
         self.rows.push(row.to_owned());
         if done {
@@ -75,13 +73,13 @@ impl Report {
     }
 
     /// Adds a line below the table.
-    pub(super) fn note(&mut self, line: String) {
+    pub(crate) fn note(&mut self, line: String) {
         println!("{line}");
         self.notes.push(line);
     }
 
     /// Writes the report; answers with where it is.
-    pub(super) fn write(&self, failure: Option<&anyhow::Error>) -> Result<PathBuf> {
+    pub(crate) fn write(&self, failure: Option<&anyhow::Error>) -> Result<PathBuf> {
         let day = self.machine.date.split(' ').next().unwrap_or_default();
         let folder = workspace::root().join("docs/reports");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -132,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_report_says_what_was_run_and_what_failed() {
-        let mut report = Report::begin("tried", "tries it", Duration::from_secs(60), true).unwrap();
+        let mut report =
+            Report::begin("tried", "tries it", "./run.sh campaign tried --for 60s".into(), true).unwrap();
         report.head = vec!["part".into(), "states".into()];
         report.add("one", "| one | 1 |", false).unwrap();
         report.note("1 in all".into());

@@ -14,7 +14,7 @@ mod foreign;
 mod hobby_kernel;
 mod isolation;
 mod kernels;
-mod linux;
+pub(crate) mod linux;
 pub(crate) mod lives;
 mod own_kvm;
 mod pass_through;

@@ -3,6 +3,7 @@
 
 mod accesses;
 mod counts;
+pub(crate) mod long;
 mod nvme;
 mod plug;
 pub(super) mod pvir;

@@ -9,9 +9,6 @@ use crate::linux_module::{Built, Missing, build};
 use crate::runner::{Verdict, skip};
 use crate::system_tests::command::{Output, in_lab};
 
-/// Says how many times as often moves, CPUs that go and come, and drivers and the module that go and come are done.
-const TIMES: &str = "PVIR_LINUX_TIMES";
-
 /// What each run of the tests does.
 fn short() -> Life {
     Life {
@@ -25,23 +22,6 @@ fn short() -> Life {
     }
 }
 
-/// The same as often as the environment says.
-fn wanted() -> Result<Life> {
-    let life = short();
-    let Some(times) = std::env::var_os(TIMES) else { return Ok(life) };
-    let times: u32 =
-        times.to_str().and_then(|text| text.parse().ok()).with_context(|| format!("{TIMES} is no number"))?;
-    let more = |count: u32| count.saturating_mul(times);
-    let Life { moves, offline, rebinds, reloads, .. } = life;
-    Ok(Life {
-        moves: more(moves),
-        offline: more(offline),
-        rebinds: more(rebinds),
-        reloads: more(reloads),
-        ..life
-    })
-}
-
 pub(super) fn intel() -> Result<Verdict> {
     case(Iommu::Intel)
 }
@@ -51,7 +31,7 @@ pub(super) fn amd() -> Result<Verdict> {
 }
 
 /// The module and those of the tests, or what this machine lacks to build them.
-fn built() -> Result<Result<Built, String>> {
+pub(super) fn built() -> Result<Result<Built, String>> {
     let headers = match Setup::ready()?.headers() {
         Ok(headers) => headers,
         Err(error) => return Ok(Err(format!("headers of the lab's kernel ({error:#})"))),
@@ -64,7 +44,7 @@ fn case(iommu: Iommu) -> Result<Verdict> {
         Ok(built) => built,
         Err(missing) => return skip(missing),
     };
-    match lives(iommu, &built, &wanted()?)? {
+    match lives(iommu, &built, &short())? {
         Some(record) => Ok(Verdict::Passed(note(&record))),
         None => Ok(Verdict::Interrupted),
     }
@@ -156,7 +136,7 @@ fn at_most(step: &Step, calls: u64) -> Result<()> {
 }
 
 /// The stack of each thread of the kernel is a mapping too, and threads come and go. So only what is left behind by every
-/// load is seen by mappings, where the module is loaded more often than this (`PVIR_LINUX_TIMES`).
+/// load is seen by mappings, where the module is loaded more often than this (`xtask linux`).
 const MAPPINGS_OF_OTHERS: u64 = 8;
 
 /// What the guest counts without the module does not grow with the number of times that it was loaded.
