@@ -6,6 +6,7 @@ mod figures;
 mod histogram;
 mod kvm;
 mod lab;
+mod linux;
 pub(crate) mod machine;
 mod peers;
 mod pictures;
@@ -44,6 +45,21 @@ pub(crate) struct Options {
     /// Only this part
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// A Cloud Hypervisor to measure beside [default: the one that PVIR_CLOUD_HYPERVISOR names]
+    #[arg(long, value_name = "FILE")]
+    cloud_hypervisor: Option<PathBuf>,
+    /// In place of all that: whole lives of drivers in a stock Linux guest, with the module and without, and in other VMMs
+    #[arg(long, conflicts_with_all = ["only", "pictures"])]
+    linux: bool,
+    /// Rounds of --linux: every second one counts, the others are timed [default: 6, with --quick 2]
+    #[arg(long, value_name = "N", requires = "linux", value_parser = clap::value_parser!(u32).range(2..=100))]
+    rounds: Option<u32>,
+    /// Drivers that --linux takes through their lives [default: all]
+    #[arg(long, value_name = "NAME,...", requires = "linux", value_delimiter = ',', value_parser = linux::DRIVERS)]
+    drivers: Vec<String>,
+    /// Write what --linux finds into docs/performance.md, with its picture
+    #[arg(long, requires = "linux")]
+    record: bool,
 }
 
 /// Where is measured.
@@ -64,15 +80,23 @@ impl Options {
         words.extend(self.quick.then(|| "--quick".to_owned()));
         let part = self.only.and_then(|part| part.to_possible_value());
         words.extend(part.map(|part| format!("--only {}", part.get_name())));
+        words.extend(self.linux.then(|| "--linux".to_owned()));
+        words.extend(self.rounds.map(|rounds| format!("--rounds {rounds}")));
+        words.extend((!self.drivers.is_empty()).then(|| format!("--drivers {}", self.drivers.join(","))));
         words.extend(self.pictures.then(|| "--pictures".to_owned()));
+        words.extend(self.record.then(|| "--record".to_owned()));
         words.join(" ")
     }
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if options.linux {
+        return linux::run(options);
+    }
     let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
     let wanted = |part| options.only.is_none_or(|only| only == part);
-    let cloud_hypervisor = if wanted(Part::Lab) { peers::cloud_hypervisor()? } else { None };
+    let cloud_hypervisor =
+        if wanted(Part::Lab) { peers::cloud_hypervisor(options.cloud_hypervisor.as_deref())? } else { None };
     let times = wanted(Part::Process).then(|| process::measure(options.quick)).transpose()?;
     let mut figures = Figures::default();
     let (mut skipped, mut versions) = (Vec::new(), Vec::new());
@@ -124,9 +148,18 @@ mod tests {
             json: Some("/tmp/figures.json".into()),
             pictures: true,
             only: Some(Part::Lab),
+            cloud_hypervisor: Some("/opt/cloud-hypervisor".into()),
+            linux: false,
+            rounds: None,
+            drivers: Vec::new(),
+            record: false,
         };
         assert_eq!(options.command(), "./run.sh bench --only lab --pictures");
         options = Options { quick: true, pictures: false, only: None, ..options };
         assert_eq!(options.command(), "./run.sh bench --quick");
+        options = Options { quick: false, linux: true, rounds: Some(4), record: true, ..options };
+        assert_eq!(options.command(), "./run.sh bench --linux --rounds 4 --record");
+        options.drivers = vec!["igb".into(), "nvme".into()];
+        assert_eq!(options.command(), "./run.sh bench --linux --rounds 4 --drivers igb,nvme --record");
     }
 }

@@ -25,15 +25,17 @@ pub(super) struct CloudHypervisor {
     version: String,
 }
 
-/// The one that the environment names, if it does. Fails if that is none, so that nobody waits for a measurement without
-/// it.
-pub(super) fn cloud_hypervisor() -> Result<Option<CloudHypervisor>> {
-    let Some(path) = env::var_os(CLOUD_HYPERVISOR).filter(|path| !path.is_empty()).map(PathBuf::from) else {
-        return Ok(None);
+/// The one that is named, or the one that the environment names, if it does. Fails if that is none, so that nobody waits
+/// for a measurement without it.
+pub(super) fn cloud_hypervisor(named: Option<&Path>) -> Result<Option<CloudHypervisor>> {
+    let by_environment = || env::var_os(CLOUD_HYPERVISOR).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let (who, path) = match (named, by_environment()) {
+        (Some(path), _) => ("--cloud-hypervisor", path.to_path_buf()),
+        (None, Some(path)) => (CLOUD_HYPERVISOR, path),
+        (None, None) => return Ok(None),
     };
     let found = examine(&path);
-    let found = found.with_context(|| format!("{CLOUD_HYPERVISOR} names {}", path.display()))?;
-    Ok(Some(found))
+    Ok(Some(found.with_context(|| format!("{who} names {}", path.display()))?))
 }
 
 fn examine(path: &Path) -> Result<CloudHypervisor> {
@@ -73,7 +75,9 @@ impl Peers {
                 .context("cannot take Cloud Hypervisor along")?;
             versions.push(version.clone());
         } else {
-            skipped.push(format!("Cloud Hypervisor: {CLOUD_HYPERVISOR} names no binary of it"));
+            skipped.push(format!(
+                "Cloud Hypervisor: neither --cloud-hypervisor nor {CLOUD_HYPERVISOR} names a binary of it"
+            ));
         }
         Ok(Self { folder, cloud_hypervisor: cloud_hypervisor.is_some(), versions, skipped })
     }

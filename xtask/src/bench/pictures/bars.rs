@@ -9,12 +9,12 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::super::figures::Figures;
 use super::super::what::{Action, Subject, Way};
 use super::axes::{logarithmic, number};
-use super::colour;
 use super::curve::builder;
 use super::page::{Area, Page, SMALL, drawn};
+use super::{Mark, colour};
 
 /// Height of the names below the bars, and their letters: eleven names stand side by side.
-const NAMES: u32 = 44;
+pub(super) const NAMES: u32 = 44;
 const LETTERS: (&str, u32) = ("sans-serif", 14);
 
 /// One picture.
@@ -25,6 +25,7 @@ pub(super) fn draw(page: &Page<'_>, figures: &Figures, subject: &Subject) -> Res
     let ways: Vec<Way> = others.filter(|way| figures.ratio(subject, Action::SetUp, *way).is_some()).collect();
     // the direct one is the line that the bars stand on
     let legend: Vec<Way> = [Way::Direct].into_iter().chain(ways.iter().copied()).collect();
+    let legend: Vec<Mark> = legend.into_iter().map(Mark::of).collect();
     page.draw(&legend, |area| bars(area, figures, subject, &actions, &ways))
 }
 
@@ -76,7 +77,7 @@ fn bars(
 }
 
 /// In two lines, below its bars.
-fn name(area: &Area<'_>, name: &str, (x, y): (i32, i32)) -> Result<()> {
+pub(super) fn name(area: &Area<'_>, name: &str, (x, y): (i32, i32)) -> Result<()> {
     let style = LETTERS.into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
     for (line, offset) in halves(name).into_iter().zip([0, 16]) {
         area.draw(&Text::new(line.to_owned(), (x, y + offset), style.clone())).map_err(drawn)?;

@@ -7,10 +7,9 @@ use anyhow::Result;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
-use super::super::what::Way;
 use super::axes::{Axes, logarithmic, number};
 use super::page::{Area, Page, SMALL, drawn};
-use super::{Curve, colour};
+use super::{Curve, Mark, colour};
 
 /// A line for each curve, both axes logarithmic; nothing where there is but one number of vectors.
 pub(super) fn draw(page: &Page<'_>, axes: Axes, curves: &[Curve]) -> Result<Option<PathBuf>> {
@@ -22,7 +21,7 @@ pub(super) fn draw(page: &Page<'_>, axes: Axes, curves: &[Curve]) -> Result<Opti
         return Ok(None);
     }
     let (x, y) = (0.9..right * 1.1, smallest / 1.5..largest * 1.5);
-    page.draw(&ways(curves), |area| lines(area, axes, x, logarithmic(y), 3, curves)).map(Some)
+    page.draw(&marks(curves), |area| lines(area, axes, x, logarithmic(y), 3, curves)).map(Some)
 }
 
 /// The curves on their axes, with points of this size.
@@ -55,8 +54,8 @@ where
     Ok(())
 }
 
-pub(super) fn ways(curves: &[Curve]) -> Vec<Way> {
-    curves.iter().map(|(way, _)| *way).collect()
+pub(super) fn marks(curves: &[Curve]) -> Vec<Mark> {
+    curves.iter().map(|(way, _)| Mark::of(*way)).collect()
 }
 
 /// The margins that all charts have.

@@ -9,7 +9,7 @@ use super::super::histogram::Histogram;
 use super::super::what::{Subject, Way};
 use super::Curve;
 use super::axes::Axes;
-use super::curve::{lines, ways};
+use super::curve::{lines, marks};
 use super::page::Page;
 
 /// Where the picture begins and ends: what is rarer would take most of it.
@@ -31,5 +31,5 @@ pub(super) fn draw(page: &Page<'_>, figures: &Figures, subject: &Subject) -> Res
     let curves: Vec<Curve> = histograms.iter().map(|(way, histogram)| (*way, shown(histogram))).collect();
     let axes = Axes { x: "kilocycles (logarithmic)", y: "% handled by then" };
     let x = left / 1000.0..right / 1000.0;
-    page.draw(&ways(&curves), |area| lines(area, axes, x, 0.0..100.0, 0, &curves)).map(Some)
+    page.draw(&marks(&curves), |area| lines(area, axes, x, 0.0..100.0, 0, &curves)).map(Some)
 }

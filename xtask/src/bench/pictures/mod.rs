@@ -1,10 +1,12 @@
-//! Curves of cost and of exits against the number of vectors, and of latency; bars of what others take.
+//! Curves of cost and of exits against the number of vectors, and of latency; bars of what others take, and of what each
+//! step of a driver takes.
 
 mod axes;
 mod bars;
 mod curve;
 mod latency;
 mod page;
+mod steps;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,8 @@ use super::machine::Machine;
 use super::what::{Action, Subject, Testbed, Way};
 use axes::Axes;
 use page::Page;
+
+pub(super) use steps::{Step, draw as steps};
 
 /// Whose, and its points.
 type Curve = (Way, Vec<(f64, f64)>);
@@ -58,6 +62,29 @@ pub(super) fn draw(figures: &Figures, folder: &Path, machine: &Machine) -> Resul
 
 /// Vectors of the emulated device in the picture of latency: one of them shows as much as all.
 const LATENCY_OF: u32 = 64;
+
+/// Whose something is, in a legend and where it is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) name: &'static str,
+    colour: RGBColor,
+}
+
+impl Mark {
+    fn of(way: Way) -> Self {
+        Self::new(way.name(), way)
+    }
+
+    /// In the colour of a way, by another name.
+    pub(super) fn new(name: &'static str, way: Way) -> Self {
+        Self { name, colour: colour(way) }
+    }
+
+    /// In a colour that no way has.
+    pub(super) fn another(name: &'static str) -> Self {
+        Self { name, colour: RGBColor(20, 150, 170) }
+    }
+}
 
 fn colour(way: Way) -> RGBColor {
     match way {

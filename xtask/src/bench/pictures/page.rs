@@ -1,4 +1,4 @@
-//! What all pictures have: a caption, a legend of the ways, and the machine in small letters; and the file.
+//! What all pictures have: a caption, a legend, and the machine in small letters; and the file.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::super::machine::Machine;
-use super::super::what::Way;
-use super::colour;
+use super::Mark;
 
 const SIZE: (u32, u32) = (900, 540);
 const CAPTION: (&str, u32) = ("sans-serif", 20);
@@ -33,19 +32,19 @@ pub(super) struct Page<'a> {
 
 impl Page<'_> {
     /// Draws it, with what `body` draws in the middle; answers with the file.
-    pub(super) fn draw(&self, ways: &[Way], body: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<PathBuf> {
+    pub(super) fn draw(&self, marks: &[Mark], body: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<PathBuf> {
         let path = self.folder.join(format!("{}.svg", self.name));
-        self.draw_to(&path, ways, body)?;
+        self.draw_to(&path, marks, body)?;
         Ok(path)
     }
 
-    fn draw_to(&self, path: &Path, ways: &[Way], body: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<()> {
+    fn draw_to(&self, path: &Path, marks: &[Mark], body: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<()> {
         let root = SVGBackend::new(path, SIZE).into_drawing_area();
         root.fill(&WHITE).map_err(drawn)?;
         let inner = root.titled(&self.caption, CAPTION).map_err(drawn)?;
         let (inner, foot) = inner.split_vertically(height(&inner) - FOOT_HEIGHT);
         let (head, middle) = inner.split_vertically(LEGEND_HEIGHT);
-        legend(&head, ways)?;
+        legend(&head, marks)?;
         body(&middle)?;
         for (line, y) in self.machine.lines().iter().zip([2, 20]) {
             foot.draw(&Text::new(shortened(line), (10, y), SMALL.into_font())).map_err(drawn)?;
@@ -59,14 +58,14 @@ fn height(area: &Area<'_>) -> u32 {
 }
 
 /// In a row of its own, where it hides nothing.
-fn legend(area: &Area<'_>, ways: &[Way]) -> Result<()> {
+fn legend(area: &Area<'_>, marks: &[Mark]) -> Result<()> {
     const STEP: i32 = 160;
-    for (way, left) in ways.iter().zip((90..).step_by(STEP as usize)) {
+    for (mark, left) in marks.iter().zip((90..).step_by(STEP as usize)) {
         let style = SMALL.into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
         let middle = i32::try_from(LEGEND_HEIGHT / 2)?;
-        let mark = [(left, middle - 6), (left + 12, middle + 6)];
-        area.draw(&Rectangle::new(mark, colour(*way).filled())).map_err(drawn)?;
-        area.draw(&Text::new(way.name(), (left + 18, middle), style)).map_err(drawn)?;
+        let corners = [(left, middle - 6), (left + 12, middle + 6)];
+        area.draw(&Rectangle::new(corners, mark.colour.filled())).map_err(drawn)?;
+        area.draw(&Text::new(mark.name, (left + 18, middle), style)).map_err(drawn)?;
     }
     Ok(())
 }

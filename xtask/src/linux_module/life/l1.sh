@@ -1,18 +1,43 @@
 # Runs a Linux guest and counts what each of its steps takes. The first argument is `pvir` or another name of who runs it,
 # the second a command for the shell that starts the VMM. Everything goes to one stream: what the guest says, and behind
 # each of its questions what pvir has counted so far, if it is pvir, and what the kernel has, by its tracepoints: "@mmio"
-# and "@ioctls" before lines of their histograms. What is in $PVIR_AT_QUESTION is done at each question, with its
+# and "@ioctls" before lines of their histograms. With PVIR_COUNT=exits they are of what came before the VM too, and
+# "@exits" and "@user" stand before those of what left a virtual CPU, to the kernel and to the VMM. With PVIR_COUNT=no
+# nothing is counted, for what counts takes time. What is in $PVIR_AT_QUESTION is done at each question, with its
 # number in $answered and the VMM's process in $vm.
 tracing=/sys/kernel/tracing
 [ -d $tracing/events ] || mount -t tracefs tracefs $tracing
+count=${PVIR_COUNT:-yes}
 histogram() {
-    if grep -q ^hist "$tracing/events/$1/trigger"; then return; fi
-    echo "$2" >"$tracing/events/$1/trigger" || exit 1
+    if grep -q ^hist "$tracing/events/$1/trigger"; then
+        [ "$count" != no ] || echo "!$2" >"$tracing/events/$1/trigger" || exit 1
+    elif [ "$count" != no ]; then
+        echo "$2" >"$tracing/events/$1/trigger" || exit 1
+    fi
 }
 histogram kvm/kvm_mmio hist:keys=gpa.hex,type:size=4096
 histogram syscalls/sys_enter_ioctl hist:keys=cmd.hex
+if [ "$count" != yes ]; then
+    histogram kvm/kvm_exit hist:keys=exit_reason
+    histogram kvm/kvm_userspace_exit hist:keys=reason,errno
+fi
 shown() {
     sed -n "s/^{/@$1 {/p" "$tracing/events/$2/hist"
+}
+counted() {
+    if [ "$count" != no ]; then
+        shown mmio kvm/kvm_mmio
+        shown ioctls syscalls/sys_enter_ioctl
+    fi
+    if [ "$count" = exits ]; then
+        shown exits kvm/kvm_exit
+        shown user kvm/kvm_userspace_exit
+    fi
+    echo "@counted"
+}
+now() {
+    read -r uptime rest </proc/uptime
+    echo "$uptime"
 }
 # Lines that have come to their end, which is a carriage return on a console.
 end=$(printf '\r')
@@ -26,6 +51,12 @@ reports() {
 rm -f /tmp/in
 mkfifo /tmp/in
 : >/tmp/out
+if [ -n "$PVIR_COUNT" ]; then
+    {
+        echo "@host starts at $(now)"
+        counted
+    } >>/tmp/out
+fi
 sh -c "$2" </tmp/in >>/tmp/out 2>/tmp/err &
 vm=$!
 exec 3>/tmp/in
@@ -41,6 +72,7 @@ looks=0
 while kill -0 $vm 2>/dev/null; do
     if [ "$(questions)" -gt "$answered" ]; then
         answered=$((answered + 1))
+        asked=$(now)
         # The line feed may not have come yet.
         echo >>/tmp/out
         if [ "$1" = pvir ]; then
@@ -51,9 +83,8 @@ while kill -0 $vm 2>/dev/null; do
             done
         fi
         {
-            shown mmio kvm/kvm_mmio
-            shown ioctls syscalls/sys_enter_ioctl
-            echo "@counted"
+            counted
+            echo "@host was asked at $asked"
         } >>/tmp/out
         eval "$PVIR_AT_QUESTION"
         show

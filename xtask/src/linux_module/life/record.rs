@@ -35,13 +35,27 @@ pub(crate) struct Step {
     pub(crate) calls: BTreeMap<String, u64>,
     /// Accesses to the tables that were trapped; pvir's own count.
     pub(crate) trapped: u64,
+    /// What all of it is taken from.
+    pub(crate) raw: Raw,
+}
+
+/// What the kernel's tracepoints counted in a step.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Raw {
+    /// Accesses that left the guest, by the address of guest memory.
+    pub(crate) mmio: BTreeMap<u64, u64>,
+    /// All ioctls on the host, by their numbers.
+    pub(crate) ioctls: BTreeMap<u64, u64>,
+    /// Exits of virtual CPUs, by the processor's own code for it: only where they are counted (`PVIR_COUNT=exits`).
+    pub(crate) exits: BTreeMap<u64, u64>,
+    /// Exits to the VMM, by the reason of `linux/kvm.h`: only where they are counted. Signals are not among them.
+    pub(crate) user: BTreeMap<u64, u64>,
 }
 
 /// What was counted up to a moment.
 #[derive(Clone, Default)]
 struct Counts {
-    mmio: BTreeMap<u64, u64>,
-    ioctls: BTreeMap<u64, u64>,
+    raw: Raw,
     report: Value,
 }
 
@@ -50,9 +64,13 @@ impl Record {
         let text = text.replace('\r', "");
         let tables = tables(&text)?;
         let mut steps = Vec::new();
-        let mut before = None;
+        let mut parts = text.split("@guest asks after ");
+        // where the VM's start is counted, the first step is all up to the first question
+        let start =
+            parts.next().and_then(|start| start.split_once("@host starts at ")?.1.split_once("@counted"));
+        let mut before = start.map(|(counted, _)| Counts::read(counted)).transpose()?;
         let mut report = Value::Null;
-        for part in text.split("@guest asks after ").skip(1) {
+        for part in parts {
             let (name, rest) = part.split_once('\n').context("a question without an end")?;
             let (counted, said) =
                 rest.split_once("@counted").with_context(|| format!("nothing counted after {name}"))?;
@@ -119,6 +137,17 @@ impl Step {
     }
 }
 
+impl Raw {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            mmio: grown(&before.mmio, &self.mmio),
+            ioctls: grown(&before.ioctls, &self.ioctls),
+            exits: grown(&before.exits, &self.exits),
+            user: grown(&before.user, &self.user),
+        }
+    }
+}
+
 impl Counts {
     fn read(text: &str) -> Result<Self> {
         let mut counts = Self::default();
@@ -128,21 +157,26 @@ impl Counts {
             } else if let Some((keys, count)) = histogram(line, "@mmio ") {
                 // a read is told twice: when it leaves the guest (0), and when it is answered (1)
                 if keys.get("type") != Some(&"0") {
-                    add(&mut counts.mmio, number(&keys, "gpa", 16)?, count);
+                    add(&mut counts.raw.mmio, number(&keys, "gpa", 16)?, count);
                 }
             } else if let Some((keys, count)) = histogram(line, "@ioctls ") {
-                add(&mut counts.ioctls, number(&keys, "cmd", 16)?, count);
+                add(&mut counts.raw.ioctls, number(&keys, "cmd", 16)?, count);
+            } else if let Some((keys, count)) = histogram(line, "@exits ") {
+                add(&mut counts.raw.exits, number(&keys, "exit_reason", 10)?, count);
+            } else if let Some((keys, count)) = histogram(line, "@user ") {
+                if keys.get("errno") == Some(&"0") {
+                    add(&mut counts.raw.user, number(&keys, "reason", 10)?, count);
+                }
             }
         }
         Ok(counts)
     }
 
     fn since(&self, before: &Self, name: &str, tables: &[(u64, u64)]) -> Step {
-        let mmio = grown(&before.mmio, &self.mmio);
+        let raw = self.raw.since(&before.raw);
         let is_of_table = |gpa: u64| tables.iter().any(|(first, end)| (*first..*end).contains(&gpa));
-        let table_exits = mmio.iter().filter(|(gpa, _)| is_of_table(**gpa)).map(|(_, count)| count).sum();
-        let ioctls = grown(&before.ioctls, &self.ioctls);
-        let ioctls = IOCTLS.iter().filter_map(|(cmd, name)| Some((*name, *ioctls.get(cmd)?))).collect();
+        let table_exits = raw.mmio.iter().filter(|(gpa, _)| is_of_table(**gpa)).map(|(_, count)| count).sum();
+        let ioctls = IOCTLS.iter().filter_map(|(cmd, name)| Some((*name, *raw.ioctls.get(cmd)?))).collect();
         let of = |counts: &Self| operations(&counts.report);
         let mut calls = of(self);
         for (name, count) in of(before) {
@@ -155,6 +189,7 @@ impl Counts {
             ioctls,
             calls,
             trapped: trapped(&self.report) - trapped(&before.report),
+            raw,
         }
     }
 }
@@ -231,6 +266,20 @@ mod tests {
         assert_eq!(step.calls, BTreeMap::from([("MAP".to_owned(), 2)]));
         assert_eq!(record.report["outcome"]["kind"], "guest-power-off");
         record.is_whole().unwrap();
+    }
+
+    #[test]
+    fn where_the_start_is_counted_the_first_step_is_the_boot() {
+        let started = "@host starts at 7.25\n@exits { exit_reason: 120 } hitcount: 5\n@counted\n";
+        let boot = "@exits { exit_reason: 120 } hitcount: 9\n@user { reason: 2, errno: 0 } hitcount: 3\n\
+                    @user { reason: 10, errno: 18446744073709551612 } hitcount: 1\n";
+        let text =
+            TEXT.replace("@guest asks after start\n", &format!("{started}@guest asks after start\n{boot}"));
+        let record = Record::read(&text).unwrap();
+        let step = record.step("start").unwrap();
+        assert_eq!(step.raw.exits, BTreeMap::from([(120, 4)]));
+        assert_eq!(step.raw.user, BTreeMap::from([(2, 3)]), "a signal is no exit of the guest's");
+        assert_eq!((record.steps.len(), step.all_calls()), (2, 1));
     }
 
     #[test]

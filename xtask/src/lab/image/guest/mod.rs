@@ -14,11 +14,12 @@ use super::modules::Set;
 const MODULES: &str = "lib/guest/modules";
 const INIT: &[u8] = include_bytes!("init.sh");
 /// What `pvir.run=` on the guest's command line can name, and what these share.
-const SCRIPTS: [(&str, &[u8]); 10] = [
+const SCRIPTS: [(&str, &[u8]); 11] = [
     ("accesses", include_bytes!("accesses.sh")),
     ("device", include_bytes!("device.sh")),
     ("steps", include_bytes!("steps.sh")),
     ("life", include_bytes!("life.sh")),
+    ("bench", include_bytes!("bench.sh")),
     ("interrupts", include_bytes!("interrupts.sh")),
     ("nvme", include_bytes!("nvme.sh")),
     ("unplug", include_bytes!("unplug.sh")),
