@@ -7,5 +7,6 @@ pub(crate) mod counted_interrupt;
 pub(crate) mod former;
 pub(crate) mod live_device;
 pub(crate) mod live_entries;
+pub(crate) mod moves;
 pub(crate) mod setup;
 pub(crate) mod vectors;

@@ -10,8 +10,10 @@ mod decode;
 mod direct;
 mod dynamic;
 mod events;
+mod failing;
 mod hostile;
 mod ims;
+mod isolation;
 mod limits;
 mod multi;
 mod plug;
@@ -19,6 +21,7 @@ mod quotas;
 mod reboot;
 mod refusals;
 mod resets;
+mod retargets;
 mod routings;
 mod saves;
 mod scale;
@@ -39,12 +42,15 @@ use pvir_test_kernel::cmdline::CommandLine;
 pub(crate) type Word = fn(CommandLine<'static>) -> Result<ExitCode, ExitCode>;
 
 /// The words, and what they stand for.
-pub(crate) const WORDS: [(&str, Word); 28] = [
+pub(crate) const WORDS: [(&str, Word); 31] = [
     ("direct", direct::run),
     ("refusals", refusals::run),
     ("resets", resets::run),
+    ("retargets", retargets::run),
     ("decode", decode::run),
+    ("failing", failing::run),
     ("hostile", hostile::run),
+    ("isolation", isolation::run),
     ("blocked", blocked::run),
     ("counts", counts::run),
     ("ims", ims::run),

@@ -4,10 +4,9 @@
 //! once, at its place. As many rounds as there are processors bring each entry to each processor; `rounds=` bounds it,
 //! `from=` says with which to begin, and the kernel tells what part of all pairs it has seen.
 
-mod moves;
-
 use crate::harness::checks::Checks;
 use crate::harness::live_entries::LiveTable;
+use crate::harness::moves::Moves;
 use crate::harness::setup;
 use crate::machine::console::report;
 use crate::machine::cpu::time::{PATIENCE_MS, cycles, khz, wait_until};
@@ -18,7 +17,6 @@ use crate::println;
 use crate::remapping::{self, Session};
 use arrayvec::ArrayVec;
 use core::ops::Range;
-use moves::Moves;
 use pvir_guest::Target;
 use pvir_guest::abi::{DeviceId, Status};
 use pvir_guest::conduit::HardwareConduit;
@@ -111,7 +109,7 @@ impl Campaign<'_> {
         };
         let mapped = table.extend(self.session, entries, target);
         let live = table.live().len();
-        let moves = Moves::new(self.conduit, table.live(), |entry| homes[entry].1);
+        let moves = Moves::new(self.conduit, table.live());
         checks.expect(
             "map",
             mapped.is_ok(),
@@ -144,7 +142,8 @@ impl Campaign<'_> {
     /// Moves all entries, raises each once, and waits for all.
     fn go_round(&self, moves: &Moves, homes: &[Home], round: u64) -> Result<(), RoundFailed> {
         let cpus = cpu::count();
-        moves.go(|entry| apic_id(turn(homes[entry], round, cpus))).map_err(RoundFailed::Retarget)?;
+        let place = |home: Home| (apic_id(turn(home, round, cpus)), home.1);
+        moves.go(|entry| place(homes[entry])).map_err(RoundFailed::Retarget)?;
         let mut expected = EXPECTED.lock();
         for home in homes {
             expected[turn(*home, round, cpus)][usize::from(home.1)] += 1;

@@ -1,6 +1,7 @@
 //! What takes longer than a test may: it runs for as long as is wished, and writes what it has found into a dated report.
 
 mod fuzz;
+mod hostile;
 mod model;
 pub(crate) mod report;
 
@@ -8,8 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::lab::Iommu;
 use crate::runner::Step;
 use report::Report;
 
@@ -21,6 +23,9 @@ pub(crate) struct Options {
     /// For how long: 90s, 10m, 2h
     #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = duration)]
     time: Duration,
+    /// In the lab, with a device that is passed through: the campaign NAME-IOMMU
+    #[arg(long, value_enum, value_name = "IOMMU", requires = "name")]
+    lab: Option<Iommu>,
     /// Do again what an interrupted campaign of the same commit has done
     #[arg(long)]
     afresh: bool,
@@ -41,15 +46,23 @@ pub(crate) fn gates() -> Vec<Step> {
     model::GATES.into()
 }
 
+/// All of them.
+fn campaigns() -> impl Iterator<Item = &'static Campaign> {
+    CAMPAIGNS.iter().chain(&hostile::CAMPAIGNS)
+}
+
 /// `xtask campaign`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let Some(name) = &options.name else {
-        CAMPAIGNS.iter().for_each(|campaign| println!("{:<12} {}", campaign.name, campaign.about));
+        campaigns().for_each(|campaign| println!("{:<15} {}", campaign.name, campaign.about));
         return Ok(ExitCode::SUCCESS);
     };
-    let campaign = CAMPAIGNS.iter().find(|campaign| campaign.name == name);
-    let Some(Campaign { about, run, .. }) = campaign else {
-        let names: Vec<_> = CAMPAIGNS.iter().map(|campaign| campaign.name).collect();
+    let name = &match options.lab.and_then(|iommu| iommu.to_possible_value()) {
+        Some(iommu) => format!("{name}-{}", iommu.get_name()),
+        None => name.clone(),
+    };
+    let Some(Campaign { about, run, .. }) = campaigns().find(|campaign| campaign.name == name) else {
+        let names: Vec<_> = campaigns().map(|campaign| campaign.name).collect();
         bail!("there is no campaign {name}; there are: {}", names.join(", "));
     };
     let command = format!("./run.sh campaign {name} --for {}s", options.time.as_secs());
@@ -59,6 +72,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     result?;
     println!("{}", path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The names of all campaigns.
+#[cfg(test)]
+pub(crate) fn names() -> Vec<&'static str> {
+    campaigns().map(|campaign| campaign.name).collect()
 }
 
 /// A duration with its unit, as `--for` takes it.

@@ -4,6 +4,7 @@ mod code_of_pages;
 mod links;
 mod paths;
 mod pictures;
+mod promises;
 mod shown;
 mod width;
 

@@ -16,6 +16,7 @@ mod isolation;
 mod kernels;
 pub(crate) mod linux;
 pub(crate) mod lives;
+pub(crate) mod long;
 mod own_kvm;
 mod pass_through;
 mod plugs;

@@ -13,6 +13,7 @@ const TASK_PRIORITY: u32 = 0x808;
 const EOI: u32 = 0x80b;
 const SPURIOUS_VECTOR: u32 = 0x80f;
 const IN_SERVICE: u32 = 0x810;
+const REQUEST: u32 = 0x820;
 const COMMAND: u32 = 0x830;
 /// Interrupts the processor that writes a vector to it.
 #[cfg(target_feature = "sse2")]
@@ -74,6 +75,11 @@ pub(super) fn end_of_interrupt() {
 /// Whether this processor is handling the vector.
 pub(super) fn in_service(vector: u8) -> bool {
     read(IN_SERVICE + u32::from(vector / 32)) & 1 << (vector % 32) != 0
+}
+
+/// The vectors of `32 * group` and the 31 behind it that wait in this processor's local APIC, a bit each.
+pub(crate) fn requested(group: u8) -> u64 {
+    read(REQUEST + u32::from(group % 8))
 }
 
 /// Sends an interrupt to one processor.

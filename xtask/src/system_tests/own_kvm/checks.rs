@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::guest::Ran;
 use super::storm;
+use crate::system_tests::long;
 
 /// What the guest does not check itself, and a word about the whole.
 pub(super) fn check(name: &str, ran: &Ran) -> Result<String> {
@@ -25,6 +26,14 @@ pub(super) fn check(name: &str, ran: &Ran) -> Result<String> {
     }
     if name == "kvm/hostile" {
         return hostile(events);
+    }
+    if name == "kvm/retargets" {
+        let moved = long::moved(ran)?;
+        ensure!(moved.handled > 0 && moved.retargets > 0, "nothing was moved, or nothing came");
+        return Ok(format!(
+            "{} raised, {} handled, {} retargets",
+            moved.raised, moved.handled, moved.retargets
+        ));
     }
     if name == "kvm/scale" {
         let scale = events.iter().find(|event| event["event"] == "scale").context("no event `scale`")?;

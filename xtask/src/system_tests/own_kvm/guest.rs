@@ -28,7 +28,11 @@ pub(in crate::system_tests) struct Ran {
 }
 
 /// What a run reported, if the guest's verdict is good.
-pub(super) fn guest(programs: &Programs, machine: &[impl AsRef<OsStr>], words: &str) -> Result<Ran> {
+pub(in crate::system_tests) fn guest(
+    programs: &Programs,
+    machine: &[impl AsRef<OsStr>],
+    words: &str,
+) -> Result<Ran> {
     let pvir = programs.on_path.first().context("no pvir was built")?;
     let ran = start(Command::new(pvir), &programs.kernel, machine, words)?;
     if !ran.passed {

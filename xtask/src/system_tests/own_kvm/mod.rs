@@ -6,7 +6,8 @@ mod guest;
 mod storm;
 
 pub(super) use checks::conformance;
-pub(super) use guest::{Ran, SILENCE, finish, start};
+pub(super) use guest::{Ran, SILENCE, finish, guest, start};
+pub(super) use storm::{Storm, latency};
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,8 +16,7 @@ use anyhow::{Context, Result};
 
 use crate::build::Programs;
 use crate::runner::{Batch, Finding, Verdict};
-use crate::system_tests::scale;
-use guest::guest;
+use crate::system_tests::{long, scale};
 
 const KVM: &str = "/dev/kvm";
 
@@ -42,6 +42,14 @@ pub(super) const CASES: Batch = Batch {
         (
             "kvm/emulated-busy",
             "a device that raises at its own rate, with sequence numbers in the guest's RAM",
+        ),
+        (
+            "kvm/retargets",
+            "every vector is moved by two vCPUs while the device raises: none lost, twice or elsewhere",
+        ),
+        (
+            "kvm/failing",
+            "calls into the real kernel fail, by strace: the guest is told, finds all as before, and is granted the same again",
         ),
         ("kvm/events", "pairs go stale and a busy device is cut off, announced: the recovery loses nothing"),
         ("kvm/events-polled", "the same without an announcement"),
@@ -104,6 +112,9 @@ fn arguments(name: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "kvm/emulated-busy" => (&["--cpus", "4"], ONE, "sequences"),
         "kvm/events" => (two, ONE, "events"),
         "kvm/events-polled" => (two, ONE, "events notify=off rounds=30"),
+        "kvm/retargets" => (&[], &long::MACHINE, "retargets rounds=60 free=20"),
+        // Under strace, by `long`.
+        "kvm/failing" => (&[], &[], ""),
         "kvm/decode" => (two, ONE, "decode toggles=200"),
         "kvm/storm" => (&["--cpus", "2", "--storm-limit", storm::LIMIT], ONE, "storms reset=guest"),
         "kvm/storm-trapped" => {
@@ -157,6 +168,9 @@ fn one(programs: &Programs, name: &str) -> Finding {
         let machine = if name == "kvm/scale" { scale::machine().to_vec() } else { fixed.collect() };
         if name == "kvm/storm-neighbour" {
             return storm::neighbour(programs).map(Verdict::Passed);
+        }
+        if name == "kvm/failing" {
+            return long::fail_a_few(programs);
         }
         match guest(programs, &machine, words) {
             Ok(ran) => checks::check(name, &ran).map(Verdict::Passed),

@@ -40,7 +40,7 @@ pub(super) fn check(ran: &Ran) -> Result<String> {
 /// The latency of a VM alone, beside one whose storms are ended, and beside one whose storms are not. The figures are
 /// shown, and none of them is a limit.
 pub(super) fn neighbour(programs: &Programs) -> Result<String> {
-    let alone = latency(programs)?;
+    let alone = shown(latency(programs)?);
     let (ended, rounds) = beside(programs, LIMIT, ENDED)?;
     let (not_ended, _) = beside(programs, "off", BEGUN)?;
     Ok(format!(
@@ -52,14 +52,19 @@ pub(super) fn neighbour(programs: &Programs) -> Result<String> {
 /// The latency beside a VM that storms, and how many storms of it have ended.
 fn beside(programs: &Programs, limit: &str, sign: &str) -> Result<(String, usize)> {
     let pvir = programs.on_path.first().context("no pvir was built")?;
-    let mut storm = Storm::start(pvir, &programs.kernel, limit, sign)?;
-    let latency = latency(programs)?;
+    let arguments = [&["--storm-limit", limit, "--rate-limit", "off"][..], &DEVICE].concat();
+    let mut storm = Storm::start(pvir, &programs.kernel, &arguments, FOR_LONG, sign)?;
+    let latency = shown(latency(programs)?);
     // The first one was the sign, or there is none.
     Ok((latency, storm.ended()? + 1))
 }
 
-/// The median and the 99th percentile of how long interrupts take to another vCPU.
-fn latency(programs: &Programs) -> Result<String> {
+fn shown((median, highest): (u64, u64)) -> String {
+    format!("{median} and {highest}")
+}
+
+/// The median and the 99th percentile of how long interrupts take to another vCPU, in cycles.
+pub(in crate::system_tests) fn latency(programs: &Programs) -> Result<(u64, u64)> {
     let machine = ["--cpus", "2"].into_iter().chain(DEVICE).collect::<Vec<_>>();
     let ran = guest(programs, &machine, MEASURE)?;
     let measured = ran.events.iter().find(|event| event["event"] == "latency-other");
@@ -70,7 +75,7 @@ fn latency(programs: &Programs) -> Result<String> {
         .collect();
     let all: u64 = buckets.iter().map(|(_, count)| count).sum();
     ensure!(all > 0, "no interrupt was measured");
-    Ok(format!("{} and {}", quantile(&buckets, all / 2), quantile(&buckets, all * 99 / 100)))
+    Ok((quantile(&buckets, all / 2), quantile(&buckets, all * 99 / 100)))
 }
 
 /// Where the bucket begins in which the interrupt of this rank is.
@@ -84,14 +89,19 @@ fn quantile(buckets: &[(u64, u64)], rank: u64) -> u64 {
 }
 
 /// A VM that storms, killed when dropped.
-struct Storm(Child);
+pub(in crate::system_tests) struct Storm(Child);
 
 impl Storm {
     /// When it answers, the VM has given this sign.
-    fn start(pvir: &Path, kernel: &Path, limit: &str, sign: &str) -> Result<Self> {
+    pub(in crate::system_tests) fn start(
+        pvir: &Path,
+        kernel: &Path,
+        arguments: &[&str],
+        words: &str,
+        sign: &str,
+    ) -> Result<Self> {
         let mut command = Command::new(pvir);
-        command.args(["run", "--cpus", "2", "--storm-limit", limit, "--rate-limit", "off"]);
-        command.args(DEVICE).args(["--append", FOR_LONG]).arg(kernel);
+        command.args(["run", "--cpus", "2"]).args(arguments).args(["--append", words]).arg(kernel);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let stdout = child.stdout.as_mut().context("no stdout")?;
         let mut storm = BufReader::with_capacity(1, stdout).lines();

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use patience::Patience;
 use rustix::process::Signal;
 
+use super::lives;
 use crate::CaseReport;
 use crate::expect::same;
 use crate::host;
@@ -33,6 +34,16 @@ pub(super) fn used_again() -> Result<CaseReport> {
 
 /// Killed while interrupts come, without a chance to clean up.
 pub(super) fn killed() -> Result<CaseReport> {
+    let rounds = lives::rounds(1)?;
+    let mut note = String::new();
+    for round in 0..rounds {
+        note = killed_after(500 + 37 * (round % 100))?;
+        eprintln!("killed {} times", round + 1);
+    }
+    Ok(format!("{rounds} times, the last: {note}").into())
+}
+
+fn killed_after(interrupts: u64) -> Result<String> {
     let bdf = host::device(0)?;
     let device = format!("vfio={bdf}");
     let mut vm = Vm::start(&["--device", &device], "direct interrupts=1000000 checkpoints")?;
@@ -43,7 +54,7 @@ pub(super) fn killed() -> Result<CaseReport> {
     let total =
         || -> Result<u64> { Ok(ask(&["irqs", &bdf])?.iter().filter_map(|irq| irq["count"].as_u64()).sum()) };
     let mut patience = Patience::new(PATIENCE);
-    while total()? < 500 {
+    while total()? < interrupts {
         ensure!(!patience.is_over(), "no storm to kill the VM in");
     }
     let at_kill = total()?;
@@ -53,7 +64,7 @@ pub(super) fn killed() -> Result<CaseReport> {
     patience::until(PATIENCE, || host::nothing_left().is_ok());
     host::nothing_left()?;
     Vm::start(&["--device", &device], WORDS)?.finish()?.passed()?;
-    Ok(format!("killed after {at_kill} interrupts, nothing left, the next VM runs").into())
+    Ok(format!("killed after {at_kill} interrupts, nothing left, the next VM runs"))
 }
 
 /// The host's administrator unbinds the device while the VM uses it. The kernel lets that wait until the device is closed.

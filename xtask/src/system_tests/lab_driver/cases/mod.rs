@@ -10,6 +10,7 @@ mod foreign;
 mod guest;
 mod hostile;
 mod ims;
+mod isolation;
 mod kernel_messages;
 mod lives;
 mod multi;
@@ -18,6 +19,7 @@ mod paths;
 mod plug;
 mod refused;
 mod resets;
+mod retargets;
 mod routes;
 mod saves;
 mod several;
@@ -33,6 +35,9 @@ use crate::Case;
 pub(crate) const ALL: &[(&str, Case)] = &[
     ("storm", storm::run),
     ("ims", ims::in_queues),
+    ("isolation", isolation::run),
+    ("isolation-bites", isolation::bites),
+    ("retargets", retargets::run),
     ("ims-table", ims::in_table),
     ("multi", multi::run),
     ("routings", paths::routings),

@@ -1,4 +1,4 @@
-//! RETARGET of thousands of entries, again and again: the requests are written once, and only the destinations change.
+//! RETARGET of thousands of entries, again and again: the requests are written once, and only the places change.
 //! The driver's own RETARGET judges each answer whole; where the kernel is interpreted that is most of the time.
 
 #![expect(unsafe_code, reason = "calls the host with blocks of its own")]
@@ -8,8 +8,8 @@ use crate::machine::memory::dma::Dma;
 use arrayvec::ArrayVec;
 use pvir_guest::Conduit;
 use pvir_guest::abi::{
-    CallFlags, EntryRecord, GuestPhysAddr, Header, MAX_BLOCK_LEN, MAX_RECORDS, Operation, RECORD_LEN, Status,
-    Version, X86Route,
+    CallFlags, EntryRecord, FIRST_DEVICE_VECTOR, GuestPhysAddr, Header, MAX_BLOCK_LEN, MAX_RECORDS,
+    Operation, RECORD_LEN, Status, Version, X86Route,
 };
 use pvir_guest::conduit::HardwareConduit;
 use zerocopy::IntoBytes;
@@ -21,9 +21,11 @@ const CALL_STATUS: u64 = 16;
 const CALL_DONE: u64 = 20;
 const STATUS: u64 = 4;
 const DESTINATION: u64 = 32;
+/// The vector and the bytes behind it, which are zero where delivery is fixed and the mode physical.
+const VECTOR: u64 = 36;
 
 /// One call for each block.
-pub(super) struct Moves {
+pub(crate) struct Moves {
     conduit: HardwareConduit,
     blocks: ArrayVec<Block, BLOCKS>,
 }
@@ -35,12 +37,8 @@ struct Block {
 }
 
 impl Moves {
-    /// For all live entries, each to a vector of its own for good.
-    pub(super) fn new(
-        conduit: HardwareConduit,
-        entries: &[LiveEntry],
-        vector: impl Fn(usize) -> u8,
-    ) -> Option<Self> {
+    /// For these live entries.
+    pub(crate) fn new(conduit: HardwareConduit, entries: &[LiveEntry]) -> Option<Self> {
         let max_records = MAX_RECORDS as usize;
         let mut blocks = ArrayVec::new();
         for (entries, first) in entries.chunks(max_records).zip((0..).step_by(max_records)) {
@@ -53,7 +51,7 @@ impl Moves {
             );
             for (place, entry) in entries.iter().enumerate() {
                 let origin = entry.origin();
-                let route = X86Route::fixed(0, vector(first + place));
+                let route = X86Route::fixed(0, FIRST_DEVICE_VECTOR);
                 let record = EntryRecord::map(origin.device, origin.store, origin.index, route.into());
                 put(&memory, unit(place + 1), &record.with_handle(entry.irte().handle()));
             }
@@ -62,13 +60,15 @@ impl Moves {
         Some(Self { conduit, blocks })
     }
 
-    /// Sends each entry to this APIC id.
-    pub(super) fn go(&self, destination: impl Fn(usize) -> u32) -> Result<(), Status> {
+    /// Sends each entry to this APIC id and vector.
+    pub(crate) fn go(&self, target: impl Fn(usize) -> (u32, u8)) -> Result<(), Status> {
         for Block { memory, first, records } in &self.blocks {
             memory.write(CALL_STATUS, Status::PENDING.0);
             for place in 0..*records {
                 memory.write(unit(place + 1) + STATUS, Status::PENDING.0);
-                memory.write(unit(place + 1) + DESTINATION, destination(first + place));
+                let (destination, vector) = target(first + place);
+                memory.write(unit(place + 1) + DESTINATION, destination);
+                memory.write(unit(place + 1) + VECTOR, vector.into());
             }
             // SAFETY: the block is the kernel's own, as long as the host may write, and holds no Rust object.
             let status = unsafe { self.conduit.call(GuestPhysAddr(memory.address())) };
