@@ -18,7 +18,7 @@ use crate::assembly::Assembly;
 use crate::boot::{self, BootImage};
 use crate::cli::RunArgs;
 use crate::descriptors;
-use crate::devices::attach;
+use crate::devices::attach::{self, Wanted};
 use crate::devices::departures::Departures;
 use crate::devices::interrupt_mode::{InterruptMode, Interrupts};
 use crate::devices::io_apic::IoApic;
@@ -87,7 +87,9 @@ pub(crate) fn run(
     let service = if args.keeps_history() { service.with_history() } else { service };
     let service = Arc::new(service);
     let interrupts = Interrupts { mode: args.mode, message_feature: args.vfio_messages };
-    let maker = attach::all(&vm, &service, interrupts, args.vfio, &args.device, assembly, sandbox)?;
+    let places = snapshot.as_ref().map(Snapshot::places);
+    let wanted = Wanted { specs: &args.device, way: args.vfio, places };
+    let maker = attach::all(&vm, &service, interrupts, wanted, assembly, sandbox)?;
     let pci = Arc::clone(maker.bus());
     if args.on_reboot == OnReboot::Restart {
         pci.check_resets()?;

@@ -23,24 +23,34 @@ use super::scratch;
 use super::vfio_way::WayChoice;
 use crate::assembly::Assembly;
 use crate::device_spec::DeviceSpec;
-use crate::pci::bus::{PciBus, PlacedBars, Slot};
-
+use crate::pci::bus::{PciBus, Place, PlacedBars, Slot};
 use crate::sandbox::{Kind, Sandbox, kinds};
 use crate::signals;
 use crate::vm::Vm;
 use crate::vm::memory;
+
+/// The devices that a VM starts with.
+pub(crate) struct Wanted<'a> {
+    /// In the order of their places.
+    pub(crate) specs: &'a [DeviceSpec],
+    /// How those of the host are opened.
+    pub(crate) way: WayChoice,
+    /// Where they were in the machine that goes on here, the host bridge first. Otherwise each comes to the first place that
+    /// is free.
+    pub(crate) places: Option<&'a [Place]>,
+}
 
 /// Builds the bus with all devices, and gives them to the service. The maker makes those that come later.
 pub(crate) fn all<'a>(
     vm: &Vm,
     service: &Arc<Service>,
     interrupts: Interrupts,
-    way: WayChoice,
-    specs: &[DeviceSpec],
+    Wanted { specs, way, places }: Wanted<'_>,
     assembly: &'a dyn Assembly,
     sandbox: &Sandbox,
 ) -> Result<DeviceMaker<'a>> {
     let bus = PciBus::new(Arc::clone(&vm.slots), &memory::ranges_of(&vm.memory), vm.address_bits)?;
+    places.map_or(Ok(()), |places| bus.expect(places.to_vec())).context("--restore")?;
     let mut maker = DeviceMaker {
         memory: vm.memory.clone(),
         service: Arc::clone(service),

@@ -1,11 +1,12 @@
 //! The PCI bus: functions in its slots, BARs allocated for them, accesses brought to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::{Context, Result, anyhow, bail};
 use pvir_host::function::{BarMapper, BarRange, PciFunction};
 use pvir_host::pci::BarSpec;
+use serde::{Deserialize, Serialize};
 
 use super::devfn::DevFn;
 use super::host_bridge;
@@ -76,11 +77,37 @@ impl Slot {
     }
 }
 
+/// Where a function was on the bus of another machine, and is again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Device and function, as in a configuration address.
+    devfn: u8,
+    /// The number of each BAR, and its [first address](PlacedBars).
+    bars: Vec<(u8, u64)>,
+}
+
+impl Place {
+    pub(crate) fn of(slot: &Slot) -> Self {
+        let bars = slot.placed.0.iter().map(|(bar, _, address)| (*bar, *address)).collect();
+        Self { devfn: slot.devfn.byte(), bars }
+    }
+
+    fn devfn(&self) -> DevFn {
+        DevFn::from_byte(self.devfn)
+    }
+
+    fn bar(&self, wanted: u8) -> Option<u64> {
+        self.bars.iter().find(|(bar, _)| *bar == wanted).map(|(_, address)| *address)
+    }
+}
+
 /// Bus 0 of segment 0. Slots come and go while vCPUs use it: an access holds its slot, and no lock, while it is served.
 pub(crate) struct PciBus {
     slots: RwLock<Slots>,
     space: Arc<BusSpace>,
     windows: Mutex<Windows>,
+    /// Where the next functions come.
+    expected: Mutex<VecDeque<Place>>,
 }
 
 #[derive(Default)]
@@ -100,6 +127,7 @@ impl PciBus {
             slots: RwLock::default(),
             space: Arc::new(BusSpace::new(memory_slots, forbidden, bits)),
             windows: Mutex::new(Windows::new(ram, bits)?),
+            expected: Mutex::default(),
         };
         let bridge: Arc<PciFunction> = host_bridge::function(bus.next()?.id(), bus.mapper())?;
         let placed = bus.place("host bridge", bridge.bars())?;
@@ -107,9 +135,29 @@ impl PciBus {
         Ok(bus)
     }
 
-    /// The place that the next function gets: the first that is free.
+    /// The next functions come to these places, in their order: the devices of a machine that goes on are where they were,
+    /// also behind a place from which one has gone. The host bridge's, which comes first, is there already.
+    ///
+    /// # Errors
+    /// No machine has devices at such places.
+    pub(crate) fn expect(&self, places: Vec<Place>) -> Result<()> {
+        let numbers: Vec<u8> = places.iter().map(|place| place.devfn).collect();
+        let is_bridge_first = numbers.first() == Some(&DevFn::device(0).byte());
+        let is_device = |number: &u8| DevFn::device(DevFn::from_byte(*number).number()).byte() == *number;
+        if !is_bridge_first || !numbers.iter().all(is_device) || !numbers.is_sorted_by(|one, next| one < next)
+        {
+            bail!("it is damaged: no machine has devices at {numbers:x?}");
+        }
+        *self.expected() = places.into_iter().skip(1).collect();
+        Ok(())
+    }
+
+    /// The place that the next function gets: where it is expected, or the first that is free.
     pub(crate) fn next(&self) -> Result<DevFn> {
         let slots = self.present();
+        if let Some(place) = self.expected().front() {
+            return Ok(place.devfn());
+        }
         let mut places = (0..=u8::MAX).take(PLACES).map(DevFn::device);
         let free = places.find(|place| !slots.present.contains_key(place));
         free.ok_or_else(|| anyhow!("--device: the bus is full, 31 devices at most"))
@@ -128,8 +176,12 @@ impl PciBus {
         // The largest first leaves no gaps.
         bars.sort_by_key(|(_, spec)| std::cmp::Reverse(spec.size()));
         let mut placed = PlacedBars(Vec::with_capacity(bars.len()));
+        let expected = self.expected().front().cloned();
         for (bar, spec) in bars {
-            let allocated = self.windows().allocate(spec);
+            // Another device than the one that was there has other BARs, and is refused when all are there.
+            let before = expected.as_ref().and_then(|place| place.bar(bar));
+            let before = before.filter(|address| self.windows().take_at(spec, *address));
+            let allocated = before.map_or_else(|| self.windows().allocate(spec), Ok);
             let no_room = || format!("device {name}: no room for BAR{bar} of {:#x} bytes", spec.size());
             match allocated.with_context(no_room) {
                 Ok(address) => placed.0.push((bar, spec, address)),
@@ -158,6 +210,7 @@ impl PciBus {
     ) -> Result<Arc<Slot>> {
         let devfn = self.next()?;
         placed.put_into(&function)?;
+        self.expected().pop_front();
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         slots.made += 1;
         let slot = Arc::new(Slot { devfn, serial: slots.made, function, registers, placed });
@@ -185,22 +238,6 @@ impl PciBus {
         }
     }
 
-    /// Whether a machine that is made anew has the same devices at the same places: those of its command line, in their
-    /// order.
-    ///
-    /// # Errors
-    /// The first place that is empty before one that is not.
-    pub(crate) fn check_places(&self) -> Result<()> {
-        let next = self.next()?;
-        match self.slots().map(|slot| slot.devfn()).find(|place| *place > next) {
-            None => Ok(()),
-            Some(place) => bail!(
-                "nothing is at {next}, and a device is at {place}: no command line makes such a machine\n\
-                 help: plug a device, which comes to the empty place, or unplug those behind it"
-            ),
-        }
-    }
-
     /// The machine is reset: functions and devices too, and BARs are where they were at first. No vCPU runs.
     ///
     /// # Errors
@@ -220,6 +257,10 @@ impl PciBus {
 
     fn present(&self) -> RwLockReadGuard<'_, Slots> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expected(&self) -> MutexGuard<'_, VecDeque<Place>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn windows(&self) -> MutexGuard<'_, Windows> {

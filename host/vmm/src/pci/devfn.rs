@@ -19,6 +19,11 @@ impl DevFn {
         Self(byte)
     }
 
+    /// That byte.
+    pub(crate) fn byte(self) -> u8 {
+        self.0
+    }
+
     /// The number of the device.
     pub(crate) fn number(self) -> u8 {
         self.0 >> 3

@@ -66,6 +66,24 @@ impl Windows {
         found.ok_or_else(|| self.full(spec))
     }
 
+    /// Takes this address for a BAR, if it is free and one that [`allocate`](Self::allocate) could have answered with.
+    pub(crate) fn take_at(&mut self, spec: BarSpec, address: u64) -> bool {
+        let (size, is_high) = (spec.alignment(), address >= self.high.start);
+        let window = match spec.kind() {
+            BarKind::Io => Some(&mut self.ports),
+            BarKind::Memory64 if is_high => self.high.allocator.as_mut(),
+            _ => Some(&mut self.low),
+        };
+        let taken = window.is_some_and(|window| {
+            // It looks at the alignment of addresses only where it chooses one.
+            address % size == 0 && window.allocate(size, size, AllocPolicy::ExactMatch(address)).is_ok()
+        });
+        if taken && spec.kind() == BarKind::Memory64 && is_high {
+            self.high.used = self.high.used.max(address + size);
+        }
+        taken
+    }
+
     /// Gives an address of [`allocate`](Self::allocate) back.
     pub(crate) fn free(&mut self, spec: BarSpec, address: u64) {
         let high = self.high.allocator.as_mut().filter(|_| address >= self.high.start);
@@ -167,6 +185,28 @@ mod tests {
             assert_eq!(windows.allocate(spec).unwrap(), first);
             windows.free(spec, first);
             windows.free(spec, second);
+        }
+    }
+
+    #[test]
+    fn an_address_is_taken_again_where_a_bar_can_have_it() {
+        for (spec, other) in [
+            (BarSpec::memory64(64 * GIB), BarSpec::memory32(0x1000)),
+            (BarSpec::memory64(0x1000), BarSpec::io(8)),
+            (BarSpec::io(8), BarSpec::memory64(0x1000)),
+        ] {
+            let mut first = windows(256 << 20, 40);
+            first.allocate(spec).unwrap();
+            let address = first.allocate(spec).unwrap();
+            let mut again = windows(256 << 20, 40);
+            assert!(!again.take_at(spec, address + 4), "not aligned");
+            assert!(!again.take_at(other, address), "another window's");
+            assert!(!again.take_at(spec, 0) && !again.take_at(spec, 1 << 40), "no window's");
+            assert!(again.take_at(spec, address));
+            assert!(!again.take_at(spec, address), "taken");
+            assert_eq!(again.allocate(spec).unwrap(), first.allocate(spec).unwrap() - 2 * spec.size());
+            assert_eq!(again.allocate(spec).unwrap(), address + spec.size());
+            assert!(again.high().unwrap().size >= first.high().unwrap().size);
         }
     }
 

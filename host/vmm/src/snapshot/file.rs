@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 const MAGIC: [u8; 8] = *b"PVIRSNAP";
 /// The version of the format. A change of what is saved, or of what it means, is a new one.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Longer than the state of any machine: a few MB for 4,096 vCPUs with all their registers, many times over.
 const MAX_STATE: u64 = 256 << 20;
 const PAGE: usize = 4096;

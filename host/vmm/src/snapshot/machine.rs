@@ -13,7 +13,7 @@ use super::desk::SaveRequest;
 use super::file::{self, Opened};
 use super::state::{MachineShape, MachineState, leaf};
 use super::time::SavedTime;
-use crate::pci::bus::PciBus;
+use crate::pci::bus::{PciBus, Place};
 use crate::vcpu::Vcpu;
 use crate::vcpu::outcome::Outcome;
 use crate::vcpu::platform::Platform;
@@ -45,7 +45,6 @@ pub(crate) fn save(parts: Parts<'_>, vcpus: &mut [Vcpu], mut request: SaveReques
 
 fn save_into(parts: Parts<'_>, vcpus: &mut [Vcpu], request: &mut SaveRequest) -> Result<u64> {
     let Parts { vm, platform, service } = parts;
-    platform.pci.check_places()?;
     vcpus.iter_mut().try_for_each(Vcpu::settle)?;
     if !matches!(platform.ending.outcome(), Some(Outcome::SaveWanted)) {
         bail!("the guest has ended");
@@ -89,6 +88,7 @@ fn save_paused(parts: Parts<'_>, options: SaveOptions, vcpus: &[Vcpu]) -> Result
         io_apic: platform.io_apic.save(),
         ports: platform.ports.save(),
         functions: platform.pci.functions().map(|function| Ok(function.save()?)).collect::<Result<_>>()?,
+        places: platform.pci.slots().map(|slot| Place::of(&slot)).collect(),
         service,
     })
 }
@@ -132,6 +132,11 @@ impl Snapshot {
             Ok(Self { state: MachineState::from_bytes(&state)?, memory })
         };
         opened().with_context(|| format!("--restore {}", path.display()))
+    }
+
+    /// Where the devices of the machine were, in the order of the bus.
+    pub(crate) fn places(&self) -> &[Place] {
+        &self.state.places
     }
 
     /// Brings a machine that has not run into the state of the snapshot. Its guest goes on when its vCPUs run.

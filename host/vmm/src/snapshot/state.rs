@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::time::SavedTime;
 use crate::devices::io_apic::SavedIoApic;
+use crate::pci::bus::Place;
 use crate::vcpu::ports::SavedPorts;
 use crate::vcpu::state::VcpuState;
 
@@ -21,6 +22,8 @@ pub(super) struct MachineState {
     pub(super) ports: SavedPorts,
     /// In the order of the bus.
     pub(super) functions: Vec<SavedFunction>,
+    /// Of the same functions.
+    pub(super) places: Vec<Place>,
     /// The bytes of a [`SavedState`](pvir_host::service::SavedState).
     pub(super) service: Vec<u8>,
 }

@@ -35,11 +35,14 @@ fn unplug(vm: &Running, device: &str, arguments: &[&str]) -> Output {
     command(vm, "unplug", &[&["--device", device], arguments].concat())
 }
 
-/// A guest that lets each device go that it is asked for.
+/// Lets each device go that the guest is asked for, without end.
+// again: mov dx, 0x60c; in eax, dx; test eax, eax; jz again; mov dx, 0x610; out dx, eax; jmp again
+const OBLIGING: [u8; 16] =
+    [0x66, 0xba, 0x0c, 0x06, 0xed, 0x85, 0xc0, 0x74, 0xf7, 0x66, 0xba, 0x10, 0x06, 0xef, 0xeb, 0xf0];
+
+/// A guest that does it.
 fn obliging() -> Code {
-    // again: mov dx, 0x60c; in eax, dx; test eax, eax; jz again; mov dx, 0x610; out dx, eax; jmp again
-    let again = [0x66, 0xba, 0x0c, 0x06, 0xed, 0x85, 0xc0, 0x74, 0xf7];
-    Code::new().print("up\n").bytes(&again).bytes(&[0x66, 0xba, 0x10, 0x06, 0xef, 0xeb, 0xf0])
+    Code::new().print("up\n").bytes(&OBLIGING)
 }
 
 /// One that does not look.
@@ -202,27 +205,74 @@ fn a_full_bus_takes_no_more_and_a_client_that_goes_leaves_the_vm_alone() {
     vm.stop();
 }
 
+fn save(vm: &Running, file: &Path) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
+    done(&command.arg("save").arg(file).arg(vm.socket()).env_remove("PVIR_LOG").output().unwrap());
+}
+
 #[test]
-fn a_machine_with_a_gap_between_its_devices_is_not_saved() {
+fn a_machine_with_a_gap_between_its_devices_is_saved_and_each_is_where_it_was() {
     if !kvm_is_here() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let devices = ["--device", "emulated", "--device", "emulated"];
-    let vm = Running::start(folder.path(), &deaf(), &devices);
-    let file = folder.path().join("it.pvir");
-    let save = |file: &Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
-        command.arg("save").arg(file).arg(vm.socket()).env_remove("PVIR_LOG").output().unwrap()
-    };
-    done(&unplug(&vm, "00:01.0", &["--timeout", "0", "--force"]));
-    refused(&save(&file), 3, "nothing is at 00:01.0, and a device is at 00:02.0");
-    done(&plug(&vm, "emulated"));
-    done(&save(&file));
+    let file = |number: u8| folder.path().join(format!("{number}.pvir"));
+    let two = ["--device", "emulated", "--device", "emulated,vectors=4"];
+    let vm = Running::start(folder.path(), &deaf(), &two);
+    let pull = |vm: &Running, device| done(&unplug(vm, device, &["--timeout", "0", "--force"]));
+    pull(&vm, "00:01.0");
+    save(&vm, &file(0));
     assert_eq!(vm.wait().status.code(), Some(0));
-    let vm = Running::restored(folder.path(), &file, &devices);
-    assert_eq!(places(&vm), present(&[1, 2]));
+    let vm = Running::restored(folder.path(), &file(0), &two[2..]);
+    assert_eq!(places(&vm), present(&[2]));
+    // The place is free, and the next device comes to it, and to addresses that nobody has.
+    assert_eq!(done(&plug(&vm, "emulated")), "0000:00:01.0 (emulated) is plugged\n");
+    done(&plug(&vm, "emulated"));
+    pull(&vm, "00:02.0");
+    save(&vm, &file(1));
+    assert_eq!(vm.wait().status.code(), Some(0));
+    let vm = Running::restored(folder.path(), &file(1), &["--device", "emulated", "--device", "emulated"]);
+    assert_eq!(places(&vm), present(&[1, 3]));
     vm.stop();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvir"));
+    command.args(["run", "--memory", "16M", "--restore"]).arg(file(1)).args(&two[..2]);
+    let output = command.env_remove("PVIR_KERNEL").env_remove("PVIR_LOG").output().unwrap();
+    refused(&output, 3, "emulated at 00:03.0, and this one has no more devices");
+}
+
+#[test]
+fn a_guest_that_was_asked_for_a_device_and_is_saved_lets_it_go_when_it_goes_on() {
+    if !kvm_is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // It lets nothing go until it finds a device at 00:03.0.
+    let wait = find(3);
+    let code = Code::new().bytes(&wait).bytes(&[0x75, back_over(&wait)]).bytes(&OBLIGING);
+    let two = ["--device", "emulated", "--device", "emulated"];
+    let vm = Running::start(folder.path(), &code, &two);
+    refused(&unplug(&vm, "00:01.0", &["--timeout", "0"]), 3, "has not let it go");
+    let file = folder.path().join("it.pvir");
+    save(&vm, &file);
+    assert_eq!(vm.wait().status.code(), Some(0));
+    let vm = Running::restored(folder.path(), &file, &two);
+    let state = |number: u8, state: &str| (format!("0000:00:{number:02x}.0"), state.to_owned());
+    assert_eq!(places(&vm), [state(1, "leaving"), state(2, "present")]);
+    done(&plug(&vm, "emulated"));
+    assert!(eventually(|| places(&vm) == present(&[2, 3])), "{:?}", places(&vm));
+    vm.stop();
+}
+
+/// Looks for a device of pvir's at a place, and ends with "equal" if one is there.
+fn find(device: u8) -> Vec<u8> {
+    // mov dx, 0xcf8; mov eax, 0x80000000 + place; out dx, eax; mov dx, 0xcfc; in eax, dx; cmp ax, 0x5056
+    let code = [0x66, 0xba, 0xf8, 0x0c, 0xb8, 0, device << 3, 0, 0x80, 0xef];
+    [&code[..], &[0x66, 0xba, 0xfc, 0x0c, 0xed, 0x66, 0x3d, 0x56, 0x50]].concat()
+}
+
+/// How far a short jump right behind this code goes to its begin.
+fn back_over(code: &[u8]) -> u8 {
+    (-(i8::try_from(code.len()).unwrap() + 2)).to_le_bytes()[0]
 }
 
 #[test]
@@ -232,19 +282,11 @@ fn a_machine_that_is_started_again_has_what_was_plugged_and_not_what_was_to_go()
     }
     let folder = tempfile::tempdir().unwrap();
     // It waits for a device at 00:03.0, and resets its machine when it finds one; with one at 00:01.0 it waits again.
-    // again: mov dx, 0xcf8; mov eax, 0x80001800; out dx, eax; mov dx, 0xcfc; in eax, dx; cmp ax, 0x5056; jne again
-    let find = |device: u8| {
-        let code = [0x66, 0xba, 0xf8, 0x0c, 0xb8, 0, device << 3, 0, 0x80, 0xef];
-        [&code[..], &[0x66, 0xba, 0xfc, 0x0c, 0xed, 0x66, 0x3d, 0x56, 0x50]].concat()
-    };
     let first = find(1);
     // A guest that finds nothing at 00:01.0 has been started again: it says so and stays.
     let wait = find(3);
     let code = Code::new().print("up\n").bytes(&first).bytes(&[0x74, 0x02, 0xeb, 0xfe]);
-    let code = code
-        .bytes(&wait)
-        .bytes(&[0x75])
-        .bytes(&[(-(i8::try_from(wait.len()).unwrap() + 2)).to_le_bytes()[0]]);
+    let code = code.bytes(&wait).bytes(&[0x75, back_over(&wait)]);
     let vm = Running::start(
         folder.path(),
         &code.out8(0xcf9, 6),

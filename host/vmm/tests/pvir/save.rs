@@ -104,7 +104,7 @@ fn a_damaged_file_is_refused_by_name() {
     };
     for (at, part) in [
         (3, "not a snapshot"),
-        (9, "this program knows version 3"),
+        (9, "this program knows version 4"),
         (30, "damaged: the checksum of its header"),
         (1000, "damaged: the checksum of its state"),
         (length - 5, "damaged: the checksum of its RAM"),

@@ -64,6 +64,12 @@ wrong_hosts! {
     DeviceTooMany = "device-too-many" breaks "F3",
     /// A device has IMS entries, and its stores say nothing of them.
     ImsUnsaid = "ims-unsaid" breaks "I3",
+    /// A device that comes is handed over at once: the guest need not attach it.
+    ComesAttached = "comes-attached" breaks "I5",
+    /// A device that comes raises the epoch.
+    ComingIsAnEvent = "coming-is-an-event" breaks "I6",
+    /// Handles of a device that has gone are DEVICE_GONE when another one has come to its place.
+    GoneOutlasts = "gone-outlasts" breaks "I7",
     /// Features that are not offered are granted.
     AnyFeature = "any-feature" breaks "E1",
     /// ENABLE without MSIX is refused, which is offered beside others.

@@ -93,7 +93,7 @@ impl Change for DetachKeeps {
 }
 
 /// Says OK in place of this status, in the records and in the header.
-fn say_ok(answer: &mut Block, meant: Status) {
+pub(super) fn say_ok(answer: &mut Block, meant: Status) {
     let mut done = 0;
     answer.each_attach(|record| {
         if record.status == meant {

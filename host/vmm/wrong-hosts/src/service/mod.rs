@@ -8,6 +8,7 @@
 mod answers;
 mod attaching;
 mod block;
+mod coming;
 mod conduits;
 mod entries;
 mod fewer;
@@ -116,6 +117,7 @@ fn change(variant: Variant) -> Box<dyn Change> {
         AttachedUnasked => Box::new(attaching::AttachedUnasked),
         AttachLoses => Box::new(attaching::AttachLoses),
         DetachKeeps => Box::new(attaching::DetachKeeps),
+        ComesAttached | ComingIsAnEvent | GoneOutlasts => Box::new(coming::Coming::new(wrong)),
         EnabledTwice => Box::new(sessions::EnabledTwice),
         EpochNotRaised => Box::new(sessions::EpochNotRaised),
         DisableKeeps => Box::<sessions::DisableKeeps>::default(),

@@ -1,6 +1,7 @@
 //! The honest service of the library on a fake KVM and a fake device, each wrapped as the wrong host has it.
 
 mod changed;
+mod coming;
 mod honest;
 
 use std::sync::Arc;
