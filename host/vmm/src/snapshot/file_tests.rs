@@ -95,7 +95,7 @@ fn what_is_wrong_is_named() {
     };
     assert!(refusal(b"").contains("not a snapshot"));
     assert!(refusal(&with(0, 1)).contains("not a snapshot"));
-    assert_eq!(refusal(&with(8, 1)), "it is of version 2, and this program knows version 3");
+    assert_eq!(refusal(&with(8, 1)), "it is of version 5, and this program knows version 4");
     assert!(refusal(&with(20, 1)).contains("the checksum of its header"));
     assert!(refusal(&with(100, 1)).contains("the checksum of its state"));
     assert!(refusal(&with(good.len() - 1, 1)).contains("the checksum of its RAM"));

@@ -248,7 +248,7 @@ fn a_guest_that_was_asked_for_a_device_and_is_saved_lets_it_go_when_it_goes_on()
     let folder = tempfile::tempdir().unwrap();
     // It lets nothing go until it finds a device at 00:03.0.
     let wait = find(3);
-    let code = Code::new().bytes(&wait).bytes(&[0x75, back_over(&wait)]).bytes(&OBLIGING);
+    let code = Code::new().print("up\n").bytes(&wait).bytes(&[0x75, back_over(&wait)]).bytes(&OBLIGING);
     let two = ["--device", "emulated", "--device", "emulated"];
     let vm = Running::start(folder.path(), &code, &two);
     refused(&unplug(&vm, "00:01.0", &["--timeout", "0"]), 3, "has not let it go");
