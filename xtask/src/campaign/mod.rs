@@ -2,6 +2,7 @@
 
 mod bugs;
 mod checkers;
+mod coverage;
 mod fuzz;
 mod model;
 mod report;
@@ -41,6 +42,7 @@ const CAMPAIGNS: &[Campaign] = &[
     fuzz::CALLS,
     fuzz::ACCESSES,
     bugs::CAMPAIGN,
+    coverage::CAMPAIGN,
     checkers::MIRI,
     checkers::SANITIZE,
     checkers::VALGRIND,
