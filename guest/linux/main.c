@@ -25,6 +25,10 @@ static char *pvir_exclude = "";
 module_param_named(exclude, pvir_exclude, charp, 0644);
 MODULE_PARM_DESC(exclude, "devices left to trapped messages from their next driver on: 0000:00:01.0,...");
 
+static bool pvir_notify = true;
+module_param_named(notify, pvir_notify, bool, 0444);
+MODULE_PARM_DESC(notify, "have events announced on a vector (the default), or look for them once a second");
+
 u64 pvir_features;
 /* The devices, their entries, and the block for batches. */
 DEFINE_MUTEX(pvir_lock);
@@ -101,6 +105,8 @@ static int __init pvir_begin(void)
 	if (ret)
 		return ret;
 	pvir_features = pvir_host.features & PVIR_FEATURES_USED;
+	if (!pvir_notify)
+		pvir_features &= ~PVIR_FEATURE_NOTIFY;
 	ret = pvir_calls_init();
 	if (ret)
 		return ret;
