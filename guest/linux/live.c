@@ -14,6 +14,7 @@
  * Before 6.2 that chip is one for all devices, and a device is taken when its driver comes.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+#define dev_fmt pr_fmt
 
 #include <linux/interrupt.h>
 #include <linux/io.h>

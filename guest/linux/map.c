@@ -4,6 +4,7 @@
  * (docs/abi.md, "The entry record").
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+#define dev_fmt pr_fmt
 
 #include <linux/jiffies.h>
 #include <linux/slab.h>

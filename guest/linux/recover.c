@@ -4,6 +4,7 @@
  * nothing (docs/abi.md, V8 and S5); moves that the host has failed are tried again.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+#define dev_fmt pr_fmt
 
 #include <linux/cpuhotplug.h>
 #include <linux/irq.h>

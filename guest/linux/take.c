@@ -4,6 +4,7 @@
  * those of its interrupts. live.c says how that is safe.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+#define dev_fmt pr_fmt
 
 #include <linux/msi.h>
 #include <linux/radix-tree.h>
