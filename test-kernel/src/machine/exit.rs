@@ -44,6 +44,13 @@ pub(crate) fn exit(code: ExitCode) -> ! {
     }
 }
 
+/// Resets the machine. Comes back where nothing listens at the reset register of a PC.
+pub(crate) fn reset() {
+    console::flush();
+    // SAFETY: the reset register of a PC: it resets the machine, as asked for.
+    unsafe { Port::<u8>::new(0xcf9).write(6) };
+}
+
 /// Ends the VM because the machine lacks something.
 pub(crate) fn refuse(error: &dyn Display) -> ! {
     crate::println!("error: {error}");

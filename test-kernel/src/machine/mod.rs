@@ -7,5 +7,5 @@ pub(crate) mod devices;
 pub(crate) mod exit;
 pub(crate) mod hotplug;
 pub(crate) mod memory;
-mod panic;
+pub(crate) mod panic;
 pub(crate) mod pci;

@@ -1,8 +1,17 @@
-//! A Rust panic: where and why on the console, then the end of the VM with its own exit code.
+//! A Rust panic: where and why on the console, then the end of the VM with its own exit code, or a reset of the machine.
 
 use crate::machine::cpu::usermode;
-use crate::machine::exit::{ExitCode, exit};
+use crate::machine::exit::{ExitCode, exit, reset};
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether a panic resets the machine.
+static RESETS: AtomicBool = AtomicBool::new(false);
+
+/// From now on a panic resets the machine, as one of a Linux kernel does with `panic=-1`.
+pub(crate) fn resets_machine() {
+    RESETS.store(true, Ordering::Relaxed);
+}
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
@@ -13,6 +22,9 @@ fn panic(info: &PanicInfo<'_>) -> ! {
             result.display("error", info.message());
         });
     });
+    if RESETS.load(Ordering::Relaxed) {
+        reset();
+    }
     exit(ExitCode::Panic)
 }
 

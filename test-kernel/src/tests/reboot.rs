@@ -1,7 +1,7 @@
 //! The machine resets itself in the middle of its interrupts, with everything mapped and enabled: `by=port` (the default),
-//! `by=keyboard` or `by=triple`. Started again (`pvir run --on-reboot restart`), this kernel finds the machine as at
-//! power-on, or says what is not, and does the same once more. Whoever runs it ends it. With `checkpoints` it is told a
-//! handle and a pair of the boot before, which must be dead.
+//! `by=keyboard`, `by=triple`, or `by=panic` in the handler of an interrupt. Started again (`pvir run --on-reboot
+//! restart`), this kernel finds the machine as at power-on, or says what is not, and does the same once more. Whoever runs
+//! it ends it. With `checkpoints` it is told a handle and a pair of the boot before, which must be dead.
 
 #![expect(unsafe_code, reason = "the ports that reset a machine")]
 
@@ -12,7 +12,9 @@ use crate::machine::console::{self, report};
 use crate::machine::cpu::time::{PATIENCE_MS, QUIET_MS, wait_until};
 use crate::machine::cpu::{self, interrupts};
 use crate::machine::devices::{Device, Trigger};
-use crate::machine::exit::ExitCode;
+use crate::machine::exit::{ExitCode, reset};
+use crate::machine::hotplug;
+use crate::machine::panic;
 use crate::machine::pci::config::Width;
 use crate::machine::pci::msix_table::RawMsixTable;
 use crate::machine::pci::{self, Function};
@@ -56,18 +58,30 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
         );
         return Ok(checks.finish("reboot"));
     };
-    let command = pci::config::read_as(function.address, 4, Width::Two) & COMMAND;
+    // Those that came while the machine ran too.
+    let commands = setup::with_msix(&functions)
+        .map(|function| pci::config::read_as(function.address, 4, Width::Two) & COMMAND);
+    let command = commands.fold(0, |all, command| all | command);
     checks.expect("command", command == 0, format_args!("nothing decodes and no DMA is done: {command:#x}"));
+    let told = (hotplug::up(), hotplug::down());
+    checks.expect(
+        "hotplug",
+        told == (0, 0),
+        format_args!("nothing has come and nothing is to go: {told:x?}"),
+    );
     let session = setup::open(line)?;
     let Some(mut driver) = setup::driver(function, &mut checks) else { return Ok(checks.finish("reboot")) };
     if let Some(former) = report::ask("former") {
         let dead = is_dead(line, function, &mut driver, former);
         checks.expect("former", dead == Some(true), format_args!("a handle and a pair of before: {dead:?}"));
     }
-    let (handled, first) = traffic(&session, function, &mut driver, &mut checks);
+    // Its entries are masked where it is dropped: they are live until the machine is reset.
+    let (handled, table) = traffic(&session, function, &mut driver, &mut checks);
+    let first = table.as_ref().and_then(|table| table.live().first()).map(|entry| entry.irte());
     report::event("boot", |event| {
         event.num("epoch", session.epoch()).num("handled", handled);
-        if let Some((handle, pair)) = first {
+        if let Some(irte) = first {
+            let (handle, pair) = (irte.handle(), irte.pair());
             event.num("handle", handle.0).num("address", pair.address).num("data", pair.data);
         }
     });
@@ -78,18 +92,31 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     console::flush();
     (0..INTERRUPTS).for_each(|number| driver.raise(u16::try_from(number).unwrap_or(0)));
     match line.value("by").unwrap_or("port") {
-        // SAFETY: the reset register of a PC: it resets the machine, as asked for.
-        "port" => unsafe { Port::<u8>::new(0xcf9).write(6) },
+        "port" => reset(),
         // SAFETY: the keyboard controller pulses the reset line, as asked for.
         "keyboard" => unsafe { Port::<u8>::new(0x64).write(0xfe) },
         "triple" => return Ok(super::crash("triple")),
+        "panic" => {
+            panic::resets_machine();
+            interrupts::set_handler(FIRST_VECTOR, Some(panics));
+            wait_until(PATIENCE_MS, || {
+                driver.raise(0);
+                false
+            });
+        }
         other => {
-            println!("error: by={other} is not known (help: port, keyboard or triple)");
+            println!("error: by={other} is not known (help: port, keyboard, triple or panic)");
             return Ok(ExitCode::Usage);
         }
     }
+    drop(table);
     checks.expect("reset", false, format_args!("the machine goes on"));
     Ok(checks.finish("reboot"))
+}
+
+#[expect(clippy::panic, reason = "asked for")]
+fn panics(vector: u8) {
+    panic!("asked for on the command line, in the handler of {vector:#x}")
 }
 
 /// Whether handle, address and data of an entry 0 of before are dead: the host says so, and what the device sends with
@@ -121,13 +148,13 @@ fn is_dead(
 }
 
 /// Maps the first entries of a device and has them come; a device that raises by itself goes on. Answers how often they
-/// came, and the IRTE of the first one.
+/// came, and the table with its live entries.
 fn traffic(
     session: &Session,
     function: &Function,
     driver: &mut Device,
     checks: &mut Checks,
-) -> (u64, Option<(Handle, Pair)>) {
+) -> (u64, Option<LiveTable>) {
     let vector = |number: u32| FIRST_VECTOR + u8::try_from(number).unwrap_or(0);
     let target = |number: u32| {
         let cpu = cpu::by_index(number as usize % cpu::count()).map_or(0, |cpu| cpu.apic_id);
@@ -160,6 +187,5 @@ fn traffic(
             checks.expect("handled", false, format_args!("entry {number} came {} times", total(number)));
         }
     }
-    let first = table.live().first().map(|entry| (entry.irte().handle(), entry.irte().pair()));
-    ((0..count).map(total).sum(), first)
+    ((0..count).map(total).sum(), Some(table))
 }

@@ -27,18 +27,25 @@ pub(super) const OWN_KVM: Batch = Batch {
             "kvm/resets",
             "function level resets under traffic: entries stay mapped and come back masked, nothing leaks",
         ),
-        ("kvm/reboots", "a guest resets its machine under traffic: each boot is as the first, nothing leaks"),
+        (
+            "kvm/reboots",
+            "a guest resets its machine under traffic, by a panic too: each boot is as the first, nothing leaks",
+        ),
+        (
+            "kvm/reboots-plugged",
+            "a guest resets its machine after a device came, and while one is to go: the first is reset, the other gone",
+        ),
     ],
     run: |names| own_kvm(names, None),
 };
 
 /// What is done over and over.
-const NAMES: [&str; 5] = ["attach", "sessions", "resets", "plug", "reboots"];
+const NAMES: [&str; 6] = ["attach", "sessions", "resets", "plug", "reboots", "panics"];
 /// So often here, and in the lab.
 const THOUSAND: u64 = 1000;
 const HUNDRED: u64 = 100;
 
-/// Attaches, disables, resets, plugs and reboots a thousand times under traffic, and counts what the kernel holds (some ten minutes)
+/// Attaches, disables, resets, plugs, reboots and panics a thousand times under traffic, and counts what the kernel holds (some ten minutes)
 #[derive(Args)]
 pub(crate) struct Options {
     /// What to do over and over [default: all of it]

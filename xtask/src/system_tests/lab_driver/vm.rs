@@ -248,7 +248,7 @@ impl Vm {
             {
                 let force: &[&str] =
                     if how == "force" { &["--force", "--timeout", "0"] } else { &["--timeout", "60"] };
-                self.pvir(&[&["unplug", &self.pid(), "--device", device], force].concat())?;
+                self.unplug(device, force)?;
             }
             self.seen.lines.push(line.trim_end().to_owned());
         }
@@ -271,6 +271,11 @@ impl Vm {
     /// Plugs a device. What `pvir plug` says is the error.
     pub(crate) fn plug(&self, device: &str, more: &[&str]) -> Result<()> {
         self.pvir(&[&["plug", &self.pid(), "--device", device], more].concat())
+    }
+
+    /// Unplugs the device at a place. What `pvir unplug` says is the error.
+    pub(crate) fn unplug(&self, place: &str, more: &[&str]) -> Result<()> {
+        self.pvir(&[&["unplug", &self.pid(), "--device", place], more].concat())
     }
 
     /// A command of `pvir`, as an operator gives it.

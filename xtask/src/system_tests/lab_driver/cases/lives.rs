@@ -19,12 +19,12 @@ const ROUNDS: &str = "PVIR_ROUNDS";
 /// So often at most a VM stands still to be looked at.
 const LOOKS: u64 = 20;
 /// How the kernel resets its machine.
-const WAYS: [&str; 3] = ["port", "keyboard", "triple"];
+const WAYS: [&str; 4] = ["port", "keyboard", "triple", "panic"];
 const EMULATED: &str = "emulated,vectors=10";
 
 /// Nothing comes and goes beside the guest, and nothing is written into a history, which grows. A device whose thread was
 /// late raises at once what it has missed, which is no storm of its own making.
-const STEADY: [&str; 5] = ["--armed-ahead", "0", "--no-history", "--storm-limit", "off"];
+pub(super) const STEADY: [&str; 5] = ["--armed-ahead", "0", "--no-history", "--storm-limit", "off"];
 
 /// As often as is asked for, otherwise so often.
 pub(super) fn rounds(usual: u64) -> Result<u64> {
@@ -128,6 +128,15 @@ pub(super) fn reboots_emulated() -> Result<CaseReport> {
 /// With a device of the host.
 pub(super) fn reboots_passed_through() -> Result<CaseReport> {
     Ok(reboot(&passed_through()?, "port", rounds(3)?)?.into())
+}
+
+/// By a panic each time, in the handler of an interrupt.
+pub(super) fn panics_emulated() -> Result<CaseReport> {
+    Ok(reboot(EMULATED, "panic", rounds(2)?)?.into())
+}
+
+pub(super) fn panics_passed_through() -> Result<CaseReport> {
+    Ok(reboot(&passed_through()?, "panic", rounds(2)?)?.into())
 }
 
 /// What the next boot is told of the one that has said this: a handle and a pair, which must be dead then.

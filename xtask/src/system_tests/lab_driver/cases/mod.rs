@@ -19,6 +19,7 @@ mod paths;
 mod plug;
 mod refused;
 mod resets;
+mod restarts;
 mod retargets;
 mod routes;
 mod saves;
@@ -105,6 +106,9 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("saves-started-again", saves::started_again),
     ("reboots", lives::reboots_passed_through),
     ("reboots-own-kvm", lives::reboots_emulated),
+    ("reboots-plugged-own-kvm", restarts::emulated),
+    ("panics", lives::panics_passed_through),
+    ("panics-own-kvm", lives::panics_emulated),
     ("no-such-device", refused::no_such_device),
     ("no-driver", refused::no_driver),
     ("other-driver", refused::other_driver),
