@@ -31,6 +31,10 @@ pub(super) const OWN_KVM: Batch = Batch {
             "kvm/reboots",
             "a guest resets its machine under traffic, by a panic too: each boot is as the first, nothing leaks",
         ),
+        (
+            "kvm/reboots-plugged",
+            "a guest resets its machine after a device came, and while one is to go: the first is reset, the other gone",
+        ),
     ],
     run: |names| own_kvm(names, None),
 };
