@@ -1,6 +1,6 @@
 //! The kernel file, of any bytes.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::elf::{RESERVED, parse};
 use crate::vm::layout;
@@ -23,6 +23,9 @@ pub fn elf(file: &[u8]) -> Result<()> {
         "the entry {:#x} is outside of RAM",
         kernel.entry
     );
+    // In memory a segment may be longer than in the file.
+    let last = kernel.end.checked_sub(1).context("the kernel ends at 0")?;
+    ensure!(inside(last, Some(kernel.end)), "the end {:#x} is outside of RAM", kernel.end);
     for (address, content) in kernel.segments {
         let length = content.len() as u64;
         let range = GuestRange::new(address, length);
