@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Records of a call at most; more of them show nothing new.
 const RECORDS: usize = 4;
-const LEN: usize = block_len(4);
+pub(crate) const LEN: usize = block_len(4);
 const _: () = assert!(LEN == 64 + RECORDS * 64);
 
 /// MAP and RETARGET route to vCPUs that there are, by vectors of devices.
@@ -53,7 +53,7 @@ fn raw(input: &mut Input<'_>) -> [u8; LEN] {
 }
 
 /// A block that comes far: right in most of its fields.
-fn likely(input: &mut Input<'_>, granted: &[EntryRecord]) -> [u8; LEN] {
+pub(crate) fn likely(input: &mut Input<'_>, granted: &[EntryRecord]) -> [u8; LEN] {
     const OPERATIONS: [Operation; 8] = [
         Operation::ENABLE,
         Operation::MAP,
@@ -118,7 +118,12 @@ fn likely(input: &mut Input<'_>, granted: &[EntryRecord]) -> [u8; LEN] {
     block
 }
 
-fn call(machine: &Machine, vcpu: u8, block: &[u8; LEN], granted: &mut Vec<EntryRecord>) -> Result<()> {
+pub(crate) fn call(
+    machine: &Machine,
+    vcpu: u8,
+    block: &[u8; LEN],
+    granted: &mut Vec<EntryRecord>,
+) -> Result<()> {
     let at = GuestAddress(BLOCK);
     machine.ram.write_slice(block, at)?;
     let before = machine.platform.lock().footprint();

@@ -29,4 +29,33 @@ impl<'a> Input<'a> {
     pub(crate) fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
         of[usize::from(self.byte()) % of.len()]
     }
+
+    /// A number of 32 bits: mostly small, now and then any.
+    pub(crate) fn number(&mut self) -> u32 {
+        match self.byte() {
+            0xff => u32::from_le_bytes(self.bytes()),
+            0xfe => u32::MAX - u32::from(self.byte()),
+            0xfd => 1 << (self.byte() % 32),
+            small => small.into(),
+        }
+    }
+
+    /// What is left.
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+}
+
+/// Changes what another has written: as many places as the rest of the input has for it.
+pub(crate) fn edit(input: &mut Input<'_>, bytes: &mut Vec<u8>) {
+    while !input.is_empty() && bytes.len() < 1 << 16 {
+        let [what, low, high, byte] = input.bytes();
+        let at = usize::from(u16::from_le_bytes([low, high])) % (bytes.len() + 1);
+        match what % 4 {
+            0 if at < bytes.len() => bytes[at] = byte,
+            1 if at < bytes.len() => bytes[at] ^= byte,
+            2 if at < bytes.len() => _ = bytes.remove(at),
+            _ => bytes.insert(at, byte),
+        }
+    }
 }

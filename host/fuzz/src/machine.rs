@@ -8,7 +8,8 @@ use std::sync::Arc;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 const FIRST_GSI: u32 = 24;
-const RAM_LEN: usize = 0x2_0000;
+/// Bytes of RAM, from address 0 on.
+pub(crate) const RAM_LEN: usize = 0x2_0000;
 /// Where the request block is.
 pub(crate) const BLOCK: u64 = 0x1_0000;
 /// Entries of each device's table; of the last one messages of MSI.
@@ -16,7 +17,7 @@ const ENTRIES: [u32; 3] = [8, 3, 4];
 
 /// The VM.
 pub(crate) struct Machine {
-    pub(crate) service: Service,
+    pub(crate) service: Arc<Service>,
     pub(crate) platform: SharedPlatform,
     pub(crate) ram: Arc<GuestMemoryMmap>,
 }
@@ -27,9 +28,23 @@ pub(crate) fn device(number: u8) -> DeviceId {
 }
 
 impl Machine {
-    /// Two devices with MSI-X, one of which has IMS of its own, and one with MSI. Nothing is held back for work: what
-    /// bounds it has tests of its own.
+    /// Two devices with MSI-X, one of which has IMS of its own, and one with MSI.
     pub(crate) fn new() -> Result<Self> {
+        let machine = Self::bare()?;
+        let platform = &machine.platform;
+        let devices = [
+            FakeDevice::new(platform.clone(), 0, ENTRIES[0]).with_backed_ims(),
+            FakeDevice::new(platform.clone(), 1, ENTRIES[1]).with_own_ims(2),
+            FakeDevice::with_msi(platform.clone(), 2, ENTRIES[2]),
+        ];
+        for (number, fake) in (0..).zip(devices) {
+            machine.service.add_device(device(number), Box::new(fake))?;
+        }
+        Ok(machine)
+    }
+
+    /// No device yet. Nothing is held back for work: what bounds it has tests of its own.
+    pub(crate) fn bare() -> Result<Self> {
         let platform = SharedPlatform::new(FIRST_GSI);
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_LEN)]).context("no RAM")?;
         let ram = Arc::new(ram);
@@ -38,15 +53,7 @@ impl Machine {
             .with_max_irtes(12)
             .with_rate_limit(RateLimit::OFF);
         let kvm = Box::new(FakeKvm::new(platform.clone()));
-        let service = Service::new(&config, ram.clone(), kvm)?;
-        let devices = [
-            FakeDevice::new(platform.clone(), 0, ENTRIES[0]).with_backed_ims(),
-            FakeDevice::new(platform.clone(), 1, ENTRIES[1]).with_own_ims(2),
-            FakeDevice::with_msi(platform.clone(), 2, ENTRIES[2]),
-        ];
-        for (number, fake) in (0..).zip(devices) {
-            service.add_device(device(number), Box::new(fake))?;
-        }
+        let service = Arc::new(Service::new(&config, ram.clone(), kvm)?);
         Ok(Self { service, platform, ram })
     }
 

@@ -22,6 +22,8 @@ mod exit_code;
 #[cfg(test)]
 mod fake_host;
 mod foreground;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod host_commands;
 mod json_target;
 mod leaving;

@@ -44,8 +44,6 @@ struct Campaign {
 
 const CAMPAIGNS: &[Campaign] = &[
     model::CAMPAIGN,
-    fuzz::CALLS,
-    fuzz::ACCESSES,
     bugs::CAMPAIGN,
     coverage::CAMPAIGN,
     checkers::MIRI,
@@ -60,7 +58,7 @@ pub(crate) fn gates() -> Vec<Step> {
 
 /// All of them.
 fn campaigns() -> impl Iterator<Item = &'static Campaign> {
-    CAMPAIGNS.iter().chain(&hostile::CAMPAIGNS)
+    CAMPAIGNS.iter().chain(&fuzz::CAMPAIGNS).chain(&hostile::CAMPAIGNS)
 }
 
 /// `xtask campaign`.

@@ -49,6 +49,11 @@ impl Report {
         })
     }
 
+    /// The name of the campaign.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether a part was done by an interrupted run; its row is then in the report.
     pub(crate) fn has_done(&mut self, part: &str) -> bool {
         let row = self.kept.done.get(part).cloned();

@@ -227,7 +227,7 @@ fn check_segment(header: &ProgramHeader, ram: &[GuestRange]) -> Result<GuestRang
 }
 
 /// What the VMM writes, or does not tell the guest of.
-const RESERVED: [GuestRange; 3] = [
+pub(super) const RESERVED: [GuestRange; 3] = [
     GuestRange { start: layout::START_INFO, size: 0x2000 },
     GuestRange { start: layout::COMMAND_LINE, size: layout::COMMAND_LINE_SIZE },
     GuestRange { start: layout::LOW_RAM_END, size: layout::HIGH_RAM - layout::LOW_RAM_END },

@@ -6,6 +6,8 @@
 mod acpi;
 mod elf;
 mod firmware;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod image_file;
 mod notes;
 mod words;

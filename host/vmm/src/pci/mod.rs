@@ -6,6 +6,8 @@
 pub(crate) mod bus;
 mod decoder;
 pub(crate) mod devfn;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod host_bridge;
 pub(crate) mod hotplug;
 pub(crate) mod ports;

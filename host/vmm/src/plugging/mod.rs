@@ -8,6 +8,8 @@
 mod command;
 mod desk;
 mod ejector;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod plugger;
 mod request;
 

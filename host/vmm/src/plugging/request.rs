@@ -69,12 +69,16 @@ pub(crate) fn answer(plugging: Plugging<'_>, request: &str, files: Vec<OwnedFd>)
                 .to_string(),
         ));
     }
-    let wish = match request.split_once(' ')? {
-        ("plug", rest) => plugging_in(rest, files).context("plug"),
-        ("unplug", rest) => unplugging(rest).context("unplug"),
-        _ => return None,
-    };
-    Some(wish.and_then(|wish| json(plugging.desk.ask(wish))))
+    Some(wish(request, files)?.and_then(|wish| json(plugging.desk.ask(wish))))
+}
+
+/// What `plug` and `unplug` ask for; `None` of any other request.
+pub(super) fn wish(request: &str, files: Vec<OwnedFd>) -> Option<Result<Wish>> {
+    match request.split_once(' ')? {
+        ("plug", rest) => Some(plugging_in(rest, files).context("plug")),
+        ("unplug", rest) => Some(unplugging(rest).context("unplug")),
+        _ => None,
+    }
 }
 
 fn plugging_in(rest: &str, files: Vec<OwnedFd>) -> Result<Wish> {

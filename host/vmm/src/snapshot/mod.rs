@@ -11,6 +11,8 @@
 mod command;
 mod desk;
 mod file;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod machine;
 mod state;
 mod time;

@@ -5,6 +5,8 @@
 //! it is told from a living one.
 
 pub(crate) mod client;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod own_folder;
 mod peer;
 pub(crate) mod server;

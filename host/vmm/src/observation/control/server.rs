@@ -18,7 +18,7 @@ use crate::sandbox::{Sandbox, kinds};
 use crate::socket_file::SocketFile;
 
 /// Longer than any request.
-const LONGEST: usize = 128;
+pub(super) const LONGEST: usize = 128;
 /// A client whose conversation takes longer, in all, loses its turn: the next one waits for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -132,7 +132,7 @@ fn serve(listener: &UnixListener, ended: &AtomicBool, talking: &Talking, answer:
     }
 }
 
-fn converse(stream: &UnixStream, answer: &AnswerRequest) -> io::Result<()> {
+pub(super) fn converse(stream: &UnixStream, answer: &AnswerRequest) -> io::Result<()> {
     if !peer::is_ours(stream)? {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
