@@ -75,6 +75,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("foreign-another", foreign::another),
     ("cdev-ways", cdev::ways),
     ("cdev-group", several::group),
+    ("cdev-in-use", cdev::in_use),
     ("cdev-not-permitted", cdev::not_permitted),
     ("cdev-foreign", cdev::foreign),
     ("cdev-beside-groups", cdev::beside_groups),
