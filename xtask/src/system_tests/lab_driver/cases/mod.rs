@@ -11,6 +11,7 @@ mod guest;
 mod hostile;
 mod ims;
 mod isolation;
+mod kernel_hypercalls;
 mod kernel_messages;
 mod lives;
 mod multi;
@@ -45,6 +46,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("takeover", paths::takeover),
     ("pairs", pairs::run),
     ("kernel-messages", kernel_messages::run),
+    ("kernel-hypercalls", kernel_hypercalls::run),
     ("counts", counts::run),
     ("floor", floor::in_lab),
     ("floor-own-kvm", floor::on_own_kvm),
