@@ -109,13 +109,12 @@ impl Calls {
         self.service.last_status(vcpu).0.into()
     }
 
-    /// An intercepted VMCALL or VMMCALL with `number` in RAX and `address` in RDI, at privilege level `cpl`: the call. The
-    /// answer is for RAX. `None` if the hypercall is not pvir's; the answer to one that nobody knows is
+    /// A VMCALL or VMMCALL with `number` in RAX and `address` in RDI, at privilege level `cpl`: the call. The answer is for
+    /// RAX. `None` if the hypercall is not pvir's; the answer to one that nobody knows is
     /// [`NO_SUCH_CALL`].
     #[must_use]
     pub fn hypercall(&self, vcpu: usize, cpl: u8, number: u64, address: u64) -> Option<u64> {
-        let ours = self.shown.conduits.intersects(HYPERCALLS) && number == u64::from(HYPERCALL_NUMBER);
-        ours.then(|| self.service.call(vcpu, cpl, GuestPhysAddr(address)).0.into())
+        self.is_ours(number).then(|| self.service.call(vcpu, cpl, GuestPhysAddr(address)).0.into())
     }
 
     /// Serves the exit of a vCPU, if it is a call or asks for the status of one. `page` is the `kvm_run` of the vCPU with
@@ -133,6 +132,14 @@ impl Calls {
                 page.answer_msr(Some(0));
                 Handled::Call(Conduits::MSR)
             }
+            Exit::ForwardedHypercall(call) => {
+                // Other numbers were forwarded for somebody else.
+                let answer = self.hypercall(vcpu, call.cpl, call.number, call.rdi);
+                answer.map_or(Handled::NotOurs, |answer| {
+                    page.answer_hypercall(answer);
+                    Handled::Call(self.shown.conduits & HYPERCALLS)
+                })
+            }
             Exit::Hypercall(call) => {
                 let answer = self.hypercall(vcpu, call.cpl, call.number, call.rdi);
                 page.answer_hypercall(answer.unwrap_or(NO_SUCH_CALL));
@@ -143,6 +150,11 @@ impl Calls {
             }
             _ => Handled::NotOurs,
         }
+    }
+
+    /// Whether the hypercall `number` is pvir's.
+    pub(super) fn is_ours(&self, number: u64) -> bool {
+        self.shown.conduits.intersects(HYPERCALLS) && number == u64::from(HYPERCALL_NUMBER)
     }
 
     /// Whether [`serve`](Self::serve) will ask for the privilege level.

@@ -96,6 +96,26 @@ fn a_hypercall_brings_its_level_and_takes_its_status() {
 }
 
 #[test]
+fn a_forwarded_hypercall_is_a_call_of_the_kernel() {
+    let vm = Vm::new(Conduits::VMMCALL);
+    let mut page = TestPage::forwarded(HYPERCALL_NUMBER.into(), 0x7000);
+    assert_eq!(vm.exit(&mut page), Handled::Call(Conduits::VMMCALL));
+    assert_eq!((page.rax(), vm.called()), (1, vec![(7, 0, 0x7000)]));
+}
+
+#[test]
+fn what_kvm_forwards_for_others_is_left_to_the_vmm() {
+    let vm = Vm::new(Conduits::VMCALL);
+    for number in [12, u64::from(HYPERCALL_NUMBER) + 1] {
+        let mut page = TestPage::forwarded(number, 0x7000);
+        assert_eq!((vm.exit(&mut page), page.rax()), (Handled::NotOurs, NO_SUCH_CALL));
+    }
+    let none = Vm::new(Conduits::PORT);
+    assert_eq!(none.exit(&mut TestPage::forwarded(HYPERCALL_NUMBER.into(), 0)), Handled::NotOurs);
+    assert_eq!((vm.called(), none.called()), (vec![], vec![]));
+}
+
+#[test]
 fn a_hypercall_of_others_is_answered_as_kvm_answers() {
     let vm = Vm::new(Conduits::VMCALL);
     for number in [9, u64::from(HYPERCALL_NUMBER) | 1 << 32] {

@@ -1,5 +1,5 @@
-//! The ways by which a guest calls the service, as a VMM on KVM opens and serves them: an intercepted VMCALL or VMMCALL,
-//! an MSR, an I/O port (`docs/abi.md`, "Conduits").
+//! The ways by which a guest calls the service, as a VMM on KVM opens and serves them: a VMCALL or VMMCALL that KVM hands
+//! over, an MSR, an I/O port (`docs/abi.md`, "Conduits").
 //!
 //! A VMM does four things:
 //!
@@ -21,7 +21,9 @@ mod vcpu;
 pub use calls::{Calls, Handled, Hypercalls};
 pub use cpuid::{add_signature_block, free_block, hide_kvm_hypercalls, hypercall_of, hypercall_of_vendor};
 pub use error::ConduitError;
-pub use open::{MSR_EXIT_REASON, exit_on_msr, intercept_hypercalls, msr_filter_range, open};
+pub use open::{
+    MSR_EXIT_REASON, exit_on_msr, forward_hypercall, intercept_hypercalls, msr_filter_range, open,
+};
 pub use run_page::{Direction, Exit, Hypercall, PortAccess, RunPage, RunSize};
 pub use vcpu::{Privilege, VcpuConduits};
 
@@ -33,7 +35,7 @@ pub const MSR: u32 = Config::MSR;
 /// The I/O port for [`Conduits::PORT`] that a [`Config`] has by itself.
 pub const PORT: u16 = Config::PORT;
 
-/// The conduits that rest on interception of an instruction.
+/// The conduits by an instruction that KVM hands over, whether it intercepts all of them or forwards one number.
 pub const HYPERCALLS: Conduits = Conduits::VMCALL.union(Conduits::VMMCALL);
 
 /// What KVM answers in RAX to a hypercall that does not exist: -KVM_ENOSYS.

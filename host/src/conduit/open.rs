@@ -8,7 +8,7 @@ use kvm_bindings::{
     KVM_MSR_FILTER_READ, KVM_MSR_FILTER_WRITE, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL,
 };
 use kvm_ioctls::{MsrFilterRange, MsrFilterRangeFlags};
-use pvir_abi::Conduits;
+use pvir_abi::{Conduits, HYPERCALL_NUMBER};
 
 /// The reason for which accesses to MSRs must exit (`KVM_CAP_X86_USER_SPACE_MSR`; KVM API, section 7.21).
 /// [`exit_on_msr`] asks for this one alone. The capability has one set of reasons for the VM: a VMM that enables it itself
@@ -17,6 +17,10 @@ pub const MSR_EXIT_REASON: u32 = KVM_MSR_EXIT_REASON_FILTER;
 
 /// The MSR by which a Xen guest would ask for hypercall pages. With 0 here KVM accepts the call and intercepts nothing.
 const XEN_MSR: u32 = 0x4000_0000;
+
+/// Ranges of hypercalls, by first number and count, that no KVM forwards: KVM's own ones, and numbers of more than 32
+/// bits.
+const REFUSED: [[u64; 4]; 2] = [[1, 1, 0, 0], [1 << 32, 1, 0, 0]];
 
 /// Opens every conduit that this KVM has, and says which these are; [`Conduits::PORT`] needs nothing. It sets the VM's
 /// MSR filter and the VM's Xen configuration, so it is for a VMM that has neither. One that does opens each by itself.
@@ -50,7 +54,7 @@ pub fn exit_on_msr(vm: &VmDescriptor, index: u32, counters: &Counters) -> Result
         return Ok(false);
     }
     counters.count_ioctl("KVM_ENABLE_CAP");
-    vm.enable_cap(KVM_CAP_X86_USER_SPACE_MSR, MSR_EXIT_REASON.into())
+    vm.enable_cap(KVM_CAP_X86_USER_SPACE_MSR, [MSR_EXIT_REASON.into(), 0, 0, 0])
         .map_err(ConduitError::of("KVM_ENABLE_CAP (KVM_CAP_X86_USER_SPACE_MSR)"))?;
     counters.count_ioctl("KVM_X86_SET_MSR_FILTER");
     vm.deny_msr(KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, index)
@@ -81,5 +85,35 @@ pub fn intercept_hypercalls(vm: &VmDescriptor, counters: &Counters) -> Result<bo
     counters.count_ioctl("KVM_XEN_HVM_CONFIG");
     vm.set_xen_config(KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL, XEN_MSR)
         .map_err(ConduitError::of("KVM_XEN_HVM_CONFIG"))?;
+    Ok(true)
+}
+
+/// Sends pvir's VMCALL or VMMCALL of code at privilege level 0 to user space, and no other hypercall: KVM goes on to serve
+/// its own. It is in place of [`intercept_hypercalls`], with which nothing is forwarded, and comes before the first vCPU.
+///
+/// `capability` is the number of the capability by which a VMM names the hypercalls that KVM forwards. No released kernel
+/// has one (`docs/kernel`), so no number is ever tried: it comes from whoever runs such a kernel. `false` if this KVM has
+/// no capability of this number, or one that accepts what this one refuses. The VM is then not to be used any more, since
+/// another capability may be enabled in it.
+///
+/// # Errors
+/// The errno of `KVM_ENABLE_CAP` (KVM API, section 4.37): `EINVAL` where the VM has a vCPU.
+pub fn forward_hypercall(
+    vm: &VmDescriptor,
+    capability: u32,
+    counters: &Counters,
+) -> Result<bool, ConduitError> {
+    if vm.check_extension(capability) == 0 {
+        return Ok(false);
+    }
+    for range in REFUSED {
+        counters.count_ioctl("KVM_ENABLE_CAP");
+        if vm.enable_cap(capability, range).is_ok() {
+            return Ok(false);
+        }
+    }
+    counters.count_ioctl("KVM_ENABLE_CAP");
+    vm.enable_cap(capability, [HYPERCALL_NUMBER.into(), 1, 0, 0])
+        .map_err(ConduitError::of("KVM_ENABLE_CAP (forwarding of hypercalls)"))?;
     Ok(true)
 }

@@ -49,6 +49,10 @@ pub enum Exit {
     },
     /// VMCALL or VMMCALL (`KVM_EXIT_XEN`). The answer goes to [`RunPage::answer_hypercall`].
     Hypercall(Hypercall),
+    /// VMCALL or VMMCALL with a number that the VMM has had KVM forward (`KVM_EXIT_HYPERCALL`): pvir's
+    /// ([`forward_hypercall`](super::forward_hypercall)) or another of the VMM's. The answer goes to
+    /// [`RunPage::answer_hypercall`].
+    ForwardedHypercall(Hypercall),
     /// Any other, by its exit reason.
     Other(u32),
 }
@@ -78,7 +82,7 @@ pub enum Direction {
     Out,
 }
 
-/// An intercepted hypercall.
+/// A hypercall.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Hypercall {
@@ -86,7 +90,7 @@ pub struct Hypercall {
     pub number: u64,
     /// RDI; EDI of 32-bit code.
     pub rdi: u64,
-    /// The caller's privilege level; 3 where KVM names none.
+    /// The caller's privilege level; 3 where KVM names none. 0 if it was forwarded, as no other is.
     pub cpl: u8,
 }
 
@@ -137,9 +141,14 @@ impl<'a> RunPage<'a> {
         }
     }
 
-    /// Answers [`Exit::Hypercall`]: the guest's RAX.
+    /// Answers [`Exit::Hypercall`] and [`Exit::ForwardedHypercall`]: the guest's RAX.
     pub fn answer_hypercall(&mut self, result: u64) {
-        self.run().__bindgen_anon_1.xen.u.hcall.result = result;
+        let run = self.run();
+        if run.exit_reason == kvm::KVM_EXIT_HYPERCALL {
+            run.__bindgen_anon_1.hypercall.ret = result;
+        } else {
+            run.__bindgen_anon_1.xen.u.hcall.result = result;
+        }
     }
 
     fn run(&mut self) -> &mut kvm::kvm_run {
@@ -170,6 +179,12 @@ fn decode(run: &kvm::kvm_run) -> Exit {
             Exit::WriteMsr { index: msr.index, value: msr.data }
         }
         kvm::KVM_EXIT_XEN => decode_xen(details),
+        kvm::KVM_EXIT_HYPERCALL => {
+            // SAFETY: the exit reason names this field, and every bit pattern is valid for it.
+            let call = unsafe { details.hypercall };
+            // In KVM's order of arguments: RBX, RCX, RDX, RSI, RDI, RBP.
+            Exit::ForwardedHypercall(Hypercall { number: call.nr, rdi: call.args[4], cpl: 0 })
+        }
         other => Exit::Other(other),
     }
 }

@@ -45,6 +45,19 @@ impl TestPage {
         page
     }
 
+    /// A hypercall that KVM has forwarded, with `rdi` in its place of the arguments.
+    pub(in crate::conduit) fn forwarded(number: u64, rdi: u64) -> Self {
+        let mut page = Self::new(kvm::KVM_EXIT_HYPERCALL);
+        let call = kvm::kvm_run__bindgen_ty_1__bindgen_ty_8 {
+            nr: number,
+            args: [1, 2, 3, 4, rdi, 6],
+            ret: super::super::NO_SUCH_CALL,
+            ..Default::default()
+        };
+        page.0[0].__bindgen_anon_1.hypercall = call;
+        page
+    }
+
     pub(in crate::conduit) fn borrow(&mut self) -> RunPage<'_> {
         let size = size_of_val(&*self.0);
         // SAFETY: the pages are as long as is said, and stay borrowed as long as the result.
@@ -72,6 +85,10 @@ impl TestPage {
     }
 
     pub(in crate::conduit) fn rax(&self) -> u64 {
+        if self.0[0].exit_reason == kvm::KVM_EXIT_HYPERCALL {
+            // SAFETY: the page is of a hypercall that was forwarded.
+            return unsafe { self.0[0].__bindgen_anon_1.hypercall }.ret;
+        }
         // SAFETY: the page is of a hypercall.
         let xen = unsafe { self.0[0].__bindgen_anon_1.xen };
         // SAFETY: as above.
@@ -106,6 +123,13 @@ fn an_intercepted_hypercall_is_decoded_with_its_privilege_level() {
     assert_eq!(page.borrow().exit(), Exit::Hypercall(Hypercall { number: 0x5056, rdi: 1, cpl: 3 }));
     let mut page = TestPage::hypercall(0x5056, 1, 300);
     assert_eq!(page.borrow().exit(), Exit::Hypercall(Hypercall { number: 0x5056, rdi: 1, cpl: 3 }));
+}
+
+#[test]
+fn a_forwarded_hypercall_is_one_of_privilege_level_0() {
+    let mut page = TestPage::forwarded(0x5056, 7);
+    let expected = Hypercall { number: 0x5056, rdi: 7, cpl: 0 };
+    assert_eq!(page.borrow().exit(), Exit::ForwardedHypercall(expected));
 }
 
 #[test]

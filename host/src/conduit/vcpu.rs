@@ -53,6 +53,7 @@ impl VcpuConduits {
             VcpuExit::IoIn(port, _) | VcpuExit::IoOut(port, _) => self.calls.is_port(*port),
             VcpuExit::X86Rdmsr(exit) => self.calls.is_msr(exit.index),
             VcpuExit::X86Wrmsr(exit) => self.calls.is_msr(exit.index),
+            VcpuExit::Hypercall(exit) => self.calls.is_ours(exit.nr),
             VcpuExit::Unsupported(reason) => *reason == KVM_EXIT_XEN,
             _ => false,
         }
@@ -68,7 +69,7 @@ impl VcpuConduits {
     }
 }
 
-/// How the privilege level of a vCPU's code is learnt. An intercepted hypercall brings it along, and `WRMSR` faults by
+/// How the privilege level of a vCPU's code is learnt. A hypercall brings it along, and `WRMSR` faults by
 /// itself; `OUT` does neither.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]

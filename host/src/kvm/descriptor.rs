@@ -54,9 +54,9 @@ impl VmDescriptor {
         u32::try_from(answer).unwrap_or(0)
     }
 
-    /// `KVM_ENABLE_CAP` (KVM API, section 4.37) with one argument.
-    pub(crate) fn enable_cap(&self, cap: u32, argument: u64) -> io::Result<()> {
-        let cap = kvm_enable_cap { cap, args: [argument, 0, 0, 0], ..Default::default() };
+    /// `KVM_ENABLE_CAP` (KVM API, section 4.37).
+    pub(crate) fn enable_cap(&self, cap: u32, args: [u64; 4]) -> io::Result<()> {
+        let cap = kvm_enable_cap { cap, args, ..Default::default() };
         // SAFETY: the ioctl only reads a `kvm_enable_cap`, which lives across the call.
         answer(unsafe { ioctl_with_ref(&*self.0, KVM_ENABLE_CAP(), &cap) })
     }

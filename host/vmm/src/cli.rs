@@ -122,6 +122,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TARGET", default_value = "tty", help_heading = "Guest")]
     pub(crate) serial: SerialTarget,
 
+    /// Let the guest call by VMCALL, or VMMCALL on AMD, by the capability of KVM that has this number and forwards a range
+    /// of hypercalls: KVM's own are then served as ever. Otherwise, where KVM knows Xen, all hypercalls are intercepted. No
+    /// released kernel has the capability (docs/kernel); any number may be another one's, so none is tried
+    #[arg(long, value_name = "NUMBER", help_heading = "Machine")]
+    pub(crate) kvm_hypercalls: Option<u32>,
     /// Number of vCPUs [default: 1, or as many as --apic-ids has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Machine")]
     pub(crate) cpus: Option<u32>,

@@ -69,7 +69,11 @@ pub(crate) fn run(
     let signals = Signals::take_over().context("cannot take over Ctrl-C")?;
     let out = stream::of_standard("stdout", io::stdout(), sandbox).context("cannot set up stdout")?;
     let counters = Arc::new(Counters::new());
-    let offer = if args.mode == InterruptMode::Trap { Offer::Nothing } else { Offer::Pvir };
+    let offer = if args.mode == InterruptMode::Trap {
+        Offer::Nothing
+    } else {
+        Offer::Pvir { forwarding: args.kvm_hypercalls }
+    };
     let kernel = args.kernel();
     let snapshot = args.restore.as_deref().map(Snapshot::open).transpose()?;
     let vm = Vm::new(args.apic_ids(), args.memory, offer, Arc::clone(&counters))?;

@@ -12,6 +12,9 @@ use pvir_guest::abi::{Conduits, FeaturesRecord, HYPERCALL_NUMBER, Header, Operat
 /// What the functions below need and cannot be given: they get one argument.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
+/// RAX of a hypercall that the hypervisor refuses for its privilege level (`docs/abi.md`, statement C4).
+const NOT_PERMITTED: u64 = u64::MAX;
+
 /// What became of a call from ring 3.
 pub(crate) struct Attempt {
     /// Name of the conduit.
@@ -22,13 +25,18 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Whether the processor refused it, or the host by PRIVILEGE, and nothing was written.
+    /// Whether the processor refused it, or the hypervisor where it may, or the host by PRIVILEGE, and nothing was written.
     pub(crate) fn is_refused(&self) -> bool {
         let refused = match self.outcome {
             Outcome::Faulted(_) => true,
-            Outcome::Returned(status) => status == u64::from(Status::PRIVILEGE.0),
+            Outcome::Returned(status) => status == u64::from(Status::PRIVILEGE.0) || self.is_by_hypervisor(),
         };
         refused && self.untouched
+    }
+
+    /// Whether it is a hypercall that the hypervisor itself has refused.
+    pub(crate) fn is_by_hypervisor(&self) -> bool {
+        self.name != "port" && matches!(self.outcome, Outcome::Returned(NOT_PERMITTED))
     }
 }
 

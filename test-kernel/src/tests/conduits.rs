@@ -1,5 +1,6 @@
 //! Each conduit that works here, with the same number of the same call: a program outside takes the difference of the
-//! exits and ioctls between two checkpoints. Then what interception of hypercalls would take from KVM's own.
+//! exits and ioctls between two checkpoints. Then what interception of hypercalls would take from KVM's own; with
+//! `forwarded`, that they are served. With `unoffered` there is no pvir, and its number is none of KVM's.
 
 #![expect(unsafe_code, reason = "executes hypercalls")]
 
@@ -13,7 +14,7 @@ use crate::println;
 use crate::raw::Raw;
 use core::arch::asm;
 use pvir_guest::Discovered;
-use pvir_guest::abi::{Conduits, FeaturesRecord, Operation, Status};
+use pvir_guest::abi::{Conduits, FeaturesRecord, HYPERCALL_NUMBER, Operation, Status};
 use pvir_test_kernel::cmdline::CommandLine;
 
 /// Calls by each conduit, beside one before the first checkpoint.
@@ -28,14 +29,22 @@ const CONDUITS: [(&str, Conduits); 4] = [
 ];
 
 pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
-    let (discovered, _) = setup::discover(line)?;
     let mut checks = Checks::new();
+    if line.flag("unoffered") {
+        nobodys_call(&mut checks);
+        return Ok(checks.finish("conduits"));
+    }
+    let (discovered, _) = setup::discover(line)?;
     for (name, conduit) in CONDUITS {
         if discovered.usable.contains(conduit) {
             measure(&discovered, name, conduit, &mut checks);
         }
     }
-    own_hypercalls(&discovered, &mut checks);
+    if line.flag("forwarded") {
+        served_hypercalls(&mut checks);
+    } else {
+        own_hypercalls(&discovered, &mut checks);
+    }
     Ok(checks.finish("conduits"))
 }
 
@@ -100,6 +109,37 @@ fn own_hypercalls(discovered: &Discovered, checks: &mut Checks) {
             format_args!("{name}, number {number}: {answer:#x}"),
         );
     }
+}
+
+/// What KVM offers by hypercall is shown and served, and nothing else but pvir's one number is.
+fn served_hypercalls(checks: &mut Checks) {
+    let features = cpuid(0x4000_0001, 0).eax;
+    for (bit, name) in &BY_HYPERCALL[..3] {
+        let shown = features & 1 << bit != 0;
+        checks.expect("own-hypercalls", shown, format_args!("{name} is shown: {shown}, of {features:#x}"));
+    }
+    let pvir = u64::from(HYPERCALL_NUMBER);
+    let numbers = [(1, 0), (99, NO_SUCH_CALL), (pvir - 1, NO_SUCH_CALL), (pvir + 1, NO_SUCH_CALL)];
+    for (number, expected) in numbers {
+        let answer = hypercall(number);
+        checks.expect("own-hypercalls", answer == expected, format_args!("number {number:#x}: {answer:#x}"));
+    }
+}
+
+/// Where pvir is not offered its number is like any other.
+fn nobodys_call(checks: &mut Checks) {
+    let answer = hypercall(HYPERCALL_NUMBER.into());
+    checks.expect("no-such-call", answer == NO_SUCH_CALL, format_args!("pvir's number: {answer:#x}"));
+}
+
+/// By the instruction of this CPU's vendor (`docs/abi.md`, statement C9). RBX, which KVM takes an argument from, is
+/// whatever it is.
+fn hypercall(number: u64) -> u64 {
+    let vendor = cpuid(0, 0);
+    let name = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
+    let amd = [&b"AuthenticAMD"[..], b"HygonGenuine"].contains(&name.as_flattened());
+    // SAFETY: the numbers above are served by nobody, or do nothing.
+    unsafe { if amd { vmmcall(number) } else { vmcall(number) } }
 }
 
 /// # Safety

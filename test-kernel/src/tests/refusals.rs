@@ -89,6 +89,11 @@ fn from_ring3(raw: &Raw, discovered: &Discovered, checks: &mut Checks) {
                     "{name}: the processor refuses it ({fault:?}), the block is untouched: {untouched}"
                 ),
             ),
+            usermode::Outcome::Returned(_) if attempt.is_by_hypervisor() => checks.expect(
+                "ring3",
+                attempt.is_refused(),
+                format_args!("{name}: the hypervisor refuses it, the block is untouched: {untouched}"),
+            ),
             usermode::Outcome::Returned(status) => checks.expect(
                 "ring3",
                 attempt.is_refused(),

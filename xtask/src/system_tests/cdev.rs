@@ -34,6 +34,7 @@ pub(super) const INTEL: Batch = Batch {
             "intel/cdev-wanted-back",
             "the host unbinds a device in use: pvir says so and ends, and the host gets it",
         ),
+        ("intel/cdev-in-use", "a device that another VM has, in each combination of the ways: told"),
         (
             "intel/cdev-not-permitted",
             "a driver or another iommufd has another device of the group: told apart",

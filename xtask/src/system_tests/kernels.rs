@@ -65,7 +65,7 @@ pub(super) const INTEL_PATCHED: Batch = Batch {
         "intel-patched/kernel-messages",
         "pairs that a patched VFIO returns name IRTEs of the device, before and after moves; MSI; other features",
     )],
-    run: |names| patched(Iommu::Intel, names),
+    run: |names| patched(Iommu::Intel, 2, names),
 };
 
 pub(super) const AMD_PATCHED: Batch = Batch {
@@ -73,12 +73,28 @@ pub(super) const AMD_PATCHED: Batch = Batch {
         "amd-patched/kernel-messages",
         "pairs that a patched VFIO returns raise their interrupts, before and after moves; MSI; other features",
     )],
-    run: |names| patched(Iommu::Amd, names),
+    run: |names| patched(Iommu::Amd, 2, names),
 };
 
-fn patched(iommu: Iommu, names: &[&str]) -> Result<Vec<Finding>> {
+pub(super) const INTEL_FORWARDING: Batch = Batch {
+    cases: &[(
+        "intel-patched/kernel-hypercalls",
+        "VMMCALL that a patched KVM forwards: its cost beside the others, ring 3, KVM's own, other capabilities",
+    )],
+    run: |names| patched(Iommu::Intel, ONE_CPU, names),
+};
+
+pub(super) const AMD_FORWARDING: Batch = Batch {
+    cases: &[(
+        "amd-patched/kernel-hypercalls",
+        "VMMCALL that a patched KVM forwards: its cost beside the others, ring 3, KVM's own, other capabilities",
+    )],
+    run: |names| patched(Iommu::Amd, ONE_CPU, names),
+};
+
+fn patched(iommu: Iommu, cpus: u16, names: &[&str]) -> Result<Vec<Finding>> {
     let devices = vec!["igb".to_owned(), "edu".to_owned()];
-    unless_missing(&Options { iommu, patched: true, cpus: 2, devices, ..Options::default() }, names)
+    unless_missing(&Options { iommu, patched: true, cpus, devices, ..Options::default() }, names)
 }
 
 fn newest(iommu: Iommu, cpus: u16, names: &[&str]) -> Result<Vec<Finding>> {

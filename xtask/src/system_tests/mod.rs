@@ -90,6 +90,8 @@ pub(crate) fn all() -> Vec<Test> {
         kernels::AMD_NEW_MOVES,
         kernels::INTEL_PATCHED,
         kernels::AMD_PATCHED,
+        kernels::INTEL_FORWARDING,
+        kernels::AMD_FORWARDING,
     ];
     let lab =
         [doctor::CASE, hobby_kernel::CASE, failures::CASE, vendors::AMD, vendors::OFF, kernels::IOMMUFD];

@@ -18,10 +18,10 @@ pub(in crate::vfio) struct BoundDevice<C: CdevCalls> {
 pub(super) enum Step {
     /// Opening the file.
     Open,
-    /// `KVM_DEV_VFIO_FILE_ADD`.
-    TellKvm,
     /// `VFIO_DEVICE_BIND_IOMMUFD`.
     Bind,
+    /// `KVM_DEV_VFIO_FILE_ADD`.
+    TellKvm,
     /// `VFIO_DEVICE_ATTACH_IOMMUFD_PT`.
     Attach,
 }
@@ -41,11 +41,16 @@ impl<C: CdevCalls> BoundDevice<C> {
     }
 
     /// Does all steps but the first with a file that is open. On failure all is as before, and the file is closed.
+    ///
+    /// KVM is told of a file that is bound, although the kernel's documentation (virt/kvm/devices/vfio.rst) has it told
+    /// before, for drivers that want KVM's pointer as they open a device. vfio-pci wants none. A BIND of a device that
+    /// another VM has, by a file that KVM knows, would make the kernel (6.12, drivers/vfio/device_cdev.c) lose its
+    /// reference to the other VM, which it would then keep for ever.
     pub(super) fn bind(calls: &Arc<C>, file: C::File) -> Result<Self, Failed> {
         let at = |step| move |source| Failed { step, source };
         let mut device = Self { file, calls: Arc::clone(calls), known_to_kvm: false };
-        device.known_to_kvm = calls.tell_kvm(&device.file).map_err(at(Step::TellKvm))?;
         calls.bind(&device.file).map_err(at(Step::Bind))?;
+        device.known_to_kvm = calls.tell_kvm(&device.file).map_err(at(Step::TellKvm))?;
         calls.attach(&device.file).map_err(at(Step::Attach))?;
         Ok(device)
     }

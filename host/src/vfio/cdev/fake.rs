@@ -206,7 +206,7 @@ impl CdevCalls for FakeKernel {
             return Ok(false);
         }
         state.enter("tell KVM")?;
-        assert!(state.file(device).bound.is_none(), "KVM must know the file before it is bound");
+        assert!(state.file(device).bound.is_some(), "KVM is told of a file that may be refused");
         if state.of_kvm.contains(&device.number) {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
@@ -226,8 +226,8 @@ impl CdevCalls for FakeKernel {
     fn bind(&self, device: &FakeFile) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         state.enter("bind")?;
+        assert!(!state.of_kvm.contains(&device.number), "a refusal would make the kernel lose another VM");
         state.bind(device, self.iommufd).map_err(io::Error::from_raw_os_error)?;
-        assert!(!self.kvm || state.of_kvm.contains(&device.number), "bound before KVM knows of it");
         state.files.get_mut(&device.number).unwrap().bound = Some(self.iommufd);
         Ok(())
     }

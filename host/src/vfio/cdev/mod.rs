@@ -1,9 +1,9 @@
 //! Devices by their own file (`/dev/vfio/devices/vfioN`, a "cdev") and iommufd: the way into VFIO beside groups and
 //! containers (Linux 6.6, Documentation/driver-api/vfio.rst, "IOMMUFD and vfio_iommu_type1" and "Device cdev Example").
 //!
-//! The order is the kernel's: KVM's device of type `KVM_DEV_TYPE_VFIO` knows the file before `VFIO_DEVICE_BIND_IOMMUFD`,
-//! which gives the device to the iommufd; `VFIO_DEVICE_ATTACH_IOMMUFD_PT` puts it into the IOAS. KVM holds the file open
-//! until it is told to let it go. So a step that fails is undone from its end: a file that KVM kept would keep the driver
+//! `VFIO_DEVICE_BIND_IOMMUFD` gives the device to the iommufd; KVM's device of type `KVM_DEV_TYPE_VFIO` is then told of
+//! the file; `VFIO_DEVICE_ATTACH_IOMMUFD_PT` puts it into the IOAS. KVM holds the file open until it is told to let it
+//! go. So a step that fails is undone from its end: a file that KVM kept would keep the driver
 //! from being taken off the device for as long as the VM lives. Closing the file detaches and unbinds.
 
 mod bound;

@@ -31,10 +31,10 @@ fn failed(kernel: &FakeKernel, node: &str) -> (Step, i32) {
 }
 
 #[test]
-fn the_steps_are_in_the_kernels_order_and_undone_when_the_device_goes() {
+fn the_steps_are_in_their_order_and_undone_when_the_device_goes() {
     let kernel = kernel();
     let device = open(&kernel, NODE).unwrap();
-    assert_eq!(kernel.take_calls(), ["open", "tell KVM", "bind", "attach"]);
+    assert_eq!(kernel.take_calls(), ["open", "bind", "tell KVM", "attach"]);
     drop(device);
     assert_eq!(kernel.take_calls(), ["untell KVM"]);
     assert!(kernel.is_idle());
@@ -104,9 +104,9 @@ fn interrupts_begin_before_attach_and_do_not_end_with_detach() {
     let kernel = kernel();
     let file = kernel.open(Path::new(NODE)).unwrap();
     assert!(kernel.start_interrupts(&file).is_err(), "not bound");
-    kernel.tell_kvm(&file).unwrap();
     assert_eq!(kernel.attach(&file).unwrap_err().raw_os_error(), Some(libc::EINVAL));
     kernel.bind(&file).unwrap();
+    kernel.tell_kvm(&file).unwrap();
     kernel.start_interrupts(&file).unwrap();
     kernel.attach(&file).unwrap();
     kernel.detach(&file);

@@ -65,7 +65,7 @@ pub(crate) fn run(vcpu: &mut VcpuFd, size: RunSize) -> Result<Exit, kvm_ioctls::
             conduit::Exit::Port(access) => Exit::Port(access),
             conduit::Exit::ReadMsr { index } => Exit::ReadMsr { index },
             conduit::Exit::WriteMsr { index, value } => Exit::WriteMsr { index, value },
-            conduit::Exit::Hypercall(call) => Exit::Hypercall(call),
+            conduit::Exit::Hypercall(call) | conduit::Exit::ForwardedHypercall(call) => Exit::Hypercall(call),
             _ => decode(vcpu.get_kvm_run()),
         }),
         // EAGAIN: a vCPU that waits to be started was woken for nothing.

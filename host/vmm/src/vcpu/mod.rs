@@ -18,7 +18,9 @@ use anyhow::{Context, Result, bail};
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use kvm_ioctls::VcpuFd;
 use pvir_abi::Conduits;
-use pvir_host::conduit::{Direction, Handled, PortAccess, Privilege, RunPage, RunSize, VcpuConduits};
+use pvir_host::conduit::{
+    Direction, Handled, NO_SUCH_CALL, PortAccess, Privilege, RunPage, RunSize, VcpuConduits,
+};
 use pvir_host::counters::Counter;
 
 use crash::CrashReport;
@@ -215,7 +217,12 @@ impl Vcpu {
         if let Exit::Port(access) = exit {
             return self.port(access, exits);
         }
-        RunPage::of(&mut self.fd, self.run_size).answer_msr(None);
+        let mut page = RunPage::of(&mut self.fd, self.run_size);
+        if let Exit::Hypercall(_) = exit {
+            page.answer_hypercall(NO_SUCH_CALL);
+            return ExitCause::HypercallOther;
+        }
+        page.answer_msr(None);
         ExitCause::MsrOther
     }
 

@@ -13,7 +13,7 @@ pub(crate) mod slots;
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kvm_bindings::{
     KVM_CAP_MAX_VCPU_ID, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MAX_CPUID_ENTRIES,
     KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_cpuid_entry2, kvm_enable_cap,
@@ -38,8 +38,9 @@ pub(crate) const RESERVED_PINS: u32 = 24;
 /// What a guest is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// All conduits that work, and the signature block.
-    Pvir,
+    /// All conduits that work, and the signature block. With the number of a capability, VMCALL and VMMCALL are what KVM
+    /// forwards by it; otherwise KVM intercepts them all, where it can.
+    Pvir { forwarding: Option<u32> },
     /// No conduit and no block: for a guest the interface does not exist.
     Nothing,
 }
@@ -55,6 +56,8 @@ pub(crate) struct Vm {
     /// The CPUID leaves that KVM supports.
     cpuid: Vec<kvm_cpuid_entry2>,
     pub(crate) conduits: Conduits,
+    /// Whether KVM serves its own hypercalls: it intercepts none.
+    serves_own_hypercalls: bool,
     pub(crate) apic_ids: Vec<u32>,
     pub(crate) counters: Arc<Counters>,
     /// Whether RAM is pinned for devices.
@@ -94,16 +97,34 @@ impl Vm {
             boot_cpu::set_id(&fd, &counters, *boot)?;
         }
         let conduits = match offer {
-            Offer::Pvir => {
+            Offer::Pvir { forwarding } => {
                 let descriptor =
                     VmDescriptor::of(&fd).context("cannot duplicate the VM's file descriptor")?;
-                conduit::open(&descriptor, conduit::hypercall_of(&cpuid), &counters)?
+                let hypercall = conduit::hypercall_of(&cpuid);
+                match forwarding {
+                    Some(capability) => open_forwarding(&descriptor, hypercall, capability, &counters)?,
+                    None => conduit::open(&descriptor, hypercall, &counters)?,
+                }
             }
             Offer::Nothing => Conduits::empty(),
         };
+        let serves_own_hypercalls =
+            matches!(offer, Offer::Pvir { forwarding: Some(_) }) || !conduits.intersects(conduit::HYPERCALLS);
         tracing::info!(?conduits, "conduits that work on this KVM");
         let pins = Arc::default();
-        Ok(Self { kvm, fd, memory, slots, address_bits, cpuid, conduits, apic_ids, counters, pins })
+        Ok(Self {
+            kvm,
+            fd,
+            memory,
+            slots,
+            address_bits,
+            cpuid,
+            conduits,
+            serves_own_hypercalls,
+            apic_ids,
+            counters,
+            pins,
+        })
     }
 
     /// What the CPUID of the VM's vCPUs is made of.
@@ -113,10 +134,27 @@ impl Vm {
             cpus: u32::try_from(self.apic_ids.len())?,
             highest_apic_id: self.apic_ids.iter().copied().max().unwrap_or(0),
             tsc_deadline: self.kvm.check_extension(Cap::TscDeadlineTimer),
-            conduits: self.conduits,
+            serves_own_hypercalls: self.serves_own_hypercalls,
             discovery: Some(service.discovery()).filter(|shown| !shown.conduits.is_empty()),
         })
     }
+}
+
+/// The conduits of a KVM that forwards pvir's hypercall by a capability, and serves its own.
+fn open_forwarding(
+    vm: &VmDescriptor,
+    hypercall: Conduits,
+    capability: u32,
+    counters: &Counters,
+) -> Result<Conduits> {
+    let forwarded = conduit::forward_hypercall(vm, capability, counters)
+        .with_context(|| format!("capability {capability} of KVM\nhelp: leave --kvm-hypercalls out"))?;
+    ensure!(
+        forwarded,
+        "KVM does not forward hypercalls by capability {capability}\nhelp: leave --kvm-hypercalls out"
+    );
+    let msr = conduit::exit_on_msr(vm, conduit::MSR, counters)?;
+    Ok(Conduits::PORT | hypercall | if msr { Conduits::MSR } else { Conduits::empty() })
 }
 
 fn enable(fd: &VmFd, counters: &Counters, name: &'static str, cap: u32, argument: u64) -> Result<()> {

@@ -8,6 +8,7 @@ mod apt;
 mod cache;
 mod headers;
 mod kernel;
+mod kvm_modules;
 mod l1;
 mod own_modules;
 mod patches;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::available_parallelism;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::cache::Cache;
 use super::headers::Headers;
 use super::kernel::Identity;
+use super::kvm_modules;
 use super::l1::Modules;
 use super::patches;
 use super::source;
@@ -69,9 +70,10 @@ pub(super) fn ready(
 ) -> Result<PathBuf> {
     let release = &kernel.release;
     let (kind, patches) = match which {
-        Modules::Patched => ("patched", patches::text()?),
+        Modules::Patched => ("patched", patches::text()? + &kvm_modules::recipe()),
         Modules::Debian | Modules::Iommufd => ("iommufd", String::new()),
     };
+    let patched = which == Modules::Patched;
     let how = (BUILT, CONFIGURATION, DEFINED, SPANS, SPANS_RULE, LOADED);
     let recipe = (RECIPE, image::RECIPE, how, &kernel.version, &patches);
     let name = format!("l1-{kind}-{release}");
@@ -86,22 +88,35 @@ pub(super) fn ready(
     let source = source::ready(cache, tools, kernel)?;
     let folder = cache.component(&name, recipe, |folder| {
         let build = folder.join("build");
-        step(format!("{kind} for {release}"), "five modules that Debian's kernel lacks", || {
+        let what = if patched {
+            "iommufd, VFIO and KVM with the patches of docs/kernel"
+        } else {
+            "five modules that Debian's kernel lacks"
+        };
+        step(format!("{kind} for {release}"), what, || {
             let tree = folder.join("tree");
             process::output(Command::new("cp").arg("-r").arg(&source).arg(&tree))?;
-            if which == Modules::Patched {
+            if patched {
                 patches::apply(&tree)?;
             }
             lay_out(&tree, &build)?;
+            if patched {
+                kvm_modules::lay_out(&tree, &build)?;
+            }
             fs::remove_dir_all(&tree)?;
+            fs::write(build.join("Kbuild"), format!("obj-y += {}\n", folders(patched)))?;
             make(&headers, &compiler, &build, &cache.path(&format!("logs/modules-{release}.log")))
         })?;
         let built = folder.join("modules");
         fs::create_dir(&built)?;
-        for module in BUILT {
+        let of_kvm = kvm_modules::BUILT.into_iter().filter(|_| patched);
+        for module in BUILT.into_iter().chain(of_kvm) {
             let file = build.join(module);
             let name = file.file_name().context("a module without a name")?;
-            fs::rename(&file, built.join(name)).with_context(|| format!("make left no {module}"))?;
+            fs::rename(&file, built.join(name)).with_context(|| {
+                format!("make left no {module}; the log is in {}", cache.path("logs").display())
+            })?;
+            process::output(Command::new("strip").arg("--strip-debug").arg(built.join(name)))?;
         }
         fs::remove_dir_all(&build)?;
         let names = LOADED.into_iter().chain(modules::SHIPPED);
@@ -130,7 +145,6 @@ fn lay_out(source: &Path, build: &Path) -> Result<()> {
         let from = source.join(from);
         process::output(Command::new("cp").arg("-r").arg(&from).arg(build.join(to)))?;
     }
-    fs::write(build.join("Kbuild"), "obj-y += iommu/iommufd/ vfio/\n")?;
     let iommufd = build.join("iommu/iommufd");
     fs::write(iommufd.join("lab_spans.c"), SPANS)?;
     let makefile = iommufd.join("Makefile");
@@ -152,11 +166,13 @@ fn make(headers: &Headers, compiler: &Path, build: &Path, log: &Path) -> Result<
     for name in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARCH", "CROSS_COMPILE", "KBUILD_OUTPUT"] {
         make.env_remove(name);
     }
-    process::run_logged(&mut make, log)?;
-    for module in BUILT {
-        ensure!(build.join(module).exists(), "make left no {module}; the log is {}", log.display());
-    }
-    Ok(())
+    process::run_logged(&mut make, log)
+}
+
+/// What make builds.
+fn folders(patched: bool) -> String {
+    let kvm = if patched { kvm_modules::FOLDER } else { "" };
+    format!("iommu/iommufd/ vfio/ {kvm}").trim_end().to_owned()
 }
 
 /// The compiler that the kernel was built with: modules of another may not load.

@@ -16,14 +16,16 @@ use crate::progress::step;
 const RECIPE: u32 = 1;
 const PREFIX: &str = "linux-source-";
 /// What is kept of it, which is a hundredth.
-const KEPT: [&str; 7] = [
+const KEPT: [&str; 9] = [
     "drivers/vfio",
     "drivers/iommu/iommufd",
     "drivers/iommu/iommu-priv.h",
     "lib/interval_tree.c",
     "include/uapi/linux",
+    "arch/x86/include/asm/kvm_host.h",
     "arch/x86/kvm",
     "virt",
+    "Documentation/virt/kvm/api.rst",
 ];
 
 /// What looks at the form of a source, from there.

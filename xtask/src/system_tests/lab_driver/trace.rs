@@ -11,6 +11,7 @@ const HISTOGRAM: &str = "hist:keys=reason,errno";
 
 /// Reasons of `linux/kvm.h`.
 pub(crate) const IO: u64 = 2;
+pub(crate) const HYPERCALL: u64 = 3;
 pub(crate) const MMIO: u64 = 6;
 pub(crate) const RDMSR: u64 = 29;
 pub(crate) const WRMSR: u64 = 30;

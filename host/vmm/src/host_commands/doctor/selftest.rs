@@ -57,7 +57,7 @@ pub(crate) fn run(limit: Duration) -> Result<SelfTestReport> {
 
 fn machine() -> Result<Vm> {
     let size = "2M".parse().map_err(anyhow::Error::msg)?;
-    Vm::new(vec![0], size, Offer::Pvir, Arc::new(Counters::new()))
+    Vm::new(vec![0], size, Offer::Pvir { forwarding: None }, Arc::new(Counters::new()))
 }
 
 fn attempt(conduit: Conduits, limit: Duration) -> Result<()> {

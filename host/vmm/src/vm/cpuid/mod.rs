@@ -5,7 +5,7 @@ mod allowed;
 
 use kvm_bindings::{KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
-use pvir_abi::{Conduits, Discovery};
+use pvir_abi::Discovery;
 use pvir_host::conduit;
 
 /// Leaf 1: ECX bits.
@@ -32,8 +32,8 @@ pub(crate) struct CpuidTemplate {
     pub(crate) highest_apic_id: u32,
     /// KVM delivers deadline timers of its in-kernel APIC.
     pub(crate) tsc_deadline: bool,
-    /// The conduits that are open. Where hypercalls go to user space, KVM's own are not served.
-    pub(crate) conduits: Conduits,
+    /// Whether KVM serves its own hypercalls, which it does not where all go to user space.
+    pub(crate) serves_own_hypercalls: bool,
     /// What the service says of itself; `None` where it is not offered.
     pub(crate) discovery: Option<Discovery>,
 }
@@ -63,7 +63,9 @@ impl CpuidTemplate {
         for leaf in TOPOLOGY.into_iter().filter(|leaf| *leaf <= max_leaf) {
             entries.extend(self.topology(leaf, apic_id));
         }
-        conduit::hide_kvm_hypercalls(&mut entries, self.conduits);
+        if !self.serves_own_hypercalls {
+            conduit::hide_kvm_hypercalls(&mut entries, conduit::HYPERCALLS);
+        }
         if let Some(discovery) = &self.discovery {
             if conduit::add_signature_block(&mut entries, discovery).is_none() {
                 tracing::warn!("CPUID has no free block: the guest does not find pvir");
@@ -119,7 +121,7 @@ mod tests {
             cpus: 2,
             highest_apic_id: 300,
             tsc_deadline: true,
-            conduits: Conduits::PORT,
+            serves_own_hypercalls: true,
             discovery: Some(SHOWN),
         }
     }

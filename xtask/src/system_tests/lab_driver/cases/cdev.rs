@@ -73,6 +73,27 @@ fn holds(way: &str, bdf: &str, mode: &str) -> Result<Vm> {
     Ok(vm)
 }
 
+/// Who else has the device or its group, in each combination of the ways, is told; and nothing of it is left.
+pub(super) fn in_use() -> Result<CaseReport> {
+    let device = host::device(0)?;
+    let vm = holds("group", &device, "auto")?;
+    does_not_start("cdev", &device, &["used by the way of groups", "/dev/vfio/"])?;
+    does_not_start("group", &device, &["cannot open /dev/vfio/", "another program has it"])?;
+    vm.run_out()?.passed()?;
+    host::nothing_left().context("by group")?;
+    let vm = holds("cdev", &device, "auto")?;
+    does_not_start("cdev", &device, &["is bound to an iommufd already"])?;
+    does_not_start(
+        "group",
+        &device,
+        &["cannot open /dev/vfio/", "another program has it, or a device of it"],
+    )?;
+    vm.run_out()?.passed()?;
+    host::nothing_left().context("by cdev")?;
+    several::run(&[device], &["--vfio", "cdev"], DIRECT)?;
+    Ok("the device and its group, by both ways: each is told, and free again afterwards".to_owned().into())
+}
+
 /// The reasons of EPERM that this host can have, told apart: a driver has the group's other function; another iommufd has it.
 pub(super) fn not_permitted() -> Result<CaseReport> {
     let (device, other) = (host::device(3)?, host::device(4)?);

@@ -9,7 +9,7 @@ use crate::CaseReport;
 use crate::cases::counts::OF_CONSOLES;
 use crate::expect::{grown, number, same, text};
 use crate::host;
-use crate::trace::{Exits, RDMSR, Trace, WRMSR, XEN};
+use crate::trace::{Exits, HYPERCALL, RDMSR, Trace, WRMSR, XEN};
 use crate::vm::Vm;
 
 /// Calls that the guest makes between two checkpoints.
@@ -22,18 +22,30 @@ struct Conduit {
 }
 
 /// In the order in which the guest goes through them.
-const CONDUITS: [Conduit; 3] = [
-    Conduit { exits: &["pvir-vmcall"], kernel: &[XEN] },
-    Conduit { exits: &["pvir-msr", "pvir-status-msr"], kernel: &[WRMSR, RDMSR] },
-    // for KVM they are port exits, as the guest's own lines are
-    Conduit { exits: &["pvir-port", "pvir-status-port"], kernel: &[] },
-];
+const CONDUITS: [Conduit; 3] = [Conduit { exits: &["pvir-vmcall"], kernel: &[XEN] }, MSR, PORT];
+const FORWARDED: [Conduit; 3] = [Conduit { exits: &["pvir-vmcall"], kernel: &[HYPERCALL] }, MSR, PORT];
+const MSR: Conduit = Conduit { exits: &["pvir-msr", "pvir-status-msr"], kernel: &[WRMSR, RDMSR] };
+/// For KVM they are port exits, as the guest's own lines are.
+const PORT: Conduit = Conduit { exits: &["pvir-port", "pvir-status-port"], kernel: &[] };
 
 pub(super) fn run() -> Result<CaseReport> {
-    let device = host::device(0)?;
+    let measured = measure(&CONDUITS, &[], "conduits checkpoints", 8)?;
+    Ok(format!("exits of a call: VMMCALL 1, MSR 2, port 2; ioctls: none; {measured}").into())
+}
+
+/// The same where KVM forwards hypercalls by the capability with this number.
+pub(super) fn forwarded(capability: &str) -> Result<String> {
+    let arguments = ["--kvm-hypercalls", capability];
+    let measured = measure(&FORWARDED, &arguments, "conduits forwarded checkpoints", 7)?;
+    Ok(format!("a VMMCALL is one exit that KVM forwards; {measured}"))
+}
+
+/// Counts what each conduit takes. The guest judges KVM's own hypercalls in so many checks. Returns ratios of time.
+fn measure(conduits: &[Conduit], arguments: &[&str], words: &str, own: usize) -> Result<String> {
+    let device = format!("vfio={}", host::device(0)?);
     let trace = Trace::start()?;
-    let mut vm = Vm::start(&["--device", &format!("vfio={device}")], "conduits checkpoints")?;
-    for conduit in &CONDUITS {
+    let mut vm = Vm::start(&[arguments, &["--device", &device]].concat(), words)?;
+    for conduit in conduits {
         vm.until("before")?;
         let (pvir, kernel) = (vm.counts()?, trace.exits()?);
         vm.resume()?;
@@ -44,11 +56,11 @@ pub(super) fn run() -> Result<CaseReport> {
     }
     let ended = vm.finish()?;
     ended.passed()?;
-    let hidden = ended.checks("own-hypercalls");
-    ensure!(hidden.len() == 8 && hidden.iter().all(|outcome| *outcome == "ok"), "KVM's own: {hidden:?}");
+    let judged = ended.checks("own-hypercalls");
+    ensure!(judged.len() == own && judged.iter().all(|outcome| *outcome == "ok"), "KVM's own: {judged:?}");
     let measured = ended.of_kind("conduit");
-    same("conduits measured", &measured.len(), &CONDUITS.len())?;
-    Ok(format!("exits of a call: VMMCALL 1, MSR 2, port 2; ioctls: none; {}", ratios(&measured)).into())
+    same("conduits measured", &measured.len(), &conduits.len())?;
+    Ok(ratios(&measured))
 }
 
 fn check(conduit: &Conduit, before: (&Value, &Exits), after: (&Value, &Exits)) -> Result<()> {
@@ -56,7 +68,7 @@ fn check(conduit: &Conduit, before: (&Value, &Exits), after: (&Value, &Exits)) -
     exits.retain(|cause, _| !OF_CONSOLES.contains(&cause.as_str()));
     let expected = conduit.exits.iter().map(|name| ((*name).to_owned(), CALLS)).collect();
     same("exits, by pvir", &exits, &expected)?;
-    for reason in [XEN, RDMSR, WRMSR] {
+    for reason in [XEN, HYPERCALL, RDMSR, WRMSR] {
         let of = |exits: &Exits| exits.get(&reason).copied().unwrap_or(0);
         let expected = if conduit.kernel.contains(&reason) { CALLS } else { 0 };
         same("exits, by KVM", &(of(after.1) - of(before.1)), &expected)

@@ -205,12 +205,17 @@ pub(super) fn vmmcall() -> Result<CaseReport> {
 }
 
 fn conduit(name: &str) -> Result<CaseReport> {
-    let ended = run(&[0, 1], &[], &format!("direct interrupts=400 conduit={name}"))?;
+    Ok(calls_by(name, &[])?.into())
+}
+
+/// Interrupts of two devices with each call by one conduit.
+pub(super) fn calls_by(name: &str, arguments: &[&str]) -> Result<String> {
+    let ended = run(&[0, 1], arguments, &format!("direct interrupts=400 conduit={name}"))?;
     let cause = if name == "vmmcall" { "vmcall" } else { name };
     let calls = number(&ended.report, &format!("/exits/pvir-{cause}"));
     let asked = ended.report["service"]["operations"].as_object().context("no operations")?;
     let served: u64 = asked.values().filter_map(Value::as_u64).sum();
     same("calls by this conduit, of all served", &calls, &served)?;
     ensure!(calls > 0, "no call was made");
-    Ok(format!("{calls} calls, all by {name}").into())
+    Ok(format!("{calls} calls, all by {name}"))
 }

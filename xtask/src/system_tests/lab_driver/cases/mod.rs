@@ -11,6 +11,7 @@ mod guest;
 mod hostile;
 mod ims;
 mod isolation;
+mod kernel_hypercalls;
 mod kernel_messages;
 mod lives;
 mod multi;
@@ -46,6 +47,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("takeover", paths::takeover),
     ("pairs", pairs::run),
     ("kernel-messages", kernel_messages::run),
+    ("kernel-hypercalls", kernel_hypercalls::run),
     ("counts", counts::run),
     ("floor", floor::in_lab),
     ("floor-own-kvm", floor::on_own_kvm),
@@ -76,6 +78,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("foreign-another", foreign::another),
     ("cdev-ways", cdev::ways),
     ("cdev-group", several::group),
+    ("cdev-in-use", cdev::in_use),
     ("cdev-not-permitted", cdev::not_permitted),
     ("cdev-foreign", cdev::foreign),
     ("cdev-beside-groups", cdev::beside_groups),
