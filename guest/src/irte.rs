@@ -196,3 +196,22 @@ pub(crate) mod sealed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_of_the_processors_own_is_no_target() {
+        let target = |vector| {
+            let routing = Routing::from(X86Route::fixed(1, vector));
+            Target::from_wire(Arch::X86_APIC, routing, EntryState::empty())
+        };
+        for vector in 0..pvir_abi::FIRST_DEVICE_VECTOR {
+            assert_eq!(target(vector), None, "{vector}");
+        }
+        for vector in pvir_abi::FIRST_DEVICE_VECTOR..=255 {
+            assert_eq!(target(vector), Some(Target::fixed(1, vector)));
+        }
+    }
+}

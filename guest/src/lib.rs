@@ -42,6 +42,7 @@ mod renamed;
 mod retarget;
 mod session;
 mod store_entry;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod unmap;

@@ -1,6 +1,7 @@
 //! Who may use a request block when: the seam between a call and the kernel's own locks.
 
 use crate::BlockMemory;
+use crate::sync::Mutex;
 
 /// How a call gets a request block that nobody else uses until the call has returned.
 ///
@@ -62,13 +63,13 @@ impl<L: BlockLock + ?Sized> BlockLock for &L {
 
 /// One block under a spin lock: calls wait for one another.
 #[derive(Debug)]
-pub struct SpinBlock(spin::Mutex<BlockMemory>);
+pub struct SpinBlock(Mutex<BlockMemory>);
 
 impl SpinBlock {
     /// The lock around `block`.
     #[must_use]
     pub const fn new(block: BlockMemory) -> Self {
-        Self(spin::Mutex::new(block))
+        Self(Mutex::new(block))
     }
 }
 

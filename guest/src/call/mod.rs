@@ -12,10 +12,10 @@ use crate::check::{self, Verdict};
 use crate::cpu::memory_barrier;
 use crate::lock::BlockLock;
 use crate::record::{BatchRecord, Record};
+use crate::sync::{AtomicU64, Ordering};
 use crate::{Conduit, ContractViolation, Error};
 use batch::{Answered, failed_as_a_whole, read_records};
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
 use failure::Failure;
 use pvir_abi::{CallFlags, EnableRecord, Header, Operation, Status, StatusError, Version};
 

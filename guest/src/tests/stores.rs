@@ -105,3 +105,43 @@ fn each_step_touches_the_device_no_more_than_it_must() {
     let (_entry, _irte) = live.mask().unwrap().retire();
     assert_eq!(log.take(), "M?");
 }
+
+/// A store whose mask bit is written by somebody else too.
+#[derive(Debug)]
+struct TwoWriters<'m> {
+    mask: &'m core::cell::Cell<Mask>,
+    pair: Pair,
+}
+
+impl StoreEntry for TwoWriters<'_> {
+    fn origin(&self) -> Origin {
+        ORIGIN
+    }
+    fn write(&mut self, pair: Pair) {
+        assert_eq!(self.mask.get(), Mask::Set, "a message could have half of the old pair");
+        self.pair = pair;
+    }
+    fn read(&self) -> Pair {
+        self.pair
+    }
+    fn set_mask(&self, mask: Mask) {
+        self.mask.set(mask);
+    }
+    fn mask(&self) -> Option<Mask> {
+        Some(self.mask.get())
+    }
+    fn is_pending(&self) -> Option<bool> {
+        None
+    }
+}
+
+#[test]
+fn a_pair_is_written_masked_also_where_the_host_has_unmasked_the_entry() {
+    let mask = core::cell::Cell::new(Mask::Clear);
+    let entry = Entry::claim(TwoWriters { mask: &mask, pair: Pair::default() }).unwrap();
+    mask.set(Mask::Clear);
+    let programmed = entry.program(irte()).unwrap();
+    assert_eq!(mask.get(), Mask::Set);
+    let _live = programmed.unmask();
+    assert_eq!(mask.get(), Mask::Clear);
+}

@@ -1,5 +1,7 @@
 //! What takes longer than a test may: it runs for as long as is wished, and writes what it has found into a dated report.
 
+mod bugs;
+mod checkers;
 mod fuzz;
 mod hostile;
 mod model;
@@ -39,7 +41,15 @@ struct Campaign {
     run: fn(&mut Report, Duration) -> Result<()>,
 }
 
-const CAMPAIGNS: [Campaign; 3] = [model::CAMPAIGN, fuzz::CALLS, fuzz::ACCESSES];
+const CAMPAIGNS: &[Campaign] = &[
+    model::CAMPAIGN,
+    fuzz::CALLS,
+    fuzz::ACCESSES,
+    bugs::CAMPAIGN,
+    checkers::MIRI,
+    checkers::SANITIZE,
+    checkers::VALGRIND,
+];
 
 /// The tests that a campaign is the long form of.
 pub(crate) fn gates() -> Vec<Step> {

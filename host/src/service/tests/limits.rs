@@ -173,6 +173,21 @@ fn gsis_that_would_not_come_back_are_missing() {
     fixture.assert_baseline();
 }
 
+#[test]
+fn messages_that_do_not_all_get_a_gsi_leave_none_behind() {
+    let fixture = fixture(|c| c.max_irtes = 4);
+    let mapped = fixture.map(&[messages(2, 0, 0x40)]).records[0];
+    fixture.platform.lock().faults.fail_from(Some(CallKind::Detach), 0, libc::EIO);
+    fixture.unmap(&[named(&mapped)]);
+    // Two GSIs are stuck, and one is taken: the first of two messages gets the last one.
+    assert_eq!(fixture.map(&batch(0..1)).status, Status::OK);
+    assert_eq!(statuses(&fixture.map(&[messages(2, 0, 0x40)]).records), [Status::NO_GSI]);
+    assert_eq!(fixture.map(&batch(1..2)).status, Status::OK, "and has given it back");
+    fixture.platform.lock().faults.clear();
+    fixture.disable();
+    fixture.assert_baseline();
+}
+
 fn refused(change: impl FnOnce(&mut Config)) -> SetupError {
     let mut config = config();
     change(&mut config);

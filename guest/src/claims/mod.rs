@@ -4,7 +4,10 @@
 //! static memory: the bits, and how many still use them. It is taken when a store is opened, and given back by the last
 //! that is dropped, so that nothing is allocated and nothing is borrowed.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+mod words;
+
+use crate::sync::{AtomicU32, AtomicU64};
+use words::{FREE, Words};
 
 /// Number of entries in the largest store, which is the largest MSI-X table.
 pub(crate) const MAX_ENTRIES: u32 = 2048;
@@ -12,17 +15,10 @@ pub(crate) const MAX_ENTRIES: u32 = 2048;
 /// more than a host has IRTEs for.
 const WORDS: usize = 1024;
 
-/// The bits, set for an entry that has an owner.
 static OWNED: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
-/// For the first word of a store [`NO_USER`] and one more for each that uses it, [`REST`] for the other words of a store,
-/// [`FREE`] for the others.
 static USERS: [AtomicU32; WORDS] = [const { AtomicU32::new(FREE) }; WORDS];
 
-const FREE: u32 = 0;
-/// Not [`FREE`]: between the last user's leave and [`Claims::free`] the words are nobody else's.
-const NO_USER: u32 = 1;
-const ONE_USER: u32 = NO_USER + 1;
-const REST: u32 = u32::MAX;
+const ALL: Words<'static> = Words { owned: &OWNED, users: &USERS };
 
 /// The bits of one store, as one of its users knows them: the store itself, or an entry.
 ///
@@ -37,66 +33,44 @@ impl Claims {
     /// The bits of a store with `entries` entries, with one user. `None` if there is no room for them.
     pub(crate) fn new(entries: u32) -> Option<Self> {
         let words = entries.min(MAX_ENTRIES).div_ceil(64).max(1) as usize;
-        let mut first = 0usize;
-        loop {
-            let users = USERS.get(first..first.checked_add(words)?)?;
-            let reserved = users.iter().take_while(|users| reserve(users)).count();
-            if reserved == words {
-                users.first()?.store(ONE_USER, Ordering::Release);
-                return Some(Self { first, words });
-            }
-            users.iter().take(reserved).for_each(|users| users.store(FREE, Ordering::Release));
-            first = first.checked_add(reserved)?.checked_add(1)?;
-        }
+        let first = ALL.open(words)?;
+        Some(Self { first, words })
     }
 
     /// The same bits, for one more user.
     pub(crate) fn share(&self) -> Self {
-        if let Some(users) = USERS.get(self.first) {
-            // No more than one for each entry, and one for the store.
-            users.fetch_add(1, Ordering::Relaxed);
-        }
+        ALL.share(self.first);
         Self { ..*self }
     }
 
     /// Ends the use. `true` for the last user, which then calls [`Claims::free`]; until it does so the words are taken.
     #[must_use]
     pub(crate) fn leave(&self) -> bool {
-        // Acquire and release: what the others did comes before what the last one does.
-        USERS.get(self.first).is_some_and(|users| users.fetch_sub(1, Ordering::AcqRel) == ONE_USER)
+        ALL.leave(self.first)
     }
 
     /// Gives the words back. Only the last user calls it, after all that it has to do for the store.
     pub(crate) fn free(&self) {
-        let words = || self.first..self.first.saturating_add(self.words);
-        OWNED.get(words()).into_iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
-        USERS.get(words()).into_iter().flatten().for_each(|users| users.store(FREE, Ordering::Release));
+        ALL.free(self.first..self.first.saturating_add(self.words));
     }
 
     /// Takes entry `index`. `false` if it has an owner, or does not exist.
     pub(crate) fn take(&self, index: u32) -> bool {
-        let (word, bit) = self.place(index);
-        word.is_some_and(|word| word.fetch_or(bit, Ordering::AcqRel) & bit == 0)
+        self.place(index).is_some_and(|(word, bit)| ALL.take(word, bit))
     }
 
     /// Gives entry `index` back.
     pub(crate) fn give(&self, index: u32) {
-        let (word, bit) = self.place(index);
-        if let Some(word) = word {
-            word.fetch_and(!bit, Ordering::AcqRel);
+        if let Some((word, bit)) = self.place(index) {
+            ALL.give(word, bit);
         }
     }
 
-    fn place(&self, index: u32) -> (Option<&'static AtomicU64>, u64) {
+    fn place(&self, index: u32) -> Option<(usize, u64)> {
         let word = (index / 64) as usize;
         let inside = (word < self.words).then(|| self.first.checked_add(word)).flatten();
-        (inside.and_then(|word| OWNED.get(word)), 1u64 << (index % 64))
+        inside.map(|word| (word, 1 << (index % 64)))
     }
-}
-
-/// Takes one word, if it is free.
-fn reserve(users: &AtomicU32) -> bool {
-    users.compare_exchange(FREE, REST, Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 
 #[cfg(test)]

@@ -1,17 +1,15 @@
 //! What the guest holds, so that no later answer of the host names it again.
 
-use crate::{ContractViolation, Irte};
-use core::cmp;
-use core::sync::atomic::{AtomicU64, Ordering};
+mod notes;
+mod set;
 
-/// Values that lie at one place of a set.
-const WAYS: usize = 8;
-/// Nothing lies here. No value of the two sets is 0.
-const FREE: u64 = 0;
+use crate::sync::AtomicU64;
+use crate::{ContractViolation, Irte};
+use notes::{Held, Notes};
+use set::{Bucket, FREE, Set, WAYS};
+
 /// Segments whose pairs are noted: the number must fit the value, beside BDF, address and data.
 const SEGMENTS: u16 = (1 << 14) - 1;
-
-type Bucket = [AtomicU64; WAYS];
 
 /// The handles and the pairs of the IRTEs that the guest holds, in memory of the kernel's choice. With one
 /// ([`EnableOptions::with_ledger`](crate::EnableOptions::with_ledger)) handles and pairs are compared with those of all
@@ -23,7 +21,8 @@ type Bucket = [AtomicU64; WAYS];
 /// 128 bytes.
 ///
 /// What it does not see: a repetition of what was mapped before an event, a DETACH or by another session, of what an
-/// UNMAP that failed has left, and of pairs of devices in segments above 16,382.
+/// UNMAP that failed has left, of what one CPU notes while another one forgets the epoch before, and of pairs of devices in
+/// segments above 16,382.
 #[derive(Debug)]
 pub struct IrteLedger<const BUCKETS: usize> {
     /// The epoch of what is noted.
@@ -53,57 +52,35 @@ impl<const BUCKETS: usize> Default for IrteLedger<BUCKETS> {
 
 /// A ledger of any size.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ledger {
-    epoch: &'static AtomicU64,
-    handles: Set,
-    pairs: Set,
-}
+pub(crate) struct Ledger(Notes<'static>);
 
 impl Ledger {
     pub(crate) fn new<const BUCKETS: usize>(of: &'static IrteLedger<BUCKETS>) -> Self {
-        Self { epoch: &of.epoch, handles: Set(&of.handles), pairs: Set(&of.pairs) }
+        Self(Notes { epoch: &of.epoch, handles: Set(&of.handles), pairs: Set(&of.pairs) })
     }
 
     /// Notes an IRTE that the host has just given.
     pub(crate) fn note(&self, irte: &Irte) -> Result<(), ContractViolation> {
-        match self.epoch.fetch_max(irte.epoch, Ordering::Relaxed).cmp(&irte.epoch) {
-            // Pairs may have gone stale, and whoever held them may have dropped them.
-            cmp::Ordering::Less => self.clear(),
-            cmp::Ordering::Equal => {}
-            cmp::Ordering::Greater => return Ok(()),
-        }
-        if !self.handles.insert(irte.handle.0) {
-            return Err(ContractViolation::HandleHeld { origin: irte.origin, handle: irte.handle });
-        }
-        match pair_value(irte) {
-            Some(value) if !self.pairs.insert(value) => {
-                self.handles.remove(irte.handle.0);
-                Err(ContractViolation::PairHeld { origin: irte.origin, pair: irte.pair })
-            }
-            _ => Ok(()),
-        }
+        let &Irte { origin, handle, pair, epoch, .. } = irte;
+        self.0.note(epoch, handle.0, pair_value(irte)).map_err(|held| match held {
+            Held::Handle => ContractViolation::HandleHeld { origin, handle },
+            Held::Pair => ContractViolation::PairHeld { origin, pair },
+        })
     }
 
     /// Forgets an IRTE that is about to be given back: the host may give the same pair again.
     pub(crate) fn forget(&self, irte: &Irte) {
-        self.handles.remove(irte.handle.0);
-        pair_value(irte).into_iter().for_each(|value| self.pairs.remove(value));
+        self.0.forget(irte.handle.0, pair_value(irte));
     }
 
     /// Forgets everything: a device was given back, and whoever held its IRTEs may have dropped them.
     pub(crate) fn forget_all(&self) {
-        self.clear();
+        self.0.clear();
     }
 
     /// Forgets everything, and begins with the epoch of an ENABLE.
     pub(crate) fn begin(&self, epoch: u64) {
-        self.clear();
-        self.epoch.store(epoch, Ordering::Relaxed);
-    }
-
-    fn clear(&self) {
-        self.handles.clear();
-        self.pairs.clear();
+        self.0.begin(epoch);
     }
 }
 
@@ -116,43 +93,6 @@ fn pair_value(irte: &Irte) -> Option<u64> {
     let value = segment << 50 | u64::from(device.bdf.0) << 34 | address << 16 | u64::from(irte.pair.data);
     // Complemented, only what has all bits set would be 0, and no segment that is noted has.
     Some(!value)
-}
-
-/// A set of numbers other than 0.
-#[derive(Clone, Copy, Debug)]
-struct Set(&'static [Bucket]);
-
-impl Set {
-    /// Whether the value is new. It is noted if there is room for it.
-    fn insert(&self, value: u64) -> bool {
-        let Some(bucket) = self.bucket(value) else { return true };
-        if bucket.iter().any(|way| way.load(Ordering::Relaxed) == value) {
-            return false;
-        }
-        for way in bucket {
-            if way.compare_exchange(FREE, value, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                break;
-            }
-        }
-        true
-    }
-
-    fn remove(&self, value: u64) {
-        for way in self.bucket(value).into_iter().flatten() {
-            let _ = way.compare_exchange(value, FREE, Ordering::Relaxed, Ordering::Relaxed);
-        }
-    }
-
-    fn clear(&self) {
-        self.0.iter().flatten().for_each(|way| way.store(FREE, Ordering::Relaxed));
-    }
-
-    fn bucket(&self, value: u64) -> Option<&'static Bucket> {
-        // Fibonacci hashing (Knuth, The Art of Computer Programming, vol. 3, section 6.4): the upper half is mixed best.
-        let mixed = value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let place = usize::try_from(mixed).ok()?.checked_rem(self.0.len())?;
-        self.0.get(place)
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,49 @@
+//! The parts of `pvir-guest` that several CPUs use without a lock, and its lock, in every order of their steps.
+//!
+//! [loom](https://docs.rs/loom) runs a test once for each order in which the threads can take their steps, and for each
+//! value that a load may see by the memory model of C11. The files are those of the driver, compiled a second time: what
+//! they use of other CPUs is `crate::sync`, which here is loom's. The driver itself knows nothing of it.
+//!
+//! Two threads, or three where the third is what breaks it; three preemptions at most (`LOOM_MAX_PREEMPTIONS` says
+//! otherwise), which is what is known to find nearly all that there is to be found.
+
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod sync {
+    pub(crate) use loom::sync::Mutex as Locked;
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+    /// loom's lock with the interface of a spin lock.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(Locked<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(Locked::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap()
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "../../src/claims/words.rs"]
+mod words;
+
+#[cfg(test)]
+mod ledger;
+
+#[cfg(test)]
+#[path = "../../src/lock.rs"]
+mod lock;
+
+/// In place of the request block, whose memory the driver reaches by pointers: loom sees whether it is one call's alone.
+#[cfg(test)]
+#[derive(Debug)]
+pub struct BlockMemory(loom::cell::UnsafeCell<u32>);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! The libraries' unit tests under programs that watch memory: Miri, the compiler's sanitizers, and valgrind.
+//!
+//! Each part is the tests of one module, so that an interrupted campaign goes on, and so that the report says what was run
+//! and what was not.
+
+mod cargo_test;
+mod tools;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::Campaign;
+use super::report::Report;
+use cargo_test::{Outcome, Tests};
+use tools::Tool;
+
+pub(super) const MIRI: Campaign = Campaign {
+    name: "miri",
+    about: "the unit tests of the contract's crate, of the driver and of the host's library, as far as Miri can run them",
+    run: |report, time| run(report, &tools::MIRI, time),
+};
+
+pub(super) const SANITIZE: Campaign = Campaign {
+    name: "sanitize",
+    about: "the unit tests of driver and host library with the address, leak and thread sanitizers (nightly)",
+    run: |report, time| run(report, &tools::SANITIZERS, time),
+};
+
+pub(super) const VALGRIND: Campaign = Campaign {
+    name: "valgrind",
+    about: "the unit tests of the host's library under valgrind's memcheck",
+    run: |report, time| run(report, &tools::VALGRIND, time),
+};
+
+fn run(report: &mut Report, tools: &[Tool], time: Duration) -> Result<()> {
+    let ends = Instant::now() + time;
+    report.head = ["tool", "package", "tests of", "passed", "what", "s"].map(str::to_owned).into();
+    let mut failures = Vec::new();
+    for tool in tools {
+        if let Some(missing) = tool.missing() {
+            report.note(format!("**{} was not run**: {missing}.", tool.name));
+            continue;
+        }
+        for package in tool.packages {
+            let tests = Tests::new(tool, package.name);
+            for group in tests.groups()? {
+                let part = format!("{} {} {group}", tool.name, package.name);
+                if report.has_done(&part) {
+                    continue;
+                }
+                if Instant::now() >= ends {
+                    report.note(format!("Not run, for the time was over: {part}."));
+                    continue;
+                }
+                if let Some((_, reason)) = package.skipped.iter().find(|(name, _)| *name == group) {
+                    report.note(format!("Not run: {part}, since {reason}."));
+                    continue;
+                }
+                let started = Instant::now();
+                let Outcome { passed, what } = tests.run(&group, package.without)?;
+                let said = what.as_deref().unwrap_or("nothing found");
+                let row = format!(
+                    "| {} | {} | {group} | {passed} | {} | {} |",
+                    tool.name,
+                    package.name,
+                    said.lines().next().unwrap_or_default().replace('|', "\\|"),
+                    started.elapsed().as_secs()
+                );
+                report.add(&part, &row, what.is_none())?;
+                failures.extend(what.map(|what| format!("{part}:\n{what}")));
+            }
+            let left_out = package.without.iter();
+            left_out.for_each(|(name, reason)| {
+                report.note(format!("Left out with {}: `{name}`, since {reason}.", tool.name));
+            });
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n\n")) }
+}
