@@ -12,19 +12,24 @@
 #[cfg(test)]
 mod sync {
     pub(crate) use loom::sync::Mutex as Locked;
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    use std::sync::OnceLock;
 
-    /// loom's lock with the interface of a spin lock.
+    /// loom's lock with the interface of a spin lock, which is made in a `const fn`: loom's is made at the first use.
     #[derive(Debug)]
-    pub(crate) struct Mutex<T>(Locked<T>);
+    pub(crate) struct Mutex<T> {
+        first: std::sync::Mutex<Option<T>>,
+        lock: OnceLock<Locked<T>>,
+    }
 
     impl<T> Mutex<T> {
-        pub(crate) fn new(value: T) -> Self {
-            Self(Locked::new(value))
+        pub(crate) const fn new(value: T) -> Self {
+            Self { first: std::sync::Mutex::new(Some(value)), lock: OnceLock::new() }
         }
 
         pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
-            self.0.lock().unwrap()
+            let first = || Locked::new(self.first.lock().unwrap().take().unwrap());
+            self.lock.get_or_init(first).lock().unwrap()
         }
     }
 }

@@ -6,8 +6,10 @@ mod set;
 use crate::sync::AtomicU64;
 use crate::{ContractViolation, Irte};
 use notes::{Held, Notes};
-use set::{Bucket, FREE, Set, WAYS};
+use set::{FREE, Set};
 
+/// Values that lie at one place of a set.
+const WAYS: usize = 8;
 /// Segments whose pairs are noted: the number must fit the value, beside BDF, address and data.
 const SEGMENTS: u16 = (1 << 14) - 1;
 
@@ -21,14 +23,16 @@ const SEGMENTS: u16 = (1 << 14) - 1;
 /// 128 bytes.
 ///
 /// What it does not see: a repetition of what was mapped before an event, a DETACH or by another session, of what an
-/// UNMAP that failed has left, of what one CPU notes while another one forgets the epoch before, and of pairs of devices in
-/// segments above 16,382.
+/// UNMAP that failed has left, of what is answered to two CPUs at the same moment, and of pairs of devices in segments above
+/// 16,382.
 #[derive(Debug)]
 pub struct IrteLedger<const BUCKETS: usize> {
     /// The epoch of what is noted.
     epoch: AtomicU64,
-    handles: [Bucket; BUCKETS],
-    pairs: [Bucket; BUCKETS],
+    /// How many are noting at this moment.
+    noting: AtomicU64,
+    handles: [[AtomicU64; WAYS]; BUCKETS],
+    pairs: [[AtomicU64; WAYS]; BUCKETS],
 }
 
 impl<const BUCKETS: usize> IrteLedger<BUCKETS> {
@@ -38,6 +42,7 @@ impl<const BUCKETS: usize> IrteLedger<BUCKETS> {
         const { assert!(BUCKETS > 0) };
         Self {
             epoch: AtomicU64::new(0),
+            noting: AtomicU64::new(0),
             handles: [const { [const { AtomicU64::new(FREE) }; WAYS] }; BUCKETS],
             pairs: [const { [const { AtomicU64::new(FREE) }; WAYS] }; BUCKETS],
         }
@@ -52,11 +57,12 @@ impl<const BUCKETS: usize> Default for IrteLedger<BUCKETS> {
 
 /// A ledger of any size.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ledger(Notes<'static>);
+pub(crate) struct Ledger(Notes<'static, WAYS>);
 
 impl Ledger {
     pub(crate) fn new<const BUCKETS: usize>(of: &'static IrteLedger<BUCKETS>) -> Self {
-        Self(Notes { epoch: &of.epoch, handles: Set(&of.handles), pairs: Set(&of.pairs) })
+        let IrteLedger { epoch, noting, handles, pairs } = of;
+        Self(Notes { epoch, noting, handles: Set(handles), pairs: Set(pairs) })
     }
 
     /// Notes an IRTE that the host has just given.

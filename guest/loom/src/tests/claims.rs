@@ -61,7 +61,7 @@ fn what_one_owner_has_done_the_next_one_sees() {
         let memory = Memory::<1>::new();
         let entry = Arc::new(UnsafeCell::new(0));
         let first = memory.words().open(1).unwrap();
-        let use_it = |memory: Arc<Memory<1>>, entry: Arc<UnsafeCell<u32>>| {
+        let use_it = move |memory: Arc<Memory<1>>, entry: Arc<UnsafeCell<u32>>| {
             if memory.words().take(first, 1) {
                 // loom fails if the accesses of two owners are not ordered.
                 entry.with_mut(|_| ());
@@ -84,7 +84,7 @@ fn the_last_user_is_one_and_comes_after_the_others() {
         let first = memory.words().open(1).unwrap();
         memory.words().share(first);
         memory.words().share(first);
-        let drop_share = |memory: &Memory<1>, device: &UnsafeCell<u32>| {
+        let drop_share = move |memory: &Memory<1>, device: &UnsafeCell<u32>| {
             device.with(|_| ());
             let last = memory.words().leave(first);
             if last {
