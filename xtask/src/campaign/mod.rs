@@ -2,6 +2,7 @@
 
 mod bugs;
 mod checkers;
+mod coverage;
 mod fuzz;
 mod hostile;
 mod model;
@@ -46,6 +47,7 @@ const CAMPAIGNS: &[Campaign] = &[
     fuzz::CALLS,
     fuzz::ACCESSES,
     bugs::CAMPAIGN,
+    coverage::CAMPAIGN,
     checkers::MIRI,
     checkers::SANITIZE,
     checkers::VALGRIND,

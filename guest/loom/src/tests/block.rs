@@ -22,7 +22,7 @@ fn a_call_has_the_block_until_it_returns() {
             });
         };
         let other = Arc::clone(&block);
-        let thread = thread::spawn(move || call(&&*other));
+        let thread = thread::spawn(move || call(&other));
         call(&block);
         thread.join().unwrap();
     });
