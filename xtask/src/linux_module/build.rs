@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::build::workspace;
-use crate::lab::setup::{Cache, Headers};
+use crate::lab::setup::{Cache, Headers, unpacked};
 use crate::process;
 use crate::progress::step;
 
@@ -19,12 +19,16 @@ const SOURCES: [&str; 2] = [MODULE, "shared-abi/include"];
 const MODULE: &str = "guest/linux";
 const TESTS: &str = "guest/linux/test";
 const LOG: &str = "build.log";
+/// How kbuild says that `sparse` looks at a file.
+const CHECKED: &str = "CHECK ";
 /// What the newer compiler of a kernel can do and an older one cannot: the kernel's own configuration says that it can.
 const NEWER: &str = "CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=";
 
 /// What a build gave.
 pub(crate) struct Built {
     folder: PathBuf,
+    /// Whether `sparse` has looked at it too.
+    pub(super) sparse: bool,
     /// The compiler that was taken, and whether it is another one than the kernel's.
     pub(crate) compiler: String,
 }
@@ -63,7 +67,7 @@ pub(crate) fn build(headers: &Headers) -> Result<Result<Built, Missing>> {
     if process::find("make").is_none() {
         return Ok(Err(Missing("make".into())));
     }
-    let sparse = process::find("sparse");
+    let sparse = sparse();
     let sources = sources()?;
     let recipe = (RECIPE, &version, sparse.is_some(), &sources, fs::read(headers.tree().join("Makefile"))?);
     let folder = Cache::open()?.component(&format!("module-{}", headers.release), recipe, |folder| {
@@ -88,7 +92,18 @@ pub(crate) fn build(headers: &Headers) -> Result<Result<Built, Missing>> {
         })
     })?;
     let compiler = if compiler == wanted { compiler } else { format!("{compiler} in place of {wanted}") };
-    Ok(Ok(Built { folder, compiler }))
+    // Not every kernel's headers have what starts it.
+    let sparse =
+        fs::read_to_string(folder.join(LOG))?.lines().any(|line| line.trim_start().starts_with(CHECKED));
+    Ok(Ok(Built { folder, sparse, compiler }))
+}
+
+/// The machine's, or that of Debian's package.
+fn sparse() -> Option<PathBuf> {
+    let unpacked = || Some(unpacked("sparse").ok()?.join("usr/bin/sparse"));
+    let sparse = process::find("sparse").or_else(unpacked)?;
+    // one that lacks a library is none
+    process::output(Command::new(&sparse).arg("--version")).is_ok().then_some(sparse)
 }
 
 fn make(
@@ -160,7 +175,7 @@ fn sources() -> Result<BTreeMap<String, Vec<u8>>> {
 }
 
 /// What a user's own build leaves in the folder is none.
-fn is_source(path: &Path) -> bool {
+pub(super) fn is_source(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_made = name.ends_with(".mod.c") || name.starts_with('.');
     let ends = [".c", ".h", ".S", "Kbuild", "Makefile"];

@@ -70,6 +70,10 @@ impl L1 {
         self.folder.join(GUEST_BASE)
     }
 
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// The kernel's name of itself, which is that of a Linux guest's too.
     pub(crate) fn release(&self) -> &str {
         &self.identity.release

@@ -22,13 +22,16 @@ pub(crate) use l1::{L1, Modules};
 pub(crate) use tools::Tools;
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use apt::Apt;
 
 /// Raised when other kernels are to be listed.
 const RELEASES_RECIPE: u32 = 1;
+/// Raised when a package of others is unpacked otherwise.
+const PACKAGE_RECIPE: u32 = 1;
 const KERNELS: &str = "kernels";
 const MISSING: &str = "headers of Debian's kernels are";
 
@@ -66,6 +69,12 @@ impl Setup {
         Headers::ready(&self.cache, release, || Apt::open(&self.cache, "headers of the lab's kernel are"))
     }
 
+    /// The kernel's `checkpatch.pl`, from the source of the lab's kernel.
+    pub(crate) fn checkpatch(&self) -> Result<PathBuf> {
+        let source = source::ready(&self.cache, &self.tools, self.l1.identity())?;
+        Ok(source.join(source::CHECKPATCH))
+    }
+
     /// An L1 with this kernel and these modules, fetched or built where it is not yet: once in the life of this program.
     pub(crate) fn l1_with(&self, kernel: &Kernel, modules: Modules) -> Result<L1> {
         if (kernel, modules) == (&Kernel::Usual, Modules::Debian) {
@@ -90,6 +99,18 @@ pub(crate) fn kernels_with_headers() -> Result<Vec<String>> {
         Ok(fs::write(folder.join(KERNELS), apt.kernels_with_headers()?.join("\n"))?)
     })?;
     Ok(fs::read_to_string(list.join(KERNELS))?.lines().map(str::to_owned).collect())
+}
+
+/// A small package of Debian's, unpacked into the cache and installed nowhere.
+pub(crate) fn unpacked(package: &str) -> Result<PathBuf> {
+    let cache = Cache::open()?;
+    cache.component(&format!("package-{package}"), PACKAGE_RECIPE, |folder| {
+        let debs = folder.join("debs");
+        Apt::open(&cache, &format!("{package} is"))?.download(&[package], &debs)?;
+        let file = headers::file_of(&debs, package)?.context("apt-get download left no file")?;
+        tools::unpack(&file, folder, &cache.setup_log())?;
+        Ok(fs::remove_dir_all(&debs)?)
+    })
 }
 
 /// The headers of one of them.

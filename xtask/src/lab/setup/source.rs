@@ -26,6 +26,10 @@ const KEPT: [&str; 7] = [
     "virt",
 ];
 
+/// What looks at the form of a source, from there.
+const SCRIPTS: [&str; 3] = [CHECKPATCH, "scripts/spelling.txt", "scripts/const_structs.checkpatch"];
+pub(super) const CHECKPATCH: &str = "scripts/checkpatch.pl";
+
 /// Finds it, or fetches some 160 MB, of which 10 are kept.
 ///
 /// # Errors
@@ -35,7 +39,7 @@ pub(super) fn ready(cache: &Cache, tools: &Tools, kernel: &Identity) -> Result<P
     if kernel.version.is_empty() {
         bail!("{} is in no package, so its source is not known", kernel.release);
     }
-    let recipe = (RECIPE, KEPT, &kernel.version);
+    let recipe = (RECIPE, KEPT, SCRIPTS, &kernel.version);
     cache.component(&format!("source-{}", kernel.release), recipe, |folder| {
         fetch(cache, tools, kernel, folder)
     })
@@ -64,7 +68,7 @@ fn extract(tools: &Tools, archive: &Path, top: &str, folder: &Path) -> Result<()
     let tar = Command::new("tar")
         .args(["-x", "-f", "-", "--strip-components=1", "-C"])
         .arg(folder)
-        .args(KEPT.map(|part| format!("{top}/{part}")))
+        .args(KEPT.iter().chain(&SCRIPTS).map(|part| format!("{top}/{part}")))
         .stdin(xz.stdout.take().context("xz has no output")?)
         .output();
     let unpacked = xz.wait()?;

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::pvir::{built, lives};
 use crate::campaign::report::Report;
 use crate::lab::Iommu;
+use crate::linux_module::deb;
 use crate::linux_module::life::{Life, Record, Step};
 
 /// What a machine of its own is for: drivers, and the module that comes and goes under one of them.
@@ -30,9 +31,23 @@ const HEAD: [&str; 10] = [
 const ABOUT: &str =
     "takes a stock Linux guest with the module through the lives of its drivers, under traffic";
 
-/// Take a Linux guest with the module through its drivers' lives so often that it takes an hour
+/// Take a Linux guest with the module through its drivers' lives so often that it takes an hour; or build its package
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    package: Option<Package>,
+    #[command(flatten)]
+    lives: Lives,
+}
+
+#[derive(Subcommand)]
+enum Package {
+    Deb(deb::Options),
+}
+
+#[derive(Args)]
+struct Lives {
     /// Drivers, or `reloads` for the module that comes and goes under one [default: all of it]
     #[arg(value_name = "PART", value_parser = PARTS)]
     parts: Vec<String>,
@@ -52,6 +67,13 @@ pub(crate) struct Options {
 
 /// `xtask linux`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    match &options.package {
+        Some(Package::Deb(options)) => deb::run(options),
+        None => all(&options.lives),
+    }
+}
+
+fn all(options: &Lives) -> Result<ExitCode> {
     let command = format!("./run.sh linux --moves {} --times {}", options.moves, options.times);
     let mut report = Report::begin("linux", ABOUT, command, options.afresh)?;
     report.head = HEAD.map(str::to_owned).to_vec();
@@ -85,7 +107,7 @@ fn one(
     iommu: Iommu,
     (host, part): (&str, &'static str),
     name: &str,
-    options: &Options,
+    options: &Lives,
 ) -> Result<()> {
     let built = match built()? {
         Ok(built) => built,
@@ -118,7 +140,7 @@ fn one(
     Ok(())
 }
 
-fn life(part: &'static str, options: &Options) -> Life {
+fn life(part: &'static str, options: &Lives) -> Life {
     let drivers: Vec<&str> = (part != RELOADS).then_some(part).into_iter().collect();
     Life {
         module: true,
@@ -154,8 +176,8 @@ fn said(record: &Record) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn options() -> Options {
-        Options { parts: Vec::new(), lab: None, moves: 7, times: 3, afresh: false }
+    fn options() -> Lives {
+        Lives { parts: Vec::new(), lab: None, moves: 7, times: 3, afresh: false }
     }
 
     #[test]
