@@ -78,8 +78,8 @@ void test_free(struct test_device *dev)
 }
 
 /*
- * With PCI_IRQ_MSIX as many as are wanted. With PCI_IRQ_MSI it may be fewer, which is no error: Linux
- * gives one where it has no remapping unit for several.
+ * With PCI_IRQ_MSIX as many as are wanted. With PCI_IRQ_MSI it may be fewer, which is no error:
+ * Linux gives one where it has no remapping unit for several.
  */
 int test_request(struct test_device *dev, unsigned int count, unsigned int types)
 {
@@ -151,8 +151,8 @@ void test_raise(struct test_device *dev, unsigned int index)
 }
 
 /*
- * One that comes while its handler is off is noted, and raised again in software (irq_retrigger) when
- * the handler is on: disabling is lazy, so the entry is masked only then.
+ * One that comes while its handler is off is noted, and raised again in software (irq_retrigger)
+ * when the handler is on: disabling is lazy, so the entry is masked only then.
  */
 int test_resend(struct test_device *dev, unsigned int index)
 {

@@ -133,7 +133,15 @@ fn checkpatch(setup: &Setup) -> Result<Option<String>> {
     command.arg(program).current_dir(folder.path());
     let ignored = NOT_KEPT.join(",");
     command.args(["--no-tree", "--strict", "--terse", "--no-summary", "--file", "--ignore", &ignored]);
-    process::output(command.args(files()?)).map(|_| None)
+    // What it finds it says on its output; on the other stream it complains that it is in no kernel's tree.
+    let output = command.args(files()?).output().context("cannot start perl")?;
+    let found = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success(),
+        "{found}{}",
+        if found.is_empty() { String::from_utf8_lossy(&output.stderr) } else { "".into() }
+    );
+    Ok(None)
 }
 
 /// Compared with the first column of the tables in both pages that name them.
