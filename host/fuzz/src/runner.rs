@@ -95,9 +95,10 @@ pub fn run(target: &Target, time: Duration, seed: u64, failures: &Path) -> Resul
     let started = Instant::now();
     let (mut random, mut pool) = (Random::new(seed), vec![Vec::new()]);
     pool.extend(corpus(target)?.into_iter().map(|(_, input)| input));
-    let mut inputs = 0;
+    let (mut inputs, kept) = (0, pool.len());
     while started.elapsed() < time {
-        let mut input = pool[random.below(pool.len())].clone();
+        let of = if random.below(2) == 0 { kept } else { pool.len() };
+        let mut input = pool[random.below(of)].clone();
         mutate(&mut random, &mut input);
         if let Err(error) = attempt(target, &input) {
             fs::create_dir_all(failures)?;
@@ -105,10 +106,9 @@ pub fn run(target: &Target, time: Duration, seed: u64, failures: &Path) -> Resul
             fs::write(&path, &input)?;
             return Err(error.context(format!("input {}", path.display())));
         }
-        // What was tried last is gone on from, too.
+        // What was tried last is gone on from, too. The corpus stays: without it, all would soon be rubble.
         if random.below(16) == 0 {
-            let place = if pool.len() < 256 { pool.len() } else { random.below(pool.len()) };
-            pool.truncate(256);
+            let place = if pool.len() < kept + 256 { pool.len() } else { kept + random.below(256) };
             if place == pool.len() { pool.push(input) } else { pool[place] = input }
         }
         inputs += 1;
