@@ -138,8 +138,9 @@ fn hypercall(number: u64) -> u64 {
     let vendor = cpuid(0, 0);
     let name = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
     let amd = [&b"AuthenticAMD"[..], b"HygonGenuine"].contains(&name.as_flattened());
+    let call = if amd { vmmcall } else { vmcall };
     // SAFETY: the numbers above are served by nobody, or do nothing.
-    unsafe { if amd { vmmcall(number) } else { vmcall(number) } }
+    unsafe { call(number) }
 }
 
 /// # Safety

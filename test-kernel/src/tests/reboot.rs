@@ -22,8 +22,8 @@ use crate::println;
 use crate::raw::Raw;
 use crate::remapping::{self, Session};
 use core::sync::atomic::{AtomicU64, Ordering};
-use pvir_guest::Target;
 use pvir_guest::abi::{EntryRecord, Handle, Operation, Pair, Status, Store};
+use pvir_guest::{Entry, Live, Target};
 use pvir_test_kernel::cmdline::CommandLine;
 use x86_64::instructions::port::Port;
 
@@ -77,7 +77,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
     }
     // Its entries are masked where it is dropped: they are live until the machine is reset.
     let (handled, table) = traffic(&session, function, &mut driver, &mut checks);
-    let first = table.as_ref().and_then(|table| table.live().first()).map(|entry| entry.irte());
+    let first = table.as_ref().and_then(|table| table.live().first()).map(Entry::<_, Live>::irte);
     report::event("boot", |event| {
         event.num("epoch", session.epoch()).num("handled", handled);
         if let Some(irte) = first {
