@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::runner::{self, Options, Test};
-use crate::{bench, build, campaign, linux_module, release, system_tests};
+use crate::{bench, build, campaign, lab, linux_module, release, system_tests};
 
 /// Run only if they are named: each takes minutes, and shows on a second vendor what the first has shown by counts that do
 /// not depend on it.
@@ -11,7 +11,7 @@ const LONG: [&str; 1] = ["amd/floor"];
 
 /// `xtask test`.
 pub(crate) fn run(options: &Options) -> ExitCode {
-    runner::run(options, &tests(), &LONG)
+    runner::run(options, &tests(), &LONG, lab::all_lost)
 }
 
 /// Everything: what the source is first asked, then what has to be built, then what takes longest, so that no lane is left

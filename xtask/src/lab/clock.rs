@@ -1,51 +1,102 @@
-//! When a lab has taken too long: it has a limit of its own, or says nothing any more.
+//! When a lab has taken too long: it has a limit of its own, its machine hangs, or its command says nothing any more.
 
-use std::error::Error;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use patience::Patience;
 
-/// How long L1 may say nothing as it boots, on an idle machine: it is up in 2 s.
-const BOOT_SILENCE: Duration = Duration::from_secs(30);
+use super::lost::MachineLost;
 
-/// L1 did not come up, and the command was not begun: QEMU's emulator has livelocks of its own on a busy machine. Whoever
-/// wants to can begin anew.
-#[derive(Debug)]
-pub(crate) struct NotUp(pub(super) String);
+/// How long L1 may give no sign of life, on an idle machine: it is up in 2 s, and gives one each second then.
+const NO_SIGN: Duration = Duration::from_secs(30);
 
-impl fmt::Display for NotUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+/// What has come over the channel.
+#[derive(Default)]
+pub(super) struct Signs {
+    /// Frames of the command, and of the lab's part in L1 about it.
+    said: AtomicU64,
+    /// Frames that say no more than that L1 runs.
+    alive: AtomicU64,
+    /// Output is being written to where the user wants it, and nothing can come meanwhile.
+    writing: AtomicBool,
+}
+
+/// Output is being written for as long as this exists.
+pub(super) struct Writing(Arc<Signs>);
+
+impl Signs {
+    /// L1 runs.
+    pub(super) fn alive(&self) {
+        self.alive.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A frame of another kind came, and is passed on while the answer exists.
+    pub(super) fn said(self: &Arc<Self>) -> Writing {
+        self.said.fetch_add(1, Ordering::Relaxed);
+        self.writing.store(true, Ordering::Relaxed);
+        Writing(Arc::clone(self))
     }
 }
 
-impl Error for NotUp {}
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.writing.store(false, Ordering::Relaxed);
+    }
+}
 
 /// What tells that the machine lives: frames on the channel, and its console.
 pub(super) struct Heard {
-    frames: Arc<AtomicU64>,
+    signs: Arc<Signs>,
     console: PathBuf,
 }
 
 impl Heard {
     pub(super) fn new(console: PathBuf) -> Self {
-        Self { frames: Arc::default(), console }
+        Self { signs: Arc::default(), console }
     }
 
-    /// The counter of frames, for whoever receives them.
-    pub(super) fn frames(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.frames)
+    /// For whoever receives the frames.
+    pub(super) fn signs(&self) -> Arc<Signs> {
+        Arc::clone(&self.signs)
     }
 
-    /// Changes with whatever is heard.
-    fn sum(&self) -> u64 {
+    /// Changes with whatever is said.
+    fn said(&self) -> u64 {
         let console = self.console.metadata().map_or(0, |file| file.len());
-        console + self.frames.load(Ordering::Relaxed)
+        console + self.signs.said.load(Ordering::Relaxed)
+    }
+
+    fn alive(&self) -> u64 {
+        self.signs.alive.load(Ordering::Relaxed)
+    }
+
+    fn is_written(&self) -> bool {
+        self.signs.writing.load(Ordering::Relaxed)
+    }
+}
+
+/// A wait for a number to change.
+struct Change {
+    known: u64,
+    patience: Patience,
+}
+
+impl Change {
+    fn new(limit: Duration) -> Self {
+        Self { known: 0, patience: Patience::new(limit) }
+    }
+
+    /// How long it has been `now`, if that is too long.
+    fn missed(&mut self, now: u64, excused: bool) -> Option<u64> {
+        if now != self.known || excused {
+            self.known = now;
+            self.patience.progress();
+            return None;
+        }
+        self.patience.is_over().then(|| self.patience.waited().as_secs())
     }
 }
 
@@ -54,33 +105,38 @@ pub(super) struct Clock {
     started: Instant,
     /// For the whole, as the user has asked for it.
     limit: Option<Duration>,
-    /// For what has been heard, unless the user waits for nothing else.
-    silence: Option<Patience>,
+    /// For what the machine gives by itself, unless the user waits for nothing else.
+    machine: Option<Change>,
+    /// For what the command says, likewise.
+    command: Option<Change>,
     interactive: bool,
     is_up: bool,
     heard: Heard,
-    known: u64,
 }
 
 impl Clock {
     pub(super) fn start(timeout: Option<u64>, interactive: bool, heard: Heard) -> Self {
-        let limit = timeout.filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        let silence = Some(Patience::new(BOOT_SILENCE));
         Self {
             started: Instant::now(),
-            limit,
-            silence,
+            limit: timeout.filter(|seconds| *seconds > 0).map(Duration::from_secs),
+            machine: Some(Change::new(NO_SIGN)),
+            command: None,
             interactive: interactive || timeout.is_some(),
             is_up: false,
             heard,
-            known: 0,
         }
     }
 
     /// From now on the command runs, which may say nothing for longer, or for as long as it likes.
     pub(super) fn booted(&mut self, silence: Duration) {
         self.is_up = true;
-        self.silence = (!self.interactive).then(|| Patience::new(silence));
+        self.machine = (!self.interactive).then(|| Change::new(NO_SIGN));
+        self.command = (!self.interactive).then(|| Change::new(silence));
+    }
+
+    /// Whether the command has been started.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up
     }
 
     /// Fails if a limit has passed.
@@ -88,17 +144,18 @@ impl Clock {
         if let Some(limit) = self.limit.filter(|limit| self.started.elapsed() > *limit) {
             bail!("the command did not end in {} s; help: --timeout sets another limit", limit.as_secs());
         }
-        let Some(patience) = &mut self.silence else { return Ok(()) };
-        let now = self.heard.sum();
-        if now != self.known {
-            self.known = now;
-            patience.progress();
-        } else if patience.is_over() {
-            let waited = patience.waited().as_secs();
-            let said = format!(
-                "the lab's machine said nothing for {waited} s; help: --timeout sets a limit in its place"
+        let (said, excused) = (self.heard.said(), self.heard.is_written());
+        // a machine whose first program runs and does not come to its job is not up
+        let signs = if self.is_up { said + self.heard.alive() } else { said };
+        if let Some(seconds) = self.machine.as_mut().and_then(|machine| machine.missed(signs, excused)) {
+            let text = format!("the lab's machine gave no sign of life for {seconds} s");
+            return Err(MachineLost { begun: self.is_up, text }.into());
+        }
+        if let Some(seconds) = self.command.as_mut().and_then(|command| command.missed(said, excused)) {
+            bail!(
+                "the command said nothing for {seconds} s, and the lab's machine runs; \
+                 help: --timeout sets a limit in its place"
             );
-            return Err(if self.is_up { anyhow!(said) } else { NotUp(said).into() });
         }
         Ok(())
     }
@@ -112,23 +169,44 @@ mod tests {
         Clock::start(timeout, false, Heard::new("/no/such/console".into()))
     }
 
-    #[test]
-    fn silence_ends_a_lab_and_output_does_not() {
+    /// A clock that has no patience at all.
+    fn strict(is_up: bool) -> Clock {
         let mut clock = clock(None);
-        assert!(clock.check().is_ok());
-        clock.booted(Duration::ZERO);
-        clock.heard.frames().fetch_add(1, Ordering::Relaxed);
-        assert!(clock.check().is_ok());
-        assert!(clock.check().unwrap_err().to_string().contains("said nothing"));
+        clock.is_up = is_up;
+        clock.machine = Some(Change::new(Duration::ZERO));
+        clock.command = is_up.then(|| Change::new(Duration::ZERO));
+        clock
     }
 
     #[test]
-    fn a_machine_that_does_not_come_up_is_told_from_one_that_falls_silent() {
-        let mut clock = clock(None);
-        clock.silence = Some(Patience::new(Duration::ZERO));
-        assert!(clock.check().unwrap_err().is::<NotUp>());
-        clock.booted(Duration::ZERO);
-        assert!(!clock.check().unwrap_err().is::<NotUp>());
+    fn silence_ends_a_lab_and_output_does_not() {
+        let mut clock = strict(true);
+        let signs = clock.heard.signs();
+        drop(signs.said());
+        assert!(clock.check().is_ok());
+        signs.alive();
+        let error = clock.check().unwrap_err();
+        assert!(!error.is::<MachineLost>() && error.to_string().contains("the command said nothing"));
+    }
+
+    #[test]
+    fn a_machine_that_gives_no_sign_is_lost_whether_its_job_has_begun_or_not() {
+        let error = strict(true).check().unwrap_err();
+        assert!(error.downcast_ref::<MachineLost>().is_some_and(|lost| lost.begun));
+        let mut booting = strict(false);
+        booting.heard.signs().alive();
+        let error = booting.check().unwrap_err();
+        assert!(error.downcast_ref::<MachineLost>().is_some_and(|lost| !lost.begun));
+    }
+
+    #[test]
+    fn output_that_nobody_takes_is_no_silence() {
+        let mut clock = strict(true);
+        let signs = clock.heard.signs();
+        let writing = signs.said();
+        assert!(clock.check().is_ok() && clock.check().is_ok());
+        drop(writing);
+        assert!(clock.check().is_err());
     }
 
     #[test]

@@ -87,8 +87,6 @@ fn kernel_command_line(options: &Options, major: u32) -> String {
         "oops=panic",
         // they cost time in an emulator and protect nothing there
         "mitigations=off",
-        // on a busy machine the timer's test fails, and behind AMD's emulated IOMMU, where the IOAPIC is dead
-        "no_timer_check",
         // the witness reads device registers while drivers own them
         "iomem=relaxed",
         // the test of the timer fails on a busy machine, and always behind AMD's IOMMU, where the emulated IOAPIC is dead

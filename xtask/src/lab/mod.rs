@@ -4,6 +4,7 @@
 mod clock;
 mod devices;
 mod image;
+mod lost;
 mod machine;
 mod options;
 mod qemu;
@@ -16,7 +17,7 @@ mod signals;
 mod streams;
 mod terminal;
 
-pub(crate) use clock::NotUp;
+pub(crate) use lost::{MachineLost, all_lost, starts_again};
 pub(crate) use options::{Command, Iommu, Options};
 pub(crate) use run::{Outcome, missing, prepare, run, run_with};
 pub(crate) use setup::Kernel;

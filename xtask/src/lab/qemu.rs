@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
-use std::process::{self, Child, Stdio};
+use std::process::{self, Child, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,8 +50,8 @@ impl Qemu {
         Ok(None)
     }
 
-    pub(super) fn wait(&mut self) -> Result<String> {
-        Ok(format!("QEMU: {}", self.child.wait()?))
+    pub(super) fn wait(&mut self) -> Result<ExitStatus> {
+        self.child.wait().context("cannot wait for QEMU")
     }
 
     pub(super) fn wait_briefly(&mut self) {

@@ -13,8 +13,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use lab_wire::{INITRD_FILE, Job, KERNEL_FILE, Kind, LINUX_FILE, PAYLOAD_DIR, write_frame};
 
-use super::clock::{Clock, Heard, NotUp};
+use super::clock::{Clock, Heard};
 use super::devices::{self, Device};
+use super::lost::MachineLost;
 use super::options::{Iommu, Options};
 use super::qemu::Qemu;
 use super::qmp::Qmp;
@@ -77,10 +78,14 @@ pub(crate) fn run_with(
     if let Some(folder) = &options.logs {
         scratch.keep_logs(folder)?;
     }
-    result.map_err(|error| match explain(setup, &scratch, options.logs.as_deref()) {
-        Some(explanation) if error.is::<NotUp>() => NotUp(format!("{error:#}\n{explanation}")).into(),
-        Some(explanation) => anyhow!("{error:#}\n{explanation}"),
-        None => error,
+    result.map_err(|error| {
+        let Some(explanation) = explain(setup, &scratch, options.logs.as_deref()) else { return error };
+        let text = format!("{error:#}\n{explanation}");
+        match error.downcast_ref::<MachineLost>() {
+            // a crash has a cause that its kernel tells of
+            Some(lost) if !has_crashed(&scratch) => MachineLost { begun: lost.begun, text }.into(),
+            _ => anyhow!(text),
+        }
     })
 }
 
@@ -130,7 +135,7 @@ fn run_in(
 
     let out = options.out.as_deref().map(Sinks::unpack_to).transpose()?;
     let heard = Heard::new(scratch.console());
-    let sinks = Sinks { stdout: streams.stdout, stderr: streams.stderr, out, frames: heard.frames() };
+    let sinks = Sinks { stdout: streams.stdout, stderr: streams.stderr, out, signs: heard.signs() };
     let events = session::listen(channel.try_clone()?, sinks);
     let mut clock = Clock::start(options.timeout, streams.terminal.is_some(), heard);
     let mut stdin = Some(streams.stdin);
@@ -149,7 +154,14 @@ fn run_in(
             Ok(Event::Unwanted) => break Outcome::Ended(EXIT_UNWANTED),
             Ok(Event::Failed(reason)) => bail!("{reason}"),
             Ok(Event::Gone) | Err(RecvTimeoutError::Disconnected) => {
-                bail!("the lab's machine went away ({})", qemu.wait()?)
+                let status = qemu.wait()?;
+                let text = format!("the lab's machine went away (QEMU: {status})");
+                // a reset of L1 ends QEMU as if all was well
+                return Err(if status.success() {
+                    MachineLost { begun: clock.is_up(), text }.into()
+                } else {
+                    anyhow!(text)
+                });
             }
             Err(RecvTimeoutError::Timeout) => {
                 if let Some(signal) = watch.received() {
@@ -247,11 +259,21 @@ fn explain(setup: &Setup, scratch: &Scratch, logs: Option<&Path>) -> Option<Stri
 
 /// The last lines of the console, or what follows the first word of a crash: registers and stacks tell less than that.
 fn console_end(console: &Path) -> String {
-    const CRASH: [&str; 4] = ["BUG: ", "Oops: ", "Kernel panic", "sysrq: Trigger a crash"];
-    let bytes = fs::read(console).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let crash = text.lines().skip_while(|line| !CRASH.iter().any(|word| line.contains(word)));
+    let text = console_text(console);
+    let crash = text.lines().skip_while(|line| !tells_of_crash(line));
     let crash: Vec<String> =
         crash.take(CONSOLE_LINES).map(|line| format!("    {}", line.trim_end())).collect();
     if crash.is_empty() { tail(console, CONSOLE_LINES) } else { crash.join("\n") }
+}
+
+fn console_text(console: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(console).unwrap_or_default()).into_owned()
+}
+
+fn has_crashed(scratch: &Scratch) -> bool {
+    console_text(&scratch.console()).lines().any(tells_of_crash)
+}
+
+fn tells_of_crash(line: &str) -> bool {
+    ["BUG: ", "Oops: ", "Kernel panic", "sysrq: Trigger a crash"].iter().any(|word| line.contains(word))
 }

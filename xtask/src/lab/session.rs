@@ -4,12 +4,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
 use anyhow::{Context, Result};
 use lab_wire::{Kind, read_frame, write_frame};
+
+use super::clock::Signs;
 
 /// What happened in L1.
 pub(super) enum Event {
@@ -34,8 +35,8 @@ pub(super) struct Sinks {
     pub(super) stderr: Box<dyn Write + Send>,
     /// Unpacks what the command left for us.
     pub(super) out: Option<Child>,
-    /// How many frames came.
-    pub(super) frames: Arc<AtomicU64>,
+    /// What has come so far.
+    pub(super) signs: Arc<Signs>,
 }
 
 impl Sinks {
@@ -86,7 +87,11 @@ fn next_event(stream: &mut UnixStream, sinks: &mut Sinks) -> Option<Event> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Some(Event::Gone),
             Err(error) => return Some(Event::Failed(error.to_string())),
         };
-        sinks.frames.fetch_add(1, Ordering::Relaxed);
+        if frame.kind == Kind::Alive {
+            sinks.signs.alive();
+            continue;
+        }
+        let writing = sinks.signs.said();
         let written = match frame.kind {
             Kind::Stdout => write_through(&mut sinks.stdout, &frame.bytes),
             Kind::Stderr => write_through(&mut sinks.stderr, &frame.bytes),
@@ -105,6 +110,7 @@ fn next_event(stream: &mut UnixStream, sinks: &mut Sinks) -> Option<Event> {
             Kind::Failed => return Some(Event::Failed(String::from_utf8_lossy(&frame.bytes).into_owned())),
             other => return Some(Event::Failed(format!("L1 sent a frame of kind {other:?}"))),
         };
+        drop(writing);
         match written {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Some(Event::Unwanted),

@@ -91,8 +91,13 @@ impl Test {
     }
 }
 
-/// Runs what `options` chooses of `tests`; those in `long` only if they are named.
-pub(crate) fn run(options: &Options, tests: &[Test], long: &[&str]) -> ExitCode {
+/// Runs what `options` chooses of `tests`; those in `long` only if they are named. `remark` is shown with the counts.
+pub(crate) fn run(
+    options: &Options,
+    tests: &[Test],
+    long: &[&str],
+    remark: fn() -> Option<String>,
+) -> ExitCode {
     let all = options.list && options.words.is_empty();
     let chosen = |test: &Test| -> Vec<Title> {
         let titles = test.titles().into_iter();
@@ -117,6 +122,9 @@ pub(crate) fn run(options: &Options, tests: &[Test], long: &[&str]) -> ExitCode 
     let Some(report) = schedule::run(&chosen, jobs) else { return ExitCode::from(130) };
     if options.words.is_empty() {
         println!("left out, as it takes minutes: {} (name it to run it)", long.join(", "));
+    }
+    if let Some(remark) = remark() {
+        println!("{remark}");
     }
     report.finish(options.no_skip)
 }

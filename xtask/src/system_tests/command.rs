@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::lab::{self, NotUp, Options, Outcome, Streams};
+use crate::lab::{self, MachineLost, Options, Outcome, Streams};
 
 /// What came of a command.
 pub(crate) struct Output {
@@ -15,23 +15,35 @@ pub(crate) struct Output {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Runs `argv` in a lab, with `input`. An error is one of the lab, not of the command. A lab that does not come up, and so
-/// has begun nothing, is started once more.
-pub(crate) fn in_lab(options: &Options, argv: &[&str], input: &[u8]) -> Result<Output> {
+/// One run of a command in a lab.
+pub(super) struct Attempt {
+    pub(super) output: Output,
+    /// Why it did not come to its end, where that is no fault of the command.
+    pub(super) lost: Option<MachineLost>,
+}
+
+/// Runs `argv` in a lab, with `input`. An error is one of the lab, not of the command.
+pub(super) fn attempt(options: &Options, argv: &[&str], input: &[u8]) -> Result<Attempt> {
     let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
-    let (streams, mut stdout, mut stderr) = Streams::captured(input);
-    let mut outcome = lab::run(options, &argv, streams);
-    if let Some(error) = outcome.as_ref().err().filter(|error| error.is::<NotUp>()) {
-        eprintln!("the lab is started once more: {error:#}");
-        let again = Streams::captured(input);
-        (stdout, stderr) = (again.1, again.2);
-        outcome = lab::run(options, &argv, again.0);
-    }
-    let status = match outcome? {
-        Outcome::Ended(status) => Some(status),
-        Outcome::Interrupted(_) => None,
+    let (streams, stdout, stderr) = Streams::captured(input);
+    let (status, lost) = match lab::run(options, &argv, streams) {
+        Ok(Outcome::Ended(status)) => (Some(status), None),
+        Ok(Outcome::Interrupted(_)) => (None, None),
+        Err(error) => (None, Some(error.downcast::<MachineLost>()?)),
     };
-    Ok(Output { status, stdout: stdout.take(), stderr: stderr.take() })
+    Ok(Attempt { output: Output { status, stdout: stdout.take(), stderr: stderr.take() }, lost })
+}
+
+/// The same, started once more if its machine is lost.
+pub(crate) fn in_lab(options: &Options, argv: &[&str], input: &[u8]) -> Result<Output> {
+    let first = attempt(options, argv, input)?;
+    let Some(lost) = first.lost else { return Ok(first.output) };
+    lab::starts_again(&argv.join(" "), &lost);
+    let second = attempt(options, argv, input)?;
+    match second.lost {
+        None => Ok(second.output),
+        Some(lost) => Err(lost).context("for the second time"),
+    }
 }
 
 impl Output {

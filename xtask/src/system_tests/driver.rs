@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use super::command::{Output, in_lab};
+use super::command::{Output, attempt};
 use crate::build::Programs;
-use crate::lab::Options;
+use crate::lab::{self, MachineLost, Options};
 use crate::runner::{Finding, Verdict};
 
 /// A finding, and what the driver leaves to be checked here.
@@ -19,15 +19,34 @@ pub(super) struct Driven {
     pub(super) data: Value,
 }
 
-/// Runs the cases with these names, of the form `group/case`.
+/// Runs the cases with these names, of the form `group/case`. If the machine is lost, the cases that it has not answered
+/// are run in another one, once: what has failed stays failed.
 pub(super) fn drive(options: &Options, names: &[&str]) -> Result<Vec<Driven>> {
+    let (mut driven, lost) = drive_once(options, names)?;
+    let Some(lost) = lost else { return Ok(driven) };
+    let left = &names[driven.len()..];
+    lab::starts_again(&left.join(", "), &lost);
+    let (others, lost) = drive_once(options, left)?;
+    driven.extend(others);
+    if let Some(lost) = lost {
+        let error = anyhow::Error::new(lost).context("for the second time");
+        let silent = names[driven.len()..].iter();
+        driven.extend(silent.map(|name| unanswered(name, Err(anyhow!("{error:#}")))).collect::<Vec<_>>());
+    }
+    Ok(driven)
+}
+
+/// What was answered, of the first of these names.
+fn drive_once(options: &Options, names: &[&str]) -> Result<(Vec<Driven>, Option<MachineLost>)> {
     let mut argv = vec!["lab-driver"];
     argv.extend(names.iter().map(|name| case_of(name)));
-    let output = in_lab(options, &argv, b"")?;
-    if output.status.is_none() {
-        return Ok(names.iter().map(|name| interrupted(name)).collect());
-    }
-    answers(&output, names)
+    let attempt = attempt(options, &argv, b"")?;
+    let driven = match (&attempt.lost, attempt.output.status) {
+        (Some(_), _) => answered(&attempt.output, names)?,
+        (None, None) => names.iter().map(|name| unanswered(name, Ok(Verdict::Interrupted))).collect(),
+        (None, Some(_)) => answers(&attempt.output, names)?,
+    };
+    Ok((driven, attempt.lost))
 }
 
 /// Runs a case of `lab-driver` on this machine, outside of the lab, with these variables. Its finding is that of the test
@@ -65,6 +84,13 @@ fn answers(output: &Output, names: &[&str]) -> Result<Vec<Driven>> {
     names.iter().zip(lines).map(|(name, line)| read(name, &line)).collect()
 }
 
+/// What it has printed before its machine was lost, which may have cut off a line.
+fn answered(output: &Output, names: &[&str]) -> Result<Vec<Driven>> {
+    let end = output.stdout.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let whole = Output { status: None, stdout: output.stdout[..end].to_vec(), stderr: Vec::new() };
+    names.iter().zip(whole.json_lines()?).map(|(name, line)| read(name, &line)).collect()
+}
+
 /// The findings alone.
 pub(super) fn findings(options: &Options, names: &[&str]) -> Result<Vec<Finding>> {
     Ok(drive(options, names)?.into_iter().map(|driven| driven.finding).collect())
@@ -85,8 +111,8 @@ fn read(name: &str, line: &Value) -> Result<Driven> {
     Ok(Driven { finding, data: line["data"].clone() })
 }
 
-fn interrupted(name: &str) -> Driven {
-    let finding = Finding { name: name.to_owned(), result: Ok(Verdict::Interrupted), took: Duration::ZERO };
+fn unanswered(name: &str, result: Result<Verdict>) -> Driven {
+    let finding = Finding { name: name.to_owned(), result, took: Duration::ZERO };
     Driven { finding, data: Value::Null }
 }
 
@@ -107,5 +133,15 @@ mod tests {
         let bad = read("intel/a", &json!({"case": "a", "ok": false, "note": "n"})).unwrap();
         assert_eq!(bad.finding.result.unwrap_err().to_string(), "n");
         assert!(read("intel/a", &json!({"note": "n"})).is_err());
+    }
+
+    #[test]
+    fn what_a_lost_machine_has_answered_is_kept_failures_too() {
+        let stdout =
+            b"{\"ok\": true, \"note\": \"a\"}\n{\"ok\": false, \"note\": \"b\"}\n{\"ok\": tr".to_vec();
+        let output = Output { status: None, stdout, stderr: Vec::new() };
+        let driven = answered(&output, &["intel/a", "intel/b", "intel/c"]).unwrap();
+        let passed: Vec<bool> = driven.iter().map(|driven| driven.finding.result.is_ok()).collect();
+        assert_eq!(passed, [true, false]);
     }
 }

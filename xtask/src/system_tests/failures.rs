@@ -6,8 +6,11 @@ use super::in_lab;
 use crate::lab::Options;
 use crate::runner::{Step, Verdict};
 
-pub(super) const CASE: Step =
-    Step { name: "lab/failures", about: "crash of L1, unknown device, killed and absent commands", run };
+pub(super) const CASE: Step = Step {
+    name: "lab/failures",
+    about: "crash and reset of L1, unknown device, killed and absent commands",
+    run,
+};
 
 fn run() -> Result<Verdict> {
     let plain = Options::default();
@@ -15,6 +18,10 @@ fn run() -> Result<Verdict> {
     let crash = in_lab(&plain, &["sh", "-c", "echo c > /proc/sysrq-trigger"], b"");
     let Err(error) = crash else { bail!("L1 crashed, and the lab did not fail") };
     ensure!(format!("{error:#}").contains("Kernel panic"), "the end of the console is not shown:\n{error:#}");
+
+    let reset = in_lab(&plain, &["sh", "-c", "echo b > /proc/sysrq-trigger; sleep 60"], b"");
+    let Err(error) = reset else { bail!("L1 was reset twice, and the lab did not fail") };
+    ensure!(format!("{error:#}").contains("for the second time"), "it was not started again:\n{error:#}");
 
     let unknown = Options { devices: vec!["no-such-device".into()], ..plain.clone() };
     let Err(error) = in_lab(&unknown, &["true"], b"") else { bail!("an unknown device was accepted") };

@@ -32,17 +32,30 @@ fn main() {
     }
 }
 
+/// How often the host is told that this machine runs.
+const PULSE: Duration = Duration::from_secs(1);
+
 fn start() -> Result<()> {
     mounts::mount_all()?;
     raise_limits()?;
     let channel = Channel::open()?;
     let sender = channel.sender();
+    beat(sender.clone());
     let outcome = serve(channel);
     match &outcome {
         Ok(status) => sender.send(Kind::Exit, &[*status])?,
         Err(error) => sender.send(Kind::Failed, format!("{error:#}").as_bytes())?,
     }
     outcome.map(|_| ())
+}
+
+/// Tells the host that this machine runs, for as long as it does.
+fn beat(sender: Sender) {
+    std::thread::spawn(move || {
+        while sender.send(Kind::Alive, b"").is_ok() {
+            std::thread::sleep(PULSE);
+        }
+    });
 }
 
 /// Does the host's job and returns the command's exit status.

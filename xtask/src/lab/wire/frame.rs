@@ -11,6 +11,8 @@ const HEADER: usize = 5;
 pub enum Kind {
     /// From L1: it is up, and waits for its job.
     Hello,
+    /// From L1, again and again: its first program is still given time, whatever the command does.
+    Alive,
     /// To L1: the [`Job`](crate::Job), as JSON.
     Job,
     /// To L1: input of the command; an empty one is its end.
@@ -30,8 +32,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Hello,
+        Self::Alive,
         Self::Job,
         Self::Stdin,
         Self::Resize,
@@ -45,6 +48,7 @@ impl Kind {
     fn to_byte(self) -> u8 {
         match self {
             Self::Hello => b'h',
+            Self::Alive => b'a',
             Self::Job => b'j',
             Self::Stdin => b'i',
             Self::Resize => b'r',

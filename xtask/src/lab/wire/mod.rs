@@ -2,7 +2,8 @@
 //!
 //! One virtio-serial port carries everything, as frames: the order between output and exit status is then a matter of
 //! course, and so are ends of streams, which a bare port cannot express. L1 says [`Kind::Hello`], the host answers with
-//! a [`Job`], then output flows one way and input the other until [`Kind::Exit`] or [`Kind::Failed`].
+//! a [`Job`], then output flows one way and input the other until [`Kind::Exit`] or [`Kind::Failed`]. All the while L1 says
+//! [`Kind::Alive`], by which a machine that hangs is told from a command that has nothing to say.
 
 #![forbid(unsafe_code)]
 
