@@ -115,7 +115,15 @@ impl Driven {
                 let right = on && clear == usize::from(msix.entries);
                 let name = msix.name;
                 checks.expect("cleared", right, format_args!("{name}: {clear} entries masked and zero"));
+                let witness = Witness::new();
                 msix.programmed(checks);
+                // What the device held since `raise_all` must not come among those that are counted next.
+                let kept = witness.saw_no_more_than_kept(u64::from(msix.entries) - 1);
+                checks.expect(
+                    "kept",
+                    kept,
+                    format_args!("{name}: no more than what was raised while mapped by no one"),
+                );
                 msix.delivered(rounds, "trapped-again", checks);
             }
             Self::Msi(msi) => msi.delivered(rounds, "trapped-again", checks),
