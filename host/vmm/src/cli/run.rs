@@ -1,96 +1,21 @@
-//! The command line.
+//! The arguments of `pvir run`.
 
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory};
 use pvir_host::service::{RateLimit, StormLimit};
 
+use super::{Cli, apic_ids, limits};
 use crate::device_spec::DeviceSpec;
 use crate::devices::interrupt_mode::InterruptMode;
 use crate::devices::vfio_way::WayChoice;
-use crate::exit_code;
-use crate::host_commands::{binding, devices, doctor};
 use crate::json_target::JsonTarget;
-use crate::manual;
 use crate::memory_size::MemorySize;
-use crate::observation::{event, routes};
-use crate::plugging;
 use crate::restart::OnReboot;
 use crate::sandbox::SandboxMode;
 use crate::serial_target::SerialTarget;
-use crate::snapshot;
 use crate::vm::blank::RamPins;
-
-/// A small VMM with paravirtual interrupt remapping: a device's interrupts reach the guest without exits.
-#[derive(Debug, Parser)]
-#[command(name = "pvir", version = env!("PVIR_VERSION"), after_help = exit_code::HELP, max_term_width = 110)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-    #[command(flatten)]
-    pub(crate) log: LogArgs,
-}
-
-/// What `--help` says of keys.
-const KEYS: &str = "Keys at a terminal go to the guest, but for these:
-  Ctrl-C, Ctrl-\\   end the run
-  Ctrl-Z           stops it until it is continued (fg)
-  Ctrl-A x         ends the run
-  Ctrl-A KEY       gives KEY to the guest: Ctrl-C, Ctrl-Z, Ctrl-\\, Ctrl-A";
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Run a guest kernel until it exits
-    #[command(after_help = format!("{KEYS}\n\n{}", exit_code::HELP))]
-    Run(Box<RunArgs>),
-    /// Show the way of each interrupt of a running VM, from the device to its vCPU, with its count and rate
-    #[command(after_help = routes::HELP)]
-    Routes(routes::RoutesArgs),
-    /// Tell the guest of a running VM that a device's pairs are stale, that it is gone or cut off; or let it go on
-    #[command(after_help = event::HELP)]
-    Event(event::EventArgs),
-    /// Plug a device into a running VM
-    #[command(after_help = plugging::PLUG_HELP)]
-    Plug(plugging::PlugArgs),
-    /// Unplug a device of a running VM: its guest is asked to let it go
-    #[command(after_help = plugging::UNPLUG_HELP)]
-    Unplug(plugging::UnplugArgs),
-    /// Save a running VM into a file, from which `pvir run --restore` goes on
-    #[command(after_help = snapshot::HELP)]
-    Save(snapshot::SaveArgs),
-    /// Say what this machine can do, one line for each check, and how to mend what it cannot
-    #[command(after_help = doctor::HELP)]
-    Doctor(doctor::DoctorArgs),
-    /// List the host's PCI devices: which can be passed through, and why not the rest
-    Devices(devices::DevicesArgs),
-    /// Give devices to vfio-pci: says what it would write where, and does it with --yes
-    #[command(after_help = binding::HELP)]
-    Bind(binding::BindArgs),
-    /// Give devices back to the drivers that had them
-    #[command(after_help = binding::HELP)]
-    Unbind(binding::BindArgs),
-    /// Print the completions of a shell
-    Completions(manual::CompletionsArgs),
-    /// Write the manual pages
-    Man(manual::ManArgs),
-}
-
-/// Logging, for every command.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Log")]
-pub(crate) struct LogArgs {
-    /// Say more: -v information, -vv debugging, -vvv every exit
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    pub(crate) verbose: u8,
-    /// Filter in the syntax of tracing, for example `pvir::pci=trace`; overrides -v
-    #[arg(long, value_name = "FILTER", env = "PVIR_LOG", global = true)]
-    pub(crate) log: Option<String>,
-    /// Write the log to a file, behind what is in it, and not to stderr. Errors that end the program stay there
-    #[arg(long, value_name = "PATH", global = true)]
-    pub(crate) log_file: Option<PathBuf>,
-}
 
 /// `pvir run`.
 #[derive(Debug, Args)]
@@ -137,7 +62,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Machine")]
     pub(crate) apic_ids: Vec<u32>,
     /// APIC id of one vCPU, the rest keep their number; may be given several times
-    #[arg(long, value_name = "CPU=ID", value_parser = parse_apic_id, conflicts_with = "apic_ids", help_heading = "Machine")]
+    #[arg(long, value_name = "CPU=ID", value_parser = apic_ids::parse_one, conflicts_with = "apic_ids", help_heading = "Machine")]
     pub(crate) apic_id: Vec<(u32, u32)>,
 
     /// Device for the guest, in this order on its bus from 00:01.0; may be given several times.
@@ -169,17 +94,17 @@ pub(crate) struct RunArgs {
     pub(crate) armed_ahead: u32,
     /// What the guest may take of the host by what it does to its interrupts, in percent of one core, or `off`. What is
     /// beyond it is refused (RATE_LIMITED) or slowed down; two seconds of work are free at once
-    #[arg(long, value_name = "PERCENT", value_parser = parse_rate_limit, default_value = "50", help_heading = "Devices")]
+    #[arg(long, value_name = "PERCENT", value_parser = limits::parse_rate_limit, default_value = "50", help_heading = "Devices")]
     pub(crate) rate_limit: RateLimit,
     /// Interrupts a second that a device may raise, 1000 or more, and behind a comma all devices together [default: four
     /// times as many], or `off`. A device that raises more is cut off within 100 ms, and goes on when its driver has
     /// reset it, or by `pvir event --readmit`
-    #[arg(long, value_name = "RATE[,OF-VM]", value_parser = parse_storm_limit, default_value = "2000000", help_heading = "Devices")]
+    #[arg(long, value_name = "RATE[,OF-VM]", value_parser = limits::parse_storm_limit, default_value = "2000000", help_heading = "Devices")]
     pub(crate) storm_limit: StormLimit,
 
     /// Seconds that the guest has for letting go a device that the host wants back, because it is unbound or removed. Then
     /// it is taken. The VM goes on without it
-    #[arg(long, value_name = "SECONDS", value_parser = parse_grace, default_value = "10", allow_negative_numbers = true, help_heading = "Devices")]
+    #[arg(long, value_name = "SECONDS", value_parser = limits::parse_grace, default_value = "10", allow_negative_numbers = true, help_heading = "Devices")]
     pub(crate) unplug_grace: f64,
 
     /// What the kernel does with system calls that pvir's threads do not need once the guest runs: `on` ends the run, with
@@ -192,7 +117,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnReboot::Exit, help_heading = "Run and report")]
     pub(crate) on_reboot: OnReboot,
     /// Stop the guest after so many seconds, with exit code 124
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
+    #[arg(long, value_name = "SECONDS", value_parser = limits::parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
     pub(crate) timeout: Option<f64>,
     /// Print tables of exits, ioctls and interrupts to stderr at the end
     #[arg(long, help_heading = "Run and report")]
@@ -202,7 +127,7 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Run and report")]
     pub(crate) no_history: bool,
     /// Print a line of counts and rates to stderr every so many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
+    #[arg(long, value_name = "SECONDS", value_parser = limits::parse_seconds, allow_negative_numbers = true, help_heading = "Run and report")]
     pub(crate) stats_interval: Option<f64>,
     /// Socket at which `pvir routes` and other programs may ask the VM: a line `routes` or `summary` in, a line of JSON
     /// out [default: `$XDG_RUNTIME_DIR/pvir/PID.sock` or `/run/pvir/PID.sock`, where that can be]. Interrupts that were
@@ -233,7 +158,7 @@ impl RunArgs {
 
     /// The APIC id of each vCPU, first the boot CPU. Ends the program where the arguments contradict each other.
     pub(crate) fn apic_ids(&self) -> Vec<u32> {
-        resolve_apic_ids(self.cpus, &self.apic_ids, &self.apic_id)
+        apic_ids::resolve(self.cpus, &self.apic_ids, &self.apic_id)
             .unwrap_or_else(|message| end_by_usage(ErrorKind::ValueValidation, &message))
     }
 
@@ -268,118 +193,11 @@ fn end_by_usage(kind: ErrorKind, message: &str) -> ! {
     run.clone().error(kind, message).exit()
 }
 
-fn resolve_apic_ids(cpus: Option<u32>, list: &[u32], single: &[(u32, u32)]) -> Result<Vec<u32>, String> {
-    let ids = if list.is_empty() {
-        let cpus = cpus.unwrap_or(1);
-        let mut ids: Vec<u32> = (0..cpus).collect();
-        for &(cpu, id) in single {
-            let index = usize::try_from(cpu).unwrap_or(usize::MAX);
-            let slot = ids.get_mut(index).ok_or_else(|| {
-                format!("--apic-id {cpu}={id}: there is no vCPU {cpu} with --cpus {cpus} (they count from 0)")
-            })?;
-            *slot = id;
-        }
-        ids
-    } else {
-        if let Some(cpus) = cpus {
-            if usize::try_from(cpus) != Ok(list.len()) {
-                return Err(format!("--apic-ids has {} ids, but --cpus is {cpus}", list.len()));
-            }
-        }
-        list.to_vec()
-    };
-    let mut sorted = ids.clone();
-    sorted.sort_unstable();
-    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("--apic-ids: two vCPUs have the APIC id {}", twice[0]));
-    }
-    Ok(ids)
-}
-
-fn parse_apic_id(text: &str) -> Result<(u32, u32), String> {
-    let (cpu, id) = text.split_once('=').ok_or("expected CPU=ID, for example 1=300")?;
-    let number = |part: &str| part.parse().map_err(|_| format!("`{part}` is not a number"));
-    Ok((number(cpu)?, number(id)?))
-}
-
-fn parse_rate_limit(text: &str) -> Result<RateLimit, String> {
-    match text.strip_suffix('%').unwrap_or(text).parse() {
-        _ if text == "off" => Ok(RateLimit::OFF),
-        Ok(percent @ 1..=100_000) => Ok(RateLimit::percent(percent)),
-        _ => Err("expected percent of one core, 1 to 100000, or `off`".to_owned()),
-    }
-}
-
-fn parse_storm_limit(text: &str) -> Result<StormLimit, String> {
-    if text == "off" {
-        return Ok(StormLimit::OFF);
-    }
-    let rate = |text: &str| {
-        let number = text.parse().ok().filter(|rate| *rate >= StormLimit::MIN);
-        number.ok_or_else(|| format!("expected interrupts a second, {} or more, or `off`", StormLimit::MIN))
-    };
-    match text.split_once(',') {
-        None => Ok(StormLimit::per_second(rate(text)?)),
-        Some((device, vm)) => Ok(StormLimit::per_second(rate(device)?).with_vm(rate(vm)?)),
-    }
-}
-
-fn parse_grace(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
-        _ => Err("expected a number of seconds, 0 or more".to_owned()),
-    }
-}
-
-fn parse_seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds <= 1e9 => Ok(seconds),
-        _ => Err("expected a number of seconds above 0".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn command_line_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    /// A line that clap breaks is a paragraph of its own: behind it there is no break that is ours.
-    #[test]
-    fn help_is_not_broken_twice() {
-        let program = Cli::command();
-        for command in program.get_subcommands().chain([&program]) {
-            let name = command.get_name();
-            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let mut lines = text.lines().peekable();
-            while let Some(line) = lines.next() {
-                let is_paragraph = !line.starts_with(' ') && lines.peek().is_none_or(|next| next.is_empty());
-                assert!(line.len() < 80 || is_paragraph, "{name}: {line}");
-            }
-        }
-    }
-
-    #[test]
-    fn apic_ids_count_from_zero_by_default() {
-        assert_eq!(resolve_apic_ids(Some(3), &[], &[]), Ok(vec![0, 1, 2]));
-        assert_eq!(resolve_apic_ids(None, &[], &[]), Ok(vec![0]));
-    }
-
-    #[test]
-    fn apic_id_list_sets_the_number_of_cpus() {
-        assert_eq!(resolve_apic_ids(None, &[0, 300], &[]), Ok(vec![0, 300]));
-        assert_eq!(resolve_apic_ids(Some(2), &[], &[(1, 300)]), Ok(vec![0, 300]));
-    }
-
-    #[test]
-    fn contradicting_apic_ids_are_refused_by_the_name_of_the_flag() {
-        assert!(resolve_apic_ids(Some(3), &[0, 300], &[]).unwrap_err().contains("--apic-ids has 2"));
-        assert!(resolve_apic_ids(None, &[7, 7], &[]).unwrap_err().contains("APIC id 7"));
-        assert!(resolve_apic_ids(Some(1), &[], &[(1, 300)]).unwrap_err().contains("no vCPU 1"));
-    }
+    use crate::cli::Command;
+    use clap::Parser;
 
     #[test]
     fn what_is_given_back_is_counted_for_whoever_is_told_of_it() {
@@ -391,33 +209,6 @@ mod tests {
         assert!(counts(&["--stats"]) && counts(&["--json", "-"]) && counts(&["--stats-interval", "1"]));
         assert!(!counts(&[]) && !counts(&["--control", "vm.sock"]));
         assert!(!counts(&["--json", "-", "--no-history"]));
-    }
-
-    #[test]
-    fn a_rate_is_limited_by_percent_or_not_at_all() {
-        assert_eq!(parse_rate_limit("25"), Ok(RateLimit::percent(25)));
-        assert_eq!(parse_rate_limit("200%"), Ok(RateLimit::percent(200)));
-        assert_eq!(parse_rate_limit("off"), Ok(RateLimit::OFF));
-        assert!(
-            ["0", "-1", "%", "", "1.5", "off%", "100001"].iter().all(|text| parse_rate_limit(text).is_err())
-        );
-        let cli = Cli::try_parse_from(["pvir", "run", "k"]).unwrap();
-        let Command::Run(run) = cli.command else { panic!("not `run`") };
-        assert_eq!(run.rate_limit, RateLimit::default());
-    }
-
-    #[test]
-    fn storms_are_limited_by_interrupts_a_second_or_not_at_all() {
-        let limit = StormLimit::per_second(20_000);
-        assert_eq!(parse_storm_limit("20000"), Ok(limit));
-        assert_eq!(parse_storm_limit("20000,30000"), Ok(limit.with_vm(30_000)));
-        assert_eq!(parse_storm_limit("off"), Ok(StormLimit::OFF));
-        let refused =
-            ["", "0", "999", "-5", "1e6", "20000,", "20000,1", ",20000", "1000,2000,3000", "off,off"];
-        assert!(refused.iter().all(|text| parse_storm_limit(text).is_err()));
-        let cli = Cli::try_parse_from(["pvir", "run", "k"]).unwrap();
-        let Command::Run(run) = cli.command else { panic!("not `run`") };
-        assert_eq!(run.storm_limit, StormLimit::default());
     }
 
     #[test]
