@@ -40,9 +40,11 @@ use super::*;
 use crate::fake::{Entry, FakeDevice, FakeKvm, Footprint, SharedPlatform};
 use fixture::ServiceFixture;
 use pvir_abi::{
-    Bdf, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, Handle, Header, Store, Version, X86Route,
+    Bdf, CallFlags, DeviceRecord, EnableRecord, EntryRecord, FeaturesRecord, Handle, Header, Operation,
+    Store, Version, X86Route,
 };
 use records::*;
+use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 const FIRST_GSI: u32 = 24;
