@@ -75,6 +75,10 @@ pub(super) const INTEL: Batch = Batch {
             "a guest resets its machine under traffic: the device is reset, each boot is as the first, nothing leaks",
         ),
         (
+            "intel/reboots-plugged",
+            "a guest resets its machine after a card came, and while it is to go: it is reset, and then the host's again",
+        ),
+        (
             "intel/plug",
             "a card of the host is plugged and unplugged beside a busy device: each works, none lost, nothing left; refusals",
         ),
@@ -197,6 +201,10 @@ pub(super) const AMD: Batch = Batch {
         (
             "amd/reboots",
             "a guest resets its machine under traffic: the device is reset, each boot is as the first, nothing leaks",
+        ),
+        (
+            "amd/reboots-plugged",
+            "a guest resets its machine after a card came, and while it is to go: it is reset, and then the host's again",
         ),
         (
             "amd/plug",

@@ -15,6 +15,7 @@ mod kernel_hypercalls;
 mod kernel_messages;
 mod lives;
 mod multi;
+mod neighbour;
 mod pairs;
 mod paths;
 mod plug;
@@ -65,6 +66,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("reset-by-host", resets::by_host),
     ("decode", resets::decode),
     ("storm-limit", guest::storm_limit),
+    ("storm-neighbour", neighbour::run),
     ("host-vectors", guest::host_vectors),
     ("conformance-others", guest::conformance_of_each),
     ("hostile", hostile::run),
@@ -109,6 +111,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("saves-started-again", saves::started_again),
     ("reboots", lives::reboots_passed_through),
     ("reboots-own-kvm", lives::reboots_emulated),
+    ("reboots-plugged", restarts::passed_through),
     ("reboots-plugged-own-kvm", restarts::emulated),
     ("panics", lives::panics_passed_through),
     ("panics-own-kvm", lives::panics_emulated),

@@ -21,6 +21,9 @@ const ROUNDS: u64 = 12;
 /// The same of a device of the host, and of one beside another.
 const ROUNDS_OF_HOST: u64 = 5;
 const BESIDE: u64 = 3;
+/// By which an administrator has VFIO take devices that are not isolated, in each way.
+const UNSAFE_GROUPS: &str = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
+const UNSAFE_IOMMUFD: &str = "/sys/module/iommufd/parameters/allow_unsafe_interrupts";
 const BUSY: &str = "emulated,vectors=10";
 
 /// With the emulated device, on any KVM.
@@ -57,11 +60,12 @@ pub(super) fn by_own_file() -> Result<CaseReport> {
 
 /// Another way than the VM's, and another device's file, are refused, and the VM goes on.
 fn refusals_of_files(device: &str, other: &str) -> Result<String> {
-    let arguments = ["--device", BUSY, "--device", other, "--vfio", "cdev"];
+    let arguments = ["--device", BUSY, "--device", other, "--vfio", "cdev", "--mode", "direct"];
     let mut vm = Vm::start(&arguments, "plug rounds=1 checkpoints")?;
     vm.plugs(device);
     vm.until("busy")?;
     let before = Footprint::of(&mut vm)?;
+    not_isolated(&vm, device, UNSAFE_IOMMUFD)?;
     let said =
         vm.plug(device, &["--vfio", "group"]).err().context("it was plugged by its group")?.to_string();
     ensure!(said.contains("the way to this VM's host devices is cdev"), "another way: {said}");
@@ -83,12 +87,13 @@ fn refusals_of_files(device: &str, other: &str) -> Result<String> {
     vm.until("quiet")?;
     let checks = vm.run_out()?.passed()?;
     host::nothing_left()?;
-    Ok(format!("another way and other files refused, and the VM went on, {checks} checks"))
+    Ok(format!("not isolated, another way and other files refused, and the VM went on, {checks} checks"))
 }
 
 /// Each is refused by name, and the VM goes on.
 fn refusals(device: &str, other: &str) -> Result<String> {
-    let arguments = ["--device", BUSY, "--device", other, "--vfio", "group"];
+    // In direct mode all that a device may not be is refused.
+    let arguments = ["--device", BUSY, "--device", other, "--vfio", "group", "--mode", "direct"];
     let mut vm = Vm::start(&arguments, "plug rounds=1 checkpoints")?;
     vm.plugs(device);
     vm.until("busy")?;
@@ -112,12 +117,26 @@ fn refusals(device: &str, other: &str) -> Result<String> {
     let holder = File::options().read(true).write(true).open(group)?;
     refused(device, &[], "another program has it")?;
     drop(holder);
+    not_isolated(&vm, device, UNSAFE_GROUPS)?;
+    // A function that shares its group with one that is not the VM's.
+    refused(&format!("vfio={}", host::device(3)?), &[], "shares IOMMU group")?;
     Footprint::of(&mut vm)?.is_back(&before, "after what was refused")?;
     vm.resume()?;
     vm.until("quiet")?;
     let checks = vm.run_out()?.passed()?;
     host::nothing_left()?;
-    Ok(format!("five refused, and the VM went on, {checks} checks"))
+    Ok(format!("seven refused, two of them not isolated, and the VM went on, {checks} checks"))
+}
+
+/// While VFIO takes devices whose interrupts nobody checks (`switch`), a VM in direct mode takes none.
+fn not_isolated(vm: &Vm, device: &str, switch: &str) -> Result<()> {
+    fs::write(switch, "Y").context(switch.to_owned())?;
+    let said = vm.plug(device, &[]);
+    fs::write(switch, "N").context(switch.to_owned())?;
+    let said = said.err().context("a device that is not isolated was plugged")?.to_string();
+    let words = ["direct programming is refused", switch, "help: "];
+    ensure!(words.iter().all(|word| said.contains(word)), "not isolated: {said}");
+    Ok(())
 }
 
 fn rounds_of(device: &str, more: &[&str], rounds: u64) -> Result<String> {

@@ -28,6 +28,11 @@ pub(super) fn emulated() -> Result<CaseReport> {
     run("emulated,vectors=8")
 }
 
+/// With a device of the host.
+pub(super) fn passed_through() -> Result<CaseReport> {
+    run(&format!("vfio={}", host::device(0)?))
+}
+
 fn run(device: &str) -> Result<CaseReport> {
     let arguments = [&["--device", BUSY, "--on-reboot", "restart"], &STEADY[..]].concat();
     let mut vm = Vm::start(&arguments, "reboot by=port checkpoints")?;
