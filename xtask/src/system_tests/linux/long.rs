@@ -80,13 +80,11 @@ fn all(options: &Lives) -> Result<ExitCode> {
     let mut failed = Vec::new();
     let is_asked = |part: &&str| options.parts.is_empty() || options.parts.iter().any(|asked| asked == part);
     for (iommu, host) in [(Iommu::Intel, "intel"), (Iommu::Amd, "amd")] {
-        if options.lab.is_some_and(|asked| asked != iommu) {
-            continue;
-        }
+        let is_asked_of = options.lab.is_none_or(|asked| asked == iommu);
         for part in PARTS {
             let name = format!("{host} {part}, {} moves, {} times", options.moves, options.times);
             // What an interrupted run has done is in the report, asked for or not.
-            if report.has_done(&name) || !is_asked(&part) {
+            if report.has_done(&name) || !is_asked_of || !is_asked(&part) {
                 continue;
             }
             if let Err(error) = one(&mut report, iommu, (host, part), &name, options) {
