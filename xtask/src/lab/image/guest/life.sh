@@ -117,9 +117,10 @@ for driver in $drivers; do
     esac
 done
 [ "$reloads" = 0 ] || reload igb "$reloads"
+calls=/sys/kernel/debug/pvir/calls
+[ ! -e $calls ] || sed 's/^/@guest calls /' $calls
 # Nobody has an interrupt any more, and so the host holds no entry.
 entries=/sys/kernel/debug/pvir/interrupts
 [ ! -e $entries ] || echo "@guest held $(grep -c '^0000:' $entries)"
-# What the kernel warned of.
-dmesg | grep -v 'ommand line' | grep -E 'WARNING|BUG|Oops|pvir|[Tt]imeout|timed out|lockup|stall|spurious' | sed 's/^/@kernel /'
+warned
 echo "@guest done"
