@@ -103,6 +103,14 @@ fn check(record: &Record, life: &Life) -> Result<()> {
         let (without, again) = (chips("without")?, chips("again")?);
         ensure!(!without.contains("PVIR"), "without the module its interrupts are of {without}");
         ensure!(again.contains("PVIR-PCI-MSIX"), "with the module again they are of {again}");
+        // The first load again was with conduit=msr, the second one excluded the device.
+        ensure!(record.kernel().any(|line| line.contains("conduit msr,")), "no load was by conduit=msr");
+        let batch = record.said("batch ").next().context("no batch")?;
+        ensure!(batch.trim() == "1", "batch=1 is {batch}");
+        if life.reloads > 1 {
+            let excluded = chips("excluded")?;
+            ensure!(!excluded.contains("PVIR"), "of a device that is excluded they are of {excluded}");
+        }
         nothing_is_left(record)?;
     }
     no_call_has_failed(record)?;

@@ -69,10 +69,21 @@ reload() {
         end_work "$1" without
         [ $round -gt 0 ] || chips "$device" without
         left "unloaded $round"
-        load_pvir
+        # Each parameter once.
+        case $round in
+            0) load_pvir conduit=msr batch=1 ;;
+            1) load_pvir "exclude=${device##*/}" ;;
+            *) load_pvir ;;
+        esac
         rebind "$1"
         work "$1"
-        [ $round -gt 0 ] || chips "$device" again
+        case $round in
+            0)
+                chips "$device" again
+                echo "@guest batch $(sed -n 's/^records-in-a-call //p' /sys/kernel/debug/pvir/host)"
+                ;;
+            1) chips "$device" excluded ;;
+        esac
         round=$((round + 1))
         progress reloads $round
     done
@@ -88,9 +99,9 @@ rebind() {
     bring_up "$1" "$device"
 }
 
-# A host that offers nothing is no failure.
+# With these parameters. A host that offers nothing is no failure.
 load_pvir() {
-    if insmod /lib/guest/modules/pvir.ko; then
+    if insmod /lib/guest/modules/pvir.ko "$@"; then
         [ "${round:-0}" -gt 0 ] || echo "@guest pvir is loaded"
     else
         echo "@guest pvir is not loaded"
