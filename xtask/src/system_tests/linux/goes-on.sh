@@ -34,6 +34,7 @@ while kill -0 $vm 2>/dev/null; do
         answered=$((answered + 1))
         case $question in
             *'to be saved'*)
+                rm -f /tmp/saved
                 pvir save /tmp/saved $vm </dev/null | sed 's/^/@host /'
                 wait $vm || echo "@host ended with $?"
                 pvir run "$@" --restore /tmp/saved </tmp/in >>/tmp/out 2>>/tmp/err &
