@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::counts::{Counts, InterruptCounts};
 use super::{COMMAND_LINE, Console, pvir};
 use crate::lab::{Iommu, Options};
+use crate::linux_module::Built;
 use crate::linux_module::life::{Record, SCRIPT};
 use crate::runner::Verdict;
 use crate::system_tests::command::in_lab;
@@ -20,7 +21,7 @@ const WITH_MODULE: [&str; 4] = ["traffic", "moves", "offline", "rebind"];
 
 pub(super) fn run() -> Result<Verdict> {
     let built = pvir::built()?;
-    let modules = built.as_ref().map_or(Ok(Vec::new()), |built| built.all())?;
+    let modules = built.as_ref().map_or(Ok(Vec::new()), Built::all)?;
     let options = Options {
         iommu: Iommu::Intel,
         // as for all lives of drivers with the module

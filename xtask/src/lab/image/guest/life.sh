@@ -65,6 +65,7 @@ reload() {
     round=0
     while [ $round -lt "$2" ]; do
         begin_work "$1"
+        [ $round -gt 0 ] || calls_of_load
         rmmod pvir || fail "rmmod pvir"
         end_work "$1" without
         [ $round -gt 0 ] || chips "$device" without
@@ -108,6 +109,12 @@ load_pvir() {
     fi
 }
 
+# What the module has counted since it was loaded.
+calls_of_load() {
+    calls=/sys/kernel/debug/pvir/calls
+    [ ! -e $calls ] || sed 's/^/@guest calls /' $calls
+}
+
 # What would grow if something was left behind: interrupts, mappings of the kernel, memory in its caches, in KiB.
 left() {
     echo "@guest left $1 irqs=$(ls /proc/irq | wc -l) mappings=$(wc -l </proc/vmallocinfo) slab=$(sed -n 's/^SUnreclaim: *\([0-9]*\).*/\1/p' /proc/meminfo)"
@@ -128,8 +135,7 @@ for driver in $drivers; do
     esac
 done
 [ "$reloads" = 0 ] || reload igb "$reloads"
-calls=/sys/kernel/debug/pvir/calls
-[ ! -e $calls ] || sed 's/^/@guest calls /' $calls
+calls_of_load
 # Nobody has an interrupt any more, and so the host holds no entry.
 entries=/sys/kernel/debug/pvir/interrupts
 [ ! -e $entries ] || echo "@guest held $(grep -c '^0000:' $entries)"

@@ -46,7 +46,7 @@ pub(crate) fn load(kernel: &str, initrd: &str, command_line: &str) -> Result<()>
     params.set_initrd(initrd_at, initrd.len())?;
     let mut words = command_line.as_bytes().to_vec();
     words.push(0);
-    ensure!(words.len() <= PAGE as usize, "the command line is longer than a page");
+    ensure!(u64::try_from(words.len())? <= PAGE, "the command line is longer than a page");
     let code = entry_code(start, image.entry + start);
 
     let mut segments = vec![
