@@ -137,6 +137,7 @@ static const struct dev_pm_ops test_pm = {
 	.resume = test_resume,
 	.freeze = test_freeze,
 	.thaw = test_thaw,
+	.restore = test_thaw,
 };
 
 static const struct pci_device_id test_ids[] = {

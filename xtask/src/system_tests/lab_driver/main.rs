@@ -15,11 +15,14 @@ mod control_socket;
 mod expect;
 mod footprint;
 mod host;
+mod kexec;
 mod trace;
 mod vm;
 mod witness;
 
 const USAGE: &str = "lab-driver CASE...: runs cases in the lab; their names:";
+/// In place of cases, and in a Linux guest: kernel, initramfs and command line of a crash kernel.
+const KEXEC: &str = "kexec";
 
 /// What a case that holds has to say.
 #[derive(Default)]
@@ -41,6 +44,15 @@ pub(crate) type Case = fn() -> Result<CaseReport>;
 
 fn main() -> ExitCode {
     let names: Vec<String> = env::args().skip(1).collect();
+    if let [KEXEC, kernel, initrd, command_line] = *names.iter().map(String::as_str).collect::<Vec<_>>() {
+        return match kexec::load(kernel, initrd, command_line) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("lab-driver: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let unknown = names.iter().find(|name| cases::find(name).is_none());
     if names.is_empty() || unknown.is_some() {
         let all: Vec<&str> = cases::ALL.iter().map(|(name, _)| *name).collect();

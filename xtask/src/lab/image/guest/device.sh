@@ -17,17 +17,26 @@ device_settle() {
     tail -n 1 "$status" | grep -q ' pending=0 ' || fail "lost: $(grep 'pending=1' "$status")"
 }
 
-# Twenty rounds of each interrupt, 20 ms apart, while something else happens.
+# Rounds of each interrupt, 20 ms apart, while something else happens.
 device_rate() {
     device_control rate 0 "$(grep -c ^vector "$status")" 20000 "$1"
 }
 
-device_life() {
+# Its driver is loaded; the first of its devices is used.
+device_open() {
     module pvir_test_device
-    device=$(devices_of pvir_test_device | head -n 1)
+    device_use 1
+}
+
+device_use() {
+    device=$(devices_of pvir_test_device | sed -n "$1p")
     [ -n "$device" ] || fail "no emulated device"
     control=/sys/kernel/debug/pvir-test/${device##*/}/control
     status=/sys/kernel/debug/pvir-test/${device##*/}/status
+}
+
+device_life() {
+    device_open
     step emulated load
     table "$device"
     device_control request 8

@@ -65,14 +65,26 @@ reload() {
     round=0
     while [ $round -lt "$2" ]; do
         begin_work "$1"
+        [ $round -gt 0 ] || calls_of_load
         rmmod pvir || fail "rmmod pvir"
         end_work "$1" without
         [ $round -gt 0 ] || chips "$device" without
         left "unloaded $round"
-        load_pvir
+        # Each parameter once.
+        case $round in
+            0) load_pvir conduit=msr batch=1 ;;
+            1) load_pvir "exclude=${device##*/}" ;;
+            *) load_pvir ;;
+        esac
         rebind "$1"
         work "$1"
-        [ $round -gt 0 ] || chips "$device" again
+        case $round in
+            0)
+                chips "$device" again
+                echo "@guest batch $(sed -n 's/^records-in-a-call //p' /sys/kernel/debug/pvir/host)"
+                ;;
+            1) chips "$device" excluded ;;
+        esac
         round=$((round + 1))
         progress reloads $round
     done
@@ -88,13 +100,19 @@ rebind() {
     bring_up "$1" "$device"
 }
 
-# A host that offers nothing is no failure.
+# With these parameters. A host that offers nothing is no failure.
 load_pvir() {
-    if insmod /lib/guest/modules/pvir.ko; then
+    if insmod /lib/guest/modules/pvir.ko "$@"; then
         [ "${round:-0}" -gt 0 ] || echo "@guest pvir is loaded"
     else
         echo "@guest pvir is not loaded"
     fi
+}
+
+# What the module has counted since it was loaded.
+calls_of_load() {
+    calls=/sys/kernel/debug/pvir/calls
+    [ ! -e $calls ] || sed 's/^/@guest calls /' $calls
 }
 
 # What would grow if something was left behind: interrupts, mappings of the kernel, memory in its caches, in KiB.
@@ -117,9 +135,9 @@ for driver in $drivers; do
     esac
 done
 [ "$reloads" = 0 ] || reload igb "$reloads"
+calls_of_load
 # Nobody has an interrupt any more, and so the host holds no entry.
 entries=/sys/kernel/debug/pvir/interrupts
 [ ! -e $entries ] || echo "@guest held $(grep -c '^0000:' $entries)"
-# What the kernel warned of.
-dmesg | grep -v 'ommand line' | grep -E 'WARNING|BUG|Oops|pvir|[Tt]imeout|timed out|lockup|stall|spurious' | sed 's/^/@kernel /'
+warned
 echo "@guest done"

@@ -14,7 +14,7 @@ use super::modules::Set;
 const MODULES: &str = "lib/guest/modules";
 const INIT: &[u8] = include_bytes!("init.sh");
 /// What `pvir.run=` on the guest's command line can name, and what these share.
-const SCRIPTS: [(&str, &[u8]); 11] = [
+const SCRIPTS: [(&str, &[u8]); 13] = [
     ("accesses", include_bytes!("accesses.sh")),
     ("device", include_bytes!("device.sh")),
     ("steps", include_bytes!("steps.sh")),
@@ -25,6 +25,8 @@ const SCRIPTS: [(&str, &[u8]); 11] = [
     ("unplug", include_bytes!("unplug.sh")),
     ("saves", include_bytes!("saves.sh")),
     ("virtio", include_bytes!("virtio.sh")),
+    ("goes-on", include_bytes!("goes-on.sh")),
+    ("crashed", include_bytes!("crashed.sh")),
     ("card", include_bytes!("card.sh")),
 ];
 

@@ -157,3 +157,8 @@ chips() {
     echo "@guest chips $2 $(sed -n "s/.* \([A-Z-]*PCI-MSIX*-$bdf\) .*/\1/p" /proc/interrupts | sort | uniq -c | tr -s ' \n' ' ')"
     sed "s/^/@counts $2 /" /proc/interrupts | grep -e CPU -e "$bdf"
 }
+
+# What the kernel warned of, and what it said of pvir.
+warned() {
+    dmesg | grep -v 'ommand line' | grep -E 'WARNING|BUG|Oops|pvir|[Tt]imeout|timed out|lockup|stall|spurious' | sed 's/^/@kernel /'
+}
