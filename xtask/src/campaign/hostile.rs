@@ -112,13 +112,10 @@ fn storm_in_lab(report: &mut Report, time: Duration, iommu: Iommu) -> Result<()>
 fn isolation(report: &mut Report, time: Duration, iommu: Iommu) -> Result<()> {
     let begun = Instant::now();
     report.head = head(&["class", "attempts", "delivered to anyone"]);
-    match iommu {
-        Iommu::Intel => {
-            report.note(format!("The control, with intremap=nosid: {}.", long::isolation_bites()?))
-        }
-        _ => report
-            .note("No control: each device has a table of its own, which nothing switches off.".to_owned()),
-    }
+    report.note(match iommu {
+        Iommu::Intel => format!("The control, with intremap=nosid: {}.", long::isolation_bites()?),
+        _ => "No control: each device has a table of its own, which nothing switches off.".to_owned(),
+    });
     let mut all: BTreeMap<String, u64> = BTreeMap::new();
     let mut times = 1_000;
     loop {

@@ -39,26 +39,27 @@ fn run(report: &mut Report, tools: &[Tool], time: Duration) -> Result<()> {
     let mut failures = Vec::new();
     for tool in tools {
         if let Some(missing) = tool.missing() {
-            report.note(format!("**{} was not run**: {missing}.", tool.name));
+            report.note(format!("- **{} was not run**: {missing}.", tool.name));
             continue;
         }
         for package in tool.packages {
             let tests = Tests::new(tool, package.name);
-            for group in tests.groups()? {
+            for (group, names) in tests.groups(package.without)? {
                 let part = format!("{} {} {group}", tool.name, package.name);
                 if report.has_done(&part) {
                     continue;
                 }
-                if Instant::now() >= ends {
-                    report.note(format!("Not run, for the time was over: {part}."));
+                let module = group.split("::").next().unwrap_or_default();
+                if let Some((_, reason)) = package.skipped.iter().find(|(name, _)| *name == module) {
+                    report.note(format!("- Not run: {part}, since {reason}."));
                     continue;
                 }
-                if let Some((_, reason)) = package.skipped.iter().find(|(name, _)| *name == group) {
-                    report.note(format!("Not run: {part}, since {reason}."));
+                if Instant::now() >= ends {
+                    report.note(format!("- Not run, for the time was over: {part}."));
                     continue;
                 }
                 let started = Instant::now();
-                let Outcome { passed, what } = tests.run(&group, package.without)?;
+                let Outcome { passed, what } = tests.run(&names)?;
                 let said = what.as_deref().unwrap_or("nothing found");
                 let row = format!(
                     "| {} | {} | {group} | {passed} | {} | {} |",
@@ -72,7 +73,7 @@ fn run(report: &mut Report, tools: &[Tool], time: Duration) -> Result<()> {
             }
             let left_out = package.without.iter();
             left_out.for_each(|(name, reason)| {
-                report.note(format!("Left out with {}: `{name}`, since {reason}.", tool.name));
+                report.note(format!("- Left out with {}: `{name}`, since {reason}.", tool.name));
             });
         }
     }
