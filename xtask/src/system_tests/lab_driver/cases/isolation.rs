@@ -86,7 +86,7 @@ fn mount(arguments: &[&str]) -> Result<()> {
 /// The attacker's end, the VM beside it, and by how much the counts of that VM's device have grown meanwhile.
 fn attack(times: u64, by_dma: u64) -> Result<(Ended, Vm, u64)> {
     let (attacker, victim) = (host::device(0)?, host::device(2)?);
-    let mut other = Vm::start(&["--device", &format!("vfio={victim}")], "direct interrupts=400 checkpoints")?;
+    let mut other = Vm::start(&["--device", &format!("vfio={victim}")], "direct interrupts=100 checkpoints")?;
     other.until("enabled")?;
     other.resume()?;
     other.until("mapped")?;
