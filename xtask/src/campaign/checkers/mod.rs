@@ -21,11 +21,23 @@ pub(super) const MIRI: Campaign = Campaign {
     run: |report, time| run(report, &tools::MIRI, time),
 };
 
-pub(super) const SANITIZE: Campaign = Campaign {
-    name: "sanitize",
-    about: "the unit tests of driver and host library with the address, leak and thread sanitizers (nightly)",
-    run: |report, time| run(report, &tools::SANITIZERS, time),
-};
+pub(super) const SANITIZE: [Campaign; 3] = [
+    Campaign {
+        name: "sanitize-address",
+        about: "the unit tests of driver and host library with the address sanitizer (nightly)",
+        run: |report, time| run(report, &tools::SANITIZERS[..1], time),
+    },
+    Campaign {
+        name: "sanitize-leak",
+        about: "the unit tests of the host's library with the leak sanitizer (nightly)",
+        run: |report, time| run(report, &tools::SANITIZERS[1..2], time),
+    },
+    Campaign {
+        name: "sanitize-thread",
+        about: "the unit tests of driver and host library with the thread sanitizer (nightly)",
+        run: |report, time| run(report, &tools::SANITIZERS[2..], time),
+    },
+];
 
 pub(super) const VALGRIND: Campaign = Campaign {
     name: "valgrind",
@@ -44,6 +56,7 @@ fn run(report: &mut Report, tools: &[Tool], time: Duration) -> Result<()> {
         }
         for package in tool.packages {
             let tests = Tests::new(tool, package.name);
+            let mut late = Vec::new();
             for (group, names) in tests.groups(package.without)? {
                 let part = format!("{} {} {group}", tool.name, package.name);
                 if report.has_done(&part) {
@@ -55,7 +68,7 @@ fn run(report: &mut Report, tools: &[Tool], time: Duration) -> Result<()> {
                     continue;
                 }
                 if Instant::now() >= ends {
-                    report.note(format!("- Not run, for the time was over: {part}."));
+                    late.push(group);
                     continue;
                 }
                 let started = Instant::now();
@@ -70,6 +83,10 @@ fn run(report: &mut Report, tools: &[Tool], time: Duration) -> Result<()> {
                 );
                 report.add(&part, &row, what.is_none())?;
                 failures.extend(what.map(|what| format!("{part}:\n{what}")));
+            }
+            if !late.is_empty() {
+                let (tool, package, late) = (tool.name, package.name, late.join(", "));
+                report.note(format!("- Not run, for the time was over: {tool} {package}: {late}."));
             }
             let left_out = package.without.iter();
             left_out.for_each(|(name, reason)| {
