@@ -1,9 +1,11 @@
 //! What the small functions of the contract answer, each once, so that none of them can answer anything else.
 
 use pvir_abi::{
-    Bdf, DeliveryMode, DestinationMode, DeviceId, EntryFlags, EntryRecord, GuestPhysAddr, Handle,
-    MAX_BLOCK_LEN, Operation, Pair, Routing, Status, Store, X86Route, block_len,
+    Bdf, Conduits, DeliveryMode, DestinationMode, DeviceId, DeviceRecord, Discovery, EntryFlags, EntryRecord,
+    Features, GuestPhysAddr, Handle, MAX_BLOCK_LEN, Operation, Pair, Routing, Status, Store, X86Route,
+    block_len,
 };
+use zerocopy::IntoBytes;
 
 fn device() -> DeviceId {
     DeviceId::new(1, Bdf(0x021c))
@@ -72,4 +74,49 @@ fn a_record_asks_for_what_it_is_made_for() {
 #[test]
 fn an_address_is_shown_in_hexadecimal() {
     assert_eq!(format!("{:?}", GuestPhysAddr(0x1000)), "GPA 0x1000");
+}
+
+#[test]
+fn a_device_is_shown_as_lspci_shows_it() {
+    assert_eq!(format!("{:?} {:?}", device().bdf, device()), "02:03.4 0001:02:03.4");
+}
+
+#[test]
+fn a_block_of_discovery_has_each_conduit_that_was_added() {
+    let none = Discovery::new(Features::MSI);
+    assert_eq!((none.conduits, none.msr, none.port), (Conduits::empty(), 0, 0));
+    let all = none.with_conduits(Conduits::VMCALL).with_msr(0x5056_0000).with_port(0x5058);
+    let all = all.with_conduits(Conduits::VMMCALL);
+    let conduits = Conduits::VMCALL | Conduits::VMMCALL | Conduits::MSR | Conduits::PORT;
+    assert_eq!(
+        (all.conduits, all.msr, all.port, all.features),
+        (conduits, 0x5056_0000, 0x5058, Features::MSI)
+    );
+}
+
+#[test]
+fn a_pair_is_shown_as_its_two_registers() {
+    let pair = Pair { address: 0xfee0_0298, data: 3 };
+    assert_eq!(format!("{pair} {pair:?}"), "0xfee00298/0x0003 0xfee00298/0x0003");
+}
+
+#[test]
+fn a_text_that_is_no_address_is_told_what_one_is() {
+    let error = "1:2.8".parse::<DeviceId>().unwrap_err().to_string();
+    assert!(error.contains("expected SSSS:BB:DD.F"), "{error}");
+}
+
+#[test]
+fn a_request_for_a_device_is_zero_but_for_its_name() {
+    let record = DeviceRecord::request(device());
+    assert_eq!((record.device, record.status), (device(), Status::PENDING));
+    let rest = DeviceRecord { device: DeviceId::default(), status: Status::OK, ..record };
+    assert!(rest.as_bytes().iter().all(|byte| *byte == 0), "{rest:?}");
+}
+
+#[test]
+fn a_status_is_shown_by_its_name() {
+    let shown = [Status::OK, Status::NOT_ENABLED, Status::PENDING, Status(0x777)].map(|s| format!("{s:?}"));
+    assert_eq!(shown, ["OK", "NOT_ENABLED", "PENDING", "Status(0x777)"]);
+    assert_eq!((Status::NO_GSI.name(), Status::PENDING.name()), (Some("NO_GSI"), None));
 }

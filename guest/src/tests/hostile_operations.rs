@@ -102,6 +102,69 @@ fn features_must_say_what_cpuid_says() {
     }
 }
 
+/// FEATURES, answered as `tamper` changes it.
+fn features_error(tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) -> Error {
+    let host = host();
+    host.tamper(tamper);
+    Pvir::negotiate(&host.discovered(), host.clone(), host.block(1)).unwrap_err()
+}
+
+#[test]
+fn what_was_enabled_before_is_offered_and_has_an_epoch() {
+    let violated = |violation| Error::ContractViolation { operation: Operation::FEATURES, violation };
+    let enabled = |block: &mut [u8]| put(block, at(0, 24), &Features::MSIX.bits().to_le_bytes());
+    let error = features_error(move |block, _| enabled(block));
+    assert_eq!(error, violated(ContractViolation::Epoch { before: 0, said: 0 }));
+    let field = "enabled or irtes";
+    let unknown = features_error(|block, _| put(block, at(0, 31), &[0x80]));
+    assert_eq!(unknown, violated(ContractViolation::NotAsDiscovered { field }));
+    let more_than_all = features_error(|block, _| put(block, at(0, 40), &[0xff; 4]));
+    assert_eq!(more_than_all, violated(ContractViolation::NotAsDiscovered { field }));
+    // Firmware may have left it enabled.
+    let host = host();
+    host.tamper(move |block, _| {
+        put(block, 24, &[3]);
+        enabled(block);
+    });
+    let pvir = Pvir::negotiate(&host.discovered(), host.clone(), host.block(1)).unwrap();
+    assert_eq!(pvir.limits().enabled, Features::MSIX);
+}
+
+#[test]
+fn a_features_record_that_failed_has_no_answer() {
+    let partly = |block: &mut [u8], conduit: &mut Status| {
+        *conduit = Status::PARTIAL;
+        put(block, 16, &[1, 0, 0, 0, 0]);
+        put(block, at(0, 4), &Status::NO_GSI.0.to_le_bytes());
+    };
+    let violation = ContractViolation::NotZero { record: 0, field: "features" };
+    assert_eq!(
+        features_error(partly),
+        Error::ContractViolation { operation: Operation::FEATURES, violation }
+    );
+}
+
+#[test]
+fn a_disable_is_carried_out_or_refused_as_a_whole() {
+    let error = |status: Status, done: u8| {
+        let (host, remapping) = enabled();
+        host.tamper(move |block, conduit| {
+            *conduit = status;
+            put(block, 16, &status.0.to_le_bytes());
+            put(block, 20, &[done, 0, 0, 0]);
+        });
+        let failed = remapping.disable().unwrap_err();
+        assert!(failed.remapping.features().contains(Features::MSIX), "the session comes back as it was");
+        failed.error
+    };
+    let operation = Operation::DISABLE;
+    let violated = |violation| Error::ContractViolation { operation, violation };
+    assert_eq!(error(Status::OK, 1), violated(ContractViolation::Done { said: 1, counted: 0 }));
+    assert_eq!(error(Status::PARTIAL, 0), violated(ContractViolation::CallStatus(Status::PARTIAL)));
+    let status = Status::RATE_LIMITED.result().unwrap_err();
+    assert_eq!(error(Status::RATE_LIMITED, 0), Error::Status { operation, status });
+}
+
 /// ENABLE with an event area, answered as `tamper` changes it.
 fn enable_error(tamper: impl FnMut(&mut [u8], &mut Status) + Send + 'static) -> Error {
     let host = host();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fake::FakeStore;
-use crate::{Entry, Irte, Mask, Masked, StoreEntry, StoreError};
+use crate::{Entry, Irte, Mask, Masked, Renamed, StoreEntry, StoreError};
 use pvir_abi::Pair;
 
 const ORIGIN: Origin = Origin::ims(DEVICE, 5);
@@ -144,4 +144,29 @@ fn a_pair_is_written_masked_also_where_the_host_has_unmasked_the_entry() {
     assert_eq!(mask.get(), Mask::Set);
     let _live = programmed.unmask();
     assert_eq!(mask.get(), Mask::Clear);
+}
+
+/// An IMS entry whose message lies in an entry of the MSI-X table: the IRTE is the former's, all else the latter's.
+#[test]
+fn an_entry_under_another_name_takes_the_irte_of_that_name() {
+    let renamed = Renamed::new(FakeStore::new(Origin::msix(DEVICE, 9)), ORIGIN);
+    assert_eq!((renamed.origin(), renamed.mask()), (ORIGIN, Some(Mask::Clear)));
+    let irte = irte();
+    let pair = irte.pair();
+    let live = Entry::claim(renamed).unwrap().program(irte).unwrap().unmask();
+    let (entry, irte) = live.mask().unwrap().retire();
+    assert_eq!(irte.pair(), pair);
+    let other = enabled().1.map(MapRequest::new(Origin::msix(DEVICE, 9), Target::Parked)).unwrap();
+    let failed = entry.program(other).unwrap_err();
+    assert!(matches!(failed.error, StoreError::OtherEntry { .. }), "{:?}", failed.error);
+}
+
+#[test]
+fn what_is_renamed_is_reached_under_its_new_name() {
+    let mut renamed = Renamed::new(FakeStore::new(Origin::msix(DEVICE, 9)), ORIGIN);
+    let pair = Pair { address: 0xfee0_0010, data: 7 };
+    renamed.set_mask(Mask::Set);
+    assert_eq!(renamed.mask(), Some(Mask::Set));
+    renamed.write(pair);
+    assert_eq!((renamed.read(), renamed.is_pending()), (pair, None));
 }

@@ -3,11 +3,13 @@
 use crate::input::Input;
 use crate::machine::{BLOCK, Machine, RAM_LEN, device};
 use anyhow::{Context, Result, ensure};
-use pvir_abi::{CallFlags, EnableRecord, EntryRecord, Features, Header, Operation, Status, Store, Version};
+use pvir_abi::{
+    CallFlags, EnableRecord, EntryRecord, EventReason, Features, Header, Operation, Status, Store, Version,
+};
 use pvir_host::emulation::{MessageStore, MsiForm, StoreLayout};
-use pvir_host::function::{BarMapper, MappedPart, PciFunction};
+use pvir_host::function::{BarMapper, FunctionError, MappedPart, PciFunction};
 use pvir_test_device::function_with_events;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress};
 use zerocopy::{FromBytes, IntoBytes};
@@ -51,11 +53,43 @@ pub(crate) fn test_device(machine: &Machine, number: u8, is_msi: bool) -> Result
     Ok(new.attach(service)?)
 }
 
-/// Where a device may write: at each place at which it was told to put its sequence numbers.
+/// What has come of what the guest has written.
 #[derive(Default)]
 struct Written {
+    /// The lower half of the place at which a device is to put its sequence numbers.
     low: [u32; 2],
+    /// Where a device may write: at each place that it was told.
     bases: Vec<u64>,
+    /// Devices that have gone, by EVENT: the VM does not have them.
+    gone: [bool; 2],
+}
+
+impl Written {
+    /// A reset is refused if the device has gone, and not otherwise; what it resets is as at the start.
+    fn reset(&mut self, function: &PciFunction, which: usize) -> Result<()> {
+        let result = function.reset();
+        let mut config = [0; 4];
+        function.config_read(0, &mut config);
+        if self.gone[which] {
+            let refused = matches!(&result, Err(FunctionError::Device { source, .. }) if source.kind() == ErrorKind::NotFound);
+            ensure!(refused, "the reset of a device that has gone: {result:?}");
+            ensure!(config == [0xff; 4], "a device that was not reset shows {config:x?}");
+        } else {
+            result?;
+            ensure!(config != [0xff; 4], "a device that was reset does not answer");
+            self.low[which] = 0;
+        }
+        Ok(())
+    }
+
+    /// The guest's own reset, which is told by no error. A device that has gone keeps its registers.
+    fn see_guest_reset(&mut self, function: &PciFunction, which: usize) {
+        let mut low = [0; 4];
+        function.bar_read(0, SEQUENCES_LOW, &mut low);
+        if low == [0; 4] {
+            self.low[which] = 0;
+        }
+    }
 }
 
 pub(crate) fn run(bytes: &[u8]) -> Result<()> {
@@ -87,6 +121,7 @@ pub(crate) fn run(bytes: &[u8]) -> Result<()> {
                     offset
                 };
                 function.config_write(offset.into(), &[low, high]);
+                written.see_guest_reset(function, which);
             }
             11 => {
                 function.pause();
@@ -94,7 +129,7 @@ pub(crate) fn run(bytes: &[u8]) -> Result<()> {
                 function.resume();
                 let _ = postcard::to_stdvec(&saved)?;
             }
-            12 => function.reset()?,
+            12 => written.reset(function, which)?,
             _ => call(&machine, &mut input, &mut granted)?,
         }
         machine.check(|_| true)?;
@@ -133,6 +168,11 @@ fn register(function: &PciFunction, which: usize, input: &mut Input<'_>, written
     }
     if width == 4 && offset == SEQUENCES_HIGH {
         written.bases.push(u64::from(value) << 32 | u64::from(written.low[which]));
+    }
+    if width == 4 && offset == EVENT {
+        let reason = EventReason(value);
+        written.gone[which] =
+            reason == EventReason::DEVICE_GONE || written.gone[which] && reason != EventReason::NONE;
     }
     let data = [value.to_le_bytes(), value.to_le_bytes()].concat();
     function.bar_write(0, offset, &data[..width]);
@@ -214,4 +254,31 @@ fn check_ram(machine: &Machine, written: &Written) -> Result<()> {
         ensure!(byte == 0x5a || is_block || of_a_base(at), "the device has written {byte:#x} at {at:#x}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_has_gone_is_not_reset_and_is_once_it_has_come_back() {
+        let machine = Machine::bare().unwrap();
+        let function = test_device(&machine, 0, false).unwrap();
+        let event = |reason: EventReason| function.bar_write(0, EVENT, &reason.0.to_le_bytes());
+        let times = || {
+            let mut times = [0; 4];
+            function.bar_read(0, TIMES, &mut times);
+            u32::from_le_bytes(times)
+        };
+        function.bar_write(0, TIMES, &5_u32.to_le_bytes());
+        let mut written = Written { gone: [true, false], ..Written::default() };
+        event(EventReason::DEVICE_GONE);
+        written.reset(&function, 0).unwrap();
+        assert_eq!(times(), 5, "it was reset");
+        event(EventReason::NONE);
+        written.gone = [false; 2];
+        written.reset(&function, 0).unwrap();
+        assert_eq!(times(), 1);
+        machine.end(|_| true).unwrap();
+    }
 }

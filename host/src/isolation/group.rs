@@ -254,6 +254,46 @@ mod tests {
     }
 
     #[test]
+    fn a_group_with_a_stranger_is_given_to_nobody() {
+        let (root, host) = host();
+        fs::write(root.path().join("sys/kernel/iommu_groups/3/devices/serial0"), "").unwrap();
+        let error = host.check_group(id(5), &[id(5), id(6)]).unwrap_err();
+        assert!(matches!(error, IsolationError::Malformed { .. }), "{error:?}");
+        assert!(error.to_string().contains("serial0"), "{error}");
+        assert!(matches!(host.group_endpoints(id(5)), Err(IsolationError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_group_is_listed_with_its_endpoints_or_not_at_all() {
+        let (root, host) = host();
+        assert_eq!(host.group_endpoints(id(5)).unwrap(), [id(5), id(6)]);
+        let members = root.path().join("sys/kernel/iommu_groups/3/devices");
+        [5, 6].into_iter().for_each(|device| fs::remove_file(members.join(id(device).to_string())).unwrap());
+        assert_eq!(host.group_endpoints(id(7)).unwrap(), [], "a bridge alone");
+        fs::remove_dir_all(members).unwrap();
+        for error in [host.group_endpoints(id(5)).unwrap_err(), host.check_group(id(5), &[]).unwrap_err()] {
+            assert!(matches!(error, IsolationError::File { .. }), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_nothing_known_remaps_is_refused() {
+        let (_root, host) = host();
+        let refusal = || match host.unit(id(5)).unwrap_err() {
+            IsolationError::NotIsolated { reason, .. } => (reason.refusal, reason.what),
+            other => panic!("{other:?}"),
+        };
+        let link = host.device_path(id(5)).join("iommu");
+        fs::remove_file(&link).unwrap();
+        assert_eq!(refusal(), (Refusal::NO_REMAPPING, "no known remapping unit serves it (none)".to_owned()));
+        symlink("/sys/devices/virtual/iommu/smmu3", &link).unwrap();
+        assert_eq!(
+            refusal(),
+            (Refusal::NO_REMAPPING, "no known remapping unit serves it (smmu3)".to_owned())
+        );
+    }
+
+    #[test]
     fn names_of_sysfs_are_parsed() {
         assert_eq!(parse("0001:ab:1f.7"), Some(DeviceId::new(1, Bdf(0xabff))));
         for bad in ["", "0000:00:05", "0000:00:20.0", "0000:00:05.8", "serial0", "0000:000:05.0"] {

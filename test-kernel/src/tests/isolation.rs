@@ -61,7 +61,7 @@ pub(super) fn run(line: CommandLine<'static>) -> Result<ExitCode, ExitCode> {
             field.other_device(&session, &functions, times, &mut checks);
             field.stale(&session, times, &mut checks);
             field.class("random", times, Messages::random(known), &mut checks);
-            field.by_dma(&functions, dma, &mut checks);
+            field.by_dma(&functions, dma, Messages::absent(known), &mut checks);
             field.control("control-after", &mut checks);
             checks.expect("release", session.unmap(field.own).is_ok(), format_args!("given back"));
         }
@@ -169,8 +169,8 @@ impl Field {
         self.class("stale", times, Messages::one(pair), checks);
     }
 
-    /// Writes by DMA to where messages go, in the format that nothing remaps.
-    fn by_dma(&mut self, functions: &pci::Functions, times: u64, checks: &mut Checks) {
+    /// Writes by DMA to where messages go, for handles that nobody has.
+    fn by_dma(&mut self, functions: &pci::Functions, times: u64, messages: Messages, checks: &mut Checks) {
         let edu = functions.iter().find_map(|function| match devices::probe(function) {
             Ok(Some(Device::Edu(edu))) => Some(edu),
             _ => None,
@@ -179,11 +179,13 @@ impl Field {
             let reason = Outcome::Skipped("no device that writes by DMA");
             return checks.record("dma", &reason, format_args!(""));
         };
-        word.write(0, FOREIGN.into());
         let before = interrupts::grand_total();
-        let to = |number: u64| 0xfee0_0000 | u32::from(number.to_le_bytes()[0] % 4) << 12;
-        let first = u32::try_from(word.address()).is_ok_and(|from| times == 0 || edu.copy_word(from, to(0)));
-        let done = first && (1..times).all(|number| edu.send_word(to(number)));
+        let from = u32::try_from(word.address()).ok();
+        let done = (0..times).zip(messages).all(|(_, Pair { address, data })| {
+            word.write(0, data);
+            let to = u32::try_from(address).ok();
+            from.zip(to).is_some_and(|(from, to)| edu.copy_word(from, to))
+        });
         wait_until(LONG_QUIET_MS, || interrupts::grand_total() != before);
         checks.expect("dma-done", done, format_args!("the device has made its {times} writes: {done}"));
         told("dma", times, interrupts::grand_total() - before, checks);

@@ -42,14 +42,8 @@ struct Campaign {
     run: fn(&mut Report, Duration) -> Result<()>,
 }
 
-const CAMPAIGNS: &[Campaign] = &[
-    model::CAMPAIGN,
-    bugs::CAMPAIGN,
-    coverage::CAMPAIGN,
-    checkers::MIRI,
-    checkers::SANITIZE,
-    checkers::VALGRIND,
-];
+const CAMPAIGNS: &[Campaign] =
+    &[model::CAMPAIGN, bugs::CAMPAIGN, coverage::CAMPAIGN, checkers::MIRI, checkers::VALGRIND];
 
 /// The tests that a campaign is the long form of.
 pub(crate) fn gates() -> Vec<Step> {
@@ -58,13 +52,13 @@ pub(crate) fn gates() -> Vec<Step> {
 
 /// All of them.
 fn campaigns() -> impl Iterator<Item = &'static Campaign> {
-    CAMPAIGNS.iter().chain(&fuzz::CAMPAIGNS).chain(&hostile::CAMPAIGNS)
+    CAMPAIGNS.iter().chain(&checkers::SANITIZE).chain(&fuzz::CAMPAIGNS).chain(&hostile::CAMPAIGNS)
 }
 
 /// `xtask campaign`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let Some(name) = &options.name else {
-        campaigns().for_each(|campaign| println!("{:<15} {}", campaign.name, campaign.about));
+        campaigns().for_each(|campaign| println!("{:<17} {}", campaign.name, campaign.about));
         return Ok(ExitCode::SUCCESS);
     };
     let name = &match options.lab.and_then(|iommu| iommu.to_possible_value()) {

@@ -12,6 +12,11 @@ use crate::bench::machine::Machine;
 use crate::build::workspace;
 use crate::process;
 
+/// Columns of a line of prose.
+const COLUMNS: usize = 100;
+/// How an item of a list begins.
+const ITEM: &str = "- ";
+
 /// A report in the making.
 pub(crate) struct Report {
     name: String,
@@ -77,7 +82,7 @@ impl Report {
         Ok(())
     }
 
-    /// Adds a line below the table.
+    /// Adds a paragraph below the table, or an item of a list.
     pub(crate) fn note(&mut self, line: String) {
         println!("{line}");
         self.notes.push(line);
@@ -97,21 +102,52 @@ impl Report {
         let [machine, done] = self.machine.lines();
         let mut text = format!("# Campaign {}\n\n", self.name);
         for line in [self.about.clone(), machine, done, format!("commit {}", self.kept.commit)] {
-            text.push_str(&format!("- {line}\n"));
+            text.push_str(&wrapped(&format!("- {line}")));
         }
         text.push('\n');
         if !self.head.is_empty() {
             text.push_str(&format!("| {} |\n|{}\n", self.head.join(" | "), "---|".repeat(self.head.len())));
         }
-        self.rows.iter().chain([&String::new()]).chain(&self.notes).for_each(|line| {
-            text.push_str(line);
-            text.push('\n');
-        });
+        for row in &self.rows {
+            text.push_str(&format!("{row}\n"));
+        }
+        let mut in_list = false;
+        for note in &self.notes {
+            let is_item = note.starts_with(ITEM);
+            if !(is_item && in_list) {
+                text.push('\n');
+            }
+            text.push_str(&wrapped(note));
+            in_list = is_item;
+        }
         if let Some(error) = failure {
             text.push_str(&format!("\n**Failed.**\n\n```text\n{error:#}\n```\n"));
         }
         format!("{}\n", text.trim_end())
     }
+}
+
+/// A line as Markdown is wrapped here.
+fn wrapped(line: &str) -> String {
+    let indent = if line.starts_with(ITEM) { "  " } else { "" };
+    let (mut text, mut column) = (String::new(), 0);
+    for word in line.split_whitespace() {
+        let length = word.chars().count();
+        match column {
+            0 => {}
+            _ if column + 1 + length > COLUMNS => {
+                text.push_str(&format!("\n{indent}"));
+                column = indent.len();
+            }
+            _ => {
+                text.push(' ');
+                column += 1;
+            }
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text + "\n"
 }
 
 fn kept_at(name: &str) -> PathBuf {
@@ -132,6 +168,16 @@ fn commit() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prose_is_wrapped_and_items_are_indented() {
+        let line = "word ".repeat(30);
+        assert_eq!(wrapped(&line), format!("{}\n{}\n", ["word"; 20].join(" "), ["word"; 10].join(" ")));
+        assert_eq!(wrapped("- a b"), "- a b\n");
+        assert!(wrapped(&format!("- {line}")).contains("word\n  word"));
+        let long = "x".repeat(200);
+        assert_eq!(wrapped(&long), format!("{long}\n"));
+    }
 
     #[test]
     fn a_report_says_what_was_run_and_what_failed() {

@@ -120,3 +120,41 @@ fn each_allocation_of_msi_has_new_handles_until_the_window_was_gone_through() {
     assert!(unit.remap(Pair { data: 1, ..again }).is_ok());
     assert_eq!(unit.remap(Pair { data: 2, ..again }).unwrap_err(), RemappingFault::NotPresent);
 }
+
+#[test]
+fn a_unit_that_goes_on_gives_no_pair_of_before_again() {
+    let mut before = unit();
+    let old = before.pair(X, 2).unwrap();
+    before.clear(X, 2);
+    let mut after = SoftwareUnit::new(StoreLayout::msix(4).unwrap(), 0);
+    assert!(after.restore(&before.save()));
+    assert_eq!(after.remap(old).unwrap_err(), RemappingFault::NotPresent);
+    after.set(X, 2, eventfds(1));
+    assert_eq!(after.remap(old).unwrap_err(), RemappingFault::Stale);
+    assert_eq!(after.pair(X, 2).unwrap(), Pair { data: 2, ..old });
+
+    let mut before = msi(0, 4, 0);
+    before.set(Store::MSI, 0, eventfds(4));
+    let old = before.pair(Store::MSI, 0).unwrap();
+    let mut after = msi(0, 4, 0);
+    after.set(Store::MSI, 0, eventfds(4));
+    assert!(after.restore(&before.save()));
+    assert!(after.pair(Store::MSI, 0).is_none(), "no message is present");
+    after.set(Store::MSI, 0, eventfds(4));
+    assert_ne!(after.pair(Store::MSI, 0).unwrap(), old);
+}
+
+#[test]
+fn the_state_of_another_unit_changes_nothing() {
+    let mut unit = unit();
+    let pair = unit.pair(X, 2).unwrap();
+    let of_five = SoftwareUnit::new(StoreLayout::msix(5).unwrap(), 0).save();
+    let of_no_block = SavedUnit { block: BLOCKS, ..unit.save() };
+    let last_block = SavedUnit { block: BLOCKS - 1, ..unit.save() };
+    for saved in [of_five, of_no_block] {
+        assert!(!unit.restore(&saved));
+        assert!(unit.remap(pair).is_ok());
+    }
+    assert!(unit.restore(&last_block));
+    assert!(unit.remap(pair).is_err(), "no IRTE is present");
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fake::{BackendCall, CallKind};
 use crate::service::PrearmThread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Enabled, with irqfds armed ahead, and with a thread that detaches them: the test itself, by [`ServiceFixture::arm`].
 fn retiring(armed_ahead: u32) -> ServiceFixture {
@@ -212,11 +212,8 @@ fn a_thread_takes_them_off() {
     };
     let mapped = call(Operation::MAP, &batch(0..10));
     call(Operation::UNMAP, &mapped.iter().map(named).collect::<Vec<_>>());
-    let patience = Instant::now() + Duration::from_secs(60);
-    while platform.lock().retired() > 0 {
-        assert!(Instant::now() < patience, "{} left", platform.lock().retired());
-        std::thread::yield_now();
-    }
+    let retired = patience::until(Duration::from_secs(60), || platform.lock().retired() == 0);
+    assert!(retired, "{} left", platform.lock().retired());
     drop(thread);
     service.shut_down();
     assert!(platform.lock().check().is_empty());

@@ -34,8 +34,8 @@ impl Edu {
         self.dma(from, BUFFER, DMA_BEGIN) && self.send_word(to)
     }
 
-    /// Writes the word that was fetched last.
-    pub(crate) fn send_word(&self, to: u32) -> bool {
+    /// Writes the word that was fetched.
+    fn send_word(&self, to: u32) -> bool {
         self.dma(BUFFER, to, DMA_BEGIN | DMA_TO_MEMORY)
     }
 

@@ -41,7 +41,10 @@ impl Messages {
         Self { own, kind: Kind::Absent, state: 1 }
     }
 
-    /// Any address where messages go, and any data, but for those that name `own`.
+    /// Any address where messages go in the format of `own`, and any data, but for those that name `own`.
+    ///
+    /// Not Intel's compatibility format: the kernel has the remapping unit block it (VT-d, section 5.1.4), but QEMU's delivers it to
+    /// the host as it is, an INIT among them.
     pub(super) const fn random(own: Pair) -> Self {
         Self { own, kind: Kind::Random, state: 2 }
     }
@@ -65,8 +68,9 @@ impl Messages {
     }
 
     fn any(&mut self) -> Pair {
-        let (address, data) = (AREA | self.number() & 0xf_fffc, low(self.number()));
-        Pair { address, data }
+        let format = self.own.address & REMAPPABLE;
+        let address = AREA | self.number() & 0xf_fffc & !REMAPPABLE | format;
+        Pair { address, data: low(self.number()) }
     }
 
     /// Whether a message would be answered as the own one is, which is no attack.

@@ -1,6 +1,6 @@
 //! The unit tests of a package, by module.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use super::tools::{LeftOut, Tool};
 use crate::build::workspace::{self, target_dir};
 
+/// Tests of a part, if a module of it has no more: some take minutes under these tools.
+const MOST: usize = 80;
 /// Lines of a failure that are shown.
 const SHOWN: usize = 60;
 
@@ -29,21 +31,21 @@ impl<'t> Tests<'t> {
         Self { tool, package }
     }
 
-    /// The modules that have tests, the outermost of each.
-    pub(super) fn groups(&self) -> Result<BTreeSet<String>> {
+    /// The tests by module, without those that are left out.
+    pub(super) fn groups(&self, without: &[LeftOut]) -> Result<BTreeMap<String, Vec<String>>> {
         let output = self.cargo(&["--list"])?;
         if !output.status.success() {
             bail!("building {} for {} failed: {}", self.package, self.tool.name, end(&output));
         }
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
-        Ok(names.filter_map(|name| Some(name.split_once("::")?.0.to_owned())).collect())
+        let given = names.filter(|name| !without.iter().any(|(left_out, _)| name.contains(left_out)));
+        Ok(by_module(given.map(str::to_owned).collect(), 1))
     }
 
-    pub(super) fn run(&self, group: &str, without: &[LeftOut]) -> Result<Outcome> {
-        let filter = format!("{group}::");
-        let mut arguments = vec![filter.as_str()];
-        without.iter().for_each(|(name, _)| arguments.extend(["--skip", name]));
+    pub(super) fn run(&self, tests: &[String]) -> Result<Outcome> {
+        let mut arguments = vec!["--exact"];
+        arguments.extend(tests.iter().map(String::as_str));
         let output = self.cargo(&arguments)?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let passed = said.lines().filter_map(passed).sum();
@@ -68,6 +70,26 @@ impl<'t> Tests<'t> {
     }
 }
 
+/// Tests by the module so many levels down; by the next level where these are too many for one part.
+fn by_module(tests: Vec<String>, level: usize) -> BTreeMap<String, Vec<String>> {
+    let modules = |test: &str| test.matches("::").count();
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for test in tests {
+        let kept = level.min(modules(&test));
+        let module = test.split("::").take(kept).collect::<Vec<_>>().join("::");
+        groups.entry(module).or_default().push(test);
+    }
+    let split = |(module, tests): (String, Vec<String>)| {
+        let is_deeper = tests.iter().any(|test| modules(test) > level);
+        if tests.len() > MOST && is_deeper {
+            by_module(tests, level + 1)
+        } else {
+            BTreeMap::from([(module, tests)])
+        }
+    };
+    groups.into_iter().flat_map(split).collect()
+}
+
 /// The number in a line such as `test result: ok. 12 passed; 0 failed; ...`.
 fn passed(line: &str) -> Option<u32> {
     let (before, _) = line.strip_prefix("test result: ")?.split_once(" passed")?;
@@ -85,6 +107,16 @@ fn end(output: &Output) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_modules_are_split_and_no_test_is_lost() {
+        let many = |module: &str, count: usize| (0..count).map(move |n| format!("{module}::t{n}")).collect();
+        let all: Vec<Vec<String>> =
+            vec![many("a", MOST), many("b::c", MOST), many("b::d::e", 2), many("b", 1), many("f", MOST + 1)];
+        let groups = by_module(all.concat(), 1);
+        let counts: Vec<_> = groups.iter().map(|(module, tests)| (module.as_str(), tests.len())).collect();
+        assert_eq!(counts, [("a", MOST), ("b", 1), ("b::c", MOST), ("b::d", 2), ("f", MOST + 1)]);
+    }
 
     #[test]
     fn passed_tests_are_counted() {

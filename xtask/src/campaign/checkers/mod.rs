@@ -21,11 +21,23 @@ pub(super) const MIRI: Campaign = Campaign {
     run: |report, time| run(report, &tools::MIRI, time),
 };
 
-pub(super) const SANITIZE: Campaign = Campaign {
-    name: "sanitize",
-    about: "the unit tests of driver and host library with the address, leak and thread sanitizers (nightly)",
-    run: |report, time| run(report, &tools::SANITIZERS, time),
-};
+pub(super) const SANITIZE: [Campaign; 3] = [
+    Campaign {
+        name: "sanitize-address",
+        about: "the unit tests of driver and host library with the address sanitizer (nightly)",
+        run: |report, time| run(report, &tools::SANITIZERS[..1], time),
+    },
+    Campaign {
+        name: "sanitize-leak",
+        about: "the unit tests of the host's library with the leak sanitizer (nightly)",
+        run: |report, time| run(report, &tools::SANITIZERS[1..2], time),
+    },
+    Campaign {
+        name: "sanitize-thread",
+        about: "the unit tests of driver and host library with the thread sanitizer (nightly)",
+        run: |report, time| run(report, &tools::SANITIZERS[2..], time),
+    },
+];
 
 pub(super) const VALGRIND: Campaign = Campaign {
     name: "valgrind",
@@ -39,26 +51,28 @@ fn run(report: &mut Report, tools: &[Tool], time: Duration) -> Result<()> {
     let mut failures = Vec::new();
     for tool in tools {
         if let Some(missing) = tool.missing() {
-            report.note(format!("**{} was not run**: {missing}.", tool.name));
+            report.note(format!("- **{} was not run**: {missing}.", tool.name));
             continue;
         }
         for package in tool.packages {
             let tests = Tests::new(tool, package.name);
-            for group in tests.groups()? {
+            let mut late = Vec::new();
+            for (group, names) in tests.groups(package.without)? {
                 let part = format!("{} {} {group}", tool.name, package.name);
                 if report.has_done(&part) {
                     continue;
                 }
-                if Instant::now() >= ends {
-                    report.note(format!("Not run, for the time was over: {part}."));
+                let module = group.split("::").next().unwrap_or_default();
+                if let Some((_, reason)) = package.skipped.iter().find(|(name, _)| *name == module) {
+                    report.note(format!("- Not run: {part}, since {reason}."));
                     continue;
                 }
-                if let Some((_, reason)) = package.skipped.iter().find(|(name, _)| *name == group) {
-                    report.note(format!("Not run: {part}, since {reason}."));
+                if Instant::now() >= ends {
+                    late.push(group);
                     continue;
                 }
                 let started = Instant::now();
-                let Outcome { passed, what } = tests.run(&group, package.without)?;
+                let Outcome { passed, what } = tests.run(&names)?;
                 let said = what.as_deref().unwrap_or("nothing found");
                 let row = format!(
                     "| {} | {} | {group} | {passed} | {} | {} |",
@@ -70,9 +84,13 @@ fn run(report: &mut Report, tools: &[Tool], time: Duration) -> Result<()> {
                 report.add(&part, &row, what.is_none())?;
                 failures.extend(what.map(|what| format!("{part}:\n{what}")));
             }
+            if !late.is_empty() {
+                let (tool, package, late) = (tool.name, package.name, late.join(", "));
+                report.note(format!("- Not run, for the time was over: {tool} {package}: {late}."));
+            }
             let left_out = package.without.iter();
             left_out.for_each(|(name, reason)| {
-                report.note(format!("Left out with {}: `{name}`, since {reason}.", tool.name));
+                report.note(format!("- Left out with {}: `{name}`, since {reason}.", tool.name));
             });
         }
     }

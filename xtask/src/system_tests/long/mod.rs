@@ -6,9 +6,9 @@ mod kills;
 mod neighbours;
 mod retargets;
 
-pub(crate) use attacks::isolation;
+pub(crate) use attacks::{bites as isolation_bites, isolation};
 pub(super) use failing::a_few as fail_a_few;
-pub(crate) use failing::{ERRNOS, inject, start_up, works};
+pub(crate) use failing::{ERRNOS, Met, inject, start_up, works};
 pub(crate) use kills::{kill, life};
 pub(crate) use neighbours::{LOADS, beside};
 pub(super) use retargets::{MACHINE, moved};
@@ -38,11 +38,22 @@ fn in_a_lab(
     case: &str,
     rounds: u64,
 ) -> Result<(String, serde_json::Value)> {
+    in_this_lab(iommu, cpus, devices, (case, rounds), "")
+}
+
+/// The same with more words for the command line of the lab's kernel.
+fn in_this_lab(
+    iommu: Iommu,
+    cpus: u16,
+    devices: &[&str],
+    (case, rounds): (&str, u64),
+    words: &str,
+) -> Result<(String, serde_json::Value)> {
     let options = Options {
         iommu,
         cpus,
         devices: devices.iter().map(|device| (*device).to_owned()).collect(),
-        append: super::product::NO_NESTED_PAGING.into(),
+        append: format!("{} {words}", super::product::NO_NESTED_PAGING).trim_end().into(),
         variables: vec![format!("PVIR_ROUNDS={rounds}").into()],
         ..Options::default()
     };
