@@ -22,8 +22,11 @@ fn byte() -> impl Strategy<Value = u8> {
     prop_oneof![Just(0), Just(1), Just(2), Just(0xfe), Just(0xff), any::<u8>()]
 }
 
+/// Under Miri each takes a second.
+const CASES: u32 = if cfg!(miri) { 4 } else { 2000 };
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) })]
 
     #[test]
     fn a_scratched_map_is_refused_or_consistent(scratches in vec((0..256usize, byte()), 1..4), lie in any::<bool>()) {
