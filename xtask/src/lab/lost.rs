@@ -21,17 +21,21 @@ impl fmt::Display for MachineLost {
 
 impl Error for MachineLost {}
 
-/// How many machines were started in the place of lost ones.
-static STARTED_AGAIN: AtomicUsize = AtomicUsize::new(0);
+/// How many machines came to the end in the place of lost ones.
+static MADE_UP_FOR: AtomicUsize = AtomicUsize::new(0);
 
-/// Says, and counts, that `what` is begun anew in another machine.
+/// Says that `what` is begun anew in another machine.
 pub(crate) fn starts_again(what: &str, lost: &MachineLost) {
-    STARTED_AGAIN.fetch_add(1, Ordering::Relaxed);
     eprintln!("LOST  {what}: run once more in another machine: {lost}");
+}
+
+/// Counts that the other machine was not lost: a second loss is a failure, which counts by itself.
+pub(crate) fn is_made_up_for() {
+    MADE_UP_FOR.fetch_add(1, Ordering::Relaxed);
 }
 
 /// For the end of all, if it has happened.
 pub(crate) fn all_lost() -> Option<String> {
-    let count = STARTED_AGAIN.load(Ordering::Relaxed);
+    let count = MADE_UP_FOR.load(Ordering::Relaxed);
     (count > 0).then(|| format!("machines of the lab that were lost, and whose tests ran once more: {count}"))
 }

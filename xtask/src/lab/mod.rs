@@ -17,7 +17,7 @@ mod signals;
 mod streams;
 mod terminal;
 
-pub(crate) use lost::{MachineLost, all_lost, starts_again};
+pub(crate) use lost::{MachineLost, all_lost, is_made_up_for, starts_again};
 pub(crate) use options::{Command, Iommu, Options};
 pub(crate) use run::{Outcome, missing, prepare, run, run_with};
 pub(crate) use setup::Kernel;
