@@ -1,6 +1,6 @@
 //! The parts of `pvir-guest` that several CPUs use without a lock, and its lock, in every order of their steps.
 //!
-//! [loom](https://docs.rs/loom) runs a test once for each order in which the threads can take their steps, and for each
+//! The crate `loom` runs a test once for each order in which the threads can take their steps, and for each
 //! value that a load may see by the memory model of C11. The files are those of the driver, compiled a second time: what
 //! they use of other CPUs is `crate::sync`, which here is loom's. The driver itself knows nothing of it.
 //!
